@@ -1,0 +1,64 @@
+# Needs Python 3.10 or later with pip and venv, nothing else: every target makes
+# the virtual environment it uses, once. Another interpreter: make test PYTHON=python3.13
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test bench docs lint clean
+# Two pips in one environment would break each other.
+.NOTPARALLEL:
+.DELETE_ON_ERROR:
+
+help:
+	@echo 'make demo    a fan-out over servers that it starts itself'
+	@echo 'make test    all tests, in an unpatched and in a patched process, and their coverage'
+	@echo 'make bench   the benchmark against other clients (needs nginx)'
+	@echo 'make docs    the documentation, into docs/_build/html'
+	@echo 'make lint    ruff, mypy and import-linter'
+	@echo 'make clean   removes what the other targets made'
+	@echo 'PYTHON=...   the interpreter that the virtual environment $(VENV) is made with'
+	@echo 'ARGS=...     more arguments for pytest, the benchmark or the demo'
+
+demo: $(VENV)/.installed-all
+	$(BIN)/napix demo $(ARGS)
+
+# Coverage is counted over both runs together: some lines are for one kind of process only.
+test: $(VENV)/.installed-all,test
+	$(BIN)/coverage erase
+	@echo '== unpatched process'
+	$(BIN)/coverage run -m pytest $(ARGS)
+	@echo '== patched process'
+	$(BIN)/coverage run tests/patched.py $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
+bench: $(VENV)/.installed-all,bench
+	$(BIN)/python -m benchmarks $(ARGS)
+
+docs: $(VENV)/.installed-all,docs
+	$(BIN)/python -m sphinx -W --keep-going docs docs/_build/html
+
+lint: $(VENV)/.installed-all,lint
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV) .tox build dist *.egg-info docs/_build .coverage .coverage.* \
+		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+# .installed-EXTRAS marks that the package is installed with these extras; newer metadata installs it again.
+$(VENV)/.installed-%: $(BIN)/pip setup.cfg setup.py pyproject.toml
+	$(BIN)/python -m pip install --quiet --editable '.[$*]'
+	@touch '$@'
+
+# pip comes last into a virtual environment, so its presence says that the environment is whole.
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10))' || { \
+		echo '$(PYTHON) is missing or older than Python 3.10; name another one: make PYTHON=python3.12' >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || { \
+		echo '$(PYTHON) cannot make virtual environments. On Debian and Ubuntu: apt install python3-venv' >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)

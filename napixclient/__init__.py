@@ -1,0 +1,70 @@
+"""Many HTTP requests on many servers at once, on gevent; every outcome is handed back.
+
+pool            many hosts: ordered, as they finish, or a stream        -> client
+client          one host: its queue, its cap, its connections           -> authenticators, remote, _http
+authenticators  what proves who asks                                    -> messages
+remote          what a server said about its failure                    -> messages, errors
+_http           the engine: opening, connection, wire                   -> messages, errors
+messages        Request, Response, Headers: frozen values               -> nothing
+errors          the error tree                                          -> nothing
+cli             the command ``napix``                                   -> pool
+
+Importing this patches nothing, and loads a part when it is first asked for: a program that monkey-patches can import
+it before it does.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from ._http.pending import PendingResponse
+    from .client import Client
+    from .errors import (
+        BodyTooLarge,
+        Cancelled,
+        ConnectError,
+        ConnectTimeout,
+        DeadlineExceeded,
+        Hop,
+        HTTPError,
+        InvalidResponse,
+        NameResolutionError,
+        NapixError,
+        ProtocolError,
+        ProxyError,
+        QueueTimeout,
+        ReadTimeout,
+        RefusedError,
+        RemoteError,
+        Timeout,
+        TLSError,
+        TruncatedBody,
+    )
+    from .messages import Headers, Request, Response
+    from .pool import ClientPool
+
+__all__ = [
+    'BodyTooLarge', 'Cancelled', 'Client', 'ClientPool', 'ConnectError', 'ConnectTimeout', 'DeadlineExceeded',
+    'HTTPError', 'Headers', 'Hop', 'InvalidResponse', 'NameResolutionError', 'NapixError', 'PendingResponse',
+    'ProtocolError', 'ProxyError', 'QueueTimeout', 'ReadTimeout', 'RefusedError', 'RemoteError', 'Request',
+    'Response', 'TLSError', 'Timeout', 'TruncatedBody', '__version__',
+]
+
+_HOMES = {'Client': 'client', 'ClientPool': 'pool', 'Headers': 'messages', 'PendingResponse': '_http.pending',
+          'Request': 'messages', 'Response': 'messages'}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from importlib import import_module
+    value = getattr(import_module(f'.{_HOMES.get(name, "errors")}', __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

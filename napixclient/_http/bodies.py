@@ -1,0 +1,289 @@
+"""Bodies in pieces: answers that are read while they arrive, and uploads from files and iterables.
+
+Both stand between a greenlet that may block and a connection that may not. Imports messages and errors.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import gevent
+from gevent.event import Event
+
+from ..errors import HTTPError
+from ..messages import Request, Response
+from .decoding import Decoder
+
+if TYPE_CHECKING:
+    from .connection import Connection
+
+__all__ = ['StreamedResponse', 'Upload']
+
+#: Received bytes that wait for their reader before the connection stops reading.
+HIGH_WATER = 256 * 1024
+_PIECE = 65536
+
+
+class StreamedResponse(Response):
+    """An answer that was asked for with ``stream=True``: handed out at its head, read in pieces by one greenlet.
+
+    It holds its slot until its body has been read to the end, or until it is closed; leaving it half read closes the
+    connection. Use it as a context manager. ``data``, ``text``, ``json()`` and ``body`` read what is left, and bound
+    it by ``max_body`` where the request gave one.
+
+    Every method that reads raises :class:`TruncatedBody`, :class:`ReadTimeout` or another :class:`HTTPError` when the
+    body breaks off, and :class:`Cancelled` after ``cancel()``.
+    """
+
+    __slots__ = ('_changed', '_connection', '_decoder', '_ended', '_error', '_pieces', '_rest', '_steps', '_waiting',
+                 '_whole', '__weakref__')
+
+    def __init__(self, request: Request, status: int, head: bytes, elapsed: float, connection: Connection,
+                 coding: str | None, max_body: int | None) -> None:
+        super().__init__(request, status, head, b'', elapsed)
+        self._connection: Connection | None = connection
+        self._decoder = None if coding is None else Decoder(coding, max_body)
+        self._pieces: deque[bytes] = deque()    # as received
+        self._waiting = 0                       # bytes in them
+        self._rest: deque[bytes] = deque()      # decoded, not yet read
+        self._steps: Iterator[bytes] | None = None  # a piece that is being decoded
+        self._changed = Event()
+        self._ended = False                     # nothing more will be received
+        self._error: HTTPError | None = None
+        self._whole: bytes | None = None
+
+    # -- called by the connection, on the loop ---------------------------------------------------------------------
+
+    def _receive(self, data: bytes) -> bool:
+        """Take received bytes; true when the connection had better stop reading for now."""
+        self._pieces.append(data)
+        self._waiting += len(data)
+        self._changed.set()
+        return self._waiting >= HIGH_WATER
+
+    def _end(self, error: HTTPError | None) -> None:
+        self._ended = True
+        self._error = error
+        if error is not None:
+            error.response = self
+            self._connection = None
+        self._changed.set()
+
+    def _abort(self, error: HTTPError) -> None:
+        """``cancel()`` after the answer was handed out: the reader gets the error."""
+        connection = self._connection
+        if connection is not None:
+            self._pieces.clear()
+            self._rest.clear()
+            self._steps = None
+            self._end(error)
+            connection.abandon()
+
+    # -- called by the reader --------------------------------------------------------------------------------------
+
+    def iter_bytes(self, size: int | None = None) -> Iterator[bytes]:
+        """The body as it arrives, or in pieces of ``size`` bytes, the last of which may be shorter."""
+        if size is not None and size < 1:
+            raise ValueError(f'size is a number of bytes above 0, not {size!r}')
+        while piece := (self._next() if size is None else self.read(size)):
+            yield piece
+
+    def iter_lines(self) -> Iterator[str]:
+        """The body's lines as text (UTF-8), without their ends (LF or CR LF)."""
+        rest = b''
+        for piece in self.iter_bytes():
+            *lines, rest = (rest + piece).split(b'\n')
+            for line in lines:
+                yield line.removesuffix(b'\r').decode('utf-8', 'replace')
+        if rest:
+            yield rest.decode('utf-8', 'replace')
+
+    def read(self, size: int | None = None) -> bytes:
+        """So many bytes, fewer only at the end; all that is left without a size."""
+        parts, missing = [], float('inf') if size is None or size < 0 else size
+        while missing > 0 and (piece := self._next()):
+            if len(piece) > missing:
+                self._rest.appendleft(piece[int(missing):])
+                piece = piece[:int(missing)]
+            parts.append(piece)
+            missing -= len(piece)
+        return b''.join(parts)
+
+    def save(self, path: str | os.PathLike[str]) -> int:
+        """Write the body to a file; returns the number of bytes. A body that breaks off leaves no file behind."""
+        written = 0
+        try:
+            with open(path, 'wb') as file:
+                for piece in self.iter_bytes():
+                    file.write(piece)
+                    written += len(piece)
+        except BaseException:
+            if written or os.path.exists(path):
+                os.unlink(path)
+            raise
+        return written
+
+    def _next(self) -> bytes:
+        """The next decoded piece, ``b''`` at the end."""
+        while not self._rest:
+            if self._steps is not None:
+                self._step()
+            elif self._pieces:
+                self._unpack(self._pieces.popleft())
+            elif self._error is not None:
+                raise self._error.with_traceback(None)
+            elif self._ended:
+                self._release()
+                return b''
+            else:
+                self._changed.clear()
+                self._changed.wait()
+        piece = self._rest.popleft()
+        if self._ended and self._decoder is None and self._error is None and not self._rest and not self._pieces:
+            self._release()                     # read to its end, though the reader cannot know yet
+        return piece
+
+    def _unpack(self, data: bytes) -> None:
+        self._waiting -= len(data)
+        if self._decoder is None:
+            self._rest.append(data)
+        else:
+            self._steps = self._decoder.feed(data)
+        connection = self._connection
+        if connection is not None and not self._ended and self._waiting < HIGH_WATER // 2:
+            connection.resume()
+
+    def _step(self) -> None:
+        """One bounded piece of what a received piece decodes to: it may be a thousand times its size."""
+        assert self._steps is not None
+        try:
+            piece = next(self._steps, None)
+        except HTTPError as exc:
+            self._steps = None
+            self._fail(exc)
+            return
+        if piece is None:
+            self._steps = None
+        else:
+            self._rest.append(piece)
+            gevent.sleep(0)                     # the others' turn: decoding takes its time
+
+    def _fail(self, error: HTTPError) -> None:
+        error.request, error.response = self.request, self
+        connection, self._connection = self._connection, None
+        self._error, self._ended = error, True
+        self._pieces.clear()
+        if connection is not None:
+            connection.abandon()
+
+    def _release(self) -> None:
+        """Read to the end: give the slot back."""
+        if self._decoder is not None:
+            decoder, self._decoder = self._decoder, None
+            try:
+                decoder.finish()
+            except HTTPError as exc:
+                self._fail(exc)
+                raise
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            connection.finish_stream()
+
+    def close(self) -> None:
+        """Give the slot back; what has not been read is lost, and its connection with it."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pieces.clear()
+            self._rest.clear()
+            self._steps = None
+            self._ended = True
+            connection.abandon()
+
+    @property
+    def data(self) -> bytes:
+        """What is left of the body, read whole."""
+        if self._whole is None:
+            self._whole = self.read()
+        return self._whole
+
+    def __enter__(self) -> StreamedResponse:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        connection = self._connection
+        if connection is not None:              # nobody can read it any more; the slot must not be lost
+            connection.forsake()
+
+
+class Upload:
+    """Sends a body from a file or an iterable, in a greenlet, a piece at a time.
+
+    A file whose length is known goes with Content-Length, anything else in chunks (RFC 9112 §7.1).
+    """
+
+    __slots__ = ('_chunked', '_connection', '_greenlet', '_left', '_out', '_source')
+
+    def __init__(self, connection: Connection, source: Any, head: bytes) -> None:
+        self._connection = connection
+        self._source = source
+        self._chunked = head.endswith(b'chunked\r\n\r\n')
+        self._left = 0 if self._chunked else int(head.rsplit(b':', 1)[1])
+        self._out = Event()
+        self._greenlet: Any = None
+
+    def more(self) -> None:
+        """What was given to the connection is out."""
+        if self._greenlet is None:
+            self._greenlet = gevent.spawn(self._run)
+        else:
+            self._out.set()
+
+    def abandon(self) -> None:
+        """The connection is gone."""
+        if self._greenlet is not None and self._greenlet is not gevent.getcurrent():
+            self._greenlet.kill(block=False)
+
+    def _run(self) -> None:
+        try:
+            for piece in self._pieces():
+                self._write(b'%x\r\n%b\r\n' % (len(piece), piece) if self._chunked else piece)
+            if self._chunked:
+                self._write(b'0\r\n\r\n')
+            elif self._left:
+                raise ValueError(f'the file ended {self._left} bytes before its length')
+        except gevent.GreenletExit:
+            return
+        except Exception as exc:
+            self._connection.upload_failed(exc)
+        else:
+            self._connection.uploaded()
+
+    def _write(self, data: bytes) -> None:
+        self._out.clear()
+        self._connection.write(data)
+        self._out.wait()
+
+    def _pieces(self) -> Iterator[bytes]:
+        source = self._source
+        parts = iter(lambda: source.read(_PIECE), None) if hasattr(source, 'read') else iter(source)
+        for part in parts:
+            piece = part.encode() if isinstance(part, str) else part
+            if not isinstance(piece, (bytes, bytearray, memoryview)):
+                raise TypeError(f'a piece of a body is bytes or text, not {type(piece).__name__}')
+            piece = bytes(piece)
+            if not piece:
+                if hasattr(source, 'read'):
+                    return
+                continue
+            if not self._chunked:
+                piece = piece[:self._left]      # a file that grows meanwhile ends where it ended when we looked
+                self._left -= len(piece)
+            yield piece
+            if not self._chunked and not self._left:
+                return

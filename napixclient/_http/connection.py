@@ -1,0 +1,468 @@
+"""One socket, as a state machine on gevent's loop: writes a request, reads its answer, takes the next.
+
+Nothing here blocks, so nothing can be killed half-way. Two rules are of iron: a watcher is stopped and closed before
+its socket is, and no ``Exception`` leaves a callback of the loop. Imports messages and errors.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+import weakref
+from collections.abc import Callable
+from time import monotonic
+from typing import Any, Protocol
+
+from gevent import getcurrent, socket, ssl
+from gevent.hub import get_hub
+
+from ..errors import HTTPError, NapixError, ProtocolError, TruncatedBody
+from ..messages import Request, Response
+from .bodies import StreamedResponse, Upload
+from .pending import NEVER, PendingResponse
+from .wire import ResponseReader
+
+__all__ = ['Connection', 'Home']
+
+#: Bytes asked for at once: what a TLS record holds, and more.
+READ_SIZE = 65536
+_AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_ABORT = struct.pack('ii', 1, 0)
+_READ, _WRITE = 1, 2
+
+
+class Home(Protocol):
+    """What a connection reports to: the client of its origin."""
+
+    def answered(self, connection: Connection, pending: PendingResponse, response: Response) -> None:
+        """The answer is whole; the connection is free, or closed if it cannot be used again."""
+
+    def broken(self, connection: Connection, pending: PendingResponse, error: HTTPError) -> None:
+        """The request failed; the connection is closed. ``error.phase`` tells where."""
+
+    def gone(self, connection: Connection) -> None:
+        """The connection closed while it was idle, or after its request was dropped."""
+
+
+class Connection:
+    """An open connection of one client.
+
+    :param home: the client; held strongly only while a request is in flight, so that a pool that nobody holds any
+        more can be collected while its connections are idle.
+    """
+
+    __slots__ = ('_home', '_loop', '_out', '_reader', '_recv', '_send', '_sock', '_tls', '_upload',
+                 '_watcher', '_weak_home', '_writer', 'closed', 'expires', 'helper', 'pending', 'phase', 'read_seconds',
+                 'served', 'since', 'started', 'streamed', 'turn')
+
+    def __init__(self, home: Any, weak_home: Callable[[], Any], sock: Any, reader: ResponseReader) -> None:
+        sock.settimeout(0.0)
+        self._sock = sock
+        self._tls = isinstance(sock, ssl.SSLSocket)
+        # A plain gevent socket wraps one of the standard library; its own methods cost as much again.
+        raw = sock if self._tls else sock._sock
+        self._recv, self._send = raw.recv, raw.send
+        self._home: Any = home
+        self._weak_home = weak_home
+        self._reader = reader
+        self._loop = get_hub().loop
+        self._watcher: Any = self._loop.io(sock.fileno(), _READ)
+        self._writer: Any = None
+        self._out: memoryview | None = None
+        self._upload: Upload | None = None
+        self.read_seconds = NEVER
+        self.closed = False
+        self.pending: PendingResponse | None = None
+        self.streamed: Callable[[], StreamedResponse | None] | None = None    # weak: who drops it gives it back
+        self.helper: Any = None
+        self.phase = 'read'
+        self.expires = NEVER                # of monotonic(): when the server has been silent for too long
+        self.started = 0.0                  # of monotonic(): when the request in flight began
+        self.served = 0                     # answers that came over this connection
+        self.since = monotonic()            # when its client got the place in the pool that it fills
+        self.turn = 0                       # answers since then
+        self._watcher.start(self._readable)
+
+    # -- states ----------------------------------------------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a request."""
+        return self.pending is None and self.streamed is None and not self.closed
+
+    def take(self, home: Any) -> None:
+        """Leave idleness: the loop has to go on for what is coming."""
+        self._home = home
+        self._watcher.ref = True
+
+    def rest(self) -> None:
+        """Become idle: stay watched, so that a close is noticed, but keep neither the loop nor the pool alive."""
+        self._home = None
+        self._watcher.ref = False
+        self.expires = NEVER
+
+    def reserve(self, pending: PendingResponse, helper: Any) -> None:
+        """Hold the slot for a request whose authenticator is still running, in the greenlet ``helper``."""
+        self.pending = pending
+        self.helper = helper
+        pending._holder = self
+        self.phase = 'authenticate'
+        self.expires = NEVER
+
+    def start(self, pending: PendingResponse, request: Request, data: bytes, read_seconds: float,
+              max_body: int | None) -> None:
+        """Send a request, as the authenticator left it. What goes wrong is reported to the client.
+
+        :param data: its head, with its body where that is bytes.
+        """
+        now = monotonic()
+        self.pending = pending
+        pending._holder = self
+        pending._sent = True
+        self.phase = 'read'
+        self.started = now
+        self.read_seconds = read_seconds
+        self.expires = now + read_seconds
+        self._reader.begin(request.method, max_body)
+        try:
+            sent = self._send(data)
+        except _AGAIN:
+            sent = 0
+        except OSError as exc:
+            self._lost(exc)
+            return
+        if sent != len(data):
+            self._out = memoryview(data)[sent:]
+            self.phase = 'send'
+            self._watch_writing()
+        payload = request._payload
+        if payload is not None and not isinstance(payload, bytes):
+            self.phase = 'send'
+            self._upload = Upload(self, payload, data)
+            if self._out is None:
+                self._upload.more()
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def _watch_writing(self) -> None:
+        if self._writer is None:
+            self._writer = self._loop.io(self._sock.fileno(), _WRITE)
+        if not self._writer.active:
+            self._writer.start(self._writable)
+
+    def write(self, data: bytes) -> None:
+        """Queue a piece of an upload; its greenlet waits until the piece is out."""
+        self._out = memoryview(data)
+        self._watch_writing()
+
+    def uploaded(self) -> None:
+        """The whole body is out."""
+        self._upload = None
+        self.phase = 'read'
+        self.expires = monotonic() + self.read_seconds
+
+    def upload_failed(self, exc: Exception) -> None:
+        """The caller's file or iterable raised: the request ends, and its connection with it."""
+        if self.pending is not None:
+            error = HTTPError(f'the body could not be read: {type(exc).__name__}: {exc}', phase='send')
+            error.__cause__ = exc
+            self._fail(error)
+
+    def _writable(self) -> None:
+        out = self._out
+        if out is None:
+            self._writer.stop()
+            return
+        try:
+            sent = self._send(out)          # after want-write TLS demands the same buffer again: this is it
+        except _AGAIN:
+            return
+        except OSError as exc:
+            self._writer.stop()
+            self._out = None
+            if not self._answered_early():
+                self._lost(exc)
+            return
+        self.expires = monotonic() + self.read_seconds
+        if sent < len(out):
+            self._out = out[sent:]
+            return
+        self._out = None
+        self._writer.stop()
+        if self._upload is not None:
+            self._upload.more()
+        else:
+            self.phase = 'read'
+
+    def _answered_early(self) -> bool:
+        """A server may answer and close before it has read the whole request: read what it said."""
+        pending = self.pending
+        while not self.closed and self.pending is pending and pending is not None:
+            before = self.expires
+            self.expires = NEVER
+            self._readable()
+            if self.expires == NEVER:       # nothing more to read
+                self.expires = before
+                break
+        return self.closed or self.pending is not pending
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def _readable(self) -> None:
+        """The loop says that there is something to read: one read, so that no server starves the others."""
+        try:
+            data = self._recv(READ_SIZE)
+        except _AGAIN:
+            return
+        except OSError as exc:
+            self._lost(exc)
+            return
+        pending = self.pending
+        if pending is None:
+            if self.streamed is None:
+                self._closed_idle()         # closed by the server, or bytes that nobody asked for
+                return
+        elif self.phase == 'authenticate':  # nothing was sent yet, so whatever it is, it is not an answer
+            self._lost(None)
+            return
+        reader = self._reader
+        try:
+            if data:
+                complete = reader.feed(data)
+            else:
+                reader.eof()
+                complete = True
+        except NapixError as exc:
+            self._malformed(exc)
+            return
+        except Exception as exc:
+            error = ProtocolError(f'cannot read the answer: {exc}')
+            error.__cause__ = exc
+            self._malformed(error)
+            return
+        except BaseException:               # SIGINT and SystemExit leave, after clean-up
+            self._fail(ProtocolError('interrupted', phase='read'))
+            raise
+        now = monotonic()
+        if self.streamed is not None:
+            self.expires = now + self.read_seconds
+            self._pour(complete)
+        elif complete:
+            assert pending is not None
+            self._complete(pending, now)
+        else:
+            assert pending is not None
+            self.expires = now + self.read_seconds
+            if pending.request.stream and reader.head is not None and reader.status < 400:
+                self._hand_out(pending, now)
+        if self._tls and not self.closed and self._sock.pending():
+            self._loop.run_callback(self._read_rest)
+
+    def _read_rest(self) -> None:
+        """Decrypted bytes lie in TLS's own buffer, where the loop cannot see them."""
+        if not self.closed and self._watcher.active:
+            self._readable()
+
+    def _complete(self, pending: PendingResponse, now: float) -> None:
+        reader = self._reader
+        if pending.request.stream and reader.status < 400:
+            self._hand_out(pending, now)
+            if self.streamed is not None:
+                self._pour(True)
+            return
+        self.pending = None
+        self.served += 1
+        head = reader.head
+        assert head is not None
+        response = Response(pending.request, reader.status, head, reader.take_body(), now - self.started)
+        if not reader.reusable or self._out is not None or self._upload is not None:
+            self._home.answered(self._close_keeping_home(), pending, response)
+        else:
+            self._home.answered(self, pending, response)
+
+    @property
+    def coding(self) -> str | None:
+        """The Content-Encoding of the answer that was just read."""
+        return self._reader.coding
+
+    def _close_keeping_home(self) -> Connection:
+        home = self._home
+        self.close()
+        self._home = home
+        return self
+
+    # -- streamed bodies -------------------------------------------------------------------------------------------
+
+    def _hand_out(self, pending: PendingResponse, now: float) -> None:
+        """The head of an answer that will be read in pieces."""
+        reader = self._reader
+        head = reader.head
+        assert head is not None
+        try:
+            response = StreamedResponse(pending.request, reader.status, head, now - self.started, self,
+                                        reader.coding, pending.request.max_body)
+        except NapixError as exc:
+            self._malformed(exc)
+            return
+        self.pending = None
+        self.streamed = weakref.ref(response)
+        self._home.streaming(self, pending, response)
+        if not reader.complete:
+            self._pour(False)
+
+    def _pour(self, complete: bool) -> None:
+        """Give the reader of a streamed body what has come; stop reading while it has enough."""
+        response = None if self.streamed is None else self.streamed()
+        if response is None:
+            return                          # it was dropped; forsake() is on its way
+        data = self._reader.take_body()
+        if data and response._receive(data):
+            self._watcher.stop()
+            self.expires = NEVER            # the reader is slow, not the server
+        if complete:
+            self._watcher.stop()            # the slot is held until the reader is through
+            self.expires = NEVER
+            response._end(None)
+
+    def finish_stream(self) -> None:
+        """The reader of a streamed body has read it to its end."""
+        self.streamed = None
+        self.served += 1
+        home = self._home
+        if not self._reader.reusable or self._out is not None or self._upload is not None:
+            self._close_keeping_home()
+        else:
+            self._watcher.start(self._readable)
+        home.streamed(self)
+
+    def resume(self) -> None:
+        """The reader of a streamed body has caught up."""
+        if not self.closed and not self._watcher.active:
+            self.expires = monotonic() + self.read_seconds
+            self._watcher.start(self._readable)
+
+    def forsake(self) -> None:
+        """The streamed answer was collected, in whatever greenlet or thread."""
+        self._loop.run_callback_threadsafe(self.abandon)
+
+    def abandon(self) -> None:
+        """The reader of a streamed body leaves it half read."""
+        streamed, self.streamed = self.streamed, None
+        if streamed is not None:
+            home = self._home
+            self.abort()
+            home.gone(self)
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def drop(self, pending: PendingResponse) -> None:
+        """The request was cancelled: whatever is under way, the server will notice."""
+        self.pending = None
+        home = self._home
+        self.abort()
+        home.gone(self)
+
+    def leave_to_parent(self) -> None:
+        """In the child of a fork: the connection is the parent's, so nothing may be sent over it, not even a FIN."""
+        self.pending = self.streamed = None
+        sock, self._sock = self._sock, _Nothing()
+        self.close()
+        os.close(sock.detach())             # at once: close() would leave it to a later turn of the loop
+
+    def home(self) -> Any:
+        """The client, if there still is one."""
+        return self._home or self._weak_home()
+
+    def fail(self, error: HTTPError) -> None:
+        """End what is in flight, and the connection."""
+        self._fail(error)
+
+    def _lost(self, exc: OSError | None) -> None:
+        """The connection broke."""
+        why = 'closed the connection' if exc is None else f'broke the connection: {exc.strerror or exc}'
+        if self.pending is None and self.streamed is None:
+            self._closed_idle()
+            return
+        error: HTTPError
+        if self._reader.head is not None and self.phase != 'authenticate':
+            error = TruncatedBody(f'the server {why} before the end of the body', phase='read')
+        else:
+            error = ProtocolError(f'the server {why} before it had answered', phase=self.phase)
+        error.__cause__ = exc
+        self._fail(error)
+
+    def _malformed(self, error: NapixError) -> None:
+        assert isinstance(error, HTTPError)
+        error.phase = 'read'
+        self._fail(error)
+
+    def _fail(self, error: HTTPError) -> None:
+        pending, streamed, home = self.pending, self.streamed, self._home
+        self.pending = self.streamed = None
+        self.abort()
+        if streamed is not None:
+            response = streamed()
+            if response is not None:
+                error.request = response.request
+                response._end(error)
+            home.gone(self)
+        elif pending is not None:
+            error.elapsed = monotonic() - self.started if pending._sent else None
+            home.broken(self, pending, error)
+        elif home is not None:
+            home.gone(self)
+
+    @property
+    def untouched(self) -> bool:
+        """Whether no byte of an answer to the last request came: what came, if anything, belonged to an earlier one."""
+        return not self._reader.started or self._reader.stray
+
+    def _closed_idle(self) -> None:
+        home = self.home()
+        self.close()
+        if home is not None:
+            home.gone(self)
+
+    def abort(self) -> None:
+        """Close so that the server sees it before our next connection: RST, no goodbye of TLS."""
+        if not self.closed:
+            try:
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+            except OSError:
+                pass                        # the socket is broken already
+            self.close()
+
+    def close(self) -> None:
+        """Stop and close the watchers, then the socket. May be repeated."""
+        if self.closed:
+            return
+        self.closed = True
+        self._home = None
+        for watcher in (self._watcher, self._writer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+        self._watcher = self._writer = self._out = None
+        if self._upload is not None:
+            self._upload.abandon()
+            self._upload = None
+        helper, self.helper = self.helper, None
+        if helper is not None and helper is not getcurrent():
+            helper.kill(block=False)
+        self._recv = self._send = _closed
+        self._sock.close()
+
+    def __repr__(self) -> str:
+        state = 'closed' if self.closed else 'idle' if self.idle else self.phase
+        return f'<Connection {state}, {self.served} served>'
+
+
+class _Nothing:
+    """In place of a socket that is the parent's."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def _closed(*_: Any) -> int:
+    raise OSError('the connection is closed')

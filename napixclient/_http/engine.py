@@ -1,0 +1,415 @@
+"""What all connections of a pool share: the caps, the clocks, the turns, the retry budget, and the fork.
+
+Nothing here does I/O: it decides, and tells clients and connections what to do. Imports messages and errors.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import resource
+import weakref
+from collections import deque
+from collections.abc import Callable
+from heapq import heapify, heappop, heappush
+from itertools import count
+from time import monotonic
+from typing import Any, Protocol
+
+import gevent
+from gevent.hub import get_hub
+
+from ..errors import Cancelled, ConnectError, ConnectTimeout, HTTPError, ReadTimeout
+from ..messages import Origin
+from .connection import Connection
+from .opening import NoDescriptors, Opener
+from .pending import NEVER, PendingResponse, timeout_of
+from .settings import Settings
+
+__all__ = ['Applicant', 'Engine', 'Opening']
+
+log = logging.getLogger('napixclient')
+
+#: Seconds between two sweeps over what is in flight: how late a timeout may be.
+SWEEP_SECONDS = 0.05
+#: Seconds after which an idle connection is closed, and a client without one is forgotten.
+IDLE_SECONDS = 30.0
+REAP_SECONDS = 5.0
+#: Connections that are being opened at the same time.
+MAX_OPENINGS = 100
+MAX_CONNECTIONS = 1024
+#: A connection serves its client for so long, or so often, while other hosts wait for a place.
+TURN_SECONDS = 0.05
+TURN_REQUESTS = 4
+
+
+class Applicant(Protocol):
+    """A client, as the engine sees it."""
+
+    origin: Origin
+    waiting: bool
+
+    def open_one(self) -> bool:
+        """Use one more place in the pool, which is free, if it is still of use; whether it was."""
+
+    def wants_more(self) -> bool:
+        """Whether one more connection would be of use."""
+
+    def opened(self, opening: Opening, sock: Any) -> None:
+        """The connection is open."""
+
+    def not_opened(self, opening: Opening, error: HTTPError) -> None:
+        """It could not be opened; its place is free again."""
+
+    def evict(self, connection: Connection) -> None:
+        """Close an idle connection; its place is free again."""
+
+    def forked(self) -> None:
+        """In the child of a fork: forget every connection; what was pending is cancelled."""
+
+
+class Engine:
+    """Shared by the clients of one pool; belongs to the hub, and so to the thread, that made it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.hub = get_hub()
+        self.settings = settings
+        self.opener = Opener(settings)
+        self.max_connections = settings.max_connections or default_max_connections()
+        self.cap = self.max_connections         # lower for a while after the process ran out of descriptors
+        self.places = 0                         # connections open or being opened
+        self.connections: set[Connection] = set()
+        self.idle: dict[Connection, float] = {}     # since when; the least recently used first
+        self.waiting: deque[Applicant] = deque()    # who wants a place while there is none
+        self.clients: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.requests = 0                       # asked for so far: what the retry budget is a share of
+        self.closed = False
+        self.sweeping = False
+        self._opening = 0
+        self._parked: deque[Opening] = deque()
+        self._deadlines: list[tuple[float, int, PendingResponse]] = []
+        self._numbers = count()
+        self._compact_at = 1024
+        self._spent_at, self._saved, self._seen = monotonic(), 10.0, 0
+        self.reapers: list[Callable[[], object]] = []
+        tick, reap = _weakly(self, 'sweep'), _weakly(self, 'reap')
+        self._sweeper = self.hub.loop.timer(SWEEP_SECONDS, SWEEP_SECONDS, ref=False)
+        self._reaper = self.hub.loop.timer(REAP_SECONDS, REAP_SECONDS, ref=False)
+        self._tick, self._reap = tick, reap
+        _engines.add(self)
+
+    def check_thread(self) -> None:
+        """:raises RuntimeError: when the pool is used from another thread than the one that made it, or closed."""
+        if get_hub() is not self.hub:
+            raise RuntimeError('a pool belongs to the thread that made it; make one in each thread')
+        if self.closed:
+            raise RuntimeError('the pool is closed')
+
+    # -- places ----------------------------------------------------------------------------------------------------
+
+    def acquire(self, client: Applicant) -> bool:
+        """Take a place for a connection, if need be that of the least recently used idle one.
+
+        Who gets none is called back, in turn, when one is free.
+        """
+        if self.places >= self.cap and self.idle:
+            self._evict(next(iter(self.idle)))
+        if self.places < self.cap:
+            self.places += 1
+            return True
+        self.enlist(client)
+        return False
+
+    def enlist(self, client: Applicant) -> None:
+        """Have the client called back when there is a place."""
+        if not client.waiting:
+            client.waiting = True
+            self.waiting.append(client)
+
+    def release(self) -> None:
+        """A place is free: it goes to whoever has waited longest."""
+        self.places -= 1
+        self.grant()
+
+    def grant(self) -> None:
+        """Give free places out, one to each in turn."""
+        while self.waiting and self.places < self.cap:
+            client = self.waiting.popleft()
+            client.waiting = False
+            if client.open_one() and client.wants_more():
+                self.enlist(client)
+
+    def turn_is_over(self, connection: Connection, now: float) -> bool:
+        """Whether the connection should make room for the hosts that wait."""
+        connection.turn += 1
+        return bool(self.waiting) and (
+            connection.turn >= TURN_REQUESTS or now - connection.since > TURN_SECONDS)
+
+    def rest(self, connection: Connection) -> None:
+        """A connection has nothing to do."""
+        connection.rest()
+        self.idle[connection] = monotonic()
+        if not self._reaper.active:
+            self._reaper.start(self._reap)
+
+    def _evict(self, connection: Connection) -> None:
+        del self.idle[connection]
+        home = connection.home()
+        if home is not None:
+            home.evict(connection)
+
+    # -- openings --------------------------------------------------------------------------------------------------
+
+    def launch(self, opening: Opening) -> None:
+        """Start opening, or park it while a hundred others are under way."""
+        if self._opening < MAX_OPENINGS:
+            self._opening += 1
+            opening.begin()
+        else:
+            self._parked.append(opening)
+
+    def landed(self) -> None:
+        """An opening that had begun is over."""
+        self._opening -= 1
+        while self._parked and self._opening < MAX_OPENINGS:
+            opening = self._parked.popleft()
+            if not opening.over:
+                self._opening += 1
+                opening.begin()
+
+    def lower_cap(self) -> bool:
+        """The process has no descriptors left; false when giving some back is not in our hands."""
+        others = self.places - 1
+        if others < 1:
+            return False
+        self.cap = min(self.cap, others)
+        self.start_sweeping()
+        if not self._reaper.active:
+            self._reaper.start(self._reap)
+        return True
+
+    # -- clocks ----------------------------------------------------------------------------------------------------
+
+    def start_sweeping(self) -> None:
+        """Look at the clocks from now on; stops by itself when nothing is in flight."""
+        if not self.sweeping:
+            self.sweeping = True
+            self._sweeper.start(self._tick)
+
+    def watch(self, pending: PendingResponse, deadline: float) -> None:
+        """End the request when ``monotonic()`` reaches the deadline."""
+        pending._deadline = deadline
+        heap = self._deadlines
+        if len(heap) >= self._compact_at:       # most are over by now: forget them, or millions pile up
+            heap[:] = [entry for entry in heap if entry[2]._outcome is None]
+            heapify(heap)
+            self._compact_at = max(1024, 2 * len(heap))
+        heappush(heap, (deadline, next(self._numbers), pending))
+        self.start_sweeping()
+
+    def sweep(self) -> None:
+        """End what is overdue."""
+        now = monotonic()
+        busy = False
+        overdue = []
+        for connection in self.connections:
+            if connection.expires != NEVER or connection.pending is not None:
+                busy = True
+                if connection.expires < now:
+                    overdue.append(connection)
+        for connection in overdue:
+            if connection.expires < now:        # an earlier one's end may have given it another request
+                what = 'took' if connection.phase == 'send' else 'sent'
+                connection.fail(ReadTimeout(f'the server {what} nothing for {connection.read_seconds:g} s',
+                                            phase=connection.phase))
+        heap = self._deadlines
+        while heap and heap[0][0] <= now:
+            pending = heappop(heap)[2]
+            if pending._outcome is None:
+                pending._end(timeout_of(pending, 'total'))
+        if not busy and not heap:
+            self.sweeping = False
+            self._sweeper.stop()
+
+    def reap(self) -> None:
+        """Close what has been idle for long, and let the cap recover."""
+        limit = monotonic() - IDLE_SECONDS
+        for connection, since in list(self.idle.items()):
+            if since > limit:
+                break
+            if connection in self.idle:
+                self._evict(connection)
+        if self.cap < self.max_connections:
+            self.cap = min(self.max_connections, self.cap * 2)
+            self.grant()
+        remaining = [reaper() for reaper in self.reapers]
+        if not self.idle and self.cap == self.max_connections and not any(remaining):
+            self._reaper.stop()
+
+    # -- retries ---------------------------------------------------------------------------------------------------
+
+    def may_retry(self) -> bool:
+        """Take one retry out of the budget; false when it is empty."""
+        budget = self.settings.retry_budget
+        if budget is None:
+            return True
+        share, rate = budget
+        now = monotonic()
+        self._saved = min(max(rate, 10.0) + share * self.requests,
+                          self._saved + share * (self.requests - self._seen) + rate * (now - self._spent_at))
+        self._seen, self._spent_at = self.requests, now
+        if self._saved < 1:
+            return False
+        self._saved -= 1
+        return True
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close what is idle and stop the clocks."""
+        self.closed = True
+        for connection in list(self.idle):
+            self._evict(connection)
+        for timer in (self._sweeper, self._reaper):
+            timer.stop()
+            timer.close()
+
+    def __del__(self) -> None:
+        # Nobody holds the pool any more. Idle connections are watched by the loop, so they would stay.
+        idle, self.idle = list(getattr(self, 'idle', ())), {}
+        if idle and not self.closed:
+            self.hub.loop.run_callback_threadsafe(_close_all, idle)
+
+    def after_fork(self) -> None:
+        """In the child: the sockets are the parent's; close them without a word on the wire."""
+        if get_hub() is not self.hub:
+            return                              # of a thread that the child does not have
+        for connection in list(self.connections):
+            connection.leave_to_parent()
+        self.connections.clear()
+        self.idle.clear()
+        self.waiting.clear()
+        self._parked.clear()
+        self._deadlines.clear()
+        self.places = self._opening = 0
+        for client in list(self.clients):
+            client.forked()
+
+
+class Opening:
+    """One connection that is being opened, for one request."""
+
+    def __init__(self, engine: Engine, client: Applicant, pending: PendingResponse, seconds: float) -> None:
+        self.over = False
+        self.pending: PendingResponse | None = pending
+        pending._holder = self
+        self._engine = engine
+        self._client = client
+        self._seconds = seconds
+        self._greenlet: Any = None
+
+    @property
+    def phase(self) -> str:
+        """``queue`` until it has begun."""
+        return 'queue' if self._greenlet is None else 'connect'
+
+    def begin(self) -> None:
+        """Open, in a greenlet."""
+        self._greenlet = gevent.spawn(self._run)
+
+    def drop(self, pending: PendingResponse) -> None:
+        """Its request was cancelled: nobody needs the connection."""
+        self.pending = None
+        self.stop()
+        self._client.not_opened(self, Cancelled('cancelled'))
+
+    def stop(self) -> None:
+        """End it; the greenlet closes its half-open socket."""
+        if not self.over:
+            self.over = True
+            if self._greenlet is not None:
+                self._greenlet.kill(block=False)
+                self._engine.landed()
+
+    def _run(self) -> None:
+        clock = gevent.Timeout(None if self._seconds == NEVER else self._seconds)
+        sock, error = None, None
+        clock.start()
+        try:
+            sock = self._engine.opener.open(self._client.origin)
+        except gevent.GreenletExit:
+            if self.over:
+                return
+            error = Cancelled('the greenlet that opened the connection was killed', phase='connect')
+        except gevent.Timeout as exc:
+            if exc is clock:
+                error = ConnectTimeout(f'not connected within {self._seconds:g} s', phase='connect')
+            else:
+                error = ConnectError(f'cannot connect: {exc}', phase='connect')
+                error.__cause__ = exc
+        except NoDescriptors as exc:
+            error = NoPlace(str(exc), phase='connect')
+            error.__cause__ = exc
+        except HTTPError as exc:
+            error = exc
+        except Exception as exc:
+            error = ConnectError(f'cannot connect: {type(exc).__name__}: {exc}', phase='connect')
+            error.__cause__ = exc
+        finally:
+            clock.close()
+        if self.over:                           # dropped in the very turn in which it was done
+            if sock is not None:
+                sock.close()
+            return
+        self.over = True
+        self._engine.landed()
+        if error is None:
+            log.debug('connected to %s', self._client.origin)
+            self._client.opened(self, sock)
+        else:
+            log.debug('not connected to %s: %s', self._client.origin, error.message)
+            self._client.not_opened(self, error)
+
+
+class NoPlace(ConnectError):
+    """The process may open no more files. Never an outcome while waiting could help."""
+
+
+def default_max_connections() -> int:
+    """The smaller of 1,024 and three quarters of the descriptors that the process may still open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    try:
+        used = len(os.listdir('/dev/fd'))
+    except OSError:
+        used = 16
+    return max(1, min(MAX_CONNECTIONS, (soft - used) * 3 // 4))
+
+
+def _weakly(owner: Any, name: str) -> Callable[[], None]:
+    """A callback for the loop that does not keep its owner alive."""
+    reference = weakref.WeakMethod(getattr(owner, name))
+
+    def call() -> None:
+        method = reference()
+        if method is not None:
+            method()
+    return call
+
+
+def _close_all(connections: list[Connection]) -> None:
+    for connection in connections:
+        connection.close()
+
+
+_engines: weakref.WeakSet[Engine] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for engine in list(_engines):
+        engine.after_fork()
+        engine.hub.loop.reinit()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,252 @@
+"""The one outcome of a request, and those who wait for it. Imports messages and errors."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from contextvars import Context
+from time import monotonic
+from typing import Any, Protocol
+
+import gevent
+from gevent.hub import Waiter, get_hub
+
+from ..errors import Cancelled, ConnectTimeout, DeadlineExceeded, HTTPError, QueueTimeout, Timeout
+from ..messages import Request, Response
+
+__all__ = ['Batch', 'Holder', 'PendingResponse', 'pause']
+
+Outcome = Response | HTTPError
+Link = Callable[['PendingResponse'], object]
+NEVER = float('inf')
+
+
+class Holder(Protocol):
+    """Whoever has an unfinished request in hand: a queue, an opening, a connection, a back-off."""
+
+    #: What a total that runs out meanwhile is called.
+    phase: str
+
+    def drop(self, pending: PendingResponse) -> None:
+        """Let go of the request at once and give back what it takes; its outcome is set right after."""
+
+
+class _NotReady(Timeout, gevent.Timeout):
+    """``get`` was not to wait any longer; the request goes on. Also a ``gevent.Timeout``, as ``AsyncResult`` raises."""
+
+    def __init__(self, request: Request) -> None:
+        Timeout.__init__(self, 'no outcome yet; the request goes on', request=request)
+
+    __str__ = Timeout.__str__
+    __repr__ = Timeout.__repr__
+
+
+class PendingResponse:
+    """A request under way, and its outcome when it has one.
+
+    ``gevent.wait``, ``gevent.iwait`` and ``gevent.joinall`` take it.
+    """
+
+    __slots__ = ('_attempts', '_batch', '_context', '_deadline', '_holder', '_links', '_outcome', '_retry', '_sent', 'request')
+
+    def __init__(self, request: Request, batch: Batch | None = None) -> None:
+        #: The :class:`Request` as its caller made it.
+        self.request = request
+        self._batch = batch
+        self._outcome: Outcome | None = None
+        self._holder: Holder | None = None
+        self._links: list[Link] | None = None
+        self._deadline = NEVER              # of time.monotonic(), for the total
+        self._context: Context | None = None
+        self._attempts = 0                  # tries begun
+        self._sent = False                  # whether a byte of it ever left
+        self._retry: Any = None             # urllib3.Retry as it stands; None before the first failure
+
+    def ready(self) -> bool:
+        """Whether the outcome is there."""
+        return self._outcome is not None
+
+    def successful(self) -> bool:
+        """Whether the outcome is there and is a :class:`Response`."""
+        return isinstance(self._outcome, Response)
+
+    @property
+    def value(self) -> Response | None:
+        """The :class:`Response`; ``None`` before the end and after an error."""
+        outcome = self._outcome
+        return outcome if isinstance(outcome, Response) else None
+
+    @property
+    def exception(self) -> HTTPError | None:
+        """The :class:`HTTPError`; ``None`` before the end and after a success."""
+        outcome = self._outcome
+        return outcome if isinstance(outcome, HTTPError) else None
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Response:
+        """Wait for the outcome: return the :class:`Response` or raise the :class:`HTTPError`.
+
+        :param timeout: seconds to wait; the request itself goes on afterwards.
+        :raises Timeout: (and ``gevent.Timeout``) when there is no outcome yet.
+        """
+        if self._outcome is None and block:
+            self._await(None if timeout is None else monotonic() + timeout)
+        outcome = self._outcome
+        if outcome is None:
+            raise _NotReady(self.request)
+        if isinstance(outcome, Response):
+            return outcome
+        raise outcome.with_traceback(None)
+
+    def _await(self, deadline: float | None = None) -> None:
+        """Block until the outcome is there or ``monotonic()`` reaches the deadline."""
+        while self._outcome is None:
+            waiter = Waiter()
+            self.rawlink(waiter.switch)
+            try:
+                if not pause(waiter, deadline):
+                    return
+            finally:
+                self.unlink(waiter.switch)
+
+    def cancel(self) -> None:
+        """End the request now with :class:`Cancelled`: a queued one is dropped, one in flight loses its connection."""
+        self._end(Cancelled('cancelled', request=self.request))
+
+    kill = cancel
+
+    def _end(self, error: HTTPError) -> None:
+        """Take the request from whoever has it, and make the error its outcome; nothing if it has one already."""
+        if self._outcome is None:
+            holder, self._holder = self._holder, None
+            if holder is not None:
+                holder.drop(self)
+            if self._outcome is None:
+                error.attempts = max(self._attempts, 1)
+                self._finish(error)
+        elif isinstance(self._outcome, Response):
+            abort = getattr(self._outcome, '_abort', None)
+            if abort is not None:           # a streamed answer: its body can still be cut off
+                abort(error)
+
+    def _finish(self, outcome: Outcome) -> None:
+        """The one place where an outcome is set."""
+        self._outcome = outcome
+        self._holder = None
+        batch = self._batch
+        if batch is not None:
+            finished = batch.finished
+            finished.append(self)
+            if len(finished) >= batch.wake_at:
+                batch.wake()
+        if self._links is not None:
+            get_hub().loop.run_callback(self._notify)
+
+    def rawlink(self, callback: Link) -> None:
+        """Have the hub call ``callback(self)`` once, when the outcome is there; it must not block."""
+        if self._links is None:
+            self._links = []
+        self._links.append(callback)
+        if self._outcome is not None:
+            get_hub().loop.run_callback(self._notify)
+
+    def unlink(self, callback: Link) -> None:
+        """Take a link back; may be repeated."""
+        if self._links is not None and callback in self._links:
+            self._links.remove(callback)
+
+    def _notify(self) -> None:
+        links, hub = self._links, get_hub()
+        while links:
+            link = links.pop(0)
+            try:
+                link(self)
+            except Exception as exc:        # the caller's own callback: reported as gevent reports one
+                hub.handle_error(link, type(exc), exc, exc.__traceback__)
+
+    def _raise_exception(self) -> None:
+        """Protocol of ``gevent.joinall(raise_error=True)``."""
+        self.get(block=False)
+
+    def __repr__(self) -> str:
+        state = self._outcome if self._outcome is not None else self._holder.phase if self._holder else 'new'
+        return f'<PendingResponse {self.request}: {state!r}>'
+
+
+class Batch:
+    """Requests that one ``wait`` or loop will hand out together."""
+
+    __slots__ = ('finished', 'order', 'wake_at', 'waiter')
+
+    def __init__(self) -> None:
+        self.order: list[PendingResponse] = []
+        self.finished: deque[PendingResponse] = deque()
+        self.wake_at = NEVER                # how many must have finished before the waiter is woken
+        self.waiter: Any = None
+
+    def wake(self) -> None:
+        """Called within a transition of the engine: the waiter runs in a later turn of the loop."""
+        self.wake_at = NEVER
+        get_hub().loop.run_callback(self.waiter.switch, self)
+
+    def wait(self, count: int, deadline: float | None) -> bool:
+        """Block until so many have finished; false when ``monotonic()`` reached the deadline before."""
+        while len(self.finished) < count:
+            self.waiter = Waiter()
+            self.wake_at = count
+            try:
+                if not pause(self.waiter, deadline):
+                    return len(self.finished) >= count
+            finally:
+                self.wake_at = NEVER
+        return True
+
+    def absorb(self, later: Batch) -> None:
+        """Take over what was asked for later."""
+        for pending in later.order:
+            pending._batch = self
+        self.order += later.order
+        self.finished += later.finished
+
+    def expire(self) -> None:
+        """The waiter's time is up: what has not finished ends with a timeout."""
+        for pending in self.order:
+            if pending._outcome is None:
+                pending._end(timeout_of(pending, 'wait'))
+
+    def drop_unsent(self) -> None:
+        """Cancel what has not been sent; what is in flight finishes in the background."""
+        for pending in self.order:
+            if pending._outcome is None and (pending._holder is None or pending._holder.phase in _UNSENT):
+                pending.cancel()
+
+
+_UNSENT = frozenset(['queue', 'connect', 'authenticate', 'backoff'])
+
+
+def timeout_of(pending: PendingResponse, clock: str) -> Timeout:
+    """The error for a request whose time is up, by where it stands.
+
+    :param clock: ``total`` for the request's own, ``wait`` for that of ``pool.wait`` and its like.
+    """
+    phase = pending._holder.phase if pending._holder is not None else 'queue'
+    what = 'the total time' if clock == 'total' else 'the time to wait'
+    if not pending._sent:
+        if phase == 'connect' and clock == 'total':
+            return ConnectTimeout(f'{what} was up while connecting', request=pending.request, phase=phase)
+        return QueueTimeout(f'{what} was up before anything was sent', request=pending.request, phase=phase)
+    return DeadlineExceeded(f'{what} was up after sending had begun (phase: {phase})', request=pending.request,
+                            phase=phase)
+
+
+def pause(waiter: Any, deadline: float | None) -> bool:
+    """Block on a waiter; false when ``monotonic()`` reached the deadline first."""
+    if deadline is None:
+        waiter.get()
+        return True
+    timer = get_hub().loop.timer(max(deadline - monotonic(), 0))
+    timer.start(waiter.switch, waiter)      # itself marks the clock
+    try:
+        return waiter.get() is not waiter
+    finally:
+        timer.stop()
+        timer.close()

@@ -1,0 +1,191 @@
+"""The options of ``Client`` and ``ClientPool``, checked once. Imports messages and errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+from gevent import ssl
+from urllib3 import Retry
+from urllib3 import Timeout as Timeouts
+
+from .._version import __version__
+from ..messages import Headers, Request
+from .decoding import ACCEPT_ENCODING
+from .pending import NEVER
+
+__all__ = ['Clocks', 'Settings']
+
+Resolver = Callable[[str, int], list[Any]]
+Hook = Callable[[Any], object]
+
+CONNECT_TIMEOUT = 10.0
+READ_TIMEOUT = 60.0
+MAX_BODY = 64 * 2**20
+
+
+class Clocks(NamedTuple):
+    """Seconds to connect, between two reads, and in all; ``NEVER`` is no bound."""
+
+    connect: float
+    read: float
+    total: float
+
+
+class Settings:
+    """What ``Client`` and ``ClientPool`` take by keyword; the defaults of their requests among it.
+
+    :param max_connections: connections open at once in the whole pool; by default 1,024 or three quarters of the
+        descriptors that the process may still open, whichever is less.
+    :param timeout: seconds in all for a request, or :class:`urllib3.Timeout`. By default 10 s to connect, 60 s
+        between reads, and no total.
+    :param retries: :class:`urllib3.Retry` or a number; by default only an idempotent request whose reused connection
+        turned out to be closed is sent once more. ``False`` forbids even that.
+    :param retry_budget: ``(share, rate)``: retries may be that share of the requests, and ``rate`` a second more;
+        beyond that the last failure is the outcome. ``None`` for no bound.
+    :param max_body: largest body, in bytes, as sent and as decoded; 64 MiB by default, none for streamed answers.
+    :param headers: fields for every request that does not set them itself.
+    :param verify: ``False`` to accept any certificate.
+    :param ca_certs: path of a file of PEM certificates to trust instead of the system's.
+    :param cert: path of a PEM file with certificate and key, or ``(certificate, key)``, to show to servers.
+    :param ssl_context: a ``gevent.ssl.SSLContext`` of one's own, instead of the four options above.
+    :param assert_hostname: the name to find in certificates instead of the host's; ``False`` for none.
+    :param assert_fingerprint: the digest in hex of the only certificate that is accepted.
+    :param server_hostname: the name to ask for in the TLS handshake (SNI) instead of the host's.
+    :param resolver: ``(host, port)`` -> list of 5-tuples as ``socket.getaddrinfo`` returns them.
+    :param on_request: called with the :class:`Request` at each attempt.
+    :param on_response: called with each :class:`Response`.
+    :param on_error: called with each :class:`HTTPError`.
+    :param max_header_bytes: bound of the head of an answer, in bytes.
+    :param max_header_fields: bound of the number of fields in it.
+    :raises ValueError: for a value that makes no sense.
+    """
+
+    def __init__(self, *, max_connections: int | None = None, timeout: float | Timeouts | None = None,
+                 retries: Retry | int | bool | None = None,
+                 retry_budget: tuple[float, float] | None = (0.2, 10), max_body: int | None = None,
+                 headers: Mapping[str, Any] | None = None, verify: bool = True, ca_certs: str | None = None,
+                 cert: str | tuple[str, str] | None = None, ssl_context: ssl.SSLContext | None = None,
+                 assert_hostname: str | bool | None = None, assert_fingerprint: str | None = None,
+                 server_hostname: str | None = None, resolver: Resolver | None = None,
+                 on_request: Hook | None = None, on_response: Hook | None = None, on_error: Hook | None = None,
+                 max_header_bytes: int = 65536, max_header_fields: int = 256) -> None:
+        # A request that carries all defaults is what checks those that requests can set as well.
+        Request('host', 'GET', '/', timeout=timeout, max_body=max_body)
+        self.max_connections = None if max_connections is None else whole_number(max_connections, 'max_connections')
+        self.clocks = Clocks(CONNECT_TIMEOUT, READ_TIMEOUT, NEVER)
+        if timeout is not None:
+            self.clocks = self.clocks_of(timeout)
+        self.retries = retry_of(retries)
+        self.retry_budget = _budget(retry_budget)
+        self.max_body = max_body
+        self.headers = self._headers(headers)
+        self.assert_hostname = assert_hostname
+        self.assert_fingerprint = assert_fingerprint
+        self.server_hostname = server_hostname
+        self.resolver = _callable(resolver, 'resolver')
+        self.on_request = _callable(on_request, 'on_request')
+        self.on_response = _callable(on_response, 'on_response')
+        self.on_error = _callable(on_error, 'on_error')
+        self.max_header_bytes = whole_number(max_header_bytes, 'max_header_bytes')
+        self.max_header_fields = whole_number(max_header_fields, 'max_header_fields')
+        if not isinstance(verify, bool):
+            raise ValueError(f'verify is True or False, not {verify!r}; a file of certificates goes to ca_certs')
+        self.verify = verify
+        self._given_context = ssl_context
+        self._ca_certs = ca_certs
+        self._cert = cert
+        self._context: ssl.SSLContext | None = None
+        if ssl_context is not None:
+            if not isinstance(ssl_context, ssl.SSLContext):
+                raise ValueError('ssl_context is a gevent.ssl.SSLContext: that of the standard library would block '
+                                 'every other greenlet during its handshake')
+            if ca_certs is not None or cert is not None or not verify:
+                raise ValueError('ssl_context excludes verify, ca_certs and cert: set them on the context')
+        elif ca_certs is not None or cert is not None:
+            self.ssl_context()              # now, so that a file that cannot be read is told where it was named
+
+    def ssl_context(self) -> ssl.SSLContext:
+        """The one context of this configuration, made on first use: reading the system's certificates takes 20 ms.
+
+        :raises ValueError: when a file of certificates cannot be read.
+        """
+        if self._given_context is not None:
+            return self._given_context
+        if self._context is None:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            if not self.verify:
+                context.check_hostname = False
+                context.verify_mode = ssl.CERT_NONE
+            try:
+                if self._ca_certs is not None:
+                    context.load_verify_locations(self._ca_certs)
+                elif self.verify:
+                    context.load_default_certs()
+                if self._cert is not None:
+                    context.load_cert_chain(*([self._cert] if isinstance(self._cert, str) else self._cert))
+            except (OSError, ssl.SSLError) as exc:
+                raise ValueError(f'cannot load the certificates of ca_certs={self._ca_certs!r}, cert='
+                                 f'{self._cert if isinstance(self._cert, str) else self._cert and self._cert[0]!r}: '
+                                 f'{exc}') from exc
+            self._context = context
+        return self._context
+
+    def clocks_of(self, timeout: float | Timeouts) -> Clocks:
+        """Read a request's ``timeout``; what it leaves open is the default."""
+        connect, read, _ = self.clocks
+        if not isinstance(timeout, Timeouts):
+            return Clocks(connect, read, timeout)
+        return Clocks(_seconds(timeout._connect, connect), _seconds(timeout._read, read),
+                      _seconds(timeout.total, NEVER))
+
+    @staticmethod
+    def _headers(given: Mapping[str, Any] | None) -> Headers:
+        fields = dict(Headers(given or {}).multi_items())
+        Request('host', 'GET', '/', headers=fields)         # refuses those that frame a message
+        own = {name.lower() for name in fields}
+        defaults = {'User-Agent': f'napixclient/{__version__}', 'Accept': 'application/json',
+                    'Accept-Encoding': ACCEPT_ENCODING.replace(',', ', ')}
+        return Headers({**{name: value for name, value in defaults.items() if name.lower() not in own}, **fields})
+
+
+def _seconds(value: Any, default: float) -> float:
+    """One member of a ``urllib3.Timeout``: a number, ``None`` for no bound, or its mark for "not given"."""
+    if value is Timeouts.DEFAULT_TIMEOUT:
+        return default
+    return NEVER if value is None else float(value)
+
+
+def retry_of(retries: Any) -> Retry | None:
+    """Read ``retries=``; ``None`` is the default of nothing but one free resend."""
+    if retries is None or isinstance(retries, Retry):
+        return retries
+    if isinstance(retries, int):
+        return Retry(retries, redirect=0)
+    raise ValueError(f'retries is urllib3.Retry, a number or False, not {retries!r}')
+
+
+def whole_number(value: Any, name: str) -> int:
+    """A count of at least 1."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f'{name} is a whole number of at least 1, not {value!r}')
+    return value
+
+
+def _budget(value: Any) -> tuple[float, float] | None:
+    if value is None:
+        return None
+    try:
+        share, rate = (float(part) for part in value)
+    except (TypeError, ValueError):
+        share = rate = -1
+    if share < 0 or rate < 0:
+        raise ValueError(f'retry_budget is (share of the requests, retries a second), not {value!r}')
+    return share, rate
+
+
+def _callable(value: Any, name: str) -> Any:
+    if value is not None and not callable(value):
+        raise ValueError(f'{name} is called, so it must be callable, not {value!r}')
+    return value

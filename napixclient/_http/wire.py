@@ -1,0 +1,299 @@
+"""Bytes <-> messages, without I/O: writes the head of a request, reads an answer with llhttp (RFC 9112).
+
+The rules around llhttp are those that its silence or leniency makes necessary; each was tried.
+Imports messages and errors.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
+
+from ..errors import BodyTooLarge, InvalidResponse, ProtocolError, TruncatedBody
+from ..messages import Headers, Request, payload_length
+
+__all__ = ['RequestWriter', 'ResponseReader']
+
+#: Answers 1xx before the final one; a server that sends more is not going to answer.
+MAX_INFORMATIONAL = 20
+_SENDS_BODY = frozenset(['POST', 'PUT', 'PATCH'])
+
+
+class RequestWriter:
+    """Writes the heads of the requests of one client: the constant part is made once.
+
+    :param authority: the value of ``Host``.
+    :param defaults: fields that go with every request that does not set them itself.
+    """
+
+    __slots__ = ('_defaults', '_host', '_tail')
+
+    def __init__(self, authority: str, defaults: Headers) -> None:
+        self._host = f' HTTP/1.1\r\nHost: {authority}'.encode('latin-1')
+        self._defaults = [(f'\r\n{name.lower()}:'.encode('latin-1'), Headers([(name, value)])._block)
+                          for name, value in defaults.multi_items()]
+        tail = self._host + b''.join(line for _, line in self._defaults) + b'\r\n\r\n'
+        self._tail = tail.decode('latin-1')
+
+    def write(self, request: Request) -> bytes:
+        """The head, and with it the body where that is bytes."""
+        payload, block = request._payload, request.headers._block
+        if payload is None and not block and request.method not in _SENDS_BODY:
+            return f'{request.method} {request.url}{self._tail}'.encode('latin-1')
+        lowered = block.lower()
+        parts = [f'{request.method} {request.url}'.encode('latin-1'), self._host]
+        parts += [line for mark, line in self._defaults if mark not in lowered]
+        parts.append(block)
+        if isinstance(payload, bytes):
+            if isinstance(request.body, (dict, list)) and b'\r\ncontent-type:' not in lowered:
+                parts.append(b'\r\nContent-Type: application/json')
+            parts.append(b'\r\nContent-Length: %d\r\n\r\n' % len(payload))
+            parts.append(payload)
+        elif payload is not None:
+            length = payload_length(payload)
+            parts.append(b'\r\nTransfer-Encoding: chunked\r\n\r\n' if length is None
+                         else b'\r\nContent-Length: %d\r\n\r\n' % length)
+        else:                               # RFC 9110 §8.6: a method that expects content says that there is none
+            parts.append(b'\r\nContent-Length: 0\r\n\r\n' if request.method in _SENDS_BODY else b'\r\n\r\n')
+        return b''.join(parts)
+
+
+class ResponseReader:
+    """Reads the answers that come over one connection, one after the other.
+
+    :param max_header_bytes: bound of a head, and of the trailers, in bytes.
+    :param max_header_fields: bound of the number of fields in a head.
+    """
+
+    __slots__ = ('_body_size', '_feed', '_framed', '_head_only', '_idle_bytes', '_informational', '_max_bytes',
+                 '_max_fields', '_parser', '_pieces', '_raw', 'coding', 'complete', 'head', 'keep_alive', 'max_body',
+                 'on_body', 'overrun', 'status')
+
+    def __init__(self, max_header_bytes: int, max_header_fields: int) -> None:
+        self._max_bytes = max_header_bytes
+        self._max_fields = max_header_fields
+        self._pieces: list[bytes] = []
+        self.on_body = self._pieces.append  # called by llhttp; not a method, to save a frame
+        self._new_parser()
+        self.begin('GET', None)
+
+    def _new_parser(self) -> None:
+        self._parser: Any = HttpResponseParser(self)
+        self._feed = self._parser.feed_data
+
+    def begin(self, method: str, max_body: int | None) -> None:
+        """Expect the answer to a request of that method."""
+        self.complete = self.keep_alive = self.overrun = False
+        self.head: bytes | None = None      # the final head without its last CRLF CRLF, once it is whole
+        self.status = 0
+        self.coding: str | None = None      # the Content-Encoding, where there is one
+        self.max_body = max_body
+        self._raw: bytes | bytearray | None = None
+        self._head_only = method == 'HEAD'
+        self._informational = 0
+        self._body_size = self._idle_bytes = 0
+        self._framed = True                 # whether the end shows without the connection's end
+
+    # -- called by llhttp ------------------------------------------------------------------------------------------
+
+    def on_message_begin(self) -> None:
+        if self.complete:
+            self.overrun = True             # a second answer in one read: what follows is nobody's
+
+    def on_message_complete(self) -> None:
+        if self.complete:
+            return
+        parser = self._parser
+        status = parser.get_status_code()
+        if 100 <= status < 200 and status != 101:
+            return
+        self.status = status
+        self.complete = True
+        self.keep_alive = parser.should_keep_alive()    # right only in here
+
+    # -- called by the connection ----------------------------------------------------------------------------------
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes; true when the answer is complete.
+
+        :raises ProtocolError: when they are not an answer, or exceed a bound.
+        """
+        if self.head is not None:
+            return self._feed_body(data)
+        raw = self._raw
+        if raw is None:
+            raw = data
+        else:
+            if isinstance(raw, bytes):
+                raw = bytearray(raw)
+            raw += data
+        self._raw = raw
+        if self._head_only:
+            return self._feed_head_only(data)
+        self._parse(data)
+        end = self._head_end()
+        if end >= 0:
+            self._check_head(bytes(self._raw[:end]))
+            self._raw = None
+            if self._pieces:
+                self._count_body()
+        elif self.complete:
+            raise InvalidResponse('the head does not end')
+        return self.complete
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._feed(data)
+        except HttpParserUpgrade:
+            raise InvalidResponse('101 Switching Protocols, which nobody asked for') from None
+        except HttpParserError as exc:
+            inner = exc.__context__
+            if isinstance(exc, HttpParserCallbackError) and inner is not None:
+                if isinstance(inner, ProtocolError) or not isinstance(inner, Exception):
+                    raise inner from None   # ours, or a SIGINT that llhttp's callback had swallowed
+            if not self.complete:
+                raise InvalidResponse(f'malformed answer: {exc or type(exc).__name__}') from exc
+            self.overrun = True             # left-over bytes: the answer stands, the connection does not
+
+    def _head_end(self) -> int:
+        """Where the final head ends in what was received, -1 while it is not whole; heads of 1xx are dropped."""
+        raw = self._raw
+        assert raw is not None
+        while True:
+            end = raw.find(b'\r\n\r\n')
+            if end < 0:
+                break
+            if raw[:2] == b'\r\n':
+                raw = raw.lstrip(b'\r\n')   # RFC 9112 §2.2: an empty line before the status line
+                continue
+            if raw[9:10] != b'1' or raw[9:12] == b'101':
+                self._raw = raw
+                return end
+            raw = raw[end + 4:]
+            self._informational += 1
+            if self._informational > MAX_INFORMATIONAL:
+                raise InvalidResponse(f'more than {MAX_INFORMATIONAL} answers 1xx')
+        self._raw = raw
+        if len(raw) > self._max_bytes:
+            raise InvalidResponse(f'the head is larger than {self._max_bytes} bytes')
+        return -1
+
+    def _check_head(self, head: bytes) -> None:
+        size = len(head)
+        if size > self._max_bytes:
+            raise InvalidResponse(f'the head is larger than {self._max_bytes} bytes')
+        if size > self._max_fields * 4 and head.count(b'\r\n') > self._max_fields:     # a field takes 4 bytes or more
+            raise InvalidResponse(f'the head has more than {self._max_fields} fields')
+        status = self.status = self._parser.get_status_code() if self.complete else int(head[9:12])
+        if not head.startswith(b'HTTP/1.1 '):
+            self._check_version(head)
+        if not 100 <= status < 600:
+            raise InvalidResponse(f'status {status} is not between 100 and 599 (RFC 9110 §15)')
+        self.head = head
+        if not self.complete or b'encoding:' in head.lower():
+            self._check_framing(head)
+
+    def _check_version(self, head: bytes) -> None:
+        if not head.startswith(b'HTTP/1.0 '):
+            raise InvalidResponse(f'neither HTTP/1.1 nor HTTP/1.0: {head[:20]!r}')
+
+    def _check_framing(self, head: bytes) -> None:
+        """RFC 9112 §6.1 and §6.3: what tells where the body ends, and how it is coded."""
+        fields = Headers._of_block(head)
+        transfer = fields.get('transfer-encoding')
+        length = fields.get('content-length')
+        if transfer is not None:
+            if transfer.lower().strip() != 'chunked':
+                raise InvalidResponse(f'unknown Transfer-Encoding {transfer!r}')
+            if length is not None:
+                raise InvalidResponse('both Content-Length and Transfer-Encoding')
+            if head.startswith(b'HTTP/1.0 '):
+                self.keep_alive = False
+                self._framed = True
+                self.overrun = True
+        self._framed = transfer is not None or length is not None or self.status in (204, 304)
+        if length is not None and self.max_body is not None and not self._head_only and self._framed \
+                and self.status not in (204, 304) and length.isdecimal() and int(length) > self.max_body:
+            raise BodyTooLarge(f'the body has {length} bytes, more than {self.max_body}')
+        coding = fields.get('content-encoding')
+        if coding is not None and coding.strip().lower() not in ('', 'identity'):
+            self.coding = coding
+
+    def _feed_body(self, data: bytes) -> bool:
+        before = len(self._pieces)
+        self._parse(data)
+        if len(self._pieces) > before:
+            self._idle_bytes = 0
+            self._count_body(before)
+        else:                               # chunk lengths, their extensions, or trailers: nothing that counts
+            self._idle_bytes += len(data)
+            if self._idle_bytes > self._max_bytes and not self.complete:
+                raise InvalidResponse(f'more than {self._max_bytes} bytes of trailers or chunk extensions')
+        return self.complete
+
+    def _count_body(self, start: int = 0) -> None:
+        size = self._body_size
+        for piece in self._pieces[start:]:
+            size += len(piece)
+        self._body_size = size
+        if self.max_body is not None and size > self.max_body:
+            raise BodyTooLarge(f'the body is larger than {self.max_body} bytes')
+
+    def _feed_head_only(self, data: bytes) -> bool:
+        """The answer to a HEAD ends with its head, whatever that says of a body; llhttp cannot be told."""
+        end = self._head_end()
+        if end < 0:
+            return False
+        raw = self._raw
+        assert raw is not None
+        self._parse(bytes(raw[:end + 4]))
+        self._raw = None
+        self.complete = False
+        self._check_head(bytes(raw[:end]))
+        fields = Headers._of_block(bytes(raw[:end]))
+        tokens = [token.strip().lower() for token in fields.get('connection', '').split(',')]
+        self.keep_alive = 'close' not in tokens and (
+            raw[:9] == b'HTTP/1.1 ' or 'keep-alive' in tokens) and not self.overrun
+        self.overrun = self.overrun or len(raw) > end + 4
+        self.coding = None
+        self.complete = True
+        self._pieces.clear()
+        self._new_parser()
+        return True
+
+    def eof(self) -> None:
+        """The server closed: complete an answer that only that can end.
+
+        :raises ProtocolError: when the answer is not whole.
+        """
+        if self.head is None:
+            raise ProtocolError('the server closed the connection before it had answered')
+        if self._framed:
+            raise TruncatedBody('the server closed the connection before the end of the body')
+        self.complete = True
+        self.keep_alive = False
+
+    def take_body(self) -> bytes:
+        """The body received so far; it is not kept."""
+        pieces = self._pieces
+        if len(pieces) == 1:
+            return pieces.pop()
+        body = b''.join(pieces)
+        pieces.clear()
+        return body
+
+    @property
+    def reusable(self) -> bool:
+        """Whether the connection may carry another request after this answer."""
+        return self.complete and self.keep_alive and not self.overrun
+
+    @property
+    def stray(self) -> bool:
+        """Whether what came is no answer at all, as the rest of an earlier answer would be."""
+        return self.head is None and self._raw is not None and bytes(self._raw[:5]) != b'HTTP/'
+
+    @property
+    def started(self) -> bool:
+        """Whether a byte of the answer has come."""
+        return self.head is not None or self._raw is not None or self._informational > 0

@@ -1,0 +1,194 @@
+"""``napix demo``: the provisioning example, on servers that it starts itself. Imports the pool, errors and peers."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import NamedTuple
+
+import click
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from .._http.pending import PendingResponse
+from ..errors import HTTPError
+from ..messages import Response
+from ..pool import ClientPool
+from . import signals
+from .peers import Peers, allocator, backend, filer, hypervisor, troubled_hypervisor
+
+__all__ = ['demo']
+
+GB = 10**9
+#: What the virtual machine needs, in bytes.
+EXPECTED = 32 * GB
+#: Of each hypervisor, hv-01 to hv-20: GB left, and seconds that it takes to tell. A few are slow.
+CAPACITIES = [
+    (8, 0.15), (64, 0.22), (16, 1.10), (4, 0.09), (48, 0.14), (24, 0.19), (96, 0.80), (12, 0.12), (0, 0.0), (16, 0.17),
+    (64, 1.30), (8, 0.10), (0, 0.0), (40, 0.24), (24, 0.95), (32, 0.20), (6, 0.08), (128, 1.20), (10, 0.13), (20, 0.21)]
+DEAD, TROUBLED = 9, 13
+KEY = {'login': 'root', 'key': 'toor'}
+
+
+@click.command()
+def demo() -> int:
+    """Start 22 servers on this machine, and provision a virtual machine on them.
+
+    20 hypervisors are asked for their capacity at once; some are slow, one is dead, one fails because a server behind
+    it failed. The first that fits is taken, and an IP and storage are ordered together. The servers are processes
+    that end with the demo. It takes about two seconds.
+    """
+    console = Console(highlight=False)
+    began = monotonic()
+    with Peers() as peers:
+        with signals.hold():
+            hypervisors, allocator_host, filer_host = _start(peers)
+            peers.wait_until_up()
+            signals.raise_exit()
+        console.print(f'[bold]{len(peers)} peers[/] are up after {monotonic() - began:.2f} s, each a process of its '
+                      f'own, on loopback:\nan IP allocator, a filer, a storage backend, 19 hypervisors; the 20th is '
+                      f'dead.\n')
+        run = Run(peers.names, console)
+        run.provision(hypervisors, allocator_host, filer_host)
+        run.report()
+    return 0 if run.server is not None else 1
+
+
+def _start(peers: Peers) -> tuple[list[str], str, str]:
+    """Start all of them: the hosts of the hypervisors, of the IP allocator and of the filer."""
+    hosts = [peers.start('ip-allocator', allocator), peers.start('filer', filer)]
+    storage = peers.start('storage', backend)
+    hypervisors = []
+    for number, (size, seconds) in enumerate(CAPACITIES, 1):
+        name = f'hv-{number:02}'
+        if number == DEAD:
+            hypervisors.append(peers.dead(name))
+        elif number == TROUBLED:
+            hypervisors.append(peers.start(name, troubled_hypervisor(storage)))
+        else:
+            hypervisors.append(peers.start(name, hypervisor(size * GB, seconds)))
+    return hypervisors, hosts[0], hosts[1]
+
+
+class Row(NamedTuple):
+    """An outcome, as it stands in the table."""
+
+    at: float                       # seconds since the first request
+    answer: Response | HTTPError
+    text: str
+    style: str = ''
+
+
+class Run:
+    """One provisioning: what is asked, what comes back, and when."""
+
+    def __init__(self, names: dict[str, str], console: Console) -> None:
+        self.server: str | None = None          # the hypervisor that was taken
+        self.rows: list[Row] = []
+        self._names = names
+        self._console = console
+        self._began = monotonic()
+        self._all_in = 0.0                      # seconds
+
+    def _now(self) -> float:
+        return monotonic() - self._began
+
+    def provision(self, hypervisors: list[str], allocator: str, filer: str) -> None:
+        """Ask all hypervisors at once, take the first that fits, order an IP and storage together."""
+        self._console.print(f'Asking all {len(hypervisors)} hypervisors at once for their capacity; '
+                            f'{EXPECTED // GB} GB are needed.')
+        with ClientPool(KEY) as pool, ClientPool(KEY) as orders:
+            for host in hypervisors:
+                pool.request(host, 'GET', '/capacity/capacity')
+            for answer in pool.wait_unordered(timeout=10):
+                if answer.status != 200:
+                    self._note(answer, _failure(answer), 'red')         # disregard failures
+                elif answer.body['size'] < EXPECTED:
+                    self._note(answer, f'{_gigabytes(answer)}: too small')
+                elif self.server is not None:
+                    self._note(answer, f'{_gigabytes(answer)}: fits, too late')
+                else:
+                    self._note(answer, f'{_gigabytes(answer)}: taken', 'bold green')
+                    self.server = _host(answer)
+                    self._say_choice(answer)
+                    orders.request(allocator, 'POST', '/vm-ip/', {'size': 1}).rawlink(self._ordered)
+                    orders.request(filer, 'POST', '/storage/', {'size': GB}).rawlink(self._ordered)
+                    # A program would leave the loop here. We stay, to show the answers of all the others too.
+            for answer in orders.wait():
+                if answer.status != 204:
+                    self.server = None
+        self._all_in = self._now()
+
+    def _say_choice(self, answer: Response) -> None:
+        name = self._names[_host(answer)]
+        self._console.print(f'[bold green]After {_ms(self._now())} {name} is taken[/], the first that fits. Its IP and '
+                            f'storage are ordered\ntogether, while the slower ones are still being listened to.\n')
+
+    def _ordered(self, order: PendingResponse) -> None:
+        """Called by the hub when an order has its outcome."""
+        answer = order.value or order.exception
+        assert answer is not None
+        if isinstance(answer, Response) and answer.status == 204:
+            self._note(answer, answer.headers['location'], 'green')
+        else:
+            self._note(answer, _failure(answer), 'red')
+
+    def _note(self, answer: Response | HTTPError, text: str, style: str = '') -> None:
+        self.rows.append(Row(self._now(), answer, text, style))
+
+    def report(self) -> None:
+        """The table, the failures that have a story, the totals."""
+        self._console.print('[bold]Who answered what, and when[/]', self._table())
+        for row in self.rows:
+            if isinstance(row.answer, HTTPError) and len(row.answer.chain) > 1:
+                self._tell(row.answer)
+        self._console.print(self._totals())
+
+    def _table(self) -> Table:
+        table = Table(box=box.SIMPLE_HEAD, padding=(0, 1, 0, 0))
+        table.add_column('after', justify='right')
+        table.add_column('who')
+        table.add_column('where')
+        table.add_column('took', justify='right')
+        table.add_column('answer')
+        for at, answer, text, style in self.rows:
+            host, took = _host(answer), answer.elapsed
+            status = '' if answer.status is None else f'{answer.status} '
+            table.add_row(_ms(at), self._names[host], host, '-' if took is None else _ms(took), status + text,
+                          style=style)
+        return table
+
+    def _tell(self, error: HTTPError) -> None:
+        """The chain of an error that came from further away."""
+        name = self._names[_host(error)]
+        self._console.print(f'[bold]{name} failed because a server behind it did[/]; its answer tells the whole chain:')
+        hops = Table.grid(padding=(0, 2))
+        for hop in error.chain:
+            call = hop.remote_call or ''
+            server = next((name for host, name in self._names.items() if f'//{host}/' in call), '')
+            hops.add_row('', escape(call), server, f'[red]{hop.status} {hop.error_class}[/]')
+        self._console.print(hops)
+        self._console.print(f'  The first cause: [red]{escape(error.root.error_text or "")}[/]\n')
+
+    def _totals(self) -> str:
+        one_by_one = sum(row.answer.elapsed or 0 for row in self.rows)
+        return (f'[bold]{len(self.rows)} requests in {self._all_in:.2f} s[/]; '
+                f'one after the other they would have taken {one_by_one:.2f} s.')
+
+
+def _host(answer: Response | HTTPError) -> str:
+    assert answer.request is not None       # it is of a pool
+    return answer.request.host
+
+
+def _gigabytes(answer: Response) -> str:
+    return f'{answer.body["size"] // GB:3} GB'
+
+
+def _failure(answer: Response | HTTPError) -> str:
+    return type(answer).__name__
+
+
+def _ms(seconds: float) -> str:
+    return f'{seconds * 1000:.0f} ms'

@@ -1,0 +1,511 @@
+"""Requests, responses and headers: frozen values. Imports nothing of ours.
+
+A ``Request`` is checked once, when it is made (RFC 9110 §5 and §7, RFC 9112 §3), so that what lies below may write
+it as it stands. ``Headers`` keeps a block of raw fields and looks a field up when it is asked for: most answers are
+never asked for more than one or two.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from functools import lru_cache
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlencode
+
+from urllib3 import Retry
+from urllib3 import Timeout as Timeouts
+from urllib3.exceptions import LocationParseError
+from urllib3.filepost import encode_multipart_formdata
+from urllib3.util import parse_url
+
+__all__ = ['Headers', 'Origin', 'Request', 'Response', 'parse_origin']
+
+_is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_is_target = re.compile(r'/[!$-~]*|\*').fullmatch           # visible ASCII but '"' and '#'
+_has_control = re.compile(r'[\x00-\x1f\x7f]').search
+_ends_line = re.compile(rb'[\x00\r\n]').search
+_decode_json = json.JSONDecoder().decode
+_DEFAULT_PORTS = {'http': 80, 'https': 443}
+#: Texts larger than this are decoded anew each time they are asked for, not kept twice in memory.
+_KEPT_TEXT = 65536
+
+
+class Origin(NamedTuple):
+    """Scheme, host and port: what a connection leads to (RFC 9110 §4.3.1)."""
+
+    scheme: str
+    host: str
+    port: int
+
+    @property
+    def authority(self) -> str:
+        """The value of the ``Host`` field: the port only where it is not the scheme's own (RFC 9110 §7.2)."""
+        host = f'[{self.host}]' if ':' in self.host else self.host
+        return host if self.port == _DEFAULT_PORTS[self.scheme] else f'{host}:{self.port}'
+
+    def __str__(self) -> str:
+        return f'{self.scheme}://{self.authority}'
+
+
+@lru_cache(maxsize=8192)
+def parse_origin(host: str) -> Origin:
+    """Read ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``.
+
+    :raises ValueError: for anything else, an unknown scheme, a path, credentials or a port out of range.
+    """
+    if not isinstance(host, str):
+        raise ValueError(f'a host is a text such as "name:8002", not {host!r}')
+    expected = 'expected name, name:port, [ipv6]:port, http://name or https://name:port'
+    if not host or _has_control(host) or ' ' in host:
+        raise ValueError(f'not a host: {host!r}; {expected}')
+    if host.count(':') > 1 and '[' not in host and '://' not in host:
+        raise ValueError(f'not a host: {host!r}; an IPv6 address is written in brackets, [::1]:80')
+    try:
+        url = parse_url(host if '://' in host else f'http://{host}')
+    except LocationParseError as exc:
+        raise ValueError(f'not a host: {host!r}; {expected}') from exc
+    if url.scheme not in _DEFAULT_PORTS:
+        raise ValueError(f'unknown scheme in host {host!r}: http and https are known')
+    if not url.host or url.auth is not None or url.path not in (None, '', '/') or url.query or url.fragment:
+        raise ValueError(f'not a host: {host!r}; {expected}, without credentials, path or query')
+    if url.port == 0:
+        raise ValueError(f'port out of range in host {host!r}')
+    return Origin(url.scheme, url.host.strip('[]').lower(), url.port or _DEFAULT_PORTS[url.scheme])
+
+
+class Headers(Mapping[str, str]):
+    """Header fields: a frozen, case-insensitive mapping that keeps repeated fields (RFC 9110 §5.3).
+
+    ``headers['name']`` joins the values of a repeated field with ``', '``; ``getlist`` gives each of them.
+
+    :param fields: a mapping, pairs of name and value, or other ``Headers``. Values are texts, bytes or numbers.
+    :raises ValueError: for a name that is not a token, or CR, LF or NUL in a value.
+    """
+
+    # One CRLF stands before each field; in a response the status line stands before the first.
+    __slots__ = ('_block',)
+    _block: bytes
+
+    def __init__(self, fields: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+        if isinstance(fields, Headers):
+            self._block = fields._block
+            return
+        pairs = fields.items() if isinstance(fields, Mapping) else fields
+        self._block = b''.join(_field_line(name, value) for name, value in pairs)
+
+    @classmethod
+    def _of_block(cls, block: bytes) -> Headers:
+        self = cls.__new__(cls)
+        self._block = block
+        return self
+
+    def __getitem__(self, name: str) -> str:
+        block = self._block
+        mark = f'\r\n{name.lower()}:'.encode('latin-1')
+        lowered = block.lower()
+        at = lowered.find(mark)
+        if at < 0:
+            raise KeyError(name)
+        start = at + len(mark)
+        end = block.find(b'\r\n', start)
+        if end < 0:
+            return block[start:].decode('latin-1').strip(' \t')
+        if lowered.find(mark, end) >= 0:
+            return ', '.join(self.getlist(name))
+        return block[start:end].decode('latin-1').strip(' \t')
+
+    def get(self, name: str, default: Any = None) -> Any:
+        """The value of a field, or the default."""
+        try:
+            return self[name]
+        except KeyError:
+            return default
+
+    def getlist(self, name: str) -> list[str]:
+        """The values of all fields of that name, in the order received."""
+        name = name.lower()
+        return [value for key, value in self.multi_items() if key.lower() == name]
+
+    get_all = getlist
+
+    def multi_items(self) -> list[tuple[str, str]]:
+        """Every field as a pair of name and value, repeated ones too, in the order received."""
+        pairs = (line.partition(':') for line in self._block.decode('latin-1').split('\r\n')[1:])
+        return [(name, value.strip(' \t')) for name, _, value in pairs]
+
+    def __contains__(self, name: object) -> bool:
+        return isinstance(name, str) and f'\r\n{name.lower()}:'.encode('latin-1', 'replace') in self._block.lower()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter({name.lower(): name for name, _ in reversed(self.multi_items())}[key]
+                    for key in dict.fromkeys(name.lower() for name, _ in self.multi_items()))
+
+    def __len__(self) -> int:
+        return len({name.lower() for name, _ in self.multi_items()})
+
+    def __bool__(self) -> bool:
+        return b'\r\n' in self._block
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Mapping):
+            return NotImplemented
+        return self._lowered() == (other if isinstance(other, Headers) else Headers(other))._lowered()
+
+    def _lowered(self) -> dict[str, list[str]]:
+        found: dict[str, list[str]] = {}
+        for name, value in self.multi_items():
+            found.setdefault(name.lower(), []).append(value)
+        return found
+
+    def __hash__(self) -> int:
+        return hash(frozenset((name, tuple(values)) for name, values in self._lowered().items()))
+
+    def __repr__(self) -> str:
+        shown = [(name, '***' if name.lower() in _SECRET_FIELDS else value) for name, value in self.multi_items()]
+        return f'Headers({shown!r})'
+
+
+_SECRET_FIELDS = frozenset(
+    ['authorization', 'proxy-authorization', 'cookie', 'set-cookie', 'x-auth-token', 'x-subject-token'])
+
+
+def _field_line(name: Any, value: Any) -> bytes:
+    if isinstance(name, bytes):
+        name = name.decode('latin-1')
+    if not isinstance(name, str) or not _is_token(name):
+        raise ValueError(f'not the name of a header field (RFC 9110 §5.1): {name!r}')
+    if isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    if isinstance(value, str):
+        try:
+            value = value.encode('latin-1')
+        except UnicodeEncodeError:
+            raise ValueError(f'header {name}: only latin-1 can be sent; encode the value to bytes first') from None
+    if not isinstance(value, bytes):
+        raise ValueError(f'header {name}: the value is a text, bytes or a number, not {type(value).__name__}')
+    if _ends_line(value):
+        raise ValueError(f'header {name}: CR, LF and NUL are not allowed in a value')
+    return b'\r\n%s: %s' % (name.encode('latin-1'), value.strip(b' \t'))
+
+
+_NO_HEADERS = Headers()
+
+
+class _Options(NamedTuple):
+    """What one request sets for itself; ``None`` is its client's default."""
+
+    timeout: float | Timeouts | None = None
+    retries: Retry | int | bool | None = None
+    stream: bool = False
+    max_body: int | None = None
+
+
+_NO_OPTIONS = _Options()
+
+
+class Request:
+    """One request: frozen, and checked when it is made.
+
+    :param host: where to, as its caller writes it: ``name``, ``name:8002``, ``https://name:8443``.
+    :param method: ``GET``, ``POST`` … as RFC 9110 §9 has it; case counts.
+    :param url: path and query, beginning with ``/``. Spaces and what is not ASCII are percent-encoded.
+    :param body: ``dict`` and ``list`` go as JSON; ``str`` (UTF-8), ``bytes``, files and iterables of bytes as they are.
+    :param headers: a mapping or pairs; ``Host`` and ``Transfer-Encoding`` are the client's own business.
+    :param params: a mapping or pairs to add to the query.
+    :param timeout: seconds in all, or :class:`urllib3.Timeout`.
+    :param retries: a :class:`urllib3.Retry`.
+    :param tag: anything; it comes back as ``answer.request.tag``.
+    :param stream: hand the answer out at its head, to be read in pieces.
+    :param max_body: the largest body that is accepted, in bytes, as sent and as decoded.
+    :param multipart: fields as :func:`urllib3.encode_multipart_formdata` takes them, instead of ``body``.
+    :raises ValueError: for a part that cannot be sent as it is; ``TypeError`` for a body of another kind.
+    """
+
+    __slots__ = ('_options', '_payload', 'body', 'headers', 'host', 'method', 'tag', 'url')
+    host: str
+    method: str
+    url: str
+    body: Any
+    headers: Headers
+    tag: Any
+    _payload: Any
+    _options: _Options
+
+    def __init__(self, host: str, method: str, url: str, body: Any = None,
+                 headers: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None, *,
+                 params: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
+                 timeout: float | Timeouts | None = None, retries: Retry | int | bool | None = None,
+                 tag: Any = None, stream: bool = False, max_body: int | None = None, multipart: Any = None) -> None:
+        parse_origin(host)
+        if method not in _KNOWN_METHODS and not (isinstance(method, str) and _is_token(method)):
+            raise ValueError(f'not a method (RFC 9110 §9.1): {method!r}')
+        if params is not None or not (isinstance(url, str) and _is_target(url)):
+            url = _target(url, params)
+        _set_host(self, host)
+        _set_method(self, method)
+        _set_url(self, url)
+        _set_tag(self, tag)
+        if multipart is not None:
+            if body is not None:
+                raise ValueError('body and multipart exclude each other')
+            body, content_type = encode_multipart_formdata(multipart)
+            headers = [*Headers(headers or ()).multi_items(), ('Content-Type', content_type)]
+        _set_body(self, body)
+        if headers is None and body is None:
+            _set_headers(self, _NO_HEADERS)
+            _set_payload(self, None)
+        else:
+            fields = Headers(headers or ())
+            _set_payload(self, _payload_of(body))
+            _set_headers(self, _checked_fields(fields, self._payload))
+        if timeout is None and retries is None and not stream and max_body is None:
+            _set_options(self, _NO_OPTIONS)
+        else:
+            _check_timeout(timeout)
+            _check_size(max_body)
+            _set_options(self, _Options(timeout, retries, bool(stream), max_body))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        raise AttributeError(f'a Request is frozen: use replace({name}=…)')
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError('a Request is frozen')
+
+    @property
+    def timeout(self) -> float | Timeouts | None:
+        """Seconds in all, :class:`urllib3.Timeout`, or ``None`` for the client's default."""
+        return self._options.timeout
+
+    @property
+    def retries(self) -> Retry | int | bool | None:
+        """A :class:`urllib3.Retry`, or ``None`` for the client's default."""
+        return self._options.retries
+
+    @property
+    def stream(self) -> bool:
+        """Whether the answer is handed out at its head."""
+        return self._options.stream
+
+    @property
+    def max_body(self) -> int | None:
+        """The largest body that is accepted, in bytes, or ``None`` for the client's default."""
+        return self._options.max_body
+
+    @property
+    def authority(self) -> str:
+        """What is sent as ``Host``."""
+        return parse_origin(self.host).authority
+
+    def replace(self, **changes: Any) -> Request:
+        """A new request with some parts changed: ``request.replace(headers={…})``."""
+        parts: dict[str, Any] = {name: getattr(self, name) for name in _PARTS if name not in changes}
+        return Request(**parts, **changes)
+
+    __replace__ = replace
+
+    def _with_field(self, name: str, value: str) -> Request:
+        """The same with one more header field: what an authenticator adds, at the price of a copy."""
+        changed = object.__new__(Request)
+        _set_host(changed, self.host)
+        _set_method(changed, self.method)
+        _set_url(changed, self.url)
+        _set_tag(changed, self.tag)
+        _set_body(changed, self.body)
+        _set_payload(changed, self._payload)
+        _set_options(changed, self._options)
+        _set_headers(changed, Headers._of_block(self.headers._block + _field_line(name, value)))
+        return changed
+
+    def __str__(self) -> str:
+        return f'{self.method} {self._base()}{self.url}'
+
+    def __repr__(self) -> str:
+        return f'<Request {self}>'
+
+    def _base(self) -> str:
+        host = self.host.rstrip('/')
+        return host if '://' in host else f'http://{host}'
+
+
+_KNOWN_METHODS = frozenset(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])
+_PARTS = ('host', 'method', 'url', 'body', 'headers', 'timeout', 'retries', 'tag', 'stream', 'max_body')
+# Slots written past the frozen __setattr__; a tenth of the price of object.__setattr__.
+_set_host, _set_method, _set_url, _set_body, _set_headers, _set_tag, _set_payload, _set_options = (
+    Request.__dict__[name].__set__
+    for name in ('host', 'method', 'url', 'body', 'headers', 'tag', '_payload', '_options'))
+
+
+def _target(url: Any, params: Any) -> str:
+    """Path and query as they go on the request line (RFC 9112 §3.2.1)."""
+    if not isinstance(url, str):
+        raise ValueError(f'a url is a text such as "/path?query", not {url!r}')
+    if _has_control(url):
+        raise ValueError(f'control characters such as CR, LF and NUL are not allowed in a url: {url!r}')
+    if url != '*' and not url.startswith('/'):
+        raise ValueError(f'a url is a path that begins with "/" (the host is an argument of its own): {url!r}')
+    if '#' in url:
+        raise ValueError(f'a fragment is never sent; leave out what follows "#" or write it as %23: {url!r}')
+    if params is not None:
+        query = params if isinstance(params, str) else urlencode(
+            list(params.items()) if isinstance(params, Mapping) else list(params), doseq=True)
+        if query:
+            url = f'{url}{"&" if "?" in url else "?"}{query}'
+    return quote(url, safe="%/?:@!$&'()*+,;=[]-._~|{}^`\\<>")
+
+
+def _payload_of(body: Any) -> Any:
+    """Bytes ready to be sent, or the file or iterable that they will be read from."""
+    if body is None or isinstance(body, bytes):
+        return body
+    if isinstance(body, (dict, list)):
+        return json.dumps(body, separators=(',', ':'), allow_nan=False).encode()
+    if isinstance(body, str):
+        return body.encode()
+    if isinstance(body, (bytearray, memoryview)):
+        return bytes(body)
+    if hasattr(body, 'read') or hasattr(body, '__iter__'):
+        return body
+    raise TypeError(f'a body is a dict, list, text, bytes, file or iterable of bytes, not {type(body).__name__}')
+
+
+def _checked_fields(fields: Headers, payload: Any) -> Headers:
+    """Refuse the fields that frame the message: two opinions on its length are how requests are smuggled."""
+    if not fields:
+        return fields
+    lowered = fields._block.lower()
+    if b'\r\nhost:' in lowered:
+        raise ValueError('the Host header follows from the host of the request; it cannot be set')
+    if b'\r\ntransfer-encoding:' in lowered:
+        raise ValueError('Transfer-Encoding follows from the body; it cannot be set')
+    if b'\r\ncontent-length:' in lowered:
+        length = len(payload) if isinstance(payload, bytes) else 0 if payload is None else None
+        if fields.getlist('content-length') != [str(length)]:
+            raise ValueError(f'Content-Length {fields["content-length"]!r} does not fit the body; leave it out')
+        return Headers(pair for pair in fields.multi_items() if pair[0].lower() != 'content-length')
+    return fields
+
+
+def _check_timeout(timeout: Any) -> None:
+    if timeout is None or isinstance(timeout, Timeouts):
+        return
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+        raise ValueError(f'timeout is a number of seconds above 0 or urllib3.Timeout, not {timeout!r}')
+
+
+def _check_size(size: Any) -> None:
+    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
+        raise ValueError(f'max_body is a number of bytes, not {size!r}')
+
+
+def payload_length(source: Any) -> int | None:
+    """Bytes that are left to read from a file, ``None`` where it cannot tell."""
+    try:
+        here = source.tell()
+        end = source.seek(0, os.SEEK_END)
+        source.seek(here)
+        return int(end) - int(here)
+    except (AttributeError, OSError, ValueError, TypeError):
+        return None
+
+
+class Response:
+    """A complete answer.
+
+    ``status`` is its status, ``data`` its body as bytes (content decoding undone), ``elapsed`` the seconds from the
+    first byte sent to the last byte received, ``request`` the request as its caller made it.
+    """
+
+    __slots__ = ('_body', '_head', '_payload', 'attempts', 'elapsed', 'request', 'status')
+    request: Request
+    status: int
+    elapsed: float
+    attempts: int
+    _head: bytes
+    _payload: bytes
+    _body: Any
+
+    def __init__(self, request: Request, status: int, head: bytes, data: bytes, elapsed: float,
+                 attempts: int = 1) -> None:
+        self.request = request
+        self.status = status
+        self._head = head
+        self._payload = data
+        self.elapsed = elapsed
+        self.attempts = attempts
+        self._body = _UNREAD
+
+    @property
+    def data(self) -> bytes:
+        """The body as bytes."""
+        return self._payload
+
+    @property
+    def headers(self) -> Headers:
+        """The header fields; each is decoded when it is asked for."""
+        return Headers._of_block(self._head)
+
+    @property
+    def reason(self) -> str:
+        """The reason phrase of the status line; often empty."""
+        return self._head.split(b'\r\n', 1)[0][13:].decode('latin-1').strip()
+
+    @property
+    def url(self) -> str:
+        """The URL that answered."""
+        return f'{self.request._base()}{self.request.url}'
+
+    @property
+    def text(self) -> str:
+        """The body as text, by the charset of its Content-Type, else UTF-8; what does not decode is replaced."""
+        match = _charset(self.headers.get('content-type', ''))
+        try:
+            return self.data.decode(match[1] if match else 'utf-8', 'replace')
+        except LookupError:
+            return self.data.decode('utf-8', 'replace')
+
+    def json(self) -> Any:
+        """The body, decoded from JSON.
+
+        :raises ValueError: when it is not JSON.
+        """
+        data = self.data
+        try:
+            return _decode_json(data.decode())
+        except UnicodeDecodeError:
+            return json.loads(data)         # UTF-16 or UTF-32, or an error that says so
+
+    @property
+    def body(self) -> Any:
+        """The decoded JSON where the Content-Type says JSON and it parses, else the text; ``None`` without a body."""
+        body = self._body
+        if body is not _UNREAD:
+            return body
+        data = self.data
+        if not data:
+            body = None
+        elif b'json' in self._content_type():
+            try:
+                body = self.json()
+            except (ValueError, RecursionError):
+                body = self.text
+        else:
+            body = self.text
+            if len(data) > _KEPT_TEXT:
+                return body
+        self._body = body
+        return body
+
+    def _content_type(self) -> bytes:
+        lowered = self._head.lower()
+        at = lowered.find(b'\r\ncontent-type:')
+        return b'' if at < 0 else lowered[at + 15:].split(b'\r\n', 1)[0].split(b';', 1)[0]
+
+    def __repr__(self) -> str:
+        return f'<Response {self.status} {self.reason}>' if self.reason else f'<Response {self.status}>'
+
+
+_UNREAD = object()
+_charset = re.compile(r'charset\s*=\s*"?([^\s";]+)', re.IGNORECASE).search

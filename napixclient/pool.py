@@ -1,0 +1,329 @@
+"""Many hosts: one client per origin, and the outcomes of all requests, in order or as they finish.
+
+Imports the client, authenticators, the engine, messages and errors.
+"""
+
+from __future__ import annotations
+
+import weakref
+from collections import deque
+from collections.abc import Iterable, Iterator
+from time import monotonic
+from typing import Any
+
+import gevent
+from gevent.event import Event
+from gevent.hub import Waiter
+
+from ._http.engine import IDLE_SECONDS, Engine
+from ._http.pending import NEVER, Batch, Outcome, PendingResponse
+from ._http.settings import Settings, whole_number
+from .authenticators import authenticator_of
+from .client import Client
+from .messages import Origin, Request, parse_origin
+
+__all__ = ['ClientPool']
+
+#: The window of a stream is no smaller by default, however few connections the pool may have.
+_SMALLEST_WINDOW = 64
+#: Clients below which nobody looks for idle ones.
+_FEW = 1024
+
+
+class ClientPool:
+    """Sends requests to many hosts at once and hands every outcome back.
+
+    >>> pool = ClientPool({'login': 'root', 'key': 'toor'}, simultaneous=2)
+    >>> pool.request('ip-allocator.example', 'POST', '/vm-ip/', {'size': 1})
+    >>> pool.request('filer.example', 'POST', '/storage/', {'size': 10**9})
+    >>> ip, filer = pool.wait()
+
+    An outcome is a :class:`Response`, or an :class:`HTTPError` as a value; both have ``request`` and ``status``.
+
+    :param authenticator: a callable ``Request -> Request``, ``{'login': …, 'key': …}``, or ``None``.
+    :param simultaneous: requests in flight to one origin at most.
+    """
+
+    def __init__(self, authenticator: Any = None, simultaneous: int = 2, **options: Any) -> None:
+        self._authenticator = authenticator_of(authenticator)
+        self._simultaneous = whole_number(simultaneous, 'simultaneous')
+        self._engine = Engine(Settings(**options))
+        self._clients: dict[Origin, Client] = {}
+        self._by_host: dict[str, Client] = {}
+        self._prune_at = _FEW
+        self._batch = Batch()
+        self._streams: list[Batch] = []
+        prune = weakref.WeakMethod(self._prune)
+        self._engine.reapers.append(lambda: (method := prune()) is not None and method())
+
+    # -- asking ----------------------------------------------------------------------------------------------------
+
+    def request(self, host: str, method: str, url: str, body: Any = None, headers: Any = None,
+                **options: Any) -> PendingResponse:
+        """Send a request; its outcome is part of the next ``wait``.
+
+        :param host: ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``.
+        :param options: ``params``, ``timeout``, ``retries``, ``tag``, ``stream``, ``max_body``, ``multipart`` as
+            :class:`Request` takes them.
+        :raises ValueError: for a part that cannot be sent. Everything later is part of the outcome.
+        """
+        batch = self._batch
+        pending = self._submit(Request(host, method, url, body, headers, **options), batch)
+        batch.order.append(pending)
+        return pending
+
+    def _submit(self, request: Request, batch: Batch) -> PendingResponse:
+        client = self._by_host.get(request.host) or self._client(request.host)
+        return client._submit(request, batch)
+
+    def _client(self, host: str) -> Client:
+        """The client of a host, made on first use; equal origins share one."""
+        origin = parse_origin(host)
+        client = self._clients.get(origin)
+        if client is None:
+            if len(self._clients) >= self._prune_at:
+                self._prune()
+            client = self._clients[origin] = Client._of_pool(
+                self._engine, origin, host, self._authenticator, self._simultaneous)
+        self._by_host[host] = client
+        return client
+
+    def _prune(self) -> bool:
+        """Forget the clients that have had nothing to do for a while; whether some are left."""
+        limit = monotonic() - IDLE_SECONDS
+        self._clients = {origin: client for origin, client in self._clients.items()
+                         if not client._forgettable or client._used > limit}
+        self._by_host = {host: client for host, client in self._by_host.items() if client.origin in self._clients}
+        self._prune_at = max(_FEW, 2 * len(self._clients))
+        return bool(self._clients)
+
+    # -- waiting ---------------------------------------------------------------------------------------------------
+
+    def wait(self, timeout: float | None = None) -> list[Outcome]:
+        """The outcomes of all requests since the last wait, in the order asked.
+
+        :param timeout: seconds; what has not finished then is cancelled and comes out as a :class:`Timeout` error.
+        """
+        deadline = _deadline(timeout)
+        batch = self._take_batch()
+        try:
+            if not batch.wait(len(batch.order), deadline):
+                batch.expire()
+        except BaseException:                   # thrown in: nothing is cancelled, nothing is lost
+            self._give_back(batch, batch.order)
+            raise
+        return [_outcome(pending) for pending in batch.order]
+
+    def wait_unordered(self, count: int = -1, timeout: float | None = None) -> Iterator[Outcome]:
+        """The outcomes of all requests since the last wait, each as soon as it is there.
+
+        Leaving the loop early, or reaching ``count``, drops what has not been sent; what is in flight finishes in the
+        background.
+
+        :param count: outcomes to hand out at most; below 0 all.
+        :param timeout: seconds from this call on; what has not finished then is cancelled, comes out as a
+            :class:`Timeout` error, and the loop ends as if by itself.
+        """
+        deadline = _deadline(timeout)
+        return self._as_they_finish(self._take_batch(), count, deadline)
+
+    def _as_they_finish(self, batch: Batch, count: int, deadline: float | None) -> Iterator[Outcome]:
+        finished = batch.finished
+        left = len(batch.order) if count < 0 else min(count, len(batch.order))
+        while left:
+            if deadline is not None and monotonic() >= deadline:
+                batch.expire()
+                deadline = None
+            elif not finished:
+                try:
+                    batch.wait(1, deadline)
+                except BaseException:           # thrown in: nothing is cancelled, nothing is lost
+                    self._give_back(batch, [pending for pending in batch.order if pending._batch is batch])
+                    raise
+                continue
+            pending = finished.popleft()
+            pending._batch = None               # handed out
+            left -= 1
+            try:
+                yield _outcome(pending)
+            except GeneratorExit:
+                batch.drop_unsent()
+                raise
+        batch.drop_unsent()
+
+    def __iter__(self) -> Iterator[Outcome]:
+        """The outcomes of all requests since the last wait, in the order asked, each as soon as it is ready."""
+        return self._in_order(self._take_batch())
+
+    def _in_order(self, batch: Batch) -> Iterator[Outcome]:
+        for index, pending in enumerate(batch.order):
+            try:
+                pending._await()
+            except BaseException:
+                self._give_back(batch, batch.order[index:])
+                raise
+            try:
+                yield _outcome(pending)
+            except GeneratorExit:
+                batch.drop_unsent()
+                raise
+
+    def _take_batch(self) -> Batch:
+        batch, self._batch = self._batch, Batch()
+        return batch
+
+    def _give_back(self, batch: Batch, remaining: list[PendingResponse]) -> None:
+        """A wait was interrupted: the next one returns the same requests, and those asked for since."""
+        batch.order = remaining
+        batch.finished = deque(pending for pending in remaining if pending.ready())
+        batch.absorb(self._batch)
+        self._batch = batch
+
+    def stream(self, requests: Iterable[Request | tuple[Any, ...]], ordered: bool = False,
+               window: int | None = None) -> Iterator[Outcome]:
+        """Send any number of requests, and hand each outcome out: lazily, in constant memory.
+
+        The iterable runs in a greenlet of its own: while it blocks, finished outcomes are still handed out; while the
+        consumer does not take them, it is not asked for more. What it raises is raised here, after the outcomes of
+        what it had given before. Leaving the loop early drops what has not been sent.
+
+        :param requests: ``Request`` objects or tuples ``(host, method, url[, body[, headers]])``.
+        :param ordered: hand out in the order of ``requests`` instead of as they finish.
+        :param window: requests that may be under way or finished and not yet taken; by default twice
+            ``max_connections``.
+        """
+        if window is None:
+            window = max(_SMALLEST_WINDOW, 2 * self._engine.max_connections)
+        return _stream(self, iter(requests), ordered, whole_number(window, 'window'))
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """End everything that is queued or in flight with :class:`Cancelled`."""
+        for client in list(self._clients.values()):
+            client.cancel()
+
+    def close(self) -> None:
+        """Cancel what is under way and close all connections. May be repeated."""
+        if not self._engine.closed:
+            self._engine.waiting.clear()
+            for client in list(self._clients.values()):
+                client.close()
+            self._engine.close()
+
+    def __enter__(self) -> ClientPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- observing -------------------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, dict[str, Any]]:
+        """What became of the requests so far, by host (as it was first written): see :meth:`Client.stats`.
+
+        A host that has not been used for half a minute and has no connection is forgotten.
+        """
+        return {client.host: client.stats() for client in self._clients.values()}
+
+    def __repr__(self) -> str:
+        stats = [client.stats() for client in self._clients.values()]
+        return (f'<ClientPool {len(stats)} hosts: {sum(host["queued"] for host in stats)} queued, '
+                f'{sum(host["in_flight"] for host in stats)} in flight, {self._engine.places} of '
+                f'{self._engine.max_connections} connections>')
+
+
+def _deadline(timeout: float | None) -> float | None:
+    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0):
+        raise ValueError(f'timeout is a number of seconds or None, not {timeout!r}')
+    return None if timeout is None else monotonic() + timeout
+
+
+def _outcome(pending: PendingResponse) -> Outcome:
+    outcome = pending._outcome
+    assert outcome is not None
+    return outcome
+
+
+class _Feed:
+    """The producing side of a stream: takes requests from the caller's iterable while there is room."""
+
+    def __init__(self, pool: ClientPool, requests: Iterator[Any], window: int) -> None:
+        self.batch = Batch()
+        self.under_way: dict[PendingResponse, None] = {}   # in the order asked
+        self.over = False
+        self.failure: Exception | None = None
+        self._pool = pool
+        self._requests = requests
+        self._window = window
+        # Waking for each place that is freed would cost two switches a request.
+        self._low = window - max(1, window // 4)
+        self._room = Event()
+        self.greenlet = gevent.spawn(self._run)
+
+    def _run(self) -> None:
+        try:
+            for request in self._requests:
+                if not isinstance(request, Request):
+                    request = _request_of(request)
+                self.under_way[self._pool._submit(request, self.batch)] = None
+                if len(self.under_way) >= self._window:
+                    self._room.clear()
+                    self._room.wait()
+        except gevent.GreenletExit:
+            pass
+        except Exception as exc:
+            self.failure = exc
+        finally:
+            self.over = True
+            if self.batch.wake_at != NEVER:
+                self.batch.wake()
+
+    def wait(self) -> None:
+        """Block until something has finished or the iterable has ended."""
+        self.batch.waiter = Waiter()
+        self.batch.wake_at = 1
+        try:
+            self.batch.waiter.get()
+        finally:
+            self.batch.wake_at = NEVER
+
+    def took(self, pending: PendingResponse) -> None:
+        """The consumer has this outcome."""
+        del self.under_way[pending]
+        if len(self.under_way) <= self._low:
+            self._room.set()
+
+
+def _request_of(given: Any) -> Request:
+    if not isinstance(given, tuple) or not 3 <= len(given) <= 5:
+        raise ValueError(f'a stream takes Request objects or tuples (host, method, url[, body[, headers]]), '
+                         f'not {given!r}')
+    return Request(*given)
+
+
+def _stream(pool: ClientPool, requests: Iterator[Any], ordered: bool, window: int) -> Iterator[Outcome]:
+    feed = _Feed(pool, requests, window)
+    batch, finished = feed.batch, feed.batch.finished
+    try:
+        while True:
+            if ordered:
+                pending = next(iter(feed.under_way), None)
+                if pending is not None:
+                    pending._await()
+                    finished.clear()
+            else:
+                pending = finished.popleft() if finished else None
+            if pending is not None:
+                feed.took(pending)
+                yield _outcome(pending)
+            elif feed.over and not feed.under_way:
+                break
+            else:
+                feed.wait()
+    finally:
+        feed.greenlet.kill(block=False)
+        batch.order = list(feed.under_way)
+        batch.drop_unsent()
+    if feed.failure is not None:
+        raise feed.failure
