@@ -139,13 +139,14 @@ class Client:
         return pending
 
     def _enqueue(self, pending: PendingResponse) -> None:
-        if self._idle:
-            connection = self._idle.pop()
+        while self._idle:
+            connection = self._idle[-1]
+            if not connection.take(self):
+                continue
+            self._idle.pop()
             del self._engine.idle[connection]
-            connection.take(self)
-            if self._start(connection, pending):
-                return
-            self._next(connection)
+            if not self._start(connection, pending):
+                self._next(connection)
             return
         pending._holder = self
         self._queue.append(pending)
@@ -409,6 +410,7 @@ class Client:
 
     def _call_hook(self, hook: Any, pending: PendingResponse, value: Any) -> None:
         if hook is not None:
+            assert pending._context is not None
             gevent.spawn(_run_hook, pending._context, hook, value)
 
     # -- decoding --------------------------------------------------------------------------------------------------
@@ -515,8 +517,9 @@ class Client:
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def _unfinished(self) -> list[PendingResponse]:
-        held = [holder.pending for holder in (*self._openings, *self._connections) if holder.pending is not None]
-        return [pending for pending in (*self._queue, *held, *self._aside) if pending._outcome is None]
+        held = [opening.pending for opening in self._openings] + [conn.pending for conn in self._connections]
+        return [pending for pending in (*self._queue, *held, *self._aside)
+                if pending is not None and pending._outcome is None]
 
     def cancel(self) -> None:
         """End everything that is queued or in flight with :class:`Cancelled`."""

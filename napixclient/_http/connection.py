@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from gevent import getcurrent, socket, ssl
 from gevent.hub import get_hub
 
-from ..errors import HTTPError, NapixError, ProtocolError, TruncatedBody
+from ..errors import Cancelled, HTTPError, NapixError, ProtocolError, TruncatedBody
 from ..messages import Request, Response
 from .bodies import StreamedResponse, Upload
 from .pending import NEVER, PendingResponse
@@ -51,7 +51,7 @@ class Connection:
         more can be collected while its connections are idle.
     """
 
-    __slots__ = ('_home', '_loop', '_out', '_reader', '_recv', '_send', '_sock', '_tls', '_upload',
+    __slots__ = ('_home', '_loop', '_max_body', '_out', '_reader', '_recv', '_send', '_sock', '_tls', '_upload',
                  '_watcher', '_weak_home', '_writer', 'closed', 'expires', 'helper', 'pending', 'phase', 'read_seconds',
                  'served', 'since', 'started', 'streamed', 'turn')
 
@@ -59,6 +59,8 @@ class Connection:
         sock.settimeout(0.0)
         self._sock = sock
         self._tls = isinstance(sock, ssl.SSLSocket)
+        if self._tls:                       # an end without TLS's goodbye may be a cut: RFC 9112 §9.8
+            sock.suppress_ragged_eofs = False
         # A plain gevent socket wraps one of the standard library; its own methods cost as much again.
         raw = sock if self._tls else sock._sock
         self._recv, self._send = raw.recv, raw.send
@@ -68,6 +70,7 @@ class Connection:
         self._loop = get_hub().loop
         self._watcher: Any = self._loop.io(sock.fileno(), _READ)
         self._writer: Any = None
+        self._max_body: int | None = None
         self._out: memoryview | None = None
         self._upload: Upload | None = None
         self.read_seconds = NEVER
@@ -90,10 +93,18 @@ class Connection:
         """Whether it waits for a request."""
         return self.pending is None and self.streamed is None and not self.closed
 
-    def take(self, home: Any) -> None:
-        """Leave idleness: the loop has to go on for what is coming."""
-        self._home = home
-        self._watcher.ref = True
+    def take(self, home: Any) -> bool:
+        """Leave idleness: the loop has to go on for what is coming. False when the server has closed meanwhile."""
+        try:
+            self._recv(READ_SIZE)           # the loop may not have had its turn since
+        except _AGAIN:
+            self._home = home
+            self._watcher.ref = True
+            return True
+        except OSError:
+            pass
+        self._closed_idle()
+        return False
 
     def rest(self) -> None:
         """Become idle: stay watched, so that a close is noticed, but keep neither the loop nor the pool alive."""
@@ -123,7 +134,8 @@ class Connection:
         self.started = now
         self.read_seconds = read_seconds
         self.expires = now + read_seconds
-        self._reader.begin(request.method, max_body)
+        self._reader.begin(request.method, None if request.stream and request.max_body is None else max_body)
+        self._max_body = max_body
         try:
             sent = self._send(data)
         except _AGAIN:
@@ -253,8 +265,11 @@ class Connection:
         else:
             assert pending is not None
             self.expires = now + self.read_seconds
-            if pending.request.stream and reader.head is not None and reader.status < 400:
-                self._hand_out(pending, now)
+            if pending.request.stream and reader.head is not None:
+                if reader.status < 400:
+                    self._hand_out(pending, now)
+                else:
+                    reader.max_body = self._max_body    # an error is read whole
         if self._tls and not self.closed and self._sock.pending():
             self._loop.run_callback(self._read_rest)
 
@@ -364,6 +379,9 @@ class Connection:
 
     def leave_to_parent(self) -> None:
         """In the child of a fork: the connection is the parent's, so nothing may be sent over it, not even a FIN."""
+        response = None if self.streamed is None else self.streamed()
+        if response is not None:
+            response._end(Cancelled('the process was forked; this answer is the parent\'s', request=response.request))
         self.pending = self.streamed = None
         sock, self._sock = self._sock, _Nothing()
         self.close()

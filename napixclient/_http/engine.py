@@ -93,8 +93,8 @@ class Engine:
         self._spent_at, self._saved, self._seen = monotonic(), 10.0, 0
         self.reapers: list[Callable[[], object]] = []
         tick, reap = _weakly(self, 'sweep'), _weakly(self, 'reap')
-        self._sweeper = self.hub.loop.timer(SWEEP_SECONDS, SWEEP_SECONDS, ref=False)
-        self._reaper = self.hub.loop.timer(REAP_SECONDS, REAP_SECONDS, ref=False)
+        self._sweeper: Any = self.hub.loop.timer(SWEEP_SECONDS, SWEEP_SECONDS, ref=False)
+        self._reaper: Any = self.hub.loop.timer(REAP_SECONDS, REAP_SECONDS, ref=False)
         self._tick, self._reap = tick, reap
         _engines.add(self)
 
@@ -201,7 +201,7 @@ class Engine:
         pending._deadline = deadline
         heap = self._deadlines
         if len(heap) >= self._compact_at:       # most are over by now: forget them, or millions pile up
-            heap[:] = [entry for entry in heap if entry[2]._outcome is None]
+            heap[:] = [entry for entry in heap if entry[2]._outcome is None or entry[2]._streaming]
             heapify(heap)
             self._compact_at = max(1024, 2 * len(heap))
         heappush(heap, (deadline, next(self._numbers), pending))
@@ -225,7 +225,7 @@ class Engine:
         heap = self._deadlines
         while heap and heap[0][0] <= now:
             pending = heappop(heap)[2]
-            if pending._outcome is None:
+            if pending._outcome is None or pending._streaming:
                 pending._end(timeout_of(pending, 'total'))
         if not busy and not heap:
             self.sweeping = False
@@ -284,6 +284,8 @@ class Engine:
         """In the child: the sockets are the parent's; close them without a word on the wire."""
         if get_hub() is not self.hub:
             return                              # of a thread that the child does not have
+        for client in list(self.clients):
+            client.forked()
         for connection in list(self.connections):
             connection.leave_to_parent()
         self.connections.clear()
@@ -292,8 +294,6 @@ class Engine:
         self._parked.clear()
         self._deadlines.clear()
         self.places = self._opening = 0
-        for client in list(self.clients):
-            client.forked()
 
 
 class Opening:
@@ -333,7 +333,8 @@ class Opening:
 
     def _run(self) -> None:
         clock = gevent.Timeout(None if self._seconds == NEVER else self._seconds)
-        sock, error = None, None
+        sock: Any = None
+        error: HTTPError | None = None
         clock.start()
         try:
             sock = self._engine.opener.open(self._client.origin)

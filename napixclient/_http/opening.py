@@ -76,16 +76,18 @@ class Opener:
 
     def _connect_tls(self, origin: Origin) -> Any:
         settings = self._settings
+        handshake: Any = _Handshake(settings.ssl_context())
         connection = _TLSConnection(
-            origin.host, origin.port, ssl_context=settings.ssl_context(),
-            cert_reqs=None if settings.verify else 'CERT_NONE', assert_hostname=settings.assert_hostname,
+            origin.host, origin.port, ssl_context=handshake,
+            cert_reqs=None if settings.verify else 'CERT_NONE', assert_hostname=settings.assert_hostname,  # type: ignore[arg-type]
             assert_fingerprint=settings.assert_fingerprint, server_hostname=settings.server_hostname)
         connection.dial = lambda: self._connect(origin)
         try:
             connection.connect()
         except BaseException as exc:
-            if connection.sock is not None:
-                connection.sock.close()
+            for sock in (handshake.socket, connection.sock):
+                if sock is not None:
+                    sock.close()
             if connection.dialled and isinstance(exc, (OSError, urllib3_errors.HTTPError, ValueError)):
                 raise TLSError(f'TLS handshake failed: {exc}', phase='connect') from exc
             raise
@@ -106,7 +108,7 @@ class Opener:
             self._names[key] = (monotonic() + NAME_SECONDS, result)
             gevent.spawn(self._look_up, key, result)    # its own greenlet: who asked first may be killed
         try:
-            return list(result.get())
+            return list(result.get() or ())
         except Exception as exc:
             raise NameResolutionError(f'cannot resolve {origin.host}: {exc}', phase='connect') from exc
 
@@ -118,6 +120,29 @@ class Opener:
             result.set(found)
         except Exception as exc:
             result.set_exception(exc)
+
+
+class _Handshake:
+    """An SSL context that lets hold of its socket during the handshake: else nobody could close it on a kill."""
+
+    __slots__ = ('_context', 'socket')
+
+    def __init__(self, context: ssl.SSLContext) -> None:
+        object.__setattr__(self, '_context', context)
+        object.__setattr__(self, 'socket', None)
+
+    def wrap_socket(self, sock: Any, **options: Any) -> Any:
+        """Called by urllib3."""
+        wrapped = self._context.wrap_socket(sock, do_handshake_on_connect=False, **options)
+        object.__setattr__(self, 'socket', wrapped)
+        wrapped.do_handshake()
+        return wrapped
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._context, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        setattr(self._context, name, value)
 
 
 class _TLSConnection(HTTPSConnection):

@@ -24,8 +24,9 @@ NEVER = float('inf')
 class Holder(Protocol):
     """Whoever has an unfinished request in hand: a queue, an opening, a connection, a back-off."""
 
-    #: What a total that runs out meanwhile is called.
-    phase: str
+    @property
+    def phase(self) -> str:
+        """What a clock that runs out meanwhile is told to have run out in."""
 
     def drop(self, pending: PendingResponse) -> None:
         """Let go of the request at once and give back what it takes; its outcome is set right after."""
@@ -47,7 +48,8 @@ class PendingResponse:
     ``gevent.wait``, ``gevent.iwait`` and ``gevent.joinall`` take it.
     """
 
-    __slots__ = ('_attempts', '_batch', '_context', '_deadline', '_holder', '_links', '_outcome', '_retry', '_sent', 'request')
+    __slots__ = ('_attempts', '_batch', '_context', '_deadline', '_holder', '_links', '_outcome', '_retry', '_sent',
+                 'request')
 
     def __init__(self, request: Request, batch: Batch | None = None) -> None:
         #: The :class:`Request` as its caller made it.
@@ -100,7 +102,7 @@ class PendingResponse:
     def _await(self, deadline: float | None = None) -> None:
         """Block until the outcome is there or ``monotonic()`` reaches the deadline."""
         while self._outcome is None:
-            waiter = Waiter()
+            waiter: Waiter[Any] = Waiter()
             self.rawlink(waiter.switch)
             try:
                 if not pause(waiter, deadline):
@@ -123,10 +125,12 @@ class PendingResponse:
             if self._outcome is None:
                 error.attempts = max(self._attempts, 1)
                 self._finish(error)
-        elif isinstance(self._outcome, Response):
-            abort = getattr(self._outcome, '_abort', None)
-            if abort is not None:           # a streamed answer: its body can still be cut off
-                abort(error)
+        elif self._streaming:               # the answer was handed out, but its body can still be cut off
+            self._outcome._abort(error)     # type: ignore[union-attr]
+
+    @property
+    def _streaming(self) -> bool:
+        return getattr(self._outcome, '_connection', None) is not None
 
     def _finish(self, outcome: Outcome) -> None:
         """The one place where an outcome is set."""
@@ -228,7 +232,7 @@ def timeout_of(pending: PendingResponse, clock: str) -> Timeout:
 
     :param clock: ``total`` for the request's own, ``wait`` for that of ``pool.wait`` and its like.
     """
-    phase = pending._holder.phase if pending._holder is not None else 'queue'
+    phase = pending._holder.phase if pending._holder is not None else 'read' if pending._sent else 'queue'
     what = 'the total time' if clock == 'total' else 'the time to wait'
     if not pending._sent:
         if phase == 'connect' and clock == 'total':

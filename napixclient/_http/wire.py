@@ -17,6 +17,7 @@ __all__ = ['RequestWriter', 'ResponseReader']
 
 #: Answers 1xx before the final one; a server that sends more is not going to answer.
 MAX_INFORMATIONAL = 20
+_FEW_PIECES = 16
 _SENDS_BODY = frozenset(['POST', 'PUT', 'PATCH'])
 
 
@@ -66,7 +67,7 @@ class ResponseReader:
     :param max_header_fields: bound of the number of fields in a head.
     """
 
-    __slots__ = ('_body_size', '_feed', '_framed', '_head_only', '_idle_bytes', '_informational', '_max_bytes',
+    __slots__ = ('_body_size', '_counted', '_feed', '_framed', '_head_only', '_idle_bytes', '_informational', '_last', '_max_bytes',
                  '_max_fields', '_parser', '_pieces', '_raw', 'coding', 'complete', 'head', 'keep_alive', 'max_body',
                  'on_body', 'overrun', 'status')
 
@@ -92,7 +93,10 @@ class ResponseReader:
         self._raw: bytes | bytearray | None = None
         self._head_only = method == 'HEAD'
         self._informational = 0
-        self._body_size = self._idle_bytes = 0
+        self._body_size = self._idle_bytes = self._counted = 0
+        self._last = b''                    # the body, or the end of it, of a complete answer
+        if self._pieces:
+            self._pieces.clear()
         self._framed = True                 # whether the end shows without the connection's end
 
     # -- called by llhttp ------------------------------------------------------------------------------------------
@@ -108,9 +112,13 @@ class ResponseReader:
         status = parser.get_status_code()
         if 100 <= status < 200 and status != 101:
             return
+        self._count_body()
         self.status = status
         self.complete = True
         self.keep_alive = parser.should_keep_alive()    # right only in here
+        pieces = self._pieces               # taken now: a second answer in the same read would add to them
+        self._last = pieces[0] if len(pieces) == 1 else b''.join(pieces)
+        pieces.clear()
 
     # -- called by the connection ----------------------------------------------------------------------------------
 
@@ -136,7 +144,7 @@ class ResponseReader:
         if end >= 0:
             self._check_head(bytes(self._raw[:end]))
             self._raw = None
-            if self._pieces:
+            if not self.complete:
                 self._count_body()
         elif self.complete:
             raise InvalidResponse('the head does not end')
@@ -185,7 +193,9 @@ class ResponseReader:
             raise InvalidResponse(f'the head is larger than {self._max_bytes} bytes')
         if size > self._max_fields * 4 and head.count(b'\r\n') > self._max_fields:     # a field takes 4 bytes or more
             raise InvalidResponse(f'the head has more than {self._max_fields} fields')
-        status = self.status = self._parser.get_status_code() if self.complete else int(head[9:12])
+        if not self.complete:
+            self.status = int(head[9:12])
+        status = self.status
         if not head.startswith(b'HTTP/1.1 '):
             self._check_version(head)
         if not 100 <= status < 600:
@@ -221,24 +231,27 @@ class ResponseReader:
             self.coding = coding
 
     def _feed_body(self, data: bytes) -> bool:
-        before = len(self._pieces)
         self._parse(data)
-        if len(self._pieces) > before:
+        if not self.complete and self._count_body():
             self._idle_bytes = 0
-            self._count_body(before)
         else:                               # chunk lengths, their extensions, or trailers: nothing that counts
             self._idle_bytes += len(data)
             if self._idle_bytes > self._max_bytes and not self.complete:
                 raise InvalidResponse(f'more than {self._max_bytes} bytes of trailers or chunk extensions')
         return self.complete
 
-    def _count_body(self, start: int = 0) -> None:
-        size = self._body_size
-        for piece in self._pieces[start:]:
-            size += len(piece)
-        self._body_size = size
-        if self.max_body is not None and size > self.max_body:
+    def _count_body(self) -> bool:
+        """Count what the last read brought of the body; whether it was anything."""
+        pieces, counted = self._pieces, self._counted
+        if len(pieces) == counted:
+            return False
+        self._body_size += sum(map(len, pieces[counted:]))
+        if self.max_body is not None and self._body_size > self.max_body:
             raise BodyTooLarge(f'the body is larger than {self.max_body} bytes')
+        if len(pieces) > counted + _FEW_PIECES:     # chunks of a byte each: no object for each
+            pieces[counted:] = [b''.join(pieces[counted:])]
+        self._counted = len(pieces)
+        return True
 
     def _feed_head_only(self, data: bytes) -> bool:
         """The answer to a HEAD ends with its head, whatever that says of a body; llhttp cannot be told."""
@@ -276,11 +289,12 @@ class ResponseReader:
 
     def take_body(self) -> bytes:
         """The body received so far; it is not kept."""
-        pieces = self._pieces
-        if len(pieces) == 1:
-            return pieces.pop()
-        body = b''.join(pieces)
-        pieces.clear()
+        if self.complete:
+            body, self._last = self._last, b''
+            return body
+        body = b''.join(self._pieces)
+        self._pieces.clear()
+        self._counted = 0
         return body
 
     @property
@@ -291,7 +305,7 @@ class ResponseReader:
     @property
     def stray(self) -> bool:
         """Whether what came is no answer at all, as the rest of an earlier answer would be."""
-        return self.head is None and self._raw is not None and bytes(self._raw[:5]) != b'HTTP/'
+        return self.head is None and self._raw is not None and not b'HTTP/'.startswith(bytes(self._raw[:5]))
 
     @property
     def started(self) -> bool:

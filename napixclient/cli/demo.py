@@ -5,7 +5,6 @@ from __future__ import annotations
 from time import monotonic
 from typing import NamedTuple
 
-import click
 from rich import box
 from rich.console import Console
 from rich.markup import escape
@@ -18,7 +17,7 @@ from ..pool import ClientPool
 from . import signals
 from .peers import Peers, allocator, backend, filer, hypervisor, troubled_hypervisor
 
-__all__ = ['demo']
+__all__ = ['run_demo']
 
 GB = 10**9
 #: What the virtual machine needs, in bytes.
@@ -31,14 +30,8 @@ DEAD, TROUBLED = 9, 13
 KEY = {'login': 'root', 'key': 'toor'}
 
 
-@click.command()
-def demo() -> int:
-    """Start 22 servers on this machine, and provision a virtual machine on them.
-
-    20 hypervisors are asked for their capacity at once; some are slow, one is dead, one fails because a server behind
-    it failed. The first that fits is taken, and an IP and storage are ordered together. The servers are processes
-    that end with the demo. It takes about two seconds.
-    """
+def run_demo() -> int:
+    """Provision a virtual machine on peers of our own; the exit code."""
     console = Console(highlight=False)
     began = monotonic()
     with Peers() as peers:
@@ -52,7 +45,7 @@ def demo() -> int:
         run = Run(peers.names, console)
         run.provision(hypervisors, allocator_host, filer_host)
         run.report()
-    return 0 if run.server is not None else 1
+    return 0 if run.ready else 1
 
 
 def _start(peers: Peers) -> tuple[list[str], str, str]:
@@ -84,15 +77,13 @@ class Run:
     """One provisioning: what is asked, what comes back, and when."""
 
     def __init__(self, names: dict[str, str], console: Console) -> None:
-        self.server: str | None = None          # the hypervisor that was taken
+        self.ready = False                      # whether the machine has its hypervisor, its IP and its storage
         self.rows: list[Row] = []
+        self._server: str | None = None         # the host of the hypervisor that was taken
         self._names = names
         self._console = console
         self._began = monotonic()
-        self._all_in = 0.0                      # seconds
-
-    def _now(self) -> float:
-        return monotonic() - self._began
+        self._ended = 0.0
 
     def provision(self, hypervisors: list[str], allocator: str, filer: str) -> None:
         """Ask all hypervisors at once, take the first that fits, order an IP and storage together."""
@@ -102,37 +93,41 @@ class Run:
             for host in hypervisors:
                 pool.request(host, 'GET', '/capacity/capacity')
             for answer in pool.wait_unordered(timeout=10):
-                if answer.status != 200:
-                    self._note(answer, _failure(answer), 'red')         # disregard failures
-                elif answer.body['size'] < EXPECTED:
-                    self._note(answer, f'{_gigabytes(answer)}: too small')
-                elif self.server is not None:
-                    self._note(answer, f'{_gigabytes(answer)}: fits, too late')
+                if answer.status != 200 or isinstance(answer, HTTPError):
+                    self._note(answer, type(answer).__name__, 'red')        # disregard failures
+                    continue
+                size = answer.body['size']
+                if size < EXPECTED:
+                    self._note(answer, f'{size // GB:3} GB: too small')
+                elif self._server is not None:
+                    self._note(answer, f'{size // GB:3} GB: fits, but later')
                 else:
-                    self._note(answer, f'{_gigabytes(answer)}: taken', 'bold green')
-                    self.server = _host(answer)
-                    self._say_choice(answer)
-                    orders.request(allocator, 'POST', '/vm-ip/', {'size': 1}).rawlink(self._ordered)
-                    orders.request(filer, 'POST', '/storage/', {'size': GB}).rawlink(self._ordered)
-                    # A program would leave the loop here. We stay, to show the answers of all the others too.
-            for answer in orders.wait():
-                if answer.status != 204:
-                    self.server = None
-        self._all_in = self._now()
+                    self._server = _host(answer)
+                    self._note(answer, f'{size // GB:3} GB: taken', 'bold green')
+                    self._say_choice()
+                    for order in (orders.request(allocator, 'POST', '/vm-ip/', {'size': 1}),
+                                  orders.request(filer, 'POST', '/storage/', {'size': GB})):
+                        order.rawlink(self._note_order)
+                    # Others leave the loop here. The demo stays, to show the answers of all hypervisors.
+            if self._server is not None:
+                ip, storage = orders.wait()
+                self.ready = ip.status == storage.status == 204
+        self._ended = self._now()
 
-    def _say_choice(self, answer: Response) -> None:
-        name = self._names[_host(answer)]
-        self._console.print(f'[bold green]After {_ms(self._now())} {name} is taken[/], the first that fits. Its IP and '
-                            f'storage are ordered\ntogether, while the slower ones are still being listened to.\n')
+    def _now(self) -> float:
+        return monotonic() - self._began
 
-    def _ordered(self, order: PendingResponse) -> None:
-        """Called by the hub when an order has its outcome."""
-        answer = order.value or order.exception
-        assert answer is not None
-        if isinstance(answer, Response) and answer.status == 204:
-            self._note(answer, answer.headers['location'], 'green')
-        else:
-            self._note(answer, _failure(answer), 'red')
+    def _say_choice(self) -> None:
+        name = self._names[self._server or '']
+        self._console.print(f'[bold green]After {_ms(self._now())} {name} is taken[/], the first that fits; its IP and '
+                            f'storage are\nordered together, while the slower ones are still being listened to.\n')
+
+    def _note_order(self, order: PendingResponse) -> None:
+        """Called by the hub as soon as an order has its outcome."""
+        if order.value is not None:
+            self._note(order.value, order.value.headers.get('location', ''), 'green')
+        elif order.exception is not None:
+            self._note(order.exception, type(order.exception).__name__, 'red')
 
     def _note(self, answer: Response | HTTPError, text: str, style: str = '') -> None:
         self.rows.append(Row(self._now(), answer, text, style))
@@ -143,6 +138,12 @@ class Run:
         for row in self.rows:
             if isinstance(row.answer, HTTPError) and len(row.answer.chain) > 1:
                 self._tell(row.answer)
+        if self.ready and self._server is not None:
+            ready = max(row.at for row in self.rows if row.answer.status == 204)
+            self._console.print(f'{self._names[self._server]}, its IP and its storage were there '
+                                f'[bold green]after {_ms(ready)}[/].')
+        else:
+            self._console.print('[bold red]The machine was not provisioned.[/]')
         self._console.print(self._totals())
 
     def _table(self) -> Table:
@@ -173,21 +174,13 @@ class Run:
 
     def _totals(self) -> str:
         one_by_one = sum(row.answer.elapsed or 0 for row in self.rows)
-        return (f'[bold]{len(self.rows)} requests in {self._all_in:.2f} s[/]; '
+        return (f'[bold]{len(self.rows)} requests in {self._ended:.2f} s[/]; '
                 f'one after the other they would have taken {one_by_one:.2f} s.')
 
 
 def _host(answer: Response | HTTPError) -> str:
     assert answer.request is not None       # it is of a pool
     return answer.request.host
-
-
-def _gigabytes(answer: Response) -> str:
-    return f'{answer.body["size"] // GB:3} GB'
-
-
-def _failure(answer: Response | HTTPError) -> str:
-    return type(answer).__name__
 
 
 def _ms(seconds: float) -> str:

@@ -41,7 +41,7 @@ def _seconds(context: click.Context, parameter: click.Parameter, value: float | 
     return value
 
 
-@click.command()
+@click.command(short_help='GET a path from many hosts at once.')
 @click.argument('hosts')
 @click.argument('url')
 @click.option('--hostfile', metavar='FILE', help='Add the hosts of FILE: node sets on each line, # begins a comment. '
@@ -63,13 +63,13 @@ def get(context: click.Context, /, hosts: str, url: str, hostfile: str | None, l
     """GET the path URL from all HOSTS at once; print each answer as it arrives.
 
     \b
-    HOSTS  a node set: 'web[1-100].example:8002', 'https://a,https://b', '[::1]:80'
-           "." is none but those of --hostfile
-    URL    path and query: /captains?all=1
+    HOSTS  a node set: 'web[1-100].example:8002', 'https://a', '[::1]:80'
+           ("." stands for no hosts but those of --hostfile)
+    URL    path and query: '/captains?all=1'
 
     \b
-    A line is the host, the status (or the error), milliseconds, the beginning of
-    the body; in a pipe with a tab between them. A summary goes to standard error.
+    A line has the host, the status or the error, milliseconds, and the beginning
+    of the body; in a pipe, with tabs between. A summary goes to standard error.
     Exit code: 0 all answered below 400, 1 not all did, 2 bad usage, 130 Ctrl-C.
     """
     authenticator = _authenticator(context, login, key, token)
@@ -80,7 +80,8 @@ def get(context: click.Context, /, hosts: str, url: str, hostfile: str | None, l
     tally = Tally(len(requests))
     try:
         with ClientPool(authenticator, **given) as pool:
-            for answer in pool.stream(_stamped(requests), window=given.get('max_connections')):
+            # No more under way than there are connections: the time of a request does not run while others have them.
+            for answer in pool.stream(_stamped(requests), window=pool._engine.max_connections):
                 tally.count(answer)
                 lines.show(answer)
     except SystemExit:
@@ -147,7 +148,7 @@ class Tally:
         self._began = monotonic()
 
     def count(self, answer: Response | HTTPError) -> None:
-        """Below 400, from 400 up, or no answer at all."""
+        """Below 400, at 400 or above, or no answer at all."""
         if answer.status is None:
             self.silent += 1
         elif answer.status >= 400:
@@ -157,7 +158,7 @@ class Tally:
 
     def __str__(self) -> str:
         missing = self.asked - self.good - self.bad - self.silent
-        parts = [f'{self.good} below 400', f'{self.bad} from 400 up', f'{self.silent} without an answer']
+        parts = [f'{self.good} below 400', f'{self.bad} at 400 or above', f'{self.silent} without an answer']
         if missing:
             parts.append(f'{missing} not waited for')
         hosts = 'host' if self.asked == 1 else 'hosts'

@@ -43,7 +43,8 @@ def _nodes(item: str) -> Iterator[str]:
     try:
         nodes = NodeSet(item)
     except (NodeSetException, GroupResolverError, GroupSourceError) as exc:
-        raise BadHosts(f'{_back(item)!r} is not a node set: {_back(str(exc))}') from exc
+        reason = str(exc).removesuffix(f': "{item}"')
+        raise BadHosts(f'{_back(item)!r} is not a node set: {_back(reason)}') from exc
     if not nodes and not re.search('[!&^]', item):
         raise BadHosts(f'{_back(item)!r} names no host' if item else 'a comma with no host beside it')
     return map(_back, nodes)
