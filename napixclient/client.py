@@ -16,7 +16,8 @@ import gevent
 
 from ._http.connection import Connection
 from ._http.decoding import Decoder
-from ._http.engine import Engine, NoPlace, Opening, log
+from ._http.engine import Engine, Opening, log
+from ._http.opening import NoPlace
 from ._http.pending import NEVER, Batch, Outcome, PendingResponse
 from ._http.retrying import after_failure, after_response
 from ._http.settings import Settings, whole_number
@@ -72,7 +73,7 @@ class Client:
         #: The host as it was first written.
         self.host = host
         self.origin = origin
-        self.waiting = False                    # for a place in the pool
+        self.waiting: deque[Any] | None = None  # the queue for a place in the pool in which it stands
         self._engine = engine
         self._settings = settings
         self._simultaneous = simultaneous
@@ -150,7 +151,7 @@ class Client:
             return
         pending._holder = self
         self._queue.append(pending)
-        if len(self._connections) + len(self._openings) < self._simultaneous and not self.waiting:
+        if len(self._connections) + len(self._openings) < self._simultaneous and self.waiting is None:
             self._widen()
 
     def drop(self, pending: PendingResponse) -> None:
@@ -166,6 +167,11 @@ class Client:
         """Open connections while requests wait, up to the cap of the host and that of the pool."""
         while self.wants_more() and self._engine.acquire(self):
             self._open_next()
+
+    @property
+    def served(self) -> bool:
+        """Whether it has a connection, or one is being opened."""
+        return bool(self._connections or self._openings)
 
     def wants_more(self) -> bool:
         """Whether one more connection would be of use."""
@@ -232,11 +238,12 @@ class Client:
         return None
 
     def _next(self, connection: Connection) -> None:
-        """A connection is free: give it the next request, or let it rest."""
+        """A connection is free: give it the next request, or let it rest; a closed one makes room for another."""
         engine = self._engine
         while not connection.closed:
             pending = self._pop() if self._queue else None
-            if engine.waiting and (pending is None or engine.turn_is_over(connection, monotonic())):
+            if (engine.waiting and (pending is None or engine.turn_is_over(connection))) or (
+                    pending is None and engine.hopeful):
                 if pending is not None:
                     self._queue.appendleft(pending)
                 self._leave(connection)
@@ -251,8 +258,15 @@ class Client:
                 engine.rest(connection)
                 self._used = monotonic()
                 return
+            if self._authenticator is None:
+                self._send(connection, pending, pending.request)
+                return
             if self._start(connection, pending):
                 return
+        if connection in self._connections:
+            self._forget(connection)
+            engine.release()
+        self._widen()
 
     def _steal(self) -> PendingResponse | None:
         """A request whose own connection is still being opened, while another is free."""
@@ -368,16 +382,7 @@ class Client:
             pending._finish(response)
         else:
             self._conclude(pending, response)
-        self._after(connection)
-
-    def _after(self, connection: Connection) -> None:
-        if connection.closed:
-            if connection in self._connections:
-                self._forget(connection)
-                self._engine.release()
-            self._widen()
-        else:
-            self._next(connection)
+        self._next(connection)
 
     def streaming(self, connection: Connection, pending: PendingResponse, response: Response) -> None:
         """The head of a streamed answer is there; the connection stays with its body."""
@@ -386,7 +391,7 @@ class Client:
 
     def streamed(self, connection: Connection) -> None:
         """A streamed body was read to its end."""
-        self._after(connection)
+        self._next(connection)
 
     def _conclude(self, pending: PendingResponse, response: Response) -> None:
         """Make an answer the outcome, unless it is to be tried again."""
@@ -550,7 +555,7 @@ class Client:
         self._connections.clear()
         self._openings.clear()
         self._queue.clear()
-        self._dropped, self.waiting = 0, False
+        self._dropped, self.waiting = 0, None
         for pending in unfinished:
             pending._holder = None
             pending._end(Cancelled('the process was forked; this request is the parent\'s', request=pending.request))

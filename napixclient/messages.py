@@ -25,6 +25,7 @@ __all__ = ['Headers', 'Origin', 'Request', 'Response', 'parse_origin']
 
 _is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _is_target = re.compile(r'/[!$-~]*|\*').fullmatch           # visible ASCII but '"' and '#'
+_is_plain_host = re.compile(r'([0-9A-Za-z](?:[0-9A-Za-z.-]*[0-9A-Za-z])?)(?::([0-9]{1,5}))?').fullmatch
 _has_control = re.compile(r'[\x00-\x1f\x7f]').search
 _ends_line = re.compile(rb'[\x00\r\n]').search
 _decode_json = json.JSONDecoder().decode
@@ -56,6 +57,8 @@ def parse_origin(host: str) -> Origin:
 
     :raises ValueError: for anything else, an unknown scheme, a path, credentials or a port out of range.
     """
+    if isinstance(host, str) and (match := _is_plain_host(host)) and 0 < int(match[2] or 80) < 65536:
+        return Origin('http', match[1].lower(), int(match[2] or 80))
     if not isinstance(host, str):
         raise ValueError(f'a host is a text such as "name:8002", not {host!r}')
     expected = 'expected name, name:port, [ipv6]:port, http://name or https://name:port'

@@ -207,6 +207,7 @@ class ClientPool:
         """Cancel what is under way and close all connections. May be repeated."""
         if not self._engine.closed:
             self._engine.waiting.clear()
+            self._engine.hopeful.clear()
             for client in list(self._clients.values()):
                 client.close()
             self._engine.close()

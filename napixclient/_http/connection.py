@@ -62,7 +62,7 @@ class Connection:
         if self._tls:                       # an end without TLS's goodbye may be a cut: RFC 9112 §9.8
             sock.suppress_ragged_eofs = False
         # A plain gevent socket wraps one of the standard library; its own methods cost as much again.
-        raw = sock if self._tls else sock._sock
+        raw = sock if self._tls else getattr(sock, '_sock', sock)
         self._recv, self._send = raw.recv, raw.send
         self._home: Any = home
         self._weak_home = weak_home
@@ -134,7 +134,8 @@ class Connection:
         self.started = now
         self.read_seconds = read_seconds
         self.expires = now + read_seconds
-        self._reader.begin(request.method, None if request.stream and request.max_body is None else max_body)
+        options = request._options
+        self._reader.begin(request.method, None if options.stream and options.max_body is None else max_body)
         self._max_body = max_body
         try:
             sent = self._send(data)
@@ -265,7 +266,7 @@ class Connection:
         else:
             assert pending is not None
             self.expires = now + self.read_seconds
-            if pending.request.stream and reader.head is not None:
+            if pending.request._options.stream and reader.head is not None:
                 if reader.status < 400:
                     self._hand_out(pending, now)
                 else:
@@ -280,7 +281,7 @@ class Connection:
 
     def _complete(self, pending: PendingResponse, now: float) -> None:
         reader = self._reader
-        if pending.request.stream and reader.status < 400:
+        if pending.request._options.stream and reader.status < 400:
             self._hand_out(pending, now)
             if self.streamed is not None:
                 self._pour(True)
@@ -289,8 +290,8 @@ class Connection:
         self.served += 1
         head = reader.head
         assert head is not None
-        response = Response(pending.request, reader.status, head, reader.take_body(), now - self.started)
-        if not reader.reusable or self._out is not None or self._upload is not None:
+        response = Response(pending.request, reader.status, head, reader.last, now - self.started)
+        if not reader.keep_alive or reader.overrun or self._out is not None or self._upload is not None:
             self._home.answered(self._close_keeping_home(), pending, response)
         else:
             self._home.answered(self, pending, response)

@@ -17,12 +17,13 @@ from time import monotonic
 from typing import Any, Protocol
 
 import gevent
+from gevent import socket
 from gevent.hub import get_hub
 
-from ..errors import Cancelled, ConnectError, ConnectTimeout, HTTPError, ReadTimeout
+from ..errors import Cancelled, ConnectTimeout, HTTPError, ReadTimeout
 from ..messages import Origin
 from .connection import Connection
-from .opening import NoDescriptors, Opener
+from .opening import Opener, connect_error, dial
 from .pending import NEVER, PendingResponse, timeout_of
 from .settings import Settings
 
@@ -47,7 +48,12 @@ class Applicant(Protocol):
     """A client, as the engine sees it."""
 
     origin: Origin
-    waiting: bool
+    #: The queue for a place in which it stands.
+    waiting: deque[Any] | None
+
+    @property
+    def served(self) -> bool:
+        """Whether it has a connection, or one is being opened."""
 
     def open_one(self) -> bool:
         """Use one more place in the pool, which is free, if it is still of use; whether it was."""
@@ -80,11 +86,13 @@ class Engine:
         self.places = 0                         # connections open or being opened
         self.connections: set[Connection] = set()
         self.idle: dict[Connection, float] = {}     # since when; the least recently used first
-        self.waiting: deque[Applicant] = deque()    # who wants a place while there is none
+        self.waiting: deque[Applicant] = deque()    # who has no connection and gets no place for one
+        self.hopeful: deque[Applicant] = deque()    # who would like one more
         self.clients: weakref.WeakSet[Any] = weakref.WeakSet()
         self.requests = 0                       # asked for so far: what the retry budget is a share of
         self.closed = False
         self.sweeping = False
+        self.dialling: set[Opening] = set()         # those of the openings that need no greenlet
         self._opening = 0
         self._parked: deque[Opening] = deque()
         self._deadlines: list[tuple[float, int, PendingResponse]] = []
@@ -121,10 +129,14 @@ class Engine:
         return False
 
     def enlist(self, client: Applicant) -> None:
-        """Have the client called back when there is a place."""
-        if not client.waiting:
-            client.waiting = True
-            self.waiting.append(client)
+        """Have the client called back when there is a place.
+
+        Only a client without any connection makes others give theirs up; one that wants a second takes what is free.
+        """
+        queue = self.hopeful if client.served else self.waiting
+        if client.waiting is None or client.waiting is not queue is self.waiting:
+            client.waiting = queue
+            queue.append(client)
 
     def release(self) -> None:
         """A place is free: it goes to whoever has waited longest."""
@@ -133,17 +145,19 @@ class Engine:
 
     def grant(self) -> None:
         """Give free places out, one to each in turn."""
-        while self.waiting and self.places < self.cap:
-            client = self.waiting.popleft()
-            client.waiting = False
+        while self.places < self.cap and (self.waiting or self.hopeful):
+            queue = self.waiting or self.hopeful
+            client = queue.popleft()
+            if client.waiting is not queue:
+                continue                        # it lost its connections meanwhile, and stands in the other queue
+            client.waiting = None
             if client.open_one() and client.wants_more():
                 self.enlist(client)
 
-    def turn_is_over(self, connection: Connection, now: float) -> bool:
-        """Whether the connection should make room for the hosts that wait."""
+    def turn_is_over(self, connection: Connection) -> bool:
+        """Whether the connection has to make room for hosts that have none at all."""
         connection.turn += 1
-        return bool(self.waiting) and (
-            connection.turn >= TURN_REQUESTS or now - connection.since > TURN_SECONDS)
+        return connection.turn >= TURN_REQUESTS or monotonic() - connection.since > TURN_SECONDS
 
     def rest(self, connection: Connection) -> None:
         """A connection has nothing to do."""
@@ -217,6 +231,8 @@ class Engine:
                 busy = True
                 if connection.expires < now:
                     overdue.append(connection)
+        for opening in [opening for opening in self.dialling if opening.expires < now]:
+            opening.expire()
         for connection in overdue:
             if connection.expires < now:        # an earlier one's end may have given it another request
                 what = 'took' if connection.phase == 'send' else 'sent'
@@ -227,7 +243,7 @@ class Engine:
             pending = heappop(heap)[2]
             if pending._outcome is None or pending._streaming:
                 pending._end(timeout_of(pending, 'total'))
-        if not busy and not heap:
+        if not busy and not heap and not self.dialling:
             self.sweeping = False
             self._sweeper.stop()
 
@@ -291,31 +307,69 @@ class Engine:
         self.connections.clear()
         self.idle.clear()
         self.waiting.clear()
+        self.hopeful.clear()
         self._parked.clear()
         self._deadlines.clear()
         self.places = self._opening = 0
 
 
 class Opening:
-    """One connection that is being opened, for one request."""
+    """One connection that is being opened, for one request.
+
+    An address over plain TCP is dialled on the loop itself, at half the price; whatever may block, a name, TLS or a
+    resolver of the caller's, has a greenlet.
+    """
+
+    __slots__ = ('_client', '_engine', '_greenlet', '_seconds', '_sock', '_watcher', 'expires', 'over', 'pending')
 
     def __init__(self, engine: Engine, client: Applicant, pending: PendingResponse, seconds: float) -> None:
         self.over = False
         self.pending: PendingResponse | None = pending
+        self.expires = NEVER                    # of monotonic(), while it is dialled on the loop
         pending._holder = self
         self._engine = engine
         self._client = client
         self._seconds = seconds
         self._greenlet: Any = None
+        self._sock: Any = None
+        self._watcher: Any = None
 
     @property
     def phase(self) -> str:
         """``queue`` until it has begun."""
-        return 'queue' if self._greenlet is None else 'connect'
+        return 'queue' if self._greenlet is None and self._sock is None else 'connect'
 
     def begin(self) -> None:
-        """Open, in a greenlet."""
-        self._greenlet = gevent.spawn(self._run)
+        """Open, on the loop or in a greenlet."""
+        address = self._engine.opener.plain_address(self._client.origin)
+        if address is None:
+            self._greenlet = gevent.spawn(self._run)
+            return
+        try:
+            self._sock = dial(*address)
+        except OSError as exc:
+            self._failed(exc)
+            return
+        self._engine.dialling.add(self)
+        self.expires = monotonic() + self._seconds
+        self._engine.start_sweeping()
+        self._watcher = self._engine.hub.loop.io(self._sock.fileno(), 2)
+        self._watcher.start(self._dialled)
+
+    def _dialled(self) -> None:
+        """The loop says that the socket is connected, or will never be."""
+        failure = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if failure:
+            self._close_socket()
+            self._failed(OSError(failure, os.strerror(failure)))
+        else:
+            self._close_watcher()
+            self._finish(self._sock, None)
+
+    def expire(self) -> None:
+        """The sweep found that it takes too long."""
+        self._close_socket()
+        self._finish(None, self._too_late())
 
     def drop(self, pending: PendingResponse) -> None:
         """Its request was cancelled: nobody needs the connection."""
@@ -324,44 +378,58 @@ class Opening:
         self._client.not_opened(self, Cancelled('cancelled'))
 
     def stop(self) -> None:
-        """End it; the greenlet closes its half-open socket."""
+        """End it, and close its half-open socket."""
         if not self.over:
             self.over = True
             if self._greenlet is not None:
                 self._greenlet.kill(block=False)
                 self._engine.landed()
+            elif self._sock is not None:
+                self._close_socket()
+                self._engine.landed()
+
+    def _close_watcher(self) -> None:
+        self._engine.dialling.discard(self)
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+
+    def _close_socket(self) -> None:
+        self._close_watcher()
+        self._sock.close()
 
     def _run(self) -> None:
+        """In a greenlet: whatever happens, the client is told."""
         clock = gevent.Timeout(None if self._seconds == NEVER else self._seconds)
         sock: Any = None
-        error: HTTPError | None = None
+        error: BaseException | None = None
         clock.start()
         try:
             sock = self._engine.opener.open(self._client.origin)
-        except gevent.GreenletExit:
-            if self.over:
-                return
-            error = Cancelled('the greenlet that opened the connection was killed', phase='connect')
-        except gevent.Timeout as exc:
-            if exc is clock:
-                error = ConnectTimeout(f'not connected within {self._seconds:g} s', phase='connect')
-            else:
-                error = ConnectError(f'cannot connect: {exc}', phase='connect')
-                error.__cause__ = exc
-        except NoDescriptors as exc:
-            error = NoPlace(str(exc), phase='connect')
-            error.__cause__ = exc
-        except HTTPError as exc:
+        except gevent.GreenletExit as exc:
             error = exc
+        except gevent.Timeout as exc:
+            error = self._too_late() if exc is clock else exc
         except Exception as exc:
-            error = ConnectError(f'cannot connect: {type(exc).__name__}: {exc}', phase='connect')
-            error.__cause__ = exc
+            error = exc
         finally:
             clock.close()
         if self.over:                           # dropped in the very turn in which it was done
             if sock is not None:
                 sock.close()
-            return
+        elif error is None or isinstance(error, HTTPError):
+            self._finish(sock, error)
+        else:
+            self._failed(error)
+
+    def _too_late(self) -> ConnectTimeout:
+        return ConnectTimeout(f'not connected within {self._seconds:g} s', phase='connect')
+
+    def _failed(self, cause: BaseException) -> None:
+        self._finish(None, connect_error(cause))
+
+    def _finish(self, sock: Any, error: HTTPError | None) -> None:
         self.over = True
         self._engine.landed()
         if error is None:
@@ -370,10 +438,6 @@ class Opening:
         else:
             log.debug('not connected to %s: %s', self._client.origin, error.message)
             self._client.not_opened(self, error)
-
-
-class NoPlace(ConnectError):
-    """The process may open no more files. Never an outcome while waiting could help."""
 
 
 def default_max_connections() -> int:

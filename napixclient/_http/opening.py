@@ -6,8 +6,9 @@ them. Imports messages and errors.
 
 from __future__ import annotations
 
+import _socket
 import errno
-import ipaddress
+import os
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -22,15 +23,15 @@ from ..errors import ConnectError, HTTPError, NameResolutionError, RefusedError,
 from ..messages import Origin
 from .settings import Settings
 
-__all__ = ['NoDescriptors', 'Opener']
+__all__ = ['NoPlace', 'Opener', 'connect_error', 'dial']
 
 #: Seconds for which the addresses of a name are remembered.
 NAME_SECONDS = 30.0
 _MAX_NAMES = 4096
 
 
-class NoDescriptors(Exception):
-    """The process may open no more files: not the request's fault, nor the host's."""
+class NoPlace(ConnectError):
+    """The process may open no more files: not the request's fault, and its outcome only as a last resort."""
 
 
 class Opener:
@@ -44,14 +45,14 @@ class Opener:
     def open(self, origin: Origin) -> Any:
         """A connected gevent socket, or ``SSLSocket`` for https; blocks the calling greenlet.
 
-        :raises ConnectError: typed; :class:`NoDescriptors` at the process's limit on open files.
+        :raises ConnectError: for what is known better here; anything else is for :func:`connect_error`.
         """
-        try:
-            if origin.scheme == 'http':
-                return self._connect(origin)
-            return self._connect_tls(origin)
-        except OSError as exc:
-            raise _connect_error(exc) from exc
+        return self._connect(origin) if origin.scheme == 'http' else self._connect_tls(origin)
+
+    def plain_address(self, origin: Origin) -> tuple[int, tuple[str, int]] | None:
+        """Family and address of what can be reached without asking anybody: a literal, over plain TCP."""
+        family = _literal_family(origin.host) if origin.scheme == 'http' else None
+        return None if family is None else (family, (origin.host, origin.port))
 
     def _connect(self, origin: Origin) -> Any:
         failure: OSError | None = None
@@ -165,11 +166,9 @@ def _literal_family(host: str) -> int | None:
     """The address family of a literal; it needs no look-up, which would take one of the few resolver threads."""
     if ':' in host:
         return socket.AF_INET6 if '%' not in host else None
-    if not host[-1:].isdigit():
-        return None
     try:
-        ipaddress.IPv4Address(host)
-    except ValueError:
+        socket.inet_pton(socket.AF_INET, host)
+    except (OSError, ValueError):
         return None
     return socket.AF_INET
 
@@ -177,16 +176,37 @@ def _literal_family(host: str) -> int | None:
 _LIMITS = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 
 
-def _connect_error(exc: OSError) -> Exception:
-    """The typed error for what the system said; the socket family of errors is all that reaches this place."""
+def connect_error(exc: BaseException) -> HTTPError:
+    """The typed error for whatever ended an attempt to connect."""
+    error: HTTPError
     if isinstance(exc, HTTPError):
         return exc
-    if exc.errno in _LIMITS:
-        return NoDescriptors(str(exc))
-    if isinstance(exc, ConnectionRefusedError):
-        return RefusedError('connection refused', phase='connect')
-    if isinstance(exc, socket.gaierror):
-        return NameResolutionError(f'cannot resolve the name: {exc}', phase='connect')
-    if isinstance(exc, ssl.SSLError):
-        return TLSError(f'TLS handshake failed: {exc}', phase='connect')
-    return ConnectError(f'cannot connect: {exc.strerror or exc}', phase='connect')
+    if isinstance(exc, OSError) and exc.errno in _LIMITS:
+        error = NoPlace(f'cannot connect: {exc.strerror}', phase='connect')
+    elif isinstance(exc, ConnectionRefusedError):
+        error = RefusedError('connection refused', phase='connect')
+    elif isinstance(exc, ssl.SSLError):
+        error = TLSError(f'TLS handshake failed: {exc}', phase='connect')
+    elif isinstance(exc, OSError):
+        error = ConnectError(f'cannot connect: {exc.strerror or exc}', phase='connect')
+    else:
+        error = ConnectError(f'cannot connect: {type(exc).__name__}: {exc}', phase='connect')
+    error.__cause__ = exc
+    return error
+
+
+def dial(family: int, address: tuple[str, int]) -> Any:
+    """A socket of the standard library that is being connected; it is writable when that is done.
+
+    :raises OSError: when it fails at once.
+    """
+    sock = _socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        failure = sock.connect_ex(address)
+        if failure not in (0, errno.EINPROGRESS):
+            raise OSError(failure, os.strerror(failure))
+    except BaseException:
+        sock.close()
+        raise
+    return sock

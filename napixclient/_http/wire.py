@@ -18,6 +18,7 @@ __all__ = ['RequestWriter', 'ResponseReader']
 #: Answers 1xx before the final one; a server that sends more is not going to answer.
 MAX_INFORMATIONAL = 20
 _FEW_PIECES = 16
+_ONE = ord('1')
 _SENDS_BODY = frozenset(['POST', 'PUT', 'PATCH'])
 
 
@@ -67,15 +68,19 @@ class ResponseReader:
     :param max_header_fields: bound of the number of fields in a head.
     """
 
-    __slots__ = ('_body_size', '_counted', '_feed', '_framed', '_head_only', '_idle_bytes', '_informational', '_last', '_max_bytes',
-                 '_max_fields', '_parser', '_pieces', '_raw', 'coding', 'complete', 'head', 'keep_alive', 'max_body',
-                 'on_body', 'overrun', 'status')
+    __slots__ = ('_body_size', '_counted', '_feed', '_framed', '_fresh', '_head_only', '_idle_bytes',
+                 '_informational', '_max_bytes', '_max_fields', '_parser', '_pieces', '_raw', '_small', 'coding',
+                 'complete', 'head', 'keep_alive', 'last', 'max_body', 'on_body', 'overrun', 'status')
 
     def __init__(self, max_header_bytes: int, max_header_fields: int) -> None:
         self._max_bytes = max_header_bytes
         self._max_fields = max_header_fields
+        #: A head of so many bytes is within both bounds: a field takes four or more.
+        self._small = min(max_header_bytes, 4 * max_header_fields)
         self._pieces: list[bytes] = []
         self.on_body = self._pieces.append  # called by llhttp; not a method, to save a frame
+        self.last = b''                     # the body, or the end of a streamed one, of a complete answer
+        self._fresh = False
         self._new_parser()
         self.begin('GET', None)
 
@@ -87,17 +92,18 @@ class ResponseReader:
         """Expect the answer to a request of that method."""
         self.complete = self.keep_alive = self.overrun = False
         self.head: bytes | None = None      # the final head without its last CRLF CRLF, once it is whole
+        self.max_body = max_body
+        if self._fresh and method != 'HEAD':
+            return                          # the answer before came in one read, and left the rest untouched
         self.status = 0
         self.coding: str | None = None      # the Content-Encoding, where there is one
-        self.max_body = max_body
         self._raw: bytes | bytearray | None = None
         self._head_only = method == 'HEAD'
         self._informational = 0
         self._body_size = self._idle_bytes = self._counted = 0
-        self._last = b''                    # the body, or the end of it, of a complete answer
-        if self._pieces:
-            self._pieces.clear()
+        self._pieces.clear()
         self._framed = True                 # whether the end shows without the connection's end
+        self._fresh = not self._head_only
 
     # -- called by llhttp ------------------------------------------------------------------------------------------
 
@@ -112,13 +118,18 @@ class ResponseReader:
         status = parser.get_status_code()
         if 100 <= status < 200 and status != 101:
             return
-        self._count_body()
         self.status = status
+        pieces = self._pieces               # taken now: a second answer in the same read would add to them
+        if len(pieces) == 1 and not self._counted:
+            self.last = last = pieces.pop()
+            if self.max_body is not None and len(last) > self.max_body:
+                raise BodyTooLarge(f'the body is larger than {self.max_body} bytes')
+        else:
+            self._count_body()
+            self.last = b''.join(pieces)
+            pieces.clear()
         self.complete = True
         self.keep_alive = parser.should_keep_alive()    # right only in here
-        pieces = self._pieces               # taken now: a second answer in the same read would add to them
-        self._last = pieces[0] if len(pieces) == 1 else b''.join(pieces)
-        pieces.clear()
 
     # -- called by the connection ----------------------------------------------------------------------------------
 
@@ -129,17 +140,30 @@ class ResponseReader:
         """
         if self.head is not None:
             return self._feed_body(data)
-        raw = self._raw
-        if raw is None:
-            raw = data
+        if self._fresh:
+            # By far the most frequent case: the whole answer in one read, with nothing special in its head.
+            self._parse(data)
+            end = data.find(b'\r\n\r\n')
+            if self.complete and 0 < end <= self._small and data.startswith(b'HTTP/1.1 ') \
+                    and 200 <= self.status < 600 and data[9] != _ONE:
+                head = data[:end]
+                if b'encoding:' not in head.lower():
+                    self.head = head
+                    return True
+            self._fresh = False
+            self._raw = data
         else:
-            if isinstance(raw, bytes):
-                raw = bytearray(raw)
-            raw += data
-        self._raw = raw
-        if self._head_only:
-            return self._feed_head_only(data)
-        self._parse(data)
+            raw = self._raw
+            if raw is None:
+                raw = data
+            else:
+                if isinstance(raw, bytes):
+                    raw = bytearray(raw)
+                raw += data
+            self._raw = raw
+            if self._head_only:
+                return self._feed_head_only()
+            self._parse(data)
         end = self._head_end()
         if end >= 0:
             self._check_head(bytes(self._raw[:end]))
@@ -161,6 +185,7 @@ class ResponseReader:
                 if isinstance(inner, ProtocolError) or not isinstance(inner, Exception):
                     raise inner from None   # ours, or a SIGINT that llhttp's callback had swallowed
             if not self.complete:
+                self._raw = self._raw or data
                 raise InvalidResponse(f'malformed answer: {exc or type(exc).__name__}') from exc
             self.overrun = True             # left-over bytes: the answer stands, the connection does not
 
@@ -253,7 +278,7 @@ class ResponseReader:
         self._counted = len(pieces)
         return True
 
-    def _feed_head_only(self, data: bytes) -> bool:
+    def _feed_head_only(self) -> bool:
         """The answer to a HEAD ends with its head, whatever that says of a body; llhttp cannot be told."""
         end = self._head_end()
         if end < 0:
@@ -272,6 +297,7 @@ class ResponseReader:
         self.coding = None
         self.complete = True
         self._pieces.clear()
+        self.last = b''
         self._new_parser()
         return True
 
@@ -290,7 +316,7 @@ class ResponseReader:
     def take_body(self) -> bytes:
         """The body received so far; it is not kept."""
         if self.complete:
-            body, self._last = self._last, b''
+            body, self.last = self.last, b''
             return body
         body = b''.join(self._pieces)
         self._pieces.clear()

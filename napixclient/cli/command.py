@@ -1,4 +1,4 @@
-"""The ``napix`` command: its parts put together, and what its errors look like. Imports get, and demo when it is run."""
+"""The ``napix`` command: its parts put together, and what its errors look like. Imports get; demo when it is run."""
 
 from __future__ import annotations
 

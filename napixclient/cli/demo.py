@@ -1,4 +1,4 @@
-"""``napix demo``: the provisioning example, on servers that it starts itself. Imports the pool, errors and peers."""
+"""The demo, on servers that it starts itself: one machine is provisioned. Imports the pool, errors and peers."""
 
 from __future__ import annotations
 
