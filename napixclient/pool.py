@@ -24,8 +24,6 @@ from .messages import Origin, Request, parse_origin
 
 __all__ = ['ClientPool']
 
-#: The window of a stream is no smaller by default, however few connections the pool may have.
-_SMALLEST_WINDOW = 64
 #: Clients below which nobody looks for idle ones.
 _FEW = 1024
 
@@ -189,11 +187,11 @@ class ClientPool:
 
         :param requests: ``Request`` objects or tuples ``(host, method, url[, body[, headers]])``.
         :param ordered: hand out in the order of ``requests`` instead of as they finish.
-        :param window: requests that may be under way or finished and not yet taken; by default twice
-            ``max_connections``.
+        :param window: requests that may be under way or finished and not yet taken; by default
+            ``max_connections``, so that no more wait for their turn, while their time runs, than could have it.
         """
         if window is None:
-            window = max(_SMALLEST_WINDOW, 2 * self._engine.max_connections)
+            window = self._engine.max_connections
         return _stream(self, iter(requests), ordered, whole_number(window, 'window'))
 
     # -- ends ------------------------------------------------------------------------------------------------------

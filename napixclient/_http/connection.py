@@ -6,7 +6,7 @@ its socket is, and no ``Exception`` leaves a callback of the loop. Imports messa
 
 from __future__ import annotations
 
-import os
+import _socket
 import struct
 import weakref
 from collections.abc import Callable
@@ -386,7 +386,7 @@ class Connection:
         self.pending = self.streamed = None
         sock, self._sock = self._sock, _Nothing()
         self.close()
-        os.close(sock.detach())             # at once: close() would leave it to a later turn of the loop
+        _socket.close(sock.detach())        # at once: the others leave it to a later turn of the loop
 
     def home(self) -> Any:
         """The client, if there still is one."""

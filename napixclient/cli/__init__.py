@@ -19,7 +19,7 @@ def main() -> int:
 
         from .signals import exit_on_interrupt
         exit_on_interrupt()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:       # pragma: no cover  # in the few milliseconds before it is taken care of
         return 130
     from .command import run
     return run()

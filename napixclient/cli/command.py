@@ -54,14 +54,11 @@ def run() -> int:
         command = exc.ctx.command_path if exc.ctx is not None else 'napix'
         _complain(f'{exc.format_message().rstrip(".")} ({command} --help tells more)')
         return 2
-    except click.ClickException as exc:
-        _complain(exc.format_message())
-        return 1
     except OSError as exc:
         _complain(exc.strerror or str(exc))
         # What could not be written must not be tried again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception as exc:
+    except Exception as exc:        # pragma: no cover  # no run is known that comes here
         _complain(f'this is a fault of napix itself: {type(exc).__name__}: {exc}')
     return 1
 

@@ -80,8 +80,7 @@ def get(context: click.Context, /, hosts: str, url: str, hostfile: str | None, l
     tally = Tally(len(requests))
     try:
         with ClientPool(authenticator, **given) as pool:
-            # No more under way than there are connections: the time of a request does not run while others have them.
-            for answer in pool.stream(_stamped(requests), window=pool._engine.max_connections):
+            for answer in pool.stream(_stamped(requests)):
                 tally.count(answer)
                 lines.show(answer)
     except SystemExit:
@@ -100,11 +99,14 @@ def _authenticator(context: click.Context, login: str | None, key: str | None, t
         raise click.UsageError('--login and --token exclude each other: sign the requests, or send a token')
     if typed('key') and not typed('login'):
         raise click.UsageError('--key without --login: say whose key it is with --login NAME')
-    if login is not None:
-        if key is None:
-            raise click.UsageError('--login without a key: set NAPIX_KEY in the environment, or give --key KEY')
-        return LoginAuthenticator(login, key)
-    return None if token is None else TokenIdentifier(token)
+    if login is not None and key is None:
+        raise click.UsageError('--login without a key: set NAPIX_KEY in the environment, or give --key KEY')
+    try:
+        if login is not None and key is not None:
+            return LoginAuthenticator(login, key)
+        return None if token is None else TokenIdentifier(token)
+    except ValueError as exc:
+        raise click.UsageError('the login, the key or the token is not a text in UTF-8') from exc
 
 
 def _requests(hosts: str, url: str, hostfile: str | None) -> list[Request]:
@@ -186,7 +188,7 @@ class Lines:
             print(host, status, ms, piece, sep='\t', flush=True)
             return
         colour = 'green' if isinstance(answer, Response) else 'red'
-        line = Text.assemble(host.ljust(self._width), '  ', (f'{status:<3}', colour), f'{ms:>9} ms  ', (piece, 'dim'))
+        line = Text.assemble(host.ljust(self._width), '  ', (f'{status:<12}', colour), f' {ms:>6} ms  ', (piece, 'dim'))
         self._console.print(line, no_wrap=True, overflow='ellipsis', crop=True)
 
 

@@ -143,8 +143,7 @@ class _Server(WSGIServer):
 
 
 def _told(app: App) -> App:
-    """Answer an exception with napix's error object; one of a call to another server brings along what that one said.
-    """
+    """Answer exceptions with napix's error object; that of a call to another server brings along what that one said."""
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
             return app(environ, start_response)
@@ -178,8 +177,7 @@ def troubled_hypervisor(storage: str) -> App:
     """Has to ask its storage first."""
     def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         with Client(storage) as client:
-            answer = client.request('GET', '/volumes/vg-13')
-        return _json(start_response, '200 OK', answer.body)
+            return _json(start_response, '200 OK', client.request('GET', '/volumes/vg-13').body)
     return app
 
 
