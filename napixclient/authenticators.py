@@ -15,7 +15,7 @@ from time import time
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from .messages import Request
+from .messages import Headers, Request
 
 __all__ = ['AnonAuthenticator', 'Authenticator', 'BasicAuth', 'BearerToken', 'LoginAuthenticator', 'TokenIdentifier',
            'authenticator_of']
@@ -59,7 +59,7 @@ class LoginAuthenticator:
     def __call__(self, request: Request) -> Request:
         # One urandom a request: a buffer of randomness would repeat its nonces in a forked child.
         message = (f'{self._prefix}{os.urandom(16).hex()}&path={quote_plus(request.url)}'
-                   f'&host={quote_plus(request.authority)}&method={request.method}&timestamp={time()!r}')
+                   f'&host={quote_plus(request.authority)}&method={quote_plus(request.method)}&timestamp={time()!r}')
         signature = hmac.digest(self._key, message.encode('ascii'), 'sha256').hex()
         return request._with_field('Authorization', f'{message}:{signature}')
 
@@ -85,8 +85,7 @@ class TokenIdentifier:
         self._pair = f'{quote(parameter, safe="")}={quote(token, safe="")}'
 
     def __call__(self, request: Request) -> Request:
-        url = request.url
-        return request.replace(url=f'{url}{"&" if "?" in url else "?"}{self._pair}')
+        return request._with_query(self._pair)
 
     def __repr__(self) -> str:
         return f'TokenIdentifier(***, parameter={self.parameter!r})'
@@ -98,6 +97,7 @@ class _FieldAuthenticator:
     blocking = False
 
     def __init__(self, value: str) -> None:
+        Headers([('Authorization', value)])         # refuses what cannot be sent
         self._value = value
 
     def __call__(self, request: Request) -> Request:
@@ -123,6 +123,9 @@ class BasicAuth(_FieldAuthenticator):
     """
 
     def __init__(self, username: str, password: str) -> None:
+        for part in username, password:
+            if not isinstance(part, str) or not part.isprintable():
+                raise ValueError('user name and password are texts without control characters (RFC 7617 §2)')
         if ':' in username:
             raise ValueError('a user name with a colon cannot be sent with Basic authentication (RFC 7617 §2)')
         super().__init__('Basic ' + b64encode(f'{username}:{password}'.encode()).decode())

@@ -13,6 +13,7 @@ from time import monotonic
 from typing import Any
 
 import gevent
+from gevent.hub import get_hub
 
 from ._http.connection import Connection
 from ._http.decoding import Decoder
@@ -24,7 +25,7 @@ from ._http.settings import Settings, whole_number
 from ._http.wire import RequestWriter, ResponseReader
 from .authenticators import Authenticator, authenticator_of
 from .errors import Cancelled, HTTPError, ProtocolError
-from .messages import Origin, Request, Response, parse_origin
+from .messages import NO_OPTIONS, Origin, Request, Response, parse_origin
 from .remote import error_of
 
 __all__ = ['Client']
@@ -127,7 +128,8 @@ class Client:
 
     def _submit(self, request: Request, batch: Batch | None) -> PendingResponse:
         engine = self._engine
-        engine.check_thread()
+        if get_hub() is not engine.hub or engine.closed:
+            engine.refuse()
         engine.requests += 1
         pending = PendingResponse(request, batch)
         if self._needs_context:
@@ -154,12 +156,13 @@ class Client:
         if len(self._connections) + len(self._openings) < self._simultaneous and self.waiting is None:
             self._widen()
 
-    def drop(self, pending: PendingResponse) -> None:
+    def drop(self, pending: PendingResponse) -> Client:
         """A queued request was cancelled; it is skipped when its turn comes."""
         self._dropped += 1
         if self._dropped > 64 and self._dropped * 2 > len(self._queue):
             self._queue = deque(entry for entry in self._queue if entry._outcome is None and entry is not pending)
             self._dropped = 0
+        return self
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -324,15 +327,18 @@ class Client:
         assert self._authenticator is not None and pending._context is not None
         request = pending.request
         try:
-            changed = pending._context.run(self._authenticator, request)
+            # A copy: a hook of the same request may be blocked in the context itself.
+            changed = pending._context.copy().run(self._authenticator, request)
             if changed is not None and not isinstance(changed, Request):
                 raise TypeError(f'an authenticator returns a Request or None, not {type(changed).__name__}')
-        except Exception as exc:
+        except BaseException as exc:            # a gevent.Timeout of its own, too: the slot must come back
             error = HTTPError(f'the authenticator failed: {type(exc).__name__}: {exc}', request=request,
                               phase='authenticate')
             error.__cause__ = exc
             if pending._outcome is None:
-                self._finish(pending, error)
+                self.settle(pending, error)
+            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+                raise
             return None
         return changed or request
 
@@ -351,16 +357,18 @@ class Client:
     def _send(self, connection: Connection, pending: PendingResponse, request: Request) -> None:
         pending._attempts += 1
         options = pending.request._options
-        read_seconds, max_body = self._read_seconds, self._max_body
-        if options.timeout is not None:
-            read_seconds = self._settings.clocks_of(options.timeout).read
-        if options.max_body is not None:
-            max_body = options.max_body
+        read_seconds, max_body, max_streamed = self._read_seconds, self._max_body, self._settings.max_body
+        if options is not NO_OPTIONS:
+            if options.timeout is not None:
+                read_seconds = self._settings.clocks_of(options.timeout).read
+            if options.max_body is not None:
+                max_body = max_streamed = options.max_body
         if not self._engine.sweeping:
             self._engine.start_sweeping()
         if self._hooked:
             self._call_hook(self._settings.on_request, pending, pending.request)
-        connection.start(pending, request, self._writer.write(request), read_seconds, max_body)
+        connection.start(pending, request, self._writer.write(request), read_seconds, max_body,
+                         max_streamed)
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
@@ -381,26 +389,41 @@ class Client:
             self._done += 1
             pending._finish(response)
         else:
-            self._conclude(pending, response)
+            self._conclude_safely(pending, response)
         self._next(connection)
 
     def streaming(self, connection: Connection, pending: PendingResponse, response: Response) -> None:
         """The head of a streamed answer is there; the connection stays with its body."""
         response.attempts = pending._attempts
-        self._finish(pending, response)
+        self.settle(pending, response)
+
+    def received(self, size: int) -> None:
+        """So many bytes of a streamed body came."""
+        self._received += size
 
     def streamed(self, connection: Connection) -> None:
         """A streamed body was read to its end."""
         self._next(connection)
+
+    def _conclude_safely(self, pending: PendingResponse, response: Response) -> None:
+        """In a callback of the loop: whatever a server may have found to trip us up is that request's failure."""
+        try:
+            self._conclude(pending, response)
+        except Exception as exc:
+            error = ProtocolError(f'cannot read the answer: {type(exc).__name__}: {exc}', response=response,
+                                  phase='read')
+            error.__cause__ = exc
+            if pending._outcome is None:
+                self.settle(pending, error)
 
     def _conclude(self, pending: PendingResponse, response: Response) -> None:
         """Make an answer the outcome, unless it is to be tried again."""
         delay = after_response(self._retries_of(pending), pending, response)
         if delay is not None and self._try_again(pending, delay):
             return
-        self._finish(pending, response if response.status < 400 else error_of(response))
+        self.settle(pending, response if response.status < 400 else error_of(response))
 
-    def _finish(self, pending: PendingResponse, outcome: Outcome) -> None:
+    def settle(self, pending: PendingResponse, outcome: Outcome) -> None:
         """Set the outcome, count it, and tell the hooks."""
         if isinstance(outcome, HTTPError):
             self._failed += 1
@@ -438,7 +461,7 @@ class Client:
             self._spoiled(pending, response, error)
             return
         response._payload = b''.join(parts)
-        self._conclude(pending, response)
+        self._conclude_safely(pending, response)
 
     def _decode_rest(self, pending: PendingResponse, response: Response, decoder: Decoder, steps: Any,
                      parts: list[bytes]) -> None:
@@ -453,7 +476,7 @@ class Client:
             return
         if self._aside.pop(pending, None) is not None:
             response._payload = b''.join(parts)
-            self._conclude(pending, response)
+            self._conclude_safely(pending, response)
 
     def _spoiled(self, pending: PendingResponse, response: Response, error: HTTPError) -> None:
         error.phase, error.elapsed = 'read', response.elapsed
@@ -501,7 +524,7 @@ class Client:
         log.debug('%s: %s', self.origin, error.message)
         delay = after_failure(self._retries_of(pending), pending, error)
         if delay is None or not self._try_again(pending, delay):
-            self._finish(pending, error)
+            self.settle(pending, error)
 
     def _try_again(self, pending: PendingResponse, delay: float) -> bool:
         """Queue the request anew, after a delay; false when the deadline or the retry budget forbids it."""
@@ -527,16 +550,17 @@ class Client:
                 if pending is not None and pending._outcome is None]
 
     def cancel(self) -> None:
-        """End everything that is queued or in flight with :class:`Cancelled`."""
+        """End everything that is queued or in flight with :class:`Cancelled`, streamed answers too."""
+        self._engine.check_thread()
         for pending in self._unfinished():
             pending.cancel()
+        for connection in list(self._connections):
+            if connection.streamed is not None:
+                connection.fail(Cancelled('cancelled'))
 
     def close(self) -> None:
         """Cancel what is under way and close the connections. May be repeated."""
         self.cancel()
-        for connection in list(self._connections):
-            if connection.streamed is not None:
-                connection.fail(Cancelled('the client was closed'))
         if self._owns_engine and not self._engine.closed:
             self._engine.close()
 
@@ -571,12 +595,14 @@ class Client:
     def stats(self) -> dict[str, Any]:
         """What became of the requests so far.
 
-        ``queued`` and ``in_flight`` are requests now; ``done`` (answered below 400) and ``failed`` are counts,
-        ``bytes`` the bodies received; ``latency`` has the quantiles ``p50``, ``p90`` and ``p99`` of the time from
-        sending to the complete answer, in seconds and within 9 %, ``None`` before the first answer.
+        ``queued`` (those waiting to be tried again among them) and ``in_flight`` are requests now; ``done`` (answered
+        below 400) and ``failed`` are counts, ``bytes`` the bodies received; ``latency`` has the quantiles ``p50``,
+        ``p90`` and ``p99`` of the time from sending to the complete answer, in seconds and within 9 %, ``None``
+        before the first answer.
         """
         in_flight = sum(1 for connection in self._connections if not connection.idle)
-        return {'queued': len(self._queue) - self._dropped + len(self._openings), 'in_flight': in_flight,
+        opening = sum(1 for opening in self._openings if opening.pending is not None)
+        return {'queued': len(self._queue) - self._dropped + opening + len(self._aside), 'in_flight': in_flight,
                 'done': self._done, 'failed': self._failed, 'bytes': self._received,
                 'latency': {f'p{percent}': self._quantile(percent / 100) for percent in (50, 90, 99)}}
 
@@ -604,7 +630,7 @@ class _Aside:
         self._client = client
         self.phase = phase
 
-    def drop(self, pending: PendingResponse) -> None:
+    def drop(self, pending: PendingResponse) -> Client:
         """Stop the timer or the greenlet."""
         under_way = self._client._aside.pop(pending, None)
         if isinstance(under_way, gevent.Greenlet):
@@ -612,11 +638,14 @@ class _Aside:
         elif under_way is not None:
             under_way.stop()
             under_way.close()
+        return self._client
 
 
 def _run_hook(context: contextvars.Context, hook: Any, value: Any) -> None:
     """In a greenlet, in the context of the ``request`` call; what it raises is logged and changes nothing."""
     try:
-        context.run(hook, value)
-    except Exception:
+        context.copy().run(hook, value)         # a copy: another call of the same request may be blocked in it
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:                       # a gevent.Timeout of its own, too
         log.exception('a hook failed')

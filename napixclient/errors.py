@@ -35,6 +35,8 @@ __all__ = [
 
 #: A chain longer than this is cut: a document may nest as deep as its sender likes.
 MAX_HOPS = 64
+#: Longest text of another server's that goes into a text of ours, in characters.
+MAX_TEXT = 2000
 
 
 class Hop(NamedTuple):
@@ -118,7 +120,7 @@ class HTTPError(NapixError):
         lines = [self.message if call is None else f'{call}: {self.message}']
         for hop in self.chain[1:]:
             said = ': '.join(part for part in (hop.error_class, hop.error_text) if part)
-            lines.append(f'  from {hop.remote_call or "another server"}: {said}')
+            lines.append(f'  from {one_line(hop.remote_call or "another server")}: {one_line(said)}')
         return '\n'.join(lines)
 
     def __repr__(self) -> str:
@@ -206,5 +208,11 @@ def _hop(document: dict[str, Any], nested: Any) -> Hop:
     call, status, elapsed = (document.get(name) for name in ('remote_call', 'remote_status', 'remote_elapsed'))
     error_class, text, traceback = _said(nested)
     return Hop(call if isinstance(call, str) else None,
-               status if isinstance(status, int) else None, error_class, text,
-               elapsed if isinstance(elapsed, (int, float)) else None, traceback)
+               status if type(status) is int else None, error_class, text,
+               elapsed if type(elapsed) in (int, float) else None, traceback)
+
+
+def one_line(text: str) -> str:
+    """A text of another server's, as it may stand in a line of ours: a line of its own would look like one of ours."""
+    words = ' '.join(text[:MAX_TEXT + 1].split())
+    return words if len(words) <= MAX_TEXT else f'{words[:MAX_TEXT]}…'

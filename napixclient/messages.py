@@ -26,9 +26,11 @@ __all__ = ['Headers', 'Origin', 'Request', 'Response', 'parse_origin']
 _is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _is_target = re.compile(r'/[!$-~]*|\*').fullmatch           # visible ASCII but '"' and '#'
 _is_plain_host = re.compile(r'([0-9A-Za-z](?:[0-9A-Za-z.-]*[0-9A-Za-z])?)(?::([0-9]{1,5}))?').fullmatch
+_is_host = re.compile(r'[0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._~%-]+)?\]').fullmatch
 _has_control = re.compile(r'[\x00-\x1f\x7f]').search
 _ends_line = re.compile(rb'[\x00\r\n]').search
-_decode_json = json.JSONDecoder().decode
+_scan_json: Any = json.JSONDecoder().scan_once      # type: ignore[attr-defined]
+_new_object = object.__new__
 _DEFAULT_PORTS = {'http': 80, 'https': 443}
 #: Texts larger than this are decoded anew each time they are asked for, not kept twice in memory.
 _KEPT_TEXT = 65536
@@ -44,19 +46,27 @@ class Origin(NamedTuple):
     @property
     def authority(self) -> str:
         """The value of the ``Host`` field: the port only where it is not the scheme's own (RFC 9110 §7.2)."""
-        host = f'[{self.host}]' if ':' in self.host else self.host
+        # A zone is the client's own business: RFC 6874 §4.
+        host = f'[{self.host.partition("%")[0]}]' if ':' in self.host else self.host
         return host if self.port == _DEFAULT_PORTS[self.scheme] else f'{host}:{self.port}'
 
     def __str__(self) -> str:
         return f'{self.scheme}://{self.authority}'
 
 
-@lru_cache(maxsize=8192)
 def parse_origin(host: str) -> Origin:
     """Read ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``.
 
     :raises ValueError: for anything else, an unknown scheme, a path, credentials or a port out of range.
     """
+    try:
+        return _parse_origin(host)
+    except TypeError:
+        raise ValueError(f'a host is a text such as "name:8002", not {host!r}') from None
+
+
+@lru_cache(maxsize=8192)
+def _parse_origin(host: str) -> Origin:
     if isinstance(host, str) and (match := _is_plain_host(host)) and 0 < int(match[2] or 80) < 65536:
         return Origin('http', match[1].lower(), int(match[2] or 80))
     if not isinstance(host, str):
@@ -64,6 +74,8 @@ def parse_origin(host: str) -> Origin:
     expected = 'expected name, name:port, [ipv6]:port, http://name or https://name:port'
     if not host or _has_control(host) or ' ' in host:
         raise ValueError(f'not a host: {host!r}; {expected}')
+    if '/' in host.partition('://')[2 if '://' in host else 0].removesuffix('/') or any(c in host for c in '@?#\\'):
+        raise ValueError(f'not a host: {host!r}; {expected}, without credentials, path or query')
     if host.count(':') > 1 and '[' not in host and '://' not in host:
         raise ValueError(f'not a host: {host!r}; an IPv6 address is written in brackets, [::1]:80')
     try:
@@ -72,8 +84,9 @@ def parse_origin(host: str) -> Origin:
         raise ValueError(f'not a host: {host!r}; {expected}') from exc
     if url.scheme not in _DEFAULT_PORTS:
         raise ValueError(f'unknown scheme in host {host!r}: http and https are known')
-    if not url.host or url.auth is not None or url.path not in (None, '', '/') or url.query or url.fragment:
-        raise ValueError(f'not a host: {host!r}; {expected}, without credentials, path or query')
+    if not url.host or not _is_host(url.host) or host.rstrip('/').endswith(':') or url.auth is not None \
+            or ('%' in host and '[' not in host):
+        raise ValueError(f'not a host: {host!r}; {expected}')
     if url.port == 0:
         raise ValueError(f'port out of range in host {host!r}')
     return Origin(url.scheme, url.host.strip('[]').lower(), url.port or _DEFAULT_PORTS[url.scheme])
@@ -106,19 +119,12 @@ class Headers(Mapping[str, str]):
         return self
 
     def __getitem__(self, name: str) -> str:
-        block = self._block
-        mark = f'\r\n{name.lower()}:'.encode('latin-1')
-        lowered = block.lower()
-        at = lowered.find(mark)
-        if at < 0:
+        values = (_finders.get(name) or _finder(name))(self._block)
+        if len(values) == 1:
+            return values[0].rstrip(b' \t').decode('latin-1')  # type: ignore[no-any-return]
+        if not values:
             raise KeyError(name)
-        start = at + len(mark)
-        end = block.find(b'\r\n', start)
-        if end < 0:
-            return block[start:].decode('latin-1').strip(' \t')
-        if lowered.find(mark, end) >= 0:
-            return ', '.join(self.getlist(name))
-        return block[start:end].decode('latin-1').strip(' \t')
+        return ', '.join(value.rstrip(b' \t').decode('latin-1') for value in values)
 
     def get(self, name: str, default: Any = None) -> Any:
         """The value of a field, or the default."""
@@ -129,8 +135,7 @@ class Headers(Mapping[str, str]):
 
     def getlist(self, name: str) -> list[str]:
         """The values of all fields of that name, in the order received."""
-        name = name.lower()
-        return [value for key, value in self.multi_items() if key.lower() == name]
+        return [value.rstrip(b' \t').decode('latin-1') for value in _finder(name)(self._block)]
 
     get_all = getlist
 
@@ -140,7 +145,7 @@ class Headers(Mapping[str, str]):
         return [(name, value.strip(' \t')) for name, _, value in pairs]
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and f'\r\n{name.lower()}:'.encode('latin-1', 'replace') in self._block.lower()
+        return isinstance(name, str) and bool(_finder(name)(self._block))
 
     def __iter__(self) -> Iterator[str]:
         return iter({name.lower(): name for name, _ in reversed(self.multi_items())}[key]
@@ -155,7 +160,10 @@ class Headers(Mapping[str, str]):
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):
             return NotImplemented
-        return self._lowered() == (other if isinstance(other, Headers) else Headers(other))._lowered()
+        try:
+            return self._lowered() == Headers(other)._lowered()
+        except ValueError:
+            return False
 
     def _lowered(self) -> dict[str, list[str]]:
         found: dict[str, list[str]] = {}
@@ -169,6 +177,22 @@ class Headers(Mapping[str, str]):
     def __repr__(self) -> str:
         shown = [(name, '***' if name.lower() in _SECRET_FIELDS else value) for name, value in self.multi_items()]
         return f'Headers({shown!r})'
+
+
+_finders: dict[str, Any] = {}
+
+
+def _finder(name: Any) -> Any:
+    """What finds the values of a field of that name in a block; remembered, for few names are asked for often."""
+    found = _finders.get(name)
+    if found is None:
+        if not isinstance(name, str):
+            raise KeyError(name)
+        pattern = re.escape(name.encode('latin-1', 'replace')) if _is_token(name) else b'(?!)'
+        found = re.compile(rb'\r\n%s:[ \t]*([^\r]*)' % pattern, re.IGNORECASE).findall
+        if len(_finders) < 1000:
+            _finders[name] = found
+    return found
 
 
 _SECRET_FIELDS = frozenset(
@@ -201,12 +225,12 @@ class _Options(NamedTuple):
     """What one request sets for itself; ``None`` is its client's default."""
 
     timeout: float | Timeouts | None = None
-    retries: Retry | int | bool | None = None
+    retries: Retry | None = None
     stream: bool = False
     max_body: int | None = None
 
 
-_NO_OPTIONS = _Options()
+NO_OPTIONS = _Options()
 
 
 class Request:
@@ -215,11 +239,12 @@ class Request:
     :param host: where to, as its caller writes it: ``name``, ``name:8002``, ``https://name:8443``.
     :param method: ``GET``, ``POST`` … as RFC 9110 §9 has it; case counts.
     :param url: path and query, beginning with ``/``. Spaces and what is not ASCII are percent-encoded.
-    :param body: ``dict`` and ``list`` go as JSON; ``str`` (UTF-8), ``bytes``, files and iterables of bytes as they are.
+    :param body: ``dict`` (or another mapping) and ``list`` go as JSON; ``str`` (UTF-8), ``bytes``, files and iterables
+        of bytes as they are.
     :param headers: a mapping or pairs; ``Host`` and ``Transfer-Encoding`` are the client's own business.
     :param params: a mapping or pairs to add to the query.
     :param timeout: seconds in all, or :class:`urllib3.Timeout`.
-    :param retries: a :class:`urllib3.Retry`.
+    :param retries: a :class:`urllib3.Retry`, a number, or ``False`` for none at all.
     :param tag: anything; it comes back as ``answer.request.tag``.
     :param stream: hand the answer out at its head, to be read in pieces.
     :param max_body: the largest body that is accepted, in bytes, as sent and as decoded.
@@ -242,8 +267,13 @@ class Request:
                  params: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
                  timeout: float | Timeouts | None = None, retries: Retry | int | bool | None = None,
                  tag: Any = None, stream: bool = False, max_body: int | None = None, multipart: Any = None) -> None:
-        parse_origin(host)
-        if method not in _KNOWN_METHODS and not (isinstance(method, str) and _is_token(method)):
+        try:
+            _parse_origin(host)
+        except TypeError:
+            parse_origin(host)
+        if method == 'CONNECT':
+            raise ValueError('CONNECT makes a tunnel (RFC 9110 §9.3.6), which is not for requests')
+        if not isinstance(method, str) or (method not in _KNOWN_METHODS and not _is_token(method)):
             raise ValueError(f'not a method (RFC 9110 §9.1): {method!r}')
         if params is not None or not (isinstance(url, str) and _is_target(url)):
             url = _target(url, params)
@@ -255,7 +285,8 @@ class Request:
             if body is not None:
                 raise ValueError('body and multipart exclude each other')
             body, content_type = encode_multipart_formdata(multipart)
-            headers = [*Headers(headers or ()).multi_items(), ('Content-Type', content_type)]
+            headers = [*(pair for pair in Headers(headers or ()).multi_items() if pair[0].lower() != 'content-type'),
+                       ('Content-Type', content_type)]
         _set_body(self, body)
         if headers is None and body is None:
             _set_headers(self, _NO_HEADERS)
@@ -265,11 +296,11 @@ class Request:
             _set_payload(self, _payload_of(body))
             _set_headers(self, _checked_fields(fields, self._payload))
         if timeout is None and retries is None and not stream and max_body is None:
-            _set_options(self, _NO_OPTIONS)
+            _set_options(self, NO_OPTIONS)
         else:
             _check_timeout(timeout)
             _check_size(max_body)
-            _set_options(self, _Options(timeout, retries, bool(stream), max_body))
+            _set_options(self, _Options(timeout, retry_of(retries), bool(stream), max_body))
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f'a Request is frozen: use replace({name}=…)')
@@ -283,7 +314,7 @@ class Request:
         return self._options.timeout
 
     @property
-    def retries(self) -> Retry | int | bool | None:
+    def retries(self) -> Retry | None:
         """A :class:`urllib3.Retry`, or ``None`` for the client's default."""
         return self._options.retries
 
@@ -305,22 +336,41 @@ class Request:
     def replace(self, **changes: Any) -> Request:
         """A new request with some parts changed: ``request.replace(headers={…})``."""
         parts: dict[str, Any] = {name: getattr(self, name) for name in _PARTS if name not in changes}
-        return Request(**parts, **changes)
+        changed = Request(**parts, **changes)
+        if 'body' not in changes and 'multipart' not in changes:
+            _set_payload(changed, self._payload)    # what was checked, whatever became of the caller's object since
+        return changed
 
     __replace__ = replace
 
-    def _with_field(self, name: str, value: str) -> Request:
-        """The same with one more header field: what an authenticator adds, at the price of a copy."""
-        changed = object.__new__(Request)
+    def _copy(self, url: str, headers: Headers) -> Request:
+        """The same with another target and other fields that need no checks: what an authenticator makes."""
+        changed = _new_object(Request)
         _set_host(changed, self.host)
         _set_method(changed, self.method)
-        _set_url(changed, self.url)
+        _set_url(changed, url)
+        _set_headers(changed, headers)
         _set_tag(changed, self.tag)
         _set_body(changed, self.body)
         _set_payload(changed, self._payload)
         _set_options(changed, self._options)
-        _set_headers(changed, Headers._of_block(self.headers._block + _field_line(name, value)))
         return changed
+
+    def _with_query(self, pair: str) -> Request:
+        """The same with a pair, which is quoted already, added to the query; the asterisk form has none."""
+        if self.url == '*':
+            return self
+        return self._copy(f'{self.url}{"&" if "?" in self.url else "?"}{pair}', self.headers)
+
+    def _with_field(self, name: str, value: str) -> Request:
+        """The same with one more header field, in place of those of that name."""
+        headers = self.headers
+        if headers is not _NO_HEADERS and name in headers:  # what the authenticator says counts, and is said once
+            headers = Headers(pair for pair in headers.multi_items() if pair[0].lower() != name.lower())
+        return self._copy(self.url, Headers._of_block(headers._block + _field_line(name, value)))
+
+    def __reduce__(self) -> Any:
+        return _remade, tuple(getattr(self, name) for name in Request.__slots__)
 
     def __str__(self) -> str:
         return f'{self.method} {self._base()}{self.url}'
@@ -331,6 +381,14 @@ class Request:
     def _base(self) -> str:
         host = self.host.rstrip('/')
         return host if '://' in host else f'http://{host}'
+
+
+def _remade(*values: Any) -> Request:
+    """For pickle and copy."""
+    request = _new_object(Request)
+    for name, value in zip(Request.__slots__, values, strict=True):
+        Request.__dict__[name].__set__(request, value)
+    return request
 
 
 _KNOWN_METHODS = frozenset(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])
@@ -347,6 +405,8 @@ def _target(url: Any, params: Any) -> str:
         raise ValueError(f'a url is a text such as "/path?query", not {url!r}')
     if _has_control(url):
         raise ValueError(f'control characters such as CR, LF and NUL are not allowed in a url: {url!r}')
+    if url == '*' and params:
+        raise ValueError('the asterisk form of a url takes no params (RFC 9112 §3.2.4)')
     if url != '*' and not url.startswith('/'):
         raise ValueError(f'a url is a path that begins with "/" (the host is an argument of its own): {url!r}')
     if '#' in url:
@@ -363,14 +423,15 @@ def _payload_of(body: Any) -> Any:
     """Bytes ready to be sent, or the file or iterable that they will be read from."""
     if body is None or isinstance(body, bytes):
         return body
-    if isinstance(body, (dict, list)):
+    if isinstance(body, (Mapping, list)):
+        body = dict(body) if isinstance(body, Mapping) else body
         return json.dumps(body, separators=(',', ':'), allow_nan=False).encode()
     if isinstance(body, str):
         return body.encode()
     if isinstance(body, (bytearray, memoryview)):
         return bytes(body)
     if hasattr(body, 'read') or hasattr(body, '__iter__'):
-        return body
+        return Source(body, _length_of(body))
     raise TypeError(f'a body is a dict, list, text, bytes, file or iterable of bytes, not {type(body).__name__}')
 
 
@@ -391,11 +452,26 @@ def _checked_fields(fields: Headers, payload: Any) -> Headers:
     return fields
 
 
+_LONGEST = float('inf')
+
+
 def _check_timeout(timeout: Any) -> None:
     if timeout is None or isinstance(timeout, Timeouts):
         return
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= _LONGEST:
         raise ValueError(f'timeout is a number of seconds above 0 or urllib3.Timeout, not {timeout!r}')
+
+
+def retry_of(retries: Any) -> Retry | None:
+    """Read ``retries=``; ``None`` is the default of nothing but one free resend.
+
+    :raises ValueError: for what is neither a ``Retry``, nor a number of 0 or more, nor ``False``.
+    """
+    if retries is None or isinstance(retries, Retry):
+        return retries
+    if retries is False or (isinstance(retries, int) and retries is not True and retries >= 0):
+        return Retry(retries, redirect=0)
+    raise ValueError(f'retries is urllib3.Retry, a number of 0 or more, or False, not {retries!r}')
 
 
 def _check_size(size: Any) -> None:
@@ -403,14 +479,23 @@ def _check_size(size: Any) -> None:
         raise ValueError(f'max_body is a number of bytes, not {size!r}')
 
 
-def payload_length(source: Any) -> int | None:
+class Source(NamedTuple):
+    """A body that is read while it is sent, and its length where it tells one."""
+
+    stream: Any
+    length: int | None
+
+
+def _length_of(source: Any) -> int | None:
     """Bytes that are left to read from a file, ``None`` where it cannot tell."""
     try:
+        if not isinstance(source.read(0), bytes):   # a text file counts in characters
+            return None
         here = source.tell()
         end = source.seek(0, os.SEEK_END)
         source.seek(here)
-        return int(end) - int(here)
-    except (AttributeError, OSError, ValueError, TypeError):
+        return max(int(end) - int(here), 0)
+    except Exception:                           # whatever the caller's object raises: it is told when it is read
         return None
 
 
@@ -448,7 +533,9 @@ class Response:
     @property
     def headers(self) -> Headers:
         """The header fields; each is decoded when it is asked for."""
-        return Headers._of_block(self._head)
+        headers = _new_object(Headers)
+        headers._block = self._head
+        return headers
 
     @property
     def reason(self) -> str:
@@ -466,7 +553,7 @@ class Response:
         match = _charset(self.headers.get('content-type', ''))
         try:
             return self.data.decode(match[1] if match else 'utf-8', 'replace')
-        except LookupError:
+        except (LookupError, ValueError):       # no such charset, or one of Python's codecs that is none
             return self.data.decode('utf-8', 'replace')
 
     def json(self) -> Any:
@@ -476,9 +563,19 @@ class Response:
         """
         data = self.data
         try:
-            return _decode_json(data.decode())
+            text = data.decode()
         except UnicodeDecodeError:
             return json.loads(data)         # UTF-16 or UTF-32, or an error that says so
+        try:
+            value, end = _scan_json(text, 0)
+        except (StopIteration, ValueError, RecursionError):
+            end = -1
+        if end == len(text):
+            return value
+        try:                                    # white space around it, a byte order mark, or an error to be told
+            return json.loads(data)
+        except RecursionError as exc:
+            raise ValueError('the JSON is nested too deep') from exc
 
     @property
     def body(self) -> Any:
@@ -486,13 +583,13 @@ class Response:
         body = self._body
         if body is not _UNREAD:
             return body
-        data = self.data
+        data = self._payload if type(self) is Response else self.data
         if not data:
             body = None
-        elif b'json' in self._content_type():
+        elif _says_json(self._head):
             try:
                 body = self.json()
-            except (ValueError, RecursionError):
+            except ValueError:
                 body = self.text
         else:
             body = self.text
@@ -501,14 +598,10 @@ class Response:
         self._body = body
         return body
 
-    def _content_type(self) -> bytes:
-        lowered = self._head.lower()
-        at = lowered.find(b'\r\ncontent-type:')
-        return b'' if at < 0 else lowered[at + 15:].split(b'\r\n', 1)[0].split(b';', 1)[0]
-
     def __repr__(self) -> str:
         return f'<Response {self.status} {self.reason}>' if self.reason else f'<Response {self.status}>'
 
 
 _UNREAD = object()
+_says_json = re.compile(rb'\r\ncontent-type:[^\r;]*json', re.IGNORECASE).search
 _charset = re.compile(r'charset\s*=\s*"?([^\s";]+)', re.IGNORECASE).search

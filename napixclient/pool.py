@@ -16,7 +16,7 @@ from gevent.event import Event
 from gevent.hub import Waiter
 
 from ._http.engine import IDLE_SECONDS, Engine
-from ._http.pending import NEVER, Batch, Outcome, PendingResponse
+from ._http.pending import NEVER, Batch, Outcome, PendingResponse, deadline_of
 from ._http.settings import Settings, whole_number
 from .authenticators import authenticator_of
 from .client import Client
@@ -58,7 +58,10 @@ class ClientPool:
 
     def request(self, host: str, method: str, url: str, body: Any = None, headers: Any = None,
                 **options: Any) -> PendingResponse:
-        """Send a request; its outcome is part of the next ``wait``.
+        """Send a request; its outcome is part of the next ``wait``, also when it was taken by ``get`` before.
+
+        A pool that is only ever asked for single outcomes had better be a :class:`Client` for each host: what no
+        ``wait`` takes is kept.
 
         :param host: ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``.
         :param options: ``params``, ``timeout``, ``retries``, ``tag``, ``stream``, ``max_body``, ``multipart`` as
@@ -102,7 +105,7 @@ class ClientPool:
 
         :param timeout: seconds; what has not finished then is cancelled and comes out as a :class:`Timeout` error.
         """
-        deadline = _deadline(timeout)
+        deadline = deadline_of(timeout)
         batch = self._take_batch()
         try:
             if not batch.wait(len(batch.order), deadline):
@@ -122,7 +125,7 @@ class ClientPool:
         :param timeout: seconds from this call on; what has not finished then is cancelled, comes out as a
             :class:`Timeout` error, and the loop ends as if by itself.
         """
-        deadline = _deadline(timeout)
+        deadline = deadline_of(timeout)
         return self._as_they_finish(self._take_batch(), count, deadline)
 
     def _as_they_finish(self, batch: Batch, count: int, deadline: float | None) -> Iterator[Outcome]:
@@ -167,6 +170,7 @@ class ClientPool:
                 raise
 
     def _take_batch(self) -> Batch:
+        self._engine.check_thread()
         batch, self._batch = self._batch, Batch()
         return batch
 
@@ -198,11 +202,13 @@ class ClientPool:
 
     def cancel(self) -> None:
         """End everything that is queued or in flight with :class:`Cancelled`."""
+        self._engine.check_thread()
         for client in list(self._clients.values()):
             client.cancel()
 
     def close(self) -> None:
         """Cancel what is under way and close all connections. May be repeated."""
+        self._engine.check_thread()
         if not self._engine.closed:
             self._engine.waiting.clear()
             self._engine.hopeful.clear()
@@ -232,12 +238,6 @@ class ClientPool:
                 f'{self._engine.max_connections} connections>')
 
 
-def _deadline(timeout: float | None) -> float | None:
-    if timeout is not None and (isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or timeout < 0):
-        raise ValueError(f'timeout is a number of seconds or None, not {timeout!r}')
-    return None if timeout is None else monotonic() + timeout
-
-
 def _outcome(pending: PendingResponse) -> Outcome:
     outcome = pending._outcome
     assert outcome is not None
@@ -251,7 +251,7 @@ class _Feed:
         self.batch = Batch()
         self.under_way: dict[PendingResponse, None] = {}   # in the order asked
         self.over = False
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self._pool = pool
         self._requests = requests
         self._window = window
@@ -271,7 +271,7 @@ class _Feed:
                     self._room.wait()
         except gevent.GreenletExit:
             pass
-        except Exception as exc:
+        except BaseException as exc:            # a gevent.Timeout of the iterable's own, too
             self.failure = exc
         finally:
             self.over = True

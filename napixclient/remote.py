@@ -4,13 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import RemoteError
+from .errors import MAX_TEXT, RemoteError, one_line
 from .messages import Response
 
 __all__ = ['error_of']
-
-#: Longest piece of a body that goes into the text of an error, in characters.
-MAX_TEXT = 2000
 
 
 def error_of(response: Response) -> RemoteError:
@@ -36,9 +33,9 @@ def _as_text(response: Response, body: Any) -> str:
 def _summary(response: Response, said: Any) -> str:
     """One line for the reader of a log: what the status line, and the document if there is one, tell."""
     if isinstance(said, str):
-        return said
+        return one_line(said)
     parts = [part for part in (said.get('error_class'), said.get('error_text')) if isinstance(part, str) and part]
-    return f'{_status_line(response)} {": ".join(parts)}'.rstrip()
+    return one_line(f'{_status_line(response)} {": ".join(parts)}'.rstrip())
 
 
 def _status_line(response: Response) -> str:

@@ -11,12 +11,13 @@ from typing import Any
 import gevent
 import hypothesis.strategies as st
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis.stateful import (
     Bundle,
     RuleBasedStateMachine,
     consumes,
     invariant,
+    multiple,
     rule,
     run_state_machine_as_test,
 )
@@ -96,7 +97,7 @@ class Machine(RuleBasedStateMachine):
     def wait(self, condition: Callable[[], object], what: str) -> None:
         """Wait a while for what must come true."""
         try:
-            wait_until(condition, what, 2)
+            wait_until(condition, what, 1)
         except AssertionError:
             self.broken = True
             raise
@@ -120,6 +121,11 @@ class Machine(RuleBasedStateMachine):
         self.start(one)
         return one
 
+    @rule(target=ones, server=st.integers(0, 9), count=st.integers(2, 6))
+    def submit_many(self, server: int, count: int) -> Any:
+        """Many more for one server."""
+        return multiple(*[self.submit(server, 'GET', False) for _ in range(count)])
+
     @rule(index=st.integers(0, 9), ending=st.sampled_from(sorted(ENDINGS)))
     def release(self, index: int, ending: str) -> None:
         """A server ends one of those that it holds."""
@@ -136,8 +142,9 @@ class Machine(RuleBasedStateMachine):
         one.allowed.add(outcome)
         held.release(script)
         self.wait(lambda: one.ends or held not in self.gate.held(), f'that a server {ending}')
-        # An idempotent request whose reused connection closed before any byte comes once more, on a fresh one.
-        if ending in ('closes', 'resets') and one.method == 'GET':
+        # An idempotent request may come once more where its reused connection closed before any byte of an answer,
+        # or carried what is none.
+        if ending in ('closes', 'resets', 'is garbled') and one.method == 'GET':
             return
         self.wait(lambda: one.ends, f'the end of a request whose server {ending}')
 
@@ -298,5 +305,5 @@ class OneByOneMachine(PoolMachine):
 @pytest.mark.parametrize('machine', [PoolMachine, CallerMachine, OneByOneMachine])
 def test_caps_hold(machine: type[Machine]) -> None:
     """In flight at the servers is never above a cap, nor below what it allows; each request gets its own answer."""
-    run_state_machine_as_test(machine, settings=settings(
-        max_examples=40, stateful_step_count=25, suppress_health_check=list(HealthCheck)))
+    run_state_machine_as_test(machine, settings=settings(       # each failing try takes a second: too long to shrink
+        max_examples=60, stateful_step_count=30, phases=[Phase.generate], suppress_health_check=list(HealthCheck)))

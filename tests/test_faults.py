@@ -148,8 +148,9 @@ TABLE = [
     Row('7 idle connection closed, GET', [[READ, ANSWER, CLOSE]], [200, 200]),
     Row('7 idle connection closed, POST', [[READ, ANSWER, LATER, FIN, SILENCE]], [200, 200], ask=('GET', 'POST'),
         gone=True),
-    Row('7 says that it closes', [[READ, answer('Content-Length: 6', 'Connection: close', body=ID), SILENCE]],
-        [200, 200], ask=('GET', 'POST')),
+    *[Row(f'7 {what} is not used again', [[READ, head, READ, POISON, SILENCE]], [200, 200], ask=('GET', 'POST'))
+      for what, head in (('one that says close', answer('Content-Length: 6', 'Connection: close', body=ID)),
+                         ('one of HTTP/1.0', answer('Content-Length: 6', version='HTTP/1.0', body=ID)))],
 
     Row('8 RST in the head', [[READ, b'HTTP/1.1 200 OK\r\nContent-', RST]], [ProtocolError]),
     Row('9 RST in the body', [[READ, answer('Content-Length: 6', body=b'000'), RST]], [TruncatedBody]),
@@ -210,7 +211,8 @@ TABLE = [
       for status in (204, 304)],
     Row('23 gzip, but zero bytes', [[READ, zipped(body=b'')]], [200, 200]),
 
-    *[Row(f'24 {what} with a body at once', [[READ, head + extra, SILENCE]], [status, 200], ask=(method, 'GET'))
+    *[Row(f'24 {what} with a body at once', [[READ, head + extra, READ, POISON, SILENCE]], [status, 200],
+          ask=(method, 'GET'))
       for what, method, status, head, extra in (
           ('HEAD', 'HEAD', 200, answer('Content-Length: 50'), POISON),
           ('HEAD, chunked,', 'HEAD', 200, answer('Transfer-Encoding: chunked'), b'1\r\nx\r\n0\r\n\r\n'),
@@ -227,9 +229,9 @@ TABLE = [
           ('HEAD', 'HEAD', 200, answer('Content-Length: 50')),
           ('HEAD, chunked,', 'HEAD', 200, answer('Transfer-Encoding: chunked')),
           ('304', 'GET', 304, answer('Content-Length: 50', status='304 Not Modified')))],
-    Row('25 a second answer at once', [[READ, RIGHT + POISON, SILENCE]], [200, 200]),
+    Row('25 a second answer at once', [[READ, RIGHT + POISON, READ, POISON, SILENCE]], [200, 200]),
     Row('25 a second answer late', [[READ, RIGHT, LATER, POISON, SILENCE]], [200, 200], gone=True),
-    Row('25 half a second answer at once', [[READ, RIGHT + POISON[:9], SILENCE]], [200, 200]),
+    Row('25 half a second answer at once', [[READ, RIGHT + POISON[:9], READ, POISON, SILENCE]], [200, 200]),
 ]
 
 
@@ -462,6 +464,14 @@ def test_28_streamed_body_read_to_its_end() -> None:
             assert b''.join(answer.iter_bytes(1000)) == BIG
         Watched(pool, server.host).assert_good()
         assert server.accepted == 1
+
+
+def test_28_streamed_body_with_more_behind_it() -> None:
+    """What follows the end of a streamed body is nobody's: it goes with its connection."""
+    with FaultServer([READ, RIGHT + POISON, READ, POISON, SILENCE]) as server, ClientPool(timeout=LIMITS) as pool:
+        with pool.request(server.host, 'GET', '/000042', stream=True).get() as streamed:
+            assert streamed.read() == b'000042'
+        Watched(pool, server.host).assert_good()
 
 
 def test_29_cancelled_while_streaming() -> None:

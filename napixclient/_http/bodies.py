@@ -6,6 +6,7 @@ Both stand between a greenlet that may block and a connection that may not. Impo
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import deque
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
@@ -13,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import gevent
 from gevent.event import Event
 
-from ..errors import HTTPError
-from ..messages import Request, Response
+from ..errors import Cancelled, HTTPError
+from ..messages import Request, Response, Source
 from .decoding import Decoder
 
 if TYPE_CHECKING:
@@ -93,13 +94,16 @@ class StreamedResponse(Response):
 
     def iter_lines(self) -> Iterator[str]:
         """The body's lines as text (UTF-8), without their ends (LF or CR LF)."""
-        rest = b''
+        begun: list[bytes] = []                 # of a line whose end has not come
         for piece in self.iter_bytes():
-            *lines, rest = (rest + piece).split(b'\n')
+            *lines, rest = piece.split(b'\n')
             for line in lines:
-                yield line.removesuffix(b'\r').decode('utf-8', 'replace')
-        if rest:
-            yield rest.decode('utf-8', 'replace')
+                yield b''.join([*begun, line]).removesuffix(b'\r').decode('utf-8', 'replace')
+                begun.clear()
+            if rest:
+                begun.append(rest)
+        if begun:
+            yield b''.join(begun).decode('utf-8', 'replace')
 
     def read(self, size: int | None = None) -> bytes:
         """So many bytes, fewer only at the end; all that is left without a size."""
@@ -113,16 +117,21 @@ class StreamedResponse(Response):
         return b''.join(parts)
 
     def save(self, path: str | os.PathLike[str]) -> int:
-        """Write the body to a file; returns the number of bytes. A body that breaks off leaves no file behind."""
+        """Write the body to a file, which appears when it is whole; returns the number of bytes."""
         written = 0
+        folder, name = os.path.split(os.path.abspath(path))
+        handle, partial = tempfile.mkstemp(prefix=f'.{name}.', dir=folder)
         try:
-            with open(path, 'wb') as file:
+            with open(handle, 'wb') as file:
                 for piece in self.iter_bytes():
                     file.write(piece)
                     written += len(piece)
+            umask = os.umask(0)                 # mkstemp is stricter than open
+            os.umask(umask)
+            os.chmod(partial, 0o666 & ~umask)
+            os.replace(partial, path)
         except BaseException:
-            if written or os.path.exists(path):
-                os.unlink(path)
+            os.unlink(partial)
             raise
         return written
 
@@ -200,6 +209,8 @@ class StreamedResponse(Response):
             self._rest.clear()
             self._steps = None
             self._ended = True
+            self._error = Cancelled('the answer was closed before it was read to its end', request=self.request,
+                                    response=self)
             connection.abandon()
 
     @property
@@ -229,11 +240,11 @@ class Upload:
 
     __slots__ = ('_chunked', '_connection', '_greenlet', '_left', '_out', '_source')
 
-    def __init__(self, connection: Connection, source: Any, head: bytes) -> None:
+    def __init__(self, connection: Connection, source: Source) -> None:
         self._connection = connection
-        self._source = source
-        self._chunked = head.endswith(b'chunked\r\n\r\n')
-        self._left = 0 if self._chunked else int(head.rsplit(b':', 1)[1])
+        self._source = source.stream
+        self._chunked = source.length is None
+        self._left = source.length or 0
         self._out = Event()
         self._greenlet: Any = None
 
@@ -259,8 +270,10 @@ class Upload:
                 raise ValueError(f'the file ended {self._left} bytes before its length')
         except gevent.GreenletExit:
             return
-        except Exception as exc:
+        except BaseException as exc:            # a gevent.Timeout of the source's own, too
             self._connection.upload_failed(exc)
+            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+                raise
         else:
             self._connection.uploaded()
 
@@ -272,6 +285,8 @@ class Upload:
     def _pieces(self) -> Iterator[bytes]:
         source = self._source
         parts = iter(lambda: source.read(_PIECE), None) if hasattr(source, 'read') else iter(source)
+        if not self._chunked and not self._left:
+            return
         for part in parts:
             piece = part.encode() if isinstance(part, str) else part
             if not isinstance(piece, (bytes, bytearray, memoryview)):

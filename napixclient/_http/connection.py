@@ -40,6 +40,9 @@ class Home(Protocol):
     def broken(self, connection: Connection, pending: PendingResponse, error: HTTPError) -> None:
         """The request failed; the connection is closed. ``error.phase`` tells where."""
 
+    def received(self, size: int) -> None:
+        """So many bytes of a streamed body came."""
+
     def gone(self, connection: Connection) -> None:
         """The connection closed while it was idle, or after its request was dropped."""
 
@@ -51,7 +54,7 @@ class Connection:
         more can be collected while its connections are idle.
     """
 
-    __slots__ = ('_home', '_loop', '_max_body', '_out', '_reader', '_recv', '_send', '_sock', '_tls', '_upload',
+    __slots__ = ('_home', '_loop', '_out', '_reader', '_recv', '_send', '_sock', '_tls', '_upload',
                  '_watcher', '_weak_home', '_writer', 'closed', 'expires', 'helper', 'pending', 'phase', 'read_seconds',
                  'served', 'since', 'started', 'streamed', 'turn')
 
@@ -70,7 +73,6 @@ class Connection:
         self._loop = get_hub().loop
         self._watcher: Any = self._loop.io(sock.fileno(), _READ)
         self._writer: Any = None
-        self._max_body: int | None = None
         self._out: memoryview | None = None
         self._upload: Upload | None = None
         self.read_seconds = NEVER
@@ -121,10 +123,12 @@ class Connection:
         self.expires = NEVER
 
     def start(self, pending: PendingResponse, request: Request, data: bytes, read_seconds: float,
-              max_body: int | None) -> None:
+              max_body: int, max_streamed: int | None) -> None:
         """Send a request, as the authenticator left it. What goes wrong is reported to the client.
 
         :param data: its head, with its body where that is bytes.
+        :param max_body: bound of a body that is read whole, in bytes.
+        :param max_streamed: bound of one that is handed out in pieces, ``None`` for none.
         """
         now = monotonic()
         self.pending = pending
@@ -134,9 +138,12 @@ class Connection:
         self.started = now
         self.read_seconds = read_seconds
         self.expires = now + read_seconds
-        options = request._options
-        self._reader.begin(request.method, None if options.stream and options.max_body is None else max_body)
-        self._max_body = max_body
+        if pending.request._options.stream:
+            self._reader.begin(request.method, max_body, True, max_streamed)
+        else:
+            self._reader.begin(request.method, max_body)
+        if request.headers and 'close' in request.headers.get('connection', '').lower():
+            self._reader.overrun = True         # RFC 9112 §9.6: the caller said that it is the last one
         try:
             sent = self._send(data)
         except _AGAIN:
@@ -151,9 +158,9 @@ class Connection:
         payload = request._payload
         if payload is not None and not isinstance(payload, bytes):
             self.phase = 'send'
-            self._upload = Upload(self, payload, data)
+            self._upload = Upload(self, payload)
             if self._out is None:
-                self._upload.more()
+                self._more()
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -166,7 +173,14 @@ class Connection:
     def write(self, data: bytes) -> None:
         """Queue a piece of an upload; its greenlet waits until the piece is out."""
         self._out = memoryview(data)
+        self.expires = monotonic() + self.read_seconds
         self._watch_writing()
+
+    def _more(self) -> None:
+        """Have the upload go on; while its source takes its time, it is not the server that is slow."""
+        assert self._upload is not None
+        self.expires = NEVER
+        self._upload.more()
 
     def uploaded(self) -> None:
         """The whole body is out."""
@@ -174,7 +188,7 @@ class Connection:
         self.phase = 'read'
         self.expires = monotonic() + self.read_seconds
 
-    def upload_failed(self, exc: Exception) -> None:
+    def upload_failed(self, exc: BaseException) -> None:
         """The caller's file or iterable raised: the request ends, and its connection with it."""
         if self.pending is not None:
             error = HTTPError(f'the body could not be read: {type(exc).__name__}: {exc}', phase='send')
@@ -203,7 +217,7 @@ class Connection:
         self._out = None
         self._writer.stop()
         if self._upload is not None:
-            self._upload.more()
+            self._more()
         else:
             self.phase = 'read'
 
@@ -266,11 +280,8 @@ class Connection:
         else:
             assert pending is not None
             self.expires = now + self.read_seconds
-            if pending.request._options.stream and reader.head is not None:
-                if reader.status < 400:
-                    self._hand_out(pending, now)
-                else:
-                    reader.max_body = self._max_body    # an error is read whole
+            if reader.stream and reader.head is not None and reader.status < 400:
+                self._hand_out(pending, now)
         if self._tls and not self.closed and self._sock.pending():
             self._loop.run_callback(self._read_rest)
 
@@ -281,7 +292,7 @@ class Connection:
 
     def _complete(self, pending: PendingResponse, now: float) -> None:
         reader = self._reader
-        if pending.request._options.stream and reader.status < 400:
+        if reader.stream and reader.status < 400:
             self._hand_out(pending, now)
             if self.streamed is not None:
                 self._pour(True)
@@ -316,7 +327,7 @@ class Connection:
         assert head is not None
         try:
             response = StreamedResponse(pending.request, reader.status, head, now - self.started, self,
-                                        reader.coding, pending.request.max_body)
+                                        reader.coding, reader.max_streamed)
         except NapixError as exc:
             self._malformed(exc)
             return
@@ -332,6 +343,7 @@ class Connection:
         if response is None:
             return                          # it was dropped; forsake() is on its way
         data = self._reader.take_body()
+        self._home.received(len(data))
         if data and response._receive(data):
             self._watcher.stop()
             self.expires = NEVER            # the reader is slow, not the server
@@ -371,12 +383,13 @@ class Connection:
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
-    def drop(self, pending: PendingResponse) -> None:
+    def drop(self, pending: PendingResponse) -> Any:
         """The request was cancelled: whatever is under way, the server will notice."""
         self.pending = None
         home = self._home
         self.abort()
         home.gone(self)
+        return home
 
     def leave_to_parent(self) -> None:
         """In the child of a fork: the connection is the parent's, so nothing may be sent over it, not even a FIN."""

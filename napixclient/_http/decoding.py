@@ -1,6 +1,7 @@
-"""Content codings undone (RFC 9110 §8.4), bounded in size and depth, without I/O. By urllib3's decoders.
+"""Content codings undone (RFC 9110 §8.4), bounded in size and depth, without I/O.
 
-What urllib3 leaves open is closed here: a body that ends before its coding does is an error, not a short success.
+gzip and deflate by zlib itself, brotli and zstd by urllib3's decoders: its decoder of gzip takes a spoilt second member
+for padding, and its decoder of deflate cannot tell whether the end has come. Imports errors.
 """
 
 from __future__ import annotations
@@ -9,8 +10,7 @@ import zlib
 from collections.abc import Iterator
 from typing import Any
 
-from urllib3.exceptions import DecodeError
-from urllib3.response import GzipDecoderState, _get_decoder
+from urllib3.response import _get_decoder
 from urllib3.util.request import ACCEPT_ENCODING
 
 from ..errors import BodyTooLarge, InvalidResponse, TruncatedBody
@@ -20,9 +20,11 @@ __all__ = ['ACCEPT_ENCODING', 'Decoder']
 MAX_CODINGS = 5
 #: Decoded bytes that are made at a time: bounds both memory and the time for which the hub stands still.
 STEP = 256 * 1024
-#: Steps in a row that may yield nothing while a stage of several still holds input.
-MAX_EMPTY_STEPS = 1000
-_KNOWN = frozenset(['gzip', 'x-gzip', 'deflate', *(name.strip() for name in ACCEPT_ENCODING.split(','))])
+#: Bytes given to zlib at a time: what lies behind the end of a member is copied.
+_SLICE = 4096
+#: Rounds in a row that may yield nothing while some stage still holds input.
+_MAX_EMPTY_ROUNDS = 1000
+_GZIP_MAGIC = b'\x1f\x8b'
 
 
 class Decoder:
@@ -37,8 +39,8 @@ class Decoder:
         names = [name.strip().lower() for name in coding.split(',') if name.strip().lower() not in ('', 'identity')]
         if len(names) > MAX_CODINGS:
             raise InvalidResponse(f'{len(names)} content codings, more than {MAX_CODINGS}')
-        known = all(name in _KNOWN for name in names)
-        self._stages: list[Any] = [_get_decoder(name) for name in reversed(names)] if known else []
+        known = all(name in _STAGES for name in names)
+        self._stages: list[Any] = [_STAGES[name](name) for name in reversed(names)] if known else []
         self._max_body = max_body
         self._size = 0
         self._fed = False
@@ -54,25 +56,23 @@ class Decoder:
                 yield self._counted(data)
             return
         empty = 0
-        while empty < MAX_EMPTY_STEPS:
+        while empty < _MAX_EMPTY_ROUNDS:
             piece = self._run(data)
             data = b''
             if piece:
                 empty = 0
                 yield self._counted(piece)
-            elif not any(stage.has_unconsumed_tail for stage in self._stages):
-                return
-            else:
+            elif any(stage.has_unconsumed_tail for stage in self._stages):
                 empty += 1
+            else:
+                return
         raise InvalidResponse('the body does not decode: its codings make no progress')
 
     def _run(self, data: bytes) -> bytes:
         try:
             for stage in self._stages:
                 data = stage.decompress(data, max_length=STEP)
-        except (DecodeError, zlib.error, EOFError, ValueError, OSError) as exc:
-            raise InvalidResponse(f'the body does not decode: {exc}') from exc
-        except Exception as exc:            # brotli and zstd raise errors of their own
+        except Exception as exc:                # each library has errors of its own
             raise InvalidResponse(f'the body does not decode: {exc}') from exc
         return data
 
@@ -87,19 +87,76 @@ class Decoder:
 
         :raises TruncatedBody: when a coding has not; a body of no bytes at all is whole (HEAD, 204, 304).
         """
-        if not self._fed:
-            return
-        for stage in self._stages:
-            if not _ended(stage):
-                raise TruncatedBody('the body ended before its content coding did')
+        if self._fed and not all(map(_ended, self._stages)):
+            raise TruncatedBody('the body ended before its content coding did')
+
+
+class _Inflater:
+    """gzip (RFC 1952, any number of members, then padding) or deflate (RFC 1950, or bare RFC 1951 as some send it)."""
+
+    def __init__(self, name: str) -> None:
+        self._gzip = name != 'deflate'
+        self._obj = zlib.decompressobj(31 if self._gzip else 15)
+        self._begun: bytes | None = None if self._gzip else b''     # of deflate: what to try again as bare
+        self._data = b''
+        self._at = 0                            # of the data: what has been given to zlib
+        #: Whether the last call stopped because it had made enough.
+        self.has_unconsumed_tail = False
+
+    def decompress(self, data: bytes, max_length: int) -> bytes:
+        """At most so many bytes of what these, and those held back before, decode to."""
+        if data:
+            self._data, self._at = self._data[self._at:] + data, 0
+        made = bytearray()
+        while len(made) < max_length and (not self._obj.eof or self._next_member()):
+            piece = self._data[self._at:self._at + _SLICE]
+            new = self._inflate(piece, max_length - len(made))
+            taken = len(piece) - len(self._obj.unconsumed_tail or self._obj.unused_data)
+            made += new
+            self._at += taken
+            if not new and not taken:           # zlib had its chance to give out what it still held
+                break
+        self.has_unconsumed_tail = len(made) >= max_length
+        return bytes(made)
+
+    def _next_member(self) -> bool:
+        begins = self._data[self._at:self._at + 2]
+        if self._gzip and begins == _GZIP_MAGIC:
+            self._obj = zlib.decompressobj(31)
+            return True
+        if not self._gzip or begins != _GZIP_MAGIC[:1]:           # of which the second byte may be still to come
+            self._at = len(self._data)          # padding
+        return False
+
+    def _inflate(self, piece: bytes, room: int) -> bytes:
+        if self._begun is None:
+            return self._obj.decompress(piece, room)
+        self._begun += piece
+        try:
+            made = self._obj.decompress(piece, room)
+        except zlib.error:
+            self._obj = zlib.decompressobj(-15)
+            begun, self._begun = self._begun, None
+            return self._obj.decompress(begun, room)
+        if made:
+            self._begun = None
+        return made
+
+    @property
+    def ended(self) -> bool:
+        """Whether the coding is at its end."""
+        return self._obj.eof and self._at == len(self._data)
 
 
 def _ended(stage: Any) -> bool:
-    if getattr(stage, '_state', None) == GzipDecoderState.SWALLOW_DATA:
-        return True                         # bytes behind the last gzip member are padding
+    if isinstance(stage, _Inflater):
+        return stage.ended
     inner = stage._obj
-    for name in ('eof', 'is_finished'):     # zlib and zstd; brotli
-        end = getattr(inner, name, None)
-        if end is not None:
-            return bool(end() if callable(end) else end)
-    return True
+    end = getattr(inner, 'eof', None)           # zstd; the other name is brotli's
+    if end is None:
+        end = inner.is_finished()
+    return bool(end)
+
+
+_STAGES: dict[str, Any] = {'gzip': _Inflater, 'x-gzip': _Inflater, 'deflate': _Inflater,
+                           **{name: _get_decoder for name in ('br', 'zstd') if name in ACCEPT_ENCODING.split(',')}}

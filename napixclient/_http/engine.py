@@ -24,7 +24,7 @@ from ..errors import Cancelled, ConnectTimeout, HTTPError, ReadTimeout
 from ..messages import Origin
 from .connection import Connection
 from .opening import Opener, connect_error, dial
-from .pending import NEVER, PendingResponse, timeout_of
+from .pending import NEVER, Outcome, PendingResponse, timeout_of
 from .settings import Settings
 
 __all__ = ['Applicant', 'Engine', 'Opening']
@@ -67,6 +67,9 @@ class Applicant(Protocol):
     def not_opened(self, opening: Opening, error: HTTPError) -> None:
         """It could not be opened; its place is free again."""
 
+    def settle(self, pending: PendingResponse, outcome: Outcome) -> None:
+        """Make this the outcome of a request."""
+
     def evict(self, connection: Connection) -> None:
         """Close an idle connection; its place is free again."""
 
@@ -107,11 +110,14 @@ class Engine:
         _engines.add(self)
 
     def check_thread(self) -> None:
-        """:raises RuntimeError: when the pool is used from another thread than the one that made it, or closed."""
+        """:raises RuntimeError: when the pool is used from another thread than the one that made it."""
         if get_hub() is not self.hub:
             raise RuntimeError('a pool belongs to the thread that made it; make one in each thread')
-        if self.closed:
-            raise RuntimeError('the pool is closed')
+
+    def refuse(self) -> None:
+        """:raises RuntimeError: that says why no request can be made: wrong thread, or closed."""
+        self.check_thread()
+        raise RuntimeError('the pool is closed')
 
     # -- places ----------------------------------------------------------------------------------------------------
 
@@ -291,10 +297,11 @@ class Engine:
             timer.close()
 
     def __del__(self) -> None:
-        # Nobody holds the pool any more. Idle connections are watched by the loop, so they would stay.
-        idle, self.idle = list(getattr(self, 'idle', ())), {}
-        if idle and not self.closed:
-            self.hub.loop.run_callback_threadsafe(_close_all, idle)
+        # Nobody holds the pool any more, but the loop holds its timers and idle connections. Collected in whatever
+        # thread, so they are closed in a turn of the loop.
+        if not getattr(self, 'closed', True):
+            self.closed = True
+            self.hub.loop.run_callback_threadsafe(_close_all, list(self.idle), [self._sweeper, self._reaper])
 
     def after_fork(self) -> None:
         """In the child: the sockets are the parent's; close them without a word on the wire."""
@@ -371,11 +378,12 @@ class Opening:
         self._close_socket()
         self._finish(None, self._too_late())
 
-    def drop(self, pending: PendingResponse) -> None:
+    def drop(self, pending: PendingResponse) -> Applicant:
         """Its request was cancelled: nobody needs the connection."""
         self.pending = None
         self.stop()
         self._client.not_opened(self, Cancelled('cancelled'))
+        return self._client
 
     def stop(self) -> None:
         """End it, and close its half-open socket."""
@@ -463,9 +471,12 @@ def _weakly(owner: Any, name: str) -> Callable[[], None]:
     return call
 
 
-def _close_all(connections: list[Connection]) -> None:
+def _close_all(connections: list[Connection], timers: list[Any]) -> None:
     for connection in connections:
         connection.close()
+    for timer in timers:
+        timer.stop()
+        timer.close()
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

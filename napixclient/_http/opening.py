@@ -108,10 +108,13 @@ class Opener:
             result = AsyncResult()
             self._names[key] = (monotonic() + NAME_SECONDS, result)
             gevent.spawn(self._look_up, key, result)    # its own greenlet: who asked first may be killed
-        try:
-            return list(result.get() or ())
-        except Exception as exc:
+        result.wait()
+        exc = result.exception
+        if isinstance(exc, OSError) and exc.errno in _LIMITS:
+            raise exc
+        if exc is not None:
             raise NameResolutionError(f'cannot resolve {origin.host}: {exc}', phase='connect') from exc
+        return list(result.value or ())
 
     def _look_up(self, key: tuple[str, int], result: AsyncResult[list[Any]]) -> None:
         try:
@@ -119,8 +122,10 @@ class Opener:
             if not found:
                 raise OSError(errno.EADDRNOTAVAIL, 'no address')
             result.set(found)
-        except Exception as exc:
+        except BaseException as exc:            # a gevent.Timeout of the resolver's own, too
             result.set_exception(exc)
+            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+                raise
 
 
 class _Handshake:

@@ -14,7 +14,7 @@ from gevent.hub import Waiter, get_hub
 from ..errors import Cancelled, ConnectTimeout, DeadlineExceeded, HTTPError, QueueTimeout, Timeout
 from ..messages import Request, Response
 
-__all__ = ['Batch', 'Holder', 'PendingResponse', 'pause']
+__all__ = ['Accountant', 'Batch', 'Holder', 'PendingResponse', 'deadline_of', 'pause']
 
 Outcome = Response | HTTPError
 Link = Callable[['PendingResponse'], object]
@@ -28,8 +28,15 @@ class Holder(Protocol):
     def phase(self) -> str:
         """What a clock that runs out meanwhile is told to have run out in."""
 
-    def drop(self, pending: PendingResponse) -> None:
-        """Let go of the request at once and give back what it takes; its outcome is set right after."""
+    def drop(self, pending: PendingResponse) -> Accountant:
+        """Let go of the request at once and give back what it takes; who is returned will settle its outcome."""
+
+
+class Accountant(Protocol):
+    """The client of a request: it counts outcomes, and tells the hooks."""
+
+    def settle(self, pending: PendingResponse, outcome: Outcome) -> None:
+        """Make this the outcome."""
 
 
 class _NotReady(Timeout, gevent.Timeout):
@@ -91,7 +98,7 @@ class PendingResponse:
         :raises Timeout: (and ``gevent.Timeout``) when there is no outcome yet.
         """
         if self._outcome is None and block:
-            self._await(None if timeout is None else monotonic() + timeout)
+            self._await(deadline_of(timeout))
         outcome = self._outcome
         if outcome is None:
             raise _NotReady(self.request)
@@ -120,11 +127,13 @@ class PendingResponse:
         """Take the request from whoever has it, and make the error its outcome; nothing if it has one already."""
         if self._outcome is None:
             holder, self._holder = self._holder, None
-            if holder is not None:
-                holder.drop(self)
-            if self._outcome is None:
-                error.attempts = max(self._attempts, 1)
+            if holder is None:
                 self._finish(error)
+                return
+            started = getattr(holder, 'started', 0.0)
+            if self._sent and started:
+                error.elapsed = monotonic() - started
+            holder.drop(self).settle(self, error)
         elif self._streaming:               # the answer was handed out, but its body can still be cut off
             self._outcome._abort(error)     # type: ignore[union-attr]
 
@@ -240,6 +249,18 @@ def timeout_of(pending: PendingResponse, clock: str) -> Timeout:
         return QueueTimeout(f'{what} was up before anything was sent', request=pending.request, phase=phase)
     return DeadlineExceeded(f'{what} was up after sending had begun (phase: {phase})', request=pending.request,
                             phase=phase)
+
+
+def deadline_of(timeout: float | None) -> float | None:
+    """What ``monotonic()`` will show when so many seconds are up.
+
+    :raises ValueError: for what is not a number of 0 or more.
+    """
+    if timeout is None:
+        return None
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+        raise ValueError(f'timeout is a number of seconds or None, not {timeout!r}')
+    return None if timeout == NEVER else monotonic() + timeout
 
 
 def pause(waiter: Any, deadline: float | None) -> bool:

@@ -54,8 +54,8 @@ def _step(retry: Retry, pending: PendingResponse, error: Exception | None = None
     if answer is not None and retry.respect_retry_after_header:
         try:
             delay = retry.get_retry_after(answer)
-        except urllib3_errors.InvalidHeader:
-            delay = None
+        except (urllib3_errors.InvalidHeader, ValueError, OverflowError):
+            delay = None                        # no date, or none that a clock knows
     return retry.get_backoff_time() if not delay else delay
 
 
@@ -66,7 +66,7 @@ def _repeatable(pending: PendingResponse) -> bool:
 
 
 def _as_urllib3(error: HTTPError) -> Exception | None:
-    """The kind of failure in the words of ``Retry``; ``None`` for one that trying again does not mend."""
+    """The kind of failure in the words of ``Retry``; ``None`` for one that is never tried again."""
     nobody: Any = None
     if isinstance(error, TLSError):
         return urllib3_errors.SSLError(error.message)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -10,7 +11,7 @@ from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
 from .._version import __version__
-from ..messages import Headers, Request
+from ..messages import Headers, Request, retry_of
 from .decoding import ACCEPT_ENCODING
 from .pending import NEVER
 
@@ -80,9 +81,11 @@ class Settings:
         self.retry_budget = _budget(retry_budget)
         self.max_body = max_body
         self.headers = self._headers(headers)
+        if assert_hostname is not False:
+            _text(assert_hostname, 'assert_hostname')
         self.assert_hostname = assert_hostname
-        self.assert_fingerprint = assert_fingerprint
-        self.server_hostname = server_hostname
+        self.assert_fingerprint = _fingerprint(assert_fingerprint)
+        self.server_hostname = _text(server_hostname, 'server_hostname')
         self.resolver = _callable(resolver, 'resolver')
         self.on_request = _callable(on_request, 'on_request')
         self.on_response = _callable(on_response, 'on_response')
@@ -125,9 +128,8 @@ class Settings:
                     context.load_default_certs()
                 if self._cert is not None:
                     context.load_cert_chain(*([self._cert] if isinstance(self._cert, str) else self._cert))
-            except (OSError, ssl.SSLError) as exc:
-                raise ValueError(f'cannot load the certificates of ca_certs={self._ca_certs!r}, cert='
-                                 f'{self._cert if isinstance(self._cert, str) else self._cert and self._cert[0]!r}: '
+            except (OSError, ssl.SSLError, TypeError) as exc:
+                raise ValueError(f'cannot load the certificates of ca_certs={self._ca_certs!r}, cert={self._cert!r}: '
                                  f'{exc}') from exc
             self._context = context
         return self._context
@@ -142,9 +144,13 @@ class Settings:
 
     @staticmethod
     def _headers(given: Mapping[str, Any] | None) -> Headers:
+        if given is not None and not isinstance(given, Mapping):
+            raise ValueError(f'headers is a mapping of names to values, not {given!r}')
         fields = dict(Headers(given or {}).multi_items())
         Request('host', 'GET', '/', headers=fields)         # refuses those that frame a message
         own = {name.lower() for name in fields}
+        if 'content-length' in own:
+            raise ValueError('headers: Content-Length follows from the body of each request; leave it out')
         defaults = {'User-Agent': f'napixclient/{__version__}', 'Accept': 'application/json',
                     'Accept-Encoding': ACCEPT_ENCODING.replace(',', ', ')}
         return Headers({**{name: value for name, value in defaults.items() if name.lower() not in own}, **fields})
@@ -157,20 +163,25 @@ def _seconds(value: Any, default: float) -> float:
     return NEVER if value is None else float(value)
 
 
-def retry_of(retries: Any) -> Retry | None:
-    """Read ``retries=``; ``None`` is the default of nothing but one free resend."""
-    if retries is None or isinstance(retries, Retry):
-        return retries
-    if isinstance(retries, int):
-        return Retry(retries, redirect=0)
-    raise ValueError(f'retries is urllib3.Retry, a number or False, not {retries!r}')
-
-
 def whole_number(value: Any, name: str) -> int:
     """A count of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f'{name} is a whole number of at least 1, not {value!r}')
     return value
+
+
+def _text(value: Any, name: str) -> str | None:
+    if value is not None and (not isinstance(value, str) or not value):
+        raise ValueError(f'{name} is a text that is not empty, not {value!r}')
+    return value
+
+
+def _fingerprint(value: Any) -> str | None:
+    digits = _text(value, 'assert_fingerprint')
+    if digits is not None and not re.fullmatch(r'(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})', digits.replace(
+            ':', '').lower()):
+        raise ValueError(f'assert_fingerprint is a digest in hex (SHA-256: 64 digits), not {value!r}')
+    return digits
 
 
 def _budget(value: Any) -> tuple[float, float] | None:
@@ -180,7 +191,7 @@ def _budget(value: Any) -> tuple[float, float] | None:
         share, rate = (float(part) for part in value)
     except (TypeError, ValueError):
         share = rate = -1
-    if share < 0 or rate < 0:
+    if not (share >= 0 and rate >= 0):
         raise ValueError(f'retry_budget is (share of the requests, retries a second), not {value!r}')
     return share, rate
 

@@ -6,12 +6,14 @@ Imports messages and errors.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from ..errors import BodyTooLarge, InvalidResponse, ProtocolError, TruncatedBody
-from ..messages import Headers, Request, payload_length
+from ..messages import Headers, Request
 
 __all__ = ['RequestWriter', 'ResponseReader']
 
@@ -19,6 +21,8 @@ __all__ = ['RequestWriter', 'ResponseReader']
 MAX_INFORMATIONAL = 20
 _FEW_PIECES = 16
 _ONE = ord('1')
+#: Transfer-Encoding or Content-Encoding; that the pattern begins with what has no case makes it quick.
+_names_coding = re.compile(rb'-encoding:', re.IGNORECASE).search
 _SENDS_BODY = frozenset(['POST', 'PUT', 'PATCH'])
 
 
@@ -29,12 +33,13 @@ class RequestWriter:
     :param defaults: fields that go with every request that does not set them itself.
     """
 
-    __slots__ = ('_defaults', '_host', '_tail')
+    __slots__ = ('_defaults', '_host', '_marks', '_tail')
 
     def __init__(self, authority: str, defaults: Headers) -> None:
         self._host = f' HTTP/1.1\r\nHost: {authority}'.encode('latin-1')
         self._defaults = [(f'\r\n{name.lower()}:'.encode('latin-1'), Headers([(name, value)])._block)
                           for name, value in defaults.multi_items()]
+        self._marks = b''.join(mark for mark, _ in self._defaults)
         tail = self._host + b''.join(line for _, line in self._defaults) + b'\r\n\r\n'
         self._tail = tail.decode('latin-1')
 
@@ -48,14 +53,13 @@ class RequestWriter:
         parts += [line for mark, line in self._defaults if mark not in lowered]
         parts.append(block)
         if isinstance(payload, bytes):
-            if isinstance(request.body, (dict, list)) and b'\r\ncontent-type:' not in lowered:
+            if isinstance(request.body, (Mapping, list)) and b'\r\ncontent-type:' not in lowered + self._marks:
                 parts.append(b'\r\nContent-Type: application/json')
             parts.append(b'\r\nContent-Length: %d\r\n\r\n' % len(payload))
             parts.append(payload)
         elif payload is not None:
-            length = payload_length(payload)
-            parts.append(b'\r\nTransfer-Encoding: chunked\r\n\r\n' if length is None
-                         else b'\r\nContent-Length: %d\r\n\r\n' % length)
+            parts.append(b'\r\nTransfer-Encoding: chunked\r\n\r\n' if payload.length is None
+                         else b'\r\nContent-Length: %d\r\n\r\n' % payload.length)
         else:                               # RFC 9110 §8.6: a method that expects content says that there is none
             parts.append(b'\r\nContent-Length: 0\r\n\r\n' if request.method in _SENDS_BODY else b'\r\n\r\n')
         return b''.join(parts)
@@ -70,7 +74,8 @@ class ResponseReader:
 
     __slots__ = ('_body_size', '_counted', '_feed', '_framed', '_fresh', '_head_only', '_idle_bytes',
                  '_informational', '_max_bytes', '_max_fields', '_parser', '_pieces', '_raw', '_small', 'coding',
-                 'complete', 'head', 'keep_alive', 'last', 'max_body', 'on_body', 'overrun', 'status')
+                 'complete', 'head', 'keep_alive', 'last', 'max_body', 'max_streamed', 'on_body',
+                 'on_message_begin', 'overrun', 'status', 'stream')
 
     def __init__(self, max_header_bytes: int, max_header_fields: int) -> None:
         self._max_bytes = max_header_bytes
@@ -78,7 +83,10 @@ class ResponseReader:
         #: A head of so many bytes is within both bounds: a field takes four or more.
         self._small = min(max_header_bytes, 4 * max_header_fields)
         self._pieces: list[bytes] = []
-        self.on_body = self._pieces.append  # called by llhttp; not a method, to save a frame
+        # Called by llhttp. Not methods, to save a frame each; that a message clears the pieces of the one before it
+        # is also how _overran() knows.
+        self.on_body = self._pieces.append
+        self.on_message_begin = self._pieces.clear
         self.last = b''                     # the body, or the end of a streamed one, of a complete answer
         self._fresh = False
         self._new_parser()
@@ -88,11 +96,17 @@ class ResponseReader:
         self._parser: Any = HttpResponseParser(self)
         self._feed = self._parser.feed_data
 
-    def begin(self, method: str, max_body: int | None) -> None:
-        """Expect the answer to a request of that method."""
+    def begin(self, method: str, max_body: int | None, stream: bool = False, max_streamed: int | None = None) -> None:
+        """Expect the answer to a request of that method.
+
+        :param max_body: bound of a body, in bytes; of an answer below 400 that is streamed it is ``max_streamed``.
+        """
         self.complete = self.keep_alive = self.overrun = False
         self.head: bytes | None = None      # the final head without its last CRLF CRLF, once it is whole
         self.max_body = max_body
+        self.stream = stream
+        self.max_streamed = max_streamed
+        self._pieces.clear()
         if self._fresh and method != 'HEAD':
             return                          # the answer before came in one read, and left the rest untouched
         self.status = 0
@@ -101,33 +115,31 @@ class ResponseReader:
         self._head_only = method == 'HEAD'
         self._informational = 0
         self._body_size = self._idle_bytes = self._counted = 0
-        self._pieces.clear()
         self._framed = True                 # whether the end shows without the connection's end
         self._fresh = not self._head_only
 
     # -- called by llhttp ------------------------------------------------------------------------------------------
-
-    def on_message_begin(self) -> None:
-        if self.complete:
-            self.overrun = True             # a second answer in one read: what follows is nobody's
 
     def on_message_complete(self) -> None:
         if self.complete:
             return
         parser = self._parser
         status = parser.get_status_code()
-        if 100 <= status < 200 and status != 101:
+        if 100 <= status < 200:
+            if status == 101:
+                raise InvalidResponse('101 Switching Protocols, which nobody asked for')
             return
         self.status = status
-        pieces = self._pieces               # taken now: a second answer in the same read would add to them
+        pieces = self._pieces
         if len(pieces) == 1 and not self._counted:
-            self.last = last = pieces.pop()
-            if self.max_body is not None and len(last) > self.max_body:
-                raise BodyTooLarge(f'the body is larger than {self.max_body} bytes')
+            last = pieces[0]
+            if self.stream or (self.max_body is not None and len(last) > self.max_body):
+                self._check_size(len(last))
         else:
             self._count_body()
-            self.last = b''.join(pieces)
-            pieces.clear()
+            last = b''.join(pieces)
+            pieces[:] = [last]
+        self.last = last
         self.complete = True
         self.keep_alive = parser.should_keep_alive()    # right only in here
 
@@ -142,14 +154,21 @@ class ResponseReader:
             return self._feed_body(data)
         if self._fresh:
             # By far the most frequent case: the whole answer in one read, with nothing special in its head.
-            self._parse(data)
-            end = data.find(b'\r\n\r\n')
-            if self.complete and 0 < end <= self._small and data.startswith(b'HTTP/1.1 ') \
-                    and 200 <= self.status < 600 and data[9] != _ONE:
-                head = data[:end]
-                if b'encoding:' not in head.lower():
-                    self.head = head
-                    return True
+            try:
+                self._feed(data)
+            except (HttpParserError, HttpParserUpgrade) as exc:
+                self._explain(exc, data)
+            if self.complete:
+                end = data.find(b'\r\n\r\n')
+                if 0 < end <= self._small and data.startswith(b'HTTP/1.1 ') and 200 <= self.status < 600 \
+                        and data[9] != _ONE:
+                    head = data[:end]
+                    if _names_coding(head) is None and b'\0' not in head:
+                        self.head = head
+                        if end + 4 + len(self.last) != len(data):
+                            self.overrun = True     # more than the answer
+                        return True
+                self._check_overrun()
             self._fresh = False
             self._raw = data
         else:
@@ -177,17 +196,26 @@ class ResponseReader:
     def _parse(self, data: bytes) -> None:
         try:
             self._feed(data)
-        except HttpParserUpgrade:
+        except (HttpParserError, HttpParserUpgrade) as exc:
+            self._explain(exc, data)
+        if self.complete:
+            self._check_overrun()
+
+    def _check_overrun(self) -> None:
+        if not self._pieces or self._pieces[0] is not self.last:
+            self.overrun = True             # a second answer in one read: what follows is nobody's
+
+    def _explain(self, exc: Exception, data: bytes) -> None:
+        if isinstance(exc, HttpParserUpgrade) and not self.complete:
             raise InvalidResponse('101 Switching Protocols, which nobody asked for') from None
-        except HttpParserError as exc:
-            inner = exc.__context__
-            if isinstance(exc, HttpParserCallbackError) and inner is not None:
-                if isinstance(inner, ProtocolError) or not isinstance(inner, Exception):
-                    raise inner from None   # ours, or a SIGINT that llhttp's callback had swallowed
-            if not self.complete:
-                self._raw = self._raw or data
-                raise InvalidResponse(f'malformed answer: {exc or type(exc).__name__}') from exc
-            self.overrun = True             # left-over bytes: the answer stands, the connection does not
+        inner = exc.__context__
+        if isinstance(exc, HttpParserCallbackError) and inner is not None:
+            if isinstance(inner, ProtocolError) or not isinstance(inner, Exception):
+                raise inner from None       # ours, or a SIGINT that llhttp's callback had swallowed
+        if not self.complete:
+            self._raw = self._raw or data
+            raise InvalidResponse(f'malformed answer: {exc or type(exc).__name__}') from exc
+        self.overrun = True                 # left-over bytes: the answer stands, the connection does not
 
     def _head_end(self) -> int:
         """Where the final head ends in what was received, -1 while it is not whole; heads of 1xx are dropped."""
@@ -198,7 +226,9 @@ class ResponseReader:
             if end < 0:
                 break
             if raw[:2] == b'\r\n':
+                self._idle_bytes += len(raw)
                 raw = raw.lstrip(b'\r\n')   # RFC 9112 §2.2: an empty line before the status line
+                self._idle_bytes -= len(raw)
                 continue
             if raw[9:10] != b'1' or raw[9:12] == b'101':
                 self._raw = raw
@@ -208,7 +238,7 @@ class ResponseReader:
             if self._informational > MAX_INFORMATIONAL:
                 raise InvalidResponse(f'more than {MAX_INFORMATIONAL} answers 1xx')
         self._raw = raw
-        if len(raw) > self._max_bytes:
+        if len(raw) + self._idle_bytes > self._max_bytes:
             raise InvalidResponse(f'the head is larger than {self._max_bytes} bytes')
         return -1
 
@@ -223,10 +253,12 @@ class ResponseReader:
         status = self.status
         if not head.startswith(b'HTTP/1.1 '):
             self._check_version(head)
+        if b'\0' in head:                   # llhttp lets it through in the reason
+            raise InvalidResponse('NUL in the head (RFC 9110 §5.5)')
         if not 100 <= status < 600:
             raise InvalidResponse(f'status {status} is not between 100 and 599 (RFC 9110 §15)')
         self.head = head
-        if not self.complete or b'encoding:' in head.lower():
+        if not self.complete or _names_coding(head) is not None:
             self._check_framing(head)
 
     def _check_version(self, head: bytes) -> None:
@@ -248,9 +280,8 @@ class ResponseReader:
                 self._framed = True
                 self.overrun = True
         self._framed = transfer is not None or length is not None or self.status in (204, 304)
-        if length is not None and self.max_body is not None and not self._head_only and self._framed \
-                and self.status not in (204, 304) and length.isdecimal() and int(length) > self.max_body:
-            raise BodyTooLarge(f'the body has {length} bytes, more than {self.max_body}')
+        if length is not None and not self._head_only and self.status not in (204, 304):
+            self._check_size(int(length))   # llhttp let digits through only
         coding = fields.get('content-encoding')
         if coding is not None and coding.strip().lower() not in ('', 'identity'):
             self.coding = coding
@@ -265,14 +296,18 @@ class ResponseReader:
                 raise InvalidResponse(f'more than {self._max_bytes} bytes of trailers or chunk extensions')
         return self.complete
 
+    def _check_size(self, size: int) -> None:
+        limit = self.max_streamed if self.stream and self.status < 400 else self.max_body
+        if limit is not None and size > limit:
+            raise BodyTooLarge(f'the body is larger than {limit} bytes')
+
     def _count_body(self) -> bool:
         """Count what the last read brought of the body; whether it was anything."""
         pieces, counted = self._pieces, self._counted
         if len(pieces) == counted:
             return False
         self._body_size += sum(map(len, pieces[counted:]))
-        if self.max_body is not None and self._body_size > self.max_body:
-            raise BodyTooLarge(f'the body is larger than {self.max_body} bytes')
+        self._check_size(self._body_size)
         if len(pieces) > counted + _FEW_PIECES:     # chunks of a byte each: no object for each
             pieces[counted:] = [b''.join(pieces[counted:])]
         self._counted = len(pieces)
@@ -286,9 +321,9 @@ class ResponseReader:
         raw = self._raw
         assert raw is not None
         self._parse(bytes(raw[:end + 4]))
-        self._raw = None
         self.complete = False
         self._check_head(bytes(raw[:end]))
+        self._raw = None
         fields = Headers._of_block(bytes(raw[:end]))
         tokens = [token.strip().lower() for token in fields.get('connection', '').split(',')]
         self.keep_alive = 'close' not in tokens and (
@@ -310,6 +345,7 @@ class ResponseReader:
             raise ProtocolError('the server closed the connection before it had answered')
         if self._framed:
             raise TruncatedBody('the server closed the connection before the end of the body')
+        self.last = self.take_body()
         self.complete = True
         self.keep_alive = False
 

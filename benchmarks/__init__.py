@@ -1,0 +1,1 @@
+"""napixclient measured against other HTTP clients: `python -m benchmarks` (see README.md)."""

@@ -1,0 +1,175 @@
+"""The cases: each runs its contenders, prints a table and returns what goes into the JSON."""
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from statistics import median
+from typing import Any
+
+from benchmarks.processes import output
+from benchmarks.runner import (
+    AIOHTTP,
+    CONTENDERS,
+    GEVENTHTTPCLIENT,
+    GO,
+    NAPIXCLIENT,
+    PYCURL,
+    PYREQWEST,
+    Contender,
+    Row,
+    Runner,
+    find,
+    ratios,
+)
+
+Result = dict[str, Any]
+
+SIGNED = replace(NAPIXCLIENT, name='napixclient-signed', label='napixclient, signing', mode='signed')
+STREAM = replace(NAPIXCLIENT, name='napixclient-stream', label='napixclient, stream', mode='stream')
+FEW_FILES = replace(NAPIXCLIENT, name='napixclient-256', label='napixclient, 256 open files', open_files=256)
+
+IMPORT = """
+import sys, time, gevent
+from gevent import monkey
+started = time.perf_counter()
+from napixclient import ClientPool
+print(time.perf_counter() - started)
+if monkey.saved:
+    sys.exit("importing napixclient patched something")
+"""
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much each case does."""
+
+    requests: int = 20_000
+    hosts: int = 100
+    rounds: int = 7
+    more_rounds: int = 3
+    memory: int = 200_000
+    million: int = 1_000_000
+
+
+QUICK = Size(requests=4_000, rounds=2, more_rounds=1, memory=20_000, million=50_000)
+
+
+def speed(runner: Runner, size: Size) -> Result:
+    """The work itself: every contender."""
+    rows = runner.compare(CONTENDERS, size.requests, size.hosts, size.rounds)
+    title = f'speed: {size.requests:,} GETs over {size.hosts} origins, medians of {size.rounds} interleaved rounds'
+    return comparison(title, rows, PYCURL)
+
+
+def wide(runner: Runner, size: Size) -> Result:
+    """Many origins."""
+    rows = runner.compare([NAPIXCLIENT, PYCURL, GO], 10_000, 1_000, size.rounds)
+    return comparison(f'wide: 1,000 origins x 10 requests, medians of {size.rounds} interleaved rounds', rows, PYCURL)
+
+
+def huge(runner: Runner, size: Size) -> Result:
+    """More origins than a process may have files open."""
+    rows = runner.compare([NAPIXCLIENT, FEW_FILES, GEVENTHTTPCLIENT], 10_000, 5_000, size.more_rounds, may_fail=True)
+    title = f'huge: 5,000 origins x 2 requests, medians of {size.more_rounds} interleaved rounds'
+    return comparison(title, rows, GEVENTHTTPCLIENT)
+
+
+def memory(runner: Runner, size: Size) -> Result:
+    """Peak memory with all answers held; and through stream, where none is held."""
+    contenders = [NAPIXCLIENT, PYCURL, GO, PYREQWEST, GEVENTHTTPCLIENT, AIOHTTP]
+    held = runner.compare(contenders, size.memory, size.hosts, 1)
+    many = runner.compare([NAPIXCLIENT, STREAM], size.million, size.hosts, 1)
+    lines = [['client', 'requests', 'peak RSS as handed out', 'everything decoded']]
+    for row in [*held, *many]:
+        handed_out = f'{row.median("rss_handed_out_mb"):,.0f} MB' if row.hands_out_undecoded else '–'
+        lines.append([row.contender.label, f'{row.requests:,}', handed_out, f'{row.median("rss_mb"):,.0f} MB'])
+    print_table('memory: one run each', lines)
+    print('Not measured: urllib3, grequests and httpx are too slow for as many requests.')
+    return {
+        'requests': size.memory,
+        'rows': [row.as_json() for row in held],
+        'million': {'requests': size.million, 'rows': [row.as_json() for row in many]},
+    }
+
+
+def signing(runner: Runner, size: Size) -> Result:
+    """What LoginAuthenticator adds to a request."""
+    rows = runner.compare([NAPIXCLIENT, SIGNED], size.requests, size.hosts, size.rounds)
+    plain, signed = find(rows, NAPIXCLIENT), find(rows, SIGNED)
+    if plain is None or signed is None:
+        return {}
+    added = median(slow - fast for slow, fast in zip(signed.cpu_us, plain.cpu_us, strict=True))
+    print(f'\nsigning: LoginAuthenticator adds {added:.1f} µs of CPU time to a request, median of {size.rounds} rounds')
+    return {'added_us': round(added, 2), 'rows': [row.as_json() for row in rows]}
+
+
+def import_time(runner: Runner, size: Size) -> Result:
+    """How long `import napixclient` takes where gevent is imported already."""
+    if not runner.taking_part([NAPIXCLIENT]):
+        return {}
+    command = [sys.executable, '-c', IMPORT]
+    try:
+        times = [1000 * float(output(command, runner.client_core, 60)) for _ in range(max(3, size.rounds))]
+    except RuntimeError as broken:
+        print(f'import: left out: {broken}', file=sys.stderr)
+        return {}
+    print(f'\nimport: napixclient in {median(times):.0f} ms, gevent imported already (median of {len(times)})')
+    return {'ms': round(median(times), 1)}
+
+
+CASES: dict[str, Callable[[Runner, Size], Result]] = {
+    'speed': speed,
+    'wide': wide,
+    'huge': huge,
+    'memory': memory,
+    'signing': signing,
+    'import': import_time,
+}
+
+
+def comparison(title: str, rows: Sequence[Row], baseline: Contender) -> Result:
+    """Print a table of speed relative to `baseline`, and return it."""
+    base = find(rows, baseline)
+    lines = [
+        ['client', 'requests', 'per second', f'x {baseline.label}', 'lowest–highest', 'CPU µs', 'failed', 'peak RSS']
+    ]
+    result = []
+    for row in rows:
+        relative = ratios(row, base)
+        ratio = round(median(relative), 3) if relative else None
+        result.append({**row.as_json(), 'ratio': ratio})
+        lines.append(
+            [
+                row.contender.label,
+                f'{row.requests:,}',
+                f'{median(row.rates):,.0f}',
+                f'{ratio:.2f}' if ratio else '–',
+                f'{min(relative):.2f}–{max(relative):.2f}' if relative else '–',
+                f'{median(row.cpu_us):,.1f}',
+                f'{row.failures:,}',
+                f'{row.median("rss_mb"):,.0f} MB',
+            ]
+        )
+    print_table(title, lines)
+    warn_if_disturbed(rows)
+    return {'title': title, 'baseline': baseline.name, 'rows': result}
+
+
+def warn_if_disturbed(rows: Sequence[Row]) -> None:
+    """The clients can use up a core. Where they did not have it, the server was too slow, or others took it."""
+    if not rows:
+        return
+    busy = median(row.busy for row in rows)
+    if busy < 0.9:
+        print(f'The clients had their core for {busy:.0%} of the time only: the machine was busy. CPU µs tells more.')
+
+
+def print_table(title: str, lines: Sequence[Sequence[str]]) -> None:
+    """A title, a head and rows; the first column to the left, the others to the right."""
+    first, *others = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
+    print(f'\n{title}')
+    for number, (name, *figures) in enumerate(lines):
+        print('  '.join([name.ljust(first), *map(str.rjust, figures, others)]))
+        if number == 0:
+            print('  '.join('-' * width for width in [first, *others]))
+    sys.stdout.flush()

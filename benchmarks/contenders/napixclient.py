@@ -1,0 +1,27 @@
+"""napixclient, as its users write it: ClientPool.request and wait. Modes: 'signed' and 'stream'."""
+
+from benchmarks.work import HEADER, PATH, Figures, Outcome, Work, main, peak_rss_mb
+from napixclient import ClientPool, HTTPError, Response
+
+
+def run(work: Work) -> Figures:
+    authenticator = {'login': 'root', 'key': 'toor'} if work.mode == 'signed' else None
+    pool = ClientPool(authenticator, simultaneous=work.simultaneous)
+    if work.mode == 'stream':
+        asked = ((origin, 'GET', PATH) for origin in work.turns(work.origins))
+        return work.check(map(decoded, pool.stream(asked, ordered=True)))
+    for origin in work.turns(work.origins):
+        pool.request(origin, 'GET', PATH)
+    answers = pool.wait()
+    as_handed_out = peak_rss_mb()
+    return {**work.check(map(decoded, answers)), 'rss_handed_out_mb': as_handed_out}
+
+
+def decoded(answer: Response | HTTPError) -> Outcome:
+    if not isinstance(answer, Response):
+        return answer
+    return answer.status, answer.headers[HEADER], answer.body
+
+
+if __name__ == '__main__':
+    main(run)

@@ -1,0 +1,215 @@
+"""Who takes part, and how they are run: a process for each run, on one core, in turns (A B C A B C ...)."""
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.nginx import nginx
+from benchmarks.processes import ROOT, output
+
+RUN_TIMEOUT = 300.0
+
+
+@dataclass(frozen=True)
+class Contender:
+    """A client under one way of using it. `share` is the part of the requests that a slow one is given."""
+
+    name: str
+    label: str
+    module: str
+    needs: tuple[str, ...]
+    mode: str = ''
+    share: float = 1.0
+    open_files: int | None = None
+
+
+NAPIXCLIENT = Contender('napixclient', 'napixclient', 'napixclient', ('gevent', 'urllib3', 'httptools'))
+PYCURL = Contender('pycurl', 'pycurl multi', 'pycurl_multi', ('pycurl',))
+PYCURL_DOCUMENTED = Contender('pycurl-documented', 'pycurl multi, as documented', 'pycurl_documented', ('pycurl',))
+PYREQWEST = Contender('pyreqwest', 'pyreqwest, uvloop', 'pyreqwest_uvloop', ('pyreqwest', 'uvloop'))
+GO = Contender('go', 'Go net/http', 'main.go', ())
+GEVENTHTTPCLIENT = Contender('geventhttpclient', 'geventhttpclient', 'geventhttpclient', ('geventhttpclient',))
+AIOHTTP = Contender('aiohttp', 'aiohttp', 'aiohttp', ('aiohttp',))
+
+CONTENDERS = (
+    NAPIXCLIENT,
+    PYCURL,
+    PYCURL_DOCUMENTED,
+    GO,
+    PYREQWEST,
+    GEVENTHTTPCLIENT,
+    Contender(
+        'geventhttpclient-workers',
+        'geventhttpclient, 2 workers per host',
+        'geventhttpclient',
+        ('geventhttpclient',),
+        mode='workers',
+    ),
+    AIOHTTP,
+    Contender('aiohttp-workers', 'aiohttp, 2 workers per host', 'aiohttp', ('aiohttp',), mode='workers'),
+    Contender('urllib3', 'urllib3, gevent', 'urllib3_gevent', ('urllib3', 'gevent'), share=0.2),
+    Contender('grequests', 'grequests', 'grequests', ('grequests',), share=0.1),
+    Contender('httpx', 'httpx', 'httpx', ('httpx',), share=0.05),
+    Contender('httpx-clients', 'httpx, a client per host', 'httpx', ('httpx',), mode='clients', share=0.1),
+)
+
+
+@dataclass(eq=False)
+class Row:
+    """A contender and its runs, one a round."""
+
+    contender: Contender
+    requests: int
+    runs: list[dict[str, Any]] = field(default_factory=list)
+
+    @property
+    def rates(self) -> list[float]:
+        """Requests per second, round by round."""
+        return [run['requests'] / run['seconds'] for run in self.runs]
+
+    @property
+    def cpu_us(self) -> list[float]:
+        """CPU time per request in µs, user and system, round by round: what else runs disturbs it less."""
+        return [1e6 * run['cpu_seconds'] / run['requests'] for run in self.runs]
+
+    @property
+    def busy(self) -> float:
+        """The part of the time that it had its core, by the median. All of these clients can use one up."""
+        return median(run['cpu_seconds'] / run['seconds'] for run in self.runs)
+
+    @property
+    def failures(self) -> int:
+        return int(sum(run['failures'] for run in self.runs))
+
+    def median(self, figure: str) -> float:
+        return median(run[figure] for run in self.runs)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            'name': self.contender.name,
+            'label': self.contender.label,
+            'requests': self.requests,
+            'per_second': round(median(self.rates)),
+            'rounds': [round(rate) for rate in self.rates],
+            'cpu_us': round(median(self.cpu_us), 1),
+            'busy': round(self.busy, 2),
+            'failures': self.failures,
+            'rss_mb': round(self.median('rss_mb'), 1),
+            **({'rss_handed_out_mb': round(self.median('rss_handed_out_mb'), 1)} if self.hands_out_undecoded else {}),
+        }
+
+    @property
+    def hands_out_undecoded(self) -> bool:
+        """Whether it says what it held before its answers were decoded."""
+        return all('rss_handed_out_mb' in run for run in self.runs)
+
+
+class Runner:
+    """Runs contenders on one core against an nginx on another. `directory` takes what has to be built."""
+
+    def __init__(self, directory: Path, only: Sequence[str] = ()) -> None:
+        self.directory = directory
+        self.only = only
+        cores = sorted(os.sched_getaffinity(0))
+        self.client_core = cores[0]
+        self.server_core = cores[-1]
+        self.go: str | None = None
+        if self.wanted(GO):
+            self.go = self.build_go()
+
+    def wanted(self, contender: Contender) -> bool:
+        """By --only: a contender by its name, or by the first part of it."""
+        return not self.only or contender.name in self.only or contender.name.split('-')[0] in self.only
+
+    def lacking(self, contender: Contender) -> list[str]:
+        """What has to be installed before this contender can run."""
+        if contender is GO:
+            return [] if self.go else ['Go']
+        return [name for name in contender.needs if importlib.util.find_spec(name) is None]
+
+    def build_go(self) -> str | None:
+        """Build main.go. Needs Go alone: no module, no dependency, no C compiler."""
+        go = shutil.which('go')
+        if go is None:
+            return None
+        program = self.directory / 'go-net-http'
+        source = Path(__file__).parent / 'contenders' / 'main.go'
+        environment = {**os.environ, 'GO111MODULE': 'off', 'CGO_ENABLED': '0'}
+        subprocess.run([go, 'build', '-o', str(program), str(source)], cwd=ROOT, env=environment, check=True)
+        return str(program)
+
+    def taking_part(self, contenders: Sequence[Contender]) -> list[Contender]:
+        """Those of `contenders` that are wanted and installed."""
+        return [contender for contender in contenders if self.wanted(contender) and not self.lacking(contender)]
+
+    def compare(
+        self, contenders: Sequence[Contender], requests: int, hosts: int, rounds: int, may_fail: bool = False
+    ) -> list[Row]:
+        """Run all of them `rounds` times, in turns. One that breaks is reported on stderr and left out.
+
+        So is one of whose requests some failed, unless it `may_fail`.
+        """
+        rows = [Row(c, max(hosts, round(requests * c.share))) for c in self.taking_part(contenders)]
+        with nginx(hosts, self.server_core) as port:
+            for number in range(rounds):
+                for row in list(rows):
+                    progress(f'{hosts:,} origins, round {number + 1} of {rounds}: {row.contender.label}')
+                    try:
+                        run = self.run(row.contender, row.requests, hosts, port)
+                        if run['failures'] and not may_fail:
+                            raise RuntimeError(
+                                f'{run["failures"]} of {row.requests} requests failed, first {run["first_failure"]}'
+                            )
+                    except RuntimeError as broken:
+                        progress('')
+                        print(f'{row.contender.label}: left out: {broken}', file=sys.stderr)
+                        rows.remove(row)
+                    else:
+                        row.runs.append(run)
+        progress('')
+        return rows
+
+    def run(self, contender: Contender, requests: int, hosts: int, port: int) -> dict[str, Any]:
+        """Run one contender once and return its figures; RuntimeError if it breaks."""
+        if contender is GO and self.go:
+            command = [self.go]
+        else:
+            command = [
+                sys.executable,
+                '-W',
+                'ignore',
+                '-m',
+                f'benchmarks.contenders.{contender.module}',
+                '--mode',
+                contender.mode,
+            ]
+        command += ['--requests', str(requests), '--hosts', str(hosts), '--port', str(port)]
+        if contender.open_files:
+            command += ['--open-files', str(contender.open_files)]
+        figures: dict[str, Any] = json.loads(output(command, self.client_core, RUN_TIMEOUT))
+        return figures
+
+
+def ratios(row: Row | None, baseline: Row | None) -> list[float]:
+    """How many times as fast as `baseline`, round by round: what the machine does meanwhile hits both alike."""
+    if row is None or baseline is None:
+        return []
+    return [ours / theirs for ours, theirs in zip(row.rates, baseline.rates, strict=False)]
+
+
+def find(rows: Sequence[Row], contender: Contender) -> Row | None:
+    return next((row for row in rows if row.contender is contender), None)
+
+
+def progress(text: str) -> None:
+    """Say on one line of the terminal what is going on; nothing where there is no terminal."""
+    if sys.stderr.isatty():
+        print(f'\r\033[K{text}', end='', file=sys.stderr, flush=True)

@@ -1,0 +1,63 @@
+"""What napixclient has to reach, compared with what was measured."""
+
+from collections.abc import Iterator, Mapping
+from statistics import median
+from typing import Any
+
+Cases = Mapping[str, Mapping[str, Any]]
+
+
+def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
+    """For each target whose case was run: what it says, what was found, whether it is met."""
+    at_least = [
+        ('speed', 'pycurl', 1.4),
+        ('speed', 'pycurl-documented', 1.4),
+        ('speed', 'go', 1.0),
+        ('speed', 'geventhttpclient', 4.5),
+        ('speed', 'aiohttp', 7.0),
+        ('speed', 'urllib3', 11.0),
+        ('speed', 'grequests', 35.0),
+        ('wide', 'pycurl', 1.0),
+        ('huge', 'geventhttpclient', 1.0),
+    ]
+    for case, other, wanted in at_least:
+        found = times(cases, case, 'napixclient', other)
+        if found is not None:
+            yield f'{case}: at least {wanted} x {other}', f'{found:.2f}', found >= wanted
+    for name in ('napixclient', 'napixclient-256'):
+        if row := find(cases, 'huge', name):
+            yield f'huge: no failure ({row["label"]})', f'{row["failures"]}', row['failures'] == 0
+    yield from memory(cases)
+    for case, figure, text, limit in (
+        ('signing', 'added_us', 'signing adds at most 6 µs', 6.0),
+        ('import', 'ms', 'import takes under 150 ms', 150.0),
+    ):
+        if figure in cases.get(case, {}):
+            found = cases[case][figure]
+            yield text, f'{found:.1f}', found <= limit
+
+
+def memory(cases: Cases) -> Iterator[tuple[str, str, bool]]:
+    """The limits hold for 200,000 and 1,000,000 requests; in a smaller run they say little but must hold too."""
+    if row := find(cases, 'memory', 'napixclient'):
+        for figure, how, limit in (('rss_handed_out_mb', 'as handed out', 250), ('rss_mb', 'all decoded', 400)):
+            yield f'{row["requests"]:,} by wait, {how}: at most {limit} MB', f'{row[figure]:.0f}', row[figure] <= limit
+    rows = {row['name']: row for row in cases.get('memory', {}).get('million', {}).get('rows', [])}
+    for name, figure, how, limit in (
+        ('napixclient', 'rss_handed_out_mb', 'wait', 1024),
+        ('napixclient-stream', 'rss_mb', 'stream', 60),
+    ):
+        if row := rows.get(name):
+            yield f'{row["requests"]:,} by {how}: at most {limit} MB', f'{row[figure]:.0f}', row[figure] <= limit
+
+
+def find(cases: Cases, case: str, name: str) -> Mapping[str, Any] | None:
+    return next((row for row in cases.get(case, {}).get('rows', []) if row['name'] == name), None)
+
+
+def times(cases: Cases, case: str, name: str, other: str) -> float | None:
+    """How many times as fast `name` was as `other`: the median over the rounds."""
+    ours, theirs = find(cases, case, name), find(cases, case, other)
+    if ours is None or theirs is None:
+        return None
+    return median(a / b for a, b in zip(ours['rounds'], theirs['rounds'], strict=True))

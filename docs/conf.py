@@ -1,0 +1,100 @@
+"""Sphinx' settings. Reads benchmark.json, which `make bench` writes, for the tables of the page on performance."""
+from __future__ import annotations
+
+import inspect
+import sys
+from pathlib import Path
+from typing import Any
+
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.errors import ConfigError
+from sphinx.util.docutils import SphinxDirective
+
+DOCS = Path(__file__).parent
+sys.path.insert(0, str(DOCS))
+
+import tables  # noqa: E402
+
+import napixclient  # noqa: E402
+from napixclient._http.settings import Settings  # noqa: E402
+
+project = 'napixclient'
+author = 'the napixclient authors'
+copyright = author
+release = version = napixclient.__version__
+
+extensions = ['sphinx.ext.autodoc']
+exclude_patterns = ['_build']
+templates_path: list[str] = []
+default_role = 'code'
+# Every block of code names its language: the tests run them all.
+highlight_language = 'none'
+
+html_theme = 'furo'
+html_title = f'napixclient {release}'
+html_static_path = ['_static']
+html_copy_source = html_show_sphinx = False
+
+autoclass_content = 'class'
+autodoc_member_order = 'bysource'
+autodoc_typehints_format = 'short'
+python_use_unqualified_type_names = True
+add_module_names = False
+python_maximum_signature_line_length = 88
+
+# A name that leads nowhere is an error, unless it is somebody else's: their documentation is not at hand.
+nitpicky = True
+nitpick_ignore_regex = [
+    (r'py:.*', r'(collections|contextvars|gevent|os|ssl|typing|urllib3)\..*'),
+    (r'py:class', r'(Authenticator|Batch|Iterable|Iterator|Link|Mapping|Outcome|PathLike|Retry|Timeouts)'),
+]
+
+CHART = DOCS / '_static' / 'benchmark.svg'
+
+
+class BenchmarkTable(SphinxDirective):
+    """`.. benchmark:: CASE`: the table that was measured for a case of the benchmark."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Make the table anew from the figures."""
+        self.env.note_dependency(str(tables.BENCHMARK))
+        return self.parse_text_to_nodes(tables.as_rst(tables.CASES[self.arguments[0]](tables.figures())))
+
+
+def need_the_benchmark(app: Sphinx) -> None:
+    """Say clearly what is missing, and how to get it."""
+    for file in tables.BENCHMARK, CHART:
+        if not file.exists():
+            raise ConfigError(f'{file.relative_to(DOCS.parent)} is missing. It comes from the benchmark: '
+                              "make bench ARGS='--json docs/benchmark.json --chart docs/_static/benchmark.svg'")
+
+
+def add_options(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
+    """The options of a pool are listed where they are checked; show them where they are given."""
+    if name == 'napixclient.ClientPool':
+        given = (inspect.getdoc(Settings) or '').splitlines()
+        fields = given[next(i for i, line in enumerate(given) if line.startswith(':param')):]
+        while lines and not lines[-1]:
+            lines.pop()
+        lines += [*fields, '']
+
+
+def find_public_name(app: Sphinx, env: Any, node: Any, contnode: nodes.Node) -> nodes.Node | None:
+    """A class is documented under its public name, wherever it is defined."""
+    name = node.get('reftarget', '').rpartition('.')[2]
+    if node.get('refdomain') == 'py' and name in napixclient.__all__:
+        found: nodes.Node | None = env.get_domain('py').resolve_xref(
+            env, node['refdoc'], app.builder, 'class', f'napixclient.{name}', node, contnode)
+        return found
+    return None
+
+
+def setup(app: Sphinx) -> None:
+    """Called by Sphinx."""
+    app.add_directive('benchmark', BenchmarkTable)
+    app.connect('builder-inited', need_the_benchmark)
+    app.connect('autodoc-process-docstring', add_options)
+    app.connect('missing-reference', find_public_name)

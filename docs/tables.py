@@ -1,0 +1,105 @@
+"""The tables of the benchmark, from the figures in benchmark.json: for the page on performance and for the README."""
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+#: Written by `make bench`.
+BENCHMARK = Path(__file__).parent / 'benchmark.json'
+Table = list[list[str]]
+#: Who stands in the README, and how they are called there.
+IN_THE_README = {
+    'napixclient': 'napixclient', 'go': 'Go net/http, one core', 'pycurl': 'pycurl multi (libcurl)',
+    'pyreqwest': 'pyreqwest (Rust), uvloop', 'geventhttpclient': 'geventhttpclient', 'aiohttp': 'aiohttp',
+    'urllib3': 'urllib3 on gevent', 'grequests': 'grequests', 'httpx': 'httpx'}
+
+
+def figures() -> dict[str, Any]:
+    """What was measured."""
+    found: dict[str, Any] = json.loads(BENCHMARK.read_text())
+    return found
+
+
+def speed(found: dict[str, Any]) -> Table:
+    """Every client that took part, the fastest first."""
+    rows = sorted(found['cases']['speed']['rows'], key=lambda row: -(row['ratio'] or 0))
+    return [['client', 'relative speed', 'requests a second', 'CPU time per request'],
+            *([row['label'], _ratio(row['ratio']), f'{row["per_second"]:,}', f'{row["cpu_us"]:,.0f} µs']
+              for row in rows)]
+
+
+def wide(found: dict[str, Any]) -> Table:
+    """Many origins: 1,000 of them, and 5,000."""
+    rows = [('1,000 × 10', row) for row in found['cases']['wide']['rows']]
+    rows += [('5,000 × 2', row) for row in found['cases']['huge']['rows']]
+    return [['origins × requests', 'client', 'requests a second', 'failed'],
+            *([size, row['label'], f'{row["per_second"]:,}', f'{row["failures"]:,}'] for size, row in rows)]
+
+
+def memory(found: dict[str, Any]) -> Table:
+    """What all answers take that are held at once, and what a stream takes."""
+    case = found['cases']['memory']
+    return [['client', 'requests', 'peak, as handed out', 'peak, everything decoded'],
+            *([row['label'], f'{row["requests"]:,}', _megabytes(row.get('rss_handed_out_mb')),
+               _megabytes(row['rss_mb'])] for row in [*case['rows'], *case['million']['rows']])]
+
+
+def rest(found: dict[str, Any]) -> Table:
+    """Signing, and the time that the import takes."""
+    cases = found['cases']
+    return [['what', 'measured'],
+            ['`LoginAuthenticator` adds to a request', f'{cases["signing"]["added_us"]:.1f} µs'],
+            ['`import napixclient`, gevent imported already', f'{cases["import"]["ms"]:.0f} ms']]
+
+
+def machine(found: dict[str, Any]) -> Table:
+    """Where it was measured, and with what."""
+    about = found['machine']
+    named = {'processor': f'{about["processor"]}, {about["cores"]} cores', 'Linux': about['kernel'],
+             'Python': about['python'], 'nginx': about['nginx'], 'Go': about['go'], **about['packages']}
+    return [['what', 'version'], *([name, str(value)] for name, value in named.items() if value)]
+
+
+#: What the page on performance can ask for.
+CASES: dict[str, Callable[[dict[str, Any]], Table]] = {
+    'speed': speed, 'wide': wide, 'memory': memory, 'rest': rest, 'machine': machine}
+
+
+def readme(found: dict[str, Any]) -> str:
+    """The short table of the README, in Markdown: how many times as fast napixclient is as each of the others."""
+    rows = {row['name']: row for row in found['cases']['speed']['rows']}
+    ours = rows['napixclient']['rounds']
+    lines = ['| client | speed, pycurl multi = 1 | napixclient is |', '|---|---:|---:|']
+    for name, label in IN_THE_README.items():
+        if name in rows:
+            times = median(a / b for a, b in zip(ours, rows[name]['rounds'], strict=True))
+            lines.append(f'| {label} | {_ratio(rows[name]["ratio"])} | '
+                         f'{"" if name == "napixclient" else f"{_times(times)} times as fast"} |')
+    return '\n'.join(lines) + '\n'
+
+
+def as_rst(table: Sequence[Sequence[str]]) -> str:
+    """A list-table, with its first row as its head."""
+    lines = ['.. list-table::', '   :header-rows: 1', '']
+    for row in table:
+        lines += [f'   {"*" if number == 0 else " "} - {cell}' for number, cell in enumerate(row)]
+    return '\n'.join(lines) + '\n'
+
+
+def _ratio(ratio: float | None) -> str:
+    return '–' if ratio is None else f'{ratio:.2f}' if ratio >= 0.1 else f'{ratio:.3f}'
+
+
+def _times(times: float) -> str:
+    return f'{times:.1f}' if times < 20 else f'{times:.0f}'
+
+
+def _megabytes(size: float | None) -> str:
+    return '–' if size is None else f'{size:,.0f} MB'
+
+
+if __name__ == '__main__':
+    print(readme(figures()), end='')

@@ -1,0 +1,253 @@
+"""The documentation is true: each block of code in it runs, against real servers that go by the names in it."""
+from __future__ import annotations
+
+import hashlib
+import hmac
+import inspect
+import json
+import os
+import re
+import runpy
+import shutil
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+from unittest.mock import patch
+from urllib.parse import parse_qs
+
+import gevent
+import gevent.subprocess
+import pytest
+
+import napixclient
+from napixclient import authenticators
+from tests import docs_page, kit
+
+ROOT = Path(__file__).parent.parent
+DOCS = ROOT / 'docs'
+PAGES = [ROOT / 'README.md', *sorted(path for path in DOCS.rglob('*.rst') if '_build' not in path.parts)]
+PUBLIC = [(napixclient, name) for name in napixclient.__all__ if name != '__version__'] + [
+    (authenticators, name) for name in authenticators.__all__]
+#: What a request with `stream=True` is answered with; nobody makes one, so its name is not public.
+STREAMED = 'napixclient._http.bodies.StreamedResponse'
+SECONDS = 40
+
+
+# The servers ---------------------------------------------------------------------------------------------------------
+
+Answer = tuple[int, Any, Any]
+JSON_LINES = ''.join(f'{{"line": {number}}}\n' for number in range(3))
+DOCUMENT = {                            # what a server answers that failed because a server behind it did
+    'error_class': 'RemoteError', 'error_text': '"500 Internal Server Error" OSError: volume group vg-13 is offline',
+    'request': {'method': 'GET', 'path': '/capacity/capacity'},
+    'remote_call': 'GET http://storage.example/volumes/vg-13', 'remote_status': 500, 'remote_elapsed': 0.004,
+    'remote_error': {'error_class': 'OSError', 'error_text': 'volume group vg-13 is offline',
+                     'request': {'method': 'GET', 'path': '/volumes/vg-13'}}}
+
+
+def slow(seconds: float, answer: Answer) -> Callable[..., Answer]:
+    """An answer that takes its time."""
+    def wait(*_: object) -> Answer:
+        gevent.sleep(seconds)
+        return answer
+    return wait
+
+
+def count_bytes(path: str, headers: dict[str, str], body: bytes) -> Answer:
+    """Tell what was received."""
+    return 201, {}, {'bytes': len(body), 'type': headers.get('content-type', '').partition(';')[0]}
+
+
+class Busy:
+    """Answers 503 every other time."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, *_: object) -> Answer:
+        """503, then 200."""
+        self.asked += 1
+        return (503, {'Retry-After': '0'}, None) if self.asked % 2 else (200, {}, {'state': 'ready'})
+
+
+def who(path: str, headers: dict[str, str], body: bytes) -> Answer:
+    """Tell how the caller proved who asks."""
+    proof = headers.get('authorization', '').partition(' ')[0] or ('a token' if 'token=' in path else None)
+    return 200, {}, {'proof': proof, 'key': headers.get('x-api-key'), 'user': headers.get('x-user')}
+
+
+NOT_FOUND: Answer = 404, {'Content-Type': 'text/plain'}, '10 not found'
+ANSWERS: dict[tuple[str, str], Any] = {
+    ('server.example', '/'): (200, {}, ['/abc', '/captain']),
+    ('server.example', '/captains'): (200, {}, ['/captains/1', '/captains/2']),
+    ('server.example', '/captains/1'): (200, {}, {'name': 'Nemo'}),
+    ('server.example', '/captains/10'): NOT_FOUND,
+    ('server.example', '/whoami'): who,
+    ('server.example', '/upload'): count_bytes,
+    ('server.example', '/state'): Busy(),
+    ('server.example', '/image'): (200, {'Content-Type': 'application/octet-stream'}, b'\0' * 1_000_000),
+    ('server.example', '/log'): (200, {'Content-Type': 'text/plain'}, JSON_LINES),
+    ('server.example', '/slow'): slow(60, (200, {}, {})),
+    ('alias.example', '/captains'): (200, {}, ['/captains/1', '/captains/2']),
+    ('secure.example', '/'): (200, {}, ['/vault']),
+    ('tokens.example', '/tokens'): (200, {}, {'token': 'de7245', 'expires_in': 3600}),
+    ('ip-allocator.example', '/vm-ip/'): (204, {'Location': '/vm-ip/10.0.0.17'}, None),
+    ('filer.example', '/storage/'): (204, {'Location': '/storage/vm-17'}, None),
+    ('xen1.example', '/capacity/capacity'): slow(0.1, (200, {}, {'size': 8 * 10**9})),
+    ('xen2.example', '/capacity/capacity'): slow(0.3, (200, {}, {'size': 64 * 10**9})),
+    ('xen3.example', '/capacity/capacity'): (502, {}, DOCUMENT),
+    ('xen4.example', '/capacity/capacity'): slow(60, (200, {}, {'size': 0})),
+    **{(f'web{number}.example', '/status'): (200, {}, {'name': f'web{number}', 'load': number / 4})
+       for number in range(1, 101)},
+    ('web3.example', '/status'): (503, {'Content-Type': 'text/plain'}, 'out of order'),
+}
+
+
+def answer(method: str, path: str, headers: dict[str, str], body: bytes) -> Answer:
+    """What the server of that name answers; what is signed wrongly is refused, whatever it asks for."""
+    host = headers['host'].partition(':')[0]
+    if '&nonce=' in headers.get('authorization', '') and not is_signed(method, path, headers):
+        return 403, {'Content-Type': 'text/plain'}, 'Access Denied'
+    found = ANSWERS.get((host, path.partition('?')[0]), NOT_FOUND)
+    return found(path, headers, body) if callable(found) else found
+
+
+def is_signed(method: str, path: str, headers: dict[str, str]) -> bool:
+    """Whether it is signed as napix demands it, by root with the key of the pages."""
+    message, _, signature = headers['authorization'].rpartition(':')
+    said = {name: values[0] for name, values in parse_qs(message).items()}
+    wanted = {'login': 'root', 'method': method, 'path': path, 'host': headers['host']}
+    return {name: said.get(name) for name in wanted} == wanted and hmac.compare_digest(
+        signature, hmac.new(b'toor', message.encode(), hashlib.sha256).hexdigest())
+
+
+REASONS = {201: 'Created', 403: 'Forbidden', 502: 'Bad Gateway'}
+
+
+@pytest.fixture(scope='module')
+def names(authority: kit.Authority) -> Iterator[dict[str, int]]:
+    """All servers of the pages: name -> port. Behind `web4.example` nobody listens.
+
+    Other names do not exist; `alias.example` is one that a page resolves itself.
+    """
+    tls = authority.server('secure.example')
+    with (patch.dict(kit.REASONS, REASONS), kit.serve(answer) as plain, kit.serve(answer, tls=tls) as secure,
+          kit.Mute(listening=False) as dead):
+        ports = {host: plain.port for host, _ in ANSWERS if host != 'alias.example'}
+        yield {**ports, 'secure.example': secure.port, 'web4.example': dead.port}
+
+
+# The blocks ----------------------------------------------------------------------------------------------------------
+
+class Block(NamedTuple):
+    """A block of code of a page. `line` is that of its first line."""
+
+    language: str
+    line: int
+    source: str
+
+
+def blocks_of(page: Path) -> list[Block]:
+    """The blocks of a page, in its order."""
+    return list((fenced if page.suffix == '.md' else indented)(page.read_text().split('\n')))
+
+
+def fenced(lines: list[str]) -> Iterator[Block]:
+    """Those of Markdown."""
+    start = language = None
+    for number, line in enumerate(lines):
+        if line.startswith('```'):
+            if start is None:
+                start, language = number + 1, line[3:].strip()
+            else:
+                yield Block(language or '', start + 1, '\n'.join(lines[start:number]) + '\n')
+                start = None
+
+
+def indented(lines: list[str]) -> Iterator[Block]:
+    """Those of reStructuredText."""
+    for number, line in enumerate(lines):
+        found = re.match(r'( *)\.\. (?:code-block|code|sourcecode)::(.*)', line)
+        if not found:
+            continue
+        first = number + 1
+        while re.match(r' +:\w', lines[first]):         # options
+            first += 1
+        end = first
+        while end < len(lines) and (not lines[end] or lines[end].startswith(found[1] + ' ')):
+            end += 1
+        while not lines[first]:
+            first += 1
+        yield Block(found[2].strip(), first + 1, textwrap.dedent('\n'.join(lines[first:end])).rstrip() + '\n')
+
+
+def run(page: str, blocks: list[Block], names: dict[str, int], directory: Path) -> None:
+    """Run the blocks in a process of the same kind as this one."""
+    environ = {**os.environ, docs_page.VARIABLE: json.dumps(names), 'GEVENT_RESOLVER': 'tests.docs_page.Names',
+               'PYTHONPATH': str(ROOT), 'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
+               'NO_COLOR': '1', 'COLUMNS': '80'}
+    done = gevent.subprocess.run(
+        [sys.executable, '-W', 'error', '-m', 'tests.docs_page', page, 'patched' if kit.is_patched() else 'unpatched'],
+        input=json.dumps([block._asdict() for block in blocks]), cwd=directory, env=environ, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS, check=False)
+    assert (done.returncode, done.stdout) == (0, ''), done.stdout
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_block_of_a_page_runs_and_prints_what_it_says(
+        page: Path, names: dict[str, int], authority: kit.Authority, tmp_path: Path) -> None:
+    """The blocks of a page run from top to bottom, and nothing is said on standard error."""
+    shutil.copy(authority.ca_certs, tmp_path / 'ca.pem')
+    (tmp_path / 'hosts.txt').write_text(''.join(f'web{number}.example\n' for number in range(1, 101)))
+    if blocks := blocks_of(page):
+        run(str(page), blocks, names, tmp_path)
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_shows_code_only_in_blocks_that_are_run(page: Path) -> None:
+    """There is no literal block, no doctest outside a block, no prompt that the block's language does not run."""
+    lines = page.read_text().split('\n')
+    for block in blocks_of(page):
+        assert block.language in ('python', 'pycon', 'console', 'text'), f'{page}:{block.line}'
+        assert (block.language == 'pycon') == block.source.startswith('>>> '), f'{page}:{block.line}'
+        assert (block.language == 'console') == block.source.startswith('$ '), f'{page}:{block.line}'
+        for number in range(block.line - 1, block.line - 1 + block.source.count('\n')):
+            lines[number] = ''
+    text = '\n'.join(lines)
+    assert '>>>' not in text
+    if page.suffix == '.rst':
+        assert not re.search(r'^(?!\.\. ).*::$', text, re.MULTILINE)
+
+
+def test_the_examples_of_the_docstrings_run(names: dict[str, int], tmp_path: Path) -> None:
+    """Each `>>>` in the docstring of a public name runs, and gives what it shows."""
+    shown = [(name, inspect.getdoc(getattr(module, name)) or '') for module, name in PUBLIC]
+    blocks = [Block('pycon', 1, f'>>> from napixclient import *\n\n{text}') for _, text in shown if '>>>' in text]
+    assert len(blocks) >= 2
+    run('docstrings', blocks, names, tmp_path)
+
+
+# What the pages tell of ----------------------------------------------------------------------------------------------
+
+def test_the_reference_has_every_public_name_and_no_other() -> None:
+    """The public surface is what the docs describe."""
+    directives = re.findall(r'^\.\. auto\w+:: ([\w.]+)', (DOCS / 'reference.rst').read_text(), re.MULTILINE)
+    assert sorted(directives) == sorted([STREAMED, *(f'{module.__name__}.{name}' for module, name in PUBLIC)])
+
+
+def test_the_links_of_the_readme_lead_somewhere() -> None:
+    """Each relative link of the README names a file."""
+    for target in re.findall(r'\]\(([^)#]+)', (ROOT / 'README.md').read_text()):
+        if '://' not in target:
+            assert (ROOT / target).exists(), target
+
+
+def test_the_table_of_the_readme_is_what_was_measured() -> None:
+    """The README shows the figures of docs/benchmark.json, and no others."""
+    tables = runpy.run_path(str(DOCS / 'tables.py'))
+    if not tables['BENCHMARK'].exists():
+        pytest.skip('docs/benchmark.json is missing: nothing was measured yet')
+    assert tables['readme'](tables['figures']()) in (ROOT / 'README.md').read_text(), 'see: python docs/tables.py'
