@@ -19,7 +19,7 @@ from ._http.connection import Connection
 from ._http.decoding import Decoder
 from ._http.engine import Engine, Opening, log
 from ._http.opening import NoPlace
-from ._http.pending import NEVER, Batch, Outcome, PendingResponse
+from ._http.pending import NEVER, Batch, Outcome, PendingResponse, new_pending
 from ._http.retrying import after_failure, after_response
 from ._http.settings import Settings, whole_number
 from ._http.wire import RequestWriter, ResponseReader
@@ -90,6 +90,7 @@ class Client:
         self._needs_context = authenticator is not None or bool(
             settings.on_request or settings.on_response or settings.on_error)
         self._hooked = bool(settings.on_request or settings.on_response or settings.on_error)
+        self._simple = settings.retries is None and not self._hooked
         self._max_body = MAX_BODY if settings.max_body is None else settings.max_body
         self._read_seconds = settings.clocks.read
         self._total = settings.clocks.total
@@ -131,14 +132,20 @@ class Client:
         if get_hub() is not engine.hub or engine.closed:
             engine.refuse()
         engine.requests += 1
-        pending = PendingResponse(request, batch)
+        pending = new_pending(request, batch)
         if self._needs_context:
             pending._context = contextvars.copy_context()
         timeout = request._options.timeout
         total = self._total if timeout is None else self._settings.clocks_of(timeout).total
         if total != NEVER:
             engine.watch(pending, monotonic() + total)
-        self._enqueue(pending)
+        if self._idle:
+            self._enqueue(pending)
+        else:
+            pending._holder = self
+            self._queue.append(pending)
+            if self.waiting is None and len(self._connections) + len(self._openings) < self._simultaneous:
+                self._widen()
         return pending
 
     def _enqueue(self, pending: PendingResponse) -> None:
@@ -382,14 +389,21 @@ class Client:
         self._latencies[bucket] = self._latencies.get(bucket, 0) + 1
         if pending._attempts > 1:
             response.attempts = pending._attempts
-        if connection.coding is not None and response._payload:
-            self._decode(pending, response, connection.coding)
-        elif response.status < 400 and self._retries is None and pending.request._options.retries is None \
-                and not self._hooked:
+        coding = connection.reader.coding
+        if coding is not None and response._payload:
+            self._decode(pending, response, coding)
+        elif self._simple and response.status < 400 and pending.request._options.retries is None:
             self._done += 1
             pending._finish(response)
         else:
             self._conclude_safely(pending, response)
+        # What _next() does, for the case in which there is nothing to think about.
+        if self._queue and self._authenticator is None and not connection.closed and not self._engine.waiting:
+            pending = self._queue.popleft()
+            if pending._outcome is None:
+                self._send(connection, pending, pending.request)
+                return
+            self._dropped -= 1
         self._next(connection)
 
     def streaming(self, connection: Connection, pending: PendingResponse, response: Response) -> None:

@@ -11,7 +11,6 @@ import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from functools import lru_cache
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -59,18 +58,22 @@ def parse_origin(host: str) -> Origin:
 
     :raises ValueError: for anything else, an unknown scheme, a path, credentials or a port out of range.
     """
-    try:
-        return _parse_origin(host)
-    except TypeError:
-        raise ValueError(f'a host is a text such as "name:8002", not {host!r}') from None
-
-
-@lru_cache(maxsize=8192)
-def _parse_origin(host: str) -> Origin:
-    if isinstance(host, str) and (match := _is_plain_host(host)) and 0 < int(match[2] or 80) < 65536:
-        return Origin('http', match[1].lower(), int(match[2] or 80))
     if not isinstance(host, str):
         raise ValueError(f'a host is a text such as "name:8002", not {host!r}')
+    origin = _origins.get(host)
+    if origin is None:
+        if len(_origins) >= _REMEMBERED:
+            _origins.clear()
+        origin = _origins[host] = _parse_origin(host)
+    return origin
+
+
+_origins: dict[str, Origin] = {}
+
+
+def _parse_origin(host: str) -> Origin:
+    if (match := _is_plain_host(host)) and 0 < int(match[2] or 80) < 65536:
+        return Origin('http', match[1].lower(), int(match[2] or 80))
     expected = 'expected name, name:port, [ipv6]:port, http://name or https://name:port'
     if not host or _has_control(host) or ' ' in host:
         raise ValueError(f'not a host: {host!r}; {expected}')
@@ -233,7 +236,23 @@ class _Options(NamedTuple):
 NO_OPTIONS = _Options()
 
 
-class Request:
+class _Draft:
+    """A request that is being put together. It becomes a ``Request`` by a change of its class, for to write past the
+    ``__setattr__`` of a frozen object costs ten times as much.
+    """
+
+    __slots__ = ('_options', '_payload', 'body', 'headers', 'host', 'method', 'tag', 'url')
+    host: str
+    method: str
+    url: str
+    body: Any
+    headers: Headers
+    tag: Any
+    _payload: Any
+    _options: _Options
+
+
+class Request(_Draft):
     """One request: frozen, and checked when it is made.
 
     :param host: where to, as its caller writes it: ``name``, ``name:8002``, ``https://name:8443``.
@@ -252,55 +271,30 @@ class Request:
     :raises ValueError: for a part that cannot be sent as it is; ``TypeError`` for a body of another kind.
     """
 
-    __slots__ = ('_options', '_payload', 'body', 'headers', 'host', 'method', 'tag', 'url')
-    host: str
-    method: str
-    url: str
-    body: Any
-    headers: Headers
-    tag: Any
-    _payload: Any
-    _options: _Options
+    __slots__ = ()
 
-    def __init__(self, host: str, method: str, url: str, body: Any = None,
-                 headers: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None, *,
-                 params: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
-                 timeout: float | Timeouts | None = None, retries: Retry | int | bool | None = None,
-                 tag: Any = None, stream: bool = False, max_body: int | None = None, multipart: Any = None) -> None:
-        try:
-            _parse_origin(host)
-        except TypeError:
-            parse_origin(host)
-        if method == 'CONNECT':
-            raise ValueError('CONNECT makes a tunnel (RFC 9110 §9.3.6), which is not for requests')
-        if not isinstance(method, str) or (method not in _KNOWN_METHODS and not _is_token(method)):
-            raise ValueError(f'not a method (RFC 9110 §9.1): {method!r}')
-        if params is not None or not (isinstance(url, str) and _is_target(url)):
-            url = _target(url, params)
-        _set_host(self, host)
-        _set_method(self, method)
-        _set_url(self, url)
-        _set_tag(self, tag)
+    def __new__(cls, host: str, method: str, url: str, body: Any = None,
+                headers: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None, *,
+                params: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
+                timeout: float | Timeouts | None = None, retries: Retry | int | bool | None = None,
+                tag: Any = None, stream: bool = False, max_body: int | None = None, multipart: Any = None) -> Request:
+        """Check the parts and make the request of them."""
+        if multipart is None and params is None and timeout is None and retries is None and not stream \
+                and max_body is None:
+            return plain_request(host, method, url, body, headers, tag)
         if multipart is not None:
             if body is not None:
                 raise ValueError('body and multipart exclude each other')
             body, content_type = encode_multipart_formdata(multipart)
             headers = [*(pair for pair in Headers(headers or ()).multi_items() if pair[0].lower() != 'content-type'),
                        ('Content-Type', content_type)]
-        _set_body(self, body)
-        if headers is None and body is None:
-            _set_headers(self, _NO_HEADERS)
-            _set_payload(self, None)
-        else:
-            fields = Headers(headers or ())
-            _set_payload(self, _payload_of(body))
-            _set_headers(self, _checked_fields(fields, self._payload))
-        if timeout is None and retries is None and not stream and max_body is None:
-            _set_options(self, NO_OPTIONS)
-        else:
-            _check_timeout(timeout)
-            _check_size(max_body)
-            _set_options(self, _Options(timeout, retry_of(retries), bool(stream), max_body))
+        if params is not None:
+            url = _target(url, params)
+        _check_timeout(timeout)
+        _check_size(max_body)
+        request: Any = plain_request(host, method, url, body, headers, tag)
+        _set_options(request, _Options(timeout, retry_of(retries), bool(stream), max_body))
+        return request  # type: ignore[no-any-return]
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f'a Request is frozen: use replace({name}=…)')
@@ -338,23 +332,25 @@ class Request:
         parts: dict[str, Any] = {name: getattr(self, name) for name in _PARTS if name not in changes}
         changed = Request(**parts, **changes)
         if 'body' not in changes and 'multipart' not in changes:
-            _set_payload(changed, self._payload)    # what was checked, whatever became of the caller's object since
+            # What was checked, whatever became of the caller's object since.
+            _Draft.__dict__['_payload'].__set__(changed, self._payload)
         return changed
 
     __replace__ = replace
 
     def _copy(self, url: str, headers: Headers) -> Request:
         """The same with another target and other fields that need no checks: what an authenticator makes."""
-        changed = _new_object(Request)
-        _set_host(changed, self.host)
-        _set_method(changed, self.method)
-        _set_url(changed, url)
-        _set_headers(changed, headers)
-        _set_tag(changed, self.tag)
-        _set_body(changed, self.body)
-        _set_payload(changed, self._payload)
-        _set_options(changed, self._options)
-        return changed
+        changed: Any = _new_object(_Draft)
+        changed.host = self.host
+        changed.method = self.method
+        changed.url = url
+        changed.headers = headers
+        changed.tag = self.tag
+        changed.body = self.body
+        changed._payload = self._payload
+        changed._options = self._options
+        changed.__class__ = Request
+        return changed  # type: ignore[no-any-return]
 
     def _with_query(self, pair: str) -> Request:
         """The same with a pair, which is quoted already, added to the query; the asterisk form has none."""
@@ -370,7 +366,7 @@ class Request:
         return self._copy(self.url, Headers._of_block(headers._block + _field_line(name, value)))
 
     def __reduce__(self) -> Any:
-        return _remade, tuple(getattr(self, name) for name in Request.__slots__)
+        return _remade, tuple(getattr(self, name) for name in _Draft.__slots__)
 
     def __str__(self) -> str:
         return f'{self.method} {self._base()}{self.url}'
@@ -383,20 +379,68 @@ class Request:
         return host if '://' in host else f'http://{host}'
 
 
+_set_options = _Draft.__dict__['_options'].__set__
+
+
+def plain_request(host: str, method: str, url: str, body: Any, headers: Any, tag: Any = None) -> Request:
+    """``Request`` without options. A function of its own: to call a class costs Python three times as much."""
+    if host.__class__ is not str or host not in _origins:
+        parse_origin(host)
+    if method.__class__ is not str or method not in _KNOWN_METHODS:
+        _check_method(method)
+    if url.__class__ is not str or url not in _targets:
+        url = _checked_target(url)
+    draft: Any = _new_object(_Draft)
+    draft.host = host
+    draft.method = method
+    draft.url = url
+    draft.tag = tag
+    draft.body = body
+    draft._options = NO_OPTIONS
+    if headers is None and body is None:
+        draft.headers = _NO_HEADERS
+        draft._payload = None
+    else:
+        fields = Headers(headers or ())
+        draft._payload = _payload_of(body)
+        draft.headers = _checked_fields(fields, draft._payload)
+    draft.__class__ = Request
+    return draft  # type: ignore[no-any-return]
+
+
+def _check_method(method: Any) -> None:
+    if not isinstance(method, str) or not _is_token(method):
+        raise ValueError(f'not a method (RFC 9110 §9.1): {method!r}')
+    if method == 'CONNECT':
+        raise ValueError('CONNECT makes a tunnel (RFC 9110 §9.3.6), which is not for requests')
+
+
+def _checked_target(url: Any) -> str:
+    """Targets that passed are remembered: a fan-out asks many hosts for the same one."""
+    if not (isinstance(url, str) and _is_target(url)):
+        url = _target(url, None)
+    if len(url) < 200:
+        if len(_targets) >= _REMEMBERED:
+            _targets.clear()
+        _targets.add(url)
+    return url  # type: ignore[no-any-return]
+
+
+_REMEMBERED = 8192
+_targets: set[str] = set()
+
+
 def _remade(*values: Any) -> Request:
     """For pickle and copy."""
-    request = _new_object(Request)
-    for name, value in zip(Request.__slots__, values, strict=True):
-        Request.__dict__[name].__set__(request, value)
-    return request
+    draft: Any = _new_object(_Draft)
+    for name, value in zip(_Draft.__slots__, values, strict=True):
+        setattr(draft, name, value)
+    draft.__class__ = Request
+    return draft  # type: ignore[no-any-return]
 
 
 _KNOWN_METHODS = frozenset(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])
 _PARTS = ('host', 'method', 'url', 'body', 'headers', 'timeout', 'retries', 'tag', 'stream', 'max_body')
-# Slots written past the frozen __setattr__; a tenth of the price of object.__setattr__.
-_set_host, _set_method, _set_url, _set_body, _set_headers, _set_tag, _set_payload, _set_options = (
-    Request.__dict__[name].__set__
-    for name in ('host', 'method', 'url', 'body', 'headers', 'tag', '_payload', '_options'))
 
 
 def _target(url: Any, params: Any) -> str:
@@ -603,5 +647,20 @@ class Response:
 
 
 _UNREAD = object()
+
+
+def new_response(request: Request, status: int, head: bytes, data: bytes, elapsed: float) -> Response:
+    """``Response(…)``; a function, because to call a class costs Python three times as much."""
+    response = _new_object(Response)
+    response.request = request
+    response.status = status
+    response._head = head
+    response._payload = data
+    response.elapsed = elapsed
+    response.attempts = 1
+    response._body = _UNREAD
+    return response
+
+
 _says_json = re.compile(rb'\r\ncontent-type:[^\r;]*json', re.IGNORECASE).search
 _charset = re.compile(r'charset\s*=\s*"?([^\s";]+)', re.IGNORECASE).search

@@ -20,7 +20,7 @@ from ._http.pending import NEVER, Batch, Outcome, PendingResponse, deadline_of
 from ._http.settings import Settings, whole_number
 from .authenticators import authenticator_of
 from .client import Client
-from .messages import Origin, Request, parse_origin
+from .messages import Origin, Request, parse_origin, plain_request
 
 __all__ = ['ClientPool']
 
@@ -69,16 +69,17 @@ class ClientPool:
         :raises ValueError: for a part that cannot be sent. Everything later is part of the outcome.
         """
         batch = self._batch
-        pending = self._submit(Request(host, method, url, body, headers, **options), batch)
+        request = Request(host, method, url, body, headers, **options) if options else \
+            plain_request(host, method, url, body, headers)
+        pending = (self._by_host.get(host) or self._client(host))._submit(request, batch)
         batch.order.append(pending)
         return pending
 
-    def _submit(self, request: Request, batch: Batch) -> PendingResponse:
-        client = self._by_host.get(request.host) or self._client(request.host)
-        return client._submit(request, batch)
-
     def _client(self, host: str) -> Client:
         """The client of a host, made on first use; equal origins share one."""
+        known = self._by_host.get(host)
+        if known is not None:
+            return known
         origin = parse_origin(host)
         client = self._clients.get(origin)
         if client is None:
@@ -265,7 +266,7 @@ class _Feed:
             for request in self._requests:
                 if not isinstance(request, Request):
                     request = _request_of(request)
-                self.under_way[self._pool._submit(request, self.batch)] = None
+                self.under_way[self._pool._client(request.host)._submit(request, self.batch)] = None
                 if len(self.under_way) >= self._window:
                     self._room.clear()
                     self._room.wait()

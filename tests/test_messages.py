@@ -15,7 +15,7 @@ import urllib3
 from hypothesis import strategies as st
 
 from napixclient import Headers, Request, Response
-from napixclient.messages import parse_origin, _length_of
+from napixclient.messages import _length_of, parse_origin
 
 
 def request(*args: Any, **options: Any) -> Request:

@@ -9,7 +9,7 @@ import pytest
 import urllib3
 
 from napixclient import Client, ClientPool, Headers, ReadTimeout, Request, Response
-from napixclient._http.pending import NEVER, PendingResponse
+from napixclient._http.pending import NEVER, new_pending
 from napixclient._http.retrying import after_failure, after_response
 from napixclient._http.settings import MAX_BODY, Clocks, Settings, retry_of
 from tests import kit
@@ -186,7 +186,7 @@ def test_any_retry_after(value: str) -> None:
     request = Request('server.example', 'GET', '/')
     answer = Response(request, 503, f'HTTP/1.1 503 Busy\r\nRetry-After: {value}'.encode('latin-1'), b'', 0.1)
     retry = urllib3.Retry(3, status_forcelist=[503])
-    delay = after_response(retry, PendingResponse(request), answer)
+    delay = after_response(retry, new_pending(request, None), answer)
     assert delay is None or float(delay) >= 0
 
 
@@ -208,6 +208,6 @@ def test_failures_in_urllib3_s_words() -> None:
     """A failure counts against the member of ``Retry`` that stands for its kind."""
     request = Request('server.example', 'GET', '/')
     error = ReadTimeout('silence', request=request)
-    assert after_failure(urllib3.Retry(3), PendingResponse(request), error) is not None
-    assert after_failure(urllib3.Retry(3, read=0), PendingResponse(request), error) is None
-    assert after_failure(None, PendingResponse(request), error) is None
+    assert after_failure(urllib3.Retry(3), new_pending(request, None), error) is not None
+    assert after_failure(urllib3.Retry(3, read=0), new_pending(request, None), error) is None
+    assert after_failure(None, new_pending(request, None), error) is None

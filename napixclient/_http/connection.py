@@ -17,7 +17,7 @@ from gevent import getcurrent, socket, ssl
 from gevent.hub import get_hub
 
 from ..errors import Cancelled, HTTPError, NapixError, ProtocolError, TruncatedBody
-from ..messages import Request, Response
+from ..messages import Request, Response, new_response
 from .bodies import StreamedResponse, Upload
 from .pending import NEVER, PendingResponse
 from .wire import ResponseReader
@@ -54,8 +54,9 @@ class Connection:
         more can be collected while its connections are idle.
     """
 
-    __slots__ = ('_home', '_loop', '_out', '_reader', '_recv', '_send', '_sock', '_tls', '_upload',
+    __slots__ = ('_home', '_loop', '_out', '_recv', '_send', '_sock', '_tls', '_upload',
                  '_watcher', '_weak_home', '_writer', 'closed', 'expires', 'helper', 'pending', 'phase', 'read_seconds',
+                 'reader',
                  'served', 'since', 'started', 'streamed', 'turn')
 
     def __init__(self, home: Any, weak_home: Callable[[], Any], sock: Any, reader: ResponseReader) -> None:
@@ -69,7 +70,7 @@ class Connection:
         self._recv, self._send = raw.recv, raw.send
         self._home: Any = home
         self._weak_home = weak_home
-        self._reader = reader
+        self.reader = reader
         self._loop = get_hub().loop
         self._watcher: Any = self._loop.io(sock.fileno(), _READ)
         self._writer: Any = None
@@ -139,11 +140,11 @@ class Connection:
         self.read_seconds = read_seconds
         self.expires = now + read_seconds
         if pending.request._options.stream:
-            self._reader.begin(request.method, max_body, True, max_streamed)
+            self.reader.begin(request.method, max_body, True, max_streamed)
         else:
-            self._reader.begin(request.method, max_body)
+            self.reader.begin(request.method, max_body)
         if request.headers and 'close' in request.headers.get('connection', '').lower():
-            self._reader.overrun = True         # RFC 9112 §9.6: the caller said that it is the last one
+            self.reader.overrun = True         # RFC 9112 §9.6: the caller said that it is the last one
         try:
             sent = self._send(data)
         except _AGAIN:
@@ -244,7 +245,7 @@ class Connection:
         except OSError as exc:
             self._lost(exc)
             return
-        pending = self.pending
+        pending: Any = self.pending
         if pending is None:
             if self.streamed is None:
                 self._closed_idle()         # closed by the server, or bytes that nobody asked for
@@ -252,7 +253,7 @@ class Connection:
         elif self.phase == 'authenticate':  # nothing was sent yet, so whatever it is, it is not an answer
             self._lost(None)
             return
-        reader = self._reader
+        reader: Any = self.reader
         try:
             if data:
                 complete = reader.feed(data)
@@ -275,10 +276,18 @@ class Connection:
             self.expires = now + self.read_seconds
             self._pour(complete)
         elif complete:
-            assert pending is not None
-            self._complete(pending, now)
+            if reader.stream and reader.status < 400:
+                self._hand_out(pending, now)
+                if self.streamed is not None:
+                    self._pour(True)
+            else:
+                self.pending = None
+                self.served += 1
+                response = new_response(pending.request, reader.status, reader.head, reader.last, now - self.started)
+                if not reader.keep_alive or reader.overrun or self._out is not None or self._upload is not None:
+                    self._close_keeping_home()
+                self._home.answered(self, pending, response)
         else:
-            assert pending is not None
             self.expires = now + self.read_seconds
             if reader.stream and reader.head is not None and reader.status < 400:
                 self._hand_out(pending, now)
@@ -290,39 +299,16 @@ class Connection:
         if not self.closed and self._watcher.active:
             self._readable()
 
-    def _complete(self, pending: PendingResponse, now: float) -> None:
-        reader = self._reader
-        if reader.stream and reader.status < 400:
-            self._hand_out(pending, now)
-            if self.streamed is not None:
-                self._pour(True)
-            return
-        self.pending = None
-        self.served += 1
-        head = reader.head
-        assert head is not None
-        response = Response(pending.request, reader.status, head, reader.last, now - self.started)
-        if not reader.keep_alive or reader.overrun or self._out is not None or self._upload is not None:
-            self._home.answered(self._close_keeping_home(), pending, response)
-        else:
-            self._home.answered(self, pending, response)
-
-    @property
-    def coding(self) -> str | None:
-        """The Content-Encoding of the answer that was just read."""
-        return self._reader.coding
-
-    def _close_keeping_home(self) -> Connection:
+    def _close_keeping_home(self) -> None:
         home = self._home
         self.close()
         self._home = home
-        return self
 
     # -- streamed bodies -------------------------------------------------------------------------------------------
 
     def _hand_out(self, pending: PendingResponse, now: float) -> None:
         """The head of an answer that will be read in pieces."""
-        reader = self._reader
+        reader = self.reader
         head = reader.head
         assert head is not None
         try:
@@ -342,7 +328,7 @@ class Connection:
         response = None if self.streamed is None else self.streamed()
         if response is None:
             return                          # it was dropped; forsake() is on its way
-        data = self._reader.take_body()
+        data = self.reader.take_body()
         self._home.received(len(data))
         if data and response._receive(data):
             self._watcher.stop()
@@ -357,7 +343,7 @@ class Connection:
         self.streamed = None
         self.served += 1
         home = self._home
-        if not self._reader.reusable or self._out is not None or self._upload is not None:
+        if not self.reader.reusable or self._out is not None or self._upload is not None:
             self._close_keeping_home()
         else:
             self._watcher.start(self._readable)
@@ -416,7 +402,7 @@ class Connection:
             self._closed_idle()
             return
         error: HTTPError
-        if self._reader.head is not None and self.phase != 'authenticate':
+        if self.reader.head is not None and self.phase != 'authenticate':
             error = TruncatedBody(f'the server {why} before the end of the body', phase='read')
         else:
             error = ProtocolError(f'the server {why} before it had answered', phase=self.phase)
@@ -447,7 +433,7 @@ class Connection:
     @property
     def untouched(self) -> bool:
         """Whether no byte of an answer to the last request came: what came, if anything, belonged to an earlier one."""
-        return not self._reader.started or self._reader.stray
+        return not self.reader.started or self.reader.stray
 
     def _closed_idle(self) -> None:
         home = self.home()

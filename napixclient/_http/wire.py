@@ -20,7 +20,6 @@ __all__ = ['RequestWriter', 'ResponseReader']
 #: Answers 1xx before the final one; a server that sends more is not going to answer.
 MAX_INFORMATIONAL = 20
 _FEW_PIECES = 16
-_ONE = ord('1')
 #: Transfer-Encoding or Content-Encoding; that the pattern begins with what has no case makes it quick.
 _names_coding = re.compile(rb'-encoding:', re.IGNORECASE).search
 _SENDS_BODY = frozenset(['POST', 'PUT', 'PATCH'])
@@ -153,17 +152,16 @@ class ResponseReader:
         if self.head is not None:
             return self._feed_body(data)
         if self._fresh:
-            # By far the most frequent case: the whole answer in one read, with nothing special in its head.
+            # By far the most frequent case: a whole 200 in one read, with nothing special in its head.
             try:
                 self._feed(data)
             except (HttpParserError, HttpParserUpgrade) as exc:
                 self._explain(exc, data)
             if self.complete:
                 end = data.find(b'\r\n\r\n')
-                if 0 < end <= self._small and data.startswith(b'HTTP/1.1 ') and 200 <= self.status < 600 \
-                        and data[9] != _ONE:
+                if data.startswith(b'HTTP/1.1 200 OK\r\n') and 0 < end <= self._small:
                     head = data[:end]
-                    if _names_coding(head) is None and b'\0' not in head:
+                    if _names_coding(head) is None:
                         self.head = head
                         if end + 4 + len(self.last) != len(data):
                             self.overrun = True     # more than the answer
