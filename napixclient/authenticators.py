@@ -7,10 +7,10 @@ place; any other runs in a greenlet of its own.
 
 from __future__ import annotations
 
-import hmac
 import os
 from base64 import b64encode
 from collections.abc import Callable, Mapping
+from hashlib import sha256
 from time import time
 from typing import Any
 from urllib.parse import quote, quote_plus
@@ -21,6 +21,19 @@ __all__ = ['AnonAuthenticator', 'Authenticator', 'BasicAuth', 'BearerToken', 'Lo
            'authenticator_of']
 
 Authenticator = Callable[[Request], 'Request | None']
+
+
+class OneField:
+    """What adds one header field and nothing else, without I/O, and whatever the context of the call is."""
+
+    blocking = False
+
+    def __call__(self, request: Request) -> Request:
+        return request._with_line(b'authorization', self._line(request))
+
+    def _line(self, request: Request) -> bytes:
+        """The field as it is written. The client asks for it where no copy of the request is needed."""
+        return b''
 
 
 class AnonAuthenticator:
@@ -35,7 +48,7 @@ class AnonAuthenticator:
         return 'AnonAuthenticator()'
 
 
-class LoginAuthenticator:
+class LoginAuthenticator(OneField):
     """Signs each request with the key of a login: napix's standard protocol.
 
     ``Authorization: <message>:<signature>``, where the message is an urlencoded form of login, nonce, path, host,
@@ -45,26 +58,59 @@ class LoginAuthenticator:
     :param key: the secret, a text or bytes.
     """
 
-    blocking = False
-
     def __init__(self, login: str, key: str | bytes) -> None:
         if not isinstance(login, str) or not login:
             raise ValueError(f'login is a text that is not empty, not {login!r}')
         if not isinstance(key, (str, bytes)) or not key:
             raise ValueError('key is a text or bytes, and not empty')
         self.login = login
-        self._key = key.encode() if isinstance(key, str) else key
         self._prefix = f'login={quote_plus(login)}&nonce='
+        self._inner, self._outer = _hmac_halves(key.encode() if isinstance(key, str) else key)
+        self._quoted: dict[str, str] = {}
 
-    def __call__(self, request: Request) -> Request:
-        # One urandom a request: a buffer of randomness would repeat its nonces in a forked child.
-        message = (f'{self._prefix}{os.urandom(16).hex()}&path={quote_plus(request.url)}'
-                   f'&host={quote_plus(request.authority)}&method={quote_plus(request.method)}&timestamp={time()!r}')
-        signature = hmac.digest(self._key, message.encode('ascii'), 'sha256').hex()
-        return request._with_field('Authorization', f'{message}:{signature}')
+    def _line(self, request: Request) -> bytes:
+        quoted = self._quoted
+        host = quoted.get(request.host) or self._quote(request.host, request.authority)
+        path = quoted.get(request.url) or self._quote(request.url, request.url)
+        method = request.method if request.method.isalpha() else quote_plus(request.method)
+        nonce = _nonces.pop() if _nonces else _more_nonces()
+        message = (f'{self._prefix}{nonce}&path={path}&host={host}&method={method}'
+                   f'&timestamp={time():.6f}').encode('ascii')
+        inner, outer = self._inner.copy(), self._outer.copy()
+        inner.update(message)
+        outer.update(inner.digest())
+        return b'\r\nAuthorization: %b:%b' % (message, outer.hexdigest().encode('ascii'))
+
+    def _quote(self, given: str, text: str) -> str:
+        """Urlencoded, and remembered: a fan-out asks few hosts, or for few paths, again and again."""
+        if len(self._quoted) >= 4096:
+            self._quoted.clear()
+        quoted = self._quoted[given] = quote_plus(text)
+        return quoted
 
     def __repr__(self) -> str:
         return f'LoginAuthenticator({self.login!r}, key=***)'
+
+
+_nonces: list[str] = []
+
+
+def _more_nonces() -> str:
+    """Random texts that are used once each, a few hundred for one call of the system."""
+    drawn = os.urandom(16 * 256).hex()
+    _nonces.extend(drawn[at:at + 32] for at in range(32, len(drawn), 32))
+    return drawn[:32]
+
+
+os.register_at_fork(after_in_child=_nonces.clear)      # what is left is the parent's
+
+
+def _hmac_halves(key: bytes) -> tuple[Any, Any]:
+    """HMAC-SHA256 (RFC 2104) up to the message: to go on from copies takes a third of the time of ``hmac.digest``."""
+    if len(key) > 64:
+        key = sha256(key).digest()
+    key = key.ljust(64, b'\0')
+    return sha256(bytes(byte ^ 0x36 for byte in key)), sha256(bytes(byte ^ 0x5C for byte in key))
 
 
 class TokenIdentifier:
@@ -91,17 +137,14 @@ class TokenIdentifier:
         return f'TokenIdentifier(***, parameter={self.parameter!r})'
 
 
-class _FieldAuthenticator:
+class _FieldAuthenticator(OneField):
     """Sends a constant ``Authorization`` field."""
 
-    blocking = False
-
     def __init__(self, value: str) -> None:
-        Headers([('Authorization', value)])         # refuses what cannot be sent
-        self._value = value
+        self._written = Headers([('Authorization', value)])._block      # refuses what cannot be sent
 
-    def __call__(self, request: Request) -> Request:
-        return request._with_field('Authorization', self._value)
+    def _line(self, request: Request) -> bytes:
+        return self._written
 
     def __repr__(self) -> str:
         return f'{type(self).__name__}(***)'

@@ -23,7 +23,7 @@ from ._http.pending import NEVER, Batch, Outcome, PendingResponse, new_pending
 from ._http.retrying import after_failure, after_response
 from ._http.settings import Settings, whole_number
 from ._http.wire import RequestWriter, ResponseReader
-from .authenticators import Authenticator, authenticator_of
+from .authenticators import Authenticator, OneField, authenticator_of
 from .errors import Cancelled, HTTPError, ProtocolError
 from .messages import NO_OPTIONS, Origin, Request, Response, parse_origin
 from .remote import error_of
@@ -87,9 +87,14 @@ class Client:
         self._connections: list[Connection] = []
         self._openings: list[Opening] = []
         self._aside: dict[PendingResponse, Any] = {}    # waiting to be tried again, or being decoded
-        self._needs_context = authenticator is not None or bool(
-            settings.on_request or settings.on_response or settings.on_error)
         self._hooked = bool(settings.on_request or settings.on_response or settings.on_error)
+        #: What writes the field of an authenticator of ours that adds just one.
+        self._line: Any = None
+        if isinstance(authenticator, OneField) and type(authenticator).__call__ is OneField.__call__:
+            self._line = authenticator._line
+        #: Whether an authenticator has to be asked for another request.
+        self._asks = authenticator is not None and self._line is None
+        self._needs_context = self._hooked or self._asks
         self._simple = settings.retries is None and not self._hooked
         self._max_body = MAX_BODY if settings.max_body is None else settings.max_body
         self._read_seconds = settings.clocks.read
@@ -268,7 +273,7 @@ class Client:
                 engine.rest(connection)
                 self._used = monotonic()
                 return
-            if self._authenticator is None:
+            if not self._asks:
                 self._send(connection, pending, pending.request)
                 return
             if self._start(connection, pending):
@@ -317,8 +322,7 @@ class Client:
     def _start(self, connection: Connection, pending: PendingResponse) -> bool:
         """Send a request over a free connection; false when the connection is still free afterwards."""
         request = pending.request
-        authenticator = self._authenticator
-        if authenticator is not None:
+        if self._asks:
             if self._blocking:
                 connection.reserve(pending, gevent.spawn(self._authenticate_aside, connection, pending))
                 return True
@@ -331,11 +335,12 @@ class Client:
 
     def _authenticate(self, pending: PendingResponse) -> Request | None:
         """The request as the authenticator leaves it; ``None`` when it raised, which is then the outcome."""
-        assert self._authenticator is not None and pending._context is not None
+        authenticate: Any = self._authenticator
         request = pending.request
         try:
+            assert pending._context is not None
             # A copy: a hook of the same request may be blocked in the context itself.
-            changed = pending._context.copy().run(self._authenticator, request)
+            changed = pending._context.copy().run(authenticate, request)
             if changed is not None and not isinstance(changed, Request):
                 raise TypeError(f'an authenticator returns a Request or None, not {type(changed).__name__}')
         except BaseException as exc:            # a gevent.Timeout of its own, too: the slot must come back
@@ -362,6 +367,7 @@ class Client:
             self._send(connection, pending, request)
 
     def _send(self, connection: Connection, pending: PendingResponse, request: Request) -> None:
+        """Send the request as the authenticator left it; one that adds a single line is asked for it here."""
         pending._attempts += 1
         options = pending.request._options
         read_seconds, max_body, max_streamed = self._read_seconds, self._max_body, self._settings.max_body
@@ -374,8 +380,13 @@ class Client:
             self._engine.start_sweeping()
         if self._hooked:
             self._call_hook(self._settings.on_request, pending, pending.request)
-        connection.start(pending, request, self._writer.write(request), read_seconds, max_body,
-                         max_streamed)
+        if self._line is None:
+            data = self._writer.write(request)
+        elif request.headers._block:            # perhaps with a field of that name
+            data = self._writer.write(self._authenticator(request))     # type: ignore[misc, arg-type]
+        else:
+            data = self._writer.write(request, self._line(request))
+        connection.start(pending, request, data, read_seconds, max_body, max_streamed)
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
@@ -398,7 +409,7 @@ class Client:
         else:
             self._conclude_safely(pending, response)
         # What _next() does, for the case in which there is nothing to think about.
-        if self._queue and self._authenticator is None and not connection.closed and not self._engine.waiting:
+        if self._queue and not self._asks and not connection.closed and not self._engine.waiting:
             pending = self._queue.popleft()
             if pending._outcome is None:
                 self._send(connection, pending, pending.request)

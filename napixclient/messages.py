@@ -358,12 +358,18 @@ class Request(_Draft):
             return self
         return self._copy(f'{self.url}{"&" if "?" in self.url else "?"}{pair}', self.headers)
 
-    def _with_field(self, name: str, value: str) -> Request:
-        """The same with one more header field, in place of those of that name."""
-        headers = self.headers
-        if headers is not _NO_HEADERS and name in headers:  # what the authenticator says counts, and is said once
-            headers = Headers(pair for pair in headers.multi_items() if pair[0].lower() != name.lower())
-        return self._copy(self.url, Headers._of_block(headers._block + _field_line(name, value)))
+    def _with_line(self, name: bytes, line: bytes) -> Request:
+        """The same with one more header field, which is written already, in place of those of that name.
+
+        :param name: lowered.
+        """
+        if self.headers is not _NO_HEADERS:
+            others = [other for other in self.headers._block.split(b'\r\n')[1:]
+                      if other.partition(b':')[0].lower() != name]
+            line = b''.join(b'\r\n' + other for other in others) + line
+        headers = _new_object(Headers)
+        headers._block = line
+        return self._copy(self.url, headers)
 
     def __reduce__(self) -> Any:
         return _remade, tuple(getattr(self, name) for name in _Draft.__slots__)

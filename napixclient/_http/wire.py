@@ -32,21 +32,29 @@ class RequestWriter:
     :param defaults: fields that go with every request that does not set them itself.
     """
 
-    __slots__ = ('_defaults', '_host', '_marks', '_tail')
+    __slots__ = ('_authorizes', '_defaults', '_host', '_marks', '_open', '_tail')
 
     def __init__(self, authority: str, defaults: Headers) -> None:
         self._host = f' HTTP/1.1\r\nHost: {authority}'.encode('latin-1')
         self._defaults = [(f'\r\n{name.lower()}:'.encode('latin-1'), Headers([(name, value)])._block)
                           for name, value in defaults.multi_items()]
+        self._authorizes = any(mark == b'\r\nauthorization:' for mark, _ in self._defaults)
         self._marks = b''.join(mark for mark, _ in self._defaults)
         tail = self._host + b''.join(line for _, line in self._defaults) + b'\r\n\r\n'
         self._tail = tail.decode('latin-1')
+        self._open = self._tail[:-4]
 
-    def write(self, request: Request) -> bytes:
-        """The head, and with it the body where that is bytes."""
-        payload, block = request._payload, request.headers._block
-        if payload is None and not block and request.method not in _SENDS_BODY:
-            return f'{request.method} {request.url}{self._tail}'.encode('latin-1')
+    def write(self, request: Request, line: bytes = b'') -> bytes:
+        """The head, and with it the body where that is bytes.
+
+        :param line: one more field, already written, for a request that has none of its own.
+        """
+        payload, block = request._payload, request.headers._block or line
+        if payload is None and request.method not in _SENDS_BODY:
+            if not block:
+                return f'{request.method} {request.url}{self._tail}'.encode('latin-1')
+            if block is line and not self._authorizes:
+                return b'%b%b\r\n\r\n' % (f'{request.method} {request.url}{self._open}'.encode('latin-1'), line)
         lowered = block.lower()
         parts = [f'{request.method} {request.url}'.encode('latin-1'), self._host]
         parts += [line for mark, line in self._defaults if mark not in lowered]
