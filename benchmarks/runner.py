@@ -33,7 +33,7 @@ class Contender:
 
 NAPIXCLIENT = Contender('napixclient', 'napixclient', 'napixclient', ('gevent', 'urllib3', 'httptools'))
 PYCURL = Contender('pycurl', 'pycurl multi', 'pycurl_multi', ('pycurl',))
-PYCURL_DOCUMENTED = Contender('pycurl-documented', 'pycurl multi, as documented', 'pycurl_documented', ('pycurl',))
+PYCURL_TUNED = Contender('pycurl-tuned', 'pycurl multi, tuned by hand', 'pycurl_tuned', ('pycurl',))
 PYREQWEST = Contender('pyreqwest', 'pyreqwest, uvloop', 'pyreqwest_uvloop', ('pyreqwest', 'uvloop'))
 GO = Contender('go', 'Go net/http', 'main.go', ())
 GEVENTHTTPCLIENT = Contender('geventhttpclient', 'geventhttpclient', 'geventhttpclient', ('geventhttpclient',))

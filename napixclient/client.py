@@ -132,12 +132,12 @@ class Client:
         """
         return self._submit(Request(self.host, method, url, body, headers, **options), None)
 
-    def _submit(self, request: Request, batch: Batch | None) -> PendingResponse:
+    def _submit(self, request: Request, batch: Batch | None, index: int = 0) -> PendingResponse:
         engine = self._engine
         if get_hub() is not engine.hub or engine.closed:
             engine.refuse()
         engine.requests += 1
-        pending = new_pending(request, batch)
+        pending = new_pending(request, batch, index)
         if self._needs_context:
             pending._context = contextvars.copy_context()
         timeout = request._options.timeout

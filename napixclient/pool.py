@@ -6,7 +6,6 @@ Imports the client, authenticators, the engine, messages and errors.
 from __future__ import annotations
 
 import weakref
-from collections import deque
 from collections.abc import Iterable, Iterator
 from time import monotonic
 from typing import Any
@@ -49,8 +48,7 @@ class ClientPool:
         self._clients: dict[Origin, Client] = {}
         self._by_host: dict[str, Client] = {}
         self._prune_at = _FEW
-        self._batch = Batch()
-        self._streams: list[Batch] = []
+        self._batch = Batch([])
         prune = weakref.WeakMethod(self._prune)
         self._engine.reapers.append(lambda: (method := prune()) is not None and method())
 
@@ -68,11 +66,19 @@ class ClientPool:
             :class:`Request` takes them.
         :raises ValueError: for a part that cannot be sent. Everything later is part of the outcome.
         """
-        batch = self._batch
         request = Request(host, method, url, body, headers, **options) if options else \
             plain_request(host, method, url, body, headers)
-        pending = (self._by_host.get(host) or self._client(host))._submit(request, batch)
-        batch.order.append(pending)
+        batch = self._batch
+        outcomes = batch.outcomes
+        index = len(outcomes)
+        outcomes.append(None)                   # its place: it may have an outcome at once
+        try:
+            pending = (self._by_host.get(host) or self._client(host))._submit(request, batch, index)
+        except BaseException:
+            outcomes.pop()
+            raise
+        if pending._outcome is None:
+            outcomes[index] = pending
         return pending
 
     def _client(self, host: str) -> Client:
@@ -109,12 +115,12 @@ class ClientPool:
         deadline = deadline_of(timeout)
         batch = self._take_batch()
         try:
-            if not batch.wait(len(batch.order), deadline):
+            if not batch.wait(len(batch.outcomes), deadline):
                 batch.expire()
         except BaseException:                   # thrown in: nothing is cancelled, nothing is lost
-            self._give_back(batch, batch.order)
+            self._give_back(batch)
             raise
-        return [_outcome(pending) for pending in batch.order]
+        return batch.outcomes  # type: ignore[no-any-return]
 
     def wait_unordered(self, count: int = -1, timeout: float | None = None) -> Iterator[Outcome]:
         """The outcomes of all requests since the last wait, each as soon as it is there.
@@ -130,8 +136,8 @@ class ClientPool:
         return self._as_they_finish(self._take_batch(), count, deadline)
 
     def _as_they_finish(self, batch: Batch, count: int, deadline: float | None) -> Iterator[Outcome]:
-        finished = batch.finished
-        left = len(batch.order) if count < 0 else min(count, len(batch.order))
+        finished, outcomes = batch.finished, batch.outcomes
+        left = len(outcomes) if count < 0 else min(count, len(outcomes))
         while left:
             if deadline is not None and monotonic() >= deadline:
                 batch.expire()
@@ -140,14 +146,14 @@ class ClientPool:
                 try:
                     batch.wait(1, deadline)
                 except BaseException:           # thrown in: nothing is cancelled, nothing is lost
-                    self._give_back(batch, [pending for pending in batch.order if pending._batch is batch])
+                    self._give_back(batch)
                     raise
                 continue
-            pending = finished.popleft()
-            pending._batch = None               # handed out
+            index = finished.popleft()
+            outcome, outcomes[index] = outcomes[index], None
             left -= 1
             try:
-                yield _outcome(pending)
+                yield outcome
             except GeneratorExit:
                 batch.drop_unsent()
                 raise
@@ -158,28 +164,29 @@ class ClientPool:
         return self._in_order(self._take_batch())
 
     def _in_order(self, batch: Batch) -> Iterator[Outcome]:
-        for index, pending in enumerate(batch.order):
+        outcomes = batch.outcomes
+        for index, pending in enumerate(outcomes):
+            if isinstance(pending, PendingResponse):
+                try:
+                    pending._await()
+                except BaseException:
+                    self._give_back(batch)
+                    raise
+            outcome, outcomes[index] = outcomes[index], None
             try:
-                pending._await()
-            except BaseException:
-                self._give_back(batch, batch.order[index:])
-                raise
-            try:
-                yield _outcome(pending)
+                yield outcome
             except GeneratorExit:
                 batch.drop_unsent()
                 raise
 
     def _take_batch(self) -> Batch:
         self._engine.check_thread()
-        batch, self._batch = self._batch, Batch()
+        batch, self._batch = self._batch, Batch([])
         return batch
 
-    def _give_back(self, batch: Batch, remaining: list[PendingResponse]) -> None:
+    def _give_back(self, batch: Batch) -> None:
         """A wait was interrupted: the next one returns the same requests, and those asked for since."""
-        batch.order = remaining
-        batch.finished = deque(pending for pending in remaining if pending.ready())
-        batch.absorb(self._batch)
+        batch.restart(batch.outcomes + self._batch.outcomes)
         self._batch = batch
 
     def stream(self, requests: Iterable[Request | tuple[Any, ...]], ordered: bool = False,
@@ -239,18 +246,12 @@ class ClientPool:
                 f'{self._engine.max_connections} connections>')
 
 
-def _outcome(pending: PendingResponse) -> Outcome:
-    outcome = pending._outcome
-    assert outcome is not None
-    return outcome
-
-
 class _Feed:
     """The producing side of a stream: takes requests from the caller's iterable while there is room."""
 
     def __init__(self, pool: ClientPool, requests: Iterator[Any], window: int) -> None:
-        self.batch = Batch()
-        self.under_way: dict[PendingResponse, None] = {}   # in the order asked
+        self.under_way: dict[int, Any] = {}     # what is not yet taken: a PendingResponse, then its outcome
+        self.batch = Batch(self.under_way)
         self.over = False
         self.failure: BaseException | None = None
         self._pool = pool
@@ -262,12 +263,14 @@ class _Feed:
         self.greenlet = gevent.spawn(self._run)
 
     def _run(self) -> None:
+        under_way, pool = self.under_way, self._pool
         try:
-            for request in self._requests:
-                if not isinstance(request, Request):
-                    request = _request_of(request)
-                self.under_way[self._pool._client(request.host)._submit(request, self.batch)] = None
-                if len(self.under_way) >= self._window:
+            for index, given in enumerate(self._requests):
+                request = given if isinstance(given, Request) else _request_of(given)
+                pending = pool._client(request.host)._submit(request, self.batch, index)
+                if pending._outcome is None:
+                    under_way[index] = pending
+                if len(under_way) >= self._window:
                     self._room.clear()
                     self._room.wait()
         except gevent.GreenletExit:
@@ -288,11 +291,12 @@ class _Feed:
         finally:
             self.batch.wake_at = NEVER
 
-    def took(self, pending: PendingResponse) -> None:
-        """The consumer has this outcome."""
-        del self.under_way[pending]
+    def take(self, index: int) -> Outcome:
+        """Hand out what is at that place, which makes room for another."""
+        outcome = self.under_way.pop(index)
         if len(self.under_way) <= self._low:
             self._room.set()
+        return outcome  # type: ignore[no-any-return]
 
 
 def _request_of(given: Any) -> Request:
@@ -304,26 +308,26 @@ def _request_of(given: Any) -> Request:
 
 def _stream(pool: ClientPool, requests: Iterator[Any], ordered: bool, window: int) -> Iterator[Outcome]:
     feed = _Feed(pool, requests, window)
-    batch, finished = feed.batch, feed.batch.finished
+    batch, finished, turn = feed.batch, feed.batch.finished, 0
     try:
         while True:
             if ordered:
-                pending = next(iter(feed.under_way), None)
+                pending = feed.under_way.get(turn)
                 if pending is not None:
-                    pending._await()
+                    if isinstance(pending, PendingResponse):
+                        pending._await()
                     finished.clear()
-            else:
-                pending = finished.popleft() if finished else None
-            if pending is not None:
-                feed.took(pending)
-                yield _outcome(pending)
-            elif feed.over and not feed.under_way:
+                    turn += 1
+                    yield feed.take(turn - 1)
+                    continue
+            elif finished:
+                yield feed.take(finished.popleft())
+                continue
+            if feed.over and not feed.under_way:
                 break
-            else:
-                feed.wait()
+            feed.wait()
     finally:
         feed.greenlet.kill(block=False)
-        batch.order = list(feed.under_way)
         batch.drop_unsent()
     if feed.failure is not None:
         raise feed.failure

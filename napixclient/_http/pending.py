@@ -55,12 +55,13 @@ class PendingResponse:
     ``gevent.wait``, ``gevent.iwait`` and ``gevent.joinall`` take it.
     """
 
-    __slots__ = ('_attempts', '_batch', '_context', '_deadline', '_holder', '_links', '_outcome', '_retry', '_sent',
-                 'request')
+    __slots__ = ('_attempts', '_batch', '_context', '_deadline', '_holder', '_index', '_links', '_outcome', '_retry',
+                 '_sent', 'request')
 
     #: The :class:`Request` as its caller made it.
     request: Request
     _batch: Batch | None
+    _index: int                             # its place in the batch
     _outcome: Outcome | None
     _holder: Holder | None
     _links: list[Link] | None
@@ -146,8 +147,11 @@ class PendingResponse:
         self._holder = None
         batch = self._batch
         if batch is not None:
+            self._batch = None
+            index = self._index
+            batch.outcomes[index] = outcome     # in place of the pending, which nobody may need any more
             finished = batch.finished
-            finished.append(self)
+            finished.append(index)
             if len(finished) >= batch.wake_at:
                 batch.wake()
         if self._links is not None:
@@ -184,11 +188,12 @@ class PendingResponse:
         return f'<PendingResponse {self.request}: {state!r}>'
 
 
-def new_pending(request: Request, batch: Batch | None) -> PendingResponse:
+def new_pending(request: Request, batch: Batch | None, index: int = 0) -> PendingResponse:
     """A request that nobody holds yet. A function, because to call a class costs Python three times as much."""
     pending = _new_object(PendingResponse)
     pending.request = request
     pending._batch = batch
+    pending._index = index
     pending._outcome = None
     pending._holder = None
     pending._links = None
@@ -204,13 +209,19 @@ _new_object = object.__new__
 
 
 class Batch:
-    """Requests that one ``wait`` or loop will hand out together."""
+    """Requests that one ``wait``, one loop or one stream will hand out.
 
-    __slots__ = ('finished', 'order', 'wake_at', 'waiter')
+    Each has a place, in which its outcome takes that of its ``PendingResponse``: so a request that is done costs two
+    objects less to hold, and the collector as much less work.
+    """
 
-    def __init__(self) -> None:
-        self.order: list[PendingResponse] = []
-        self.finished: deque[PendingResponse] = deque()
+    __slots__ = ('finished', 'outcomes', 'wake_at', 'waiter')
+
+    def __init__(self, outcomes: Any) -> None:
+        #: By place, in the order asked: a ``PendingResponse``, then its outcome, then ``None`` when it is handed out.
+        self.outcomes = outcomes
+        #: The places of what has finished, in that order.
+        self.finished: deque[int] = deque()
         self.wake_at = NEVER                # how many must have finished before the waiter is woken
         self.waiter: Any = None
 
@@ -231,23 +242,30 @@ class Batch:
                 self.wake_at = NEVER
         return True
 
-    def absorb(self, later: Batch) -> None:
-        """Take over what was asked for later."""
-        for pending in later.order:
-            pending._batch = self
-        self.order += later.order
-        self.finished += later.finished
+    def unfinished(self) -> list[PendingResponse]:
+        """What has no outcome yet."""
+        outcomes = self.outcomes.values() if isinstance(self.outcomes, dict) else self.outcomes
+        return [entry for entry in outcomes if isinstance(entry, PendingResponse)]
+
+    def restart(self, entries: list[Any]) -> None:
+        """Hold these from now on, at new places; ``None`` among them is left out."""
+        self.outcomes = [entry for entry in entries if entry is not None]
+        self.finished.clear()
+        for index, entry in enumerate(self.outcomes):
+            if isinstance(entry, PendingResponse):
+                entry._batch, entry._index = self, index
+            else:
+                self.finished.append(index)
 
     def expire(self) -> None:
         """The waiter's time is up: what has not finished ends with a timeout."""
-        for pending in self.order:
-            if pending._outcome is None:
-                pending._end(timeout_of(pending, 'wait'))
+        for pending in self.unfinished():
+            pending._end(timeout_of(pending, 'wait'))
 
     def drop_unsent(self) -> None:
         """Cancel what has not been sent; what is in flight finishes in the background."""
-        for pending in self.order:
-            if pending._outcome is None and (pending._holder is None or pending._holder.phase in _UNSENT):
+        for pending in self.unfinished():
+            if pending._holder is None or pending._holder.phase in _UNSENT:
                 pending.cancel()
 
 
