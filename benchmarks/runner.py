@@ -42,7 +42,7 @@ AIOHTTP = Contender('aiohttp', 'aiohttp', 'aiohttp', ('aiohttp',))
 CONTENDERS = (
     NAPIXCLIENT,
     PYCURL,
-    PYCURL_DOCUMENTED,
+    PYCURL_TUNED,
     GO,
     PYREQWEST,
     GEVENTHTTPCLIENT,

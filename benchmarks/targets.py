@@ -11,7 +11,6 @@ def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
     """For each target whose case was run: what it says, what was found, whether it is met."""
     at_least = [
         ('speed', 'pycurl', 1.4),
-        ('speed', 'pycurl-documented', 1.4),
         ('speed', 'go', 1.0),
         ('speed', 'geventhttpclient', 4.5),
         ('speed', 'aiohttp', 7.0),

@@ -13,6 +13,7 @@ Table = list[list[str]]
 #: Who stands in the README, and how they are called there.
 IN_THE_README = {
     'napixclient': 'napixclient', 'go': 'Go net/http, one core', 'pycurl': 'pycurl multi (libcurl)',
+    'pycurl-tuned': 'pycurl multi, tuned by hand',
     'pyreqwest': 'pyreqwest (Rust), uvloop', 'geventhttpclient': 'geventhttpclient', 'aiohttp': 'aiohttp',
     'urllib3': 'urllib3 on gevent', 'grequests': 'grequests', 'httpx': 'httpx'}
 

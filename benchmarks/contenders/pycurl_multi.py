@@ -1,7 +1,8 @@
 """pycurl as its documentation shows it: easy handles used again as in its example retriever-multi, a buffer and a
 callback for the header lines made for each request, all headers collected in a dict as in its quickstart.
 
-Two handles per origin. `pycurl_multi` is what becomes of it with all that is known to make it faster.
+Two handles per origin. This is the yardstick; `pycurl_tuned` is what becomes of it with all that is known to make it
+faster.
 """
 
 import json

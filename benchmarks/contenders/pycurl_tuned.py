@@ -1,7 +1,7 @@
-"""libcurl's multi interface through pycurl, the yardstick: two easy handles per origin, each used again and again.
+"""libcurl's multi interface through pycurl, tuned by hand: two easy handles per origin, each used again and again.
 
 The callbacks are list.append, set once, and only the one header that is asked for is looked up: a third less CPU time
-than pycurl_documented. Tried too: socket_action with epoll costs half as much again.
+than pycurl_multi. Tried too: socket_action with epoll costs half as much again.
 """
 
 import json
