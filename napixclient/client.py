@@ -6,8 +6,6 @@ Imports authenticators, remote, the engine, messages and errors.
 from __future__ import annotations
 
 import contextvars
-import weakref
-from collections import deque
 from math import frexp
 from time import monotonic
 from typing import Any
@@ -17,27 +15,26 @@ from gevent.hub import get_hub
 
 from ._http.connection import Connection
 from ._http.decoding import Decoder
-from ._http.engine import Engine, Opening, log
-from ._http.opening import NoPlace
+from ._http.dialling import log
+from ._http.dispatch import Dispatcher
+from ._http.engine import Engine
 from ._http.pending import NEVER, Batch, Outcome, PendingResponse, new_pending
 from ._http.retrying import after_failure, after_response
 from ._http.settings import Settings, whole_number
-from ._http.wire import RequestWriter, ResponseReader
 from .authenticators import Authenticator, OneField, authenticator_of
 from .errors import Cancelled, HTTPError, ProtocolError
-from .messages import NO_OPTIONS, Origin, Request, Response, parse_origin
+from .messages import Origin, Request, Response, parse_origin
 from .remote import error_of
 
 __all__ = ['Client']
 
 #: Methods that may be sent once more when nobody can know whether they arrived (RFC 9110 §9.2.2).
 IDEMPOTENT = frozenset(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
-MAX_BODY = 64 * 2**20
 #: Decoded pieces that are made in the loop itself; a body of more goes on in a greenlet.
 _STEPS_AT_ONCE = 4
 
 
-class Client:
+class Client(Dispatcher):
     """Sends requests to one host, at most ``simultaneous`` at a time over as many connections.
 
     >>> client = Client('server.example', {'login': 'root', 'key': 'toor'})
@@ -50,9 +47,6 @@ class Client:
     :param options: those of :class:`ClientPool`.
     :raises ValueError: for a host, an authenticator or an option that makes no sense.
     """
-
-    #: As the holder of a queued request.
-    phase = 'queue'
 
     def __init__(self, host: str, authenticator: Any = None, simultaneous: int = 2, **options: Any) -> None:
         origin = parse_origin(host)
@@ -70,41 +64,19 @@ class Client:
 
     def _set_up(self, engine: Engine, origin: Origin, host: str, authenticator: Authenticator | None,
                 simultaneous: int) -> None:
-        settings = engine.settings
+        line = None
+        if isinstance(authenticator, OneField) and type(authenticator).__call__ is OneField.__call__:
+            line = authenticator._line
+        super().__init__(engine, origin, simultaneous, authenticator, line)
         #: The host as it was first written.
         self.host = host
-        self.origin = origin
-        self.waiting: deque[Any] | None = None  # the queue for a place in the pool in which it stands
-        self._engine = engine
-        self._settings = settings
-        self._simultaneous = simultaneous
-        self._authenticator = authenticator
-        self._blocking = bool(getattr(authenticator, 'blocking', True))
-        self._writer = RequestWriter(origin.authority, settings.headers)
-        self._queue: deque[PendingResponse] = deque()
-        self._dropped = 0                       # requests in the queue that are over already
-        self._idle: list[Connection] = []
-        self._connections: list[Connection] = []
-        self._openings: list[Opening] = []
-        self._aside: dict[PendingResponse, Any] = {}    # waiting to be tried again, or being decoded
-        self._hooked = bool(settings.on_request or settings.on_response or settings.on_error)
-        #: What writes the field of an authenticator of ours that adds just one.
-        self._line: Any = None
-        if isinstance(authenticator, OneField) and type(authenticator).__call__ is OneField.__call__:
-            self._line = authenticator._line
-        #: Whether an authenticator has to be asked for another request.
-        self._asks = authenticator is not None and self._line is None
         self._needs_context = self._hooked or self._asks
-        self._simple = settings.retries is None and not self._hooked
-        self._max_body = MAX_BODY if settings.max_body is None else settings.max_body
-        self._read_seconds = settings.clocks.read
-        self._total = settings.clocks.total
-        self._retries = settings.retries
+        self._retries = self._settings.retries
+        self._simple = self._retries is None and not self._hooked
+        self._total = self._settings.clocks.total
+        self._aside: dict[PendingResponse, Any] = {}    # waiting to be tried again, or being decoded
         self._done = self._failed = self._received = 0
         self._latencies: dict[int, int] = {}
-        self._used = monotonic()
-        self._weak = weakref.ref(self)
-        engine.clients.add(self)
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -152,241 +124,6 @@ class Client:
             if self.waiting is None and len(self._connections) + len(self._openings) < self._simultaneous:
                 self._widen()
         return pending
-
-    def _enqueue(self, pending: PendingResponse) -> None:
-        while self._idle:
-            connection = self._idle[-1]
-            if not connection.take(self):
-                continue
-            self._idle.pop()
-            del self._engine.idle[connection]
-            if not self._start(connection, pending):
-                self._next(connection)
-            return
-        pending._holder = self
-        self._queue.append(pending)
-        if len(self._connections) + len(self._openings) < self._simultaneous and self.waiting is None:
-            self._widen()
-
-    def drop(self, pending: PendingResponse) -> Client:
-        """A queued request was cancelled; it is skipped when its turn comes."""
-        self._dropped += 1
-        if self._dropped > 64 and self._dropped * 2 > len(self._queue):
-            self._queue = deque(entry for entry in self._queue if entry._outcome is None and entry is not pending)
-            self._dropped = 0
-        return self
-
-    # -- connections -----------------------------------------------------------------------------------------------
-
-    def _widen(self) -> None:
-        """Open connections while requests wait, up to the cap of the host and that of the pool."""
-        while self.wants_more() and self._engine.acquire(self):
-            self._open_next()
-
-    @property
-    def served(self) -> bool:
-        """Whether it has a connection, or one is being opened."""
-        return bool(self._connections or self._openings)
-
-    def wants_more(self) -> bool:
-        """Whether one more connection would be of use."""
-        return (len(self._connections) + len(self._openings) < self._simultaneous
-                and len(self._queue) > self._dropped)
-
-    def open_one(self) -> bool:
-        """Use a place in the pool that is free, if it is still of use; whether it was."""
-        if not self.wants_more() or not self._engine.acquire(self):
-            return False
-        self._open_next()
-        return True
-
-    def _open_next(self) -> None:
-        """Open a connection, in a place that was taken for it, for the next request in the queue."""
-        pending = self._pop()
-        assert pending is not None              # the queue is longer than its dropped entries
-        self._open_for(pending)
-
-    def _open_for(self, pending: PendingResponse) -> None:
-        timeout = pending.request._options.timeout
-        clocks = self._settings.clocks if timeout is None else self._settings.clocks_of(timeout)
-        opening = Opening(self._engine, self, pending, clocks.connect)
-        self._openings.append(opening)
-        self._engine.launch(opening)
-
-    def opened(self, opening: Opening, sock: Any) -> None:
-        """A connection is open: it takes the request that it was opened for, or the next."""
-        self._openings.remove(opening)
-        settings = self._settings
-        connection = Connection(self, self._weak, sock,
-                                ResponseReader(settings.max_header_bytes, settings.max_header_fields))
-        self._connections.append(connection)
-        self._engine.connections.add(connection)
-        pending = opening.pending
-        if pending is None or pending._outcome is not None or not self._start(connection, pending):
-            self._next(connection)
-
-    def not_opened(self, opening: Opening, error: HTTPError) -> None:
-        """A connection could not be opened: its request fails, or is tried again."""
-        if opening in self._openings:
-            self._openings.remove(opening)
-        pending, opening.pending = opening.pending, None
-        if isinstance(error, NoPlace) and pending is not None and self._engine.lower_cap():
-            pending._holder = self
-            self._queue.appendleft(pending)
-            self._engine.enlist(self)
-            self._engine.release()
-            return
-        self._engine.release()
-        if pending is not None and pending._outcome is None:
-            pending._attempts += 1
-            self._conclude_failure(pending, error)
-        self._widen()
-
-    def _pop(self) -> PendingResponse | None:
-        """The next request in the queue that is not over."""
-        queue = self._queue
-        while queue:
-            pending = queue.popleft()
-            if pending._outcome is None:
-                return pending
-            self._dropped -= 1
-        return None
-
-    def _next(self, connection: Connection) -> None:
-        """A connection is free: give it the next request, or let it rest; a closed one makes room for another."""
-        engine = self._engine
-        while not connection.closed:
-            pending = self._pop() if self._queue else None
-            if (engine.waiting and (pending is None or engine.turn_is_over(connection))) or (
-                    pending is None and engine.hopeful):
-                if pending is not None:
-                    self._queue.appendleft(pending)
-                self._leave(connection)
-                if self.wants_more():
-                    engine.enlist(self)
-                engine.release()
-                return
-            if pending is None:
-                pending = self._steal()
-            if pending is None:
-                self._idle.append(connection)
-                engine.rest(connection)
-                self._used = monotonic()
-                return
-            if not self._asks:
-                self._send(connection, pending, pending.request)
-                return
-            if self._start(connection, pending):
-                return
-        if connection in self._connections:
-            self._forget(connection)
-            engine.release()
-        self._widen()
-
-    def _steal(self) -> PendingResponse | None:
-        """A request whose own connection is still being opened, while another is free."""
-        for opening in self._openings:
-            pending = opening.pending
-            if pending is not None:
-                opening.pending = None
-                return pending
-        return None
-
-    def _leave(self, connection: Connection) -> None:
-        """Close a connection and forget it; its place is the caller's to release."""
-        connection.close()
-        self._forget(connection)
-
-    def _forget(self, connection: Connection) -> None:
-        self._connections.remove(connection)
-        self._engine.connections.discard(connection)
-
-    def evict(self, connection: Connection) -> None:
-        """The engine needs the place of an idle connection."""
-        self._idle.remove(connection)
-        self._leave(connection)
-        self._engine.places -= 1
-
-    def gone(self, connection: Connection) -> None:
-        """A connection closed while it was idle, or after its request was dropped."""
-        if connection in self._idle:
-            self._idle.remove(connection)
-            self._engine.idle.pop(connection, None)
-        if connection in self._connections:
-            self._forget(connection)
-            self._engine.release()
-            self._widen()
-
-    # -- sending ---------------------------------------------------------------------------------------------------
-
-    def _start(self, connection: Connection, pending: PendingResponse) -> bool:
-        """Send a request over a free connection; false when the connection is still free afterwards."""
-        request = pending.request
-        if self._asks:
-            if self._blocking:
-                connection.reserve(pending, gevent.spawn(self._authenticate_aside, connection, pending))
-                return True
-            signed = self._authenticate(pending)
-            if signed is None:
-                return False
-            request = signed
-        self._send(connection, pending, request)
-        return True
-
-    def _authenticate(self, pending: PendingResponse) -> Request | None:
-        """The request as the authenticator leaves it; ``None`` when it raised, which is then the outcome."""
-        authenticate: Any = self._authenticator
-        request = pending.request
-        try:
-            assert pending._context is not None
-            # A copy: a hook of the same request may be blocked in the context itself.
-            changed = pending._context.copy().run(authenticate, request)
-            if changed is not None and not isinstance(changed, Request):
-                raise TypeError(f'an authenticator returns a Request or None, not {type(changed).__name__}')
-        except BaseException as exc:            # a gevent.Timeout of its own, too: the slot must come back
-            error = HTTPError(f'the authenticator failed: {type(exc).__name__}: {exc}', request=request,
-                              phase='authenticate')
-            error.__cause__ = exc
-            if pending._outcome is None:
-                self.settle(pending, error)
-            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
-                raise
-            return None
-        return changed or request
-
-    def _authenticate_aside(self, connection: Connection, pending: PendingResponse) -> None:
-        """In a greenlet: the authenticator may block."""
-        request = self._authenticate(pending)
-        if connection.closed or connection.pending is not pending:
-            return                              # cancelled, or the server closed the connection, meanwhile
-        connection.helper = None
-        if request is None:
-            connection.pending = None
-            self._next(connection)
-        else:
-            self._send(connection, pending, request)
-
-    def _send(self, connection: Connection, pending: PendingResponse, request: Request) -> None:
-        """Send the request as the authenticator left it; one that adds a single line is asked for it here."""
-        pending._attempts += 1
-        options = pending.request._options
-        read_seconds, max_body, max_streamed = self._read_seconds, self._max_body, self._settings.max_body
-        if options is not NO_OPTIONS:
-            if options.timeout is not None:
-                read_seconds = self._settings.clocks_of(options.timeout).read
-            if options.max_body is not None:
-                max_body = max_streamed = options.max_body
-        if not self._engine.sweeping:
-            self._engine.start_sweeping()
-        if self._hooked:
-            self._call_hook(self._settings.on_request, pending, pending.request)
-        if self._line is None:
-            data = self._writer.write(request)
-        elif request.headers._block:            # perhaps with a field of that name
-            data = self._writer.write(self._authenticator(request))     # type: ignore[misc, arg-type]
-        else:
-            data = self._writer.write(request, self._line(request))
-        connection.start(pending, request, data, read_seconds, max_body, max_streamed)
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
@@ -605,6 +342,8 @@ class Client:
         self._openings.clear()
         self._queue.clear()
         self._dropped, self.waiting = 0, None
+        for under_way in self._aside.values():
+            _stop(under_way)
         for pending in unfinished:
             pending._holder = None
             pending._end(Cancelled('the process was forked; this request is the parent\'s', request=pending.request))
@@ -657,13 +396,17 @@ class _Aside:
 
     def drop(self, pending: PendingResponse) -> Client:
         """Stop the timer or the greenlet."""
-        under_way = self._client._aside.pop(pending, None)
-        if isinstance(under_way, gevent.Greenlet):
-            under_way.kill(block=False)
-        elif under_way is not None:
-            under_way.stop()
-            under_way.close()
+        _stop(self._client._aside.pop(pending, None))
         return self._client
+
+
+def _stop(under_way: Any) -> None:
+    """End the timer of a back-off, or the greenlet that decodes."""
+    if isinstance(under_way, gevent.Greenlet):
+        under_way.kill(block=False)
+    elif under_way is not None:
+        under_way.stop()
+        under_way.close()
 
 
 def _run_hook(context: contextvars.Context, hook: Any, value: Any) -> None:

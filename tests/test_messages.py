@@ -15,7 +15,8 @@ import urllib3
 from hypothesis import strategies as st
 
 from napixclient import Headers, Request, Response
-from napixclient.messages import _length_of, parse_origin
+from napixclient.messages import parse_origin
+from napixclient.messages.request import _length_of
 
 
 def request(*args: Any, **options: Any) -> Request:

@@ -1,227 +1,26 @@
-"""Requests, responses and headers: frozen values. Imports nothing of ours.
-
-A ``Request`` is checked once, when it is made (RFC 9110 §5 and §7, RFC 9112 §3), so that what lies below may write
-it as it stands. ``Headers`` keeps a block of raw fields and looks a field up when it is asked for: most answers are
-never asked for more than one or two.
-"""
+"""Requests: frozen, and checked when they are made. Imports headers and origins."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
 from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
-from urllib3.exceptions import LocationParseError
 from urllib3.filepost import encode_multipart_formdata
-from urllib3.util import parse_url
 
-__all__ = ['Headers', 'Origin', 'Request', 'Response', 'parse_origin']
+from .headers import NO_HEADERS, Headers, is_token
+from .origin import _origins, parse_origin
 
-_is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+__all__ = ['NO_OPTIONS', 'Request', 'Source', 'plain_request', 'retry_of']
+
 _is_target = re.compile(r'/[!$-~]*|\*').fullmatch           # visible ASCII but '"' and '#'
-_is_plain_host = re.compile(r'([0-9A-Za-z](?:[0-9A-Za-z.-]*[0-9A-Za-z])?)(?::([0-9]{1,5}))?').fullmatch
-_is_host = re.compile(r'[0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._~%-]+)?\]').fullmatch
 _has_control = re.compile(r'[\x00-\x1f\x7f]').search
-_ends_line = re.compile(rb'[\x00\r\n]').search
-_scan_json: Any = json.JSONDecoder().scan_once      # type: ignore[attr-defined]
 _new_object = object.__new__
-_DEFAULT_PORTS = {'http': 80, 'https': 443}
-#: Texts larger than this are decoded anew each time they are asked for, not kept twice in memory.
-_KEPT_TEXT = 65536
-
-
-class Origin(NamedTuple):
-    """Scheme, host and port: what a connection leads to (RFC 9110 §4.3.1)."""
-
-    scheme: str
-    host: str
-    port: int
-
-    @property
-    def authority(self) -> str:
-        """The value of the ``Host`` field: the port only where it is not the scheme's own (RFC 9110 §7.2)."""
-        # A zone is the client's own business: RFC 6874 §4.
-        host = f'[{self.host.partition("%")[0]}]' if ':' in self.host else self.host
-        return host if self.port == _DEFAULT_PORTS[self.scheme] else f'{host}:{self.port}'
-
-    def __str__(self) -> str:
-        return f'{self.scheme}://{self.authority}'
-
-
-def parse_origin(host: str) -> Origin:
-    """Read ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``.
-
-    :raises ValueError: for anything else, an unknown scheme, a path, credentials or a port out of range.
-    """
-    if not isinstance(host, str):
-        raise ValueError(f'a host is a text such as "name:8002", not {host!r}')
-    origin = _origins.get(host)
-    if origin is None:
-        if len(_origins) >= _REMEMBERED:
-            _origins.clear()
-        origin = _origins[host] = _parse_origin(host)
-    return origin
-
-
-_origins: dict[str, Origin] = {}
-
-
-def _parse_origin(host: str) -> Origin:
-    if (match := _is_plain_host(host)) and 0 < int(match[2] or 80) < 65536:
-        return Origin('http', match[1].lower(), int(match[2] or 80))
-    expected = 'expected name, name:port, [ipv6]:port, http://name or https://name:port'
-    if not host or _has_control(host) or ' ' in host:
-        raise ValueError(f'not a host: {host!r}; {expected}')
-    if '/' in host.partition('://')[2 if '://' in host else 0].removesuffix('/') or any(c in host for c in '@?#\\'):
-        raise ValueError(f'not a host: {host!r}; {expected}, without credentials, path or query')
-    if host.count(':') > 1 and '[' not in host and '://' not in host:
-        raise ValueError(f'not a host: {host!r}; an IPv6 address is written in brackets, [::1]:80')
-    try:
-        url = parse_url(host if '://' in host else f'http://{host}')
-    except LocationParseError as exc:
-        raise ValueError(f'not a host: {host!r}; {expected}') from exc
-    if url.scheme not in _DEFAULT_PORTS:
-        raise ValueError(f'unknown scheme in host {host!r}: http and https are known')
-    if not url.host or not _is_host(url.host) or host.rstrip('/').endswith(':') or url.auth is not None \
-            or ('%' in host and '[' not in host):
-        raise ValueError(f'not a host: {host!r}; {expected}')
-    if url.port == 0:
-        raise ValueError(f'port out of range in host {host!r}')
-    return Origin(url.scheme, url.host.strip('[]').lower(), url.port or _DEFAULT_PORTS[url.scheme])
-
-
-class Headers(Mapping[str, str]):
-    """Header fields: a frozen, case-insensitive mapping that keeps repeated fields (RFC 9110 §5.3).
-
-    ``headers['name']`` joins the values of a repeated field with ``', '``; ``getlist`` gives each of them.
-
-    :param fields: a mapping, pairs of name and value, or other ``Headers``. Values are texts, bytes or numbers.
-    :raises ValueError: for a name that is not a token, or CR, LF or NUL in a value.
-    """
-
-    # One CRLF stands before each field; in a response the status line stands before the first.
-    __slots__ = ('_block',)
-    _block: bytes
-
-    def __init__(self, fields: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
-        if isinstance(fields, Headers):
-            self._block = fields._block
-            return
-        pairs = fields.items() if isinstance(fields, Mapping) else fields
-        self._block = b''.join(_field_line(name, value) for name, value in pairs)
-
-    @classmethod
-    def _of_block(cls, block: bytes) -> Headers:
-        self = cls.__new__(cls)
-        self._block = block
-        return self
-
-    def __getitem__(self, name: str) -> str:
-        values = (_finders.get(name) or _finder(name))(self._block)
-        if len(values) == 1:
-            return values[0].rstrip(b' \t').decode('latin-1')  # type: ignore[no-any-return]
-        if not values:
-            raise KeyError(name)
-        return ', '.join(value.rstrip(b' \t').decode('latin-1') for value in values)
-
-    def get(self, name: str, default: Any = None) -> Any:
-        """The value of a field, or the default."""
-        try:
-            return self[name]
-        except KeyError:
-            return default
-
-    def getlist(self, name: str) -> list[str]:
-        """The values of all fields of that name, in the order received."""
-        return [value.rstrip(b' \t').decode('latin-1') for value in _finder(name)(self._block)]
-
-    get_all = getlist
-
-    def multi_items(self) -> list[tuple[str, str]]:
-        """Every field as a pair of name and value, repeated ones too, in the order received."""
-        pairs = (line.partition(':') for line in self._block.decode('latin-1').split('\r\n')[1:])
-        return [(name, value.strip(' \t')) for name, _, value in pairs]
-
-    def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and bool(_finder(name)(self._block))
-
-    def __iter__(self) -> Iterator[str]:
-        return iter({name.lower(): name for name, _ in reversed(self.multi_items())}[key]
-                    for key in dict.fromkeys(name.lower() for name, _ in self.multi_items()))
-
-    def __len__(self) -> int:
-        return len({name.lower() for name, _ in self.multi_items()})
-
-    def __bool__(self) -> bool:
-        return b'\r\n' in self._block
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Mapping):
-            return NotImplemented
-        try:
-            return self._lowered() == Headers(other)._lowered()
-        except ValueError:
-            return False
-
-    def _lowered(self) -> dict[str, list[str]]:
-        found: dict[str, list[str]] = {}
-        for name, value in self.multi_items():
-            found.setdefault(name.lower(), []).append(value)
-        return found
-
-    def __hash__(self) -> int:
-        return hash(frozenset((name, tuple(values)) for name, values in self._lowered().items()))
-
-    def __repr__(self) -> str:
-        shown = [(name, '***' if name.lower() in _SECRET_FIELDS else value) for name, value in self.multi_items()]
-        return f'Headers({shown!r})'
-
-
-_finders: dict[str, Any] = {}
-
-
-def _finder(name: Any) -> Any:
-    """What finds the values of a field of that name in a block; remembered, for few names are asked for often."""
-    found = _finders.get(name)
-    if found is None:
-        if not isinstance(name, str):
-            raise KeyError(name)
-        pattern = re.escape(name.encode('latin-1', 'replace')) if _is_token(name) else b'(?!)'
-        found = re.compile(rb'\r\n%s:[ \t]*([^\r]*)' % pattern, re.IGNORECASE).findall
-        if len(_finders) < 1000:
-            _finders[name] = found
-    return found
-
-
-_SECRET_FIELDS = frozenset(
-    ['authorization', 'proxy-authorization', 'cookie', 'set-cookie', 'x-auth-token', 'x-subject-token'])
-
-
-def _field_line(name: Any, value: Any) -> bytes:
-    if isinstance(name, bytes):
-        name = name.decode('latin-1')
-    if not isinstance(name, str) or not _is_token(name):
-        raise ValueError(f'not the name of a header field (RFC 9110 §5.1): {name!r}')
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
-        value = str(value)
-    if isinstance(value, str):
-        try:
-            value = value.encode('latin-1')
-        except UnicodeEncodeError:
-            raise ValueError(f'header {name}: only latin-1 can be sent; encode the value to bytes first') from None
-    if not isinstance(value, bytes):
-        raise ValueError(f'header {name}: the value is a text, bytes or a number, not {type(value).__name__}')
-    if _ends_line(value):
-        raise ValueError(f'header {name}: CR, LF and NUL are not allowed in a value')
-    return b'\r\n%s: %s' % (name.encode('latin-1'), value.strip(b' \t'))
-
-
-_NO_HEADERS = Headers()
 
 
 class _Options(NamedTuple):
@@ -363,7 +162,7 @@ class Request(_Draft):
 
         :param name: lowered.
         """
-        if self.headers is not _NO_HEADERS:
+        if self.headers is not NO_HEADERS:
             others = [other for other in self.headers._block.split(b'\r\n')[1:]
                       if other.partition(b':')[0].lower() != name]
             line = b''.join(b'\r\n' + other for other in others) + line
@@ -404,7 +203,7 @@ def plain_request(host: str, method: str, url: str, body: Any, headers: Any, tag
     draft.body = body
     draft._options = NO_OPTIONS
     if headers is None and body is None:
-        draft.headers = _NO_HEADERS
+        draft.headers = NO_HEADERS
         draft._payload = None
     else:
         fields = Headers(headers or ())
@@ -415,7 +214,7 @@ def plain_request(host: str, method: str, url: str, body: Any, headers: Any, tag
 
 
 def _check_method(method: Any) -> None:
-    if not isinstance(method, str) or not _is_token(method):
+    if not isinstance(method, str) or not is_token(method):
         raise ValueError(f'not a method (RFC 9110 §9.1): {method!r}')
     if method == 'CONNECT':
         raise ValueError('CONNECT makes a tunnel (RFC 9110 §9.3.6), which is not for requests')
@@ -502,13 +301,14 @@ def _checked_fields(fields: Headers, payload: Any) -> Headers:
     return fields
 
 
-_LONGEST = float('inf')
+_LONGEST = 1e9                                  # seconds: what is added to a clock must not overflow
 
 
 def _check_timeout(timeout: Any) -> None:
     if timeout is None or isinstance(timeout, Timeouts):
         return
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not 0 < timeout <= _LONGEST:
+    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0 or (
+            timeout > _LONGEST and timeout != float('inf')):
         raise ValueError(f'timeout is a number of seconds above 0 or urllib3.Timeout, not {timeout!r}')
 
 
@@ -547,126 +347,3 @@ def _length_of(source: Any) -> int | None:
         return max(int(end) - int(here), 0)
     except Exception:                           # whatever the caller's object raises: it is told when it is read
         return None
-
-
-class Response:
-    """A complete answer.
-
-    ``status`` is its status, ``data`` its body as bytes (content decoding undone), ``elapsed`` the seconds from the
-    first byte sent to the last byte received, ``request`` the request as its caller made it.
-    """
-
-    __slots__ = ('_body', '_head', '_payload', 'attempts', 'elapsed', 'request', 'status')
-    request: Request
-    status: int
-    elapsed: float
-    attempts: int
-    _head: bytes
-    _payload: bytes
-    _body: Any
-
-    def __init__(self, request: Request, status: int, head: bytes, data: bytes, elapsed: float,
-                 attempts: int = 1) -> None:
-        self.request = request
-        self.status = status
-        self._head = head
-        self._payload = data
-        self.elapsed = elapsed
-        self.attempts = attempts
-        self._body = _UNREAD
-
-    @property
-    def data(self) -> bytes:
-        """The body as bytes."""
-        return self._payload
-
-    @property
-    def headers(self) -> Headers:
-        """The header fields; each is decoded when it is asked for."""
-        headers = _new_object(Headers)
-        headers._block = self._head
-        return headers
-
-    @property
-    def reason(self) -> str:
-        """The reason phrase of the status line; often empty."""
-        return self._head.split(b'\r\n', 1)[0][13:].decode('latin-1').strip()
-
-    @property
-    def url(self) -> str:
-        """The URL that answered."""
-        return f'{self.request._base()}{self.request.url}'
-
-    @property
-    def text(self) -> str:
-        """The body as text, by the charset of its Content-Type, else UTF-8; what does not decode is replaced."""
-        match = _charset(self.headers.get('content-type', ''))
-        try:
-            return self.data.decode(match[1] if match else 'utf-8', 'replace')
-        except (LookupError, ValueError):       # no such charset, or one of Python's codecs that is none
-            return self.data.decode('utf-8', 'replace')
-
-    def json(self) -> Any:
-        """The body, decoded from JSON.
-
-        :raises ValueError: when it is not JSON.
-        """
-        data = self.data
-        try:
-            text = data.decode()
-        except UnicodeDecodeError:
-            return json.loads(data)         # UTF-16 or UTF-32, or an error that says so
-        try:
-            value, end = _scan_json(text, 0)
-        except (StopIteration, ValueError, RecursionError):
-            end = -1
-        if end == len(text):
-            return value
-        try:                                    # white space around it, a byte order mark, or an error to be told
-            return json.loads(data)
-        except RecursionError as exc:
-            raise ValueError('the JSON is nested too deep') from exc
-
-    @property
-    def body(self) -> Any:
-        """The decoded JSON where the Content-Type says JSON and it parses, else the text; ``None`` without a body."""
-        body = self._body
-        if body is not _UNREAD:
-            return body
-        data = self._payload if type(self) is Response else self.data
-        if not data:
-            body = None
-        elif _says_json(self._head):
-            try:
-                body = self.json()
-            except ValueError:
-                body = self.text
-        else:
-            body = self.text
-            if len(data) > _KEPT_TEXT:
-                return body
-        self._body = body
-        return body
-
-    def __repr__(self) -> str:
-        return f'<Response {self.status} {self.reason}>' if self.reason else f'<Response {self.status}>'
-
-
-_UNREAD = object()
-
-
-def new_response(request: Request, status: int, head: bytes, data: bytes, elapsed: float) -> Response:
-    """``Response(…)``; a function, because to call a class costs Python three times as much."""
-    response = _new_object(Response)
-    response.request = request
-    response.status = status
-    response._head = head
-    response._payload = data
-    response.elapsed = elapsed
-    response.attempts = 1
-    response._body = _UNREAD
-    return response
-
-
-_says_json = re.compile(rb'\r\ncontent-type:[^\r;]*json', re.IGNORECASE).search
-_charset = re.compile(r'charset\s*=\s*"?([^\s";]+)', re.IGNORECASE).search

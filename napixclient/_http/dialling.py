@@ -1,0 +1,190 @@
+"""One connection that is being opened: on the loop where nothing can block, else in a greenlet.
+
+Imports messages and errors.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from time import monotonic
+from typing import TYPE_CHECKING, Any, Protocol
+
+import gevent
+from gevent import socket
+
+from ..errors import Cancelled, ConnectTimeout, HTTPError
+from ..messages import Origin
+from .opening import connect_error, dial
+from .pending import NEVER, Outcome, PendingResponse
+
+if TYPE_CHECKING:
+    from .connection import Connection
+    from .engine import Engine
+
+__all__ = ['Applicant', 'Opening', 'log']
+
+log = logging.getLogger('napixclient')
+log.addHandler(logging.NullHandler())       # a library is silent unless told
+
+
+class Applicant(Protocol):
+    """A client, as the engine sees it."""
+
+    origin: Origin
+    #: The queue for a place in which it stands.
+    waiting: deque[Any] | None
+
+    @property
+    def served(self) -> bool:
+        """Whether it has a connection, or one is being opened."""
+
+    def open_one(self) -> bool:
+        """Use one more place in the pool, which is free, if it is still of use; whether it was."""
+
+    def wants_more(self) -> bool:
+        """Whether one more connection would be of use."""
+
+    def opened(self, opening: Opening, sock: Any) -> None:
+        """The connection is open."""
+
+    def not_opened(self, opening: Opening, error: HTTPError) -> None:
+        """It could not be opened; its place is free again."""
+
+    def settle(self, pending: PendingResponse, outcome: Outcome) -> None:
+        """Make this the outcome of a request."""
+
+    def evict(self, connection: Connection) -> None:
+        """Close an idle connection; its place is free again."""
+
+    def forked(self) -> None:
+        """In the child of a fork: forget every connection; what was pending is cancelled."""
+
+
+class Opening:
+    """One connection that is being opened, for one request.
+
+    An address over plain TCP is dialled on the loop itself, at half the price; whatever may block, a name, TLS or a
+    resolver of the caller's, has a greenlet.
+    """
+
+    __slots__ = ('_client', '_engine', '_greenlet', '_seconds', '_sock', '_watcher', 'expires', 'over', 'pending')
+
+    def __init__(self, engine: Engine, client: Applicant, pending: PendingResponse, seconds: float) -> None:
+        self.over = False
+        self.pending: PendingResponse | None = pending
+        self.expires = NEVER                    # of monotonic(), while it is dialled on the loop
+        pending._holder = self
+        self._engine = engine
+        self._client = client
+        self._seconds = seconds
+        self._greenlet: Any = None
+        self._sock: Any = None
+        self._watcher: Any = None
+
+    @property
+    def phase(self) -> str:
+        """``queue`` until it has begun."""
+        return 'queue' if self._greenlet is None and self._sock is None else 'connect'
+
+    def begin(self) -> None:
+        """Open, on the loop or in a greenlet."""
+        address = self._engine.opener.plain_address(self._client.origin)
+        if address is None:
+            self._greenlet = gevent.spawn(self._run)
+            return
+        try:
+            self._sock = dial(*address)
+        except OSError as exc:
+            self._failed(exc)
+            return
+        self._engine.dialling.add(self)
+        self.expires = monotonic() + self._seconds
+        self._engine.start_sweeping()
+        self._watcher = self._engine.hub.loop.io(self._sock.fileno(), 2)
+        self._watcher.start(self._dialled)
+
+    def _dialled(self) -> None:
+        """The loop says that the socket is connected, or will never be."""
+        failure = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        if failure:
+            self._close_socket()
+            self._failed(OSError(failure, os.strerror(failure)))
+        else:
+            self._close_watcher()
+            self._finish(self._sock, None)
+
+    def expire(self) -> None:
+        """The sweep found that it takes too long."""
+        self._close_socket()
+        self._finish(None, self._too_late())
+
+    def drop(self, pending: PendingResponse) -> Applicant:
+        """Its request was cancelled: nobody needs the connection."""
+        self.pending = None
+        self.stop()
+        self._client.not_opened(self, Cancelled('cancelled'))
+        return self._client
+
+    def stop(self) -> None:
+        """End it, and close its half-open socket."""
+        if not self.over:
+            self.over = True
+            if self._greenlet is not None:
+                self._greenlet.kill(block=False)
+                self._engine.landed()
+            elif self._sock is not None:
+                self._close_socket()
+                self._engine.landed()
+
+    def _close_watcher(self) -> None:
+        self._engine.dialling.discard(self)
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+
+    def _close_socket(self) -> None:
+        self._close_watcher()
+        self._sock.close()
+
+    def _run(self) -> None:
+        """In a greenlet: whatever happens, the client is told."""
+        clock = gevent.Timeout(None if self._seconds == NEVER else self._seconds)
+        sock: Any = None
+        error: BaseException | None = None
+        clock.start()
+        try:
+            sock = self._engine.opener.open(self._client.origin)
+        except gevent.GreenletExit as exc:
+            error = exc
+        except gevent.Timeout as exc:
+            error = self._too_late() if exc is clock else exc
+        except Exception as exc:
+            error = exc
+        finally:
+            clock.close()
+        if self.over:                           # dropped in the very turn in which it was done
+            if sock is not None:
+                sock.close()
+        elif error is None or isinstance(error, HTTPError):
+            self._finish(sock, error)
+        else:
+            self._failed(error)
+
+    def _too_late(self) -> ConnectTimeout:
+        return ConnectTimeout(f'not connected within {self._seconds:g} s', phase='connect')
+
+    def _failed(self, cause: BaseException) -> None:
+        self._finish(None, connect_error(cause))
+
+    def _finish(self, sock: Any, error: HTTPError | None) -> None:
+        self.over = True
+        self._engine.landed()
+        if error is None:
+            log.debug('connected to %s', self._client.origin)
+            self._client.opened(self, sock)
+        else:
+            log.debug('not connected to %s: %s', self._client.origin, error.message)
+            self._client.not_opened(self, error)

@@ -1,0 +1,16 @@
+"""Requests, responses and headers: frozen values. Imports nothing of ours.
+
+A ``Request`` is checked once, when it is made (RFC 9110 §5 and §7, RFC 9112 §3), so that what lies below may write
+it as it stands. ``Headers`` keeps a block of raw fields and looks a field up when it is asked for: most answers are
+never asked for more than one or two.
+"""
+
+from .headers import Headers
+from .origin import Origin, parse_origin
+from .request import NO_OPTIONS, Request, Source, plain_request, retry_of
+from .response import Response, new_response
+
+__all__ = [
+    'Headers', 'NO_OPTIONS', 'Origin', 'Request', 'Response', 'Source',
+    'new_response', 'parse_origin', 'plain_request', 'retry_of',
+]
