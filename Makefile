@@ -24,15 +24,21 @@ help:
 demo: $(VENV)/.installed-all
 	$(BIN)/napix demo $(ARGS)
 
-# Coverage is counted over both runs together: some lines are for one kind of process only.
+# Side by side, for two cores: the core in an unpatched process; the same in a patched one, then the command, whose
+# programs patch themselves. ARGS names tests instead: they run in both kinds of process.
 test: $(VENV)/.installed-all,test
 	$(BIN)/coverage erase
-	@echo '== unpatched process'
-	$(BIN)/coverage run -m pytest $(ARGS)
-	@echo '== patched process'
-	$(BIN)/coverage run tests/patched.py $(ARGS)
+	@echo '== in an unpatched process, and beside it in a patched one'
+	@{ $(BIN)/python tests/patched.py $(or $(ARGS),tests --ignore=tests/cli) \
+		$(if $(ARGS),,&& $(BIN)/coverage run -m pytest tests/cli); } >patched.log 2>&1 & patched=$$!; \
+	$(BIN)/coverage run -m pytest $(or $(ARGS),tests --ignore=tests/cli); unpatched=$$?; \
+	wait $$patched; patched=$$?; \
+	echo '== what was run beside it printed'; cat patched.log; \
+	test $$unpatched = 0 && test $$patched = 0
+ifeq ($(ARGS),)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+endif
 
 bench: $(VENV)/.installed-all,bench
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -244,7 +244,7 @@ def test_requests_are_no_greenlets() -> None:
             ask(pool, server)
         gate.wait_for(10)
         before = len(kit.greenlets())
-        for _ in range(3000):
+        for _ in range(1000):
             ask(pool, server)
         assert len(kit.greenlets()) <= before
         pool.cancel()
@@ -1500,7 +1500,7 @@ def test_hooks() -> None:
             ClientPool(simultaneous=1, on_request=requests.append, on_response=responses.append,
                        on_error=errors.append) as pool:
         good, wrong, refused = ask(pool, server), ask(pool, bad), ask(pool, dead)
-        late = ask(pool, silent, timeout=0.1)
+        late = ask(pool, silent, timeout=0.3)
         queued = ask(pool, silent, timeout=0.1)
         gevent.wait([late, queued], timeout=2)
         cancelled = ask(pool, silent)

@@ -231,7 +231,7 @@ class ResponseReader:
             end = raw.find(b'\r\n\r\n')
             if end < 0:
                 break
-            if raw[:2] == b'\r\n':
+            if raw[0] in b'\r\n':
                 self._idle_bytes += len(raw)
                 raw = raw.lstrip(b'\r\n')   # RFC 9112 §2.2: an empty line before the status line
                 self._idle_bytes -= len(raw)

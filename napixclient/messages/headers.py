@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-__all__ = ['NO_HEADERS', 'Headers']
+__all__ = ['Headers']
 
 is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _ends_line = re.compile(rb'[\x00\r\n]').search
