@@ -246,8 +246,11 @@ class Dispatcher(ABC):
         self._send(connection, pending, request)
         return True
 
-    def _authenticate(self, pending: PendingResponse) -> Request | None:
-        """The request as the authenticator leaves it; ``None`` when it raised, which is then the outcome."""
+    def _authenticate(self, pending: PendingResponse, reserved: Connection | None = None) -> Request | None:
+        """The request as the authenticator leaves it; ``None`` when it raised, which is then the outcome.
+
+        :param reserved: the connection that is held for the request, where the authenticator has a greenlet.
+        """
         authenticate: Any = self._authenticator
         request = pending.request
         try:
@@ -257,6 +260,8 @@ class Dispatcher(ABC):
             if changed is not None and not isinstance(changed, Request):
                 raise TypeError(f'an authenticator returns a Request or None, not {type(changed).__name__}')
         except BaseException as exc:            # a gevent.Timeout of its own, too: the slot must come back
+            if reserved is not None and reserved.pending is not pending:
+                return None                     # killed with its connection; its request is elsewhere by now
             error = HTTPError(f'the authenticator failed: {type(exc).__name__}: {exc}', request=request,
                               phase='authenticate')
             error.__cause__ = exc
@@ -269,7 +274,7 @@ class Dispatcher(ABC):
 
     def _authenticate_aside(self, connection: Connection, pending: PendingResponse) -> None:
         """In a greenlet: the authenticator may block."""
-        request = self._authenticate(pending)
+        request = self._authenticate(pending, connection)
         if connection.closed or connection.pending is not pending:
             return                              # cancelled, or the server closed the connection, meanwhile
         connection.helper = None
