@@ -29,7 +29,7 @@ demo: $(VENV)/.installed-all
 test: $(VENV)/.installed-all,test
 	$(BIN)/coverage erase
 	@echo '== in an unpatched process, and beside it in a patched one'
-	@{ $(BIN)/python tests/patched.py $(or $(ARGS),tests --ignore=tests/cli) \
+	@{ BESIDE=1 $(BIN)/python tests/patched.py $(or $(ARGS),tests --ignore=tests/cli) \
 		$(if $(ARGS),,&& $(BIN)/coverage run -m pytest tests/cli); } >patched.log 2>&1 & patched=$$!; \
 	$(BIN)/coverage run -m pytest $(or $(ARGS),tests --ignore=tests/cli); unpatched=$$?; \
 	wait $$patched; patched=$$?; \

@@ -18,7 +18,8 @@ from tests import kit
 TEST_SECONDS = 60
 # Seconds: the longest that the hub may be held. A run that counts coverage is traced, which takes its time; the law is
 # held to in the one that is not.
-GAP = 0.1 if sys.gettrace() is None else 0.4
+# Nor is a machine quiet on which another suite runs beside this one (`make test`).
+GAP = 0.4 if sys.gettrace() is not None else 0.1 if 'BESIDE' not in os.environ else 0.25
 
 # The same examples in every run under CI; a failure prints how to get its example again.
 hypothesis.settings.register_profile('default', deadline=None, database=None, print_blob=True)
