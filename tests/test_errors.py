@@ -110,7 +110,8 @@ def test_all(module: str) -> None:
 def test_documented() -> None:
     """Every public class, method and property has a docstring."""
     things = [getattr(napixclient, name) for name in PUBLIC if name != '__version__']
-    things += [value for name, value in vars(authenticators).items() if name in authenticators.__all__]
+    things += [value for name, value in vars(authenticators).items()
+               if name in authenticators.__all__ and name != 'Authenticator']      # an alias, which 3.10 takes for a class
     missing = []
     for thing in filter(inspect.isclass, things):
         if not thing.__dict__.get('__doc__'):

@@ -20,7 +20,7 @@ from ..errors import Cancelled, HTTPError, NapixError, ProtocolError, TruncatedB
 from ..messages import Request, Response, new_response
 from .bodies import StreamedResponse, Upload
 from .pending import NEVER, PendingResponse
-from .wire import ResponseReader
+from .wire import INLINE, ResponseReader
 
 __all__ = ['Connection', 'Home']
 
@@ -54,7 +54,7 @@ class Connection:
         more can be collected while its connections are idle.
     """
 
-    __slots__ = ('_home', '_loop', '_out', '_recv', '_send', '_sock', '_tls', '_upload',
+    __slots__ = ('_home', '_loop', '_out', '_rest', '_recv', '_send', '_sock', '_tls', '_upload',
                  '_watcher', '_weak_home', '_writer', 'closed', 'expires', 'helper', 'pending', 'phase', 'read_seconds',
                  'reader',
                  'served', 'since', 'started', 'streamed', 'turn')
@@ -75,6 +75,7 @@ class Connection:
         self._watcher: Any = self._loop.io(sock.fileno(), _READ)
         self._writer: Any = None
         self._out: memoryview | None = None
+        self._rest: memoryview | None = None    # what goes out after that
         self._upload: Upload | None = None
         self.read_seconds = NEVER
         self.closed = False
@@ -157,7 +158,14 @@ class Connection:
             self.phase = 'send'
             self._watch_writing()
         payload = request._payload
-        if payload is not None and not isinstance(payload, bytes):
+        if payload is None:
+            return
+        if isinstance(payload, bytes):
+            if len(payload) > INLINE:
+                self._rest = memoryview(payload)
+                self.phase = 'send'
+                self._watch_writing()
+        else:
             self.phase = 'send'
             self._upload = Upload(self, payload)
             if self._out is None:
@@ -199,6 +207,8 @@ class Connection:
     def _writable(self) -> None:
         out = self._out
         if out is None:
+            out, self._out, self._rest = self._rest, self._rest, None
+        if out is None:
             self._writer.stop()
             return
         try:
@@ -207,7 +217,7 @@ class Connection:
             return
         except OSError as exc:
             self._writer.stop()
-            self._out = None
+            self._out = self._rest = None
             if not self._answered_early():
                 self._lost(exc)
             return
@@ -216,6 +226,8 @@ class Connection:
             self._out = out[sent:]
             return
         self._out = None
+        if self._rest is not None:
+            return
         self._writer.stop()
         if self._upload is not None:
             self._more()
@@ -284,7 +296,7 @@ class Connection:
                 self.pending = None
                 self.served += 1
                 response = new_response(pending.request, reader.status, reader.head, reader.last, now - self.started)
-                if not reader.keep_alive or reader.overrun or self._out is not None or self._upload is not None:
+                if not reader.keep_alive or reader.overrun or self.phase != 'read':
                     self._close_keeping_home()
                 self._home.answered(self, pending, response)
         else:
@@ -343,7 +355,7 @@ class Connection:
         self.streamed = None
         self.served += 1
         home = self._home
-        if not self.reader.reusable or self._out is not None or self._upload is not None:
+        if not self.reader.reusable or self.phase != 'read':
             self._close_keeping_home()
         else:
             self._watcher.start(self._readable)
@@ -460,7 +472,7 @@ class Connection:
             if watcher is not None:
                 watcher.stop()
                 watcher.close()
-        self._watcher = self._writer = self._out = None
+        self._watcher = self._writer = self._out = self._rest = None
         if self._upload is not None:
             self._upload.abandon()
             self._upload = None

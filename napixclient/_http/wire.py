@@ -15,13 +15,15 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 from ..errors import BodyTooLarge, InvalidResponse, ProtocolError, TruncatedBody
 from ..messages import Headers, Request
 
-__all__ = ['RequestWriter', 'ResponseReader']
+__all__ = ['INLINE', 'RequestWriter', 'ResponseReader']
 
 #: Answers 1xx before the final one; a server that sends more is not going to answer.
 MAX_INFORMATIONAL = 20
 _FEW_PIECES = 16
 #: Transfer-Encoding or Content-Encoding; that the pattern begins with what has no case makes it quick.
 _names_coding = re.compile(rb'-encoding:', re.IGNORECASE).search
+#: Bodies of at most so many bytes are written in one piece with the head.
+INLINE = 65536
 _SENDS_BODY = frozenset(['POST', 'PUT', 'PATCH'])
 
 
@@ -45,7 +47,7 @@ class RequestWriter:
         self._open = self._tail[:-4]
 
     def write(self, request: Request, line: bytes = b'') -> bytes:
-        """The head, and with it the body where that is bytes.
+        """The head, and with it the body where that is bytes and small: to copy a large one takes its time.
 
         :param line: one more field, already written, for a request that has none of its own.
         """
@@ -63,7 +65,8 @@ class RequestWriter:
             if isinstance(request.body, (Mapping, list)) and b'\r\ncontent-type:' not in lowered + self._marks:
                 parts.append(b'\r\nContent-Type: application/json')
             parts.append(b'\r\nContent-Length: %d\r\n\r\n' % len(payload))
-            parts.append(payload)
+            if len(payload) <= INLINE:
+                parts.append(payload)
         elif payload is not None:
             parts.append(b'\r\nTransfer-Encoding: chunked\r\n\r\n' if payload.length is None
                          else b'\r\nContent-Length: %d\r\n\r\n' % payload.length)
