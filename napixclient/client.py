@@ -1,4 +1,4 @@
-"""One host: the queue of its requests, its cap, its connections, and what becomes of each answer and failure.
+"""One host, as its caller sees it: asking, cancelling, counting.
 
 Imports authenticators, remote, the engine, messages and errors.
 """
@@ -6,35 +6,24 @@ Imports authenticators, remote, the engine, messages and errors.
 from __future__ import annotations
 
 import contextvars
-from math import frexp
+import weakref
 from time import monotonic
 from typing import Any
 
-import gevent
 from gevent.hub import get_hub
 
-from ._http.connection import Connection
-from ._http.decoding import Decoder
-from ._http.dialling import log
-from ._http.dispatch import Dispatcher
+from ._http.concluding import Concluder, stop
 from ._http.engine import Engine
-from ._http.pending import NEVER, Batch, Outcome, PendingResponse, new_pending
-from ._http.retrying import after_failure, after_response
+from ._http.pending import NEVER, Batch, PendingResponse, new_pending
 from ._http.settings import Settings, whole_number
 from .authenticators import Authenticator, OneField, authenticator_of
-from .errors import Cancelled, HTTPError, ProtocolError
+from .errors import Cancelled, HTTPError
 from .messages import Origin, Request, Response, parse_origin
 from .remote import error_of
 
 __all__ = ['Client']
 
-#: Methods that may be sent once more when nobody can know whether they arrived (RFC 9110 §9.2.2).
-IDEMPOTENT = frozenset(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
-#: Decoded pieces that are made in the loop itself; a body of more goes on in a greenlet.
-_STEPS_AT_ONCE = 4
-
-
-class Client(Dispatcher):
+class Client(Concluder):
     """Sends requests to one host, at most ``simultaneous`` at a time over as many connections.
 
     >>> client = Client('server.example', {'login': 'root', 'key': 'toor'})
@@ -53,6 +42,7 @@ class Client(Dispatcher):
         self._set_up(Engine(Settings(**options)), origin, host, authenticator_of(authenticator),
                      whole_number(simultaneous, 'simultaneous'))
         self._owns_engine = True
+        self._engine.client_of = weakref.WeakMethod(self._sibling)
 
     @classmethod
     def _of_pool(cls, engine: Engine, origin: Origin, host: str, authenticator: Authenticator | None,
@@ -70,13 +60,9 @@ class Client(Dispatcher):
         super().__init__(engine, origin, simultaneous, authenticator, line)
         #: The host as it was first written.
         self.host = host
+        self._siblings: dict[Origin, Client] = {}   # where redirects have led
         self._needs_context = self._hooked or self._asks
-        self._retries = self._settings.retries
-        self._simple = self._retries is None and not self._hooked
         self._total = self._settings.clocks.total
-        self._aside: dict[PendingResponse, Any] = {}    # waiting to be tried again, or being decoded
-        self._done = self._failed = self._received = 0
-        self._latencies: dict[int, int] = {}
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -125,184 +111,25 @@ class Client(Dispatcher):
                 self._widen()
         return pending
 
-    # -- answers ---------------------------------------------------------------------------------------------------
+    # -- what the engine asks --------------------------------------------------------------------------------------
 
-    def answered(self, connection: Connection, pending: PendingResponse, response: Response) -> None:
-        """The answer is whole; the connection is free, or closed if it cannot be used again."""
-        elapsed = response.elapsed
-        self._received += len(response._payload)
-        # Eight buckets to an octave: quantiles within 9 %.
-        mantissa, exponent = frexp(elapsed)
-        bucket = exponent * 8 + int(mantissa * 16)
-        self._latencies[bucket] = self._latencies.get(bucket, 0) + 1
-        if pending._attempts > 1:
-            response.attempts = pending._attempts
-        coding = connection.reader.coding
-        if coding is not None and response._payload:
-            self._decode(pending, response, coding)
-        elif self._simple and response.status < 400 and pending.request._options.retries is None:
-            self._done += 1
-            pending._finish(response)
-        else:
-            self._conclude_safely(pending, response)
-        # What _next() does, for the case in which there is nothing to think about.
-        if self._queue and not self._asks and not connection.closed and not self._engine.waiting:
-            pending = self._queue.popleft()
-            if pending._outcome is None:
-                self._send(connection, pending, pending.request)
-                return
-            self._dropped -= 1
-        self._next(connection)
+    def _refused(self, response: Response) -> HTTPError:
+        return error_of(response)
 
-    def streaming(self, connection: Connection, pending: PendingResponse, response: Response) -> None:
-        """The head of a streamed answer is there; the connection stays with its body."""
-        response.attempts = pending._attempts
-        self.settle(pending, response)
+    def _client_for(self, host: str) -> Client:
+        of_pool = self._engine.client_of()
+        return self._sibling(host) if of_pool is None else of_pool(host)
 
-    def received(self, size: int) -> None:
-        """So many bytes of a streamed body came."""
-        self._received += size
-
-    def streamed(self, connection: Connection) -> None:
-        """A streamed body was read to its end."""
-        self._next(connection)
-
-    def _conclude_safely(self, pending: PendingResponse, response: Response) -> None:
-        """In a callback of the loop: whatever a server may have found to trip us up is that request's failure."""
-        try:
-            self._conclude(pending, response)
-        except Exception as exc:
-            error = ProtocolError(f'cannot read the answer: {type(exc).__name__}: {exc}', response=response,
-                                  phase='read')
-            error.__cause__ = exc
-            if pending._outcome is None:
-                self.settle(pending, error)
-
-    def _conclude(self, pending: PendingResponse, response: Response) -> None:
-        """Make an answer the outcome, unless it is to be tried again."""
-        delay = after_response(self._retries_of(pending), pending, response)
-        if delay is not None and self._try_again(pending, delay):
-            return
-        self.settle(pending, response if response.status < 400 else error_of(response))
-
-    def settle(self, pending: PendingResponse, outcome: Outcome) -> None:
-        """Set the outcome, count it, and tell the hooks."""
-        if isinstance(outcome, HTTPError):
-            self._failed += 1
-            outcome.request = pending.request
-            outcome.attempts = max(pending._attempts, 1)
-        else:
-            self._done += 1
-        if self._hooked:
-            hook = self._settings.on_error if isinstance(outcome, HTTPError) else self._settings.on_response
-            self._call_hook(hook, pending, outcome)
-        pending._finish(outcome)
-
-    def _call_hook(self, hook: Any, pending: PendingResponse, value: Any) -> None:
-        if hook is not None:
-            assert pending._context is not None
-            gevent.spawn(_run_hook, pending._context, hook, value)
-
-    # -- decoding --------------------------------------------------------------------------------------------------
-
-    def _decode(self, pending: PendingResponse, response: Response, coding: str) -> None:
-        """Undo the content coding: here if it is quickly done, else in a greenlet."""
-        limit = pending.request._options.max_body
-        parts: list[bytes] = []
-        try:
-            decoder = Decoder(coding, self._max_body if limit is None else limit)
-            steps = decoder.feed(response._payload)
-            for piece in steps:
-                parts.append(piece)
-                if len(parts) == _STEPS_AT_ONCE:
-                    pending._holder = _Aside(self, 'read')
-                    self._aside[pending] = gevent.spawn(self._decode_rest, pending, response, decoder, steps, parts)
-                    return
-            decoder.finish()
-        except HTTPError as error:
-            self._spoiled(pending, response, error)
-            return
-        response._payload = b''.join(parts)
-        self._conclude_safely(pending, response)
-
-    def _decode_rest(self, pending: PendingResponse, response: Response, decoder: Decoder, steps: Any,
-                     parts: list[bytes]) -> None:
-        try:
-            for piece in steps:
-                parts.append(piece)
-                gevent.sleep(0)
-            decoder.finish()
-        except HTTPError as error:
-            if self._aside.pop(pending, None) is not None:
-                self._spoiled(pending, response, error)
-            return
-        if self._aside.pop(pending, None) is not None:
-            response._payload = b''.join(parts)
-            self._conclude_safely(pending, response)
-
-    def _spoiled(self, pending: PendingResponse, response: Response, error: HTTPError) -> None:
-        error.phase, error.elapsed = 'read', response.elapsed
-        self._conclude_failure(pending, error)
-
-    # -- failures --------------------------------------------------------------------------------------------------
-
-    def broken(self, connection: Connection, pending: PendingResponse, error: HTTPError) -> None:
-        """A request failed with its connection."""
-        self._forget(connection)
-        if error.phase == 'authenticate':       # nothing was sent: it was the idle connection that ended
-            self._open_for(pending)
-            return
-        if self._may_resend(connection, pending, error):
-            log.debug('%s: the server had closed the connection; sending once more', self.origin)
-            self._open_for(pending)             # in the place of the old one, so that it gets a fresh one
-            return
-        self._engine.release()
-        self._conclude_failure(pending, error)
-        self._widen()
-
-    def _may_resend(self, connection: Connection, pending: PendingResponse, error: HTTPError) -> bool:
-        """Whether the one free resend applies: idempotent, over a reused connection, before any byte of an answer."""
-        request = pending.request
-        return (connection.served > 0 and connection.untouched and isinstance(error, ProtocolError)
-                and request.method in IDEMPOTENT and pending._attempts == 1
-                and (request._payload is None or isinstance(request._payload, bytes))
-                and not self._forbids_retries(pending) and self._engine.may_retry())
-
-    def _forbids_retries(self, pending: PendingResponse) -> bool:
-        retries = self._retries_of(pending)
-        return retries is not None and retries.total is False
-
-    def _retries_of(self, pending: PendingResponse) -> Any:
-        if pending._retry is not None:
-            return pending._retry
-        own = pending.request._options.retries
-        return self._retries if own is None else own
-
-    def _conclude_failure(self, pending: PendingResponse, error: HTTPError) -> None:
-        """Make a failure the outcome, unless it is to be tried again."""
-        if pending._outcome is not None:
-            return
-        error.request = pending.request
-        log.debug('%s: %s', self.origin, error.message)
-        delay = after_failure(self._retries_of(pending), pending, error)
-        if delay is None or not self._try_again(pending, delay):
-            self.settle(pending, error)
-
-    def _try_again(self, pending: PendingResponse, delay: float) -> bool:
-        """Queue the request anew, after a delay; false when the deadline or the retry budget forbids it."""
-        if monotonic() + delay >= pending._deadline or not self._engine.may_retry():
-            return False
-        timer = self._engine.hub.loop.timer(delay)
-        self._aside[pending] = timer
-        pending._holder = _Aside(self, 'backoff')
-        timer.start(self._back, pending)
-        return True
-
-    def _back(self, pending: PendingResponse) -> None:
-        timer = self._aside.pop(pending)
-        timer.stop()
-        timer.close()
-        self._enqueue(pending)
+    def _sibling(self, host: str) -> Client:
+        """The client of the origin that a redirect leads to; credentials do not follow it."""
+        origin = parse_origin(host)
+        if origin == self.origin:
+            return self
+        sibling = self._siblings.get(origin)
+        if sibling is None:
+            self._siblings = {known: other for known, other in self._siblings.items() if not other._forgettable}
+            sibling = self._siblings[origin] = Client._of_pool(self._engine, origin, host, None, self._simultaneous)
+        return sibling
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
@@ -316,6 +143,8 @@ class Client(Dispatcher):
         self._engine.check_thread()
         for pending in self._unfinished():
             pending.cancel()
+        for sibling in self._siblings.values():
+            sibling.cancel()
         for connection in list(self._connections):
             if connection.streamed is not None:
                 connection.fail(Cancelled('cancelled'))
@@ -343,7 +172,7 @@ class Client(Dispatcher):
         self._queue.clear()
         self._dropped, self.waiting = 0, None
         for under_way in self._aside.values():
-            _stop(under_way)
+            stop(under_way)
         for pending in unfinished:
             pending._holder = None
             pending._end(Cancelled('the process was forked; this request is the parent\'s', request=pending.request))
@@ -383,37 +212,3 @@ class Client(Dispatcher):
         stats = self.stats()
         return (f'<Client {self.origin}: {stats["queued"]} queued, {stats["in_flight"]} in flight, '
                 f'{len(self._idle)} idle connections>')
-
-
-class _Aside:
-    """Holds a request that has no slot: it waits to be tried again, or its body is being decoded."""
-
-    __slots__ = ('_client', 'phase')
-
-    def __init__(self, client: Client, phase: str) -> None:
-        self._client = client
-        self.phase = phase
-
-    def drop(self, pending: PendingResponse) -> Client:
-        """Stop the timer or the greenlet."""
-        _stop(self._client._aside.pop(pending, None))
-        return self._client
-
-
-def _stop(under_way: Any) -> None:
-    """End the timer of a back-off, or the greenlet that decodes."""
-    if isinstance(under_way, gevent.Greenlet):
-        under_way.kill(block=False)
-    elif under_way is not None:
-        under_way.stop()
-        under_way.close()
-
-
-def _run_hook(context: contextvars.Context, hook: Any, value: Any) -> None:
-    """In a greenlet, in the context of the ``request`` call; what it raises is logged and changes nothing."""
-    try:
-        context.copy().run(hook, value)         # a copy: another call of the same request may be blocked in it
-    except (KeyboardInterrupt, SystemExit):
-        raise
-    except BaseException:                       # a gevent.Timeout of its own, too
-        log.exception('a hook failed')

@@ -50,6 +50,7 @@ class ClientPool:
         self._prune_at = _FEW
         self._batch = Batch([])
         prune = weakref.WeakMethod(self._prune)
+        self._engine.client_of = weakref.WeakMethod(self._client)
         self._engine.reapers.append(lambda: (method := prune()) is not None and method())
 
     # -- asking ----------------------------------------------------------------------------------------------------

@@ -15,8 +15,7 @@ import urllib3
 from hypothesis import strategies as st
 
 from napixclient import Headers, Request, Response
-from napixclient.messages import parse_origin
-from napixclient.messages.request import _length_of
+from napixclient.messages import Source, parse_origin
 
 
 def request(*args: Any, **options: Any) -> Request:
@@ -355,14 +354,14 @@ class _Odd(io.BytesIO):
                                     iter([b'x']), [b'x']])
 def test_length_of_a_source_that_cannot_tell(source: Any) -> None:
     """A file that fails when asked for its place, however it fails, is one that cannot tell its length."""
-    assert _length_of(source) is None
+    assert Source(source).length is None
 
 
 def test_length_of_a_file_is_what_is_left() -> None:
     """What was read already is not sent, and asking does not move the file."""
     file = io.BytesIO(b'abcdef')
     file.read(2)
-    assert _length_of(file) == 4
+    assert Source(file).length == 4
     assert file.read() == b'cdef'
 
 
@@ -370,7 +369,7 @@ def test_length_of_a_file_behind_its_end() -> None:
     """A file that stands behind its end has nothing left: never a negative length."""
     file = io.BytesIO(b'abc')
     file.seek(50)
-    assert _length_of(file) in (0, None)
+    assert Source(file).length in (0, None)
 
 
 @pytest.mark.parametrize('make', [
@@ -383,7 +382,7 @@ def test_length_of_a_text_file(make: Any, tmp_path: Any) -> None:
     path = tmp_path / 'text'
     path.write_bytes('é'.encode() * 10)
     with make(path) as file:
-        length = _length_of(file)
+        length = Source(file).length
         assert length in (None, len(file.read().encode()))
 
 

@@ -39,8 +39,8 @@ class StreamedResponse(Response):
     body breaks off, and :class:`Cancelled` after ``cancel()``.
     """
 
-    __slots__ = ('_changed', '_connection', '_decoder', '_ended', '_error', '_pieces', '_rest', '_steps', '_waiting',
-                 '_whole', '__weakref__')
+    __slots__ = ('_changed', '_connection', '_decoder', '_ended', '_error', '_pieces', '_rest', '_steps', '_url',
+                 '_waiting', '_whole', '__weakref__')
 
     def __init__(self, request: Request, status: int, head: bytes, elapsed: float, connection: Connection,
                  coding: str | None, max_body: int | None) -> None:
@@ -55,6 +55,12 @@ class StreamedResponse(Response):
         self._ended = False                     # nothing more will be received
         self._error: HTTPError | None = None
         self._whole: bytes | None = None
+        self._url = super().url
+
+    @property
+    def url(self) -> str:
+        """The URL that answered."""
+        return self._url
 
     # -- called by the connection, on the loop ---------------------------------------------------------------------
 
@@ -242,7 +248,7 @@ class Upload:
 
     def __init__(self, connection: Connection, source: Source) -> None:
         self._connection = connection
-        self._source = source.stream
+        self._source = source
         self._chunked = source.length is None
         self._left = source.length or 0
         self._out = Event()
@@ -283,17 +289,15 @@ class Upload:
         self._out.wait()
 
     def _pieces(self) -> Iterator[bytes]:
-        source = self._source
-        parts = iter(lambda: source.read(_PIECE), None) if hasattr(source, 'read') else iter(source)
         if not self._chunked and not self._left:
             return
-        for part in parts:
+        for part in self._parts():
             piece = part.encode() if isinstance(part, str) else part
             if not isinstance(piece, (bytes, bytearray, memoryview)):
                 raise TypeError(f'a piece of a body is bytes or text, not {type(piece).__name__}')
             piece = bytes(piece)
             if not piece:
-                if hasattr(source, 'read'):
+                if hasattr(self._source.stream, 'read'):
                     return
                 continue
             if not self._chunked:
@@ -302,3 +306,18 @@ class Upload:
             yield piece
             if not self._chunked and not self._left:
                 return
+
+    def _parts(self) -> Iterator[Any]:
+        """What the caller's object gives, from its beginning."""
+        source = self._source
+        stream, again, source.begun = source.stream, source.begun, True
+        if not hasattr(stream, 'read'):
+            yield from stream
+            return
+        if again and source.start is not None:
+            stream.seek(source.start)
+        while True:
+            if source.length is not None and source.start is not None:
+                # Each time anew: several requests may be sending the same file.
+                stream.seek(source.start + source.length - self._left)
+            yield stream.read(_PIECE)

@@ -24,6 +24,8 @@ from .wire import INLINE, ResponseReader
 
 __all__ = ['Connection', 'Home']
 
+#: Seconds to wait for a 100 before a body is sent all the same.
+EXPECT_SECONDS = 1.0
 #: Bytes asked for at once: what a TLS record holds, and more.
 READ_SIZE = 65536
 _AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
@@ -54,10 +56,9 @@ class Connection:
         more can be collected while its connections are idle.
     """
 
-    __slots__ = ('_home', '_loop', '_out', '_rest', '_recv', '_send', '_sock', '_tls', '_upload',
-                 '_watcher', '_weak_home', '_writer', 'closed', 'expires', 'helper', 'pending', 'phase', 'read_seconds',
-                 'reader',
-                 'served', 'since', 'started', 'streamed', 'turn')
+    __slots__ = ('_held_back', '_home', '_loop', '_out', '_patience', '_rest', '_recv', '_send', '_sock', '_tls',
+                 '_upload', '_watcher', '_weak_home', '_writer', 'closed', 'expires', 'helper', 'pending', 'phase',
+                 'read_seconds', 'reader', 'served', 'since', 'started', 'streamed', 'turn')
 
     def __init__(self, home: Any, weak_home: Callable[[], Any], sock: Any, reader: ResponseReader) -> None:
         sock.settimeout(0.0)
@@ -77,6 +78,8 @@ class Connection:
         self._out: memoryview | None = None
         self._rest: memoryview | None = None    # what goes out after that
         self._upload: Upload | None = None
+        self._held_back: Any = None             # a body until the server agrees to it
+        self._patience: Any = None              # the timer that ends this
         self.read_seconds = NEVER
         self.closed = False
         self.pending: PendingResponse | None = None
@@ -160,16 +163,40 @@ class Connection:
         payload = request._payload
         if payload is None:
             return
+        if request._options.expect and request._expects:
+            self.phase = 'expect'
+            self.expires = NEVER                # the silence that is borne now is shorter
+            self._held_back = payload
+            self._patience = self._loop.timer(EXPECT_SECONDS)
+            self._patience.start(self._go_on)
+        elif not isinstance(payload, bytes) or len(payload) > INLINE:
+            self._send_body(payload)
+
+    def _send_body(self, payload: Any) -> None:
+        """What did not go with the head."""
+        self.phase = 'send'
         if isinstance(payload, bytes):
-            if len(payload) > INLINE:
-                self._rest = memoryview(payload)
-                self.phase = 'send'
-                self._watch_writing()
+            self._rest = memoryview(payload)
+            self._watch_writing()
         else:
-            self.phase = 'send'
             self._upload = Upload(self, payload)
             if self._out is None:
                 self._more()
+
+    def _go_on(self) -> None:
+        """The server wants the body (RFC 9110 §10.1.1), or does not say in time whether it does."""
+        payload = self._held_back
+        self._impatient()
+        if not self.closed and self.reader.head is None:
+            self.expires = monotonic() + self.read_seconds
+            self._send_body(payload)
+
+    def _impatient(self) -> None:
+        """Wait for no 100 any more."""
+        patience, self._patience, self._held_back = self._patience, None, None
+        if patience is not None:
+            patience.stop()
+            patience.close()
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -288,7 +315,7 @@ class Connection:
             self.expires = now + self.read_seconds
             self._pour(complete)
         elif complete:
-            if reader.stream and reader.status < 400:
+            if reader.stream:
                 self._hand_out(pending, now)
                 if self.streamed is not None:
                     self._pour(True)
@@ -301,8 +328,10 @@ class Connection:
                 self._home.answered(self, pending, response)
         else:
             self.expires = now + self.read_seconds
-            if reader.stream and reader.head is not None and reader.status < 400:
+            if reader.stream and reader.head is not None:
                 self._hand_out(pending, now)
+            elif self._held_back is not None and reader.continued:
+                self._go_on()
         if self._tls and not self.closed and self._sock.pending():
             self._loop.run_callback(self._read_rest)
 
@@ -476,6 +505,8 @@ class Connection:
         if self._upload is not None:
             self._upload.abandon()
             self._upload = None
+        if self._patience is not None:
+            self._impatient()
         helper, self.helper = self.helper, None
         if helper is not None and helper is not getcurrent():
             helper.kill(block=False)

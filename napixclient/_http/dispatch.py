@@ -16,10 +16,12 @@ import gevent
 from ..errors import HTTPError
 from ..messages import NO_OPTIONS, Origin, Request
 from .connection import Connection
+from .cookies import add_cookies
 from .dialling import Opening
 from .engine import Engine
 from .opening import NoPlace
 from .pending import Outcome, PendingResponse
+from .redirecting import without_credentials
 from .wire import RequestWriter, ResponseReader
 
 __all__ = ['Dispatcher']
@@ -46,10 +48,11 @@ class Dispatcher(ABC):
         self._simultaneous = simultaneous
         self._authenticator = authenticator
         self._line = line
-        self._blocking = bool(getattr(authenticator, 'blocking', True))
-        #: Whether an authenticator has to be asked for another request.
-        self._asks = authenticator is not None and line is None
+        self._blocking = settings.cookies is not None or bool(getattr(authenticator, 'blocking', True))
+        #: Whether an authenticator has to be asked for another request, or the cookie jar for its cookies.
+        self._asks = settings.cookies is not None or (authenticator is not None and line is None)
         self._writer = RequestWriter(origin.authority, settings.headers)
+        self._foreign_writer: RequestWriter | None = None
         self._queue: deque[PendingResponse] = deque()
         self._dropped = 0                       # requests in the queue that are over already
         self._idle: list[Connection] = []
@@ -75,6 +78,21 @@ class Dispatcher(ABC):
         pending._holder = self
         self._queue.append(pending)
         if len(self._connections) + len(self._openings) < self._simultaneous and self.waiting is None:
+            self._widen()
+
+    def _enqueue_later(self, pending: PendingResponse) -> None:
+        """Queue from within a transition: a connection that is about to be free takes it, or the next turn widens."""
+        pending._holder = self
+        self._queue.append(pending)
+        self._engine.hub.loop.run_callback(self._catch_up)
+
+    def _catch_up(self) -> None:
+        """Give what waits to connections that are idle, or open some."""
+        while self._queue and self._idle:
+            pending = self._pop()
+            if pending is not None:
+                self._enqueue(pending)
+        if self.waiting is None:
             self._widen()
 
     def drop(self, pending: PendingResponse) -> Dispatcher:
@@ -234,7 +252,7 @@ class Dispatcher(ABC):
 
     def _start(self, connection: Connection, pending: PendingResponse) -> bool:
         """Send a request over a free connection; false when the connection is still free afterwards."""
-        request = pending.request
+        request = pending._current
         if self._asks:
             if self._blocking:
                 connection.reserve(pending, gevent.spawn(self._authenticate_aside, connection, pending))
@@ -251,14 +269,11 @@ class Dispatcher(ABC):
 
         :param reserved: the connection that is held for the request, where the authenticator has a greenlet.
         """
-        authenticate: Any = self._authenticator
-        request = pending.request
+        request = pending._current
         try:
             assert pending._context is not None
             # A copy: a hook of the same request may be blocked in the context itself.
-            changed = pending._context.copy().run(authenticate, request)
-            if changed is not None and not isinstance(changed, Request):
-                raise TypeError(f'an authenticator returns a Request or None, not {type(changed).__name__}')
+            request = pending._context.copy().run(self._prepared, pending)
         except BaseException as exc:            # a gevent.Timeout of its own, too: the slot must come back
             if reserved is not None and reserved.pending is not pending:
                 return None                     # killed with its connection; its request is elsewhere by now
@@ -270,7 +285,19 @@ class Dispatcher(ABC):
             if isinstance(exc, (KeyboardInterrupt, SystemExit)):
                 raise
             return None
-        return changed or request
+        return request
+
+    def _prepared(self, pending: PendingResponse) -> Request:
+        """What the authenticator makes of the request, and the cookie jar: all code that is the caller's."""
+        request = pending._current
+        if self._authenticator is not None and self._line is None and not (pending._hop and pending._hop.foreign):
+            changed = self._authenticator(request)
+            if changed is not None and not isinstance(changed, Request):
+                raise TypeError(f'an authenticator returns a Request or None, not {type(changed).__name__}')
+            request = changed or request
+        if self._settings.cookies is not None:
+            request = add_cookies(self._settings.cookies, request)
+        return request
 
     def _authenticate_aside(self, connection: Connection, pending: PendingResponse) -> None:
         """In a greenlet: the authenticator may block."""
@@ -287,6 +314,12 @@ class Dispatcher(ABC):
     def _send(self, connection: Connection, pending: PendingResponse, request: Request) -> None:
         """Send the request as the authenticator left it; one that adds a single line is asked for it here."""
         pending._attempts += 1
+        writer, line = self._writer, self._line
+        if pending._attempts > 1 and pending._hop is not None:
+            if request is pending.request:
+                request = pending._hop.request
+            if pending._hop.foreign:
+                writer, line = self._writer_for_foreigners(), None
         options = pending.request._options
         read_seconds, max_body, max_streamed = self._read_seconds, self._max_body, self._settings.max_body
         if options is not NO_OPTIONS:
@@ -294,17 +327,25 @@ class Dispatcher(ABC):
                 read_seconds = self._settings.clocks_of(options.timeout).read
             if options.max_body is not None:
                 max_body = max_streamed = options.max_body
+            if options.stream:
+                connection.reader.follows = self._settings.redirect if options.redirect is None else options.redirect
         if not self._engine.sweeping:
             self._engine.start_sweeping()
         if self._hooked:
-            self._call_hook(self._settings.on_request, pending, pending.request)
-        if self._line is None:
-            data = self._writer.write(request)
+            self._call_hook(self._settings.on_request, pending, pending._current)
+        if line is None:
+            data = writer.write(request)
         elif request.headers._block:            # perhaps with a field of that name
-            data = self._writer.write(self._authenticator(request))
+            data = writer.write(self._authenticator(request))
         else:
-            data = self._writer.write(request, self._line(request))
+            data = writer.write(request, line(request))
         connection.start(pending, request, data, read_seconds, max_body, max_streamed)
+
+    def _writer_for_foreigners(self) -> RequestWriter:
+        """For requests that a redirect of another origin has sent here: credentials do not follow (RFC 9110 §15.4)."""
+        if self._foreign_writer is None:
+            self._foreign_writer = RequestWriter(self.origin.authority, without_credentials(self._settings.headers))
+        return self._foreign_writer
 
     # -- the client's business -------------------------------------------------------------------------------------
 

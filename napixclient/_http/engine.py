@@ -65,6 +65,8 @@ class Engine:
         self._compact_at = 1024
         self._spent_at, self._saved, self._seen = monotonic(), 10.0, 0
         self.reapers: list[Callable[[], object]] = []
+        #: Gives the client of a host, made on first use; held weakly, as it is a method of the pool.
+        self.client_of: Callable[[], Callable[[str], Any] | None] = lambda: None
         tick, reap = _weakly(self, 'sweep'), _weakly(self, 'reap')
         self._sweeper: Any = self.hub.loop.timer(SWEEP_SECONDS, SWEEP_SECONDS, ref=False)
         self._reaper: Any = self.hub.loop.timer(REAP_SECONDS, REAP_SECONDS, ref=False)

@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable
 from contextvars import Context
 from time import monotonic
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import gevent
 from gevent.hub import Waiter, get_hub
@@ -14,7 +14,7 @@ from gevent.hub import Waiter, get_hub
 from ..errors import Cancelled, ConnectTimeout, DeadlineExceeded, HTTPError, QueueTimeout, Timeout
 from ..messages import Request, Response
 
-__all__ = ['Accountant', 'Batch', 'Holder', 'PendingResponse', 'deadline_of', 'new_pending', 'pause']
+__all__ = ['Accountant', 'Batch', 'Holder', 'Hop', 'PendingResponse', 'deadline_of', 'new_pending', 'pause']
 
 Outcome = Response | HTTPError
 Link = Callable[['PendingResponse'], object]
@@ -49,14 +49,28 @@ class _NotReady(Timeout, gevent.Timeout):
     __repr__ = Timeout.__repr__
 
 
+class Hop(NamedTuple):
+    """Where a redirect leads."""
+
+    request: Request
+    followed: int                           # redirects so far
+    foreign: bool                           # it has left the origin that its caller named: credentials stay behind
+    sent_before: int                        # attempts of the requests before it
+
+    @property
+    def url(self) -> str:
+        """The URL that it is sent to."""
+        return f'{self.request._base()}{self.request.url}'
+
+
 class PendingResponse:
     """A request under way, and its outcome when it has one.
 
     ``gevent.wait``, ``gevent.iwait`` and ``gevent.joinall`` take it.
     """
 
-    __slots__ = ('_attempts', '_batch', '_context', '_deadline', '_holder', '_index', '_links', '_outcome', '_retry',
-                 '_sent', 'request')
+    __slots__ = ('_attempts', '_batch', '_context', '_deadline', '_holder', '_hop', '_index', '_links', '_outcome',
+                 '_retry', '_sent', 'request')
 
     #: The :class:`Request` as its caller made it.
     request: Request
@@ -70,6 +84,7 @@ class PendingResponse:
     _attempts: int                          # tries begun
     _sent: bool                             # whether a byte of it ever left
     _retry: Any                             # urllib3.Retry as it stands; None before the first failure
+    _hop: Hop | None                        # what is sent instead of the request, after a redirect
 
     def ready(self) -> bool:
         """Whether the outcome is there."""
@@ -141,6 +156,16 @@ class PendingResponse:
     def _streaming(self) -> bool:
         return getattr(self._outcome, '_connection', None) is not None
 
+    @property
+    def _current(self) -> Request:
+        """What is to be sent now."""
+        return self.request if self._hop is None else self._hop.request
+
+    @property
+    def _tries(self) -> int:
+        """How often the request was tried; to follow a redirect is no further try."""
+        return self._attempts if self._hop is None else self._attempts - self._hop.followed
+
     def _finish(self, outcome: Outcome) -> None:
         """The one place where an outcome is set."""
         self._outcome = outcome
@@ -202,6 +227,7 @@ def new_pending(request: Request, batch: Batch | None, index: int = 0) -> Pendin
     pending._attempts = 0
     pending._sent = False
     pending._retry = None
+    pending._hop = None
     return pending
 
 

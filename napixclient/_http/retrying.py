@@ -29,23 +29,23 @@ class _Answer:
 def after_failure(retry: Retry | None, pending: PendingResponse, error: HTTPError) -> float | None:
     """Seconds to wait before the next try; ``None`` when the error is the outcome."""
     foreign = _as_urllib3(error)
-    if retry is None or foreign is None or not _repeatable(pending):
+    if retry is None or foreign is None or not pending._current._repeatable:
         return None
     return _step(retry, pending, error=foreign)
 
 
 def after_response(retry: Retry | None, pending: PendingResponse, response: Response) -> float | None:
     """Seconds to wait before the next try; ``None`` when the answer is the outcome."""
-    if retry is None or not _repeatable(pending):
+    if retry is None or not pending._current._repeatable:
         return None
     answer: Any = _Answer(response)
-    if not retry.is_retry(pending.request.method, response.status, 'Retry-After' in answer.headers):
+    if not retry.is_retry(pending._current.method, response.status, 'Retry-After' in answer.headers):
         return None
     return _step(retry, pending, answer=answer)
 
 
 def _step(retry: Retry, pending: PendingResponse, error: Exception | None = None, answer: Any = None) -> float | None:
-    request = pending.request
+    request = pending._current
     try:
         pending._retry = retry = retry.increment(request.method, request.url, response=answer, error=error)
     except urllib3_errors.HTTPError:            # used up, or not allowed for this kind of failure
@@ -57,12 +57,6 @@ def _step(retry: Retry, pending: PendingResponse, error: Exception | None = None
         except (urllib3_errors.InvalidHeader, ValueError, OverflowError):
             delay = None                        # no date, or none that a clock knows
     return retry.get_backoff_time() if not delay else delay
-
-
-def _repeatable(pending: PendingResponse) -> bool:
-    """Whether the body can be sent once more."""
-    payload = pending.request._payload
-    return payload is None or isinstance(payload, bytes)
 
 
 def _as_urllib3(error: HTTPError) -> Exception | None:

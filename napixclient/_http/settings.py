@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
+from http.cookiejar import CookieJar
 from typing import Any, NamedTuple
 
 from gevent import ssl
@@ -54,6 +55,9 @@ class Settings:
     :param assert_fingerprint: the digest in hex of the only certificate that is accepted.
     :param server_hostname: the name to ask for in the TLS handshake (SNI) instead of the host's.
     :param resolver: ``(host, port)`` -> list of 5-tuples as ``socket.getaddrinfo`` returns them.
+    :param redirect: follow redirects, ten at most; credentials never follow to another origin.
+    :param cookies: an :class:`http.cookiejar.CookieJar` to keep cookies in and to take them from; without one none
+        are kept.
     :param on_request: called with the :class:`Request` at each attempt.
     :param on_response: called with each :class:`Response`.
     :param on_error: called with each :class:`HTTPError`.
@@ -69,6 +73,7 @@ class Settings:
                  cert: str | tuple[str, str] | None = None, ssl_context: ssl.SSLContext | None = None,
                  assert_hostname: str | bool | None = None, assert_fingerprint: str | None = None,
                  server_hostname: str | None = None, resolver: Resolver | None = None,
+                 redirect: bool = False, cookies: CookieJar | None = None,
                  on_request: Hook | None = None, on_response: Hook | None = None, on_error: Hook | None = None,
                  max_header_bytes: int = 65536, max_header_fields: int = 256) -> None:
         # A request that carries all defaults is what checks those that requests can set as well.
@@ -87,6 +92,12 @@ class Settings:
         self.assert_fingerprint = _fingerprint(assert_fingerprint)
         self.server_hostname = _text(server_hostname, 'server_hostname')
         self.resolver = _callable(resolver, 'resolver')
+        if not isinstance(redirect, bool):
+            raise ValueError(f'redirect is True or False, not {redirect!r}')
+        self.redirect = redirect
+        if cookies is not None and not isinstance(cookies, CookieJar):
+            raise ValueError(f'cookies is an http.cookiejar.CookieJar, not {cookies!r}')
+        self.cookies = cookies
         self.on_request = _callable(on_request, 'on_request')
         self.on_response = _callable(on_response, 'on_response')
         self.on_error = _callable(on_error, 'on_error')

@@ -24,6 +24,7 @@ _FEW_PIECES = 16
 _names_coding = re.compile(rb'-encoding:', re.IGNORECASE).search
 #: Bodies of at most so many bytes are written in one piece with the head.
 INLINE = 65536
+_EXPECT = b'\r\nExpect: 100-continue'
 _SENDS_BODY = frozenset(['POST', 'PUT', 'PATCH'])
 
 
@@ -64,10 +65,15 @@ class RequestWriter:
         if isinstance(payload, bytes):
             if isinstance(request.body, (Mapping, list)) and b'\r\ncontent-type:' not in lowered + self._marks:
                 parts.append(b'\r\nContent-Type: application/json')
+            expects = request._options.expect and request._expects
+            if expects:
+                parts.append(_EXPECT)
             parts.append(b'\r\nContent-Length: %d\r\n\r\n' % len(payload))
-            if len(payload) <= INLINE:
+            if len(payload) <= INLINE and not expects:
                 parts.append(payload)
         elif payload is not None:
+            if request._expects:
+                parts.append(_EXPECT)
             parts.append(b'\r\nTransfer-Encoding: chunked\r\n\r\n' if payload.length is None
                          else b'\r\nContent-Length: %d\r\n\r\n' % payload.length)
         else:                               # RFC 9110 §8.6: a method that expects content says that there is none
@@ -84,8 +90,8 @@ class ResponseReader:
 
     __slots__ = ('_body_size', '_counted', '_feed', '_framed', '_fresh', '_head_only', '_idle_bytes',
                  '_informational', '_max_bytes', '_max_fields', '_parser', '_pieces', '_raw', '_small', 'coding',
-                 'complete', 'head', 'keep_alive', 'last', 'max_body', 'max_streamed', 'on_body',
-                 'on_message_begin', 'overrun', 'status', 'stream')
+                 'complete', 'continued', 'follows', 'head', 'keep_alive', 'last', 'max_body', 'max_streamed',
+                 'on_body', 'on_message_begin', 'overrun', 'status', 'stream')
 
     def __init__(self, max_header_bytes: int, max_header_fields: int) -> None:
         self._max_bytes = max_header_bytes
@@ -99,6 +105,7 @@ class ResponseReader:
         self.on_message_begin = self._pieces.clear
         self.last = b''                     # the body, or the end of a streamed one, of a complete answer
         self._fresh = False
+        self.follows = False                # whether a redirect is followed, and not handed out to be read in pieces
         self._new_parser()
         self.begin('GET', None)
 
@@ -124,6 +131,7 @@ class ResponseReader:
         self._raw: bytes | bytearray | None = None
         self._head_only = method == 'HEAD'
         self._informational = 0
+        self.continued = False              # whether a 100 came: the server wants the body
         self._body_size = self._idle_bytes = self._counted = 0
         self._framed = True                 # whether the end shows without the connection's end
         self._fresh = not self._head_only
@@ -242,6 +250,7 @@ class ResponseReader:
             if raw[9:10] != b'1' or raw[9:12] == b'101':
                 self._raw = raw
                 return end
+            self.continued |= raw[9:12] == b'100'
             raw = raw[end + 4:]
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
@@ -267,6 +276,9 @@ class ResponseReader:
         if not 100 <= status < 600:
             raise InvalidResponse(f'status {status} is not between 100 and 599 (RFC 9110 §15)')
         self.head = head
+        if self.stream and (status >= 400 or (self.follows and 300 < status < 309
+                                              and b'\r\nlocation:' in head.lower())):
+            self.stream = False
         if not self.complete or _names_coding(head) is not None:
             self._check_framing(head)
 

@@ -30,6 +30,8 @@ class _Options(NamedTuple):
     retries: Retry | None = None
     stream: bool = False
     max_body: int | None = None
+    redirect: bool | None = None
+    expect: bool = False
 
 
 NO_OPTIONS = _Options()
@@ -67,6 +69,9 @@ class Request(_Draft):
     :param stream: hand the answer out at its head, to be read in pieces.
     :param max_body: the largest body that is accepted, in bytes, as sent and as decoded.
     :param multipart: fields as :func:`urllib3.encode_multipart_formdata` takes them, instead of ``body``.
+    :param redirect: follow redirects (RFC 9110 §15.4), ten at most; credentials never follow to another origin.
+    :param expect: have the server agree before the body is sent (``Expect: 100-continue``, RFC 9110 §10.1.1); after a
+        second without an answer the body is sent all the same.
     :raises ValueError: for a part that cannot be sent as it is; ``TypeError`` for a body of another kind.
     """
 
@@ -76,10 +81,11 @@ class Request(_Draft):
                 headers: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None, *,
                 params: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
                 timeout: float | Timeouts | None = None, retries: Retry | int | bool | None = None,
-                tag: Any = None, stream: bool = False, max_body: int | None = None, multipart: Any = None) -> Request:
+                tag: Any = None, stream: bool = False, max_body: int | None = None, multipart: Any = None,
+                redirect: bool | None = None, expect: bool = False) -> Request:
         """Check the parts and make the request of them."""
         if multipart is None and params is None and timeout is None and retries is None and not stream \
-                and max_body is None:
+                and max_body is None and redirect is None and not expect:
             return plain_request(host, method, url, body, headers, tag)
         if multipart is not None:
             if body is not None:
@@ -91,8 +97,10 @@ class Request(_Draft):
             url = _target(url, params)
         _check_timeout(timeout)
         _check_size(max_body)
+        if redirect is not None and not isinstance(redirect, bool):
+            raise ValueError(f'redirect is True, False or None (the default of the client), not {redirect!r}')
         request: Any = plain_request(host, method, url, body, headers, tag)
-        _set_options(request, _Options(timeout, retry_of(retries), bool(stream), max_body))
+        _set_options(request, _Options(timeout, retry_of(retries), bool(stream), max_body, redirect, bool(expect)))
         return request  # type: ignore[no-any-return]
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -122,6 +130,16 @@ class Request(_Draft):
         return self._options.max_body
 
     @property
+    def redirect(self) -> bool | None:
+        """Whether redirects are followed, or ``None`` for the client's default."""
+        return self._options.redirect
+
+    @property
+    def expect(self) -> bool:
+        """Whether the server is asked before the body is sent."""
+        return self._options.expect
+
+    @property
     def authority(self) -> str:
         """What is sent as ``Host``."""
         return parse_origin(self.host).authority
@@ -136,6 +154,18 @@ class Request(_Draft):
         return changed
 
     __replace__ = replace
+
+    @property
+    def _repeatable(self) -> bool:
+        """Whether the body can be sent (once more)."""
+        return not isinstance(self._payload, Source) or self._payload.repeatable
+
+    @property
+    def _expects(self) -> bool:
+        """Whether there is a body that is held back until the server agrees."""
+        payload = self._payload
+        size = len(payload) if isinstance(payload, bytes) else 0 if payload is None else payload.length
+        return self._options.expect and size != 0
 
     def _copy(self, url: str, headers: Headers) -> Request:
         """The same with another target and other fields that need no checks: what an authenticator makes."""
@@ -245,7 +275,8 @@ def _remade(*values: Any) -> Request:
 
 
 _KNOWN_METHODS = frozenset(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])
-_PARTS = ('host', 'method', 'url', 'body', 'headers', 'timeout', 'retries', 'tag', 'stream', 'max_body')
+_PARTS = ('host', 'method', 'url', 'body', 'headers', 'timeout', 'retries', 'tag', 'stream', 'max_body',
+          'redirect', 'expect')
 
 
 def _target(url: Any, params: Any) -> str:
@@ -280,7 +311,7 @@ def _payload_of(body: Any) -> Any:
     if isinstance(body, (bytearray, memoryview)):
         return bytes(body)
     if hasattr(body, 'read') or hasattr(body, '__iter__'):
-        return Source(body, _length_of(body))
+        return Source(body)
     raise TypeError(f'a body is a dict, list, text, bytes, file or iterable of bytes, not {type(body).__name__}')
 
 
@@ -329,21 +360,33 @@ def _check_size(size: Any) -> None:
         raise ValueError(f'max_body is a number of bytes, not {size!r}')
 
 
-class Source(NamedTuple):
-    """A body that is read while it is sent, and its length where it tells one."""
+class Source:
+    """A body that is read while it is sent: a file, or an iterable.
 
-    stream: Any
-    length: int | None
+    ``length`` are the bytes that it will give, where it can tell. ``start`` is where a file that can seek stood: it is
+    read from there, each time that it is sent.
+    """
 
+    __slots__ = ('begun', 'length', 'start', 'stream')
 
-def _length_of(source: Any) -> int | None:
-    """Bytes that are left to read from a file, ``None`` where it cannot tell."""
-    try:
-        if not isinstance(source.read(0), bytes):   # a text file counts in characters
-            return None
-        here = source.tell()
-        end = source.seek(0, os.SEEK_END)
-        source.seek(here)
-        return max(int(end) - int(here), 0)
-    except Exception:                           # whatever the caller's object raises: it is told when it is read
-        return None
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+        self.length: int | None = None
+        self.start: int | None = None
+        self.begun = False                  # whether anything was read from it
+        try:                                # whatever the caller's object raises: it is told when it is read
+            here = stream.tell()
+            stream.seek(here)
+            self.start = here
+            if isinstance(stream.read(0), bytes):       # a text file counts in characters
+                end = stream.seek(0, os.SEEK_END)
+                self.length = max(int(end) - int(here), 0)
+            stream.seek(here)
+        except Exception:
+            pass
+
+    @property
+    def repeatable(self) -> bool:
+        """Whether it can be sent once more: a file that can seek, or an iterable that begins anew each time."""
+        return not self.begun or self.start is not None or not (
+            hasattr(self.stream, 'read') or hasattr(self.stream, '__next__'))

@@ -1,0 +1,321 @@
+"""What becomes of an answer or a failure: decoded, tried again, followed elsewhere, or handed out.
+
+Imports the rest of the engine.
+"""
+
+from __future__ import annotations
+
+import contextvars
+from abc import abstractmethod
+from math import frexp
+from time import monotonic
+from typing import Any
+
+import gevent
+
+from ..errors import HTTPError, ProtocolError
+from ..messages import Origin, Response
+from .bodies import StreamedResponse
+from .connection import Connection
+from .cookies import keep_cookies, sets_cookies
+from .decoding import Decoder
+from .dialling import log
+from .dispatch import Dispatcher
+from .engine import Engine
+from .pending import Hop, Outcome, PendingResponse
+from .redirecting import MovedResponse, next_hop, without_expectation
+from .retrying import after_failure, after_response
+
+__all__ = ['Concluder', 'stop']
+
+#: Methods that may be sent once more when nobody can know whether they arrived (RFC 9110 §9.2.2).
+IDEMPOTENT = frozenset(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
+#: Decoded pieces that are made in the loop itself; a body of more goes on in a greenlet.
+_STEPS_AT_ONCE = 4
+
+
+class Concluder(Dispatcher):
+    """Gives each request its one outcome."""
+
+    def __init__(self, engine: Engine, origin: Origin, simultaneous: int, authenticator: Any, line: Any) -> None:
+        super().__init__(engine, origin, simultaneous, authenticator, line)
+        settings = self._settings
+        self._retries = settings.retries
+        #: Whether an answer that is a success is the outcome, without a further thought.
+        self._simple = self._retries is None and not self._hooked and settings.cookies is None
+        self._aside: dict[PendingResponse, Any] = {}    # without a slot: a timer, or the greenlet that is busy with it
+        self._done = self._failed = self._received = 0
+        self._latencies: dict[int, int] = {}
+
+    @abstractmethod
+    def _client_for(self, host: str) -> Concluder:
+        """Who sends to that host."""
+
+    @abstractmethod
+    def _refused(self, response: Response) -> HTTPError:
+        """The error that an answer of 400 or above stands for."""
+
+    # -- answers ---------------------------------------------------------------------------------------------------
+
+    def answered(self, connection: Connection, pending: PendingResponse, response: Response) -> None:
+        """The answer is whole; the connection is free, or closed if it cannot be used again."""
+        elapsed = response.elapsed
+        self._received += len(response._payload)
+        # Eight buckets to an octave: quantiles within 9 %.
+        mantissa, exponent = frexp(elapsed)
+        bucket = exponent * 8 + int(mantissa * 16)
+        self._latencies[bucket] = self._latencies.get(bucket, 0) + 1
+        if pending._attempts > 1:
+            response = _marked(pending, response)
+        coding = connection.reader.coding
+        if coding is not None and response._payload:
+            self._decode(pending, response, coding)
+        elif self._simple and response.status < 300 and pending.request._options.retries is None:
+            self._done += 1
+            pending._finish(response)
+        else:
+            self._ended(pending, response)
+        # What _next() does, for the case in which there is nothing to think about.
+        if self._queue and not self._asks and not connection.closed and not self._engine.waiting:
+            pending = self._queue.popleft()
+            if pending._outcome is None:
+                self._send(connection, pending, pending.request)
+                return
+            self._dropped -= 1
+        self._next(connection)
+
+    def streaming(self, connection: Connection, pending: PendingResponse, response: StreamedResponse) -> None:
+        """The head of a streamed answer is there; the connection stays with its body."""
+        response.attempts = pending._tries
+        if pending._hop is not None:
+            response._url = pending._hop.url
+        self._ended(pending, response)
+
+    def received(self, size: int) -> None:
+        """So many bytes of a streamed body came."""
+        self._received += size
+
+    def streamed(self, connection: Connection) -> None:
+        """A streamed body was read to its end."""
+        self._next(connection)
+
+    def _ended(self, pending: PendingResponse, response: Response) -> None:
+        """The answer is there, decoded: its cookies are kept before anybody sees it."""
+        if self._settings.cookies is not None and sets_cookies(response):
+            pending._holder = _Aside(self, 'read')
+            self._aside[pending] = gevent.spawn(self._keep_cookies, pending, response)
+        else:
+            self._conclude_safely(pending, response)
+
+    def _conclude_safely(self, pending: PendingResponse, response: Response) -> None:
+        """In a callback of the loop: whatever a server may have found to trip us up is that request's failure."""
+        try:
+            self._conclude(pending, response)
+        except Exception as exc:
+            error = ProtocolError(f'cannot read the answer: {type(exc).__name__}: {exc}', response=response,
+                                  phase='read')
+            error.__cause__ = exc
+            if pending._outcome is None:
+                self.settle(pending, error)
+
+    def _conclude(self, pending: PendingResponse, response: Response) -> None:
+        """Make an answer the outcome, unless it is to be tried again."""
+        if isinstance(response, StreamedResponse):
+            self.settle(pending, response)      # it is being received already
+            return
+        delay = after_response(self._retries_of(pending), pending, response)
+        if delay is not None and self._try_again(pending, delay):
+            return
+        if response.status == 417 and pending._current._expects:
+            self._go(pending, without_expectation(pending))
+            return
+        try:
+            hop = next_hop(pending, response, self._settings.redirect)
+        except ProtocolError as error:
+            self.settle(pending, error)
+            return
+        if hop is not None:
+            self._go(pending, hop)
+        else:
+            self.settle(pending, response if response.status < 400 else self._refused(response))
+
+    def _go(self, pending: PendingResponse, hop: Hop) -> None:
+        """Send something else instead, over a slot of the origin that it is for."""
+        log.debug('%s: on to %s', self.origin, hop.url)
+        pending._hop = hop
+        self._client_for(hop.request.host)._enqueue_later(pending)
+
+    def _keep_cookies(self, pending: PendingResponse, response: Response) -> None:
+        """In a greenlet: the jar is the caller's, and has a lock."""
+        jar: Any = self._settings.cookies
+        error: HTTPError | None = None
+        try:
+            keep_cookies(jar, pending._current, response)
+        except Exception as exc:
+            error = HTTPError(f'the cookie jar failed: {type(exc).__name__}: {exc}', response=response, phase='read')
+            error.__cause__ = exc
+        if self._aside.pop(pending, None) is None:
+            return                              # cancelled meanwhile
+        if error is not None:
+            self.settle(pending, error)
+        else:
+            self._conclude_safely(pending, response)
+
+    def settle(self, pending: PendingResponse, outcome: Outcome) -> None:
+        """Set the outcome, count it, and tell the hooks."""
+        if isinstance(outcome, HTTPError):
+            self._failed += 1
+            outcome.request = pending.request
+            outcome.attempts = max(pending._tries, 1)
+        else:
+            self._done += 1
+        if self._hooked:
+            hook = self._settings.on_error if isinstance(outcome, HTTPError) else self._settings.on_response
+            self._call_hook(hook, pending, outcome)
+        pending._finish(outcome)
+
+    def _call_hook(self, hook: Any, pending: PendingResponse, value: Any) -> None:
+        if hook is not None:
+            assert pending._context is not None
+            gevent.spawn(_run_hook, pending._context, hook, value)
+
+    # -- decoding --------------------------------------------------------------------------------------------------
+
+    def _decode(self, pending: PendingResponse, response: Response, coding: str) -> None:
+        """Undo the content coding: here if it is quickly done, else in a greenlet."""
+        limit = pending.request._options.max_body
+        parts: list[bytes] = []
+        try:
+            decoder = Decoder(coding, self._max_body if limit is None else limit)
+            steps = decoder.feed(response._payload)
+            for piece in steps:
+                parts.append(piece)
+                if len(parts) == _STEPS_AT_ONCE:
+                    pending._holder = _Aside(self, 'read')
+                    self._aside[pending] = gevent.spawn(self._decode_rest, pending, response, decoder, steps, parts)
+                    return
+            decoder.finish()
+        except HTTPError as error:
+            self._spoiled(pending, response, error)
+            return
+        response._payload = b''.join(parts)
+        self._ended(pending, response)
+
+    def _decode_rest(self, pending: PendingResponse, response: Response, decoder: Decoder, steps: Any,
+                     parts: list[bytes]) -> None:
+        try:
+            for piece in steps:
+                parts.append(piece)
+                gevent.sleep(0)
+            decoder.finish()
+        except HTTPError as error:
+            if self._aside.pop(pending, None) is not None:
+                self._spoiled(pending, response, error)
+            return
+        if self._aside.pop(pending, None) is not None:
+            response._payload = b''.join(parts)
+            self._ended(pending, response)
+
+    def _spoiled(self, pending: PendingResponse, response: Response, error: HTTPError) -> None:
+        error.phase, error.elapsed = 'read', response.elapsed
+        self._conclude_failure(pending, error)
+
+    # -- failures --------------------------------------------------------------------------------------------------
+
+    def broken(self, connection: Connection, pending: PendingResponse, error: HTTPError) -> None:
+        """A request failed with its connection."""
+        self._forget(connection)
+        if error.phase == 'authenticate':       # nothing was sent: it was the idle connection that ended
+            self._open_for(pending)
+            return
+        if self._may_resend(connection, pending, error):
+            log.debug('%s: the server had closed the connection; sending once more', self.origin)
+            self._open_for(pending)             # in the place of the old one, so that it gets a fresh one
+            return
+        self._engine.release()
+        self._conclude_failure(pending, error)
+        self._widen()
+
+    def _may_resend(self, connection: Connection, pending: PendingResponse, error: HTTPError) -> bool:
+        """Whether the one free resend applies: idempotent, over a reused connection, before any byte of an answer."""
+        request = pending._current
+        first = 1 if pending._hop is None else pending._hop.sent_before + 1
+        return (connection.served > 0 and connection.untouched and isinstance(error, ProtocolError)
+                and request.method in IDEMPOTENT and pending._attempts == first and request._repeatable
+                and not self._forbids_retries(pending) and self._engine.may_retry())
+
+    def _forbids_retries(self, pending: PendingResponse) -> bool:
+        retries = self._retries_of(pending)
+        return retries is not None and retries.total is False
+
+    def _retries_of(self, pending: PendingResponse) -> Any:
+        if pending._retry is not None:
+            return pending._retry
+        own = pending.request._options.retries
+        return self._retries if own is None else own
+
+    def _conclude_failure(self, pending: PendingResponse, error: HTTPError) -> None:
+        """Make a failure the outcome, unless it is to be tried again."""
+        if pending._outcome is not None:
+            return
+        error.request = pending.request
+        log.debug('%s: %s', self.origin, error.message)
+        delay = after_failure(self._retries_of(pending), pending, error)
+        if delay is None or not self._try_again(pending, delay):
+            self.settle(pending, error)
+
+    def _try_again(self, pending: PendingResponse, delay: float) -> bool:
+        """Queue the request anew, after a delay; false when the deadline or the retry budget forbids it."""
+        if monotonic() + delay >= pending._deadline or not self._engine.may_retry():
+            return False
+        timer = self._engine.hub.loop.timer(delay)
+        self._aside[pending] = timer
+        pending._holder = _Aside(self, 'backoff')
+        timer.start(self._back, pending)
+        return True
+
+    def _back(self, pending: PendingResponse) -> None:
+        timer = self._aside.pop(pending)
+        timer.stop()
+        timer.close()
+        self._enqueue(pending)
+
+
+class _Aside:
+    """Holds a request that has no slot: it waits to be tried again, its body is being decoded, its cookies kept."""
+
+    __slots__ = ('_client', 'phase')
+
+    def __init__(self, client: Concluder, phase: str) -> None:
+        self._client = client
+        self.phase = phase
+
+    def drop(self, pending: PendingResponse) -> Concluder:
+        """Stop the timer or the greenlet."""
+        stop(self._client._aside.pop(pending, None))
+        return self._client
+
+
+def stop(under_way: Any) -> None:
+    """End the timer of a back-off, or the greenlet that decodes."""
+    if isinstance(under_way, gevent.Greenlet):
+        under_way.kill(block=False)
+    elif under_way is not None:
+        under_way.stop()
+        under_way.close()
+
+
+def _marked(pending: PendingResponse, response: Response) -> Response:
+    """The answer to something that was not sent once only."""
+    response.attempts = pending._tries
+    return response if pending._hop is None else MovedResponse(response, pending._hop.url)
+
+
+def _run_hook(context: contextvars.Context, hook: Any, value: Any) -> None:
+    """In a greenlet, in the context of the ``request`` call; what it raises is logged and changes nothing."""
+    try:
+        context.copy().run(hook, value)         # a copy: another call of the same request may be blocked in it
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException:                       # a gevent.Timeout of its own, too
+        log.exception('a hook failed')
