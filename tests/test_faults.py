@@ -81,6 +81,7 @@ class Row:
     ask: tuple[str, ...] = ()                           # the methods; GET unless told
     within: float = 0.0                                 # seconds that a request may take, and LATE beside them
     reads: tuple[int, ...] = ()                         # how often the server reads each request; once unless told
+    attempts: tuple[int, ...] = ()                      # how often each was tried; as often as it was read unless told
     gone: bool = False                                  # after the first, wait until the server sees the client leave
     closes: bool = True                                 # an error ends the connection
     server: type[FaultServer] = FaultServer
@@ -91,6 +92,7 @@ class Row:
     def __post_init__(self) -> None:
         self.ask = self.ask or ('GET',) * len(self.expect)
         self.reads = self.reads or (1,) * len(self.expect)
+        self.attempts = self.attempts or self.reads
 
 
 def answer(*headers: str, body: bytes = b'', status: str = '200 OK', version: str = 'HTTP/1.1') -> bytes:
@@ -118,6 +120,11 @@ def hidden(block: bytes = bytes(10 ** 6), times: int = 400) -> bytes:
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     head = packer.compress(b'') + packer.flush(zlib.Z_FULL_FLUSH)
     return head + (packer.compress(block) + packer.flush(zlib.Z_FULL_FLUSH)) * times
+
+
+def moved(target: bytes) -> bytes:
+    """A redirect."""
+    return answer(f'Location: {target.decode()}', 'Content-Length: 0', status='302 Found')
 
 
 RIGHT = answer('Content-Length: 6', body=ID)
@@ -231,6 +238,21 @@ TABLE = [
           ('304', 'GET', 304, answer('Content-Length: 50', status='304 Not Modified')))],
     Row('25 a second answer at once', [[READ, RIGHT + POISON, READ, POISON, SILENCE]], [200, 200]),
     Row('25 a second answer late', [[READ, RIGHT, LATER, POISON, SILENCE]], [200, 200], gone=True),
+    Row('30 a redirect to itself', [[READ, moved(b'/' + ID)] * 11], [ProtocolError], reads=(11,), attempts=(1,),
+        options={'redirect': True}, closes=False),
+    Row('30 ten redirects', [[READ, moved(b'/' + ID)] * 10], [200, 200], reads=(11, 1), attempts=(1, 1),
+        options={'redirect': True}),
+    *[Row(f'30 a redirect to {target}', [[READ, moved(target.encode())]], [ProtocolError], closes=False,
+          options={'redirect': True})
+      for target in ('ftp://127.0.0.1/', 'javascript:alert(1)', 'http://127.0.0.1:0/', 'http://a b/',
+                     'http://u:p@127.0.0.1/', 'http://[::1/', 'http://127.0.0.1:99999/')],
+    Row('30 a redirect to a dead port', [[READ, moved(b'http://127.0.0.1:1/')]], [RefusedError], closes=False,
+        options={'redirect': True}, attempts=(1,)),
+
+    Row('37 503 with Retry-After: 3600', [[READ, answer('Retry-After: 3600', 'Content-Length: 6', body=ID,
+                                                        status='503 Busy')]],
+        [RemoteError], closes=False, options={'retries': urllib3.Retry(3, status_forcelist=[503])}),
+
     Row('25 half a second answer at once', [[READ, RIGHT + POISON[:9], READ, POISON, SILENCE]], [200, 200]),
 ]
 
@@ -328,7 +350,7 @@ def test_fault(row: Row, scheme: str, authority: kit.Authority) -> None:
     options = {'timeout': LIMITS, 'ca_certs': authority.ca_certs, **row.options}
     with row.server(*row.scripts, tls=tls, **row.how) as server, ClientPool(**options) as pool, healthy(pool):
         asked = []
-        for method, expected, reads in zip(row.ask, row.expect, row.reads, strict=True):
+        for method, expected, reads, attempts in zip(row.ask, row.expect, row.reads, row.attempts, strict=True):
             one = Watched(pool, server.host, method)
             asked.append(one)
             found = one.outcome()
@@ -337,11 +359,11 @@ def test_fault(row: Row, scheme: str, authority: kit.Authority) -> None:
             assert server.times_read(one.id) == reads
             if isinstance(found, HTTPError):
                 assert found.status != 200
-                assert found.attempts == max(reads, 1)
+                assert found.attempts == max(attempts, 1)
                 assert str(found)
             else:
                 one.assert_right(found)
-                assert found.attempts == reads
+                assert found.attempts == attempts
             assert slots(pool, server.port) == (0, 0)
             server.later.set()
             if row.gone and len(asked) == 1:
@@ -622,6 +644,33 @@ def test_36_500_of_1000_hosts_dead() -> None:
 
 
 # What is asked of a pool while things fail ---------------------------------------------------------------------------
+
+PARTS: dict[str, dict[str, Any]] = {
+    'CR LF in the method': {'method': 'GET\r\nX: y'}, 'a space in the method': {'method': 'GE T'},
+    'no method': {'method': ''}, 'CONNECT': {'method': 'CONNECT'},
+    'CR LF in the target': {'url': '/\r\nX: y'}, 'NUL in the target': {'url': '/\0'}, 'LF in the query': {'url': '/?\n'},
+    'CR in a name': {'headers': {'X\r': 'y'}}, 'a colon in a name': {'headers': {'X:': 'y'}},
+    'an empty name': {'headers': {'': 'y'}}, 'CR LF in a value': {'headers': {'X': 'y\r\nZ: z'}},
+    'LF in a value': {'headers': {'X': 'y\nZ: z'}}, 'NUL in a value': {'headers': {'X': '\0'}},
+    'Host': {'headers': {'Host': 'other'}}, 'host': {'headers': {'host': 'other'}},
+    'Transfer-Encoding': {'headers': {'Transfer-Encoding': 'chunked'}},
+    'a wrong Content-Length': {'headers': {'Content-Length': '7'}, 'body': b'123'},
+    'two Content-Lengths': {'headers': [('Content-Length', '3'), ('content-length', '3')], 'body': b'123'},
+    'CR LF in the host': {'host': '127.0.0.1\r\n'}, 'a path in the host': {'host': '127.0.0.1/x'},
+}
+
+
+@pytest.mark.parametrize('what', PARTS)
+def test_33_parts_that_would_smuggle(what: str) -> None:
+    """What would make another request, or another message, of a request is refused before anything is sent."""
+    with serve() as server, ClientPool() as pool:
+        parts = {'host': server.host, 'method': 'POST', 'url': '/', **PARTS[what]}
+        with pytest.raises(ValueError, match='.'):
+            pool.request(**parts)
+        assert not server.accepted
+        assert pool.wait() == []
+        Watched(pool, server.host).assert_good()
+
 
 def test_every_failure_is_a_value() -> None:
     """One of each failure through one pool: `wait` returns all of them, in the order asked, and raises nothing."""

@@ -219,6 +219,10 @@ class StreamedResponse(Response):
                                     response=self)
             connection.abandon()
 
+    def cancel(self) -> None:
+        """Abort the body, from whatever greenlet: its reader gets :class:`Cancelled`. As that of the request does."""
+        self._abort(Cancelled('cancelled', request=self.request))
+
     @property
     def data(self) -> bytes:
         """What is left of the body, read whole."""
