@@ -7,6 +7,7 @@ import platform
 import re
 import shutil
 import signal
+import ssl
 import subprocess
 import sys
 import tempfile
@@ -47,8 +48,8 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog='python -m benchmarks', description=__doc__, allow_abbrev=False)
     result.add_argument('--quick', action='store_true', help='everything, but small: under two minutes, and noisy')
     result.add_argument('--rounds', type=int, help='rounds of every interleaved case')
-    result.add_argument('--requests', type=int, help='requests of the speed case')
-    result.add_argument('--hosts', type=int, help='origins of the speed case')
+    result.add_argument('--requests', type=int, help='requests of the cases speed and https')
+    result.add_argument('--hosts', type=int, help='origins of the cases speed and https')
     result.add_argument(
         '--only', type=names(contenders), default=[], metavar='NAME,…', help=f'of {", ".join(contenders)}'
     )
@@ -132,6 +133,7 @@ def machine(server: str, open_files: int) -> dict[str, Any]:
         'open_files': open_files,
         'kernel': platform.release(),
         'python': platform.python_version(),
+        'openssl': ssl.OPENSSL_VERSION.split()[1],
         'nginx': version([server, '-v']),
         'go': version([shutil.which('go') or '', 'version']),
         'packages': versions,

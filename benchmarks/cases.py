@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
@@ -14,6 +15,7 @@ from benchmarks.runner import (
     GO,
     NAPIXCLIENT,
     PYCURL,
+    PYCURL_TUNED,
     PYREQWEST,
     Contender,
     Row,
@@ -58,6 +60,17 @@ def speed(runner: Runner, size: Size) -> Result:
     """The work itself: every contender."""
     rows = runner.compare(CONTENDERS, size.requests, size.hosts, size.rounds)
     title = f'speed: {size.requests:,} GETs over {size.hosts} origins, medians of {size.rounds} interleaved rounds'
+    return comparison(title, rows, PYCURL)
+
+
+def https(runner: Runner, size: Size) -> Result:
+    """The same work over TLS 1.3: connections are opened and verified within the time that is measured."""
+    if find_spec('trustme') is None:
+        print('https: left out, not installed: trustme, which makes the certificates', file=sys.stderr)
+        return {}
+    contenders = [NAPIXCLIENT, PYCURL, PYCURL_TUNED, GO, GEVENTHTTPCLIENT, AIOHTTP]
+    rows = runner.compare(contenders, size.requests, size.hosts, size.rounds, tls=True)
+    title = f'https: {size.requests:,} GETs over {size.hosts} origins, medians of {size.rounds} interleaved rounds'
     return comparison(title, rows, PYCURL)
 
 
@@ -119,6 +132,7 @@ def import_time(runner: Runner, size: Size) -> Result:
 
 CASES: dict[str, Callable[[Runner, Size], Result]] = {
     'speed': speed,
+    'https': https,
     'wide': wide,
     'huge': huge,
     'memory': memory,

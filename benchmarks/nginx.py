@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from benchmarks.processes import end, pinned
 from benchmarks.work import HEADER, addresses
@@ -34,13 +35,22 @@ http {{
     fastcgi_temp_path {directory};
     uwsgi_temp_path {directory};
     scgi_temp_path {directory};
-    server {{
-{listen}
-        add_header {header} $request_id;
-        return 200 '{{"name":"hypervisor","cpus":8,"free":8,"host":"$server_addr"}}';
-    }}
+    add_header {header} $request_id;
+{servers}
 }}
 """
+SERVER = """\
+    server {{
+{lines}
+        return 200 '{{"name":"hypervisor","cpus":8,"free":8,"host":"$server_addr"}}';
+    }}"""
+
+
+class Server(NamedTuple):
+    """Where nginx listens, and the file of certificates to verify it by; '' without TLS."""
+
+    port: int
+    ca: str
 
 
 class NginxMissing(Exception):
@@ -62,25 +72,56 @@ def free_port() -> int:
 
 
 @contextmanager
-def nginx(hosts: int, core: int) -> Iterator[int]:
-    """Run an nginx that answers on the first `hosts` loopback addresses; yields the port."""
+def nginx(hosts: int, core: int, tls: bool = False) -> Iterator[Server]:
+    """Run an nginx that answers on the first `hosts` loopback addresses."""
     path = executable()
     port = free_port()
     with tempfile.TemporaryDirectory(prefix='benchmark-nginx-') as name:
         directory = Path(name)
-        listen = '\n'.join(f'        listen {address}:{port};' for address in addresses(hosts))
+        servers, ca = with_certificates(directory, hosts, port) if tls else (one_server(hosts, port), '')
         # Every listener counts as a connection too.
         connections = max(1024, 3 * hosts + 512)
-        config = CONFIG.format(directory=directory, listen=listen, header=HEADER, connections=connections)
+        config = CONFIG.format(directory=directory, servers=servers, header=HEADER, connections=connections)
         (directory / 'nginx.conf').write_text(config)
         command = [path, '-p', name, '-c', str(directory / 'nginx.conf'), '-e', str(directory / 'error.log')]
         with pinned(core):
             server = subprocess.Popen(command, stdin=subprocess.DEVNULL, text=True)
         try:
             wait_until_up(server, addresses(hosts)[-1], port, directory / 'error.log')
-            yield port
+            yield Server(port, ca)
         finally:
             end(server)
+
+
+def one_server(hosts: int, port: int) -> str:
+    """The configuration of a server that listens on all addresses."""
+    return SERVER.format(lines='\n'.join(f'        listen {address}:{port};' for address in addresses(hosts)))
+
+
+def with_certificates(directory: Path, hosts: int, port: int) -> tuple[str, str]:
+    """The configuration of servers that speak TLS, each with a certificate of its own; and the file to verify them by.
+
+    Certificates are signed by one authority, keys are ECDSA P-256. Session tickets are as nginx has them: on.
+    """
+    import trustme  # only here: it is not needed without TLS
+
+    authority = trustme.CA(key_type=trustme.KeyType.ECDSA)
+    ca = directory / 'ca.pem'
+    authority.cert_pem.write_to_path(str(ca))
+    servers = []
+    for address in addresses(hosts):
+        certificate = directory / f'{address}.pem'
+        authority.issue_cert(address, key_type=trustme.KeyType.ECDSA).private_key_and_cert_chain_pem.write_to_path(
+            str(certificate)
+        )
+        lines = [
+            f'listen {address}:{port} ssl;',
+            'ssl_protocols TLSv1.3;',
+            f'ssl_certificate {certificate};',
+            f'ssl_certificate_key {certificate};',
+        ]
+        servers.append(SERVER.format(lines='\n'.join(f'        {line}' for line in lines)))
+    return '\n'.join(servers), str(ca)
 
 
 def wait_until_up(server: subprocess.Popen[str], address: str, port: int, log: Path, patience: float = 20.0) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.nginx import nginx
+from benchmarks.nginx import Server, nginx
 from benchmarks.processes import ROOT, output
 
 RUN_TIMEOUT = 300.0
@@ -151,19 +151,25 @@ class Runner:
         return [contender for contender in contenders if self.wanted(contender) and not self.lacking(contender)]
 
     def compare(
-        self, contenders: Sequence[Contender], requests: int, hosts: int, rounds: int, may_fail: bool = False
+        self,
+        contenders: Sequence[Contender],
+        requests: int,
+        hosts: int,
+        rounds: int,
+        may_fail: bool = False,
+        tls: bool = False,
     ) -> list[Row]:
         """Run all of them `rounds` times, in turns. One that breaks is reported on stderr and left out.
 
         So is one of whose requests some failed, unless it `may_fail`.
         """
         rows = [Row(c, max(hosts, round(requests * c.share))) for c in self.taking_part(contenders)]
-        with nginx(hosts, self.server_core) as port:
+        with nginx(hosts, self.server_core, tls) as server:
             for number in range(rounds):
                 for row in list(rows):
                     progress(f'{hosts:,} origins, round {number + 1} of {rounds}: {row.contender.label}')
                     try:
-                        run = self.run(row.contender, row.requests, hosts, port)
+                        run = self.run(row.contender, row.requests, hosts, server)
                         if run['failures'] and not may_fail:
                             raise RuntimeError(
                                 f'{run["failures"]} of {row.requests} requests failed, first {run["first_failure"]}'
@@ -177,7 +183,7 @@ class Runner:
         progress('')
         return rows
 
-    def run(self, contender: Contender, requests: int, hosts: int, port: int) -> dict[str, Any]:
+    def run(self, contender: Contender, requests: int, hosts: int, server: Server) -> dict[str, Any]:
         """Run one contender once and return its figures; RuntimeError if it breaks."""
         if contender is GO and self.go:
             command = [self.go]
@@ -191,7 +197,9 @@ class Runner:
                 '--mode',
                 contender.mode,
             ]
-        command += ['--requests', str(requests), '--hosts', str(hosts), '--port', str(port)]
+        command += ['--requests', str(requests), '--hosts', str(hosts), '--port', str(server.port)]
+        if server.ca:
+            command += ['--ca', server.ca]
         if contender.open_files:
             command += ['--open-files', str(contender.open_files)]
         figures: dict[str, Any] = json.loads(output(command, self.client_core, RUN_TIMEOUT))

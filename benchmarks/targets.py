@@ -16,6 +16,7 @@ def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
         ('speed', 'aiohttp', 7.0),
         ('speed', 'urllib3', 11.0),
         ('speed', 'grequests', 35.0),
+        ('https', 'pycurl', 1.0),
         ('wide', 'pycurl', 1.0),
         ('huge', 'geventhttpclient', 1.0),
     ]

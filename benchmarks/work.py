@@ -32,12 +32,17 @@ def addresses(count: int) -> list[str]:
 
 @dataclass(frozen=True)
 class Work:
-    """How much to ask and of whom. `mode` picks a variant, where a contender has several."""
+    """How much to ask and of whom. `mode` picks a variant, where a contender has several.
+
+    `ca` is a file of PEM certificates: with it the origins speak TLS, and it is all that their certificates are
+    verified by.
+    """
 
     requests: int
     hosts: int
     port: int
     mode: str = ''
+    ca: str = ''
     simultaneous: int = 2
 
     @property
@@ -51,7 +56,7 @@ class Work:
     @property
     def urls(self) -> list[str]:
         """One URL per origin."""
-        return [f'http://{origin}{PATH}' for origin in self.origins]
+        return [f'http{"s" if self.ca else ""}://{origin}{PATH}' for origin in self.origins]
 
     def turns(self, items: list[T]) -> Iterator[T]:
         """Of `items`, one per origin, the one that each request goes to, in the order asked."""
@@ -96,12 +101,13 @@ def main(run: Callable[[Work], Figures]) -> None:
     parser.add_argument('--hosts', type=int, required=True)
     parser.add_argument('--port', type=int, required=True, help='where nginx listens')
     parser.add_argument('--mode', default='')
+    parser.add_argument('--ca', default='', help='what to verify certificates by; with it the origins speak TLS')
     parser.add_argument('--open-files', type=int, help='the limit on open files to run under')
     options = parser.parse_args()
     if options.open_files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (options.open_files, options.open_files))
 
-    work = Work(options.requests, options.hosts, options.port, options.mode)
+    work = Work(options.requests, options.hosts, options.port, options.mode, options.ca)
     started, busy = time.perf_counter(), time.process_time()
     found = run(work)
     figures = {

@@ -26,7 +26,17 @@ def figures() -> dict[str, Any]:
 
 def speed(found: dict[str, Any]) -> Table:
     """Every client that took part, the fastest first."""
-    rows = sorted(found['cases']['speed']['rows'], key=lambda row: -(row['ratio'] or 0))
+    return _fastest_first(found['cases']['speed'])
+
+
+def https(found: dict[str, Any]) -> Table:
+    """The same over TLS; nothing where it was not measured."""
+    case = found['cases'].get('https')
+    return _fastest_first(case) if case else []
+
+
+def _fastest_first(case: dict[str, Any]) -> Table:
+    rows = sorted(case['rows'], key=lambda row: -(row['ratio'] or 0))
     return [['client', 'relative speed', 'requests a second', 'CPU time per request'],
             *([row['label'], _ratio(row['ratio']), f'{row["per_second"]:,}', f'{row["cpu_us"]:,.0f} µs']
               for row in rows)]
@@ -60,13 +70,14 @@ def machine(found: dict[str, Any]) -> Table:
     """Where it was measured, and with what."""
     about = found['machine']
     named = {'processor': f'{about["processor"]}, {about["cores"]} cores', 'Linux': about['kernel'],
-             'Python': about['python'], 'nginx': about['nginx'], 'Go': about['go'], **about['packages']}
+             'Python': about['python'], 'OpenSSL of Python': about.get('openssl'), 'nginx': about['nginx'],
+             'Go': about['go'], **about['packages']}
     return [['what', 'version'], *([name, str(value)] for name, value in named.items() if value)]
 
 
 #: What the page on performance can ask for.
 CASES: dict[str, Callable[[dict[str, Any]], Table]] = {
-    'speed': speed, 'wide': wide, 'memory': memory, 'rest': rest, 'machine': machine}
+    'speed': speed, 'https': https, 'wide': wide, 'memory': memory, 'rest': rest, 'machine': machine}
 
 
 def readme(found: dict[str, Any]) -> str:
@@ -83,7 +94,9 @@ def readme(found: dict[str, Any]) -> str:
 
 
 def as_rst(table: Sequence[Sequence[str]]) -> str:
-    """A list-table, with its first row as its head."""
+    """A list-table, with its first row as its head; a sentence where there is none."""
+    if not table:
+        return 'Not measured.\n'
     lines = ['.. list-table::', '   :header-rows: 1', '']
     for row in table:
         lines += [f'   {"*" if number == 0 else " "} - {cell}' for number, cell in enumerate(row)]

@@ -2,6 +2,7 @@
 origin that take turns."""
 
 import asyncio
+import ssl
 from collections.abc import Iterator
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
@@ -14,7 +15,8 @@ def run(work: Work) -> Figures:
 
 
 async def ask(work: Work) -> list[Outcome]:
-    connector = TCPConnector(limit=0, limit_per_host=work.simultaneous)
+    tls = ssl.create_default_context(cafile=work.ca) if work.ca else True
+    connector = TCPConnector(limit=0, limit_per_host=work.simultaneous, ssl=tls)
     async with ClientSession(connector=connector, timeout=ClientTimeout(total=None)) as session:
         if work.mode != 'workers':
             return await asyncio.gather(*[get(session, url) for url in work.turns(work.urls)])

@@ -4,13 +4,19 @@ import json
 from collections.abc import Iterator
 
 import gevent
+from gevent.ssl import PROTOCOL_TLS_CLIENT, SSLContext
 from geventhttpclient import HTTPClient
 
 from benchmarks.work import HEADER, PATH, Figures, Outcome, Work, main
 
 
 def run(work: Work) -> Figures:
-    clients = [HTTPClient(address, work.port, concurrency=work.simultaneous) for address in work.addresses]
+    tls = {}
+    if work.ca:
+        context = SSLContext(PROTOCOL_TLS_CLIENT)
+        context.load_verify_locations(work.ca)
+        tls = {'ssl': True, 'ssl_context_factory': lambda cafile: context}
+    clients = [HTTPClient(address, work.port, concurrency=work.simultaneous, **tls) for address in work.addresses]
     if work.mode == 'workers':
         answers = work.unanswered()
         gevent.joinall(

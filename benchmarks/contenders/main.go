@@ -3,6 +3,8 @@
 package main
 
 import (
+	"crypto/tls"
+	"crypto/x509"
 	"encoding/json"
 	"flag"
 	"fmt"
@@ -40,18 +42,22 @@ func main() {
 	requests := flag.Int("requests", 0, "")
 	hosts := flag.Int("hosts", 0, "")
 	port := flag.Int("port", 0, "where nginx listens")
+	ca := flag.String("ca", "", "what to verify certificates by; with it the origins speak TLS")
 	flag.Parse()
 	runtime.GOMAXPROCS(1)
 
 	started := time.Now()
-	client := &http.Client{Transport: &http.Transport{
-		MaxConnsPerHost:     simultaneous,
-		MaxIdleConnsPerHost: simultaneous,
-	}}
+	transport := &http.Transport{MaxConnsPerHost: simultaneous, MaxIdleConnsPerHost: simultaneous}
+	scheme := "http"
+	if *ca != "" {
+		scheme = "https"
+		transport.TLSClientConfig = &tls.Config{RootCAs: trusted(*ca)}
+	}
+	client := &http.Client{Transport: transport}
 	answers := make([]*answer, *requests)
 	var workers sync.WaitGroup
 	for first := 0; first < *hosts; first++ {
-		url := fmt.Sprintf("http://%s:%d/", address(first), *port)
+		url := fmt.Sprintf("%s://%s:%d/", scheme, address(first), *port)
 		last := int64(first - *hosts) // the request that was taken last; the origin's workers share it
 		for i := 0; i < simultaneous; i++ {
 			workers.Add(1)
@@ -79,6 +85,14 @@ func main() {
 
 func address(i int) string {
 	return fmt.Sprintf("127.0.%d.%d", i/250, i%250+1)
+}
+
+// trusted reads the certificates of a PEM file.
+func trusted(file string) *x509.CertPool {
+	data, _ := os.ReadFile(file)
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(data)
+	return pool
 }
 
 func get(client *http.Client, url string) *answer {

@@ -6,11 +6,13 @@ from napixclient import ClientPool, HTTPError, Response
 
 def run(work: Work) -> Figures:
     authenticator = {'login': 'root', 'key': 'toor'} if work.mode == 'signed' else None
-    pool = ClientPool(authenticator, simultaneous=work.simultaneous)
+    tls = {'ca_certs': work.ca} if work.ca else {}
+    pool = ClientPool(authenticator, simultaneous=work.simultaneous, **tls)
+    origins = [f'https://{origin}' for origin in work.origins] if work.ca else work.origins
     if work.mode == 'stream':
-        asked = ((origin, 'GET', PATH) for origin in work.turns(work.origins))
+        asked = ((origin, 'GET', PATH) for origin in work.turns(origins))
         return work.check(map(decoded, pool.stream(asked, ordered=True)))
-    for origin in work.turns(work.origins):
+    for origin in work.turns(origins):
         pool.request(origin, 'GET', PATH)
     answers = pool.wait()
     as_handed_out = peak_rss_mb()

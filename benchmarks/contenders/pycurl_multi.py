@@ -21,6 +21,8 @@ def run(work: Work) -> Figures:
     for url, share in zip(work.urls, work.shares(), strict=True):
         for _ in range(work.simultaneous):
             curl = pycurl.Curl()
+            if work.ca:
+                curl.setopt(pycurl.CAINFO, work.ca)
             handles.append(curl)
             start_next(multi, curl, url, share)
 

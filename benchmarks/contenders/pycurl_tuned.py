@@ -35,6 +35,8 @@ def run(work: Work) -> Figures:
             curl = pycurl.Curl()
             curl.setopt(pycurl.URL, url)
             curl.setopt(pycurl.NOSIGNAL, 1)
+            if work.ca:
+                curl.setopt(pycurl.CAINFO, work.ca)
             curl.setopt(pycurl.HEADERFUNCTION, transfer.lines.append)
             curl.setopt(pycurl.WRITEFUNCTION, transfer.body.append)
             transfers[curl] = transfer
