@@ -1,24 +1,19 @@
-"""Real servers on loopback and instruments for the tests; everything on gevent's hub, so also in an unpatched process.
+"""What only our own tests need beside `napixclient.testing`, which is handed on: names are imported from here.
 
-`serve` answers with a Python function, `FaultServer` plays scripts of bytes, a `Gate` holds requests and counts what is
-in flight as the server sees it, a `Ticker` tells whether something blocked the hub. Imports nothing of napixclient.
+Servers that answer with the id of the request and can be told to relent, a `Ticker` that tells whether something
+blocked the hub, `Leaks`, an `Authority` for TLS, programs in processes of their own. All on gevent's hub.
 """
 from __future__ import annotations
 
-import enum
 import gc
 import itertools
-import json
 import os
 import re
 import ssl
-import struct
 import sys
 import time
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -27,13 +22,37 @@ import gevent.ssl
 import gevent.subprocess
 import trustme
 from gevent import monkey, socket
-from gevent.event import Event
 from greenlet import greenlet
 
-# The real poll, also in a patched process: asking whether a peer is gone must not switch greenlets.
-select = monkey.get_original('select', ['poll'])[0]
-POLLRDHUP, POLLERR, POLLHUP, POLLNVAL = 0x2000, 0x8, 0x10, 0x20
-LONG = 10.0                             # seconds after which a condition that did not come true is an error
+from napixclient import testing
+from napixclient.testing import (
+    ANSWER,
+    CLOSE,
+    FIN,
+    LATER,
+    READ,
+    RST,
+    SILENCE,
+    Drip,
+    Forever,
+    Gate,
+    Pause,
+    Peer,
+    Script,
+    Step,
+    Wait,
+    wait_until,
+)
+from napixclient.testing.gate import LONG
+from napixclient.testing.server import Handler
+
+__all__ = [
+    'ANSWER', 'Authority', 'CLOSE', 'Drip', 'FIN', 'FLOOD', 'FaultServer', 'Finished', 'Forever', 'FullServer', 'Gate',
+    'Handler', 'HandlerServer', 'Held', 'ID', 'LATER', 'LONG', 'Leaks', 'Mute', 'MuteAtFirst', 'Pause', 'Peer',
+    'READ', 'ROOT', 'RST', 'Received', 'SILENCE', 'Script', 'Server', 'Step', 'Ticker', 'Wait', 'descriptors', 'echo',
+    'environment', 'flood', 'greenlets', 'is_patched', 'next_id', 'own_time', 'play', 'rss', 'run_program', 'serve',
+    'turn', 'wait_until',
+]
 
 
 # Time ----------------------------------------------------------------------------------------------------------------
@@ -46,15 +65,6 @@ def own_time() -> float:
     except OSError:
         waited = 0
     return time.perf_counter() - waited / 1e9
-
-
-def wait_until(condition: Callable[[], object], what: str = 'it', seconds: float = LONG) -> None:
-    """Let the hub run until the condition is true, or fail: never a sleep to win a race."""
-    end = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > end:
-            raise AssertionError(f'{what} did not come true within {seconds} s')
-        gevent.sleep(0.001)
 
 
 def turn() -> None:
@@ -156,466 +166,86 @@ class Authority:
         return context
 
 
-# What a server reads -------------------------------------------------------------------------------------------------
+# Servers -------------------------------------------------------------------------------------------------------------
 
-@dataclass(eq=False)
-class Received:
-    """One request as the server read it."""
+ID = b'######'                          # in a script's bytes: the id of the request that was read last
 
-    peer: Peer
-    method: str
-    path: str
-    headers: dict[str, str]             # names in lower case
-    body: bytes
-    raw: bytes
+
+def id_of(path: str) -> str:
+    """The six digits by which the tests know a request from all others."""
+    found = re.search(r'\d{6}', path)
+    return found.group() if found else '000000'
+
+
+class Received(testing.Received):
+    """A request, with the id that is in its path."""
 
     @property
     def id(self) -> str:
-        """The six digits by which the tests know a request from all others."""
-        found = re.search(r'\d{6}', self.path)
-        return found.group() if found else '000000'
+        """The six digits in its path."""
+        return id_of(self.path)
+
+    @property
+    def request(self) -> Received:
+        """What a gate holds is the request itself."""
+        return self
 
 
-class Peer:
-    """The server's end of one connection."""
-
-    def __init__(self, server: Server, raw: socket.socket, number: int) -> None:
-        self.server = server
-        self.number = number            # of the server's connections, from 0
-        self.socket = raw
-        self._buffer = bytearray()
-
-    def is_gone(self) -> bool:
-        """Whether the client has closed or reset the connection, as poll() sees it now; no switch of greenlets."""
-        number = self.socket.fileno()
-        if number < 0:
-            return True
-        poller = select()
-        poller.register(number, POLLRDHUP)
-        return any(event & (POLLRDHUP | POLLERR | POLLHUP | POLLNVAL) for _, event in poller.poll(0))
-
-    def send(self, data: bytes) -> None:
-        """Send all of it."""
-        self.socket.sendall(data)
-
-    def close(self) -> None:
-        """Over TLS say goodbye, then FIN."""
-        if isinstance(self.socket, gevent.ssl.SSLSocket) and self.socket.fileno() >= 0:
-            try:
-                self.socket._sslobj.shutdown()      # sends our close_notify; the client's is not waited for
-            except (OSError, ValueError):
-                pass
-        self.socket.close()
-
-    def reset(self) -> None:
-        """RST."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
-        self.socket.close()
-
-    def finish(self) -> None:
-        """FIN, but go on reading."""
-        socket.socket.shutdown(self.socket, socket.SHUT_WR)
-
-    def drain(self) -> None:
-        """Read and forget until the client is gone."""
-        try:
-            while self.socket.recv(65536):
-                pass
-        except OSError:
-            pass
-
-    def _fill(self) -> None:
-        data = self.socket.recv(65536)
-        if not data:
-            raise EOFError
-        self._buffer += data
-
-    def _until(self, mark: bytes) -> bytes:
-        while (end := self._buffer.find(mark)) < 0:
-            self._fill()
-        return self._take(end + len(mark))
-
-    def _take(self, size: int) -> bytes:
-        while len(self._buffer) < size:
-            self._fill()
-        taken = bytes(self._buffer[:size])
-        del self._buffer[:size]
-        return taken
-
-    def read(self) -> Received:
-        """Read one whole request; EOFError or OSError when the client is gone."""
-        head = self._until(b'\r\n\r\n')
-        first, *lines = head.decode('latin-1').split('\r\n')[:-2]
-        method, path, _ = first.split(' ')
-        headers = {name.lower(): value.strip() for name, _, value in (line.partition(':') for line in lines)}
-        if 'chunked' in headers.get('transfer-encoding', ''):
-            raw, body = self._chunks()
-        else:
-            raw = body = self._take(int(headers.get('content-length', 0)))
-        return Received(self, method, path, headers, body, head + raw)
-
-    def _chunks(self) -> tuple[bytes, bytes]:
-        raw = body = b''
-        while True:
-            line = self._until(b'\r\n')
-            size = int(line, 16)
-            data = self._take(size + 2)
-            raw += line + data
-            body += data[:-2]
-            if not size:
-                return raw, body
+Held = Received
 
 
-# Servers -------------------------------------------------------------------------------------------------------------
+def echo(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, Any]:
+    """A handler whose answer's body is the id of its request."""
+    return 200, {'Content-Type': 'text/plain'}, id_of(path)
 
-class Server:
-    """A listening socket on port 0, a greenlet for each connection; what a connection does, subclasses say in `talk`.
 
-    `accepted` counts connections, `requests` keeps every request in the order it was read.
-    """
+class Server(testing.Server):
+    """Answers with the id of the request, unless a handler says otherwise; scripts may name it as `ID`."""
 
-    def __init__(self, tls: ssl.SSLContext | None = None, address: str = '127.0.0.1', listening: bool = True) -> None:
-        self.tls = tls
-        self.accepted = 0
-        self.requests: list[Received] = []
-        self.peers: dict[int, Peer] = {}                # the connections that are open, by number
-        self.later = Event()                            # for the step LATER
-        self._greenlets: set[gevent.Greenlet] = set()
-        family = socket.AF_INET6 if ':' in address else socket.AF_INET
-        self._listener = socket.socket(family)
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind((address, 0))
-        self.port: int = self._listener.getsockname()[1]
-        self.authority = f'[{address}]:{self.port}' if ':' in address else f'{address}:{self.port}'
-        self.host = f'https://{self.authority}' if tls else self.authority    # as a caller of the pool writes it
-        if listening:
-            self.listen()
+    received = Received
 
-    def at(self, address: str) -> str:
-        """The same server by another of the machine's addresses, where it listens on 0.0.0.0."""
-        return f'{"https://" if self.tls else ""}{address}:{self.port}'
-
-    def listen(self, backlog: int = 4096) -> None:
-        """Begin to take connections (before, they are refused)."""
-        self._listener.listen(backlog)
-        self._greenlets.add(gevent.spawn(self._accept))
+    def __init__(self, handler: Handler | None = None, gate: Gate | None = None, **options: Any) -> None:
+        super().__init__(handler or echo, gate, **options)
 
     def relent(self) -> None:
         """Be good from now on: a server that refuses connections takes them."""
         if not self._greenlets:
             self.listen()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                raw, _ = self._listener.accept()
-            except OSError:
-                return
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            peer = self.peers[self.accepted] = Peer(self, raw, self.accepted)
-            self.accepted += 1
-            talking = gevent.spawn(self._connected, peer)
-            self._greenlets.add(talking)
-            talking.rawlink(self._greenlets.discard)
-
-    def _connected(self, peer: Peer) -> None:
-        try:
-            self._greet(peer)
-            self.talk(peer)
-        except (OSError, EOFError):         # the client went away; ssl.SSLError is an OSError
-            pass
-        finally:
-            peer.close()
-            self.peers.pop(peer.number, None)
-
-    def _greet(self, peer: Peer) -> None:
-        if self.tls is not None:
-            peer.socket = self.tls.wrap_socket(peer.socket, server_side=True)
-
-    def talk(self, peer: Peer) -> None:
-        """What happens on one connection."""
-        raise NotImplementedError
-
-    def read(self, peer: Peer) -> Received:
-        """Read a request and take note of it."""
-        request = peer.read()
-        self.requests.append(request)
-        return request
-
     def times_read(self, id: str) -> int:
         """How often the server has read the request of this id."""
         return sum(request.id == id for request in self.requests)
 
-    def close(self) -> None:
-        """Close everything and wait until it is closed."""
-        self._listener.close()
-        talking = list(self._greenlets)
-        for some in range(0, len(talking), 50):     # a thousand at once would hold the hub
-            gevent.killall(talking[some:some + 50])
-            turn()
-        for peer in list(self.peers.values()):
-            peer.close()
-
-    def __enter__(self) -> Server:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        self.close()
+    def play(self, script: Script, peer: Peer) -> None:
+        """Play it with the id of the last request in its place."""
+        super().play((named(step, peer) for step in script), peer)
 
 
-@dataclass(eq=False)
-class Held:
-    """A request that a gate holds. `release` lets the server answer it, or play a script instead of the answer."""
-
-    request: Received
-    script: Script | None = None
-
-    def __post_init__(self) -> None:
-        self.opened = Event()
-
-    @property
-    def id(self) -> str:
-        """The request's six digits."""
-        return self.request.id
-
-    def release(self, script: Script | None = None) -> None:
-        """Let it go."""
-        self.script = script
-        self.opened.set()
+def named(step: Any, peer: Peer) -> Any:
+    """The step with the id of the last request in the place of `ID`."""
+    match step:
+        case bytes() if peer.request is not None:
+            return step.replace(ID, peer.request.id.encode())
+        case Drip() | Forever():
+            return step._replace(data=named(step.data, peer))
+    return step
 
 
-class Gate:
-    """Holds requests until opened, and counts what is in flight as the servers see it: one gate may serve several.
-
-    A request is in flight from when its head has been read to when its answer has been given to the kernel, or to when
-    poll() shows its connection as closed: an abort is a reset, so it is seen before the client's next connection is.
-    `peak` and `peaks[port]` are the most that were ever in flight together, in all and on one server.
-    """
-
-    def __init__(self, opened: bool = False) -> None:
-        self.opened = opened
-        self.arrived = 0
-        self.peak = 0
-        self.peaks: Counter[int] = Counter()
-        self._held: dict[int, Held] = {}
-
-    def held(self, port: int | None = None) -> list[Held]:
-        """What is in flight now (on one server), oldest first, after taking note of the connections that are closed."""
-        for held in list(self._held.values()):
-            if held.request.peer.is_gone():
-                self.leave(held)
-                held.release([])
-        return [held for held in self._held.values() if port in (None, held.request.peer.server.port)]
-
-    @property
-    def in_flight(self) -> int:
-        """How many requests are in flight now."""
-        return len(self.held())
-
-    def enter(self, request: Received) -> Held:
-        """A server read a request: count it."""
-        port = request.peer.server.port
-        others = self.held()
-        held = self._held[id(request)] = Held(request)
-        self.arrived += 1
-        self.peak = max(self.peak, len(others) + 1)
-        self.peaks[port] = max(self.peaks[port], len(self.held(port)))
-        if self.opened:
-            held.release()
-        return held
-
-    def leave(self, held: Held) -> None:
-        """It is no longer in flight."""
-        self._held.pop(id(held.request), None)
-
-    def open(self) -> None:
-        """Let everything through, now and later."""
-        self.opened = True
-        for held in self.held():
-            held.release()
-
-    def shut(self) -> None:
-        """Hold what arrives from now on."""
-        self.opened = False
-
-    def wait_for(self, count: int, port: int | None = None) -> list[Held]:
-        """Wait until so many are in flight, and hand them out."""
-        wait_until(lambda: len(self.held(port)) >= count, f'{count} requests in flight')
-        return self.held(port)
+HandlerServer = Server
 
 
-Handler = Callable[[str, str, dict[str, str], bytes], 'tuple[int, Any, Any]']
+class FaultServer(testing.FaultServer, Server):
+    """Its first connections play the scripts, one each, in turn; all later ones answer well."""
 
 
-def encode(status: int, headers: Any, body: Any, method: str = 'GET') -> bytes:
-    """The bytes of an answer: a dict or list goes as JSON, Content-Length is added where none is given."""
-    pairs = list(headers.items() if isinstance(headers, dict) else headers or ())
-    given = {name.lower() for name, _ in pairs}
-    if isinstance(body, (dict, list)):
-        body = json.dumps(body)
-        if 'content-type' not in given:
-            pairs.append(('Content-Type', 'application/json'))
-    data = body.encode() if isinstance(body, str) else body or b''
-    bodiless = status in (204, 304) or status < 200
-    if not given & {'content-length', 'transfer-encoding'} and not bodiless:
-        pairs.append(('Content-Length', str(len(data))))
-    head = f'HTTP/1.1 {status} {REASONS.get(status, "Whatever")}\r\n'
-    head += ''.join(f'{name}: {value}\r\n' for name, value in pairs) + '\r\n'
-    return head.encode('latin-1') + (b'' if bodiless or method == 'HEAD' else data)
-
-
-REASONS = {200: 'OK', 204: 'No Content', 304: 'Not Modified', 400: 'Bad Request', 404: 'Not Found',
-           500: 'Internal Server Error', 503: 'Service Unavailable'}
-
-
-class HandlerServer(Server):
-    """HTTP/1.1 with keep-alive; each request is answered by the handler, after the gate."""
-
-    def __init__(self, handler: Handler, gate: Gate | None = None, **options: Any) -> None:
-        self.handler = handler
-        self.gate = gate if gate is not None else Gate(opened=True)
-        super().__init__(**options)
-
-    def talk(self, peer: Peer) -> None:
-        """Answer until the client leaves or says `Connection: close`."""
-        while True:
-            request = self.read(peer)
-            held = self.gate.enter(request)
-            try:
-                held.opened.wait()
-                if held.script is not None:
-                    play(held.script, peer, request)
-                    if peer.socket.fileno() < 0:
-                        return
-                    continue
-                status, headers, body = self.handler(request.method, request.path, request.headers, request.body)
-                peer.send(encode(status, headers, body, request.method))
-            finally:
-                self.gate.leave(held)       # no switch since the last byte went: nobody saw the answer before this
-            if request.headers.get('connection', '').lower() == 'close':
-                return
-
-
-def echo(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, Any, Any]:
-    """A handler whose answer's body is the id of its request."""
-    found = re.search(r'\d{6}', path)
-    return 200, {'Content-Type': 'text/plain'}, found.group() if found else '000000'
-
-
-def serve(handler: Handler = echo, gate: Gate | None = None, **options: Any) -> HandlerServer:
+def serve(handler: Handler = echo, gate: Gate | None = None, **options: Any) -> Server:
     """A real server on port 0 for `(method, path, headers, body) -> (status, headers, body)`; a context manager."""
-    return HandlerServer(handler, gate, **options)
+    return Server(handler, gate, **options)
 
 
-# Scripts of bytes ----------------------------------------------------------------------------------------------------
-
-class Step(enum.Enum):
-    """The steps of a script that need no argument."""
-
-    READ = 'read one whole request'
-    ANSWER = 'answer it well; the body is its id'
-    CLOSE = 'close the connection'
-    RST = 'reset the connection'
-    FIN = 'say that no more will be sent, and stay; over TLS without a goodbye'
-    LATER = 'wait until the client has its answer (the test says so)'
-    SILENCE = 'send nothing until the client is gone'
-
-
-READ, ANSWER, CLOSE, RST, FIN, LATER, SILENCE = Step
-
-
-class Forever(NamedTuple):
-    """Send these bytes over and over until the client is gone."""
-
-    data: bytes
-
-
-class Drip(NamedTuple):
-    """Send these bytes one by one, so many seconds apart."""
-
-    data: bytes
-    every: float
-
-
-class Wait(NamedTuple):
-    """Wait for the test to set this event."""
-
-    event: Event
-
-
-class Pause(NamedTuple):
-    """A server that is slow by so many seconds."""
-
-    seconds: float
-
-
-Script = Iterable['bytes | Step | Forever | Drip | Wait | Pause']
-ID = b'######'                          # in a script's bytes: the id of the request that was read last
-OK = b'HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n'
-
-
-def play(script: Script, peer: Peer, request: Received | None = None) -> None:
+def play(script: Script, peer: Peer) -> None:
     """Play a script on a connection; its end leaves the connection as it is."""
-    for step in script:
-        match step:
-            case Step.READ:
-                request = peer.server.read(peer)
-            case Step.ANSWER:
-                assert request is not None
-                peer.send(encode(200, {'Content-Type': 'text/plain'}, request.id, request.method))
-            case Step.CLOSE:
-                peer.close()
-                return
-            case Step.RST:
-                peer.reset()
-                return
-            case Step.FIN:
-                peer.finish()
-            case Step.LATER:
-                peer.server.later.wait()
-            case Step.SILENCE:
-                peer.drain()
-                return
-            case Wait(event):
-                event.wait()
-            case Pause(seconds):
-                gevent.sleep(seconds)
-            case Drip(data, every):
-                for index in range(len(data)):
-                    peer.send(fill(data[index:index + 1], request))
-                    gevent.sleep(every)
-            case Forever(data):
-                while True:
-                    peer.send(fill(data, request))
-                    gevent.sleep(0)
-            case bytes():
-                peer.send(fill(step, request))
-
-
-def fill(data: bytes, request: Received | None) -> bytes:
-    """The bytes with the request's id in its place."""
-    return data.replace(ID, request.id.encode()) if request is not None else data
-
-
-class FaultServer(Server):
-    """Its first connections play the scripts, one each, in turn; all later ones answer well.
-
-    A connection whose script has ended answers well too, unless the script closed it.
-    """
-
-    def __init__(self, *scripts: Script, **options: Any) -> None:
-        self.scripts = deque(scripts)
-        super().__init__(**options)
-
-    def talk(self, peer: Peer) -> None:
-        """Play, then be good."""
-        if self.scripts:
-            script = list(self.scripts.popleft())
-            play(script, peer)
-            if script and script[-1] in (CLOSE, RST, SILENCE):
-                return
-        while True:
-            play([READ, ANSWER], peer)
+    peer.server.play(script, peer)
 
 
 class Mute(Server):
