@@ -56,14 +56,19 @@ class LoginAuthenticator(OneField):
 
     :param login: the name of the key's owner.
     :param key: the secret, a text or bytes.
+    :param clock: what tells the time to sign, in seconds since 1970: a function without arguments.
+    :raises ValueError: for a login or a key that is empty or no text, and for a clock that cannot be called.
     """
 
-    def __init__(self, login: str, key: str | bytes) -> None:
+    def __init__(self, login: str, key: str | bytes, *, clock: Callable[[], float] = time) -> None:
         if not isinstance(login, str) or not login:
             raise ValueError(f'login is a text that is not empty, not {login!r}')
         if not isinstance(key, (str, bytes)) or not key:
             raise ValueError('key is a text or bytes, and not empty')
+        if not callable(clock):
+            raise ValueError(f'clock is a function that returns the time in seconds, not {clock!r}')
         self.login = login
+        self._clock = clock
         self._prefix = f'login={quote_plus(login)}&nonce='
         self._inner, self._outer = _hmac_halves(key.encode() if isinstance(key, str) else key)
         self._quoted: dict[str, str] = {}
@@ -75,7 +80,7 @@ class LoginAuthenticator(OneField):
         method = request.method if request.method.isalpha() else quote_plus(request.method)
         nonce = _nonces.pop() if _nonces else _more_nonces()
         message = (f'{self._prefix}{nonce}&path={path}&host={host}&method={method}'
-                   f'&timestamp={time():.6f}').encode('ascii')
+                   f'&timestamp={self._clock():.6f}').encode('ascii')
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(message)
         outer.update(inner.digest())

@@ -15,9 +15,9 @@ from gevent.hub import get_hub
 from ._http.concluding import Concluder, stop
 from ._http.engine import Engine
 from ._http.pending import NEVER, Batch, PendingResponse, new_pending
-from ._http.settings import Settings, whole_number
+from ._http.settings import AUTO, Settings, cap_of
 from .authenticators import Authenticator, OneField, authenticator_of
-from .errors import Cancelled, HTTPError
+from .errors import Cancelled, HTTPError, ProxyError, RemoteError
 from .messages import Origin, Request, Response, parse_origin
 from .remote import error_of
 
@@ -32,28 +32,28 @@ class Client(Concluder):
 
     :param host: ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``.
     :param authenticator: a callable ``Request -> Request``, ``{'login': …, 'key': …}``, or ``None``.
-    :param simultaneous: requests in flight at most.
+    :param simultaneous: requests in flight at most, or ``'auto'`` to learn from its answers how many it can take.
     :param options: those of :class:`ClientPool`.
     :raises ValueError: for a host, an authenticator or an option that makes no sense.
     """
 
-    def __init__(self, host: str, authenticator: Any = None, simultaneous: int = 2, **options: Any) -> None:
+    def __init__(self, host: str, authenticator: Any = None, simultaneous: int | str = 2, **options: Any) -> None:
         origin = parse_origin(host)
         self._set_up(Engine(Settings(**options)), origin, host, authenticator_of(authenticator),
-                     whole_number(simultaneous, 'simultaneous'))
+                     cap_of(simultaneous))
         self._owns_engine = True
         self._engine.client_of = weakref.WeakMethod(self._sibling)
 
     @classmethod
     def _of_pool(cls, engine: Engine, origin: Origin, host: str, authenticator: Authenticator | None,
-                 simultaneous: int) -> Client:
+                 simultaneous: int | str) -> Client:
         self = cls.__new__(cls)
         self._set_up(engine, origin, host, authenticator, simultaneous)
         self._owns_engine = False
         return self
 
     def _set_up(self, engine: Engine, origin: Origin, host: str, authenticator: Authenticator | None,
-                simultaneous: int) -> None:
+                simultaneous: int | str) -> None:
         line = None
         if isinstance(authenticator, OneField) and type(authenticator).__call__ is OneField.__call__:
             line = authenticator._line
@@ -71,8 +71,8 @@ class Client(Concluder):
 
         An exception that is thrown in while it waits, such as that of a ``gevent.Timeout``, cancels the request.
 
-        :param options: ``params``, ``timeout``, ``retries``, ``tag``, ``stream``, ``max_body``, ``multipart`` as
-            :class:`Request` takes them.
+        :param options: ``params``, ``timeout``, ``retries``, ``tag``, ``stream``, ``max_body``, ``multipart``,
+            ``redirect``, ``expect`` as :class:`Request` takes them.
         :raises HTTPError: when the server answered 400 or above, or not at all.
         :raises ValueError: for a part that cannot be sent.
         """
@@ -114,7 +114,7 @@ class Client(Concluder):
     # -- what the engine asks --------------------------------------------------------------------------------------
 
     def _refused(self, response: Response) -> HTTPError:
-        return error_of(response)
+        return error_of(response, ProxyError if response.status == 407 and self._forwarder else RemoteError)
 
     def _client_for(self, host: str) -> Client:
         of_pool = self._engine.client_of()
@@ -128,7 +128,8 @@ class Client(Concluder):
         sibling = self._siblings.get(origin)
         if sibling is None:
             self._siblings = {known: other for known, other in self._siblings.items() if not other._forgettable}
-            sibling = self._siblings[origin] = Client._of_pool(self._engine, origin, host, None, self._simultaneous)
+            sibling = self._siblings[origin] = Client._of_pool(self._engine, origin, host, None,
+                                                               AUTO if self._cap else self._simultaneous)
         return sibling
 
     # -- ends ------------------------------------------------------------------------------------------------------
@@ -171,6 +172,7 @@ class Client(Concluder):
         self._openings.clear()
         self._queue.clear()
         self._dropped, self.waiting = 0, None
+        self._silence()
         for under_way in self._aside.values():
             stop(under_way)
         for pending in unfinished:
@@ -181,7 +183,7 @@ class Client(Concluder):
     @property
     def _forgettable(self) -> bool:
         """Whether nothing is lost with this object."""
-        return not (self._connections or self._openings or self._queue or self._aside)
+        return not (self._connections or self._openings or self._waits or self._aside) and self._at_rest
 
     # -- observing -------------------------------------------------------------------------------------------------
 
@@ -191,12 +193,13 @@ class Client(Concluder):
         ``queued`` (those waiting to be tried again among them) and ``in_flight`` are requests now; ``done`` (answered
         below 400) and ``failed`` are counts, ``bytes`` the bodies received; ``latency`` has the quantiles ``p50``,
         ``p90`` and ``p99`` of the time from sending to the complete answer, in seconds and within 9 %, ``None``
-        before the first answer.
+        before the first answer; ``simultaneous`` is the present cap.
         """
         in_flight = sum(1 for connection in self._connections if not connection.idle)
         opening = sum(1 for opening in self._openings if opening.pending is not None)
         return {'queued': len(self._queue) - self._dropped + opening + len(self._aside), 'in_flight': in_flight,
                 'done': self._done, 'failed': self._failed, 'bytes': self._received,
+                'simultaneous': self._simultaneous,
                 'latency': {f'p{percent}': self._quantile(percent / 100) for percent in (50, 90, 99)}}
 
     def _quantile(self, share: float) -> float | None:

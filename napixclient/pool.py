@@ -16,7 +16,7 @@ from gevent.hub import Waiter
 
 from ._http.engine import IDLE_SECONDS, Engine
 from ._http.pending import NEVER, Batch, Outcome, PendingResponse, deadline_of
-from ._http.settings import Settings, whole_number
+from ._http.settings import Settings, cap_of, whole_number
 from .authenticators import authenticator_of
 from .client import Client
 from .messages import Origin, Request, parse_origin, plain_request
@@ -38,12 +38,13 @@ class ClientPool:
     An outcome is a :class:`Response`, or an :class:`HTTPError` as a value; both have ``request`` and ``status``.
 
     :param authenticator: a callable ``Request -> Request``, ``{'login': …, 'key': …}``, or ``None``.
-    :param simultaneous: requests in flight to one origin at most.
+    :param simultaneous: requests in flight to one origin at most, or ``'auto'`` to learn from the answers of each how
+        many it can take, from 2 to 64.
     """
 
-    def __init__(self, authenticator: Any = None, simultaneous: int = 2, **options: Any) -> None:
+    def __init__(self, authenticator: Any = None, simultaneous: int | str = 2, **options: Any) -> None:
         self._authenticator = authenticator_of(authenticator)
-        self._simultaneous = whole_number(simultaneous, 'simultaneous')
+        self._simultaneous = cap_of(simultaneous)
         self._engine = Engine(Settings(**options))
         self._clients: dict[Origin, Client] = {}
         self._by_host: dict[str, Client] = {}
@@ -63,8 +64,8 @@ class ClientPool:
         ``wait`` takes is kept.
 
         :param host: ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``.
-        :param options: ``params``, ``timeout``, ``retries``, ``tag``, ``stream``, ``max_body``, ``multipart`` as
-            :class:`Request` takes them.
+        :param options: ``params``, ``timeout``, ``retries``, ``tag``, ``stream``, ``max_body``, ``multipart``,
+            ``redirect``, ``expect`` as :class:`Request` takes them.
         :raises ValueError: for a part that cannot be sent. Everything later is part of the outcome.
         """
         request = Request(host, method, url, body, headers, **options) if options else \

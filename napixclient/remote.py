@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from .errors import MAX_TEXT, RemoteError, one_line
+from .errors import MAX_TEXT, HTTPError, RemoteError, one_line
 from .messages import Response
 
 __all__ = ['error_of']
 
 
-def error_of(response: Response) -> RemoteError:
+def error_of(response: Response, kind: type[HTTPError] = RemoteError) -> HTTPError:
     """The error that an answer of 400 or above stands for.
 
     ``remote_error`` is the decoded object when the server sent a JSON object, else ``"404 NOT FOUND" the body``.
     """
     body = response.body
     said: Any = body if isinstance(body, dict) else _as_text(response, body)
-    error = RemoteError(_summary(response, said), request=response.request, response=response, remote_error=said,
-                        phase='read', elapsed=response.elapsed)
+    error = kind(_summary(response, said), request=response.request, response=response, remote_error=said,
+                 phase='read', elapsed=response.elapsed)
     error.attempts = response.attempts
     return error
 

@@ -6,10 +6,13 @@ Both stand between a greenlet that may block and a connection that may not. Impo
 from __future__ import annotations
 
 import os
+import re
 import tempfile
 from collections import deque
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from functools import partial
+from operator import index
+from typing import IO, TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
@@ -49,7 +52,7 @@ class StreamedResponse(Response):
         self._decoder = None if coding is None else Decoder(coding, max_body)
         self._pieces: deque[bytes] = deque()    # as received
         self._waiting = 0                       # bytes in them
-        self._rest: deque[bytes] = deque()      # decoded, not yet read
+        self._rest: deque[bytes | memoryview] = deque()     # decoded, not yet read
         self._steps: Iterator[bytes] | None = None  # a piece that is being decoded
         self._changed = Event()
         self._ended = False                     # nothing more will be received
@@ -77,6 +80,8 @@ class StreamedResponse(Response):
         if error is not None:
             error.response = self
             self._connection = None
+        elif not self._left:
+            self._release()                     # there is nothing to read, or nothing more
         self._changed.set()
 
     def _abort(self, error: HTTPError) -> None:
@@ -93,73 +98,119 @@ class StreamedResponse(Response):
 
     def iter_bytes(self, size: int | None = None) -> Iterator[bytes]:
         """The body as it arrives, or in pieces of ``size`` bytes, the last of which may be shorter."""
-        if size is not None and size < 1:
+        if size is not None and index(size) < 1:
             raise ValueError(f'size is a number of bytes above 0, not {size!r}')
-        while piece := (self._next() if size is None else self.read(size)):
-            yield piece
+        return iter(self._next if size is None else partial(self.read, size), b'')
 
     def iter_lines(self) -> Iterator[str]:
-        """The body's lines as text (UTF-8), without their ends (LF or CR LF)."""
+        """The body's lines as text (UTF-8), without their ends (LF or CR LF).
+
+        Who leaves the loop early can read on behind the last line that he got.
+        """
         begun: list[bytes] = []                 # of a line whose end has not come
-        for piece in self.iter_bytes():
-            *lines, rest = piece.split(b'\n')
-            for line in lines:
-                yield b''.join([*begun, line]).removesuffix(b'\r').decode('utf-8', 'replace')
-                begun.clear()
-            if rest:
-                begun.append(rest)
+        try:
+            while self._fill():
+                lines = _lines(self._rest[0])
+                if len(lines) > 1:
+                    self._rest.popleft()
+                    self._rest.extendleft(reversed(lines))
+                piece = self._next()
+                begun.append(piece)
+                if piece.endswith(b'\n'):
+                    line = b''.join(begun).removesuffix(b'\n').removesuffix(b'\r')
+                    begun.clear()
+                    yield line.decode('utf-8', 'replace')
+        except BaseException:
+            self._unread(begun)
+            raise
         if begun:
             yield b''.join(begun).decode('utf-8', 'replace')
 
     def read(self, size: int | None = None) -> bytes:
         """So many bytes, fewer only at the end; all that is left without a size."""
-        parts, missing = [], float('inf') if size is None or size < 0 else size
-        while missing > 0 and (piece := self._next()):
-            if len(piece) > missing:
-                self._rest.appendleft(piece[int(missing):])
-                piece = piece[:int(missing)]
-            parts.append(piece)
-            missing -= len(piece)
+        missing = -1 if size is None else index(size)
+        parts: list[bytes] = []
+        try:
+            while missing and (piece := self._next(missing)):
+                parts.append(piece)
+                if missing > 0:
+                    missing -= len(piece)
+        except BaseException:
+            self._unread(parts)
+            raise
         return b''.join(parts)
 
+    def _unread(self, parts: list[bytes]) -> None:
+        """Something was thrown in, such as a ``gevent.Timeout``: who reads on misses nothing."""
+        if self._error is None:
+            self._rest.extendleft(reversed(parts))
+
     def save(self, path: str | os.PathLike[str]) -> int:
-        """Write the body to a file, which appears when it is whole; returns the number of bytes."""
-        written = 0
-        folder, name = os.path.split(os.path.abspath(path))
-        handle, partial = tempfile.mkstemp(prefix=f'.{name}.', dir=folder)
+        """Write the body to a file, which appears when it is whole; returns the number of bytes.
+
+        A pipe or a device is written to as it is.
+
+        :raises OSError: when the file cannot be written.
+        """
+        target = os.path.realpath(path)         # a symbolic link stays one
+        if os.path.exists(target) and not os.path.isfile(target):
+            with open(target, 'wb') as file:
+                return self._copy(file)
+        handle, unfinished = tempfile.mkstemp(prefix='.', dir=os.path.dirname(target))
         try:
             with open(handle, 'wb') as file:
-                for piece in self.iter_bytes():
-                    file.write(piece)
-                    written += len(piece)
+                written = self._copy(file)
             umask = os.umask(0)                 # mkstemp is stricter than open
             os.umask(umask)
-            os.chmod(partial, 0o666 & ~umask)
-            os.replace(partial, path)
+            os.chmod(unfinished, 0o666 & ~umask)
+            os.replace(unfinished, target)
         except BaseException:
-            os.unlink(partial)
+            os.unlink(unfinished)
             raise
         return written
 
-    def _next(self) -> bytes:
-        """The next decoded piece, ``b''`` at the end."""
-        while not self._rest:
-            if self._steps is not None:
+    def _copy(self, file: IO[bytes]) -> int:
+        written = 0
+        for piece in self.iter_bytes():
+            file.write(piece)
+            written += len(piece)
+        return written
+
+    @property
+    def _left(self) -> bool:
+        """Whether there is something received that was not read."""
+        return bool(self._rest or self._pieces or self._steps is not None)
+
+    def _next(self, most: int = -1) -> bytes:
+        """The next decoded piece, or the first bytes of it; ``b''`` at the end."""
+        if not self._fill():
+            return b''
+        piece: bytes | memoryview = self._rest.popleft()
+        if 0 < most < len(piece):
+            piece = memoryview(piece)           # its rest is not copied each time
+            self._rest.appendleft(piece[most:])
+            piece = piece[:most]
+        if self._ended and not self._left:
+            self._release()                     # read to its end, though the reader cannot know yet
+        return bytes(piece)
+
+    def _fill(self) -> bool:
+        """Wait until there is something to read; false at the end."""
+        while True:
+            # At the end look one step ahead, to know whether it is the end.
+            if self._steps is not None and len(self._rest) <= (self._ended and not self._pieces):
                 self._step()
+            elif self._rest:
+                return True
             elif self._pieces:
                 self._unpack(self._pieces.popleft())
             elif self._error is not None:
                 raise self._error.with_traceback(None)
             elif self._ended:
-                self._release()
-                return b''
+                return False
             else:
                 self._changed.clear()
                 self._changed.wait()
-        piece = self._rest.popleft()
-        if self._ended and self._decoder is None and self._error is None and not self._rest and not self._pieces:
-            self._release()                     # read to its end, though the reader cannot know yet
-        return piece
 
     def _unpack(self, data: bytes) -> None:
         self._waiting -= len(data)
@@ -182,6 +233,8 @@ class StreamedResponse(Response):
             return
         if piece is None:
             self._steps = None
+            if self._ended and not self._left:
+                self._release()
         else:
             self._rest.append(piece)
             gevent.sleep(0)                     # the others' turn: decoding takes its time
@@ -196,13 +249,11 @@ class StreamedResponse(Response):
 
     def _release(self) -> None:
         """Read to the end: give the slot back."""
-        if self._decoder is not None:
-            decoder, self._decoder = self._decoder, None
+        if self._decoder is not None and self._error is None:
             try:
-                decoder.finish()
+                self._decoder.finish()
             except HTTPError as exc:
                 self._fail(exc)
-                raise
         connection, self._connection = self._connection, None
         if connection is not None:
             connection.finish_stream()
@@ -210,13 +261,14 @@ class StreamedResponse(Response):
     def close(self) -> None:
         """Give the slot back; what has not been read is lost, and its connection with it."""
         connection, self._connection = self._connection, None
-        if connection is not None:
+        if connection is not None or self._left:
             self._pieces.clear()
             self._rest.clear()
             self._steps = None
             self._ended = True
-            self._error = Cancelled('the answer was closed before it was read to its end', request=self.request,
-                                    response=self)
+            self._error = self._error or Cancelled('the answer was closed before it was read to its end',
+                                                   request=self.request, response=self)
+        if connection is not None:
             connection.abandon()
 
     def cancel(self) -> None:
@@ -242,6 +294,9 @@ class StreamedResponse(Response):
             connection.forsake()
 
 
+_lines = re.compile(rb'[^\n]*\n|[^\n]+').findall
+
+
 class Upload:
     """Sends a body from a file or an iterable, in a greenlet, a piece at a time.
 
@@ -251,7 +306,7 @@ class Upload:
     __slots__ = ('_chunked', '_connection', '_greenlet', '_left', '_out', '_source')
 
     def __init__(self, connection: Connection, source: Source) -> None:
-        self._connection = connection
+        self._connection: Connection | None = connection
         self._source = source
         self._chunked = source.length is None
         self._left = source.length or 0
@@ -266,7 +321,8 @@ class Upload:
             self._out.set()
 
     def abandon(self) -> None:
-        """The connection is gone."""
+        """Nothing more can be sent."""
+        self._connection = None
         if self._greenlet is not None and self._greenlet is not gevent.getcurrent():
             self._greenlet.kill(block=False)
 
@@ -278,16 +334,18 @@ class Upload:
                 self._write(b'0\r\n\r\n')
             elif self._left:
                 raise ValueError(f'the file ended {self._left} bytes before its length')
-        except gevent.GreenletExit:
-            return
-        except BaseException as exc:            # a gevent.Timeout of the source's own, too
-            self._connection.upload_failed(exc)
+        except BaseException as exc:            # a gevent.Timeout or GreenletExit of the source's own, too
+            if self._connection is not None:
+                self._connection.upload_failed(exc)
             if isinstance(exc, (KeyboardInterrupt, SystemExit)):
                 raise
         else:
-            self._connection.uploaded()
+            if self._connection is not None:
+                self._connection.uploaded()
 
     def _write(self, data: bytes) -> None:
+        if self._connection is None:            # cancelled by its own source, which nobody could stop
+            raise gevent.GreenletExit
         self._out.clear()
         self._connection.write(data)
         self._out.wait()
@@ -314,14 +372,17 @@ class Upload:
     def _parts(self) -> Iterator[Any]:
         """What the caller's object gives, from its beginning."""
         source = self._source
-        stream, again, source.begun = source.stream, source.begun, True
+        stream, here, source.begun = source.stream, source.start, True
         if not hasattr(stream, 'read'):
             yield from stream
             return
-        if again and source.start is not None:
-            stream.seek(source.start)
         while True:
-            if source.length is not None and source.start is not None:
-                # Each time anew: several requests may be sending the same file.
-                stream.seek(source.start + source.length - self._left)
-            yield stream.read(_PIECE)
+            if here is None:
+                piece = stream.read(_PIECE)
+            else:                               # left where it stands: others may be sending it, or begin to
+                stands = stream.tell()
+                stream.seek(here)
+                piece = stream.read(_PIECE)
+                here = stream.tell() if source.length is None else here + len(piece)
+                stream.seek(stands)
+            yield piece

@@ -12,8 +12,9 @@ from time import monotonic
 from typing import Any
 
 import gevent
+from urllib3 import Retry
 
-from ..errors import HTTPError, ProtocolError
+from ..errors import DeadlineExceeded, HTTPError, ProtocolError, Timeout
 from ..messages import Origin, Response
 from .bodies import StreamedResponse
 from .connection import Connection
@@ -37,7 +38,8 @@ _STEPS_AT_ONCE = 4
 class Concluder(Dispatcher):
     """Gives each request its one outcome."""
 
-    def __init__(self, engine: Engine, origin: Origin, simultaneous: int, authenticator: Any, line: Any) -> None:
+    def __init__(self, engine: Engine, origin: Origin, simultaneous: int | str, authenticator: Any,
+                 line: Any) -> None:
         super().__init__(engine, origin, simultaneous, authenticator, line)
         settings = self._settings
         self._retries = settings.retries
@@ -75,8 +77,10 @@ class Concluder(Dispatcher):
             pending._finish(response)
         else:
             self._ended(pending, response)
+        if not self._plain:
+            self._learn(response)
         # What _next() does, for the case in which there is nothing to think about.
-        if self._queue and not self._asks and not connection.closed and not self._engine.waiting:
+        elif self._queue and not connection.closed and not self._engine.waiting:
             pending = self._queue.popleft()
             if pending._outcome is None:
                 self._send(connection, pending, pending.request)
@@ -86,6 +90,8 @@ class Concluder(Dispatcher):
 
     def streaming(self, connection: Connection, pending: PendingResponse, response: StreamedResponse) -> None:
         """The head of a streamed answer is there; the connection stays with its body."""
+        if self._cap is not None:
+            self._learn(response)
         response.attempts = pending._tries
         if pending._hop is not None:
             response._url = pending._hop.url
@@ -105,7 +111,14 @@ class Concluder(Dispatcher):
             pending._holder = _Aside(self, 'read')
             self._aside[pending] = gevent.spawn(self._keep_cookies, pending, response)
         else:
-            self._conclude_safely(pending, response)
+            self._consider(pending, response)
+
+    def _consider(self, pending: PendingResponse, response: Response) -> None:
+        """Make an answer the outcome, unless it is to be tried again."""
+        if isinstance(response, StreamedResponse):
+            self.settle(pending, response)      # it is being received already
+        else:
+            self._unless_retried(pending, after_response, response, self._conclude_safely)
 
     def _conclude_safely(self, pending: PendingResponse, response: Response) -> None:
         """In a callback of the loop: whatever a server may have found to trip us up is that request's failure."""
@@ -119,14 +132,8 @@ class Concluder(Dispatcher):
                 self.settle(pending, error)
 
     def _conclude(self, pending: PendingResponse, response: Response) -> None:
-        """Make an answer the outcome, unless it is to be tried again."""
-        if isinstance(response, StreamedResponse):
-            self.settle(pending, response)      # it is being received already
-            return
-        delay = after_response(self._retries_of(pending), pending, response)
-        if delay is not None and self._try_again(pending, delay):
-            return
-        if response.status == 417 and pending._current._expects:
+        """Make an answer the outcome, or go where it leads."""
+        if response.status == 417 and pending._current._expects and pending._current._repeatable:
             self._go(pending, without_expectation(pending))
             return
         try:
@@ -141,9 +148,10 @@ class Concluder(Dispatcher):
 
     def _go(self, pending: PendingResponse, hop: Hop) -> None:
         """Send something else instead, over a slot of the origin that it is for."""
-        log.debug('%s: on to %s', self.origin, hop.url)
+        client = self._client_for(hop.request.host)
+        log.debug('%s: on to %s', self.origin, client.origin)      # a query may hold a secret
         pending._hop = hop
-        self._client_for(hop.request.host)._enqueue_later(pending)
+        client._enqueue_later(pending)
 
     def _keep_cookies(self, pending: PendingResponse, response: Response) -> None:
         """In a greenlet: the jar is the caller's, and has a lock."""
@@ -151,15 +159,21 @@ class Concluder(Dispatcher):
         error: HTTPError | None = None
         try:
             keep_cookies(jar, pending._current, response)
-        except Exception as exc:
-            error = HTTPError(f'the cookie jar failed: {type(exc).__name__}: {exc}', response=response, phase='read')
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as exc:            # a gevent.Timeout of its own, too
+            error = HTTPError(f'the cookie jar failed: {type(exc).__name__}: {exc}', response=response, phase='read',
+                              elapsed=response.elapsed)
             error.__cause__ = exc
-        if self._aside.pop(pending, None) is None:
-            return                              # cancelled meanwhile
+        over = self._aside.pop(pending, None) is None       # cancelled meanwhile
+        if isinstance(response, StreamedResponse) and (over or error is not None):
+            response.close()                    # nobody will read it
+        if over:
+            return
         if error is not None:
             self.settle(pending, error)
         else:
-            self._conclude_safely(pending, response)
+            self._consider(pending, response)
 
     def settle(self, pending: PendingResponse, outcome: Outcome) -> None:
         """Set the outcome, count it, and tell the hooks."""
@@ -167,6 +181,8 @@ class Concluder(Dispatcher):
             self._failed += 1
             outcome.request = pending.request
             outcome.attempts = max(pending._tries, 1)
+            if isinstance(outcome, DeadlineExceeded) and outcome.phase in ('send', 'read'):
+                self._learn_of_timeout()
         else:
             self._done += 1
         if self._hooked:
@@ -228,6 +244,7 @@ class Concluder(Dispatcher):
         if error.phase == 'authenticate':       # nothing was sent: it was the idle connection that ended
             self._open_for(pending)
             return
+        self._learn_from(connection)
         if self._may_resend(connection, pending, error):
             log.debug('%s: the server had closed the connection; sending once more', self.origin)
             self._open_for(pending)             # in the place of the old one, so that it gets a fresh one
@@ -243,6 +260,22 @@ class Concluder(Dispatcher):
         return (connection.served > 0 and connection.untouched and isinstance(error, ProtocolError)
                 and request.method in IDEMPOTENT and pending._attempts == first and request._repeatable
                 and not self._forbids_retries(pending) and self._engine.may_retry())
+
+    # Some proxies close after each answer, and do not say so: tinyproxy does. Until one has answered twice over a
+    # connection, only what may be sent once more finds out about it; then every reuse would be a resend.
+
+    def _may_be_closed(self, connection: Connection, pending: PendingResponse) -> bool:
+        request = pending._current
+        return connection.served == 1 and not self._is_kept and (
+            request.method not in IDEMPOTENT or not request._repeatable or self._forbids_retries(pending))
+
+    def _learn_from(self, broken: Connection) -> None:
+        if self._forwarder is not None and broken.served == 1 and broken.untouched and not self._is_kept:
+            self._closes = True
+
+    @property
+    def _is_kept(self) -> bool:
+        return any(connection.served > 1 for connection in self._connections)
 
     def _forbids_retries(self, pending: PendingResponse) -> bool:
         retries = self._retries_of(pending)
@@ -260,9 +293,33 @@ class Concluder(Dispatcher):
             return
         error.request = pending.request
         log.debug('%s: %s', self.origin, error.message)
-        delay = after_failure(self._retries_of(pending), pending, error)
-        if delay is None or not self._try_again(pending, delay):
-            self.settle(pending, error)
+        if isinstance(error, Timeout):
+            self._learn_of_timeout()
+        self._unless_retried(pending, after_failure, error, self.settle)
+
+    def _unless_retried(self, pending: PendingResponse, when: Any, last: Any, conclude: Any) -> None:
+        """Try again if ``retries`` says so, else conclude with the last answer or failure."""
+        retries = self._retries_of(pending)
+        if retries is None:
+            conclude(pending, last)
+        elif type(retries) is Retry:
+            self._ask_retries(pending, when, last, conclude)
+        else:                                   # a class of the caller's own: it may block
+            pending._holder = _Aside(self, 'backoff')
+            self._aside[pending] = gevent.spawn(self._ask_retries, pending, when, last, conclude)
+
+    def _ask_retries(self, pending: PendingResponse, when: Any, last: Any, conclude: Any) -> None:
+        delay = None
+        try:
+            delay = when(self._retries_of(pending), pending, last)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as exc:
+            last, conclude = HTTPError(f'retries failed: {type(exc).__name__}: {exc}', phase='backoff'), self.settle
+            last.__cause__ = exc
+        self._aside.pop(pending, None)
+        if pending._outcome is None and (delay is None or not self._try_again(pending, delay)):
+            conclude(pending, last)
 
     def _try_again(self, pending: PendingResponse, delay: float) -> bool:
         """Queue the request anew, after a delay; false when the deadline or the retry budget forbids it."""
@@ -271,7 +328,7 @@ class Concluder(Dispatcher):
         timer = self._engine.hub.loop.timer(delay)
         self._aside[pending] = timer
         pending._holder = _Aside(self, 'backoff')
-        timer.start(self._back, pending)
+        timer.start(self._back, pending, update=True)    # the loop's own time may be that of long ago
         return True
 
     def _back(self, pending: PendingResponse) -> None:

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from gevent import getcurrent, socket, ssl
 from gevent.hub import get_hub
 
-from ..errors import Cancelled, HTTPError, NapixError, ProtocolError, TruncatedBody
+from ..errors import Cancelled, DeadlineExceeded, HTTPError, NapixError, ProtocolError, TruncatedBody
 from ..messages import Request, Response, new_response
 from .bodies import StreamedResponse, Upload
 from .pending import NEVER, PendingResponse
@@ -26,7 +26,8 @@ __all__ = ['Connection', 'Home']
 
 #: Seconds to wait for a 100 before a body is sent all the same.
 EXPECT_SECONDS = 1.0
-#: Bytes asked for at once: what a TLS record holds, and more.
+#: Bytes asked for at once. No TLS record holds more (2**14 bytes, RFC 8446 §5.1), so that a read leaves nothing in
+#: TLS's own buffer, where the loop could not see it.
 READ_SIZE = 65536
 _AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _ABORT = struct.pack('ii', 1, 0)
@@ -56,19 +57,21 @@ class Connection:
         more can be collected while its connections are idle.
     """
 
-    __slots__ = ('_held_back', '_home', '_loop', '_out', '_patience', '_rest', '_recv', '_send', '_sock', '_tls',
-                 '_upload', '_watcher', '_weak_home', '_writer', 'closed', 'expires', 'helper', 'pending', 'phase',
+    __slots__ = ('_held_back', '_home', '_loop', '_out', '_patience', '_rest', '_recv', '_send', '_sock', '_upload',
+                 '_watcher', '_weak_home', '_writer', 'closed', 'deadline', 'expires', 'helper', 'pending', 'phase',
                  'read_seconds', 'reader', 'served', 'since', 'started', 'streamed', 'turn')
 
     def __init__(self, home: Any, weak_home: Callable[[], Any], sock: Any, reader: ResponseReader) -> None:
         sock.settimeout(0.0)
         self._sock = sock
-        self._tls = isinstance(sock, ssl.SSLSocket)
-        if self._tls:                       # an end without TLS's goodbye may be a cut: RFC 9112 §9.8
-            sock.suppress_ragged_eofs = False
-        # A plain gevent socket wraps one of the standard library; its own methods cost as much again.
-        raw = sock if self._tls else getattr(sock, '_sock', sock)
-        self._recv, self._send = raw.recv, raw.send
+        # A gevent socket wraps what the standard library has; its own methods cost as much again.
+        if isinstance(sock, ssl.SSLSocket):
+            # An end without TLS's goodbye, which may be a cut (RFC 9112 §9.8), is an SSLEOFError here.
+            tls: Any = sock._sslobj  # type: ignore[attr-defined]
+            self._recv, self._send = tls.read, tls.write
+        else:
+            raw = getattr(sock, '_sock', sock)
+            self._recv, self._send = raw.recv, raw.send
         self._home: Any = home
         self._weak_home = weak_home
         self.reader = reader
@@ -88,6 +91,7 @@ class Connection:
         self.phase = 'read'
         self.expires = NEVER                # of monotonic(): when the server has been silent for too long
         self.started = 0.0                  # of monotonic(): when the request in flight began
+        self.deadline = NEVER               # of monotonic(): of the streamed answer
         self.served = 0                     # answers that came over this connection
         self.since = monotonic()            # when its client got the place in the pool that it fills
         self.turn = 0                       # answers since then
@@ -222,11 +226,12 @@ class Connection:
         """The whole body is out."""
         self._upload = None
         self.phase = 'read'
-        self.expires = monotonic() + self.read_seconds
+        if self._watcher.active:            # else it is the reader of a streamed answer who is slow
+            self.expires = monotonic() + self.read_seconds
 
     def upload_failed(self, exc: BaseException) -> None:
         """The caller's file or iterable raised: the request ends, and its connection with it."""
-        if self.pending is not None:
+        if self.pending is not None or self.streamed is not None:
             error = HTTPError(f'the body could not be read: {type(exc).__name__}: {exc}', phase='send')
             error.__cause__ = exc
             self._fail(error)
@@ -245,7 +250,12 @@ class Connection:
         except OSError as exc:
             self._writer.stop()
             self._out = self._rest = None
-            if not self._answered_early():
+            if self._upload is not None:
+                self._upload.abandon()
+                self._upload = None
+            self.expires = monotonic() + self.read_seconds
+            # Who reads a streamed answer hears what there is of it.
+            if self.streamed is None and not self._answered_early():
                 self._lost(exc)
             return
         self.expires = monotonic() + self.read_seconds
@@ -258,6 +268,8 @@ class Connection:
         self._writer.stop()
         if self._upload is not None:
             self._more()
+        elif self.phase == 'expect':            # the head took its time; its body is still held back
+            self.expires = NEVER
         else:
             self.phase = 'read'
 
@@ -312,7 +324,7 @@ class Connection:
             raise
         now = monotonic()
         if self.streamed is not None:
-            self.expires = now + self.read_seconds
+            self._heard(now)
             self._pour(complete)
         elif complete:
             if reader.stream:
@@ -327,18 +339,20 @@ class Connection:
                     self._close_keeping_home()
                 self._home.answered(self, pending, response)
         else:
-            self.expires = now + self.read_seconds
+            self._heard(now)
             if reader.stream and reader.head is not None:
                 self._hand_out(pending, now)
             elif self._held_back is not None and reader.continued:
                 self._go_on()
-        if self._tls and not self.closed and self._sock.pending():
-            self._loop.run_callback(self._read_rest)
 
-    def _read_rest(self) -> None:
-        """Decrypted bytes lie in TLS's own buffer, where the loop cannot see them."""
-        if not self.closed and self._watcher.active:
-            self._readable()
+    def _heard(self, now: float) -> None:
+        """The server sent something: it has its time anew, unless it is the source of an upload that is waited for.
+
+        While it is asked whether it wants a body, patience is the clock.
+        """
+        asked = self._held_back is not None and self.reader.head is None
+        if not asked and (self._upload is None or self._out is not None):
+            self.expires = now + self.read_seconds
 
     def _close_keeping_home(self) -> None:
         home = self._home
@@ -360,6 +374,7 @@ class Connection:
             return
         self.pending = None
         self.streamed = weakref.ref(response)
+        self.deadline = pending._deadline
         self._home.streaming(self, pending, response)
         if not reader.complete:
             self._pour(False)
@@ -393,12 +408,19 @@ class Connection:
     def resume(self) -> None:
         """The reader of a streamed body has caught up."""
         if not self.closed and not self._watcher.active:
-            self.expires = monotonic() + self.read_seconds
+            self._heard(monotonic())
             self._watcher.start(self._readable)
 
     def forsake(self) -> None:
         """The streamed answer was collected, in whatever greenlet or thread."""
         self._loop.run_callback_threadsafe(self.abandon)
+
+    def cut_off(self) -> None:
+        """The total time of a streamed answer is up."""
+        response = None if self.streamed is None else self.streamed()
+        if response is not None:
+            response._abort(DeadlineExceeded('the total time was up after sending had begun (phase: read)',
+                                             request=response.request, phase='read'))
 
     def abandon(self) -> None:
         """The reader of a streamed body leaves it half read."""

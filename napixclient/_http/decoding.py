@@ -6,12 +6,14 @@ for padding, and its decoder of deflate cannot tell whether the end has come. Im
 
 from __future__ import annotations
 
+import re
+import warnings
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
 from urllib3.response import _get_decoder
-from urllib3.util.request import ACCEPT_ENCODING
+from urllib3.util.request import ACCEPT_ENCODING as URLLIB3_CODINGS
 
 from ..errors import BodyTooLarge, InvalidResponse, TruncatedBody
 
@@ -25,6 +27,7 @@ _SLICE = 4096
 #: Rounds in a row that may yield nothing while some stage still holds input.
 _MAX_EMPTY_ROUNDS = 1000
 _GZIP_MAGIC = b'\x1f\x8b'
+_zeros = re.compile(rb'\0*').match
 
 
 class Decoder:
@@ -57,24 +60,30 @@ class Decoder:
             return
         empty = 0
         while empty < _MAX_EMPTY_ROUNDS:
-            piece = self._run(data)
+            piece, more = self._run(data)
             data = b''
             if piece:
                 empty = 0
                 yield self._counted(piece)
-            elif any(stage.has_unconsumed_tail for stage in self._stages):
+            elif more:
                 empty += 1
             else:
                 return
         raise InvalidResponse('the body does not decode: its codings make no progress')
 
-    def _run(self, data: bytes) -> bytes:
+    def _run(self, data: bytes) -> tuple[bytes, bool]:
+        """One piece, and whether there may be more although it is empty."""
+        begin = 0
+        if not data:                            # who holds input back gets no more: brotli refuses, others pile it up
+            begin = max((at for at, stage in enumerate(self._stages) if stage.has_unconsumed_tail), default=0)
+        more = begin > 0
         try:
-            for stage in self._stages:
+            for stage in self._stages[begin:]:
                 data = stage.decompress(data, max_length=STEP)
+                more = more or bool(data) or stage.has_unconsumed_tail
         except Exception as exc:                # each library has errors of its own
             raise InvalidResponse(f'the body does not decode: {exc}') from exc
-        return data
+        return data, more
 
     def _counted(self, piece: bytes) -> bytes:
         self._size += len(piece)
@@ -100,6 +109,7 @@ class _Inflater:
         self._begun: bytes | None = None if self._gzip else b''     # of deflate: what to try again as bare
         self._data = b''
         self._at = 0                            # of the data: what has been given to zlib
+        self._padded = False                    # whether what follows the last member is no other one
         #: Whether the last call stopped because it had made enough.
         self.has_unconsumed_tail = False
 
@@ -120,12 +130,16 @@ class _Inflater:
         return bytes(made)
 
     def _next_member(self) -> bool:
-        begins = self._data[self._at:self._at + 2]
-        if self._gzip and begins == _GZIP_MAGIC:
-            self._obj = zlib.decompressobj(31)
-            return True
-        if not self._gzip or begins != _GZIP_MAGIC[:1]:           # of which the second byte may be still to come
-            self._at = len(self._data)          # padding
+        if self._gzip and not self._padded:
+            self._at = _zeros(self._data, self._at).end()   # type: ignore[union-attr]  # it always matches
+            begins = self._data[self._at:self._at + 2]
+            if begins == _GZIP_MAGIC:
+                self._obj = zlib.decompressobj(31)
+                return True
+            if _GZIP_MAGIC.startswith(begins):
+                return False                    # it may be still to come
+            self._padded = True
+        self._at = len(self._data)
         return False
 
     def _inflate(self, piece: bytes, room: int) -> bytes:
@@ -158,5 +172,20 @@ def _ended(stage: Any) -> bool:
     return bool(end)
 
 
+def _is_bounded(name: str) -> bool:
+    """Whether the decoder of that coding is there, and stops when it has made enough: brotli before 1.2 does not."""
+    if name not in URLLIB3_CODINGS.split(','):
+        return False
+    with warnings.catch_warnings():
+        warnings.simplefilter('error')
+        try:
+            _get_decoder(name).decompress(b'', max_length=1)
+        except Warning:
+            return False
+    return True
+
+
 _STAGES: dict[str, Any] = {'gzip': _Inflater, 'x-gzip': _Inflater, 'deflate': _Inflater,
-                           **{name: _get_decoder for name in ('br', 'zstd') if name in ACCEPT_ENCODING.split(',')}}
+                           **{name: _get_decoder for name in ('br', 'zstd') if _is_bounded(name)}}
+#: What is offered to servers: gzip and deflate always, br and zstd where their libraries are there.
+ACCEPT_ENCODING = ', '.join(name for name in _STAGES if name != 'x-gzip')

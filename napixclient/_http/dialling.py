@@ -14,14 +14,16 @@ from typing import TYPE_CHECKING, Any, Protocol
 import gevent
 from gevent import socket
 
-from ..errors import Cancelled, ConnectTimeout, HTTPError
+from ..errors import Cancelled, ConnectTimeout, HTTPError, ProxyError
 from ..messages import Origin
-from .opening import connect_error, dial
+from .opening import connect_error
 from .pending import NEVER, Outcome, PendingResponse
+from .racing import dial
 
 if TYPE_CHECKING:
     from .connection import Connection
     from .engine import Engine
+    from .proxying import Proxy
 
 __all__ = ['Applicant', 'Opening', 'log']
 
@@ -65,16 +67,18 @@ class Applicant(Protocol):
 class Opening:
     """One connection that is being opened, for one request.
 
-    An address over plain TCP is dialled on the loop itself, at half the price; whatever may block, a name, TLS or a
-    resolver of the caller's, has a greenlet.
+    An address over plain TCP is dialled on the loop itself, at half the price; whatever may block, a name, a proxy,
+    TLS or a resolver of the caller's, has a greenlet.
     """
 
-    __slots__ = ('_client', '_engine', '_greenlet', '_seconds', '_sock', '_watcher', 'expires', 'over', 'pending')
+    __slots__ = ('_client', '_engine', '_greenlet', '_seconds', '_sock', '_watcher', 'expires', 'over', 'pending',
+                 'proxy')
 
     def __init__(self, engine: Engine, client: Applicant, pending: PendingResponse, seconds: float) -> None:
         self.over = False
         self.pending: PendingResponse | None = pending
         self.expires = NEVER                    # of monotonic(), while it is dialled on the loop
+        self.proxy: Proxy | None = None         # the one that is being talked to
         pending._holder = self
         self._engine = engine
         self._client = client
@@ -156,7 +160,7 @@ class Opening:
         error: BaseException | None = None
         clock.start()
         try:
-            sock = self._engine.opener.open(self._client.origin)
+            sock = self._engine.opener.open(self._client.origin, self)
         except gevent.GreenletExit as exc:
             error = exc
         except gevent.Timeout as exc:
@@ -173,7 +177,10 @@ class Opening:
         else:
             self._failed(error)
 
-    def _too_late(self) -> ConnectTimeout:
+    def _too_late(self) -> HTTPError:
+        if self.proxy is not None:
+            return ProxyError(f'the proxy {self.proxy} did not let us through within {self._seconds:g} s',
+                              phase='connect')
         return ConnectTimeout(f'not connected within {self._seconds:g} s', phase='connect')
 
     def _failed(self, cause: BaseException) -> None:

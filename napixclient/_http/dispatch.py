@@ -1,4 +1,4 @@
-"""The queue of one origin: which request goes over which connection, and when one is opened or given up.
+"""One origin: which request goes over which connection, and when one is opened or given up.
 
 What becomes of answers and failures is the client's own business. Imports the rest of the engine.
 """
@@ -6,67 +6,39 @@ What becomes of answers and failures is the client's own business. Imports the r
 from __future__ import annotations
 
 import weakref
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections import deque
 from time import monotonic
 from typing import Any
 
-import gevent
-
 from ..errors import HTTPError
-from ..messages import NO_OPTIONS, Origin, Request
+from ..messages import Origin
 from .connection import Connection
-from .cookies import add_cookies
 from .dialling import Opening
 from .engine import Engine
 from .opening import NoPlace
-from .pending import Outcome, PendingResponse
-from .redirecting import without_credentials
-from .wire import RequestWriter, ResponseReader
+from .pending import PendingResponse
+from .sending import Sender
+from .wire import LastReader, ResponseReader
 
 __all__ = ['Dispatcher']
 
-MAX_BODY = 64 * 2**20
 
+class Dispatcher(Sender):
+    """At most ``simultaneous`` requests at a time to one origin, over as many connections."""
 
-class Dispatcher(ABC):
-    """At most ``simultaneous`` requests at a time to one origin, over as many connections.
-
-    :param authenticator: a callable ``Request -> Request``, or ``None``.
-    :param line: instead of calling that, where it adds one field to requests without fields: what writes the field.
-    """
-
-    #: As the holder of a queued request.
-    phase = 'queue'
-
-    def __init__(self, engine: Engine, origin: Origin, simultaneous: int, authenticator: Any, line: Any) -> None:
-        settings = engine.settings
-        self.origin = origin
+    def __init__(self, engine: Engine, origin: Origin, simultaneous: int | str, authenticator: Any,
+                 line: Any) -> None:
+        super().__init__(engine, origin, simultaneous, authenticator, line)
         self.waiting: deque[Any] | None = None  # the queue for a place in the pool in which it stands
-        self._engine = engine
-        self._settings = settings
-        self._simultaneous = simultaneous
-        self._authenticator = authenticator
-        self._line = line
-        self._blocking = settings.cookies is not None or bool(getattr(authenticator, 'blocking', True))
-        #: Whether an authenticator has to be asked for another request, or the cookie jar for its cookies.
-        self._asks = settings.cookies is not None or (authenticator is not None and line is None)
-        self._writer = RequestWriter(origin.authority, settings.headers)
-        self._foreign_writer: RequestWriter | None = None
-        self._queue: deque[PendingResponse] = deque()
-        self._dropped = 0                       # requests in the queue that are over already
+        self._closes = False                    # whether a forwarder closes after each answer, and does not say so
         self._idle: list[Connection] = []
-        self._connections: list[Connection] = []
-        self._openings: list[Opening] = []
-        self._hooked = bool(settings.on_request or settings.on_response or settings.on_error)
-        self._max_body = MAX_BODY if settings.max_body is None else settings.max_body
-        self._read_seconds = settings.clocks.read
         self._used = monotonic()
         self._weak = weakref.ref(self)
         engine.clients.add(self)
 
     def _enqueue(self, pending: PendingResponse) -> None:
-        while self._idle:
+        while self._idle and self._pace is None:
             connection = self._idle[-1]
             if not connection.take(self):
                 continue
@@ -77,7 +49,9 @@ class Dispatcher(ABC):
             return
         pending._holder = self
         self._queue.append(pending)
-        if len(self._connections) + len(self._openings) < self._simultaneous and self.waiting is None:
+        if self._idle:                          # those that came before it have the first right to the rate
+            self._catch_up()
+        elif self._in_use < self._simultaneous and self.waiting is None:
             self._widen()
 
     def _enqueue_later(self, pending: PendingResponse) -> None:
@@ -88,20 +62,14 @@ class Dispatcher(ABC):
 
     def _catch_up(self) -> None:
         """Give what waits to connections that are idle, or open some."""
-        while self._queue and self._idle:
-            pending = self._pop()
-            if pending is not None:
-                self._enqueue(pending)
+        while self._idle and self._waits and self._may_send():
+            connection = self._idle[-1]
+            if connection.take(self):
+                self._idle.pop()
+                del self._engine.idle[connection]
+                self._next(connection)
         if self.waiting is None:
             self._widen()
-
-    def drop(self, pending: PendingResponse) -> Dispatcher:
-        """A queued request was cancelled; it is skipped when its turn comes."""
-        self._dropped += 1
-        if self._dropped > 64 and self._dropped * 2 > len(self._queue):
-            self._queue = deque(entry for entry in self._queue if entry._outcome is None and entry is not pending)
-            self._dropped = 0
-        return self
 
     # -- connections -----------------------------------------------------------------------------------------------
 
@@ -110,6 +78,11 @@ class Dispatcher(ABC):
         while self.wants_more() and self._engine.acquire(self):
             self._open_next()
 
+    def _widen_later(self) -> None:
+        """The same in the next turn of the loop: what waits may be about to end with what has just ended."""
+        if self._waits:
+            self._engine.hub.loop.run_callback(self._catch_up)
+
     @property
     def served(self) -> bool:
         """Whether it has a connection, or one is being opened."""
@@ -117,8 +90,7 @@ class Dispatcher(ABC):
 
     def wants_more(self) -> bool:
         """Whether one more connection would be of use."""
-        return (len(self._connections) + len(self._openings) < self._simultaneous
-                and len(self._queue) > self._dropped)
+        return self._in_use < self._simultaneous and self._waits and self._may_send()
 
     def open_one(self) -> bool:
         """Use a place in the pool that is free, if it is still of use; whether it was."""
@@ -148,12 +120,17 @@ class Dispatcher(ABC):
             self._engine.places -= 1
             return
         settings = self._settings
-        connection = Connection(self, self._weak, sock,
-                                ResponseReader(settings.max_header_bytes, settings.max_header_fields))
+        reader = LastReader if self._closes else ResponseReader
+        connection = Connection(self, self._weak, sock, reader(settings.max_header_bytes, settings.max_header_fields))
         self._connections.append(connection)
         self._engine.connections.add(connection)
         pending = opening.pending
-        if pending is None or pending._outcome is not None or not self._start(connection, pending):
+        if pending is not None and pending._outcome is not None:
+            pending = None
+        if pending is not None and (self._held_up or self._in_use > self._simultaneous):
+            self._put_back(pending)
+            pending = None
+        if pending is None or not self._start(connection, pending):
             self._next(connection)
 
     def not_opened(self, opening: Opening, error: HTTPError) -> None:
@@ -162,34 +139,25 @@ class Dispatcher(ABC):
             self._openings.remove(opening)
         pending, opening.pending = opening.pending, None
         if isinstance(error, NoPlace) and pending is not None and self._engine.lower_cap():
-            pending._holder = self
-            self._queue.appendleft(pending)
+            self._put_back(pending)
             self._engine.enlist(self)
             self._engine.release()
             return
         self._engine.release()
         if pending is not None and pending._outcome is None:
             pending._attempts += 1
+            if self._pace is not None:
+                self._pace.take()               # it was a try
             self._conclude_failure(pending, error)
-        self._widen()
-
-    def _pop(self) -> PendingResponse | None:
-        """The next request in the queue that is not over."""
-        queue = self._queue
-        while queue:
-            pending = queue.popleft()
-            if pending._outcome is None:
-                return pending
-            self._dropped -= 1
-        return None
+        self._widen_later()
 
     def _next(self, connection: Connection) -> None:
         """A connection is free: give it the next request, or let it rest; a closed one makes room for another."""
         engine = self._engine
         while not connection.closed:
-            pending = self._pop() if self._queue else None
+            pending = self._pop() if self._queue and self._may_send() else None
             if (engine.waiting and (pending is None or engine.turn_is_over(connection))) or (
-                    pending is None and engine.hopeful):
+                    pending is None and engine.hopeful) or self._in_use > self._simultaneous:
                 if pending is not None:
                     self._queue.appendleft(pending)
                 self._leave(connection)
@@ -197,7 +165,7 @@ class Dispatcher(ABC):
                     engine.enlist(self)
                 engine.release()
                 return
-            if pending is None:
+            if pending is None and not self._held_up:
                 pending = self._steal()
             if pending is None:
                 self._idle.append(connection)
@@ -246,116 +214,42 @@ class Dispatcher(ABC):
         if connection in self._connections:
             self._forget(connection)
             self._engine.release()
+            self._widen_later()
+
+    def _follow_cap(self, limit: int) -> None:
+        """So many requests may be in flight from now on; what is in flight already is not cut."""
+        before, self._simultaneous = self._simultaneous, limit
+        if limit > before and self.waiting is None:
             self._widen()
+        elif limit < before and self._idle:
+            while self._idle and self._in_use > limit:
+                del self._engine.idle[self._idle[0]]
+                self.evict(self._idle[0])
+            self._engine.grant()
 
-    # -- sending ---------------------------------------------------------------------------------------------------
-
-    def _start(self, connection: Connection, pending: PendingResponse) -> bool:
-        """Send a request over a free connection; false when the connection is still free afterwards."""
-        request = pending._current
-        if self._asks:
-            if self._blocking:
-                connection.reserve(pending, gevent.spawn(self._authenticate_aside, connection, pending))
-                return True
-            signed = self._authenticate(pending)
-            if signed is None:
-                return False
-            request = signed
-        self._send(connection, pending, request)
-        return True
-
-    def _authenticate(self, pending: PendingResponse, reserved: Connection | None = None) -> Request | None:
-        """The request as the authenticator leaves it; ``None`` when it raised, which is then the outcome.
-
-        :param reserved: the connection that is held for the request, where the authenticator has a greenlet.
-        """
-        request = pending._current
-        try:
-            assert pending._context is not None
-            # A copy: a hook of the same request may be blocked in the context itself.
-            request = pending._context.copy().run(self._prepared, pending)
-        except BaseException as exc:            # a gevent.Timeout of its own, too: the slot must come back
-            if reserved is not None and reserved.pending is not pending:
-                return None                     # killed with its connection; its request is elsewhere by now
-            error = HTTPError(f'the authenticator failed: {type(exc).__name__}: {exc}', request=request,
-                              phase='authenticate')
-            error.__cause__ = exc
-            if pending._outcome is None:
-                self.settle(pending, error)
-            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
-                raise
-            return None
-        return request
-
-    def _prepared(self, pending: PendingResponse) -> Request:
-        """What the authenticator makes of the request, and the cookie jar: all code that is the caller's."""
-        request = pending._current
-        if self._authenticator is not None and self._line is None and not (pending._hop and pending._hop.foreign):
-            changed = self._authenticator(request)
-            if changed is not None and not isinstance(changed, Request):
-                raise TypeError(f'an authenticator returns a Request or None, not {type(changed).__name__}')
-            request = changed or request
-        if self._settings.cookies is not None:
-            request = add_cookies(self._settings.cookies, request)
-        return request
-
-    def _authenticate_aside(self, connection: Connection, pending: PendingResponse) -> None:
-        """In a greenlet: the authenticator may block."""
-        request = self._authenticate(pending, connection)
-        if connection.closed or connection.pending is not pending:
-            return                              # cancelled, or the server closed the connection, meanwhile
-        connection.helper = None
-        if request is None:
+    def _note(self, connection: Connection, pending: PendingResponse) -> bool:
+        """What there is to do before a request is sent; false when it had better go over a fresh connection."""
+        if self._forwarder is not None and self._may_be_closed(connection, pending):
+            pending._attempts -= 1
             connection.pending = None
-            self._next(connection)
-        else:
-            self._send(connection, pending, request)
-
-    def _send(self, connection: Connection, pending: PendingResponse, request: Request) -> None:
-        """Send the request as the authenticator left it; one that adds a single line is asked for it here."""
-        pending._attempts += 1
-        writer, line = self._writer, self._line
-        if pending._attempts > 1 and pending._hop is not None:
-            if request is pending.request:
-                request = pending._hop.request
-            if pending._hop.foreign:
-                writer, line = self._writer_for_foreigners(), None
-        options = pending.request._options
-        read_seconds, max_body, max_streamed = self._read_seconds, self._max_body, self._settings.max_body
-        if options is not NO_OPTIONS:
-            if options.timeout is not None:
-                read_seconds = self._settings.clocks_of(options.timeout).read
-            if options.max_body is not None:
-                max_body = max_streamed = options.max_body
-            if options.stream:
-                connection.reader.follows = self._settings.redirect if options.redirect is None else options.redirect
-        if not self._engine.sweeping:
-            self._engine.start_sweeping()
+            self._leave(connection)
+            self._open_for(pending)             # in the place of the old one
+            return False
+        if self._pace is not None:
+            self._pace.take()
         if self._hooked:
             self._call_hook(self._settings.on_request, pending, pending._current)
-        if line is None:
-            data = writer.write(request)
-        elif request.headers._block:            # perhaps with a field of that name
-            data = writer.write(self._authenticator(request))
-        else:
-            data = writer.write(request, line(request))
-        connection.start(pending, request, data, read_seconds, max_body, max_streamed)
-
-    def _writer_for_foreigners(self) -> RequestWriter:
-        """For requests that a redirect of another origin has sent here: credentials do not follow (RFC 9110 §15.4)."""
-        if self._foreign_writer is None:
-            self._foreign_writer = RequestWriter(self.origin.authority, without_credentials(self._settings.headers))
-        return self._foreign_writer
+        return True
 
     # -- the client's business -------------------------------------------------------------------------------------
 
     @abstractmethod
-    def settle(self, pending: PendingResponse, outcome: Outcome) -> None:
-        """Make this the outcome of a request."""
-
-    @abstractmethod
     def forked(self) -> None:
         """In the child of a fork: forget every connection; what was pending is cancelled."""
+
+    @abstractmethod
+    def _may_be_closed(self, connection: Connection, pending: PendingResponse) -> bool:
+        """Whether a proxy may have closed the connection, and the request could not be sent once more."""
 
     @abstractmethod
     def _conclude_failure(self, pending: PendingResponse, error: HTTPError) -> None:

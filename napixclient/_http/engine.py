@@ -21,6 +21,7 @@ from ..errors import ReadTimeout
 from .connection import Connection
 from .dialling import Applicant, Opening
 from .opening import Opener
+from .pacing import RetryBudget
 from .pending import NEVER, PendingResponse, timeout_of
 from .settings import Settings
 
@@ -59,11 +60,14 @@ class Engine:
         self.sweeping = False
         self.dialling: set[Opening] = set()         # those of the openings that need no greenlet
         self._opening = 0
+        self._granting = False
         self._parked: deque[Opening] = deque()
-        self._deadlines: list[tuple[float, int, PendingResponse]] = []
+        # Held weakly: whoever has an unfinished request in hand holds it, and a finished one holds a whole answer.
+        self._deadlines: list[tuple[float, int, weakref.ref[PendingResponse]]] = []
         self._numbers = count()
         self._compact_at = 1024
-        self._spent_at, self._saved, self._seen = monotonic(), 10.0, 0
+        budget = settings.retry_budget
+        self._budget = None if budget is None else RetryBudget(*budget)
         self.reapers: list[Callable[[], object]] = []
         #: Gives the client of a host, made on first use; held weakly, as it is a method of the pool.
         self.client_of: Callable[[], Callable[[str], Any] | None] = lambda: None
@@ -115,14 +119,20 @@ class Engine:
 
     def grant(self) -> None:
         """Give free places out, one to each in turn."""
-        while self.places < self.cap and (self.waiting or self.hopeful):
-            queue = self.waiting or self.hopeful
-            client = queue.popleft()
-            if client.waiting is not queue:
-                continue                        # it lost its connections meanwhile, and stands in the other queue
-            client.waiting = None
-            if client.open_one() and client.wants_more():
-                self.enlist(client)
+        if self._granting:
+            return                              # a connection failed at once: the loop below goes on
+        self._granting = True
+        try:
+            while self.places < self.cap and (self.waiting or self.hopeful):
+                queue = self.waiting or self.hopeful
+                client = queue.popleft()
+                if client.waiting is not queue:
+                    continue                    # it lost its connections meanwhile, and stands in the other queue
+                client.waiting = None
+                if client.open_one() and client.wants_more():
+                    self.enlist(client)
+        finally:
+            self._granting = False
 
     def turn_is_over(self, connection: Connection) -> bool:
         """Whether the connection has to make room for hosts that have none at all."""
@@ -185,22 +195,26 @@ class Engine:
         pending._deadline = deadline
         heap = self._deadlines
         if len(heap) >= self._compact_at:       # most are over by now: forget them, or millions pile up
-            heap[:] = [entry for entry in heap if entry[2]._outcome is None or entry[2]._streaming]
+            heap[:] = [entry for entry in heap if _unfinished(entry[2])]
             heapify(heap)
             self._compact_at = max(1024, 2 * len(heap))
-        heappush(heap, (deadline, next(self._numbers), pending))
+        heappush(heap, (deadline, next(self._numbers), weakref.ref(pending)))
         self.start_sweeping()
 
     def sweep(self) -> None:
         """End what is overdue."""
         now = monotonic()
         busy = False
-        overdue = []
+        overdue, late = [], []
         for connection in self.connections:
             if connection.expires != NEVER or connection.pending is not None:
                 busy = True
                 if connection.expires < now:
                     overdue.append(connection)
+            if connection.streamed is not None and connection.deadline != NEVER:
+                busy = True
+                if connection.deadline <= now:
+                    late.append(connection)
         for opening in [opening for opening in self.dialling if opening.expires < now]:
             opening.expire()
         for connection in overdue:
@@ -208,10 +222,12 @@ class Engine:
                 what = 'took' if connection.phase == 'send' else 'sent'
                 connection.fail(ReadTimeout(f'the server {what} nothing for {connection.read_seconds:g} s',
                                             phase=connection.phase))
+        for connection in late:
+            connection.cut_off()
         heap = self._deadlines
         while heap and heap[0][0] <= now:
-            pending = heappop(heap)[2]
-            if pending._outcome is None or pending._streaming:
+            pending = heappop(heap)[2]()
+            if pending is not None and pending._outcome is None:
                 pending._end(timeout_of(pending, 'total'))
         if not busy and not heap and not self.dialling:
             self.sweeping = False
@@ -236,18 +252,7 @@ class Engine:
 
     def may_retry(self) -> bool:
         """Take one retry out of the budget; false when it is empty."""
-        budget = self.settings.retry_budget
-        if budget is None:
-            return True
-        share, rate = budget
-        now = monotonic()
-        self._saved = min(max(rate, 10.0) + share * self.requests,
-                          self._saved + share * (self.requests - self._seen) + rate * (now - self._spent_at))
-        self._seen, self._spent_at = self.requests, now
-        if self._saved < 1:
-            return False
-        self._saved -= 1
-        return True
+        return self._budget is None or self._budget.take(self.requests)
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
@@ -294,6 +299,11 @@ def default_max_connections() -> int:
     except OSError:
         used = 16
     return max(1, min(MAX_CONNECTIONS, (soft - used) * 3 // 4))
+
+
+def _unfinished(reference: weakref.ref[PendingResponse]) -> bool:
+    pending = reference()
+    return pending is not None and pending._outcome is None
 
 
 def _weakly(owner: Any, name: str) -> Callable[[], None]:

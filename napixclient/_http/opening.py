@@ -1,4 +1,4 @@
-"""Opens connections: name, TCP and TLS, in a greenlet of its own; foreign errors are mapped here.
+"""Opens connections: name, TCP, proxy and TLS, in a greenlet of its own; foreign errors are mapped here.
 
 gevent makes the sockets, so that an unpatched process never blocks; urllib3 does TLS and the checking of names over
 them. Imports messages and errors.
@@ -6,12 +6,10 @@ them. Imports messages and errors.
 
 from __future__ import annotations
 
-import _socket
 import errno
-import os
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import socket, ssl
@@ -19,11 +17,18 @@ from gevent.event import AsyncResult
 from urllib3 import exceptions as urllib3_errors
 from urllib3.connection import HTTPSConnection
 
-from ..errors import ConnectError, HTTPError, NameResolutionError, RefusedError, TLSError
+from ..errors import ConnectError, HTTPError, NameResolutionError, ProxyError, RefusedError, TLSError
 from ..messages import Origin
+from .proxying import Proxy, Refusal, ask_socks, ask_tunnel
+from .racing import LIMITS, Address, by_turns, literal_family, race
+from .relaying import End, RelayedSocket, relayed
 from .settings import Settings
+from .wire import ResponseReader
 
-__all__ = ['NoPlace', 'Opener', 'connect_error', 'dial']
+if TYPE_CHECKING:
+    from .dialling import Opening
+
+__all__ = ['NoPlace', 'Opener', 'connect_error']
 
 #: Seconds for which the addresses of a name are remembered.
 NAME_SECONDS = 30.0
@@ -40,49 +45,64 @@ class Opener:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._resolve = settings.resolver or _resolve
-        self._names: dict[tuple[str, int], tuple[float, AsyncResult[list[Any]]]] = {}
+        self._names: dict[tuple[str, int], tuple[float, AsyncResult[list[Address]]]] = {}
 
-    def open(self, origin: Origin) -> Any:
+    def open(self, origin: Origin, opening: Opening) -> Any:
         """A connected gevent socket, or ``SSLSocket`` for https; blocks the calling greenlet.
 
+        :param opening: is told by ``proxy`` which proxy is being talked to, whose silence it then is.
         :raises ConnectError: for what is known better here; anything else is for :func:`connect_error`.
         """
-        return self._connect(origin) if origin.scheme == 'http' else self._connect_tls(origin)
+        if origin.scheme == 'http':
+            return self._reach(origin, opening)
+        settings = self._settings
+        return self._secure(origin.host, origin.port, lambda: self._reach(origin, opening),
+                            assert_hostname=settings.assert_hostname, assert_fingerprint=settings.assert_fingerprint,
+                            server_hostname=settings.server_hostname)
 
     def plain_address(self, origin: Origin) -> tuple[int, tuple[str, int]] | None:
         """Family and address of what can be reached without asking anybody: a literal, over plain TCP."""
-        family = _literal_family(origin.host) if origin.scheme == 'http' else None
-        return None if family is None else (family, (origin.host, origin.port))
+        family = literal_family(origin.host) if origin.scheme == 'http' else None
+        if family is None or self._settings.proxy_for(origin) is not None:
+            return None
+        return family, (origin.host, origin.port)
 
-    def _connect(self, origin: Origin) -> Any:
-        failure: OSError | None = None
-        for family, kind, proto, _, address in self._addresses(origin):
-            sock = None
+    # -- to the origin ---------------------------------------------------------------------------------------------
+
+    def _reach(self, origin: Origin, opening: Opening) -> Any:
+        """A socket that leads to the origin, straight or through a proxy."""
+        proxy = self._settings.proxy_for(origin)
+        if proxy is None:
+            return race(self._addresses(origin.host, origin.port))
+        if proxy.speaks_socks:
+            return self._reach_by_socks(proxy, origin, opening)
+        return self._through(proxy, opening, self._tunnel, origin)
+
+    def _reach_by_socks(self, proxy: Proxy, origin: Origin, opening: Opening) -> Any:
+        if proxy.scheme == 'socks5':
+            places = [address[:2] for _, address in self._addresses(origin.host, origin.port)]
+        elif len(origin.host) <= 255:
+            places = [(origin.host, origin.port)]
+        else:
+            raise NameResolutionError('the name is longer than the 255 bytes that SOCKS has for it', phase='connect')
+        refusal: Refusal | None = None
+        for host, port in places:
             try:
-                sock = socket.socket(family, kind, proto)
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-                sock.connect(address)
-                return sock
-            except OSError as exc:
-                if sock is not None:
-                    sock.close()
-                if exc.errno in _LIMITS:
-                    raise
-                failure = exc
-            except BaseException:           # killed, or out of time
-                if sock is not None:
-                    sock.close()
-                raise
-        raise failure or OSError(errno.EADDRNOTAVAIL, 'the name has no address')
+                return self._through(proxy, opening, ask_socks, host.partition('%')[0], port)
+            except Refusal as exc:              # of that address; perhaps not of the next
+                refusal = exc
+        assert refusal is not None              # there was an address
+        raise refusal.error
 
-    def _connect_tls(self, origin: Origin) -> Any:
-        settings = self._settings
-        handshake: Any = _Handshake(settings.ssl_context())
-        connection = _TLSConnection(
-            origin.host, origin.port, ssl_context=handshake,
-            cert_reqs=None if settings.verify else 'CERT_NONE', assert_hostname=settings.assert_hostname,  # type: ignore[arg-type]
-            assert_fingerprint=settings.assert_fingerprint, server_hostname=settings.server_hostname)
-        connection.dial = lambda: self._connect(origin)
+    def _secure(self, host: str, port: int, dial: Callable[[], Any], **checks: Any) -> Any:
+        """TLS over the socket that ``dial`` makes, the certificate checked against the host.
+
+        :param checks: what urllib3 is to check instead.
+        """
+        handshake: Any = _Handshake(self._settings.ssl_context())
+        connection = _TLSConnection(host, port, ssl_context=handshake,
+                                    cert_reqs=None if self._settings.verify else 'CERT_NONE', **checks)
+        connection.dial = dial
         try:
             connection.connect()
         except BaseException as exc:
@@ -94,12 +114,49 @@ class Opener:
             raise
         return connection.sock
 
-    def _addresses(self, origin: Origin) -> list[Any]:
+    # -- through a proxy -------------------------------------------------------------------------------------------
+
+    def _through(self, proxy: Proxy, opening: Opening, ask: Callable[..., Any], *place: Any) -> Any:
+        """A socket to the proxy, or what ``ask`` made of it; what goes wrong is the proxy's failure.
+
+        :param ask: says over the socket where to; a typed error of its own is the outcome.
+        """
+        opening.proxy = proxy
+        try:
+            sock = self._call(proxy)
+        except Exception as exc:
+            raise _blame(proxy, exc) from exc
+        try:
+            found = ask(sock, proxy, *place) or sock
+        except BaseException as exc:
+            sock.close()
+            if isinstance(exc, Exception) and not isinstance(exc, (HTTPError, Refusal)):
+                raise _blame(proxy, exc) from exc
+            raise
+        opening.proxy = None
+        return found
+
+    def _call(self, proxy: Proxy) -> Any:
+        """A socket to the proxy itself."""
+        def dial() -> Any:
+            return race(self._addresses(proxy.host, proxy.port))
+        return self._secure(proxy.host, proxy.port, dial) if proxy.scheme == 'https' else dial()
+
+    def _tunnel(self, sock: Any, proxy: Proxy, origin: Origin) -> Any:
+        if proxy.forwards(origin):
+            return None
+        settings = self._settings
+        ask_tunnel(sock, proxy, origin, ResponseReader(settings.max_header_bytes, settings.max_header_fields))
+        return relayed(sock) if proxy.scheme == 'https' else None
+
+    # -- names -----------------------------------------------------------------------------------------------------
+
+    def _addresses(self, host: str, port: int) -> list[Address]:
         """The addresses to try; look-ups of one name at the same time are one look-up."""
-        family = _literal_family(origin.host)
+        family = literal_family(host)
         if family is not None:
-            return [(family, socket.SOCK_STREAM, 0, '', (origin.host, origin.port))]
-        key = origin.host, origin.port
+            return [(family, (host, port))]
+        key = host, port
         expires, result = self._names.get(key, (0.0, None))
         if result is None or (expires < monotonic() and result.ready()) or (
                 result.ready() and not result.successful()):
@@ -110,15 +167,15 @@ class Opener:
             gevent.spawn(self._look_up, key, result)    # its own greenlet: who asked first may be killed
         result.wait()
         exc = result.exception
-        if isinstance(exc, OSError) and exc.errno in _LIMITS:
+        if isinstance(exc, OSError) and exc.errno in LIMITS:
             raise exc
         if exc is not None:
-            raise NameResolutionError(f'cannot resolve {origin.host}: {exc}', phase='connect') from exc
+            raise NameResolutionError(f'cannot resolve {host}: {exc}', phase='connect') from exc
         return list(result.value or ())
 
-    def _look_up(self, key: tuple[str, int], result: AsyncResult[list[Any]]) -> None:
+    def _look_up(self, key: tuple[str, int], result: AsyncResult[list[Address]]) -> None:
         try:
-            found = list(self._resolve(*key))
+            found = by_turns(self._resolve(*key))
             if not found:
                 raise OSError(errno.EADDRNOTAVAIL, 'no address')
             result.set(found)
@@ -129,17 +186,28 @@ class Opener:
 
 
 class _Handshake:
-    """An SSL context that lets hold of its socket during the handshake: else nobody could close it on a kill."""
+    """An SSL context for one handshake, which lets hold of its socket: else nobody could close it on a kill."""
 
-    __slots__ = ('_context', 'socket')
+    __slots__ = ('_context', 'check_hostname', 'socket')
 
     def __init__(self, context: ssl.SSLContext) -> None:
-        object.__setattr__(self, '_context', context)
-        object.__setattr__(self, 'socket', None)
+        for name, value in ('_context', context), ('check_hostname', context.check_hostname), ('socket', None):
+            object.__setattr__(self, name, value)
 
     def wrap_socket(self, sock: Any, **options: Any) -> Any:
         """Called by urllib3."""
-        wrapped = self._context.wrap_socket(sock, do_handshake_on_connect=False, **options)
+        context = self._context
+        shared = context.check_hostname
+        # urllib3 checks other names and fingerprints itself, and takes this from the context then. The context is
+        # shared, if not the caller's own, so it is put back before anybody else has a turn.
+        context.check_hostname = self.check_hostname
+        try:
+            wrapped = context.wrap_socket(sock, do_handshake_on_connect=False, **options)
+        finally:
+            context.check_hostname = shared
+        if isinstance(sock, End):
+            wrapped.__class__ = RelayedSocket
+            wrapped.relay = sock.relay
         object.__setattr__(self, 'socket', wrapped)
         wrapped.do_handshake()
         return wrapped
@@ -148,7 +216,10 @@ class _Handshake:
         return getattr(self._context, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        setattr(self._context, name, value)
+        if name == 'check_hostname':
+            object.__setattr__(self, name, value)
+        else:
+            setattr(self._context, name, value)
 
 
 class _TLSConnection(HTTPSConnection):
@@ -167,26 +238,12 @@ def _resolve(host: str, port: int) -> list[Any]:
     return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
 
 
-def _literal_family(host: str) -> int | None:
-    """The address family of a literal; it needs no look-up, which would take one of the few resolver threads."""
-    if ':' in host:
-        return socket.AF_INET6 if '%' not in host else None
-    try:
-        socket.inet_pton(socket.AF_INET, host)
-    except (OSError, ValueError):
-        return None
-    return socket.AF_INET
-
-
-_LIMITS = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
-
-
 def connect_error(exc: BaseException) -> HTTPError:
     """The typed error for whatever ended an attempt to connect."""
     error: HTTPError
     if isinstance(exc, HTTPError):
         return exc
-    if isinstance(exc, OSError) and exc.errno in _LIMITS:
+    if isinstance(exc, OSError) and exc.errno in LIMITS:
         error = NoPlace(f'cannot connect: {exc.strerror}', phase='connect')
     elif isinstance(exc, ConnectionRefusedError):
         error = RefusedError('connection refused', phase='connect')
@@ -200,18 +257,7 @@ def connect_error(exc: BaseException) -> HTTPError:
     return error
 
 
-def dial(family: int, address: tuple[str, int]) -> Any:
-    """A socket of the standard library that is being connected; it is writable when that is done.
-
-    :raises OSError: when it fails at once.
-    """
-    sock = _socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        failure = sock.connect_ex(address)
-        if failure not in (0, errno.EINPROGRESS):
-            raise OSError(failure, os.strerror(failure))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
+def _blame(proxy: Proxy, exc: Exception) -> HTTPError:
+    """The error for a proxy's failure; that the process may open no more files is not one."""
+    error = connect_error(exc)
+    return error if isinstance(error, NoPlace) else ProxyError(f'the proxy {proxy}: {error.message}', phase='connect')

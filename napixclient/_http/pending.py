@@ -70,7 +70,7 @@ class PendingResponse:
     """
 
     __slots__ = ('_attempts', '_batch', '_context', '_deadline', '_holder', '_hop', '_index', '_links', '_outcome',
-                 '_retry', '_sent', 'request')
+                 '_retry', '_sent', '__weakref__', 'request')
 
     #: The :class:`Request` as its caller made it.
     request: Request
@@ -285,14 +285,19 @@ class Batch:
 
     def expire(self) -> None:
         """The waiter's time is up: what has not finished ends with a timeout."""
-        for pending in self.unfinished():
+        for pending in _queued_first(self.unfinished()):
             pending._end(timeout_of(pending, 'wait'))
 
     def drop_unsent(self) -> None:
         """Cancel what has not been sent; what is in flight finishes in the background."""
-        for pending in self.unfinished():
+        for pending in _queued_first(self.unfinished()):
             if pending._holder is None or pending._holder.phase in _UNSENT:
                 pending.cancel()
+
+
+def _queued_first(unfinished: list[PendingResponse]) -> list[PendingResponse]:
+    """In this order, what ends makes no room for one that is to end as well."""
+    return sorted(unfinished, key=lambda pending: pending._holder is not None and pending._holder.phase != 'queue')
 
 
 _UNSENT = frozenset(['queue', 'connect', 'authenticate', 'backoff'])
@@ -331,7 +336,8 @@ def pause(waiter: Any, deadline: float | None) -> bool:
         waiter.get()
         return True
     timer = get_hub().loop.timer(max(deadline - monotonic(), 0))
-    timer.start(waiter.switch, waiter)      # itself marks the clock
+    # The switch to the waiter itself marks the clock. The loop's own time may be that of long ago.
+    timer.start(waiter.switch, waiter, update=True)
     try:
         return waiter.get() is not waiter
     finally:

@@ -1,4 +1,4 @@
-"""Where a redirect leads, and what of a request goes there (RFC 9110 §15.4). Imports messages and errors."""
+"""Where a redirect leads, and what of a request goes there (RFC 9110 §15.4). Imports wire, messages and errors."""
 
 from __future__ import annotations
 
@@ -6,15 +6,17 @@ from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 from ..errors import ProtocolError
-from ..messages import Headers, Response, parse_origin
+from ..messages import Headers, Origin, Response, parse_origin
 from .pending import Hop, PendingResponse
+from .wire import REDIRECTS
 
 __all__ = ['MovedResponse', 'next_hop', 'without_credentials', 'without_expectation']
 
-REDIRECTS = frozenset([301, 302, 303, 307, 308])
 MAX_REDIRECTS = 10
 #: Fields that are for the origin that the caller named, and for no other.
-CREDENTIALS = frozenset(['authorization', 'cookie', 'proxy-authorization', 'x-auth-token'])
+CREDENTIALS = frozenset(['authorization', 'cookie', 'proxy-authorization', 'x-auth-token', 'x-subject-token'])
+#: Fields that tell of the body, beside those that begin with ``Content-`` (RFC 9110 §15.4).
+OF_CONTENT = frozenset(['digest', 'repr-digest', 'last-modified', 'expect'])
 
 
 class MovedResponse(Response):
@@ -47,17 +49,19 @@ def next_hop(pending: PendingResponse, response: Response, default: bool) -> Hop
     wanted = pending.request._options.redirect
     if response.status not in REDIRECTS or not (default if wanted is None else wanted):
         return None
-    location = _location(response)
-    if not location:
+    locations = _locations(response)
+    if not locations:
         return None
     followed = 1 if pending._hop is None else pending._hop.followed + 1
     if followed > MAX_REDIRECTS:
-        raise ProtocolError(f'more than {MAX_REDIRECTS} redirects', response=response, phase='read')
+        raise ProtocolError(f'more than {MAX_REDIRECTS} redirects', response=response, phase='read',
+                            elapsed=response.elapsed)
     request = pending._current
     try:
-        host, url = _target(f'{request._base()}{request.url}', location)
-        foreign = parse_origin(host) != parse_origin(request.host)
-        if foreign:
+        origin, url = _target(f'{request._base()}{request.url.removeprefix("*")}', locations)
+        foreign = origin != parse_origin(request.host)
+        if foreign:                             # in our own spelling: a server may think of many, and a pool keeps all
+            host = origin.authority if origin.scheme == 'http' else str(origin)
             changes: dict[str, Any] = {'host': host, 'headers': without_credentials(request.headers)}
         else:
             changes = {'headers': request.headers}
@@ -68,8 +72,8 @@ def next_hop(pending: PendingResponse, response: Response, default: bool) -> Hop
             raise ValueError('it asks for the body once more, which cannot be read again')
         hop = request.replace(url=url, **changes)
     except ValueError as exc:
-        raise ProtocolError(f'cannot follow the redirect {response.status} to {location[:200]!r}: {exc}',
-                            response=response, phase='read') from exc
+        raise ProtocolError(f'cannot follow the redirect {response.status} to {locations[0][:200]!r}: {exc}',
+                            response=response, phase='read', elapsed=response.elapsed) from exc
     return Hop(hop, followed, foreign or (pending._hop is not None and pending._hop.foreign), pending._attempts)
 
 
@@ -79,28 +83,33 @@ def without_expectation(pending: PendingResponse) -> Hop:
     return Hop(request, 0 if hop is None else hop.followed, hop is not None and hop.foreign, pending._attempts)
 
 
-def _location(response: Response) -> str:
-    """The target as the server wrote it, which is UTF-8 where it is not ASCII, as browsers read it."""
-    location = response.headers.get('location', '').strip()
-    try:
-        return str(location.encode('latin-1').decode())
-    except UnicodeError:
-        return str(location)
+def _locations(response: Response) -> list[str]:
+    """The targets as the server wrote them, in UTF-8 where they are not ASCII, as browsers read it."""
+    targets = []
+    for value in filter(None, response.headers.getlist('location')):
+        try:
+            targets.append(value.encode('latin-1').decode())
+        except UnicodeError:
+            targets.append(value)
+    return targets
 
 
-def _target(base: str, location: str) -> tuple[str, str]:
-    """Host and url of a target, which may be relative (RFC 9110 §10.2.2).
+def _target(base: str, locations: list[str]) -> tuple[Origin, str]:
+    """Origin and url of a target, which may be relative (RFC 9110 §10.2.2).
 
     :raises ValueError: when it is not http or https, or no place that a request can be sent to.
     """
-    parts = urlsplit(urljoin(base, location))
-    if parts.scheme not in ('http', 'https'):
+    if len(set(locations)) > 1:
+        raise ValueError('it leads to several places')
+    given = urlsplit(locations[0])
+    if given.scheme not in ('', 'http', 'https'):
         raise ValueError('only http and https are followed')
-    if not parts.netloc:
+    if not given.netloc and (given.scheme or locations[0].startswith('//')):    # RFC 9110 §4.2.1
         raise ValueError('it names no host')
+    parts = urlsplit(urljoin(base, locations[0]))
     path = parts.path if parts.path.startswith('/') else f'/{parts.path}'
-    host = parts.netloc if parts.scheme == 'http' else f'https://{parts.netloc}'
-    return host, f'{path}?{parts.query}' if parts.query else path
+    origin = parse_origin(f'{parts.scheme}://{parts.netloc.removesuffix(":")}')     # RFC 9110 §4.2.3: the scheme's own
+    return origin, f'{path}?{parts.query}' if parts.query else path
 
 
 def _method(method: str, status: int) -> str:
@@ -111,4 +120,5 @@ def _method(method: str, status: int) -> str:
 
 def _without_content(headers: Headers) -> Headers:
     """Without the fields that describe a body."""
-    return Headers(pair for pair in headers.multi_items() if not pair[0].lower().startswith('content-'))
+    return Headers(pair for pair in headers.multi_items()
+                   if not pair[0].lower().startswith('content-') and pair[0].lower() not in OF_CONTENT)

@@ -56,7 +56,7 @@ def _step(retry: Retry, pending: PendingResponse, error: Exception | None = None
             delay = retry.get_retry_after(answer)
         except (urllib3_errors.InvalidHeader, ValueError, OverflowError):
             delay = None                        # no date, or none that a clock knows
-    return retry.get_backoff_time() if not delay else delay
+    return max(0.0, retry.get_backoff_time() if not delay else delay)
 
 
 def _as_urllib3(error: HTTPError) -> Exception | None:

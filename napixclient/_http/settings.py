@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from http.cookiejar import CookieJar
 from typing import Any, NamedTuple
 
@@ -12,9 +12,10 @@ from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
 from .._version import __version__
-from ..messages import Headers, Request, retry_of
+from ..messages import Headers, Origin, Request, retry_of
 from .decoding import ACCEPT_ENCODING
 from .pending import NEVER
+from .proxying import NoProxy, Proxy, proxy_of
 
 __all__ = ['Clocks', 'Settings']
 
@@ -23,7 +24,11 @@ Hook = Callable[[Any], object]
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
+#: As the number of simultaneous requests: learn from the answers how many the origin can take.
+AUTO = 'auto'
 MAX_BODY = 64 * 2**20
+#: A rate that is no bound on any machine.
+_FASTEST = 1e9
 
 
 class Clocks(NamedTuple):
@@ -50,14 +55,21 @@ class Settings:
     :param verify: ``False`` to accept any certificate.
     :param ca_certs: path of a file of PEM certificates to trust instead of the system's.
     :param cert: path of a PEM file with certificate and key, or ``(certificate, key)``, to show to servers.
+    :param ssl_minimum_version: the oldest version of TLS that is spoken, an ``ssl.TLSVersion``; by default 1.2.
     :param ssl_context: a ``gevent.ssl.SSLContext`` of one's own, instead of the four options above.
     :param assert_hostname: the name to find in certificates instead of the host's; ``False`` for none.
     :param assert_fingerprint: the digest in hex of the only certificate that is accepted.
     :param server_hostname: the name to ask for in the TLS handshake (SNI) instead of the host's.
+    :param proxy: the URL of a proxy, such as ``http://user:password@proxy.example:3128``; ``http`` and ``https`` are
+        HTTP proxies, ``socks5`` and ``socks5h`` SOCKS proxies, of which the latter looks names up itself.
+    :param no_proxy: a list or a comma-separated text of hosts, suffixes and networks that are reached without it;
+        ``*`` for all.
     :param resolver: ``(host, port)`` -> list of 5-tuples as ``socket.getaddrinfo`` returns them.
     :param redirect: follow redirects, ten at most; credentials never follow to another origin.
     :param cookies: an :class:`http.cookiejar.CookieJar` to keep cookies in and to take them from; without one none
         are kept.
+    :param rate: requests a second to each origin at most, tries and redirects included; at most one second's worth is
+        saved up. A 429 with ``Retry-After`` pauses that origin, then halves its rate, which recovers within 10 s.
     :param on_request: called with the :class:`Request` at each attempt.
     :param on_response: called with each :class:`Response`.
     :param on_error: called with each :class:`HTTPError`.
@@ -72,8 +84,10 @@ class Settings:
                  headers: Mapping[str, Any] | None = None, verify: bool = True, ca_certs: str | None = None,
                  cert: str | tuple[str, str] | None = None, ssl_context: ssl.SSLContext | None = None,
                  assert_hostname: str | bool | None = None, assert_fingerprint: str | None = None,
-                 server_hostname: str | None = None, resolver: Resolver | None = None,
-                 redirect: bool = False, cookies: CookieJar | None = None,
+                 server_hostname: str | None = None, ssl_minimum_version: ssl.TLSVersion | None = None,
+                 proxy: str | None = None, no_proxy: str | Iterable[str] | None = None,
+                 resolver: Resolver | None = None,
+                 redirect: bool = False, cookies: CookieJar | None = None, rate: float | None = None,
                  on_request: Hook | None = None, on_response: Hook | None = None, on_error: Hook | None = None,
                  max_header_bytes: int = 65536, max_header_fields: int = 256) -> None:
         # A request that carries all defaults is what checks those that requests can set as well.
@@ -91,6 +105,8 @@ class Settings:
         self.assert_hostname = assert_hostname
         self.assert_fingerprint = _fingerprint(assert_fingerprint)
         self.server_hostname = _text(server_hostname, 'server_hostname')
+        self._proxy = proxy_of(proxy)
+        self._no_proxy = NoProxy(no_proxy)
         self.resolver = _callable(resolver, 'resolver')
         if not isinstance(redirect, bool):
             raise ValueError(f'redirect is True or False, not {redirect!r}')
@@ -98,6 +114,7 @@ class Settings:
         if cookies is not None and not isinstance(cookies, CookieJar):
             raise ValueError(f'cookies is an http.cookiejar.CookieJar, not {cookies!r}')
         self.cookies = cookies
+        self.rate = _rate(rate)
         self.on_request = _callable(on_request, 'on_request')
         self.on_response = _callable(on_response, 'on_response')
         self.on_error = _callable(on_error, 'on_error')
@@ -109,14 +126,18 @@ class Settings:
         self._given_context = ssl_context
         self._ca_certs = ca_certs
         self._cert = cert
+        if ssl_minimum_version is not None and not isinstance(ssl_minimum_version, ssl.TLSVersion):
+            raise ValueError(f'ssl_minimum_version is a member of ssl.TLSVersion, not {ssl_minimum_version!r}')
+        self._minimum_version = ssl_minimum_version
         self._context: ssl.SSLContext | None = None
         if ssl_context is not None:
             if not isinstance(ssl_context, ssl.SSLContext):
                 raise ValueError('ssl_context is a gevent.ssl.SSLContext: that of the standard library would block '
                                  'every other greenlet during its handshake')
-            if ca_certs is not None or cert is not None or not verify:
-                raise ValueError('ssl_context excludes verify, ca_certs and cert: set them on the context')
-        elif ca_certs is not None or cert is not None:
+            if ca_certs is not None or cert is not None or not verify or ssl_minimum_version is not None:
+                raise ValueError('ssl_context excludes verify, ca_certs, cert and ssl_minimum_version: set them on '
+                                 'the context')
+        elif ca_certs is not None or cert is not None or ssl_minimum_version is not None:
             self.ssl_context()              # now, so that a file that cannot be read is told where it was named
 
     def ssl_context(self) -> ssl.SSLContext:
@@ -128,7 +149,7 @@ class Settings:
             return self._given_context
         if self._context is None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.minimum_version = ssl.TLSVersion.TLSv1_2
+            context.minimum_version = self._minimum_version or ssl.TLSVersion.TLSv1_2
             if not self.verify:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
@@ -138,12 +159,19 @@ class Settings:
                 elif self.verify:
                     context.load_default_certs()
                 if self._cert is not None:
-                    context.load_cert_chain(*([self._cert] if isinstance(self._cert, str) else self._cert))
+                    files = (self._cert, None) if isinstance(self._cert, str) else tuple(self._cert)
+                    if len(files) != 2:
+                        raise TypeError('cert is the path of a file, or a pair of them')
+                    context.load_cert_chain(files[0], files[1], _refuse_encrypted)
             except (OSError, ssl.SSLError, TypeError) as exc:
                 raise ValueError(f'cannot load the certificates of ca_certs={self._ca_certs!r}, cert={self._cert!r}: '
                                  f'{exc}') from exc
             self._context = context
         return self._context
+
+    def proxy_for(self, origin: Origin) -> Proxy | None:
+        """The proxy through which the origin is reached, if any."""
+        return None if self._proxy is None or self._no_proxy.covers(origin) else self._proxy
 
     def clocks_of(self, timeout: float | Timeouts) -> Clocks:
         """Read a request's ``timeout``; what it leaves open is the default."""
@@ -163,7 +191,7 @@ class Settings:
         if 'content-length' in own:
             raise ValueError('headers: Content-Length follows from the body of each request; leave it out')
         defaults = {'User-Agent': f'napixclient/{__version__}', 'Accept': 'application/json',
-                    'Accept-Encoding': ACCEPT_ENCODING.replace(',', ', ')}
+                    'Accept-Encoding': ACCEPT_ENCODING}
         return Headers({**{name: value for name, value in defaults.items() if name.lower() not in own}, **fields})
 
 
@@ -174,11 +202,33 @@ def _seconds(value: Any, default: float) -> float:
     return NEVER if value is None else float(value)
 
 
+def _refuse_encrypted() -> str:
+    """OpenSSL would ask for the password on the terminal, and every greenlet would wait for it."""
+    raise ValueError('cert: its key is encrypted; there is no way to give its password, but ssl_context')
+
+
 def whole_number(value: Any, name: str) -> int:
     """A count of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f'{name} is a whole number of at least 1, not {value!r}')
     return value
+
+
+def cap_of(value: Any) -> int | str:
+    """How many requests may be in flight to one origin."""
+    if value == AUTO:
+        return AUTO
+    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+        raise ValueError(f"simultaneous is a whole number of at least 1, or 'auto', not {value!r}")
+    return value
+
+
+def _rate(value: Any) -> float | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _FASTEST:
+        raise ValueError(f'rate is a number of requests a second, above 0, not {value!r}')
+    return float(value)
 
 
 def _text(value: Any, name: str) -> str | None:

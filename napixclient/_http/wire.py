@@ -13,18 +13,25 @@ from typing import Any
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from ..errors import BodyTooLarge, InvalidResponse, ProtocolError, TruncatedBody
-from ..messages import Headers, Request
+from ..messages import Headers, Origin, Request
 
-__all__ = ['INLINE', 'RequestWriter', 'ResponseReader']
+__all__ = ['INLINE', 'REDIRECTS', 'ForwardingWriter', 'LastReader', 'RequestWriter', 'ResponseReader']
 
+#: Answers that lead elsewhere, where they have a Location (RFC 9110 §15.4).
+REDIRECTS = frozenset([301, 302, 303, 307, 308])
 #: Answers 1xx before the final one; a server that sends more is not going to answer.
 MAX_INFORMATIONAL = 20
 _FEW_PIECES = 16
 #: Transfer-Encoding or Content-Encoding; that the pattern begins with what has no case makes it quick.
 _names_coding = re.compile(rb'-encoding:', re.IGNORECASE).search
+#: llhttp takes ``chunked`` with a tab behind it for another coding.
+_ends_in_tab = re.compile(rb'\r\ntransfer-encoding:[^\r]*\t *(?:\r|$)', re.IGNORECASE).search
+_leads_on = re.compile(rb'\r\nlocation:[ \t]*[^ \t\r]', re.IGNORECASE).search
 #: Bodies of at most so many bytes are written in one piece with the head.
 INLINE = 65536
 _EXPECT = b'\r\nExpect: 100-continue'
+#: In the place of a body that was taken: what llhttp brings then belongs to another answer.
+_TAKEN: Any = object()
 _SENDS_BODY = frozenset(['POST', 'PUT', 'PATCH'])
 
 
@@ -81,6 +88,25 @@ class RequestWriter:
         return b''.join(parts)
 
 
+class ForwardingWriter(RequestWriter):
+    """Writes for a proxy: the target in absolute form (RFC 9112 §3.2.2), the fields for the proxy with each request.
+
+    A class of its own, so that without a proxy nothing is asked.
+    """
+
+    __slots__ = ('_prefix',)
+
+    def __init__(self, origin: Origin, defaults: Headers, fields: Headers) -> None:
+        others = [pair for pair in defaults.multi_items() if pair[0] not in fields]
+        super().__init__(origin.authority, Headers([*others, *fields.multi_items()]))
+        self._prefix = str(origin).encode('latin-1')
+
+    def write(self, request: Request, line: bytes = b'') -> bytes:
+        """The asterisk form is that of an empty path (RFC 9112 §3.2.4)."""
+        method, _, rest = super().write(request, line).partition(b' ')
+        return b'%b %b%b' % (method, self._prefix, rest[1:] if request.url == '*' else rest)
+
+
 class ResponseReader:
     """Reads the answers that come over one connection, one after the other.
 
@@ -88,7 +114,7 @@ class ResponseReader:
     :param max_header_fields: bound of the number of fields in a head.
     """
 
-    __slots__ = ('_body_size', '_counted', '_feed', '_framed', '_fresh', '_head_only', '_idle_bytes',
+    __slots__ = ('_body_size', '_closing', '_counted', '_feed', '_framed', '_fresh', '_head_only', '_idle_bytes',
                  '_informational', '_max_bytes', '_max_fields', '_parser', '_pieces', '_raw', '_small', 'coding',
                  'complete', 'continued', 'follows', 'head', 'keep_alive', 'last', 'max_body', 'max_streamed',
                  'on_body', 'on_message_begin', 'overrun', 'status', 'stream')
@@ -100,7 +126,7 @@ class ResponseReader:
         self._small = min(max_header_bytes, 4 * max_header_fields)
         self._pieces: list[bytes] = []
         # Called by llhttp. Not methods, to save a frame each; that a message clears the pieces of the one before it
-        # is also how _overran() knows.
+        # is also how _check_overrun() knows.
         self.on_body = self._pieces.append
         self.on_message_begin = self._pieces.clear
         self.last = b''                     # the body, or the end of a streamed one, of a complete answer
@@ -111,6 +137,7 @@ class ResponseReader:
 
     def _new_parser(self) -> None:
         self._parser: Any = HttpResponseParser(self)
+        self._closing = False               # whether nothing may follow the last 1xx, as llhttp sees it
         self._feed = self._parser.feed_data
 
     def begin(self, method: str, max_body: int | None, stream: bool = False, max_streamed: int | None = None) -> None:
@@ -146,17 +173,19 @@ class ResponseReader:
         if 100 <= status < 200:
             if status == 101:
                 raise InvalidResponse('101 Switching Protocols, which nobody asked for')
+            self._closing = not parser.should_keep_alive()
             return
         self.status = status
         pieces = self._pieces
         if len(pieces) == 1 and not self._counted:
             last = pieces[0]
+            pieces[0] = _TAKEN
             if self.stream or (self.max_body is not None and len(last) > self.max_body):
                 self._check_size(len(last))
         else:
             self._count_body()
             last = b''.join(pieces)
-            pieces[:] = [last]
+            pieces[:] = [_TAKEN]
         self.last = last
         self.complete = True
         self.keep_alive = parser.should_keep_alive()    # right only in here
@@ -187,7 +216,8 @@ class ResponseReader:
                         return True
                 self._check_overrun()
             self._fresh = False
-            self._raw = data
+            if self._raw is None:
+                self._raw = data
         else:
             raw = self._raw
             if raw is None:
@@ -219,7 +249,7 @@ class ResponseReader:
             self._check_overrun()
 
     def _check_overrun(self) -> None:
-        if not self._pieces or self._pieces[0] is not self.last:
+        if not self._pieces or self._pieces[0] is not _TAKEN:
             self.overrun = True             # a second answer in one read: what follows is nobody's
 
     def _explain(self, exc: Exception, data: bytes) -> None:
@@ -231,11 +261,19 @@ class ResponseReader:
                 raise inner from None       # ours, or a SIGINT that llhttp's callback had swallowed
         if not self.complete:
             self._raw = self._raw or data
+            if self._closing:               # it said close, or was of HTTP/1.0; the answer follows all the same
+                self._head_end(seen=False)
+                self._new_parser()
+                self._parse(bytes(self._raw))
+                return
             raise InvalidResponse(f'malformed answer: {exc or type(exc).__name__}') from exc
         self.overrun = True                 # left-over bytes: the answer stands, the connection does not
 
-    def _head_end(self) -> int:
-        """Where the final head ends in what was received, -1 while it is not whole; heads of 1xx are dropped."""
+    def _head_end(self, seen: bool = True) -> int:
+        """Where the final head ends in what was received, -1 while it is not whole; heads of 1xx are dropped.
+
+        :param seen: whether llhttp has had them.
+        """
         raw = self._raw
         assert raw is not None
         while True:
@@ -251,12 +289,19 @@ class ResponseReader:
                 self._raw = raw
                 return end
             self.continued |= raw[9:12] == b'100'
+            if end > self._max_bytes:
+                raise InvalidResponse(f'the head is larger than {self._max_bytes} bytes')
+            head = bytes(raw[:end + 4])
+            self._check_version(head)
+            if not seen:
+                self._new_parser()
+                self._parse(head)
             raw = raw[end + 4:]
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
                 raise InvalidResponse(f'more than {MAX_INFORMATIONAL} answers 1xx')
         self._raw = raw
-        if len(raw) + self._idle_bytes > self._max_bytes:
+        if len(raw) + self._idle_bytes > self._max_bytes + len(b'\r\n\r'):   # its end may have begun
             raise InvalidResponse(f'the head is larger than {self._max_bytes} bytes')
         return -1
 
@@ -271,19 +316,20 @@ class ResponseReader:
         status = self.status
         if not head.startswith(b'HTTP/1.1 '):
             self._check_version(head)
+            if 'close' in _options(Headers._of_block(head)):
+                self.overrun = True         # llhttp overlooks it beside a keep-alive (RFC 9112 §9.3)
         if b'\0' in head:                   # llhttp lets it through in the reason
             raise InvalidResponse('NUL in the head (RFC 9110 §5.5)')
         if not 100 <= status < 600:
             raise InvalidResponse(f'status {status} is not between 100 and 599 (RFC 9110 §15)')
         self.head = head
-        if self.stream and (status >= 400 or (self.follows and 300 < status < 309
-                                              and b'\r\nlocation:' in head.lower())):
+        if self.stream and (status >= 400 or (self.follows and status in REDIRECTS and _leads_on(head) is not None)):
             self.stream = False
         if not self.complete or _names_coding(head) is not None:
             self._check_framing(head)
 
     def _check_version(self, head: bytes) -> None:
-        if not head.startswith(b'HTTP/1.0 '):
+        if not head.startswith((b'HTTP/1.1 ', b'HTTP/1.0 ')):
             raise InvalidResponse(f'neither HTTP/1.1 nor HTTP/1.0: {head[:20]!r}')
 
     def _check_framing(self, head: bytes) -> None:
@@ -292,7 +338,7 @@ class ResponseReader:
         transfer = fields.get('transfer-encoding')
         length = fields.get('content-length')
         if transfer is not None:
-            if transfer.lower().strip() != 'chunked':
+            if transfer.lower().strip() != 'chunked' or _ends_in_tab(head) is not None:
                 raise InvalidResponse(f'unknown Transfer-Encoding {transfer!r}')
             if length is not None:
                 raise InvalidResponse('both Content-Length and Transfer-Encoding')
@@ -336,19 +382,20 @@ class ResponseReader:
 
     def _feed_head_only(self) -> bool:
         """The answer to a HEAD ends with its head, whatever that says of a body; llhttp cannot be told."""
-        end = self._head_end()
+        end = self._head_end(seen=False)
         if end < 0:
             return False
         raw = self._raw
         assert raw is not None
+        if self._closing:
+            self._new_parser()
         self._parse(bytes(raw[:end + 4]))
         self.complete = False
         self._check_head(bytes(raw[:end]))
         self._raw = None
-        fields = Headers._of_block(bytes(raw[:end]))
-        tokens = [token.strip().lower() for token in fields.get('connection', '').split(',')]
-        self.keep_alive = 'close' not in tokens and (
-            raw[:9] == b'HTTP/1.1 ' or 'keep-alive' in tokens) and not self.overrun
+        options = _options(Headers._of_block(bytes(raw[:end])))
+        self.keep_alive = 'close' not in options and (
+            raw[:9] == b'HTTP/1.1 ' or 'keep-alive' in options) and not self.overrun
         self.overrun = self.overrun or len(raw) > end + 4
         self.coding = None
         self.complete = True
@@ -394,3 +441,20 @@ class ResponseReader:
     def started(self) -> bool:
         """Whether a byte of the answer has come."""
         return self.head is not None or self._raw is not None or self._informational > 0
+
+
+def _options(fields: Headers) -> list[str]:
+    """What ``Connection`` lists (RFC 9110 §7.6.1), and its forerunner, which llhttp heeds as well."""
+    listed = f'{fields.get("connection", "")},{fields.get("proxy-connection", "")}'
+    return [option.strip().lower() for option in listed.split(',')]
+
+
+class LastReader(ResponseReader):
+    """Takes each answer for the last one over its connection."""
+
+    __slots__ = ()
+
+    def begin(self, method: str, max_body: int | None, stream: bool = False, max_streamed: int | None = None) -> None:
+        """Expect the answer to a request of that method."""
+        super().begin(method, max_body, stream, max_streamed)
+        self.overrun = True

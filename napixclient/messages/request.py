@@ -147,10 +147,12 @@ class Request(_Draft):
     def replace(self, **changes: Any) -> Request:
         """A new request with some parts changed: ``request.replace(headers={…})``."""
         parts: dict[str, Any] = {name: getattr(self, name) for name in _PARTS if name not in changes}
+        kept = 'body' not in changes and 'multipart' not in changes
+        if kept:                                # what was checked, whatever became of the caller's object since
+            parts['body'] = self._payload
         changed = Request(**parts, **changes)
-        if 'body' not in changes and 'multipart' not in changes:
-            # What was checked, whatever became of the caller's object since.
-            _Draft.__dict__['_payload'].__set__(changed, self._payload)
+        if kept:
+            _Draft.__dict__['body'].__set__(changed, self.body)
         return changed
 
     __replace__ = replace
@@ -301,7 +303,7 @@ def _target(url: Any, params: Any) -> str:
 
 def _payload_of(body: Any) -> Any:
     """Bytes ready to be sent, or the file or iterable that they will be read from."""
-    if body is None or isinstance(body, bytes):
+    if body is None or isinstance(body, (bytes, Source)):
         return body
     if isinstance(body, (Mapping, list)):
         body = dict(body) if isinstance(body, Mapping) else body

@@ -1,0 +1,116 @@
+"""Connects to one of several addresses: the families by turns, and raced (RFC 8305). Imports nothing of ours.
+
+The sockets are dialled side by side in the calling greenlet, so whoever kills it closes them all.
+"""
+
+from __future__ import annotations
+
+import _socket
+import errno
+import os
+from collections.abc import Iterable
+from itertools import zip_longest
+from select import POLLOUT
+from typing import Any
+
+import gevent
+from gevent import socket
+from gevent.select import poll
+
+__all__ = ['Address', 'by_turns', 'dial', 'literal_family', 'race']
+
+Address = tuple[int, Any]                       # family, and what connect() takes
+
+#: Milliseconds that an address has before the next one is tried beside it: RFC 8305 §5.
+HEAD_START = 250
+#: Failures for which no address is to blame: the process has no descriptors or memory left.
+LIMITS = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+#: The machine has no way to that address, often because it has no IPv6 at all: other failures tell more.
+_NO_WAY = frozenset([errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
+
+
+def literal_family(host: str) -> int | None:
+    """The address family of a literal; it needs no look-up, which would take one of the few resolver threads."""
+    if ':' in host:
+        return socket.AF_INET6 if '%' not in host else None
+    try:
+        socket.inet_pton(socket.AF_INET, host)
+    except (OSError, ValueError):
+        return None
+    return socket.AF_INET
+
+
+def by_turns(found: Iterable[tuple[Any, ...]]) -> list[Address]:
+    """What ``getaddrinfo`` returned: each address once, the families by turns, the first one's first (RFC 8305 §4).
+
+    :raises ValueError: for a name among them: to look it up would hold the hub.
+    """
+    families: dict[int, dict[Address, None]] = {}
+    for family, _, _, _, address in found:
+        if literal_family(address[0]) is None and '%' not in address[0]:
+            raise ValueError(f'{address[0]!r} is not an address')
+        families.setdefault(family, {})[family, tuple(address)] = None
+    return [address for turn in zip_longest(*families.values()) for address in turn if address is not None]
+
+
+def dial(family: int, address: Any) -> Any:
+    """A socket of the standard library that is being connected; it is writable when that is done.
+
+    :raises OSError: when it fails at once.
+    """
+    sock = _socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
+    try:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        failure = sock.connect_ex(address)
+        if failure not in (0, errno.EINPROGRESS):
+            raise OSError(failure, os.strerror(failure))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
+
+
+def race(addresses: list[Address]) -> Any:
+    """A gevent socket to the first of the addresses that takes the connection; the others are closed.
+
+    The next one is tried when the one before has failed, or has not succeeded for a while (RFC 8305 §5).
+
+    :raises OSError: when none does: the failure that tells most.
+    """
+    waiting = addresses[::-1]
+    dialled: dict[int, Any] = {}                # descriptor -> socket
+    failures: list[OSError] = []
+    poller = poll()
+    try:
+        while waiting or dialled:
+            if waiting:
+                try:
+                    sock = dial(*waiting.pop())
+                except OSError as exc:
+                    failures.append(exc)
+                    gevent.sleep(0)             # there may be thousands, and all may fail at once
+                    continue
+                dialled[sock.fileno()] = sock
+                poller.register(sock, POLLOUT)
+            for number, _ in poller.poll(HEAD_START if waiting else None):
+                sock = dialled.pop(number)
+                poller.unregister(number)
+                failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+                if not failure:
+                    return socket.socket(sock.family, socket.SOCK_STREAM, 0, fileno=sock.detach())
+                sock.close()
+                failures.append(OSError(failure, os.strerror(failure)))
+        raise _worst(failures)
+    finally:
+        for sock in dialled.values():
+            sock.close()
+
+
+def _worst(failures: list[OSError]) -> OSError:
+    """The process's own limit, else refused only where all were that can be reached at all."""
+    for exc in failures:
+        if exc.errno in LIMITS:
+            return exc
+    telling = [exc for exc in failures if exc.errno not in _NO_WAY] or failures
+    others = [exc for exc in telling if exc.errno != errno.ECONNREFUSED]
+    return (others or telling or [OSError(errno.EADDRNOTAVAIL, 'the name has no address')])[0]
