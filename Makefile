@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test bench docs lint clean
+.PHONY: help demo test fuzz soak bench docs lint clean
 # Two pips in one environment would break each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -14,12 +14,14 @@ ARGS ?=
 help:
 	@echo 'make demo    a fan-out over servers that it starts itself'
 	@echo 'make test    all tests, in an unpatched and in a patched process, and their coverage'
+	@echo 'make fuzz    fuzzers that draw new cases each time (--seconds N, --hypothesis-seed=N)'
+	@echo 'make soak    a million requests, a tenth killed: memory stays flat (needs nginx; --requests N, --seed N)'
 	@echo 'make bench   the benchmark against other clients (needs nginx)'
 	@echo 'make docs    the documentation, into docs/_build/html'
 	@echo 'make lint    ruff, mypy and import-linter'
 	@echo 'make clean   removes what the other targets made'
 	@echo 'PYTHON=...   the interpreter that the virtual environment $(VENV) is made with'
-	@echo 'ARGS=...     more arguments for pytest, the benchmark or the demo'
+	@echo 'ARGS=...     more arguments for pytest, the fuzzers, the soak, the benchmark or the demo'
 
 demo: $(VENV)/.installed-all
 	$(BIN)/napix demo $(ARGS)
@@ -42,6 +44,13 @@ ifeq ($(ARGS),)
 	$(BIN)/coverage report
 endif
 
+# At least a round in an unpatched and one in a patched process; each begins with the seed to repeat it by.
+fuzz: $(VENV)/.installed-all,test
+	$(BIN)/python -m tests.fuzz $(ARGS)
+
+soak: $(VENV)/.installed-all,test
+	$(BIN)/python -m tests.soak $(ARGS)
+
 bench: $(VENV)/.installed-all,bench
 	$(BIN)/python -m benchmarks $(ARGS)
 
@@ -55,7 +64,7 @@ lint: $(VENV)/.installed-all,lint
 
 clean:
 	rm -rf $(VENV) .tox build dist *.egg-info docs/_build .coverage .coverage.* \
-		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
+		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache fuzz.log patched.log
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # .installed-EXTRAS marks that the package is installed with these extras; newer metadata installs it again.

@@ -67,8 +67,12 @@ def run(page: str, blocks: list[dict[str, Any]]) -> None:
             case 'python':
                 # The lines before it are empty, so that a traceback shows the lines of the page.
                 code = compile('\n' * (line - 1) + source, page, 'exec')
+                known = set(namespace)
                 with contextlib.redirect_stdout(io.StringIO()) as out:
                     exec(code, namespace)
+                    for name in sorted(set(namespace) - known):
+                        if name.startswith('test_'):        # as pytest would
+                            namespace[name]()
                 printed = out.getvalue()
             case 'pycon':
                 session(page, line, source, namespace)

@@ -155,7 +155,9 @@ def test_signed_on_the_wire() -> None:
         for number in range(3):
             pool.request(server.host, 'GET', '/000001', params={'n': number, 'e': 'é &'})
         assert [answer.status for answer in pool.wait()] == [200] * 3
-        nonces = {verify(got.method, got.path, list(got.headers.items()), b'toor')['nonce'] for got in server.requests}
+        received = [(got, [(name.lower(), value) for name, value in got.headers.multi_items()])
+                    for got in server.requests]
+        nonces = {verify(got.method, got.path, fields, b'toor')['nonce'] for got, fields in received}
         assert len(nonces) == 3
 
 

@@ -141,7 +141,7 @@ class Machine(RuleBasedStateMachine):
         one = next(one for one in self.all if one.id == held.id)
         one.allowed.add(outcome)
         held.release(script)
-        self.wait(lambda: one.ends or held not in self.gate.held(), f'that a server {ending}')
+        self.wait(lambda: one.ends or held not in self.gate.requests(), f'that a server {ending}')
         # An idempotent request may come once more where its reused connection closed before any byte of an answer,
         # or carried what is none.
         if ending in ('closes', 'resets', 'is garbled') and one.method == 'GET':
@@ -164,7 +164,7 @@ class Machine(RuleBasedStateMachine):
     @rule(index=st.integers(0, 9))
     def close_idle(self, index: int) -> None:
         """A server closes a connection that carries no request."""
-        busy = {held.request.peer for held in self.gate.held()}
+        busy = {request.peer for request in self.gate.requests()}
         idle = [peer for server in self.servers for peer in server.peers.values()
                 if peer not in busy and not peer.is_gone()]
         if idle:

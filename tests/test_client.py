@@ -1106,6 +1106,17 @@ def test_tls_verifies_the_name(authority: kit.Authority) -> None:
             assert client.request('GET', '/000001').data == b'000001'
 
 
+@pytest.mark.parametrize('size', [1, 2**14 - 1, 2**14, 2**14 + 1, 2**16, 2**20])
+@pytest.mark.parametrize('stream', [False, True])
+def test_tls_records_of_any_size(stream: bool, size: int, authority: kit.Authority) -> None:
+    """A read takes a whole record of TLS: nothing is left where the loop cannot see it when the server says no more."""
+    head = HEAD + b'Content-Length: %d\r\n\r\n' % size
+    with FaultServer([READ, head, b'x' * size, READ, said(b'next'), SILENCE], tls=authority.server()) as server, \
+            Client(server.host, ca_certs=authority.ca_certs, timeout=5) as client:
+        assert client.request('GET', '/', stream=stream).data == b'x' * size
+        assert client.request('GET', '/').data == b'next'
+
+
 def test_tls_fingerprint(authority: kit.Authority) -> None:
     """`assert_fingerprint` takes that certificate only."""
     import hashlib

@@ -7,8 +7,10 @@ import time
 import tracemalloc
 import zlib
 
+import brotli
 import hypothesis
 import pytest
+from backports import zstd
 from hypothesis import strategies as st
 
 from napixclient import BodyTooLarge, InvalidResponse, ProtocolError, TruncatedBody
@@ -155,6 +157,23 @@ def test_trailing_garbage(name: str, trailing: bytes) -> None:
             assert decode(coding, data + trailing, size=size) == TEXT
         except ProtocolError:
             assert trailing.strip(b'\0')        # zeros are what tapes and some servers pad with
+
+
+@pytest.mark.parametrize('size', [1, 2, 7, 2**30])
+def test_padding(size: int) -> None:
+    """Zeros between two gzip members are padding; what follows other padding is no member, however it is cut."""
+    assert decode('gzip', gz(TEXT) + bytes(5) + gz(TEXT) + bytes(5), size=size) == TEXT + TEXT
+    assert decode('gzip', gz(TEXT) + b'\0x' + gz(TEXT), size=size) == TEXT
+
+
+@pytest.mark.parametrize('inner', ['gzip', 'deflate', 'br', 'zstd'])
+@pytest.mark.parametrize('outer', ['gzip', 'deflate', 'br', 'zstd'])
+def test_large_in_two(inner: str, outer: str) -> None:
+    """Two codings of a body that both take several steps to undo."""
+    packers = {'gzip': gz, 'deflate': zlib.compress, 'br': lambda data: brotli.compress(data, quality=1),
+               'zstd': zstd.compress}
+    plain = random.Random(0).randbytes(700_000).hex().encode()
+    assert decode(f'{inner}, {outer}', packers[outer](packers[inner](plain))) == plain
 
 
 # Bounds --------------------------------------------------------------------------------------------------------------

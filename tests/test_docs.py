@@ -15,7 +15,6 @@ import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
-from unittest.mock import patch
 from urllib.parse import parse_qs
 
 import gevent
@@ -23,14 +22,15 @@ import gevent.subprocess
 import pytest
 
 import napixclient
-from napixclient import authenticators
+from napixclient import authenticators, testing
 from tests import docs_page, kit
+from tests.helpers_proxy import connected, join
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / 'docs'
 PAGES = [ROOT / 'README.md', *sorted(path for path in DOCS.rglob('*.rst') if '_build' not in path.parts)]
 PUBLIC = [(napixclient, name) for name in napixclient.__all__ if name != '__version__'] + [
-    (authenticators, name) for name in authenticators.__all__]
+    (authenticators, name) for name in authenticators.__all__] + [(testing, name) for name in testing.__all__]
 #: What a request with `stream=True` is answered with; nobody makes one, so its name is not public.
 STREAMED = 'napixclient._http.bodies.StreamedResponse'
 SECONDS = 40
@@ -73,10 +73,27 @@ class Busy:
         return (503, {'Retry-After': '0'}, None) if self.asked % 2 else (200, {}, {'state': 'ready'})
 
 
+class Limited:
+    """Answers 429 at first."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, *_: object) -> Answer:
+        """429, then 200."""
+        self.asked += 1
+        return (429, {'Retry-After': '1'}, None) if self.asked == 1 else (200, {}, {'state': 'ready'})
+
+
 def who(path: str, headers: dict[str, str], body: bytes) -> Answer:
     """Tell how the caller proved who asks."""
     proof = headers.get('authorization', '').partition(' ')[0] or ('a token' if 'token=' in path else None)
     return 200, {}, {'proof': proof, 'key': headers.get('x-api-key'), 'user': headers.get('x-user')}
+
+
+def cookies(path: str, headers: dict[str, str], body: bytes) -> Answer:
+    """Tell which cookies came."""
+    return 200, {}, {'cookie': headers.get('cookie')}
 
 
 NOT_FOUND: Answer = 404, {'Content-Type': 'text/plain'}, '10 not found'
@@ -88,11 +105,18 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ('server.example', '/whoami'): who,
     ('server.example', '/upload'): count_bytes,
     ('server.example', '/state'): Busy(),
+    ('server.example', '/limited'): Limited(),
     ('server.example', '/image'): (200, {'Content-Type': 'application/octet-stream'}, b'\0' * 1_000_000),
     ('server.example', '/log'): (200, {'Content-Type': 'text/plain'}, JSON_LINES),
+    ('server.example', '/old'): (301, {'Location': '/captains'}, None),
+    ('server.example', '/moved'): (307, {'Location': '/upload'}, None),
+    ('server.example', '/elsewhere'): (302, {'Location': 'http://tokens.example/whoami'}, None),
+    ('server.example', '/login'): (204, {'Set-Cookie': 'session=de7245'}, None),
+    ('server.example', '/session'): cookies,
     ('server.example', '/slow'): slow(60, (200, {}, {})),
     ('alias.example', '/captains'): (200, {}, ['/captains/1', '/captains/2']),
     ('secure.example', '/'): (200, {}, ['/vault']),
+    ('tokens.example', '/whoami'): who,
     ('tokens.example', '/tokens'): (200, {}, {'token': 'de7245', 'expires_in': 3600}),
     ('ip-allocator.example', '/vm-ip/'): (204, {'Location': '/vm-ip/10.0.0.17'}, None),
     ('filer.example', '/storage/'): (204, {'Location': '/storage/vm-17'}, None),
@@ -124,7 +148,34 @@ def is_signed(method: str, path: str, headers: dict[str, str]) -> bool:
         signature, hmac.new(b'toor', message.encode(), hashlib.sha256).hexdigest())
 
 
-REASONS = {201: 'Created', 403: 'Forbidden', 502: 'Bad Gateway'}
+class Proxy(kit.Server):
+    """The proxy of the pages, for who says `user:password`. Behind all its tunnels is one server."""
+
+    def __init__(self, behind: kit.Server) -> None:
+        self.behind = behind
+        super().__init__(forward)
+
+    def talk(self, peer: kit.Peer) -> None:
+        """Answer requests, or make a tunnel."""
+        while True:
+            request = self.read(peer)
+            if request.method == 'CONNECT' and knows(request.headers):
+                with connected(self.behind.port) as onward:
+                    peer.send(b'HTTP/1.1 200 Connection established\r\n\r\n')
+                    return join(peer, onward)
+            self.answer(peer)
+
+
+def knows(headers: Any) -> bool:
+    """Whether the proxy knows who asks."""
+    return bool(headers.get('proxy-authorization') == 'Basic dXNlcjpwYXNzd29yZA==')
+
+
+def forward(method: str, path: str, headers: Any, body: bytes) -> Answer:
+    """What the proxy answers to a target in absolute form."""
+    if not knows(headers):
+        return 407, {'Content-Type': 'text/plain'}, 'who are you?'
+    return answer(method, f'/{path.split("/", 3)[3]}', headers, body)
 
 
 @pytest.fixture(scope='module')
@@ -134,10 +185,11 @@ def names(authority: kit.Authority) -> Iterator[dict[str, int]]:
     Other names do not exist; `alias.example` is one that a page resolves itself.
     """
     tls = authority.server('secure.example')
-    with (patch.dict(kit.REASONS, REASONS), kit.serve(answer) as plain, kit.serve(answer, tls=tls) as secure,
-          kit.Mute(listening=False) as dead):
+    with (kit.serve(answer) as plain, kit.serve(answer, tls=tls) as secure, kit.Mute(listening=False) as dead,
+          Proxy(secure) as proxy):
         ports = {host: plain.port for host, _ in ANSWERS if host != 'alias.example'}
-        yield {**ports, 'secure.example': secure.port, 'web4.example': dead.port}
+        yield {**ports, 'secure.example': secure.port, 'web4.example': dead.port,
+               'proxy.example': proxy.port}
 
 
 # The blocks ----------------------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """The engine where nobody looks: early answers, parked openings, idle connections, deadlines by the thousand."""
 from __future__ import annotations
 
+import time
 from typing import Any
 
 import gevent
@@ -8,7 +9,7 @@ import pytest
 from gevent import socket
 from gevent.event import Event
 
-from napixclient import Client, ClientPool, Request, Response
+from napixclient import Client, ClientPool, ConnectError, Request, Response
 from tests.kit import ANSWER, CLOSE, FIN, LATER, READ, SILENCE, FaultServer, Gate, serve, wait_until
 
 pytestmark = pytest.mark.usefixtures('tidy')
@@ -135,3 +136,78 @@ def test_deadlines_of_the_past_are_forgotten() -> None:
         for outcome in pool.stream((server.host, 'GET', f'/{number:06}') for number in range(4000)):
             assert outcome.status == 200
         assert len(pool._engine._deadlines) <= 2 * pool._engine.max_connections + 1024
+
+
+# Ends of many --------------------------------------------------------------------------------------------------------
+
+def end_of_wait(pool: ClientPool, asked: list[Any]) -> None:
+    """The time of a wait is up."""
+    pool.wait(timeout=0.05)
+
+
+def end_of_loop(pool: ClientPool, asked: list[Any]) -> None:
+    """A loop over the outcomes is left."""
+    outcomes = pool.wait_unordered(timeout=0.05)
+    next(outcomes)
+    outcomes.close()
+
+
+def cancelled_one_by_one(pool: ClientPool, asked: list[Any]) -> None:
+    """Each is cancelled, those in flight first."""
+    for pending in asked:
+        pending.cancel()
+    pool.wait()
+
+
+@pytest.mark.parametrize('end', [end_of_wait, end_of_loop, cancelled_one_by_one])
+def test_what_ends_makes_no_room_for_what_ends_with_it(end: Any) -> None:
+    """When thousands end together, no connection is opened for those in the queue on the way."""
+    with serve(gate=Gate()) as server, ClientPool() as pool:
+        asked = [pool.request(server.host, 'GET', '/000001') for _ in range(1000)]
+        server.gate.wait_for(2)
+        end(pool, asked)
+        server.gate.open()
+        assert pool.request(server.host, 'GET', '/000002').get(timeout=5).status == 200
+        assert server.accepted <= 5
+
+
+def test_hosts_that_end_make_no_room_for_hosts_that_end_with_them() -> None:
+    """Nor where the hosts take turns for the places of the pool."""
+    def resolver(host: str, port: int) -> list[Any]:
+        return [(socket.AF_INET, socket.SOCK_STREAM, 0, '', ('127.0.0.1', port))]
+
+    with serve(gate=Gate()) as server, ClientPool(max_connections=2, resolver=resolver) as pool:
+        for number in range(100):
+            pool.request(f'host{number}.example:{server.port}', 'GET', '/000001')
+        server.gate.wait_for(2)
+        pool.wait(timeout=0.05)
+        server.gate.open()
+        assert pool.request(server.host, 'GET', '/000002').get(timeout=5).status == 200
+        assert server.accepted <= 5
+
+
+def test_connections_that_fail_at_once() -> None:
+    """Thousands that cannot even be begun fail one after another, not one within the other."""
+    with serve(gate=Gate()) as server, ClientPool(max_connections=1) as pool:
+        pool.request(server.host, 'GET', '/000001')
+        server.gate.wait_for(1)
+        for _ in range(2000):
+            pool.request('255.255.255.255', 'GET', '/')     # no machine has that address
+        server.gate.open()
+        first, *others = pool.wait(timeout=20)
+        assert first.status == 200 and len(others) == 2000
+        assert all(isinstance(outcome, ConnectError) for outcome in others)
+
+
+def test_the_time_to_wait_is_not_that_of_long_ago() -> None:
+    """Whoever computes for a while before it waits has the whole time to wait."""
+    with serve(gate=Gate()) as server, ClientPool() as pool:
+        pool.request(server.host, 'GET', '/000001')
+        pool.wait(timeout=0.01)                             # the loop has been left by one of its timers
+        end = time.monotonic() + 0.3
+        while time.monotonic() < end:
+            pass
+        pending = pool.request(server.host, 'GET', '/000002')
+        gevent.spawn_later(0.02, server.gate.open)
+        outcome, = pool.wait(timeout=0.25)
+        assert outcome is pending.value

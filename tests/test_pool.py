@@ -1549,7 +1549,7 @@ def test_stats() -> None:
         gevent.sleep(0.05)
         bad = gate.held()[0]
         bad.release([b'HTTP/1.1 500 No\r\nContent-Length: 2\r\n\r\nno'])
-        wait_until(lambda: bad not in gate.held())
+        wait_until(lambda: bad not in gate.requests())
         gate.open()
         pool.wait()
         counted = pool.stats()[server.host]

@@ -81,7 +81,7 @@ def test_wrong_key() -> None:
             c.request('GET', '/')
         assert caught.value.status == 403
         assert caught.value.remote_call == 'GET http://server.napix.nx/'
-        assert caught.value.remote_error == '"403 Whatever" Access Denied'
+        assert caught.value.remote_error == '"403 Forbidden" Access Denied'
         c.close()
 
 

@@ -33,6 +33,10 @@ BAD: dict[str, list[Any]] = {
     'assert_hostname': [5, object()],
     'assert_fingerprint': [5, 'zz', 'abc', '', object()],
     'server_hostname': [5, '', object()],
+    'ssl_minimum_version': ['TLSv1_3', 771, 1.2, True, object()],
+    'proxy': [5, b'http://proxy', '', 'proxy.example:3128', 'ftp://proxy', 'http://', 'http://proxy/path', object()],
+    'no_proxy': [5, 'a b', [5], [''], '10.0.0.0/33', {'a': 'b'}, object()],
+    'rate': [0, -1, -0.0, '5', True, float('nan'), float('inf'), 10**400, (1,), object()],
     'resolver': NOT_CALLABLE,
     'on_request': NOT_CALLABLE,
     'on_response': NOT_CALLABLE,
@@ -64,12 +68,13 @@ def test_unknown_options() -> None:
             make(nonsense=1)
 
 
-@pytest.mark.parametrize('simultaneous', [0, -1, 1.5, '2', True, None])
+@pytest.mark.parametrize('simultaneous', [0, -1, 1.5, '2', True, None, 'Auto', '', b'auto', object()])
 def test_simultaneous(simultaneous: Any) -> None:
-    """The cap of a host is a whole number of at least 1."""
+    """The cap of a host is a whole number of at least 1, or to be learned."""
     for make in (ClientPool, lambda **options: Client('server.example', **options)):
-        with pytest.raises(ValueError, match='simultaneous'):
+        with pytest.raises(ValueError, match='simultaneous.* whole number .*auto'):
             make(simultaneous=simultaneous)
+        make(simultaneous='auto').close()
 
 
 # Time ----------------------------------------------------------------------------------------------------------------

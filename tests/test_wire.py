@@ -130,6 +130,8 @@ ROWS = {
     'close in a second field': Row(answer('Content-Length: 1', 'Connection: foo', 'connection: close', body=b'x'), 200,
                                    b'x', False),
     'close against keep-alive': Row(answer('Connection: keep-alive, close', 'Content-Length: 0'), 200, b'', False),
+    '1.0 close against keep-alive': Row(answer('Connection: keep-alive, close', 'Content-Length: 0',
+                                               first='HTTP/1.0 200 OK'), 200, b'', False),
     'not quite close': Row(answer('Connection: closed', 'Content-Length: 0'), 200, b''),
 
     '204': Row(answer(first='HTTP/1.1 204 No Content'), 204, b''),
@@ -156,6 +158,10 @@ ROWS = {
     '1xx before chunks': Row(CONTINUE + chunked(b'3\r\nabc\r\n0\r\n\r\n'), 200, b'abc'),
     '1xx before 204': Row(CONTINUE + answer(first='HTTP/1.1 204 X'), 204, b''),
     '1xx before a body until the end': Row(EARLY + answer(body=b'abc'), 200, b'abc', False),
+    '1xx that says close': Row(answer('Connection: close', first='HTTP/1.1 100 X') + EARLY + PLAIN, 200, b'000001'),
+    '1xx of HTTP/1.0': Row(answer(first='HTTP/1.0 100 Continue') * 2 + PLAIN, 200, b'000001'),
+    '1xx that says close before HEAD': Row(answer('Connection: close', first='HTTP/1.1 100 X') + answer(
+        'Content-Length: 5'), 200, b'', method='HEAD'),
     '1xx between empty lines': Row(b'\r\n' + CONTINUE + b'\r\n' + PLAIN, 200, b'000001'),
 }
 
@@ -264,7 +270,7 @@ BAD: dict[str, bytes] = {
     **{f'transfer coding {coding!r}': answer(f'Transfer-Encoding: {coding}', body=b'0\r\n\r\n') for coding in (
         'gzip, chunked', 'gzip', 'chunked, gzip', 'chunked, chunked', 'identity', 'xchunked', 'chunked;a=b',
         '"chunked"', 'chunked,',
-        ', chunked', 'chun ked', 'chunked\x0b')},
+        ', chunked', 'chun ked', 'chunked\x0b', 'chunked\t', 'chunked \t ')},
     'two transfer codings': answer('Transfer-Encoding: gzip', 'Transfer-Encoding: chunked', body=b'0\r\n\r\n'),
     'space before the colon': answer('Transfer-Encoding : chunked', body=b'0\r\n\r\n'),
     # row 16
@@ -272,6 +278,10 @@ BAD: dict[str, bytes] = {
     '101 alone': answer(first='HTTP/1.1 101 Switching'),
     '101 with a length': answer('Content-Length: 0', first='HTTP/1.1 101 Switching'),
     '101 after 100': CONTINUE + answer('Upgrade: x', 'Connection: Upgrade', first='HTTP/1.1 101 Switching'),
+    'no 1xx, though it looks like one': answer(first='ITTP/1.1 100 X') + PLAIN,
+    '1xx of HTTP/2.0': answer(first='HTTP/2.0 100 X') + PLAIN,
+    'a bad 1xx after one that says close': answer('Connection: close', first='HTTP/1.1 100 X') + answer(
+        'A b: c', first='HTTP/1.1 100 X') + PLAIN,
     # rows 17, 18
     'endless 100s': CONTINUE * 21 + PLAIN,
     'NUL in a value': answer('A: b\0', 'Content-Length: 0'),
@@ -422,7 +432,7 @@ def test_bounds_of_the_head() -> None:
                         (answer('Content-Length: 0', *['A: b'] * MAX_FIELDS), False),
                         (answer('Content-Length: 0', *['A: b'] * 5000), False),
                         (answer('Content-Length: 0', *['A:'] * 5000), False)):
-        for cuts in ((), (100,), range(1000, len(data), 1000)):
+        for cuts in ((), (100,), (len(data) - 3,), (len(data) - 1,), range(1000, len(data), 1000)):
             assert read(data, cuts=cuts).error is (None if right else InvalidResponse), (len(data), cuts)
             assert read(data, 'HEAD', cuts).error is (None if right else InvalidResponse), (len(data), cuts)
 
