@@ -187,6 +187,17 @@ def test_budget() -> None:
     assert taken(103) == 1                  # halves add up
 
 
+def test_budget_forgets_what_is_long_ago() -> None:
+    """Requests add to the budget for ten to twenty seconds: then a storm has only what time has saved up."""
+    clock = FakeClock()
+    budget = RetryBudget(0.2, 10, clock)
+    for _ in range(3):
+        clock.advance(10)
+        budget.mark(1_000_000)
+    assert sum(budget.take(1_000_000) for _ in range(1000)) == 10
+    assert sum(budget.take(1_000_500) for _ in range(1000)) == 100      # those of now count
+
+
 def test_budget_of_nothing() -> None:
     """Without a share and a rate there are the first ten, and no more."""
     clock = FakeClock()

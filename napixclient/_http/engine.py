@@ -205,6 +205,8 @@ class Engine:
         """End what is overdue."""
         now = monotonic()
         busy = False
+        if self._budget is not None:
+            self._budget.mark(self.requests)
         overdue, late = [], []
         for connection in self.connections:
             if connection.expires != NEVER or connection.pending is not None:

@@ -111,18 +111,23 @@ class Pace:
         return 2 * tokens / (rate + sqrt(rate * rate + 2 * slope * tokens))
 
 
+#: Seconds after which the share of a request is no longer saved up, or twice as many.
+WINDOW_SECONDS = 10.0
+
+
 class RetryBudget:
     """How many retries a pool may make, so that they do not multiply the load when many servers are in trouble.
 
-    It starts with ten; each request adds a share of a retry, each second some more. Of what the seconds add, no more
-    is saved up than one second's worth, or ten.
+    It starts with ten; each request adds a share of a retry, each second some more. Saved up is at most one second's
+    worth, or ten, and the share of the requests of the last ten to twenty seconds: a million good requests are no
+    reason to try two hundred thousand times when trouble comes.
 
     :param share: retries for each request.
     :param rate: retries a second.
     :param clock: seconds, as ``time.monotonic``.
     """
 
-    __slots__ = ('_at', '_clock', '_rate', '_requests', '_saved', '_share')
+    __slots__ = ('_at', '_before', '_clock', '_mark', '_marked', '_rate', '_requests', '_saved', '_share')
 
     def __init__(self, share: float, rate: float, clock: Callable[[], float] = monotonic) -> None:
         self._clock = clock
@@ -130,16 +135,24 @@ class RetryBudget:
         self._rate = rate
         self._saved = 10.0
         self._requests = 0
-        self._at = clock()
+        self._at = self._marked = clock()
+        self._mark = self._before = 0       # how many requests there had been at the last mark, and the one before
+
+    def mark(self, requests: int) -> None:
+        """Called now and then, so that it is known what is long ago."""
+        now = self._clock()
+        if now - self._marked >= WINDOW_SECONDS:
+            self._before, self._mark, self._marked = self._mark, requests, now
 
     def take(self, requests: int) -> bool:
         """Take one retry; false when there is none.
 
         :param requests: how many the pool was asked for so far.
         """
+        self.mark(requests)
         now = self._clock()
         self._saved += self._share * (requests - self._requests) + self._rate * (now - self._at)
-        self._saved = min(self._saved, max(self._rate, 10.0) + self._share * requests)
+        self._saved = min(self._saved, max(self._rate, 10.0) + self._share * (requests - self._before))
         self._requests, self._at = requests, now
         if self._saved < 1:
             return False
