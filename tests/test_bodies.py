@@ -441,6 +441,22 @@ def test_deadline_behind_the_end() -> None:
         assert (error.phase, error.response) == ('read', half)
 
 
+def test_deadlines_hold_no_answers() -> None:
+    """A deadline that is still to come holds neither an answer's memory nor the slot of one that nobody reads."""
+    body = bytes(10**6)
+    with serve(lambda *_: (200, None, body)) as server, Client(server.host, simultaneous=1, timeout=60) as client:
+        assert client.request('GET', '/').data == body
+        memory = kit.rss()
+        for _ in range(60):
+            assert len(client.request('GET', '/').data) == len(body)
+        assert kit.rss() - memory < 20 * 10**6
+        for _ in range(3):
+            found = client.request('GET', '/', stream=True)
+            assert found.read(1) == b'\0'
+            del found                           # nobody can close it any more
+        assert client.request('GET', '/', timeout=2).data == body
+
+
 def test_cancel_of_a_streamed_answer() -> None:
     """`cancel()`, of the request or the answer, ends the reader with Cancelled, and does nothing to what was read."""
     with FaultServer(*[[READ, HEAD + b'Content-Length: 9\r\n\r\nabc', SILENCE]] * 2) as server, \

@@ -23,13 +23,13 @@ def tls(request: pytest.FixtureRequest, authority: kit.Authority) -> Any:
     return authority.server() if request.param == 'https' else None
 
 
-@pytest.mark.usefixtures('oracle')
+@pytest.mark.usefixtures('tidy')
 def test_half_of_all_cancelled(seed: int, tls: Any, authority: kit.Authority) -> None:
     """By `cancel()` and `kill()`: none gets the answer to another one, and everything is given back."""
     cancel_half(REQUESTS, seed, tls, authority)
 
 
-@pytest.mark.usefixtures('oracle')
+@pytest.mark.usefixtures('tidy')
 def test_half_of_all_callers_killed(seed: int, tls: Any, authority: kit.Authority) -> None:
     """The same where the greenlets that are blocked in `Client.request` are killed."""
     kill_half(REQUESTS, seed, tls, authority)

@@ -101,9 +101,10 @@ def framed(data: bytes, at: int, method: str, status: int, minor: int,
         if not re.fullmatch('[0-9]+', lengths[0]) or len(set(lengths)) > 1:
             raise Refused('a bad Content-Length')
         size = int(lengths[0][:30])
+        doubtful = len(lengths) > 1 or len(lengths[0]) > 18
         if len(data) < at + size:
-            raise ShortBody('Content-Length')
-        return data[at:at + size], at + size, len(lengths) > 1 or len(lengths[0]) > 18
+            raise (Refused if doubtful else ShortBody)('Content-Length')
+        return data[at:at + size], at + size, doubtful
     return data[at:], None, False
 
 
