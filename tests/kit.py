@@ -113,9 +113,9 @@ def descriptors() -> dict[str, str]:
 
 
 def greenlets() -> list[greenlet]:
-    """The greenlets that are alive, but for those of gevent's thread pool."""
-    return [o for o in gc.get_objects()
-            if issubclass(type(o), greenlet) and o and not o.dead and 'WorkerGreenlet' not in type(o).__name__]
+    """The greenlets that are alive, but for workers of gevent's thread pool, and what each thread is itself."""
+    return [o for o in gc.get_objects() if issubclass(type(o), greenlet) and o and not o.dead
+            and 'WorkerGreenlet' not in type(o).__name__ and o.parent is not None]
 
 
 def rss() -> int:
