@@ -6,14 +6,15 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test fuzz soak bench docs lint clean
+.PHONY: help demo test test-patched fuzz soak bench docs lint clean
 # Two pips in one environment would break each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo    a fan-out over servers that it starts itself'
-	@echo 'make test    all tests, in an unpatched and in a patched process, and their coverage'
+	@echo 'make test    the tests, in unpatched processes, and their coverage'
+	@echo 'make test-patched   the same in processes that gevent has patched'
 	@echo 'make fuzz    fuzzers that draw new cases each time (--seconds N, --hypothesis-seed=N)'
 	@echo 'make soak    a million requests, a tenth killed: memory stays flat (needs nginx; --requests N, --seed N)'
 	@echo 'make bench   the benchmark against other clients (needs nginx)'
@@ -26,23 +27,37 @@ help:
 demo: $(VENV)/.installed-all
 	$(BIN)/napix demo $(ARGS)
 
-# Side by side, for two cores: the core in an unpatched process; the same in a patched one, then the command, whose
-# programs patch themselves. ARGS names tests instead: they run in both kinds of process.
+# In halves side by side, as most tests wait more than they work. ARGS names tests: they run in both kinds of process.
+FIRST := $(wildcard tests/test_[a-n]*.py)
+SECOND := $(wildcard tests/test_[o-z]*.py)
+export BESIDE := 1
+define together
+jobs=; for suite in $(1); do \
+	log=$$(mktemp) && { eval "$$suite" >"$$log" 2>&1; code=$$?; cat "$$log"; rm "$$log"; exit $$code; } & \
+	jobs="$$jobs $$!"; \
+done; \
+for job in $$jobs; do wait $$job || failed=1; done; test -z "$$failed"
+endef
+
 test: $(VENV)/.installed-all,test
-	$(BIN)/coverage erase
-	@echo '== in an unpatched process, and beside it in a patched one'
-	@{ BESIDE=1 $(BIN)/python tests/patched.py $(or $(ARGS),tests --ignore=tests/cli) \
-		$(if $(ARGS),,&& $(BIN)/coverage run -m pytest tests/cli); } >patched.log 2>&1 & patched=$$!; \
-	$(BIN)/coverage run -m pytest $(or $(ARGS),tests --ignore=tests/cli); unpatched=$$?; \
-	wait $$patched; patched=$$?; \
-	echo '== what was run beside it printed'; cat patched.log; \
-	test $$unpatched = 0 && test $$patched = 0
 ifeq ($(ARGS),)
+	$(BIN)/coverage erase
+	@echo '== in unpatched processes, and the command'
+	@$(call together,'$(BIN)/coverage run -m pytest $(FIRST)' '$(BIN)/coverage run -m pytest $(SECOND)' \
+		'$(BIN)/coverage run -m pytest tests/cli')
 	@echo '== alone and untraced: the hub is never held for 100 ms'
-	$(BIN)/python -m pytest tests/test_unblocked.py tests/test_faults.py -k 'unblocked or test_19 or 22 or test_36'
+	env -u BESIDE $(BIN)/python -m pytest tests/test_unblocked.py tests/test_faults.py \
+		-k 'unblocked or test_19 or 22 or test_36'
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+else
+	env -u BESIDE $(BIN)/python -m pytest $(ARGS)
+	env -u BESIDE $(BIN)/python tests/patched.py $(ARGS)
 endif
+
+test-patched: $(VENV)/.installed-all,test
+	@echo '== in patched processes'
+	@$(call together,'$(BIN)/python tests/patched.py $(FIRST)' '$(BIN)/python tests/patched.py $(SECOND)')
 
 # At least a round in an unpatched and one in a patched process; each begins with the seed to repeat it by.
 fuzz: $(VENV)/.installed-all,test
@@ -64,7 +79,7 @@ lint: $(VENV)/.installed-all,lint
 
 clean:
 	rm -rf $(VENV) .tox build dist *.egg-info docs/_build .coverage .coverage.* \
-		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache fuzz.log patched.log
+		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache fuzz.log
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # .installed-EXTRAS marks that the package is installed with these extras; newer metadata installs it again.

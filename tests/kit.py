@@ -49,7 +49,7 @@ from napixclient.testing.server import Handler
 __all__ = [
     'ANSWER', 'Authority', 'CLOSE', 'Drip', 'FIN', 'FLOOD', 'FaultServer', 'Finished', 'Forever', 'FullServer', 'Gate',
     'Handler', 'HandlerServer', 'Held', 'ID', 'LATER', 'LONG', 'Leaks', 'Mute', 'MuteAtFirst', 'Pause', 'Peer',
-    'READ', 'ROOT', 'RST', 'Received', 'SILENCE', 'Script', 'Server', 'Step', 'Ticker', 'Wait', 'descriptors', 'echo',
+    'READ', 'ROOT', 'RST', 'Received', 'SILENCE', 'Script', 'Server', 'Step', 'Ticker', 'Took', 'Wait', 'descriptors', 'echo',
     'environment', 'flood', 'greenlets', 'is_patched', 'next_id', 'own_time', 'play', 'rss', 'run_program', 'serve',
     'turn', 'wait_until',
 ]
@@ -70,6 +70,18 @@ def own_time() -> float:
 def turn() -> None:
     """One turn of the loop with a look at the sockets: `gevent.sleep(0)` may come back a thousand times before that."""
     gevent.sleep(1e-6)
+
+
+class Took:
+    """How long something takes, by two clocks: at least by the wall's, at most by our own (see `own_time`)."""
+
+    def __init__(self) -> None:
+        self._began = time.monotonic(), own_time()
+
+    def between(self, least: float, most: float) -> bool:
+        """Whether it has been so many seconds since it was made."""
+        wall, own = self._began
+        return time.monotonic() - wall > least and own_time() - own < most
 
 
 class Ticker:
