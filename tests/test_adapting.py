@@ -407,12 +407,12 @@ def test_the_pool_is_the_bound() -> None:
 @pytest.mark.usefixtures('tidy')
 def test_the_rate_is_the_bound() -> None:
     """Where it is the rate that holds requests back, the cap does not grow."""
-    with serve() as server, ClientPool(simultaneous='auto', rate=100) as pool:
-        for _ in range(120):                # a hundred at once, the rest at the rate
+    with serve() as server, ClientPool(simultaneous='auto', rate=20) as pool:
+        for _ in range(24):                 # twenty at once, the rest at the rate
             ask(pool, server)
         pool.wait(timeout=10)
         before = pool.stats()[server.host]['simultaneous']
-        for _ in range(40):
+        for _ in range(20):
             ask(pool, server)
         pool.wait(timeout=10)
         assert pool.stats()[server.host]['simultaneous'] == before
