@@ -14,12 +14,14 @@ from gevent.hub import get_hub
 
 from ._http.concluding import Concluder, stop
 from ._http.engine import Engine
-from ._http.pending import NEVER, Batch, PendingResponse, new_pending
+from ._http.pending import NEVER, Batch, PendingResponse, new_pending, timeout_of
 from ._http.settings import AUTO, Settings, cap_of
 from .authenticators import Authenticator, OneField, authenticator_of
 from .errors import Cancelled, HTTPError, ProxyError, RemoteError
+from .journey import current
 from .messages import Origin, Request, Response, parse_origin
 from .remote import error_of
+from .tracing import tracing
 
 __all__ = ['Client']
 
@@ -63,6 +65,7 @@ class Client(Concluder):
         self._siblings: dict[Origin, Client] = {}   # where redirects have led
         self._needs_context = self._hooked or self._asks
         self._total = self._settings.clocks.total
+        self._tracing = tracing()
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -96,11 +99,19 @@ class Client(Concluder):
             engine.refuse()
         engine.requests += 1
         pending = new_pending(request, batch, index)
-        if self._needs_context:
+        journey = current.get()
+        if self._needs_context or journey is not None:
             pending._context = contextvars.copy_context()
+        if self._tracing is not None:
+            self._tracing.begin(pending, self.origin, journey)
         timeout = request._options.timeout
         total = self._total if timeout is None else self._settings.clocks_of(timeout).total
+        if journey is not None:                 # nobody waits for longer than our own caller does
+            total = min(total, journey.remaining)
         if total != NEVER:
+            if total <= 0:                      # that caller has left
+                self.settle(pending, timeout_of(pending, 'total'))
+                return pending
             engine.watch(pending, monotonic() + total)
         if self._idle:
             self._enqueue(pending)

@@ -5,8 +5,10 @@ Imports the client, authenticators, the engine, messages and errors.
 
 from __future__ import annotations
 
+import sys
 import weakref
 from collections.abc import Iterable, Iterator
+from contextvars import copy_context
 from time import monotonic
 from typing import Any
 
@@ -19,7 +21,11 @@ from ._http.pending import NEVER, Batch, Outcome, PendingResponse, deadline_of
 from ._http.settings import Settings, cap_of, whole_number
 from .authenticators import authenticator_of
 from .client import Client
+from .errors import HTTPError
 from .messages import Origin, Request, parse_origin, plain_request
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
 
 __all__ = ['ClientPool']
 
@@ -109,10 +115,14 @@ class ClientPool:
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
-    def wait(self, timeout: float | None = None) -> list[Outcome]:
+    def wait(self, timeout: float | None = None, raise_errors: bool = False) -> list[Outcome]:
         """The outcomes of all requests since the last wait, in the order asked.
 
         :param timeout: seconds; what has not finished then is cancelled and comes out as a :class:`Timeout` error.
+        :param raise_errors: raise what failed instead of handing it out; what succeeded is then still to be had from
+            the :class:`PendingResponse` that ``request`` returned.
+        :raises ExceptionGroup: of every :class:`HTTPError`, also of a single one, with ``raise_errors`` (that of the
+            package ``exceptiongroup`` on Python 3.10).
         """
         deadline = deadline_of(timeout)
         batch = self._take_batch()
@@ -122,6 +132,10 @@ class ClientPool:
         except BaseException:                   # thrown in: nothing is cancelled, nothing is lost
             self._give_back(batch)
             raise
+        if raise_errors:
+            errors = [outcome for outcome in batch.outcomes if isinstance(outcome, HTTPError)]
+            if errors:
+                raise ExceptionGroup(f'{len(errors)} of {len(batch.outcomes)} requests failed', errors)
         return batch.outcomes  # type: ignore[no-any-return]
 
     def wait_unordered(self, count: int = -1, timeout: float | None = None) -> Iterator[Outcome]:
@@ -262,7 +276,9 @@ class _Feed:
         # Waking for each place that is freed would cost two switches a request.
         self._low = window - max(1, window // 4)
         self._room = Event()
-        self.greenlet = gevent.spawn(self._run)
+        self.greenlet = gevent.Greenlet(self._run)
+        self.greenlet.gr_context = copy_context()   # what travels with a call travels with these too
+        self.greenlet.start()
 
     def _run(self) -> None:
         under_way, pool = self.under_way, self._pool

@@ -6,6 +6,7 @@ Imports the rest of the engine.
 from __future__ import annotations
 
 import contextvars
+import traceback
 from abc import abstractmethod
 from math import frexp
 from time import monotonic
@@ -15,6 +16,7 @@ import gevent
 from urllib3 import Retry
 
 from ..errors import DeadlineExceeded, HTTPError, ProtocolError, Timeout
+from ..masking import mask
 from ..messages import Origin, Response
 from .bodies import StreamedResponse
 from .connection import Connection
@@ -181,6 +183,7 @@ class Concluder(Dispatcher):
             self._failed += 1
             outcome.request = pending.request
             outcome.attempts = max(pending._tries, 1)
+            outcome._keeps = self._authenticator, self._settings    # whose secrets its text must not show
             if isinstance(outcome, DeadlineExceeded) and outcome.phase in ('send', 'read'):
                 self._learn_of_timeout()
         else:
@@ -375,4 +378,4 @@ def _run_hook(context: contextvars.Context, hook: Any, value: Any) -> None:
     except (KeyboardInterrupt, SystemExit):
         raise
     except BaseException:                       # a gevent.Timeout of its own, too
-        log.exception('a hook failed')
+        log.error('a hook failed\n%s', mask(traceback.format_exc()).rstrip())

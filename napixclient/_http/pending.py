@@ -70,7 +70,7 @@ class PendingResponse:
     """
 
     __slots__ = ('_attempts', '_batch', '_context', '_deadline', '_holder', '_hop', '_index', '_links', '_outcome',
-                 '_retry', '_sent', '__weakref__', 'request')
+                 '_retry', '_sent', '_travelled', '__weakref__', 'request')
 
     #: The :class:`Request` as its caller made it.
     request: Request
@@ -84,6 +84,7 @@ class PendingResponse:
     _attempts: int                          # tries begun
     _sent: bool                             # whether a byte of it ever left
     _retry: Any                             # urllib3.Retry as it stands; None before the first failure
+    _travelled: str | None                  # the fields that travelled with its last attempt
     _hop: Hop | None                        # what is sent instead of the request, after a redirect
 
     def ready(self) -> bool:
@@ -228,6 +229,7 @@ def new_pending(request: Request, batch: Batch | None, index: int = 0) -> Pendin
     pending._sent = False
     pending._retry = None
     pending._hop = None
+    pending._travelled = None
     return pending
 
 

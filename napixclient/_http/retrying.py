@@ -8,6 +8,7 @@ from urllib3 import Retry
 from urllib3 import exceptions as urllib3_errors
 
 from ..errors import BodyTooLarge, ConnectError, ConnectTimeout, HTTPError, ProtocolError, ReadTimeout, TLSError
+from ..masking import mask
 from ..messages import Headers, Response
 from .pending import PendingResponse
 
@@ -47,7 +48,7 @@ def after_response(retry: Retry | None, pending: PendingResponse, response: Resp
 def _step(retry: Retry, pending: PendingResponse, error: Exception | None = None, answer: Any = None) -> float | None:
     request = pending._current
     try:
-        pending._retry = retry = retry.increment(request.method, request.url, response=answer, error=error)
+        pending._retry = retry = retry.increment(request.method, mask(request.url), response=answer, error=error)
     except urllib3_errors.HTTPError:            # used up, or not allowed for this kind of failure
         return None
     delay = None

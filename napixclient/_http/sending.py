@@ -11,11 +11,13 @@ from typing import Any
 import gevent
 
 from ..errors import HTTPError
+from ..journey import begin, beginnings, current, departure
 from ..messages import NO_OPTIONS, Headers, Origin, Request
+from ..tracing import current_span
 from .connection import Connection
 from .cookies import add_cookies
 from .engine import Engine
-from .pending import Outcome, PendingResponse
+from .pending import NEVER, Outcome, PendingResponse
 from .queueing import Queueing
 from .redirecting import without_credentials
 from .settings import MAX_BODY
@@ -143,12 +145,20 @@ class Sender(Queueing):
             self._engine.start_sweeping()
         if self._noted and not self._note(connection, pending):
             return
-        if line is None:
-            data = writer.write(request)
-        elif request.headers._block:            # perhaps with a field of that name
-            data = writer.write(self._authenticator(request))
+        if pending._context is None and pending._attempts == 1 and pending._deadline == NEVER:
+            try:
+                travel = beginnings.pop()
+            except IndexError:
+                travel = begin()
+            pending._travelled = travel
         else:
-            data = writer.write(request, line(request))
+            travel = _travel(pending)
+        if line is None:
+            data = writer.write(request, b'', travel)
+        elif request.headers._block:            # perhaps with a field of that name
+            data = writer.write(self._authenticator(request), b'', travel)
+        else:
+            data = writer.write(request, line(request), travel)
         connection.start(pending, request, data, read_seconds, max_body, max_streamed)
 
     def _writer_for_foreigners(self) -> RequestWriter:
@@ -175,3 +185,11 @@ class Sender(Queueing):
     @abstractmethod
     def _note(self, connection: Connection, pending: PendingResponse) -> bool:
         """What there is to do before a request is sent; false when it is not to go over this connection."""
+
+
+def _travel(pending: PendingResponse) -> str:
+    """The fields that travel with this attempt."""
+    context = pending._context
+    journey, span = (None, None) if context is None else (context.get(current), context.get(current_span))
+    pending._travelled = departure(journey, pending._travelled, pending._deadline, span)
+    return pending._travelled

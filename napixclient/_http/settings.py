@@ -12,6 +12,7 @@ from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
 from .._version import __version__
+from ..masking import hide, hide_fields
 from ..messages import Headers, Origin, Request, retry_of
 from .decoding import ACCEPT_ENCODING
 from .pending import NEVER
@@ -106,6 +107,11 @@ class Settings:
         self.assert_fingerprint = _fingerprint(assert_fingerprint)
         self.server_hostname = _text(server_hostname, 'server_hostname')
         self._proxy = proxy_of(proxy)
+        hide_fields(self, self.headers.multi_items())
+        if self._proxy is not None:
+            hide_fields(self, self._proxy.fields.multi_items())
+            if self._proxy.credentials is not None:
+                hide(self, self._proxy.credentials[1])
         self._no_proxy = NoProxy(no_proxy)
         self.resolver = _callable(resolver, 'resolver')
         if not isinstance(redirect, bool):
@@ -184,7 +190,7 @@ class Settings:
     @staticmethod
     def _headers(given: Mapping[str, Any] | None) -> Headers:
         if given is not None and not isinstance(given, Mapping):
-            raise ValueError(f'headers is a mapping of names to values, not {given!r}')
+            raise ValueError(f'headers is a mapping of names to values, not {type(given).__name__}')
         fields = dict(Headers(given or {}).multi_items())
         Request('host', 'GET', '/', headers=fields)         # refuses those that frame a message
         own = {name.lower() for name in fields}

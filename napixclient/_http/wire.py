@@ -24,6 +24,7 @@ MAX_INFORMATIONAL = 20
 _FEW_PIECES = 16
 #: Transfer-Encoding or Content-Encoding; that the pattern begins with what has no case makes it quick.
 _names_coding = re.compile(rb'-encoding:', re.IGNORECASE).search
+_names_travel = re.compile(rb'\r\n(?:trace(?:parent|state)|x-(?:request-id|napix-(?:via|timeout))):').search
 #: llhttp takes ``chunked`` with a tab behind it for another coding.
 _ends_in_tab = re.compile(rb'\r\ntransfer-encoding:[^\r]*\t *(?:\r|$)', re.IGNORECASE).search
 _leads_on = re.compile(rb'\r\nlocation:[ \t]*[^ \t\r]', re.IGNORECASE).search
@@ -35,6 +36,14 @@ _TAKEN: Any = object()
 _SENDS_BODY = frozenset(['POST', 'PUT', 'PATCH'])
 
 
+def _left_of(travel: str, lowered: bytes) -> str:
+    """The fields that travel, without those that the caller sets; a ``tracestate`` belongs to its ``traceparent``."""
+    if b'\r\ntraceparent:' in lowered:
+        lowered += b'\r\ntracestate:'
+    return ''.join(f'\r\n{field}' for field in travel.split('\r\n')[1:]
+                   if f'\r\n{field.partition(":")[0].lower()}:'.encode() not in lowered)
+
+
 class RequestWriter:
     """Writes the heads of the requests of one client: the constant part is made once.
 
@@ -42,7 +51,7 @@ class RequestWriter:
     :param defaults: fields that go with every request that does not set them itself.
     """
 
-    __slots__ = ('_authorizes', '_defaults', '_host', '_marks', '_open', '_tail')
+    __slots__ = ('_authorizes', '_defaults', '_host', '_marks', '_open', '_travels')
 
     def __init__(self, authority: str, defaults: Headers) -> None:
         self._host = f' HTTP/1.1\r\nHost: {authority}'.encode('latin-1')
@@ -50,25 +59,28 @@ class RequestWriter:
                           for name, value in defaults.multi_items()]
         self._authorizes = any(mark == b'\r\nauthorization:' for mark, _ in self._defaults)
         self._marks = b''.join(mark for mark, _ in self._defaults)
-        tail = self._host + b''.join(line for _, line in self._defaults) + b'\r\n\r\n'
-        self._tail = tail.decode('latin-1')
-        self._open = self._tail[:-4]
+        self._open = (self._host + b''.join(line for _, line in self._defaults)).decode('latin-1')
+        self._travels = _names_travel(self._marks) is not None
 
-    def write(self, request: Request, line: bytes = b'') -> bytes:
+    def write(self, request: Request, line: bytes = b'', travel: str = '') -> bytes:
         """The head, and with it the body where that is bytes and small: to copy a large one takes its time.
 
         :param line: one more field, already written, for a request that has none of its own.
+        :param travel: fields, already written, of which those are sent that the request does not set itself.
         """
         payload, block = request._payload, request.headers._block or line
-        if payload is None and request.method not in _SENDS_BODY:
+        if payload is None and request.method not in _SENDS_BODY and not self._travels:
             if not block:
-                return f'{request.method} {request.url}{self._tail}'.encode('latin-1')
+                return f'{request.method} {request.url}{self._open}{travel}\r\n\r\n'.encode('latin-1')
             if block is line and not self._authorizes:
-                return b'%b%b\r\n\r\n' % (f'{request.method} {request.url}{self._open}'.encode('latin-1'), line)
+                return b'%b%b\r\n\r\n' % (
+                    f'{request.method} {request.url}{self._open}{travel}'.encode('latin-1'), line)
         lowered = block.lower()
+        if self._travels or _names_travel(lowered):
+            travel = _left_of(travel, self._marks + lowered)
         parts = [f'{request.method} {request.url}'.encode('latin-1'), self._host]
         parts += [line for mark, line in self._defaults if mark not in lowered]
-        parts.append(block)
+        parts += [travel.encode('latin-1'), block]
         if isinstance(payload, bytes):
             if isinstance(request.body, (Mapping, list)) and b'\r\ncontent-type:' not in lowered + self._marks:
                 parts.append(b'\r\nContent-Type: application/json')
@@ -101,9 +113,9 @@ class ForwardingWriter(RequestWriter):
         super().__init__(origin.authority, Headers([*others, *fields.multi_items()]))
         self._prefix = str(origin).encode('latin-1')
 
-    def write(self, request: Request, line: bytes = b'') -> bytes:
+    def write(self, request: Request, line: bytes = b'', travel: str = '') -> bytes:
         """The asterisk form is that of an empty path (RFC 9112 §3.2.4)."""
-        method, _, rest = super().write(request, line).partition(b' ')
+        method, _, rest = super().write(request, line, travel).partition(b' ')
         return b'%b %b%b' % (method, self._prefix, rest[1:] if request.url == '*' else rest)
 
 

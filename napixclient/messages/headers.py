@@ -1,10 +1,12 @@
-"""Header fields (RFC 9110 §5), kept as they are on the wire. Imports nothing of ours."""
+"""Header fields (RFC 9110 §5), kept as they are on the wire. Imports masking."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+from ..masking import MASK, is_secret
 
 __all__ = ['Headers']
 
@@ -95,7 +97,7 @@ class Headers(Mapping[str, str]):
         return hash(frozenset((name, tuple(values)) for name, values in self._lowered().items()))
 
     def __repr__(self) -> str:
-        shown = [(name, '***' if name.lower() in _SECRET_FIELDS else value) for name, value in self.multi_items()]
+        shown = [(name, MASK if is_secret(name) else value) for name, value in self.multi_items()]
         return f'Headers({shown!r})'
 
 
@@ -113,10 +115,6 @@ def _finder(name: Any) -> Any:
         if len(_finders) < 1000:
             _finders[name] = found
     return found
-
-
-_SECRET_FIELDS = frozenset(
-    ['authorization', 'proxy-authorization', 'cookie', 'set-cookie', 'x-auth-token', 'x-subject-token'])
 
 
 def _field_line(name: Any, value: Any) -> bytes:

@@ -1,4 +1,4 @@
-"""Requests: frozen, and checked when they are made. Imports headers and origins."""
+"""Requests: frozen, and checked when they are made. Imports headers, origins and masking."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 from urllib3.filepost import encode_multipart_formdata
 
+from ..masking import mask_query
 from .headers import NO_HEADERS, Headers, is_token
 from .origin import _origins, parse_origin
 
@@ -206,7 +207,7 @@ class Request(_Draft):
         return _remade, tuple(getattr(self, name) for name in _Draft.__slots__)
 
     def __str__(self) -> str:
-        return f'{self.method} {self._base()}{self.url}'
+        return mask_query(f'{self.method} {self._base()}{self.url}')
 
     def __repr__(self) -> str:
         return f'<Request {self}>'

@@ -68,11 +68,18 @@ class Response:
     @property
     def text(self) -> str:
         """The body as text, by the charset of its Content-Type, else UTF-8; what does not decode is replaced."""
+        return self._decoded(self.data)
+
+    def _decoded(self, data: bytes) -> str:
         match = _charset(self.headers.get('content-type', ''))
+        charset = match[1] if match else 'utf-8'
         try:
-            return self.data.decode(match[1] if match else 'utf-8', 'replace')
-        except (LookupError, ValueError):       # no such charset, or one of Python's codecs that is none
-            return self.data.decode('utf-8', 'replace')
+            # Codecs of Python's that are no charsets: one takes a minute for a megabyte, others warn.
+            if charset.lower().replace('_', '-') in ('punycode', 'idna', 'unicode-escape', 'raw-unicode-escape'):
+                charset = 'utf-8'
+            return data.decode(charset, 'replace')
+        except (LookupError, ValueError):       # no such charset, or another of those
+            return data.decode('utf-8', 'replace')
 
     def json(self) -> Any:
         """The body, decoded from JSON.
@@ -120,7 +127,7 @@ class Response:
         return f'<Response {self.status} {self.reason}>' if self.reason else f'<Response {self.status}>'
 
 
-_UNREAD = object()
+_UNREAD: Any = ...                          # which pickle knows
 
 
 def new_response(request: Request, status: int, head: bytes, data: bytes, elapsed: float) -> Response:

@@ -1,0 +1,141 @@
+"""What travels with a call along a chain of servers: ids, the servers passed, and the time that is left.
+
+While a middleware serves a request, the request's :class:`Journey` is in a context variable, and every call that is
+made meanwhile carries it on. A call outside any request begins a journey of its own. Imports nothing of ours.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from contextvars import ContextVar
+from time import monotonic
+from typing import NamedTuple
+
+__all__ = ['Journey', 'arrive', 'begin', 'beginnings', 'current', 'departure']
+
+#: Servers that a call may pass; one more is taken for a loop.
+MAX_VIA = 8
+
+# W3C Trace Context §3.2.2; a version above 00 may carry more fields behind.
+_FLAGS = 0x03                               # sampled, random; unknown ones are not passed on (§3.2.2.5)
+_traceparent = re.compile(r'([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?').fullmatch
+# No comma: two values of a field come as one with a comma in it.
+_is_id = re.compile(r'[A-Za-z0-9._~:+/=@-]{1,128}').fullmatch
+_is_tracestate = re.compile(r'[ -~]{1,512}').fullmatch
+
+
+class Journey(NamedTuple):
+    """Of one request that is being served.
+
+    :param trace_id: 32 hex digits, the same along the chain (W3C Trace Context).
+    :param parent_id: 16 hex digits, the caller's own part in it; ``None`` when the trace begins here.
+    :param flags: the two hex digits of the caller's ``traceparent``, of which the bits are kept that mean something.
+    :param tracestate: the caller's, or ``None``.
+    :param request_id: the value of ``X-Request-ID``, the same along the chain.
+    :param via: ids of the servers passed, the one that serves it now last.
+    :param deadline: of ``time.monotonic()``, when its caller has left; infinite where that is not known.
+    """
+
+    trace_id: str
+    parent_id: str | None
+    flags: str
+    tracestate: str | None
+    request_id: str
+    via: tuple[str, ...]
+    deadline: float
+
+    @property
+    def remaining(self) -> float:
+        """Seconds until the caller has left."""
+        return self.deadline - monotonic()
+
+
+#: The journey of the request that is being served; ``None`` outside any.
+current: ContextVar[Journey | None] = ContextVar('napixclient_journey', default=None)
+
+
+def arrive(header: Callable[[str], str | None], server_id: str) -> tuple[Journey, bool]:
+    """The journey of an incoming request, and whether it goes in a loop: it was here, or at too many servers, before.
+
+    :param header: gives the value of a field by its name, ``None`` where the request has none.
+    :param server_id: the id of the server that serves it.
+    """
+    trace = _traceparent(header('traceparent') or '')
+    if trace is None or trace[1] == 'ff' or (trace[1] == '00' and trace[5]) or not (
+            trace[2].strip('0') and trace[3].strip('0')):
+        trace = None
+    state = header('tracestate') if trace is not None else None
+    request_id = header('X-Request-ID')
+    passed = tuple(one for part in (header('X-Napix-Via') or '').split(',')
+                   if _is_id(one := part.strip()))[:MAX_VIA + 1]
+    new = _random()
+    journey = Journey(trace[2] if trace else new, trace[3] if trace else None,
+                      f'{int(trace[4], 16) & _FLAGS:02x}' if trace else '00',
+                      state if state and _is_tracestate(state) else None,
+                      request_id if request_id and _is_id(request_id) else trace[2] if trace else new,
+                      (*passed, server_id), _deadline(header('X-Napix-Timeout')))
+    return journey, server_id in passed or len(passed) > MAX_VIA
+
+
+def _deadline(value: str | None) -> float:
+    """What ``X-Napix-Timeout`` says, whole milliseconds; nonsense is ignored."""
+    text = (value or '').strip()
+    if not re.fullmatch(r'-?[0-9]{1,12}', text):
+        return float('inf')
+    return monotonic() + int(text) / 1000
+
+
+def departure(journey: Journey | None, before: str | None, deadline: float,
+              span: tuple[str, str] | None = None) -> str:
+    """The fields that an attempt carries, as they are written.
+
+    :param journey: of the request that is being served, if any.
+    :param before: those of the attempt before, whose ids are kept; each attempt has a parent id of its own.
+    :param deadline: of ``time.monotonic()``, when the call ends; infinite where it has no end.
+    :param span: ``traceparent`` and ``tracestate`` of the span that the call is, where calls are spans.
+    """
+    state: str | None = None
+    if span is not None:
+        parent, state = span
+    elif journey is not None:
+        parent, state = f'00-{journey.trace_id}-{_random()[:16]}-{journey.flags}', journey.tracestate
+    else:
+        parent = f'00-{before[_TRACE_ID] if before else _random()}-{_random()[:16]}-00'
+    fields = _FIELDS % (parent, parent[3:35] if journey is None else journey.request_id)
+    if state and _is_tracestate(state):
+        fields += f'\r\ntracestate: {state}'
+    if journey is not None:
+        fields += f'\r\nX-Napix-Via: {",".join(journey.via)}'
+    if deadline != float('inf'):
+        fields += f'\r\nX-Napix-Timeout: {max(int((deadline - monotonic()) * 1000), 0)}'
+    return fields
+
+
+_FIELDS = '\r\ntraceparent: %s\r\nX-Request-ID: %s'
+_TRACE_ID = slice(18, 50)
+
+#: The fields of calls that begin a journey and have no deadline, by far the most frequent: many are made at a time.
+beginnings: list[str] = []
+_SPREAD = [f'{number:04x}' for number in range(0, 65536, 64)]
+
+
+def begin() -> str:
+    """Fill ``beginnings``, and give one of them.
+
+    Of each id 16 bits differ from those made with it, the highest of the lower half, by which tracers sample.
+    """
+    drawn = os.urandom(20).hex()
+    first, last, parent = drawn[:16], drawn[16:28], drawn[28:]
+    made = [f'\r\ntraceparent: 00-{first}{part}{last}-{part}{parent}-00\r\nX-Request-ID: {first}{part}{last}'
+            for part in _SPREAD]
+    beginnings.extend(made[1:])             # of which another thread may take all at once
+    return made[0]
+
+
+def _random() -> str:
+    return os.urandom(16).hex()
+
+
+os.register_at_fork(after_in_child=beginnings.clear)   # what is left is the parent's

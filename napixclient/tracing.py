@@ -1,0 +1,120 @@
+"""Calls as spans of OpenTelemetry, where ``opentelemetry-api`` is installed; where it is not, nothing is imported.
+
+Samplers and processors of spans are not ours: what they raise is logged, and they never run in the hub.
+Imports journey, masking and errors.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import logging
+from contextvars import ContextVar
+from functools import lru_cache
+from importlib.util import find_spec
+from time import time_ns
+from typing import TYPE_CHECKING, Any
+
+from greenlet import greenlet
+
+from ._version import __version__
+from .errors import HTTPError
+from .journey import Journey
+from .masking import mask
+
+if TYPE_CHECKING:
+    from ._http.pending import PendingResponse
+    from .messages import Origin
+
+__all__ = ['Tracing', 'current_span', 'tracing']
+
+log = logging.getLogger('napixclient')
+#: The ``traceparent`` and the ``tracestate`` of the span that a call is, in the context of that call.
+current_span: ContextVar[tuple[str, str] | None] = ContextVar('napixclient_span', default=None)
+#: Methods that a span names; others are ``_OTHER``.
+_METHODS = frozenset(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'PATCH', 'CONNECT', 'QUERY'])
+
+
+@lru_cache(maxsize=1)
+def tracing() -> Tracing | None:
+    """What makes spans, ``None`` where OpenTelemetry is not installed, or does not work."""
+    try:
+        if find_spec('opentelemetry') is None:
+            return None
+        from opentelemetry import trace
+        return Tracing(trace)
+    except Exception as exc:                    # another package of that namespace, or half an installation
+        log.debug('no spans: %s: %s', type(exc).__name__, exc)
+        return None
+
+
+class Tracing:
+    """Makes a span of each call where there is a provider; where there is the API alone, nobody wants spans.
+
+    Names and attributes are those of the semantic conventions for HTTP client spans.
+
+    :param api: the module ``opentelemetry.trace``.
+    """
+
+    def __init__(self, api: Any) -> None:
+        self._api = api
+        self._tracer = api.get_tracer('napixclient', __version__)
+
+    def begin(self, pending: PendingResponse, origin: Origin, journey: Journey | None) -> None:
+        """Make a span of the call, which ends with it; a child of the span it is made in, or of the caller's own."""
+        api = self._api
+        # What the function below looks at, in a tenth of a request's time.
+        if getattr(api, '_TRACER_PROVIDER', api) is None:
+            return
+        try:
+            if isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
+                return
+            span = self._span(pending, origin, journey)
+            made = span.get_span_context()
+            state = made.trace_state.to_header()
+        except Exception as exc:
+            log.warning('no span: %s', mask(f'{type(exc).__name__}: {exc}'))
+            return
+        if not made.is_valid:
+            return
+        context = pending._context or contextvars.copy_context()
+        context.run(current_span.set, (f'00-{made.trace_id:032x}-{made.span_id:016x}-{made.trace_flags:02x}', state))
+        pending._context = context
+
+        def end(pending: PendingResponse) -> None:
+            # In a greenlet, for a processor may block; at once, so that the span has ended when its caller goes on.
+            greenlet(self._end).switch(span, pending._outcome, time_ns())
+
+        pending.rawlink(end)
+
+    def _span(self, pending: PendingResponse, origin: Origin, journey: Journey | None) -> Any:
+        request = pending.request
+        method = request.method if request.method in _METHODS else '_OTHER'
+        attributes = {'http.request.method': method, 'server.address': origin.host, 'server.port': origin.port,
+                      'url.full': mask(f'{request._base()}{request.url}')}
+        if method == '_OTHER':
+            attributes['http.request.method_original'] = request.method
+        return self._tracer.start_span('HTTP' if method == '_OTHER' else method, self._parent(journey),
+                                       self._api.SpanKind.CLIENT, attributes)
+
+    def _parent(self, journey: Journey | None) -> Any:
+        """The context of the span's parent; ``None`` is the current one."""
+        api = self._api
+        if journey is None or journey.parent_id is None or api.get_current_span().get_span_context().is_valid:
+            return None
+        remote = api.SpanContext(int(journey.trace_id, 16), int(journey.parent_id, 16), True,
+                                 api.TraceFlags(int(journey.flags, 16)),
+                                 api.TraceState.from_header([journey.tracestate or '']))
+        return api.set_span_in_context(api.NonRecordingSpan(remote))
+
+    def _end(self, span: Any, outcome: Any, when: int) -> None:
+        try:
+            if outcome.status is not None:
+                span.set_attribute('http.response.status_code', outcome.status)
+            if outcome.attempts > 1:
+                span.set_attribute('http.request.resend_count', outcome.attempts - 1)
+            if isinstance(outcome, HTTPError):
+                span.set_attribute('error.type', str(outcome.status or type(outcome).__name__))
+                span.set_status(self._api.StatusCode.ERROR, '' if outcome.status else outcome.message)
+            span.end(when)
+        except Exception as exc:
+            log.warning('a span was lost: %s', mask(f'{type(exc).__name__}: {exc}'))
