@@ -1,4 +1,4 @@
-"""Authenticators: what proves to a server who asks. Imports messages only.
+"""Authenticators: what proves to a server who asks. Imports messages and masking.
 
 An authenticator is a callable ``Request -> Request`` (``None`` leaves the request unchanged), called anew for every
 attempt. With the class attribute ``blocking = False`` it promises to do no I/O and to take no lock, and is called in
@@ -15,6 +15,7 @@ from time import time
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+from .masking import MASK, hide, hide_parameter, mask
 from .messages import Headers, Request
 
 __all__ = ['AnonAuthenticator', 'Authenticator', 'BasicAuth', 'BearerToken', 'LoginAuthenticator', 'TokenIdentifier',
@@ -67,6 +68,7 @@ class LoginAuthenticator(OneField):
             raise ValueError('key is a text or bytes, and not empty')
         if not callable(clock):
             raise ValueError(f'clock is a function that returns the time in seconds, not {clock!r}')
+        hide(self, key)
         self.login = login
         self._clock = clock
         self._prefix = f'login={quote_plus(login)}&nonce='
@@ -78,7 +80,10 @@ class LoginAuthenticator(OneField):
         host = quoted.get(request.host) or self._quote(request.host, request.authority)
         path = quoted.get(request.url) or self._quote(request.url, request.url)
         method = request.method if request.method.isalpha() else quote_plus(request.method)
-        nonce = _nonces.pop() if _nonces else _more_nonces()
+        try:
+            nonce = _nonces.pop()
+        except IndexError:
+            nonce = _more_nonces()
         message = (f'{self._prefix}{nonce}&path={path}&host={host}&method={method}'
                    f'&timestamp={self._clock():.6f}').encode('ascii')
         inner, outer = self._inner.copy(), self._outer.copy()
@@ -94,7 +99,7 @@ class LoginAuthenticator(OneField):
         return quoted
 
     def __repr__(self) -> str:
-        return f'LoginAuthenticator({self.login!r}, key=***)'
+        return mask(f'LoginAuthenticator({self.login!r}, key={MASK})')
 
 
 _nonces: list[str] = []
@@ -132,6 +137,8 @@ class TokenIdentifier:
             raise ValueError('token is a text that is not empty')
         if not isinstance(parameter, str) or not parameter:
             raise ValueError('parameter is a text that is not empty')
+        hide(self, token)
+        hide_parameter(parameter)
         self.parameter = parameter
         self._pair = f'{quote(parameter, safe="")}={quote(token, safe="")}'
 
@@ -139,7 +146,7 @@ class TokenIdentifier:
         return request._with_query(self._pair)
 
     def __repr__(self) -> str:
-        return f'TokenIdentifier(***, parameter={self.parameter!r})'
+        return mask(f'TokenIdentifier({MASK}, parameter={self.parameter!r})')
 
 
 class _FieldAuthenticator(OneField):
@@ -152,7 +159,7 @@ class _FieldAuthenticator(OneField):
         return self._written
 
     def __repr__(self) -> str:
-        return f'{type(self).__name__}(***)'
+        return f'{type(self).__name__}({MASK})'
 
 
 class BearerToken(_FieldAuthenticator):
@@ -161,6 +168,7 @@ class BearerToken(_FieldAuthenticator):
     def __init__(self, token: str) -> None:
         if not isinstance(token, str) or not token:
             raise ValueError('token is a text that is not empty')
+        hide(self, token)
         super().__init__(f'Bearer {token}')
 
 
@@ -176,7 +184,9 @@ class BasicAuth(_FieldAuthenticator):
                 raise ValueError('user name and password are texts without control characters (RFC 7617 §2)')
         if ':' in username:
             raise ValueError('a user name with a colon cannot be sent with Basic authentication (RFC 7617 §2)')
-        super().__init__('Basic ' + b64encode(f'{username}:{password}'.encode()).decode())
+        encoded = b64encode(f'{username}:{password}'.encode()).decode()
+        hide(self, password, encoded)
+        super().__init__(f'Basic {encoded}')
 
 
 def authenticator_of(given: Any) -> Authenticator | None:

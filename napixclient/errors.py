@@ -1,4 +1,4 @@
-"""The error tree. Owns every exception of the library; imports nothing of ours.
+"""The error tree. Owns every exception of the library; imports documents and masking.
 
 NapixError
 └── HTTPError                    a request that did not end well
@@ -22,7 +22,12 @@ NapixError
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from .documents import MAX_TEXT, Nested, nested, pruned, said
+from .masking import cut, mask
 
 if TYPE_CHECKING:
     from .messages import Request, Response
@@ -35,15 +40,18 @@ __all__ = [
 
 #: A chain longer than this is cut: a document may nest as deep as its sender likes.
 MAX_HOPS = 64
-#: Longest text of another server's that goes into a text of ours, in characters.
-MAX_TEXT = 2000
+#: Lines of a traceback of another server's that go into a text of ours.
+MAX_FRAMES = 5
+#: Characters of a text of another server's in a hop.
+_LONGEST = 8 * MAX_TEXT
 
 
 class Hop(NamedTuple):
     """One call of a chain of servers, with what its answer said.
 
     ``remote_call`` is the text of the call (``None`` where the document does not tell), ``status`` the HTTP status
-    or ``None``, ``elapsed`` seconds or ``None``, ``traceback`` the list that the server sent or ``None``.
+    or ``None``, ``elapsed`` seconds or ``None``, ``traceback`` the list that the server sent or ``None``. The texts
+    are without secrets, and cut where they are very long.
     """
 
     remote_call: str | None
@@ -52,6 +60,10 @@ class Hop(NamedTuple):
     error_text: str | None
     elapsed: float | None = None
     traceback: list[Any] | None = None
+
+    def __repr__(self) -> str:
+        shown = (*self[:-1], pruned(self.traceback, MAX_TEXT, [_LONGEST]))
+        return mask(f'Hop({", ".join(f"{name}={value!r}" for name, value in zip(self._fields, shown, strict=True))})')
 
 
 class NapixError(Exception):
@@ -68,18 +80,59 @@ class HTTPError(NapixError):
     :param phase: what was going on: ``queue``, ``connect``, ``send``, ``read``, or ``None``.
     """
 
+    # For a class derived from it whose own __init__ does not call this one: a middleware must be able to tell of it.
+    request: Request | None = None
+    response: Response | None = None
+    elapsed: float | None = None
+    attempts: int = 1
+    _message: str = ''
+    _remote_error: Any = None
+    #: Who holds the secrets that are not to be shown: they are hidden as long as their holders live.
+    _keeps: Any = None
+    #: Gives the message and ``remote_error`` when they are first asked for.
+    _unread: Callable[[HTTPError], tuple[str, Any]] | None = None
+
     def __init__(self, message: str = '', *, request: Request | None = None, response: Response | None = None,
                  remote_error: Any = None, phase: str | None = None, elapsed: float | None = None) -> None:
+        message = mask(str(message))
         super().__init__(message)
-        self.message = message
+        self._message = message
         self.request = request
         self.response = response
-        self.remote_error = remote_error
+        self._remote_error = remote_error
         self.phase = phase
         #: Seconds from the first byte sent to the failure; ``None`` when nothing was sent.
         self.elapsed = elapsed
         #: How often the request was tried.
         self.attempts = 1
+
+    @property
+    def message(self) -> str:
+        """What happened, without the request and without secrets."""
+        self._read()
+        return self._message
+
+    @message.setter
+    def message(self, message: str) -> None:
+        self._read()
+        self._message = message
+
+    @property
+    def remote_error(self) -> Any:
+        """What the server said, as it was received: a decoded JSON object, or a text; ``None`` without an answer."""
+        self._read()
+        return self._remote_error
+
+    @remote_error.setter
+    def remote_error(self, remote_error: Any) -> None:
+        self._read()
+        self._remote_error = remote_error
+
+    def _read(self) -> None:
+        read, self._unread = self._unread, None
+        if read is not None:
+            self._message, self._remote_error = read(self)
+            self.args = (self._message,)
 
     @property
     def status(self) -> int | None:
@@ -88,45 +141,56 @@ class HTTPError(NapixError):
 
     @property
     def remote_call(self) -> str | None:
-        """Text of the call that failed: ``GET http://server.example/captains``."""
-        return None if self.request is None else str(self.request)
+        """Text of the call that failed, without secrets: ``GET http://server.example/captains``."""
+        return None if self.request is None else mask(str(self.request))
 
     @property
     def chain(self) -> list[Hop]:
-        """Every hop of the failure, the nearest (our own call) first, the root cause last."""
-        document = self.remote_error
-        hops = [self._own_hop(document)]
-        while isinstance(document, dict) and len(hops) < MAX_HOPS:
-            nested = document.get('remote_error')
-            if nested is None:
-                break
-            hops.append(_hop(document, nested))
-            document = nested
-        return hops
+        """Every hop of the failure, the nearest (our own call) first, the root cause last.
+
+        Where a fan-out failed on several hosts, the first of them is followed; ``str()`` shows all.
+        """
+        calls: list[Nested] = []
+        further, seen = nested(self.remote_error), set()
+        while further and (len(calls) < MAX_HOPS or id(further[0].document) not in seen):
+            seen.add(id(further[0].document))
+            calls.append(further[0])
+            further = nested(further[0].document)
+        if len(calls) >= MAX_HOPS:
+            calls[MAX_HOPS - 2:] = calls[-1:]   # the middle goes, never the root
+        return [self._own_hop(), *map(_hop, calls)]
 
     @property
     def root(self) -> Hop:
         """The last hop of the chain: the first cause."""
         return self.chain[-1]
 
-    def _own_hop(self, document: Any) -> Hop:
-        error_class, text, traceback = _said(document)
-        if document is None:
+    def _own_hop(self) -> Hop:
+        error_class, text, traceback = said(self.remote_error)
+        if self.remote_error is None:
             error_class, text = type(self).__name__, self.message
-        return Hop(self.remote_call, self.status, error_class, text, self.elapsed, traceback)
+        return Hop(self.remote_call, self.status, _shown(error_class), _shown(text), self.elapsed, traceback)
+
+    def __reduce__(self) -> Any:
+        return type(self), self.args, {name: value for name, value in vars(self).items() if name != '_keeps'}
 
     def __str__(self) -> str:
         call = self.remote_call
         lines = [self.message if call is None else f'{call}: {self.message}']
-        for hop in self.chain[1:]:
-            said = ': '.join(part for part in (hop.error_class, hop.error_text) if part)
-            lines.append(f'  from {one_line(hop.remote_call or "another server")}: {one_line(said)}')
-        return '\n'.join(lines)
+        further = nested(self.remote_error)
+        _tell(further, '  ', lines, {})
+        if not further:
+            lines += _frames(self._own_hop(), '    ')
+        if len(lines) >= MAX_HOPS:
+            root = self.root
+            what = ': '.join(part for part in (root.error_class, root.error_text) if part)
+            lines[MAX_HOPS - 1:] = [f'  and so on, at last because of {one_line(what)}']
+        return mask('\n'.join(lines))
 
     def __repr__(self) -> str:
         call = self.remote_call
-        return f'<{type(self).__name__} {self.message}>' if call is None else \
-            f'<{type(self).__name__} {call}: {self.message}>'
+        return mask(f'<{type(self).__name__} {self.message}>' if call is None else
+                    f'<{type(self).__name__} {call}: {self.message}>')
 
 
 class RemoteError(HTTPError):
@@ -193,26 +257,93 @@ class Cancelled(HTTPError):
     """Ended by ``cancel()``, by leaving a loop early, by closing the pool, or by a fork."""
 
 
-def _said(document: Any) -> tuple[str | None, str | None, list[Any] | None]:
-    """Class, text and traceback that an error document tells of; anything else is text."""
-    if not isinstance(document, dict):
-        return None, None if document is None else str(document), None
-    error_class, text, traceback = (document.get(name) for name in ('error_class', 'error_text', 'traceback'))
-    return (error_class if isinstance(error_class, str) else None,
-            text if isinstance(text, str) else None,
-            traceback if isinstance(traceback, list) else None)
+def _hop(one: Nested) -> Hop:
+    error_class, text, traceback = said(one.document)
+    if one.cut:                             # it was not this call that was answered so
+        return Hop(None, None, _shown(error_class), _shown(text), None, traceback)
+    return Hop(_shown(one.call), one.status, _shown(error_class), _shown(text), one.elapsed, traceback)
 
 
-def _hop(document: dict[str, Any], nested: Any) -> Hop:
-    """The call that a server describes in its document, and what it was answered."""
-    call, status, elapsed = (document.get(name) for name in ('remote_call', 'remote_status', 'remote_elapsed'))
-    error_class, text, traceback = _said(nested)
-    return Hop(call if isinstance(call, str) else None,
-               status if type(status) is int else None, error_class, text,
-               elapsed if type(elapsed) in (int, float) else None, traceback)
+def _shown(text: str | None) -> str | None:
+    return None if text is None else mask(cut(text, _LONGEST))
+
+
+def words(document: Any) -> str:
+    """What a failure was, ``class: text``, by the first of a chain who does not only repeat what the next one said."""
+    return _words(document, MAX_HOPS, {})[0]
+
+
+def _words(document: Any, depth: int, known: dict[int, tuple[str, bool]]) -> tuple[str, bool]:
+    """The words, and whether they are those of the call behind, to which this document adds nothing.
+
+    :param known: those of documents that were looked at before, by their ``id``.
+    """
+    if id(document) in known:
+        return known[id(document)]
+    error_class, text, _ = said(document)
+    found = one_line(': '.join(part for part in (error_class, text) if part)), False
+    further = nested(document)
+    if len(further) == 1 and depth:
+        behind = _words(further[0].document, depth - 1, known)[0]
+        text = one_line(text or '')
+        # A server of ours says of a call what it was answered: perhaps its status line, and these words.
+        if behind and behind in (found[0], text, _quoted_status('', text)):
+            found = behind, True
+    known[id(document)] = found
+    return found
+
+
+_quoted_status = re.compile(r'\A"[^"]*" ?').sub
+
+
+def _tell(calls: list[Nested], margin: str, lines: list[str], known: dict[int, tuple[str, bool]]) -> None:
+    """Add a line for each call, and for those behind it: an outline, as bounded as the chain is."""
+    total = len(calls) - 1 + max(calls[-1].cut, 1) if calls and calls[-1].document is None else len(calls)
+    for number, one in enumerate(calls, 1):
+        if len(lines) >= MAX_HOPS:
+            return
+        if one.document is None and one.cut:
+            lines.append(f'{margin}because {one.cut} more failed')
+            return
+        further = nested(one.document)
+        what, repeats = _words(one.document, MAX_HOPS, known)
+        which = f'({number} of {total}) ' if total > 1 else ''
+        call = one_line(one.call or 'another server')
+        how = 'failed' if one.status is None else f'answered {one.status}'
+        after = '' if one.elapsed is None else f' after {_duration(one.elapsed)}'
+        skipped = f', {one.cut} calls further on' if one.cut else ''
+        told = f': {what}' if what and not repeats else ''
+        lines.append(f'{margin}because {which}{call} {how}{after}{skipped}{told}')
+        if not further:
+            lines += _frames(_hop(one), margin + '  ')
+        _tell(further, margin + '  ', lines, known)
+
+
+def _duration(seconds: float) -> str:
+    return f'{seconds * 1000:.1f} ms' if seconds < 1 else f'{seconds:.1f} s'
+
+
+def _frames(hop: Hop, margin: str) -> list[str]:
+    """The last lines of a traceback that a server sent, as Python prints them."""
+    lines = []
+    for frame in (hop.traceback or [])[-MAX_FRAMES:]:
+        if isinstance(frame, dict) and isinstance(frame.get('filename'), str):
+            line, name = frame.get('line'), frame.get('in')
+            where = f'File "{frame["filename"]}"'
+            where += f', line {line}' if type(line) is int and 0 <= line < 10**9 else ''
+            where += f', in {name}' if isinstance(name, str) else ''
+            lines.append(margin + one_line(where))
+            if isinstance(frame.get('call'), str):
+                lines.append(f'{margin}  {one_line(frame["call"])}')
+    return lines
 
 
 def one_line(text: str) -> str:
-    """A text of another server's, as it may stand in a line of ours: a line of its own would look like one of ours."""
-    words = ' '.join(text[:MAX_TEXT + 1].split())
-    return words if len(words) <= MAX_TEXT else f'{words[:MAX_TEXT]}…'
+    """A text of another server's, as it may stand in a line of ours: a line of its own would look like one of ours.
+
+    What a terminal would obey is escaped.
+    """
+    line = ' '.join(mask(cut(text, 2 * MAX_TEXT)).split())
+    if not line.isprintable():
+        line = ''.join(char if char.isprintable() else char.encode('unicode_escape').decode() for char in line)
+    return cut(line, MAX_TEXT)

@@ -1,0 +1,220 @@
+"""The shapes in which servers tell of their failures, read as far as they can be understood.
+
+Nothing here raises, whatever was sent, and whatever its size it takes little time. Imports masking.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+import re
+from itertools import islice
+from math import isfinite
+from typing import Any, NamedTuple
+
+from .masking import cut
+
+__all__ = ['Nested', 'Said', 'answer_of', 'branches', 'nested', 'pruned', 'said', 'skipped']
+
+#: Longest text of another server's that goes into a text of ours, in characters.
+MAX_TEXT = 2000
+#: Calls of a fan-out that are told of, and marks in a row of what was taken out that are followed.
+MAX_BRANCHES = 64
+_DEEPEST = 6
+_BROADEST = 32
+_MOST_ERRORS = 8
+#: Seconds that are believed, and calls that may have been taken out.
+_LONGEST = 1e9
+_MOST_SKIPPED = 10**6
+
+
+class Said(NamedTuple):
+    """What an error document tells of a failure; ``None`` where it does not."""
+
+    error_class: str | None
+    error_text: str | None
+    traceback: list[Any] | None
+
+
+class Nested(NamedTuple):
+    """A call that a server made and that failed, with what it was answered."""
+
+    call: str | None
+    status: int | None
+    elapsed: float | None
+    document: Any
+    cut: int = 0                            # calls that were taken out between the two; in its place, without either
+
+
+def said(document: Any) -> Said:
+    """Read napix's object, RFC 9457, OpenStack's, Zaqar's and Google's faults, HTML, and anything else as text."""
+    if document is None:
+        return Said(None, None, None)
+    if isinstance(document, str):
+        return Said(None, _str(_text_of(document)), None)
+    if not isinstance(document, dict):
+        return Said(None, _compact(document), None)
+    error_class, error_text = _str(document.get('error_class')), _str(document.get('error_text'))
+    if error_class or error_text:
+        traceback = document.get('traceback')
+        return Said(error_class, error_text, traceback if isinstance(traceback, list) else None)
+    return _foreign(document, 0)
+
+
+def _foreign(document: dict[Any, Any], depth: int) -> Said:
+    """An object that is not napix's."""
+    error, errors = document.get('error'), document.get('errors')
+    if isinstance(error, dict) and depth < _DEEPEST:        # Google, Keystone
+        return _foreign(error, depth + 1)
+    title = next((text for key in _TITLES if (text := _str(document.get(key))) and text != 'about:blank'), None)
+    if isinstance(errors, list) and depth < _DEEPEST:       # OpenStack: [{…}, …]
+        found = [_foreign(one, depth + 1) if isinstance(one, dict) else Said(None, _str(one), None)
+                 for one in errors[:_MOST_ERRORS]]
+        text = '; '.join(one.error_text for one in found if one.error_text)
+        if text:
+            return Said(title or found[0].error_class, text, None)
+    if len(document) == 1:
+        (name, value), = document.items()
+        if isinstance(value, dict) and depth < _DEEPEST and any(_str(value.get(key)) for key in _TEXTS):
+            return Said(_str(name), _foreign(value, depth + 1).error_text, None)    # OpenStack: {"badRequest": {…}}
+        if _str(value) and name not in _NO_TEXTS:
+            return Said(None, value, None)
+    texts = list(dict.fromkeys(text for key in _TEXTS if (text := _str(document.get(key)))))
+    if isinstance(error, str) and error:
+        if texts and title is None:
+            title = error                   # OAuth: RFC 6749 §5.2
+        elif error not in (title, *texts):
+            texts.append(error)
+    if not texts:
+        return Said(None, _str(document.get('title')) or _compact(document), None)
+    return Said(title, ': '.join(texts), None)
+
+
+#: Members that hold the text of a failure, in the words of one or the other.
+_TEXTS = ('message', 'detail', 'description', 'details', 'error_description')
+#: Those that name its kind.
+_TITLES = ('title', 'status', 'code', 'type')
+#: Those that tell of the call behind, and not of the failure itself.
+OF_CALL = ('remote_call', 'remote_status', 'remote_elapsed')
+_NO_TEXTS = frozenset([*OF_CALL, 'remote_error', 'remote_errors', 'traceback'])
+
+
+def nested(document: Any) -> list[Nested]:
+    """The calls to further servers that a document tells of; several where a fan-out failed.
+
+    Those of a fan-out that it does not tell of are the last one, which has nothing but their number.
+    """
+    told, more = branches(document)
+    if told or more:
+        return [_nested(one) for one in told] + [Nested(None, None, None, None, more)] * bool(more)
+    if not isinstance(document, dict) or document.get('remote_error') is None:
+        return []
+    return [_nested(document)]
+
+
+def branches(document: Any) -> tuple[list[dict[Any, Any]], int]:
+    """The calls of a fan-out, each an object with its ``remote_error``, and how many more it does not tell of."""
+    several = document.get('remote_errors') if isinstance(document, dict) else None
+    if not isinstance(several, list):
+        return [], 0
+    told: list[dict[Any, Any]] = []
+    more = max(len(several) - MAX_BRANCHES, 0)
+    for one in several[:MAX_BRANCHES]:
+        if isinstance(one, dict) and 'remote_error' not in one and 'error_class' not in one and _truncated(one):
+            more += _truncated(one)
+        elif isinstance(one, dict):
+            told.append(one)
+        elif _str(one):
+            told.append({'remote_error': one})
+    return told, more
+
+
+def answer_of(entry: dict[Any, Any]) -> Any:
+    """What a call was answered; an entry of a fan-out may be that error itself."""
+    if entry.get('remote_error') is not None:
+        return entry['remote_error']
+    return entry if len(entry) > sum(name in entry for name in (*OF_CALL, 'remote_error')) else None
+
+
+def skipped(document: Any) -> tuple[Any, int]:
+    """The error behind the marks of what was taken out of the middle of a chain, and how many calls those were."""
+    count = 0
+    for _ in range(MAX_BRANCHES):
+        if not isinstance(document, dict) or not _truncated(document) or document.get('remote_error') is None:
+            break
+        count += _truncated(document)
+        document = document['remote_error']
+    return document, min(count, _MOST_SKIPPED)
+
+
+def _truncated(document: dict[Any, Any]) -> int:
+    count = document.get('truncated')
+    return min(max(count, 1), _MOST_SKIPPED) if type(count) is int else 0
+
+
+def _nested(document: dict[Any, Any]) -> Nested:
+    answer, count = skipped(answer_of(document))
+    return Nested(_str(document.get('remote_call')), _status(document.get('remote_status')),
+                  _seconds(document.get('remote_elapsed')), answer, count)
+
+
+def _status(value: Any) -> int | None:
+    return value if type(value) is int and 0 <= value < 1000 else None
+
+
+def _seconds(value: Any) -> float | None:
+    known = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _LONGEST
+    return value if known else None
+
+
+def _str(value: Any) -> str | None:
+    return value if isinstance(value, str) and value else None
+
+
+def pruned(value: Any, size: int, room: list[int], depth: int = 0) -> Any:
+    """A copy of decoded JSON, bounded in depth and breadth; what is left out shows as ``…``.
+
+    :param size: characters of each text at most.
+    :param room: one number, what is left of the characters of the whole; lowered by those of the copy.
+    """
+    if room[0] <= 0:
+        return '…'
+    room[0] -= 2
+    if isinstance(value, str):
+        text = cut(value, min(size, room[0] + 1))
+        room[0] -= len(text)
+        return text
+    if isinstance(value, dict) and depth < _DEEPEST:
+        return {pruned(name if isinstance(name, str) else f'<{type(name).__name__}>', 100, room):
+                pruned(member, size, room, depth + 1) for name, member in islice(value.items(), _BROADEST)}
+    if isinstance(value, (list, tuple)) and depth < _DEEPEST:
+        return [pruned(member, size, room, depth + 1) for member in value[:_BROADEST]]
+    if value is None or isinstance(value, bool) or (isinstance(value, int) and value.bit_length() <= 64):
+        return value
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
+    return f'<{type(value).__name__}>'
+
+
+def _compact(value: Any) -> str | None:
+    """What nobody knows how to read, as JSON."""
+    if isinstance(value, dict):
+        value = dict(islice(((name, member) for name, member in value.items() if name not in _NO_TEXTS), _BROADEST))
+        if not value:
+            return None
+    return cut(json.dumps(pruned(value, MAX_TEXT, [2 * MAX_TEXT]), ensure_ascii=False), MAX_TEXT)
+
+
+def _text_of(text: str) -> str:
+    """A page of HTML as the text that its reader would see; anything else as it is."""
+    start = _page(text)
+    if start is None:
+        return text
+    head, page = text[:start.start(1)], cut(text[start.start(1):], 20 * MAX_TEXT)
+    return ' '.join(f'{head} {html.unescape(_tags(" ", _hidden(" ", page)))}'.split())
+
+
+_page = re.compile(r'(?is)\A\s*(?:"[^"\n]*"\s*)?'
+                   r'(<(?:!doctype html|html|head|body|h1|title|center|pre|p|\?xml)\b)').search
+_hidden = re.compile(r'(?is)<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)').sub
+_tags = re.compile(r'<[^<>]*>').sub
