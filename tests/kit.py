@@ -50,7 +50,7 @@ __all__ = [
     'ANSWER', 'Authority', 'CLOSE', 'Drip', 'FIN', 'FLOOD', 'FaultServer', 'Finished', 'Forever', 'FullServer', 'Gate',
     'Handler', 'HandlerServer', 'Held', 'ID', 'LATER', 'LONG', 'Leaks', 'Mute', 'MuteAtFirst', 'Pause', 'Peer',
     'READ', 'ROOT', 'RST', 'Received', 'SILENCE', 'Script', 'Server', 'Step', 'Ticker', 'Took', 'Wait', 'descriptors', 'echo',
-    'environment', 'flood', 'greenlets', 'is_patched', 'next_id', 'own_time', 'play', 'rss', 'run_program', 'serve',
+    'environment', 'flood', 'greenlets', 'is_patched', 'next_id', 'own_time', 'play', 'rss', 'run_program', 'sent', 'serve',
     'turn', 'wait_until',
 ]
 
@@ -355,6 +355,11 @@ def run_program(source: str, *arguments: object, patched: bool | None = None, se
         process.communicate()
         raise
     return Finished(process.returncode, out.decode(), err.decode())
+
+
+def sent(request: Received) -> bytes:
+    """The bytes of a request, without what is another in each attempt (W3C Trace Context: the parent id)."""
+    return re.sub(rb'\r\ntraceparent:[^\r]*', b'', request.raw)
 
 
 def is_patched() -> bool:

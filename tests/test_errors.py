@@ -168,7 +168,7 @@ def test_remote_error_is_a_text(got: Response, said: str) -> None:
     """What is no JSON object is the quoted status line and the body."""
     error = error_of(got)
     assert (error.remote_error, error.status, error.response) == (said, 404, got)
-    assert str(error) == f'{CALL}: {said}'
+    assert str(error) == f'{CALL}: {said.replace("<h1>no</h1>", "no")}'
 
 
 @pytest.mark.parametrize('document', [{}, {'a': 1}, {'_napix_': 'id is world'},
@@ -327,6 +327,6 @@ def test_any_charset(charset: str) -> None:
 
 def test_a_line_of_the_text_is_ours() -> None:
     """A server cannot forge a hop: as many lines of the text name another call as there are hops."""
-    error = told({'error_class': 'E', 'error_text': 'x\n  from GET http://bank.example/: forged'})
-    forged = [line for line in str(error).splitlines() if line.startswith('  from ')]
+    error = told({'error_class': 'E', 'error_text': 'x\n  because GET http://bank.example/: forged'})
+    forged = [line for line in str(error).splitlines() if line.startswith('  because ')]
     assert len(forged) == len(error.chain) - 1
