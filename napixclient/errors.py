@@ -311,7 +311,7 @@ def _tell(calls: list[Nested], margin: str, lines: list[str], known: dict[int, t
         call = one_line(one.call or 'another server')
         how = 'failed' if one.status is None else f'answered {one.status}'
         after = '' if one.elapsed is None else f' after {_duration(one.elapsed)}'
-        skipped = f', {one.cut} calls further on' if one.cut else ''
+        skipped = f', {one.cut} {"call" if one.cut == 1 else "calls"} further on' if one.cut else ''
         told = f': {what}' if what and not repeats else ''
         lines.append(f'{margin}because {which}{call} {how}{after}{skipped}{told}')
         if not further:

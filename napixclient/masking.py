@@ -11,6 +11,7 @@ import json
 import re
 from collections import deque
 from collections.abc import Iterable
+from contextlib import suppress
 from itertools import count
 from urllib.parse import quote, quote_plus, unquote_plus
 from weakref import finalize
@@ -20,8 +21,6 @@ __all__ = ['FIELDS', 'MASK', 'cut', 'hide', 'hide_fields', 'hide_parameter', 'is
 MASK = '***'
 #: Header fields whose values are secret, in lower case.
 FIELDS = frozenset(['authorization', 'proxy-authorization', 'cookie', 'set-cookie', 'x-auth-token', 'x-subject-token'])
-#: Holders of secrets that are gone, of which the secrets are still known.
-_MOST_GONE = 16
 _MOST_PARAMETERS = 4096
 #: Characters that a secret has at least: to mask every "key" leaves less to read, and tells what it is.
 _SHORTEST = 4
@@ -31,7 +30,7 @@ _SHORTEST_COOKIE = 8
 # Without a lock, though every thread may hide something: each step is one that no thread sees the half of.
 _numbers = count(1)
 _held: dict[int, tuple[str, ...]] = {}      # by the number of their holder: its secrets, in all spellings
-_gone: deque[int] = deque()                 # the holders that are gone, the oldest first
+_gone: deque[int] = deque()                 # the holders that are gone since the last one came
 _latest = 0
 _known: tuple[int, tuple[str, ...]] = 0, ()     # the latest of the holders whose secrets are in it; the longest first
 _parameters = {'token'}
@@ -51,15 +50,16 @@ _percents = re.compile('%[0-9A-F]{2}').sub
 def hide(holder: object, *values: str | bytes) -> None:
     """Never show these again, neither as they are nor as URL, JSON, HTML or Python write them.
 
-    :param holder: whose secrets they are; they are hidden as long as it lives, and for a while afterwards.
+    :param holder: whose secrets they are; they are hidden as long as it lives, and until the next has secrets.
     """
     global _latest
     number = next(_numbers)
     _held[number] = tuple({spelling for value in values for text in _texts(value) for spelling in _spelled(text)})
     _latest = number
     finalize(holder, _gone.append, number).atexit = False   # called at any time, so that it only takes note
-    while len(_gone) > _MOST_GONE:
-        _held.pop(_gone.popleft(), None)
+    with suppress(IndexError):              # when there are no more, or another thread took the last one
+        while True:
+            _held.pop(_gone.popleft(), None)
 
 
 def _secrets() -> tuple[str, ...]:
