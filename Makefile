@@ -6,15 +6,17 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-patched fuzz soak bench docs lint clean
+.PHONY: help demo test test-programs test-patched coverage fuzz soak bench docs lint clean
 # Two pips in one environment would break each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
 
 help:
 	@echo 'make demo    a fan-out over servers that it starts itself'
-	@echo 'make test    the tests, in unpatched processes, and their coverage'
+	@echo 'make test    the tests of the library, in unpatched processes'
 	@echo 'make test-patched   the same in processes that gevent has patched'
+	@echo 'make test-programs   the tests of the command'
+	@echo 'make coverage   how much of the code the runs since make test began have reached'
 	@echo 'make fuzz    fuzzers that draw new cases each time (--seconds N, --hypothesis-seed=N)'
 	@echo 'make soak    a million requests, a tenth killed: memory stays flat (needs nginx; --requests N, --seed N)'
 	@echo 'make bench   the benchmark against other clients (needs nginx)'
@@ -30,34 +32,33 @@ demo: $(VENV)/.installed-all
 # In halves side by side, as most tests wait more than they work. ARGS names tests: they run in both kinds of process.
 FIRST := $(wildcard tests/test_[a-n]*.py)
 SECOND := $(wildcard tests/test_[o-z]*.py)
-export BESIDE := 1
-define together
-jobs=; for suite in $(1); do \
-	log=$$(mktemp) && { eval "$$suite" >"$$log" 2>&1; code=$$?; cat "$$log"; rm "$$log"; exit $$code; } & \
-	jobs="$$jobs $$!"; \
-done; \
-for job in $$jobs; do wait $$job || failed=1; done; test -z "$$failed"
-endef
+TRACED := $(BIN)/coverage run -m pytest
+TOGETHER := BESIDE=1 $(BIN)/python tests/together.py
 
 test: $(VENV)/.installed-all,test
 ifeq ($(ARGS),)
 	$(BIN)/coverage erase
-	@echo '== in unpatched processes, and the command'
-	@$(call together,'$(BIN)/coverage run -m pytest $(FIRST)' '$(BIN)/coverage run -m pytest $(SECOND)' \
-		'$(BIN)/coverage run -m pytest tests/cli')
+	@echo '== in unpatched processes'
+	$(TOGETHER) '$(TRACED) $(FIRST)' '$(TRACED) $(SECOND)'
 	@echo '== alone and untraced: the hub is never held for 100 ms'
-	env -u BESIDE $(BIN)/python -m pytest tests/test_unblocked.py tests/test_faults.py \
-		-k 'unblocked or test_19 or 22 or test_36'
+	$(BIN)/python tests/together.py "$(BIN)/python -m pytest tests/test_unblocked.py tests/test_faults.py \
+		-k 'unblocked or test_19 or 22 or test_36'"
+else
+	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python tests/patched.py $(ARGS)
+endif
+
+test-programs: $(VENV)/.installed-all,test
+	$(TOGETHER) '$(TRACED) tests/cli'
+
+# Of all that was traced since the last `make test` began.
+coverage: $(VENV)/.installed-all,test
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
-else
-	env -u BESIDE $(BIN)/python -m pytest $(ARGS)
-	env -u BESIDE $(BIN)/python tests/patched.py $(ARGS)
-endif
 
 test-patched: $(VENV)/.installed-all,test
 	@echo '== in patched processes'
-	@$(call together,'$(BIN)/python tests/patched.py $(FIRST)' '$(BIN)/python tests/patched.py $(SECOND)')
+	$(TOGETHER) '$(BIN)/python tests/patched.py $(FIRST)' '$(BIN)/python tests/patched.py $(SECOND)'
 
 # At least a round in an unpatched and one in a patched process; each begins with the seed to repeat it by.
 fuzz: $(VENV)/.installed-all,test

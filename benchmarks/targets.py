@@ -30,6 +30,7 @@ def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
     yield from memory(cases)
     for case, figure, text, limit in (
         ('signing', 'added_us', 'signing adds at most 6 µs', 6.0),
+        ('middleware', 'added_us', 'the middleware adds under 10 µs', 10.0),
         ('import', 'ms', 'import takes under 150 ms', 150.0),
     ):
         if figure in cases.get(case, {}):

@@ -59,10 +59,12 @@ def memory(found: dict[str, Any]) -> Table:
 
 
 def rest(found: dict[str, Any]) -> Table:
-    """Signing, and the time that the import takes."""
+    """Signing, the middleware, and the time that the import takes."""
     cases = found['cases']
     return [['what', 'measured'],
             ['`LoginAuthenticator` adds to a request', f'{cases["signing"]["added_us"]:.1f} µs'],
+            *([['`ExceptionsCatcher` adds to a request that does not fail', f'{cases["middleware"]["added_us"]:.1f} µs']]
+              if 'middleware' in cases else []),
             ['`import napixclient`, gevent imported already', f'{cases["import"]["ms"]:.0f} ms']]
 
 

@@ -48,7 +48,7 @@ pytestmark = pytest.mark.usefixtures('oracle')
 
 HEAD = b'HTTP/1.1 200 OK\r\n'
 CHUNKED = HEAD + b'Transfer-Encoding: chunked\r\n\r\n'
-READ_TIMEOUT = 0.15
+READ_TIMEOUT = 0.3
 CLOCKS = urllib3.Timeout(read=READ_TIMEOUT)
 
 
@@ -91,7 +91,7 @@ BROKEN: dict[str, tuple[list[Any], type[HTTPError]]] = {
     'endless chunk extension': ([CHUNKED + chunk(b'abc'), Wait, b'3;', Forever(b'a' * 10_000)], ProtocolError),
     'silence': ([HEAD + b'Content-Length: 9\r\n\r\nabc', Wait, SILENCE], ReadTimeout),
     'more than the bound': ([CHUNKED + chunk(b'abc'), Wait, Forever(chunk(b'x' * 1000))], BodyTooLarge),
-    'dripped within the read timeout': ([HEAD + b'Content-Length: 99\r\n\r\nabc', Wait, Drip(b'x' * 96, 0.1)],
+    'dripped within the read timeout': ([HEAD + b'Content-Length: 99\r\n\r\nabc', Wait, Drip(b'x' * 96, 0.05)],
                                         DeadlineExceeded),
 }
 

@@ -17,10 +17,12 @@ import pytest
 from napixclient import (
     Cancelled,
     Client,
+    ClientPool,
     ConnectTimeout,
     DeadlineExceeded,
     HTTPError,
     NameResolutionError,
+    PendingResponse,
     ProxyError,
     QueueTimeout,
     ReadTimeout,
@@ -516,6 +518,19 @@ def test_the_status_for_what_was_not(kind: type[Exception], ours: int) -> None:
     assert got.status == got.document['status'] == ours
     assert ('Retry-After' in got.fields) == (ours == 503)
     assert got.fields.get('Retry-After', '1').isdecimal()
+
+
+def test_the_status_for_what_one_did_not_wait_for() -> None:
+    """`get(timeout=)` that runs out is 504 when the request had been sent, and 503 while it was queued."""
+    gate = kit.Gate()
+    with kit.serve(gate=gate) as server, ClientPool(simultaneous=1) as pool:
+        sent, queued = [pool.request(server.host, 'GET', f'/{number:06}') for number in range(2)]
+        kit.wait_until(lambda: gate.arrived == 1)
+        for pending, status in (sent, 504), (queued, 503):
+            def app(environ: Environ, start_response: Any, pending: PendingResponse = pending) -> list[bytes]:
+                return [pending.get(timeout=0.01).data]
+            assert run(ExceptionsCatcher(app)).status == status
+        pool.cancel()
 
 
 def test_the_status_of_a_group() -> None:

@@ -49,6 +49,10 @@ class _NotReady(Timeout, gevent.Timeout):
     __repr__ = Timeout.__repr__
 
 
+class _NotAnswered(_NotReady, DeadlineExceeded):
+    """The same when the request had been sent: a server that gives up for it is late, not busy."""
+
+
 class Hop(NamedTuple):
     """Where a redirect leads."""
 
@@ -117,7 +121,7 @@ class PendingResponse:
             self._await(deadline_of(timeout))
         outcome = self._outcome
         if outcome is None:
-            raise _NotReady(self.request)
+            raise (_NotAnswered if self._sent else _NotReady)(self.request)
         if isinstance(outcome, Response):
             return outcome
         raise outcome.with_traceback(None)
