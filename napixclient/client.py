@@ -19,7 +19,7 @@ from ._http.settings import AUTO, Settings, cap_of
 from .authenticators import Authenticator, OneField, authenticator_of
 from .errors import Cancelled, HTTPError, ProxyError, RemoteError
 from .journey import current
-from .messages import Origin, Request, Response, parse_origin
+from .messages import NO_OPTIONS, Origin, Request, Response, parse_origin
 from .remote import error_of
 from .tracing import tracing
 
@@ -66,6 +66,7 @@ class Client(Concluder):
         self._needs_context = self._hooked or self._asks
         self._total = self._settings.clocks.total
         self._tracing = tracing()
+        self._observed = self._needs_context or self._tracing is not None
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -100,14 +101,16 @@ class Client(Concluder):
         engine.requests += 1
         pending = new_pending(request, batch, index)
         journey = current.get()
-        if self._needs_context or journey is not None:
-            pending._context = contextvars.copy_context()
-        if self._tracing is not None:
-            self._tracing.begin(pending, self.origin, journey)
-        timeout = request._options.timeout
-        total = self._total if timeout is None else self._settings.clocks_of(timeout).total
-        if journey is not None:                 # nobody waits for longer than our own caller does
-            total = min(total, journey.remaining)
+        total = self._total
+        if request._options is not NO_OPTIONS and request._options.timeout is not None:
+            total = self._settings.clocks_of(request._options.timeout).total
+        if self._observed or journey is not None:
+            if self._needs_context or journey is not None:
+                pending._context = contextvars.copy_context()
+            if self._tracing is not None:
+                self._tracing.begin(pending, self.origin, journey)
+            if journey is not None:             # nobody waits for longer than our own caller does
+                total = min(total, journey.remaining)
         if total != NEVER:
             if total <= 0:                      # that caller has left
                 self.settle(pending, timeout_of(pending, 'total'))

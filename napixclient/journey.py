@@ -128,8 +128,8 @@ def begin() -> str:
     """
     drawn = os.urandom(20).hex()
     first, last, parent = drawn[:16], drawn[16:28], drawn[28:]
-    made = [f'\r\ntraceparent: 00-{first}{part}{last}-{part}{parent}-00\r\nX-Request-ID: {first}{part}{last}'
-            for part in _SPREAD]
+    opening, between, rest = f'\r\ntraceparent: 00-{first}', f'{last}-', f'{parent}-00\r\nX-Request-ID: {first}'
+    made = [f'{opening}{part}{between}{part}{rest}{part}{last}' for part in _SPREAD]
     beginnings.extend(made[1:])             # of which another thread may take all at once
     return made[0]
 

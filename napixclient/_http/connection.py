@@ -17,7 +17,7 @@ from gevent import getcurrent, socket, ssl
 from gevent.hub import get_hub
 
 from ..errors import Cancelled, DeadlineExceeded, HTTPError, NapixError, ProtocolError, TruncatedBody
-from ..messages import Request, Response, new_response
+from ..messages import NO_OPTIONS, Request, Response, new_response
 from .bodies import StreamedResponse, Upload
 from .pending import NEVER, PendingResponse
 from .wire import INLINE, ResponseReader
@@ -147,11 +147,12 @@ class Connection:
         self.started = now
         self.read_seconds = read_seconds
         self.expires = now + read_seconds
-        if pending.request._options.stream:
+        options = pending.request._options
+        if options is not NO_OPTIONS and options.stream:
             self.reader.begin(request.method, max_body, True, max_streamed)
         else:
             self.reader.begin(request.method, max_body)
-        if request.headers and 'close' in request.headers.get('connection', '').lower():
+        if request.headers._block and 'close' in request.headers.get('connection', '').lower():
             self.reader.overrun = True         # RFC 9112 §9.6: the caller said that it is the last one
         try:
             sent = self._send(data)
