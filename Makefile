@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-programs test-patched coverage fuzz soak bench docs lint clean
+.PHONY: help demo test test-faces test-programs test-patched coverage fuzz soak bench docs lint clean
 # Two pips in one environment would break each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -15,6 +15,7 @@ help:
 	@echo 'make demo    a fan-out over servers that it starts itself'
 	@echo 'make test    the tests of the library, in unpatched processes'
 	@echo 'make test-patched   the same in processes that gevent has patched'
+	@echo 'make test-faces  the tests of what stands on the library: replicas and shards'
 	@echo 'make test-programs   the tests of the command'
 	@echo 'make coverage   how much of the code the runs since make test began have reached'
 	@echo 'make fuzz    fuzzers that draw new cases each time (--seconds N, --hypothesis-seed=N)'
@@ -48,6 +49,11 @@ else
 	$(BIN)/python tests/patched.py $(ARGS)
 endif
 
+test-faces: $(VENV)/.installed-all,test
+	$(TOGETHER) '$(TRACED) tests/resources'
+	@echo '== alone and untraced: what policies are worth under load'
+	$(BIN)/python tests/together.py '$(BIN)/python -m pytest tests/resources/test_under_load.py'
+
 test-programs: $(VENV)/.installed-all,test
 	$(TOGETHER) '$(TRACED) tests/cli'
 
@@ -59,6 +65,7 @@ coverage: $(VENV)/.installed-all,test
 test-patched: $(VENV)/.installed-all,test
 	@echo '== in patched processes'
 	$(TOGETHER) '$(BIN)/python tests/patched.py $(FIRST)' '$(BIN)/python tests/patched.py $(SECOND)'
+	$(TOGETHER) '$(BIN)/python tests/patched.py tests/resources'
 
 # At least a round in an unpatched and one in a patched process; each begins with the seed to repeat it by.
 fuzz: $(VENV)/.installed-all,test

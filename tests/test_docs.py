@@ -22,7 +22,7 @@ import gevent.subprocess
 import pytest
 
 import napixclient
-from napixclient import authenticators, testing, wsgi
+from napixclient import authenticators, resources, testing, wsgi
 from tests import docs_page, kit
 from tests.helpers_proxy import connected, join
 
@@ -31,7 +31,7 @@ DOCS = ROOT / 'docs'
 PAGES = [ROOT / 'README.md', *sorted(path for path in DOCS.rglob('*.rst') if '_build' not in path.parts)]
 PUBLIC = [(napixclient, name) for name in napixclient.__all__ if name != '__version__'] + [
     (authenticators, name) for name in authenticators.__all__] + [(testing, name) for name in testing.__all__] + [
-    (wsgi, name) for name in wsgi.__all__]
+    (wsgi, name) for name in wsgi.__all__] + [(resources, name) for name in resources.__all__]
 #: What a request with `stream=True` is answered with; nobody makes one, so its name is not public.
 STREAMED = 'napixclient._http.bodies.StreamedResponse'
 SECONDS = 40

@@ -1,0 +1,53 @@
+"""Replicas and shards: the same question to all hosts, to any one of them, or to the fewest that cover a set of keys.
+
+shards        a mapping of keys to hosts: unicast, broadcast, multicast       -> resources, cover
+resources     a mapping of hosts: unicast, broadcast, rolling                 -> all of the following
+tries         one request, on one host after another, hedged                  -> landing, replica
+gathering     many requests at the same time, all of them or a quorum         -> landing
+lease         a resource that one caller has for itself                       -> replica, resource
+landing       waits for several flights                                       -> flight
+flights       identical requests that share a flight                          -> flight, replica
+replica       one host of many: its client and its figures                    -> flight
+flight        a request under way, and what its outcome tells of the host     -> resource
+resource      one host, JSON, and what it answered                            -> client, remote
+deadline      one clock over several requests                                 -> no I/O
+policy        which of several hosts                                          -> no I/O
+health        which hosts are set aside, and for how long                     -> no I/O
+hedging       what is slow, and how many may be sent twice                    -> no I/O
+quorum        how many must succeed, and in which zones                       -> no I/O
+rolling       how many at a time, and how many may fail                       -> no I/O
+cover, exact  the fewest hosts that cover all keys                            -> no I/O
+errors        those of this package
+
+A part is loaded when it is first asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .errors import NoHostAvailable, QuorumError, RollingError, UnknownHost
+    from .resource import Resource, Response
+    from .resources import Resources
+    from .rolling import Rollout
+    from .shards import Shards
+
+__all__ = ['NoHostAvailable', 'QuorumError', 'Resource', 'Resources', 'Response', 'RollingError', 'Rollout', 'Shards',
+           'UnknownHost']
+
+_HOMES = {'Resource': 'resource', 'Resources': 'resources', 'Response': 'resource', 'Rollout': 'rolling',
+          'Shards': 'shards'}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from importlib import import_module
+    value = getattr(import_module(f'.{_HOMES.get(name, "errors")}', __name__), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

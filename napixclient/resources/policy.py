@@ -1,0 +1,102 @@
+"""Which of several hosts. No I/O, the clock is given. Imports nothing of ours."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
+
+__all__ = ['Load', 'Ready', 'best', 'less_loaded']
+
+#: How much of an average one more sample replaces.
+WEIGHT = 0.25
+#: Seconds after which half of what is known of a host is forgotten, so that one that was slow is tried again.
+HALF_LIFE = 10.0
+#: How many times as loaded a host seems of which every answer is a failure.
+PENALTY = 20.0
+
+
+class Ready(int):
+    """Minus the number of ready connections, as a priority: a weight among hosts that are as good, not a rank."""
+
+
+def best(priorities: Mapping[str, float], ready: Callable[[str], int]) -> str:
+    """One with the smallest priority, at random, and rather one with connections ready.
+
+    :param ready: tells how many connections of a host are.
+    """
+    ranks = {host: 0 if isinstance(priority, Ready) else priority for host, priority in priorities.items()}
+    first = min(ranks.values())
+    hosts = [host for host, rank in ranks.items() if rank == first]
+    return random.choices(hosts, [1 + ready(host) for host in hosts])[0]
+
+
+def less_loaded(hosts: Sequence[str], priority: Callable[[str], float | None]) -> str | None:
+    """Of two taken at random the one with the smaller priority (the power of two choices); ``None`` if all are out."""
+    first: str | None = None
+    least = 0.0
+    for host in random.sample(hosts, len(hosts)):
+        found = priority(host)
+        if found is None:
+            continue
+        if first is not None:
+            return host if found < least else first
+        first, least = host, found
+    return first
+
+
+class Load:
+    """What is in flight to one host, how long its answers take, and how many of them are failures.
+
+    :param clock: seconds, as ``time.monotonic``.
+    """
+
+    __slots__ = ('_at', '_clock', '_failing', '_latency', 'in_flight')
+
+    def __init__(self, clock: Callable[[], float] = monotonic) -> None:
+        #: Requests now.
+        self.in_flight = 0
+        self._clock = clock
+        self._at = clock()
+        self._latency: float | None = None      # moving average of what answers take, in seconds
+        self._failing = 0.0                     # moving average of 1 for a failure, 0 for an answer
+
+    @property
+    def latency(self) -> float | None:
+        """Seconds that its answers take, on average; ``None`` before the first."""
+        return self._latency
+
+    def answered(self, seconds: float) -> None:
+        """An answer took so long."""
+        self._sample(seconds, 0.0)
+
+    def failed(self, seconds: float) -> None:
+        """A request failed; that it did so fast is no merit."""
+        known = self._latency
+        self._sample(None if known is None or seconds < known else seconds, 1.0)
+
+    def waited(self, seconds: float) -> None:
+        """A request was given up after so long."""
+        if self._latency is None or seconds > self._latency:
+            self._sample(seconds, self._failing)
+
+    def _sample(self, seconds: float | None, failing: float) -> None:
+        # An old average counts for less: at its half-life the sample replaces half of what is left of it.
+        weight = 1 - (1 - WEIGHT) * self._kept()
+        self._at = self._clock()
+        if seconds is not None:
+            known = seconds if self._latency is None else self._latency
+            self._latency = known + weight * (seconds - known)
+        self._failing += weight * (failing - self._failing)
+
+    def _kept(self) -> float:
+        return float(0.5 ** ((self._clock() - self._at) / HALF_LIFE))
+
+    def cost(self, usual: float) -> float:
+        """What one more request would cost: in flight × latency × failures.
+
+        :param usual: the latency of a host of which nothing is known.
+        """
+        kept = self._kept()
+        latency = usual if self._latency is None else usual + kept * (self._latency - usual)
+        return (self.in_flight + 1) * latency * (1 + kept * self._failing * (PENALTY - 1))

@@ -1,0 +1,361 @@
+"""A mapping of hosts to resources: the same question to any of them, to all, to so many, to some at a time.
+
+Imports the rest of the package, the engine, authenticators, messages and errors.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+from gevent.lock import Semaphore
+
+from .._http.adapting import CEILING
+from .._http.engine import Engine
+from .._http.settings import Settings, cap_of
+from ..authenticators import authenticator_of
+from ..messages import Origin, Request, Source, parse_origin
+from .deadline import Deadline
+from .errors import NoHostAvailable, QuorumError, RollingError, UnknownHost
+from .flight import Flight
+from .flights import Flights, Share
+from .gathering import gather
+from .lease import Lease
+from .policy import Ready, best, less_loaded
+from .quorum import Quorum
+from .replica import Figures, Replica
+from .resource import Resource, Response, refuse_stream
+from .rolling import Rollout, batches, is_too_many
+from .tries import Tries
+
+__all__ = ['Resources']
+
+#: What is added to the priority of a host that is set aside although it can be connected to.
+SHAKY = 1000
+_SHOWN = 5
+
+
+class Resources(Mapping[str, Resource]):
+    """A mapping of hosts to resources: replicas, which can all answer the same questions.
+
+    >>> from napixclient.resources import Resources
+    >>> resources = Resources(['web1.example', 'web2.example', 'web4.example'], limit=2)
+    >>> resources.unicast('GET', '/status', attempts=2).status
+    200
+    >>> [answer.status for answer in resources.broadcast('GET', '/status')]
+    [200, 200, None]
+
+    It may be shared by any number of greenlets, and belongs to the thread that made it.
+
+    :param hosts: ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``; each once.
+    :param limit: connections that are kept open for each host while they are idle; 0 keeps none.
+    :param simultaneous: requests in flight to one host at most, or ``'auto'``.
+    :param zones: in which zone a host is, for ``need`` by zones.
+    :param policy: ``None`` chooses at random, biased to the hosts with connections ready; ``'p2c'`` takes two at
+        random, and of these the one with less in flight × latency, where failures count as latency.
+    :param singleflight: identical GETs to one host, one of which is under way already, share its answer.
+    :param hedge_budget: extra requests that ``hedge`` may make, as a share of all requests.
+    :param authenticator: a callable ``Request -> Request``, ``{'login': …, 'key': …}``, or ``None``.
+    :param options: those of :class:`ClientPool`.
+    :raises ValueError: for a host, a zone or an option that makes no sense.
+    """
+
+    def __init__(self, hosts: Iterable[str], limit: int = 0, *, simultaneous: int | str = 2,
+                 zones: Mapping[str, Any] | None = None, policy: str | None = None, singleflight: bool = False,
+                 hedge_budget: float = 0.05, authenticator: Any = None, **options: Any) -> None:
+        hosts = _listed(hosts)
+        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+            raise ValueError(f'limit is a number of connections of at least 0, not {limit!r}')
+        if policy not in (None, 'p2c'):
+            raise ValueError(f"policy is 'p2c', or None for a random choice, not {policy!r}")
+        if not isinstance(singleflight, bool):
+            raise ValueError(f'singleflight is True or False, not {singleflight!r}')
+        if isinstance(hedge_budget, bool) or not isinstance(hedge_budget, (int, float)) or not 0 <= hedge_budget <= 1:
+            raise ValueError(f'hedge_budget is a share from 0 to 1, not {hedge_budget!r}')
+        if zones is not None and not isinstance(zones, Mapping):
+            raise ValueError(f'zones is a mapping of hosts to zones, not {zones!r}')
+        simultaneous, authenticator = cap_of(simultaneous), authenticator_of(authenticator)
+        self._settings = Settings(**options)
+        self._engine = Engine(self._settings)
+        self._figures = Figures(hedge_budget)
+        self._is_p2c = policy is not None
+        self._flights = Flights() if singleflight else None
+        self._replicas: dict[str, Replica] = {}
+        self._by_origin: dict[Origin, Replica] = {}
+        for host in hosts:
+            origin = parse_origin(host)
+            if origin in self._by_origin:
+                raise ValueError(f'hosts: {self._by_origin[origin].host!r} and {host!r} are the same host')
+            replica = Replica(self._engine, host, authenticator, simultaneous, limit, self._figures)
+            self._replicas[host] = self._by_origin[origin] = replica
+        clients = {origin: replica.client for origin, replica in self._by_origin.items()}
+        for replica in self._replicas.values():
+            replica.client.others = clients
+        self._places = {host: Semaphore(simultaneous if isinstance(simultaneous, int) else CEILING)
+                        for host in self._replicas}
+        self._zones = {self._replica(host).host: zone for host, zone in (zones or {}).items()}
+
+    # -- the mapping -----------------------------------------------------------------------------------------------
+
+    def __getitem__(self, host: str) -> Resource:
+        return Resource._of_client(self._replica(host).client)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._replicas)
+
+    def __len__(self) -> int:
+        return len(self._replicas)
+
+    def _replica(self, host: str) -> Replica:
+        """That of a host, in any spelling of it."""
+        found = self._replicas.get(host) if isinstance(host, str) else None
+        if found is None:
+            try:
+                found = self._by_origin.get(parse_origin(host))
+            except ValueError as exc:
+                raise UnknownHost(str(exc)) from None
+        if found is None:
+            known = ', '.join(map(repr, list(self)[:_SHOWN])) + (', …' if len(self) > _SHOWN else '')
+            raise UnknownHost(f'unknown host {host!r}; these resources have {known or "none"}')
+        return found
+
+    def _named(self, hosts: Iterable[str]) -> list[str]:
+        """These hosts as they were written at first, each once; all, where none is named."""
+        return list(dict.fromkeys(self._replica(host).host for host in _listed(hosts))) or list(self)
+
+    # -- choosing --------------------------------------------------------------------------------------------------
+
+    def priority(self, host: str) -> float | None:
+        """How good a choice a host is: the smallest number wins. ``None`` takes it out. Made to be overridden.
+
+        By default it is minus the number of connections ready, which :meth:`choice` takes as a weight; with ``'p2c'``
+        the load of the host. A host that is set aside is out when it could not be connected to, else it comes last.
+
+        :raises UnknownHost: for a host that is not among these.
+        """
+        replica = self._replica(host)
+        if replica.health.out:
+            return None
+        if self._is_p2c:
+            rank: float = replica.load.cost(self._figures.usual)
+        else:
+            rank = Ready(-replica.ready)
+        return rank if replica.health.up or replica.health.due else rank + SHAKY
+
+    def choice(self, hosts: Iterable[str]) -> str:
+        """One of the hosts, by priority. Ties are broken at random, biased to those with connections ready.
+
+        The bias is a weight: a host with two connections ready is chosen three times as often as one with none. Made
+        to be overridden.
+
+        :raises NoHostAvailable: when all are out.
+        """
+        hosts = list(dict.fromkeys(hosts))
+        if self._is_p2c:
+            chosen = less_loaded(hosts, self.priority)
+        else:
+            ranks = {host: rank for host in hosts if (rank := self.priority(host)) is not None}
+            chosen = best(ranks, lambda host: self._replica(host).ready) if ranks else None
+        if chosen is None:
+            raise _no_host(hosts)
+        return chosen
+
+    def _pick(self, hosts: list[str]) -> Replica:
+        """Whom to ask: a host whose pause is over, else one that is up, else one that at least can be connected to."""
+        replicas = [self._replicas[host] for host in hosts]
+        for replica in replicas:
+            if replica.health.due and self.priority(replica.host) is not None and replica.health.due:
+                return replica
+        left = [replica for replica in replicas if replica.health.up] or \
+            [replica for replica in replicas if not replica.health.out]
+        if not left:
+            raise _no_host(hosts)
+        names = [replica.host for replica in left]
+        chosen = self.choice(names)
+        if chosen is None:                      # as a choice of one's own may say it
+            raise _no_host(hosts)
+        if self._replica(chosen).host not in names:
+            raise ValueError(f'choice() chose {chosen!r}, which is none of those that it was given')
+        return self._replica(chosen)
+
+    def health(self) -> dict[str, str]:
+        """Which hosts are ``'up'``, ``'down'`` (set aside) and ``'probing'`` (one request finds out)."""
+        return {host: replica.health.state for host, replica in self._replicas.items()}
+
+    # -- one host --------------------------------------------------------------------------------------------------
+
+    def request(self, host: str, method: str, path: str, body: Any = None, **options: Any) -> Resource:
+        """Send a request to a host, and return a resource that is the caller's own until its answer is taken.
+
+        It is released by :meth:`getresponse`, by its own ``close()``, or when it is dropped.
+
+        :param options: as for :meth:`unicast`. Its ``timeout`` also bounds the wait for a turn; where there is none,
+            the read timeout does.
+        :raises QueueTimeout: when ``simultaneous`` requests are under way for as long as that.
+        :raises HTTPError: when it could not be sent.
+        :raises UnknownHost: for a host that is not among these.
+        """
+        replica = self._replica(host)
+        request, deadline = self._drafted(replica.host, method, path, body, options)
+        lease = Lease(replica, self._places[replica.host])
+        lease.send(request, deadline)
+        return lease
+
+    def getresponse(self, host: str, resource: Resource) -> Response:
+        """Wait for the answer to a request that was sent, whatever its status, and release the resource.
+
+        :raises HTTPError: when there is none.
+        :raises ValueError: for a resource of another host.
+        """
+        if resource._client is not self._replica(host).client:
+            raise ValueError(f'{resource!r} is no resource of the host {host!r}')
+        return resource.getresponse()
+
+    def unicast(self, method: str, path: str, body: Any = None, hosts: Iterable[str] = (), *, attempts: int = 1,
+                hedge: float | None = None, **options: Any) -> Response:
+        """Send a request to any host, and return its answer, whatever its status.
+
+        :param hosts: the hosts to choose from; by default all.
+        :param attempts: hosts that may be asked, one after the other: after a failure to connect, and after any failure
+            of an idempotent request (RFC 9110 §9.2.2): no answer, or a status of 502, 503 or 504.
+        :param hedge: a quantile such as 0.95: an idempotent request that takes longer than that share of the recent
+            ones is sent to a second host, and the first answer wins.
+        :param options: ``timeout``, in seconds over all attempts, or :class:`urllib3.Timeout`; ``headers``,
+            ``params``, ``retries``, ``tag``, ``max_body``, ``multipart``, ``redirect``, ``expect`` as
+            :class:`Request` takes them.
+        :raises HTTPError: when there is no answer; :class:`NoHostAvailable` when nobody could be asked.
+        :raises ValueError: for a part that cannot be sent, or an unknown host.
+        """
+        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
+            raise ValueError(f'attempts is a whole number of at least 1, not {attempts!r}')
+        if hedge is not None and (isinstance(hedge, bool) or not isinstance(hedge, (int, float)) or not 0 < hedge < 1):
+            raise ValueError(f'hedge is a quantile between 0 and 1, such as 0.95, not {hedge!r}')
+        left = self._named(hosts)
+        if not left:
+            raise _no_host(left)
+        request, deadline = self._drafted(left[0], method, path, body, options)
+        if attempts > 1 or hedge is not None:
+            _refuse_source(request)
+        return Tries(request, deadline, left, attempts, hedge, self._figures.hedging, self._pick, self._send).run()
+
+    # -- many hosts ------------------------------------------------------------------------------------------------
+
+    def broadcast(self, method: str, path: str, body: Any = None, hosts: Iterable[str] = (), *,
+                  need: int | Mapping[Any, int] | None = None, **options: Any) -> list[Any]:
+        """Send a request to all hosts at once, and return their answers in the order of the hosts.
+
+        What one of them answers, or that it does not, changes nothing for the others. Each is a :class:`Response`, of
+        any status, or the :class:`HTTPError` for which there is none. An error is falsy, and to call it raises it, so
+        that ``[answer() for answer in answers if answer]`` are the bodies of the successes.
+
+        :param hosts: the hosts to ask; by default all.
+        :param need: return as soon as so many have succeeded (2xx), or ``{zone: number}`` in each of these zones, and
+            cancel the others: they come out as :class:`Cancelled`.
+        :param options: as for :meth:`unicast`.
+        :raises QuorumError: as soon as so many cannot succeed any more.
+        :raises ValueError: for a part that cannot be sent, an unknown host, or one that is named twice.
+        """
+        given = _listed(hosts)
+        named = self._named(given)
+        if given and len(given) > len(named):
+            raise ValueError(f'hosts: one of them is named twice: {given!r}')
+        quorum = None if need is None else Quorum(need, named, self._zones)
+        request, deadline = self._drafted(named[0] if named else 'nobody', method, path, body, options)
+        if len(named) > 1:
+            _refuse_source(request)
+        requests = [request.replace(host=host) for host in named]
+        outcomes = gather(requests, lambda one: self._send(self._replicas[one.host], one, deadline), deadline, quorum)
+        if quorum is not None and not quorum.reached:
+            raise QuorumError(f'too few hosts: {quorum}', outcomes=outcomes)
+        return outcomes
+
+    def rolling(self, requests: Iterable[tuple[Any, ...]], serial: int | str = 5, max_fail: int | str = 0,
+                **options: Any) -> Rollout:
+        """Send requests batch by batch, and stop when too many of a batch failed.
+
+        What fails is what is no success (2xx). A batch that has begun is brought to its end.
+
+        :param requests: tuples ``(host, method, path[, body])``.
+        :param serial: how many at a time, or a percentage of all such as ``'10%'``.
+        :param max_fail: how many of a batch may fail, or a percentage of the whole batch.
+        :param options: as for :meth:`unicast`, for each request.
+        :raises RollingError: when more failed; it has ``outcomes`` and ``not_started``, too.
+        :raises ValueError: for a part that cannot be sent, or an unknown host, before anything is sent.
+        """
+        given = list(requests)
+        drafts = [self._drafted_of(one, options) for one in given]
+        outcomes: list[Any] = []
+        is_too_many(0, 1, max_fail)             # is it a number at all?
+        for batch in batches(drafts, serial):
+            ended = gather(batch, lambda one: self._replicas[one.host].send(one), Deadline(None, self._settings))
+            outcomes += ended
+            failed = sum(not outcome for outcome in ended)
+            if is_too_many(failed, len(batch), max_fail):
+                not_started = given[len(outcomes):]
+                raise RollingError(f'{failed} of a batch of {len(batch)} failed; {len(not_started)} of {len(given)} '
+                                   'were not started', outcomes=outcomes, not_started=not_started)
+        return Rollout(outcomes, [])
+
+    def _drafted(self, host: str, method: str, path: str, body: Any,
+                 options: dict[str, Any]) -> tuple[Request, Deadline]:
+        """A request, checked before anything is chosen or sent."""
+        refuse_stream(options)
+        request = Request(host, method, path, body, **options)
+        return request, Deadline(request.timeout, self._settings)
+
+    def _drafted_of(self, given: Any, options: dict[str, Any]) -> Request:
+        if not isinstance(given, (tuple, list)) or not 3 <= len(given) <= 4:
+            raise ValueError(f'rolling takes tuples (host, method, path[, body]), not {given!r}')
+        host, method, path, body = (*given, None)[:4]
+        return self._drafted(self._replica(host).host, method, path, body, options)[0]
+
+    def _send(self, replica: Replica, request: Request, deadline: Deadline) -> Flight | Share:
+        """Send a request, or join one that asks the same."""
+        if self._flights is not None and request.method == 'GET' and request._payload is None:
+            return self._flights.send(replica, request, deadline)
+        return replica.send(request)
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Cancel what is under way and close all connections. May be repeated."""
+        self._engine.check_thread()
+        if not self._engine.closed:
+            self._engine.waiting.clear()
+            self._engine.hopeful.clear()
+            for replica in self._replicas.values():
+                replica.client.close()
+            self._engine.close()
+
+    def __enter__(self) -> Resources:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        states = Counter(self.health().values())
+        told = ', '.join(f'{states[state]} {state}' for state in ('up', 'down', 'probing') if states[state])
+        return f'<{type(self).__name__} {len(self)} hosts: {told or "none"}>'
+
+
+def _listed(hosts: Any) -> list[str]:
+    if isinstance(hosts, (str, bytes)):
+        raise ValueError(f'hosts are several: [{hosts!r}], not {hosts!r}')
+    if not isinstance(hosts, Iterable):
+        raise ValueError(f'hosts is a list of hosts, or another iterable, not {hosts!r}')
+    return list(hosts)
+
+
+def _refuse_source(request: Request) -> None:
+    """:raises ValueError: for a body that can be read only once."""
+    if isinstance(request._payload, Source):
+        raise ValueError('a body that may go to several hosts is a dict, a list, a text or bytes: read the file first')
+
+
+def _no_host(hosts: Iterable[str]) -> NoHostAvailable:
+    known = list(hosts)
+    shown = ', '.join(known[:_SHOWN]) + (', …' if len(known) > _SHOWN else '')
+    return NoHostAvailable(f'no host can be asked now: {shown} set aside or taken out' if known else
+                           'no host can be asked: there is none')
