@@ -256,7 +256,7 @@ class _Cover:
                 if better != freed:             # that makes others worth another look
                     queue.extend(_ones(better))
                     chosen ^= freed ^ better
-        return chosen
+        return self._thin(chosen, left)     # what is new may have all rows of others
 
     def _greedy(self, hosts: int, left: int) -> int:
         """The host with the most new rows, time and again; after each, what does not matter any more is left out.

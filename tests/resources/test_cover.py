@@ -332,7 +332,7 @@ def test_it_is_a_cover_wherever_the_budget_ends(budget: int, monkeypatch: pytest
 
 def test_no_host_is_chosen_for_nothing() -> None:
     """Where it is not exact, still no host of the cover can be left out."""
-    for seed in range(10):
+    for seed in range(30):
         holders = drawn(random.Random(seed), 150, 60, 2, 6)
         chosen = set(least_cover(holders, dict.fromkeys(HOSTS[:60], 0)))
         for host in chosen:
@@ -355,6 +355,7 @@ def test_it_is_better_than_greedy_where_it_is_not_exact() -> None:
     ours = plain = 0
     for seed in range(12):
         chance = random.Random(seed)
+        random.seed(seed)                   # which of equals is chosen
         hosts = chance.randint(40, 100)
         holders = drawn(chance, 3 * hosts, hosts, 2, 5)
         found, simple = len(least_cover(holders, dict.fromkeys(HOSTS[:hosts], 0))), greedy(holders)
