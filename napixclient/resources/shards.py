@@ -161,6 +161,8 @@ def _pairs(items: Iterable[Any], multimap: dict[str, Any]) -> Iterator[tuple[str
             host, key = item
         except (TypeError, ValueError):
             raise ValueError(f'items are pairs of a host and a key, not {item!r}') from None
+        if not isinstance(host, str) or not isinstance(key, Hashable):
+            raise ValueError(f'items are pairs of a host, which is a text, and one key that can be hashed, not {item!r}')
         yield host, key
     for host, keys in multimap.items():
         if not isinstance(keys, Iterable):
