@@ -1,5 +1,6 @@
 """Many HTTP requests on many servers at once, on gevent; every outcome is handed back.
 
+rest            the base class of clients of REST services              -> client
 pool            many hosts: ordered, as they finish, or a stream        -> client
 client          one host: its queue, its cap, its connections           -> authenticators, remote, _http
 authenticators  what proves who asks                                    -> messages

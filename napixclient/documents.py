@@ -90,6 +90,35 @@ def _foreign(document: dict[Any, Any], depth: int) -> Said:
     return Said(title, ': '.join(texts), None)
 
 
+def fault(document: Any) -> tuple[str | None, list[Any]]:
+    """The text of a failure alone, where a document has it apart from its kind, and the details beside it."""
+    for _ in range(_DEEPEST):
+        inner = _inner(document)
+        if inner is None:
+            break
+        document = inner
+    if not isinstance(document, dict) or _str(document.get('error_class')) or _str(document.get('error_text')):
+        return None, []
+    if isinstance(document.get('errors'), list):            # OpenStack: [{…}, …]
+        return _str(document.get('message')), document['errors']
+    texts = [text for key in _TEXTS[1:] if (text := _str(document.get(key)))]
+    details = document.get('details')
+    if details not in (None, '', [], {}) and not isinstance(details, str):
+        texts = details if isinstance(details, list) else [details]
+    return _str(document.get('message')), texts
+
+
+def _inner(document: Any) -> dict[Any, Any] | None:
+    """The object within that tells of the failure: Google's and Keystone's ``error``, OpenStack's only member."""
+    if not isinstance(document, dict):
+        return None
+    error = document.get('error')
+    if isinstance(error, dict):
+        return error
+    value = next(iter(document.values())) if len(document) == 1 else None
+    return value if isinstance(value, dict) and any(_str(value.get(key)) for key in _TEXTS) else None
+
+
 #: Members that hold the text of a failure, in the words of one or the other.
 _TEXTS = ('message', 'detail', 'description', 'details', 'error_description')
 #: Those that name its kind.

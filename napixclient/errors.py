@@ -18,6 +18,8 @@ NapixError
     │   ├── BodyTooLarge             it is larger than ``max_body``
     │   └── InvalidResponse          it is malformed
     └── Cancelled                ended by ``cancel()``, by closing the pool or by a fork
+
+Of ``napixclient.rest`` is one more below HTTPError, ClientError.
 """
 
 from __future__ import annotations
@@ -165,18 +167,28 @@ class HTTPError(NapixError):
         """The last hop of the chain: the first cause."""
         return self.chain[-1]
 
+    @property
+    def _told(self) -> str:
+        """What happened, as ``str()`` and ``repr()`` tell it."""
+        return self.message
+
+    @property
+    def _kind(self) -> str:
+        """What kind of failure it was."""
+        return type(self).__name__
+
     def _own_hop(self) -> Hop:
         error_class, text, traceback = said(self.remote_error)
         if self.remote_error is None:
-            error_class, text = type(self).__name__, self.message
-        return Hop(self.remote_call, self.status, _shown(error_class), _shown(text), self.elapsed, traceback)
+            error_class, text = self._kind, self.message
+        return Hop(self.remote_call, self.status or None, _shown(error_class), _shown(text), self.elapsed, traceback)
 
     def __reduce__(self) -> Any:
         return type(self), self.args, {name: value for name, value in vars(self).items() if name != '_keeps'}
 
     def __str__(self) -> str:
         call = self.remote_call
-        lines = [self.message if call is None else f'{call}: {self.message}']
+        lines = [self._told if call is None else f'{call}: {self._told}']
         further = nested(self.remote_error)
         _tell(further, '  ', lines, {})
         if not further:
@@ -189,8 +201,8 @@ class HTTPError(NapixError):
 
     def __repr__(self) -> str:
         call = self.remote_call
-        return mask(f'<{type(self).__name__} {self.message}>' if call is None else
-                    f'<{type(self).__name__} {call}: {self.message}>')
+        return mask(f'<{type(self).__name__} {self._told}>' if call is None else
+                    f'<{type(self).__name__} {call}: {self._told}>')
 
 
 class RemoteError(HTTPError):

@@ -120,8 +120,8 @@ def _call(error: HTTPError) -> dict[str, Any]:
     elapsed = error.elapsed
     answer = error.remote_error
     if answer is None:
-        answer = {'error_class': type(error).__name__, 'error_text': _text(error)}
-    return {'remote_call': error.remote_call, 'remote_status': error.status,
+        answer = {'error_class': error._kind, 'error_text': _text(error)}
+    return {'remote_call': error.remote_call, 'remote_status': error.status or None,
             'remote_elapsed': None if elapsed is None else round(elapsed, 6), 'remote_error': answer}
 
 

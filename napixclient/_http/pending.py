@@ -74,7 +74,7 @@ class PendingResponse:
     """
 
     __slots__ = ('_attempts', '_batch', '_context', '_deadline', '_holder', '_hop', '_index', '_links', '_outcome',
-                 '_retry', '_sent', '_travelled', '__weakref__', 'request')
+                 '_retry', '_sent', '_travelled', '_waiter', '__weakref__', 'request')
 
     #: The :class:`Request` as its caller made it.
     request: Request
@@ -83,6 +83,7 @@ class PendingResponse:
     _outcome: Outcome | None
     _holder: Holder | None
     _links: list[Link] | None
+    _waiter: Waiter[Any] | None             # of a greenlet that waits without a clock: it costs less than a link
     _deadline: float                        # of time.monotonic(), for the total
     _context: Context | None
     _attempts: int                          # tries begun
@@ -130,6 +131,13 @@ class PendingResponse:
         """Block until the outcome is there or ``monotonic()`` reaches the deadline."""
         while self._outcome is None:
             waiter: Waiter[Any] = Waiter()
+            if deadline is None and self._waiter is None:
+                self._waiter = waiter
+                try:
+                    waiter.get()
+                finally:
+                    self._waiter = None
+                continue
             self.rawlink(waiter.switch)
             try:
                 if not pause(waiter, deadline):
@@ -186,6 +194,8 @@ class PendingResponse:
                 batch.wake()
         if self._links is not None:
             get_hub().loop.run_callback(self._notify)
+        if self._waiter is not None:            # behind the links: a span ends before who made the call goes on
+            get_hub().loop.run_callback(self._waiter.switch, self)
 
     def rawlink(self, callback: Link) -> None:
         """Have the hub call ``callback(self)`` once, when the outcome is there; it must not block."""
@@ -227,6 +237,7 @@ def new_pending(request: Request, batch: Batch | None, index: int = 0) -> Pendin
     pending._outcome = None
     pending._holder = None
     pending._links = None
+    pending._waiter = None
     pending._deadline = NEVER
     pending._context = None
     pending._attempts = 0

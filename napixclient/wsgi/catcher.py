@@ -107,9 +107,14 @@ class ExceptionsCatcher:
         for known in type(exc).__mro__:
             if known in self._statuses:
                 status = self._statuses[known]
-                if known is RemoteError and isinstance(exc, HTTPError) and exc.status is not None and (
+                if not isinstance(exc, HTTPError) or known not in (RemoteError, HTTPError):
+                    return status
+                if exc.remote_error is not None and exc.status is not None and (
                         exc.status == 508 or exc.status in self._passthrough):
                     return exc.status
+                # An error of a REST client's own that stands for one of ours.
+                if isinstance(exc.__cause__, HTTPError) and exc.request is not None:
+                    return self.status_of(exc.__cause__)
                 return status
         members = getattr(exc, 'exceptions', None)
         if isinstance(members, tuple) and failed_calls(exc):

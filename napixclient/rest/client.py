@@ -1,0 +1,286 @@
+"""The base class of REST clients. Imports the core's client and the rest of this package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from json import dumps
+from typing import Any, TypeVar
+
+from gevent.local import local
+
+from .._http.redirecting import without_credentials
+from .._http.settings import whole_number
+from ..client import Client as Core
+from ..messages import Headers, plain_request
+from .concurrency import Allowance, SilentEvent, concurrency_of, run_all, still_running
+from .errors import ClientError, Faults
+from .logs import DEBUG, log_outcome, log_outcome_later, log_request, recv, send
+from .quoting import Fields, Params, endpoint_of, fields_of, query_of, quoted_path, value_of
+from .responses import Response, answered
+
+__all__ = ['Client', 'Success']
+
+#: What a call takes as ``success``: a status, a collection or range of them, or ``None``.
+Success = int | Collection[int] | None
+_JSON = 'Content-Type', 'application/json'
+_T = TypeVar('_T')
+
+
+class Client:
+    """Base of the clients of REST services: their methods call its verbs.
+
+    >>> from napixclient.rest import Client
+    >>> class Captains(Client):
+    ...     def list(self):
+    ...         return self.get('/captains').json
+    >>> Captains('http://server.example').list()
+    ['/captains/1', '/captains/2']
+
+    A call leaves nothing behind in the client: any number of greenlets may use one. It belongs to the thread that made
+    it, and to its process, as a :class:`napixclient.Client` does.
+
+    :param endpoint_url: where the service is, ``https://host:port/some/api``; paths are joined to it.
+    :param token: sent with each call as ``X-Auth-Token``.
+    :param authenticator: as for :class:`napixclient.Client`: a callable ``Request -> Request``,
+        ``{'login': …, 'key': …}``, or ``None``. It may be given besides a token.
+    :param base_headers: fields of every call that does not set them itself.
+    :param max_concurrency: calls in flight at most, or ``'auto'`` to learn from the answers how many the service can
+        take, from 2 to 64.
+    :param log_bodies: show bodies, too, where calls are logged.
+    :param options: those of :class:`napixclient.ClientPool`, but for ``headers``.
+    :raises ValueError: for an endpoint, a token, a field or an option that makes no sense.
+    """
+
+    def __init__(self, endpoint_url: str, token: str | None = None, *, authenticator: Any = None,
+                 base_headers: Fields | None = None, max_concurrency: int | str = 10, log_bodies: bool = False,
+                 **options: Any) -> None:
+        for name, ours in ('headers', 'base_headers'), ('simultaneous', 'max_concurrency'):
+            if name in options:
+                raise TypeError(f'{name} is called {ours} here')
+        self._endpoint = endpoint_of(endpoint_url)
+        #: Where the service is, as it was given.
+        self.endpoint_url = endpoint_url
+        self._max_concurrency = concurrency_of(max_concurrency)
+        self._log_bodies = log_bodies
+        fields = dict(fields_of(base_headers or ()))
+        if token is not None:
+            fields = {name: value for name, value in fields.items() if name.lower() != 'x-auth-token'}
+            fields['X-Auth-Token'] = _token(token)
+        self._options = options
+        self._core = Core(self._endpoint.host, authenticator, max_concurrency, headers=fields, **options)
+        self._faults = Faults(self._error_class, (self._core._authenticator, self._core._settings))
+        self._limits = local()
+
+    # -- verbs -----------------------------------------------------------------------------------------------------
+
+    def get(self, path: str = '', **options: Any) -> Response:
+        """``GET``; see :meth:`request`."""
+        return self.request('GET', path, **options)
+
+    def head(self, path: str = '', **options: Any) -> Response:
+        """``HEAD``; see :meth:`request`."""
+        return self.request('HEAD', path, **options)
+
+    def post(self, path: str = '', **options: Any) -> Response:
+        """``POST``; see :meth:`request`."""
+        return self.request('POST', path, **options)
+
+    def put(self, path: str = '', **options: Any) -> Response:
+        """``PUT``; see :meth:`request`."""
+        return self.request('PUT', path, **options)
+
+    def patch(self, path: str = '', **options: Any) -> Response:
+        """``PATCH``; see :meth:`request`."""
+        return self.request('PATCH', path, **options)
+
+    def delete(self, path: str = '', **options: Any) -> Response:
+        """``DELETE``; see :meth:`request`."""
+        return self.request('DELETE', path, **options)
+
+    def options(self, path: str = '', **options: Any) -> Response:
+        """``OPTIONS``; see :meth:`request`."""
+        return self.request('OPTIONS', path, **options)
+
+    def copy(self, path: str = '', **options: Any) -> Response:
+        """``COPY`` (RFC 4918 §9.8); see :meth:`request`."""
+        return self.request('COPY', path, **options)
+
+    def move(self, path: str = '', **options: Any) -> Response:
+        """``MOVE`` (RFC 4918 §9.9); see :meth:`request`."""
+        return self.request('MOVE', path, **options)
+
+    def request(self, method: str, path: str = '', *, params: Params | None = None, headers: Fields | None = None,
+                json: Any = None, data: Any = None, success: Success = 200, **options: Any) -> Response:
+        """Make a call, and wait for its answer.
+
+        :param path: joined to the endpoint with one slash; ``''`` is the endpoint itself. It is text: ``%``, ``?`` and
+            ``#`` in it are data.
+        :param params: a mapping or pairs for the query; texts, bytes or numbers, or a list of them.
+        :param headers: a mapping or pairs, instead of the client's own fields of these names.
+        :param json: sent as JSON, of whatever type it is, with that Content-Type if ``headers`` has none.
+        :param data: sent as it is: a text (as UTF-8), bytes, a file, or an iterable of bytes.
+        :param success: the status that is a success, or a collection or range of them. ``None`` for any status, and
+            not to wait: the response is lazy.
+        :param options: ``timeout``, ``retries``, ``redirect``, ``max_body``, ``multipart``, ``expect`` as
+            :class:`napixclient.Request` takes them.
+        :raises ClientError: for another status, or when there was no answer.
+        :raises ValueError: for a part that cannot be sent as it is, before anything is sent.
+        """
+        if success.__class__ is not int and success is not None:
+            _check_success(success)
+        if options and not _OPTIONS.issuperset(options):
+            unknown = ', '.join(sorted(options.keys() - _OPTIONS))
+            raise TypeError(f'a call takes no {unknown}; it takes params, headers, json, data, success, '
+                            f'{", ".join(sorted(_OPTIONS))}')
+        fields = None if headers is None else fields_of(headers)
+        if json is not None or data is not None:
+            data, fields = _body(json, data, fields)
+        return self._call(method, self._target(path, params), data, fields, success, options)
+
+    def _target(self, path: str, params: Params | None) -> str:
+        """Path and query as they go on the request line."""
+        endpoint = self._endpoint
+        if path == '':
+            target = endpoint.path
+        else:
+            quoted = quoted_path(path)
+            target = f'{endpoint.prefix}{quoted}' if quoted[0] == '/' else f'{endpoint.prefix}/{quoted}'
+        if params:
+            query = query_of(params)
+            if query:
+                return f'{target}?{query}'
+        return target
+
+    def _call(self, method: str, target: str, body: Any, fields: Any, success: Success,
+              options: Mapping[str, Any]) -> Response:
+        core = self._core
+        pending = core.submit(method, target, body, fields, **options) if options else \
+            core._submit(plain_request(core.host, method, target, body, fields), None)
+        if send.isEnabledFor(DEBUG):
+            log_request(pending.request, core._settings.headers, core._authenticator, self._log_bodies)
+        if success is None:
+            if recv.isEnabledFor(DEBUG):
+                log_outcome_later(pending, self._log_bodies)
+            return Response(pending, self._faults)
+        try:
+            answer = answered(pending, self._faults)
+        except BaseException:
+            pending.cancel()
+            raise
+        finally:
+            if recv.isEnabledFor(DEBUG) and (outcome := pending.value or pending.exception) is not None:
+                log_outcome(pending.request, outcome, self._log_bodies)
+        response = Response(None, self._faults, answer)
+        if answer.status == success if isinstance(success, int) else answer.status in success:
+            return response
+        raise self._faults.refused(response)
+
+    def _fetch(self, target: str, options: Mapping[str, Any], without_proof: bool = False) -> Response:
+        """Get what is at a target as it goes on the request line: a link of the service's own.
+
+        :param options: of :meth:`request`.
+        :param without_proof: leave out the fields of the call that are nobody else's business.
+        """
+        left = dict(options)
+        headers, success = left.pop('headers', None), left.pop('success', 200)
+        fields: Any = None if headers is None else fields_of(headers)
+        if fields is not None and without_proof:
+            fields = without_credentials(Headers(fields))
+        return self._call('GET', target, None, fields, success, left)
+
+    def _stranger(self, host: str) -> Client:
+        """A client of the same kind for another origin, which is not told who asks."""
+        fields = without_credentials(self._core._settings.headers)
+        stranger = Client(host, base_headers=fields, max_concurrency=self._max_concurrency,
+                          log_bodies=self._log_bodies, **self._options)
+        stranger._faults = self._faults
+        return stranger
+
+    @classmethod
+    def _error_class(cls, status: int) -> type[ClientError]:
+        """The class of the error for a status, 0 where there was no answer: for clients with errors of their own."""
+        return ClientError
+
+    # -- side by side ----------------------------------------------------------------------------------------------
+
+    def async_run(self, method: Callable[..., _T], kwarg_list: Iterable[Mapping[str, Any]], *,
+                  max_concurrency: int | str | None = None, return_errors: bool = False) -> list[_T]:
+        """Call a method many times, side by side in greenlets; the results, in the order of ``kwarg_list``.
+
+        :param method: called with each member of ``kwarg_list`` as its keywords.
+        :param max_concurrency: calls at a time in this run, or ``'auto'`` to learn how many; by default that of the
+            client, which bounds its requests in any case.
+        :param return_errors: hand an error out in the place of the result. Else the first one is raised, when the
+            calls under way have been cancelled.
+        :raises ValueError: for a ``max_concurrency`` that makes no sense.
+        :raises TypeError: for a ``kwarg_list`` of anything but mappings.
+        """
+        allowance = Allowance(self._max_concurrency if max_concurrency is None else concurrency_of(max_concurrency),
+                              self._max_concurrency)
+        return run_all(method, kwarg_list, allowance, return_errors)
+
+    def _init_thread_limit(self, limit: int | None = None) -> None:
+        """Begin to learn how many threads are best, for this greenlet.
+
+        :param limit: how many to begin with.
+        """
+        if limit is not None:
+            whole_number(limit, 'limit')
+        self._limits.allowance = Allowance('auto', self._max_concurrency, limit)
+
+    def _watch_thread_limit(self, threads: list[SilentEvent]) -> list[SilentEvent]:
+        """Wait until there is room for one more thread; those that still run.
+
+        :param threads: those that were started and had not ended when they were last seen here.
+        """
+        if not hasattr(self._limits, 'allowance'):
+            self._init_thread_limit()
+        return still_running(self._limits.allowance, threads)
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Cancel what is under way and close the connections. May be repeated."""
+        self._core.close()
+
+    def __enter__(self: _T) -> _T:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f'<{type(self).__name__} {self.endpoint_url}: {self._core!r}>'
+
+
+#: What a call hands on.
+_OPTIONS = frozenset(['timeout', 'retries', 'redirect', 'max_body', 'multipart', 'expect'])
+
+
+def _token(token: Any) -> str:
+    if not isinstance(token, str) or not token:
+        raise ValueError('token is a text that is not empty, or None')
+    return value_of('X-Auth-Token', token)
+
+
+def _check_success(success: Any) -> None:
+    if isinstance(success, bool) or not isinstance(success, (int, Collection)) or isinstance(success, (str, bytes)) or (
+            not isinstance(success, (int, range)) and not all(isinstance(one, int) for one in success)):
+        raise ValueError(f'success is a status such as 200, a collection or range of them, or None, not {success!r}')
+
+
+def _body(json: Any, data: Any, fields: list[tuple[str, str]] | None) -> tuple[Any, list[tuple[str, str]] | None]:
+    """The body of a call, and its fields."""
+    if json is None:
+        if isinstance(data, (Mapping, list)):
+            raise TypeError(f'data is sent as it is: a text, bytes, a file or an iterable of bytes; '
+                            f'json={type(data).__name__} is sent as JSON')
+        return data, fields
+    if data is not None:
+        raise ValueError('json and data exclude each other')
+    body = dumps(json, separators=(',', ':'), allow_nan=False).encode()
+    if fields is None:
+        return body, [_JSON]
+    if not any(name.lower() == 'content-type' for name, _ in fields):
+        fields.append(_JSON)
+    return body, fields

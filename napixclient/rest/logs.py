@@ -1,0 +1,115 @@
+"""What is logged of a call, at the level DEBUG. Imports masking and the core's errors.
+
+``napixclient.send`` has a record when a request is asked for; ``napixclient.recv`` one when its answer is taken or, of
+a lazy one, when it is there. The filter of both takes out what is secret as the record is made, so that no handler
+ever has it. Records are made in greenlets, never in the hub, for a handler may block.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import gevent
+
+from ..errors import HTTPError
+from ..masking import cut, hide_fields, mask
+
+if TYPE_CHECKING:
+    from .._http.pending import PendingResponse
+    from ..messages import Headers, Request, Response
+
+__all__ = ['DEBUG', 'log_outcome', 'log_outcome_later', 'log_request', 'recv', 'send']
+
+DEBUG = logging.DEBUG
+#: Characters of a body that are shown, and bytes that are looked at behind them, for a secret may begin there.
+_SHOWN, _BEHIND = 10_000, 65_536
+
+
+class _Masking(logging.Filter):
+    """Leaves a record without what is secret."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        record.msg, record.args = mask(record.getMessage()), ()
+        return True
+
+
+send = logging.getLogger('napixclient.send')
+recv = logging.getLogger('napixclient.recv')
+logging.getLogger('napixclient').addHandler(logging.NullHandler())     # a library is silent unless told
+for _logger in send, recv:
+    _logger.addFilter(_Masking())
+
+
+def log_request(request: Request, defaults: Headers, authenticator: Any, bodies: bool) -> None:
+    """Log what is asked for.
+
+    :param defaults: the fields of every request of that client.
+    :param authenticator: what will add its proof to it.
+    :param bodies: with the body.
+    """
+    holder = _Holder(request.headers)
+    own = {name.lower() for name in request.headers}
+    fields = [pair for pair in defaults.multi_items() if pair[0].lower() not in own]
+    payload = request._payload
+    size = len(payload) if isinstance(payload, bytes) else 0 if payload is None else 'a stream of'
+    lines = [f'{request}: {size} bytes', *_lines([*fields, *request.headers.multi_items()])]
+    if authenticator is not None:
+        lines.append(f'  proof: {authenticator!r}')
+    if bodies and isinstance(payload, bytes):
+        lines += _body(payload)
+    _tell(send, lines, holder)
+
+
+def log_outcome(request: Request, outcome: Response | HTTPError, bodies: bool) -> None:
+    """Log what it was answered, or why it was not.
+
+    :param bodies: with the body.
+    """
+    response = outcome.response if isinstance(outcome, HTTPError) else outcome
+    holder = _Holder(request.headers, *(() if response is None else (response.headers,)))
+    if response is None:
+        lines = [f'{request}: {outcome!r}']
+    else:
+        lines = [f'{request}: {response.status} {response.reason}, {len(response.data)} bytes '
+                 f'in {response.elapsed * 1000:.1f} ms', *_lines(response.headers.multi_items())]
+        if bodies:
+            lines += _body(response.data)
+    _tell(recv, lines, holder)
+
+
+def log_outcome_later(pending: PendingResponse, bodies: bool) -> None:
+    """Log the outcome of a request that nobody may ever ask for."""
+    def log(pending: PendingResponse) -> None:
+        outcome = pending.value or pending.exception
+        assert outcome is not None
+        log_outcome(pending.request, outcome, bodies)
+    pending.rawlink(lambda pending: gevent.spawn(log, pending))
+
+
+class _Holder:
+    """Hides the secrets of one call, as long as it lives."""
+
+    def __init__(self, *fields: Headers) -> None:
+        for headers in fields:
+            hide_fields(self, headers.multi_items())
+
+
+def _tell(log: logging.Logger, lines: list[str], holder: _Holder) -> None:
+    """Make the record while the holder still lives."""
+    log.debug('%s', _printable(lines))
+
+
+def _lines(fields: list[tuple[str, str]]) -> list[str]:
+    return [f'  {name}: {value}' for name, value in fields]
+
+
+def _body(data: bytes) -> list[str]:
+    text = cut(data[:_SHOWN + _BEHIND].decode('utf-8', 'replace'), _SHOWN)
+    return ['', *text.splitlines()] if text else []
+
+
+def _printable(lines: list[str]) -> str:
+    """In one text, without what a terminal would obey."""
+    return '\n'.join(line if line.isprintable() else ''.join(
+        char if char.isprintable() else char.encode('unicode_escape').decode() for char in line) for line in lines)

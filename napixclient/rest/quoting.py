@@ -1,0 +1,143 @@
+"""Endpoints, paths, parameters and fields: what arrives as it was given, or is refused. Imports messages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from ..messages import parse_origin
+
+__all__ = ['Endpoint', 'Fields', 'Params', 'endpoint_of', 'fields_of', 'query_of', 'quoted_path']
+
+Params = Mapping[str, Any] | Iterable[tuple[str, Any]]
+Fields = Mapping[str, Any] | Iterable[tuple[str, Any]]
+
+# RFC 3986 §3.3: pchar and "/". Of a query the comma, too, stays as it is: there are servers that split lists there
+# before they decode. Its other delimiters mean something in a form, or end a value in the eyes of those who mask it.
+_IN_PATH = "/:@!$&'()*+,;="
+_IN_QUERY = '/:@,'
+_is_plain = re.compile(r"[0-9A-Za-z\-._~/:@!$&'()*+,;=]*").fullmatch
+_ends_line = re.compile(r'[\x00\r\n]').search
+_is_value = re.compile(r'[\t\x20-\x7e\x80-\xff]*').fullmatch
+_stray_percent = re.compile(r'%(?![0-9A-Fa-f]{2})').search
+
+
+class Endpoint(NamedTuple):
+    """Where a service is."""
+
+    host: str                               # with its scheme, as a client takes it
+    path: str                               # as it goes on the request line; begins with "/"
+    prefix: str                             # the same without slashes at its end
+
+
+def endpoint_of(url: Any) -> Endpoint:
+    """Read the URL of a service.
+
+    :raises ValueError: for another scheme than http and https, a query, a fragment, credentials, or no URL at all.
+    """
+    expected = 'expected http://host/path or https://host:port/path'
+    if not isinstance(url, str):
+        raise ValueError(f'an endpoint is a URL, not {url!r}; {expected}')
+    scheme, mark, behind = url.partition('://')
+    if not mark or scheme.lower() not in ('http', 'https'):
+        raise ValueError(f'not the URL of an endpoint: {url!r}; {expected}')
+    if '?' in url or '#' in url:
+        raise ValueError(f'an endpoint has neither a query nor a fragment: {url!r}; a call has params')
+    authority, _, path = behind.partition('/')
+    if _stray_percent(path) or re.search(r'[\x00-\x20\x7f\\]', path):
+        raise ValueError(f'the path of an endpoint is that of a URL, in which such a character is quoted: {url!r}')
+    host = f'{scheme.lower()}://{authority}'
+    parse_origin(host)
+    path = '/' + quoted(path, _IN_PATH + '%', 'endpoint')
+    return Endpoint(host, path, path.rstrip('/'))
+
+
+def quoted_path(path: Any) -> str:
+    """A path as it goes on the request line (RFC 3986 §3.3); what is in it is data, ``%``, ``?`` and ``#`` too.
+
+    :raises ValueError: for what is no text, for CR, LF and NUL, and for a lone surrogate.
+    """
+    if not isinstance(path, str):
+        raise ValueError(f'a path is a text, not {path!r}')
+    if _is_plain(path):
+        return path
+    if _ends_line(path):
+        raise ValueError(f'CR, LF and NUL are not allowed in a path: {path!r}')
+    return quoted(path, _IN_PATH, 'path')
+
+
+def query_of(params: Any) -> str:
+    """Parameters as they go on the request line; a list or a tuple as a value repeats its name.
+
+    :raises ValueError: for what is neither a mapping nor pairs, and for a name or value that is no text and no number.
+    """
+    pairs = []
+    for name, value in _pairs(params, 'params'):
+        name = _word(name, 'the name of a parameter')
+        for one in value if isinstance(value, (list, tuple)) else (value,):
+            pairs.append(f'{name}={_word(one, f"parameter {name}")}')
+    return '&'.join(pairs)
+
+
+def _pairs(given: Any, what: str) -> Iterator[tuple[Any, Any]]:
+    """Names and values of a mapping, or of pairs. What is wrong is not shown: it may be a secret."""
+    if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
+        raise ValueError(f'{what} is a mapping or pairs of name and value, not {type(given).__name__}')
+    for pair in given.items() if isinstance(given, Mapping) else given:
+        if not isinstance(pair, (tuple, list)) or len(pair) != 2:
+            raise ValueError(f'{what} is a mapping or pairs of name and value; a {type(pair).__name__} in it '
+                             'is no pair')
+        yield pair[0], pair[1]
+
+
+def _word(value: Any, what: str) -> str:
+    if isinstance(value, (int, float)):
+        value = str(value)
+    if not isinstance(value, (str, bytes)):
+        raise ValueError(f'{what}: a text, bytes or a number can be sent, not {value!r}')
+    return quoted(value, _IN_QUERY, what)
+
+
+def quoted(text: str | bytes, safe: str, what: str) -> str:
+    """Percent-encoded as UTF-8 (RFC 3986 §2.5), but for these characters and the unreserved ones."""
+    try:
+        return quote(text, safe=safe)
+    except UnicodeEncodeError:
+        raise ValueError(f'{what}: a lone surrogate cannot be sent: {text!r}') from None
+
+
+def fields_of(headers: Any) -> list[tuple[str, str]]:
+    """Header fields as pairs.
+
+    A value is visible ASCII, Latin-1, with blanks and tabs in it (RFC 9110 §5.5), not around it: those would not
+    arrive.
+
+    :raises ValueError: for anything else.
+    """
+    pairs = []
+    for name, value in _pairs(headers, 'headers'):
+        if isinstance(name, bytes):
+            name = name.decode('latin-1')
+        pairs.append((name, value_of(name, value)))
+    return pairs
+
+
+def value_of(name: Any, value: Any) -> str:
+    """The value of a header field.
+
+    :raises ValueError: for one that would not arrive as it is.
+    """
+    if isinstance(value, bytes):
+        value = value.decode('latin-1')
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        value = str(value)
+    # Its value is not shown, for it may be a secret.
+    if not isinstance(value, str):
+        raise ValueError(f'header {name}: the value is a text, bytes or a number, not {type(value).__name__}')
+    if not _is_value(value):
+        raise ValueError(f'header {name}: a value is ASCII or Latin-1 without control characters (RFC 9110 §5.5)')
+    if value.strip() != value:
+        raise ValueError(f'header {name}: blanks at the beginning or the end of a value would not arrive')
+    return value
