@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faces test-programs test-patched coverage fuzz soak bench docs lint clean
+.PHONY: help demo test test-faces test-programs test-patched test-zaqar coverage fuzz soak bench docs lint clean
 # Two pips in one environment would break each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -15,9 +15,10 @@ help:
 	@echo 'make demo    a fan-out over servers that it starts itself'
 	@echo 'make test    the tests of the library, in unpatched processes'
 	@echo 'make test-patched   the same in processes that gevent has patched'
-	@echo 'make test-faces  the tests of what stands on the library: replicas and shards'
+	@echo 'make test-faces  the tests of what stands on the library: replicas and shards, REST, queues'
 	@echo 'make test-programs   the tests of the command'
 	@echo 'make coverage   how much of the code the runs since make test began have reached'
+	@echo 'make test-zaqar  the Marconi client against Zaqar, Keystone and Redis, which it installs in .zaqar/'
 	@echo 'make fuzz    fuzzers that draw new cases each time (--seconds N, --hypothesis-seed=N)'
 	@echo 'make soak    a million requests, a tenth killed: memory stays flat (needs nginx; --requests N, --seed N)'
 	@echo 'make bench   the benchmark against other clients (needs nginx)'
@@ -50,9 +51,10 @@ else
 endif
 
 test-faces: $(VENV)/.installed-all,test
-	$(TOGETHER) '$(TRACED) tests/resources'
-	@echo '== alone and untraced: what policies are worth under load'
-	$(BIN)/python tests/together.py '$(BIN)/python -m pytest tests/resources/test_under_load.py'
+	$(TOGETHER) '$(TRACED) tests/resources' '$(TRACED) tests/rest tests/marconi'
+	@echo '== alone and untraced: what policies are worth under load, and what the base class costs'
+	$(BIN)/python tests/together.py \
+		'$(BIN)/python -m pytest tests/resources/test_under_load.py tests/rest/test_rest_speed.py'
 
 test-programs: $(VENV)/.installed-all,test
 	$(TOGETHER) '$(TRACED) tests/cli'
@@ -65,7 +67,16 @@ coverage: $(VENV)/.installed-all,test
 test-patched: $(VENV)/.installed-all,test
 	@echo '== in patched processes'
 	$(TOGETHER) '$(BIN)/python tests/patched.py $(FIRST)' '$(BIN)/python tests/patched.py $(SECOND)'
-	$(TOGETHER) '$(BIN)/python tests/patched.py tests/resources'
+	$(TOGETHER) '$(BIN)/python tests/patched.py tests/resources' \
+		'$(BIN)/python tests/patched.py tests/rest tests/marconi'
+
+# With Keystone and without side by side, for both wait more than they work: for tokens and for claims to expire. Each
+# starts servers of its own.
+ZAQAR := -o faulthandler_timeout=400 -rP $(ARGS)
+test-zaqar: $(VENV)/.installed-all,test
+	$(BIN)/python tests/zaqar/install.py
+	$(TOGETHER) '$(BIN)/python tests/patched.py $(ZAQAR) tests/zaqar/test_keystone.py' \
+		'$(BIN)/python -m pytest $(ZAQAR) $(filter-out %/test_keystone.py,$(wildcard tests/zaqar/test_*.py))'
 
 # At least a round in an unpatched and one in a patched process; each begins with the seed to repeat it by.
 fuzz: $(VENV)/.installed-all,test
@@ -86,7 +97,7 @@ lint: $(VENV)/.installed-all,lint
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) .tox build dist *.egg-info docs/_build .coverage .coverage.* \
+	rm -rf $(VENV) .zaqar .tox build dist *.egg-info docs/_build .coverage .coverage.* \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache fuzz.log
 	find . -name __pycache__ -prune -exec rm -rf {} +
 

@@ -46,8 +46,9 @@ python_maximum_signature_line_length = 88
 # A name that leads nowhere is an error, unless it is somebody else's: their documentation is not at hand.
 nitpicky = True
 nitpick_ignore_regex = [
-    (r'py:.*', r'(collections|contextvars|gevent|http|os|ssl|typing|urllib3)\..*'),
+    (r'py:.*', r'(collections|contextvars|datetime|gevent|http|os|ssl|typing|urllib3)\..*'),
     (r'py:class', r'(Authenticator|Batch|Event|Iterable|Iterator|Link|Mapping|Outcome|PathLike|Retry|Timeouts)'),
+    (r'py:class', r'napixclient\.rest\.\w+\._T'),
 ]
 
 CHART = DOCS / '_static' / 'benchmark.svg'

@@ -22,16 +22,18 @@ import gevent.subprocess
 import pytest
 
 import napixclient
-from napixclient import authenticators, resources, testing, wsgi
+from napixclient import authenticators, marconi, resources, rest, testing, wsgi
 from tests import docs_page, kit
 from tests.helpers_proxy import connected, join
+from tests.marconi.peer import Keystone, Zaqar
 
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / 'docs'
 PAGES = [ROOT / 'README.md', *sorted(path for path in DOCS.rglob('*.rst') if '_build' not in path.parts)]
 PUBLIC = [(napixclient, name) for name in napixclient.__all__ if name != '__version__'] + [
     (authenticators, name) for name in authenticators.__all__] + [(testing, name) for name in testing.__all__] + [
-    (wsgi, name) for name in wsgi.__all__] + [(resources, name) for name in resources.__all__]
+    (wsgi, name) for name in wsgi.__all__] + [(resources, name) for name in resources.__all__] + [
+    (marconi, name) for name in marconi.__all__] + [(rest, name) for name in rest.__all__]
 #: What a request with `stream=True` is answered with; nobody makes one, so its name is not public.
 STREAMED = 'napixclient._http.bodies.StreamedResponse'
 SECONDS = 40
@@ -97,6 +99,36 @@ def cookies(path: str, headers: dict[str, str], body: bytes) -> Answer:
     return 200, {}, {'cookie': headers.get('cookie')}
 
 
+class Building:
+    """A machine that is ready when it has been looked at twice."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def __call__(self, *_: object) -> Answer:
+        """Its state."""
+        self.asked += 1
+        return 200, {}, {'state': 'ACTIVE' if self.asked > 2 else 'BUILD'}
+
+
+def create(path: str, headers: dict[str, str], body: bytes) -> Answer:
+    """201 for what was there already, 202 for what is new."""
+    return (201 if json.loads(body) == {'name': 'first'} else 202), {}, json.loads(body)
+
+
+def contents(path: str, headers: dict[str, str], body: bytes) -> Answer:
+    """The list of contents."""
+    found = [{'name': 'first'}, {'name': 'second'}]
+    return 200, {}, found[:int(path.partition('limit=')[2] or 2)]
+
+
+def disks(path: str, headers: dict[str, str], body: bytes) -> Answer:
+    """Two disks, then the third."""
+    names = ['vg-3'] if 'marker=vg-2' in path else [] if 'marker=' in path else ['vg-1', 'vg-2']
+    return 200, {}, {'disks': [{'id': name} for name in names]}
+
+
+CLOUD = '/some/api/endpoint'
 NOT_FOUND: Answer = 404, {'Content-Type': 'text/plain'}, '10 not found'
 ANSWERS: dict[tuple[str, str], Any] = {
     ('server.example', '/'): (200, {}, ['/abc', '/captain']),
@@ -127,6 +159,13 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ('xen4.example', '/capacity/capacity'): slow(60, (200, {}, {'size': 0})),
     **{(f'web{number}.example', '/status'): (200, {}, {'name': f'web{number}', 'load': number / 4})
        for number in range(1, 101)},
+    ('cloud.example', CLOUD): create,
+    ('cloud.example', f'{CLOUD}/my/contents'): contents,
+    **{('cloud.example', f'{CLOUD}/my/contents/{number}'): (200, {}, {'name': f'content {number}'}) for number in (1, 2, 3)},
+    ('cloud.example', f'{CLOUD}/my/contents/none'): (404, {}, {'itemNotFound': {
+        'message': 'no such content', 'code': 404, 'details': 'none'}}),
+    ('cloud.example', f'{CLOUD}/my/machine'): Building(),
+    ('cloud.example', f'{CLOUD}/my/disks'): disks,
     ('web3.example', '/status'): (503, {'Content-Type': 'text/plain'}, 'out of order'),
 }
 
@@ -186,11 +225,15 @@ def names(authority: kit.Authority) -> Iterator[dict[str, int]]:
     Other names do not exist; `alias.example` is one that a page resolves itself.
     """
     tls = authority.server('secure.example')
+    keystone = Keystone()
+    keystone.at('http://zaqar.example')
     with (kit.serve(answer) as plain, kit.serve(answer, tls=tls) as secure, kit.Mute(listening=False) as dead,
-          Proxy(secure) as proxy):
+          Proxy(secure) as proxy, kit.serve(Zaqar(keystone)) as zaqar, kit.serve(Zaqar()) as unguarded,
+          kit.serve(keystone, tls=authority.server('keystone.example')) as identity):
         ports = {host: plain.port for host, _ in ANSWERS if host != 'alias.example'}
         yield {**ports, 'secure.example': secure.port, 'web4.example': dead.port,
-               'proxy.example': proxy.port}
+               'proxy.example': proxy.port, 'zaqar.example': zaqar.port, 'open.example': unguarded.port,
+               'keystone.example': identity.port}
 
 
 # The blocks ----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,133 @@
+"""What the Marconi client raises. Imports rest's ClientError, and masking.
+
+ErrorBase                    a ClientError: title, description, code
+├── MalformedRequest         400, and what else is wrong with a request: 406, 411, 413, 414, 415, 422
+├── Unauthorized             401: no token, or none that is accepted
+├── Forbidden                403
+├── NotFound                 404
+├── MethodNotAllowed         405
+├── Conflict                 409
+├── TooManyRequests          429
+├── ServerError              500 and above
+│   └── ServiceUnavailable       502, 503, 504: the store or the server is down; later may do
+├── NoAnswer                 0: refused, timed out, broken off; ``__cause__`` tells which
+└── Unsupported              0: this version of the API cannot do that
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from ..errors import one_line
+from ..masking import mask
+from ..rest.errors import ClientError
+
+__all__ = ['Conflict', 'ErrorBase', 'Forbidden', 'MalformedRequest', 'MethodNotAllowed', 'NoAnswer', 'NotFound',
+           'ServerError', 'ServiceUnavailable', 'TooManyRequests', 'Unauthorized', 'Unsupported', 'class_of']
+
+
+class ErrorBase(ClientError):
+    """Root of what the Marconi client raises; printed it reads ``NotFound (404): Not found``, then the description.
+
+    :param title: what happened, in short.
+    :param code: the HTTP status, 0 without an answer.
+    :param description: what happened, in a sentence.
+    """
+
+    #: Of a post: the ids of the messages that were stored before it failed, in the order of the messages.
+    posted: list[str]
+    #: Of a post: the messages that may have been stored or not.
+    uncertain: list[Any]
+    #: Of a post: the messages that were not stored.
+    unposted: list[Any]
+
+    def __init__(self, title: str = '', code: int = 0, description: str = '') -> None:
+        super().__init__(title, code, description or None)
+        self.posted, self.uncertain, self.unposted = [], [], []
+        self._remark = ''
+
+    @property
+    def code(self) -> int:
+        """The HTTP status, 0 without an answer."""
+        return self.status
+
+    @property
+    def title(self) -> str:
+        """What happened, in short: the server's words where it has some."""
+        return one_line(str(self._said.get('title') or self.message))
+
+    @property
+    def description(self) -> str:
+        """What happened, in a sentence: the server's, and what the client has to add to it."""
+        said = self._said
+        own = '' if self.response is not None else '; '.join(map(str, self.details))
+        parts = said.get('description'), said.get('message'), own, self._remark
+        return mask(' '.join(one_line(str(part)) for part in parts if part))
+
+    @property
+    def _said(self) -> dict[str, Any]:
+        """What the server says: Zaqar at the top, Keystone, and who asks it for Zaqar, under ``error``."""
+        said = self.remote_error
+        if isinstance(said, dict):
+            return said['error'] if isinstance(said.get('error'), dict) else said
+        return {}
+
+    def __str__(self) -> str:
+        text = f'{type(self).__name__} ({self.code}): {self.title}'
+        return mask(f'{text}\n{self.description}' if self.description else text)
+
+
+class MalformedRequest(ErrorBase):
+    """The server does not take the request as it is (400 and its like)."""
+
+
+class Unauthorized(ErrorBase):
+    """No token, or none that is accepted (401)."""
+
+
+class Forbidden(ErrorBase):
+    """Not for this user, or not in this state: a claimed message is deleted with its claim only (403)."""
+
+
+class NotFound(ErrorBase):
+    """There is no such queue, message or claim; or no longer (404)."""
+
+
+class MethodNotAllowed(ErrorBase):
+    """Not to be done there (405)."""
+
+
+class Conflict(ErrorBase):
+    """Somebody else has changed it meanwhile (409)."""
+
+
+class TooManyRequests(ErrorBase):
+    """The server wants to be asked less often (429)."""
+
+
+class ServerError(ErrorBase):
+    """The server failed (500 and above)."""
+
+
+class ServiceUnavailable(ServerError):
+    """The server, or the store behind it, is not there (502, 503, 504); later may do."""
+
+
+class NoAnswer(ErrorBase):
+    """Nobody answered; ``__cause__`` is the core's error, which tells why."""
+
+
+class Unsupported(ErrorBase):
+    """This version of the API cannot do that; nothing was asked."""
+
+
+_CLASSES: dict[int, type[ErrorBase]] = {
+    **dict.fromkeys((400, 406, 411, 413, 414, 415, 422), MalformedRequest),
+    401: Unauthorized, 403: Forbidden, 404: NotFound, 405: MethodNotAllowed, 409: Conflict, 429: TooManyRequests,
+    **dict.fromkeys((502, 503, 504), ServiceUnavailable), 0: NoAnswer,
+}
+
+
+def class_of(status: int) -> type[ErrorBase]:
+    """The class of the error for a status; 0 is no answer."""
+    return _CLASSES.get(status, ServerError if status >= 500 else ErrorBase)

@@ -1,0 +1,134 @@
+"""Keystone's identity API, version 3: what is asked, and what a token is. Does no I/O; imports masking."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timedelta
+from time import monotonic
+from typing import Any
+
+from ..masking import hide
+
+__all__ = ['Credential', 'NoEndpoint', 'Token', 'identity_url']
+
+#: A token is renewed when a tenth of its life is left, within these bounds (seconds).
+_SOONEST, _LATEST = 30.0, 1.0
+_is_id = re.compile(r'[0-9a-f]{32}').fullmatch
+
+
+class NoEndpoint(LookupError):
+    """The catalogue has no endpoint for messaging; the text says what it has."""
+
+
+def identity_url(auth_url: str) -> str:
+    """Where version 3 of the API is, for an address with or without the version.
+
+    :raises ValueError: for another version.
+    """
+    if not isinstance(auth_url, str) or not auth_url:
+        raise ValueError(f'auth_url is where Keystone is, such as https://keystone.example:5000, not {auth_url!r}')
+    url = auth_url.rstrip('/').removesuffix('/auth/tokens')
+    version = re.search(r'/v(\d[\d.]*)$', url)
+    if version and version[1] != '3':
+        raise ValueError(f'auth_url: version {version[1]} of the identity API is not spoken here, only version 3')
+    return url if version else f'{url}/v3'
+
+
+class Credential:
+    """What proves to Keystone who asks; its secret is shown nowhere."""
+
+    def __init__(self, username: str | None, password: str | None, token: str | None,
+                 application_credential: tuple[str, str] | None, domain: str, tenant: str | None) -> None:
+        if sum(secret is not None for secret in (password, token, application_credential)) != 1:
+            raise ValueError('with auth_url, exactly one of password (or apikey), token and application_credential '
+                             'is needed')
+        if password is not None and not username:
+            raise ValueError('a password needs a username')
+        self._domain = {'id' if domain == 'default' or _is_id(domain) else 'name': domain}
+        self._scope = None if tenant is None else {
+            'project': {'id': tenant} if _is_id(tenant) else {'name': tenant, 'domain': self._domain}}
+        self._method, self._proof = self._told(username, password, token, application_credential)
+        #: A token that was made from a token lives no longer than that.
+        self.lasting = token is None
+
+    def _told(self, username: str | None, password: str | None, token: str | None,
+              application_credential: tuple[str, str] | None) -> tuple[str, dict[str, Any]]:
+        if application_credential is not None:
+            if len(application_credential) != 2 or isinstance(application_credential, str):
+                raise ValueError('application_credential is its id and its secret: (id, secret)')
+            id, secret = application_credential
+            hide(self, secret)
+            self._scope = None                  # it belongs to one project
+            return 'application_credential', {'id': id, 'secret': secret}
+        if token is not None:
+            hide(self, token)
+            return 'token', {'id': token}
+        hide(self, password or '')
+        return 'password', {'user': {'name': username, 'password': password, 'domain': self._domain}}
+
+    def body(self) -> dict[str, Any]:
+        """What to post to ``/auth/tokens``."""
+        auth: dict[str, Any] = {'identity': {'methods': [self._method], self._method: self._proof}}
+        if self._scope is not None:
+            auth['scope'] = self._scope
+        return {'auth': auth}
+
+    def __repr__(self) -> str:
+        return f'<Credential {self._method}>'
+
+
+class Token:
+    """A token, and what Keystone says of it.
+
+    How long it lives is counted from when it was asked for, by our own clock: that of Keystone may be another.
+
+    :param asked: what ``time.monotonic()`` was then.
+    :raises ValueError: for a document that is not one of a token.
+    """
+
+    def __init__(self, value: str | None, document: Any, asked: float, lasting: bool = True) -> None:
+        try:
+            if not value:
+                raise ValueError('X-Subject-Token is missing')
+            token = document['token']
+            self.expires = datetime.fromisoformat(token['expires_at'].replace('Z', '+00:00'))
+            issued = datetime.fromisoformat(token['issued_at'].replace('Z', '+00:00'))
+            self.username: str | None = token.get('user', {}).get('name')
+            self.project: str | None = (token.get('project') or {}).get('id')
+            self.catalog: list[dict[str, Any]] = token.get('catalog') or []
+            life = (self.expires - issued) / timedelta(seconds=1)
+        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+            raise ValueError(f'Keystone answered with something that is no token: {exc!r}') from exc
+        hide(self, value)
+        self.value = value
+        self.ends = asked + life
+        self.renew_at = self.ends - min(max(life / 10, _LATEST), _SOONEST) if lasting else float('inf')
+
+    @property
+    def fresh(self) -> bool:
+        """Whether there is no need to think of the next one yet."""
+        return monotonic() < self.renew_at
+
+    @property
+    def alive(self) -> bool:
+        """Whether it is still good, as far as we know."""
+        return monotonic() < self.ends
+
+    def endpoint(self, region: str | None) -> str:
+        """Where messaging is, for the public.
+
+        :raises NoEndpoint: when the catalogue does not say.
+        """
+        known = []
+        for service in self.catalog:
+            for one in service.get('endpoints', []):
+                place = one.get('region_id') or one.get('region')
+                known.append(f'{service.get("type")} ({one.get("interface")}, {place})')
+                if service.get('type') == 'messaging' and one.get('interface') == 'public' and region in (None, place):
+                    return str(one['url'])
+        where = '' if region is None else f' in the region {region}'
+        raise NoEndpoint(f'the catalogue has no public endpoint of type messaging{where}; it has: '
+                         f'{", ".join(known) or "nothing, for the token belongs to no project: give tenant"}')
+
+    def __repr__(self) -> str:
+        return f'<Token expires:{self.expires.isoformat()}>'

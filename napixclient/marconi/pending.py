@@ -1,0 +1,111 @@
+"""Operations that go on while their caller does something else. Imports errors."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextvars import copy_context
+from functools import partial, wraps
+from typing import Any, ParamSpec
+
+import gevent
+from gevent.event import AsyncResult
+
+from ..errors import Cancelled, Timeout
+
+__all__ = ['PendingResult', 'asks', 'lists']
+
+P = ParamSpec('P')
+
+
+class _NotReady(Timeout, gevent.Timeout):
+    """``get`` was not to wait any longer; the operation goes on. Also a ``gevent.Timeout``, as gevent raises it."""
+
+    def __init__(self) -> None:
+        Timeout.__init__(self, 'no result yet; the operation goes on')
+
+    __str__ = Timeout.__str__
+    __repr__ = Timeout.__repr__
+
+
+class PendingResult(AsyncResult):  # type: ignore[type-arg]
+    """An operation under way, and its result when it has one: what a client with ``async_=True`` returns.
+
+    It is waited for like a :class:`~napixclient.PendingResponse`: ``gevent.wait``, ``gevent.iwait`` and
+    ``gevent.joinall`` take both, in any mixture.
+    """
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        super().__init__()
+        self._greenlet = gevent.Greenlet(self._run, work)
+        self._greenlet.gr_context = copy_context()
+        self._greenlet.start()
+
+    def _run(self, work: Callable[[], Any]) -> None:
+        try:
+            self.set(work())
+        except BaseException as exc:            # a gevent.Timeout of its own, too: somebody waits for the outcome
+            if not self.ready():
+                self.set_exception(_cancelled() if isinstance(exc, gevent.GreenletExit) else exc)
+            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+                raise
+
+    def get(self, block: bool = True, timeout: float | None = None) -> Any:
+        """Wait for the end: return the result, or raise the error.
+
+        :param timeout: seconds to wait; the operation goes on afterwards.
+        :raises Timeout: (and ``gevent.Timeout``) when there is no result yet.
+        """
+        if block and not self.ready():
+            self.wait(timeout)
+        if not self.ready():
+            raise _NotReady
+        return super().get(block=False)
+
+    def cancel(self) -> bool:       # type: ignore[override]
+        """End it now with :class:`~napixclient.Cancelled`; false when it has ended. What the server did is done."""
+        if self.ready():
+            return False
+        self.set_exception(_cancelled())
+        self._greenlet.kill(block=False)
+        return True
+
+    kill = cancel
+
+    def __repr__(self) -> str:
+        state = 'under way' if not self.ready() else repr(self.value if self.exception is None else self.exception)
+        return f'<PendingResult: {state}>'
+
+
+def _cancelled() -> Cancelled:
+    return Cancelled('cancelled')
+
+
+def asks(method: Callable[P, Any]) -> Callable[P, Any]:
+    """A method that asks the server: in place, or, if its client is asynchronous, in a greenlet."""
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+        self: Any = args[0]
+        if self._client.async_:
+            return PendingResult(partial(method, *args, **kwargs))
+        return method(*args, **kwargs)
+    return call
+
+
+def lists(method: Callable[P, Iterator[Any]]) -> Callable[P, Any]:
+    """A method that lists what the server has, page by page; an asynchronous client has the first one fetched."""
+    @wraps(method)
+    def call(*args: P.args, **kwargs: P.kwargs) -> Any:
+        self: Any = args[0]
+        listing = method(*args, **kwargs)
+        return PendingResult(partial(_begun, listing)) if self._client.async_ else listing
+    return call
+
+
+def _begun(listing: Iterator[Any]) -> Iterator[Any]:
+    first = list(next(([item] for item in listing), []))
+    return _resumed(first, listing)
+
+
+def _resumed(first: list[Any], listing: Iterator[Any]) -> Iterator[Any]:
+    yield from first
+    yield from listing

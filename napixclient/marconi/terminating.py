@@ -1,0 +1,41 @@
+"""SIGTERM, for consumers that are to drain then. Imports nothing of ours."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any
+
+from gevent.hub import get_hub
+
+__all__ = ['attend', 'leave']
+
+_attending: dict[Any, tuple[Any, Callable[[], object]]] = {}
+_before: Any = None
+
+
+def attend(who: Any, stop: Callable[[], object]) -> None:
+    """At SIGTERM have the loop of this thread call ``stop()``, instead of what would have happened, until ``leave``.
+
+    :raises ValueError: outside of the main thread.
+    """
+    global _before
+    if not _attending:
+        try:
+            _before = signal.signal(signal.SIGTERM, _terminated)
+        except ValueError:
+            raise ValueError('sigterm: signals arrive in the main thread only; call stop() instead') from None
+    _attending[who] = get_hub().loop, stop
+
+
+def leave(who: Any) -> None:
+    """No longer; with the last one, SIGTERM does again what it did before."""
+    if _attending.pop(who, None) and not _attending and signal.getsignal(signal.SIGTERM) is _terminated:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL if _before is None else _before)
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    # Called between any two instructions of whoever runs just then: to do more than to ask for it would be too much.
+    for loop, stop in list(_attending.values()):
+        loop.run_callback_threadsafe(stop)

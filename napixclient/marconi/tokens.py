@@ -1,0 +1,114 @@
+"""The token of a connection: asked for once, however many need it, and put on each request as that is sent.
+
+Imports keystone, errors, rest and messages.
+"""
+
+from __future__ import annotations
+
+import logging
+from contextvars import ContextVar
+from time import monotonic
+
+import gevent
+from gevent.event import AsyncResult
+
+from ..masking import hide
+from ..messages import Headers, Request
+from .errors import ErrorBase
+from .keystone import Credential, Token
+from .wire import Wire, encoded
+
+__all__ = ['FixedToken', 'Tokens', 'used']
+
+logger = logging.getLogger('napixclient.marconi')
+#: Collects the tokens that the requests of a context were sent with.
+used: ContextVar[list[Token] | None] = ContextVar('napixclient_marconi_used', default=None)
+
+
+class Tokens:
+    """Gets tokens from Keystone. As an authenticator it sets ``X-Auth-Token``: anew for every attempt."""
+
+    def __init__(self, wire: Wire, credential: Credential) -> None:
+        self._wire = wire
+        self._credential = credential
+        self._coming: AsyncResult[Token] | None = None
+        self.current = self._get()
+
+    def _get(self) -> Token:
+        asked = monotonic()
+        try:
+            answer = self._wire.ask('POST', '/auth/tokens', encoded(self._credential.body()), success=(200, 201))
+        except ErrorBase as error:
+            error.phase = 'authenticate'        # what the token was wanted for was not done
+            raise
+        try:
+            return Token(answer.headers.get('x-subject-token'), answer.json, asked, self._credential.lasting)
+        except ValueError as exc:
+            raise ErrorBase('no token', answer.status_code, str(exc)) from exc
+
+    def fresh(self) -> Token:
+        """The token, renewed if it does not live for long any more."""
+        token = self.current
+        if token.fresh:
+            return token
+        try:
+            return self.renewed(token)
+        except ErrorBase as error:
+            if not token.alive:
+                raise
+            logger.warning('the token could not be renewed yet, and is good for %.1f s more: %s',
+                           token.ends - monotonic(), error)
+            return token
+
+    def renewed(self, stale: Token) -> Token:
+        """Another token than this one: perhaps somebody else has got it already, or is about to.
+
+        Keystone is asked in a greenlet of its own: should the one who wanted it first be killed, others wait for it.
+        """
+        if self.current is not stale:
+            return self.current
+        if self._coming is None:
+            self._coming = AsyncResult()
+            gevent.spawn(self._renew, self._coming)
+        return self._coming.get()  # type: ignore[return-value]
+
+    def _renew(self, coming: AsyncResult[Token]) -> None:
+        try:
+            self.current = self._get()
+        except BaseException as exc:
+            self._coming = None
+            coming.set_exception(exc)
+        else:
+            self._coming = None
+            coming.set(self.current)
+
+    def __call__(self, request: Request) -> Request:
+        token = self.fresh()
+        taken = used.get()
+        if taken is not None:
+            taken.append(token)
+        return _with_token(request, token.value)
+
+    def __repr__(self) -> str:
+        return f'<Tokens {self._credential!r} {self.current!r}>'
+
+
+class FixedToken:
+    """A token that somebody else has got: it is sent as long as it lasts."""
+
+    blocking = False
+
+    def __init__(self, token: str) -> None:
+        hide(self, token)
+        Headers([('X-Auth-Token', token)])      # refuses what cannot be sent
+        self.value = token
+
+    def __call__(self, request: Request) -> Request:
+        return _with_token(request, self.value)
+
+    def __repr__(self) -> str:
+        return 'FixedToken(***)'
+
+
+def _with_token(request: Request, token: str) -> Request:
+    return request._with_line(b'x-auth-token', Headers([('X-Auth-Token', token)])._block)

@@ -1,0 +1,50 @@
+"""One server, Zaqar or Keystone: rest's client with our errors. Imports rest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from ..rest.client import Client, Success
+from ..rest.responses import Response
+from .errors import ErrorBase, NoAnswer, class_of
+
+__all__ = ['SUCCESS', 'Wire', 'encoded']
+
+SUCCESS = range(200, 300)
+
+
+def encoded(document: Any) -> bytes:
+    """A document as JSON.
+
+    :raises ValueError: (or ``TypeError``) for what cannot be written as JSON.
+    """
+    return json.dumps(document, separators=(',', ':'), allow_nan=False).encode()
+
+
+class Wire(Client):
+    """Asks for targets that are written as they go on the request line, below the endpoint."""
+
+    def ask(self, method: str, target: str, body: bytes | None = None, fields: Iterable[tuple[str, str]] = (),
+            success: Success = SUCCESS) -> Response:
+        """Ask, and wait for the answer.
+
+        :param target: path and query, quoted.
+        :param body: JSON, unless the fields tell of another type.
+        :raises ErrorBase: for another status, or when there was no answer.
+        """
+        pairs = list(fields)
+        if body is not None and not any(name.lower() == 'content-type' for name, _ in pairs):
+            pairs.append(('Content-Type', 'application/json'))
+        try:
+            return self._call(method, f'{self._endpoint.prefix}{target}', body, pairs, success, {})
+        except NoAnswer as error:
+            failure: Any = error.__cause__
+            if failure.phase == 'authenticate' and isinstance(failure.__cause__, ErrorBase):
+                raise failure.__cause__ from None       # it was Keystone that failed, and it says how
+            raise
+
+    @classmethod
+    def _error_class(cls, status: int) -> type[ErrorBase]:
+        return class_of(status)
