@@ -162,7 +162,7 @@ def _pairs(items: Iterable[Any], multimap: dict[str, Any]) -> Iterator[tuple[str
         except (TypeError, ValueError):
             raise ValueError(f'items are pairs of a host and a key, not {item!r}') from None
         if not isinstance(host, str) or not isinstance(key, Hashable):
-            raise ValueError(f'items are pairs of a host, which is a text, and one key that can be hashed, not {item!r}')
+            raise ValueError(f'items are pairs of a host, a text, and one key that can be hashed, not {item!r}')
         yield host, key
     for host, keys in multimap.items():
         if not isinstance(keys, Iterable):
