@@ -18,6 +18,7 @@ import tables  # noqa: E402
 
 import napixclient  # noqa: E402
 from napixclient._http.settings import Settings  # noqa: E402
+from napixclient.cli.options import FLAGS  # noqa: E402
 
 project = 'napixclient'
 author = 'the napixclient authors'
@@ -65,6 +66,19 @@ class BenchmarkTable(SphinxDirective):
         return self.parse_text_to_nodes(tables.as_rst(tables.CASES[self.arguments[0]](tables.figures())))
 
 
+class NapixFlags(SphinxDirective):
+    """`.. napix-flags:: TOPIC`: the flags of the command that belong to a topic of its help."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Make the table of what the help is made of."""
+        rows = [line for flag in FLAGS if flag.topic == self.arguments[0]
+                for line in (f'   * - `{flag.written}`', f'     - {(flag.help or "").replace("@name", "`@name`")}')]
+        return self.parse_text_to_nodes('\n'.join(['.. list-table::', '   :header-rows: 1', '', '   * - flag',
+                                                   '     - what it does', *rows]))
+
+
 def need_the_benchmark(app: Sphinx) -> None:
     """Say clearly what is missing, and how to get it."""
     for file in tables.BENCHMARK, CHART:
@@ -96,6 +110,7 @@ def find_public_name(app: Sphinx, env: Any, node: Any, contnode: nodes.Node) -> 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.add_directive('benchmark', BenchmarkTable)
+    app.add_directive('napix-flags', NapixFlags)
     app.connect('builder-inited', need_the_benchmark)
     app.connect('autodoc-process-docstring', add_options)
     app.connect('missing-reference', find_public_name)

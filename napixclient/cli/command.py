@@ -1,43 +1,107 @@
-"""The ``napix`` command: its parts put together, and what its errors look like. Imports get; demo when it is run."""
+"""The ``napix`` command: its parts put together, and what its errors look like. Imports options, help and completion.
+
+What a run needs is imported when there is one: help and completion come at once.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import sys
 
 import click
 
 from .._version import __version__
-from .get import get
+from .completion import COMMANDS, SHELLS, VARIABLE, asked_for, complete_hosts, complete_methods, script
+from .help import TOPICS, screen, topic_text
+from .options import FLAGS, Asked
 
 __all__ = ['napix', 'run']
 
+_HELP = ('--help', '-h')
 
-@click.group(invoke_without_command=True, context_settings={'help_option_names': ['-h', '--help']})
-@click.version_option(__version__, '-V', '--version', prog_name='napix', message='%(prog)s %(version)s')
-@click.pass_context
-def napix(context: click.Context) -> int:
-    """Send HTTP requests to many servers at once, and show each answer as it arrives."""
-    if context.invoked_subcommand is None:
-        click.echo(context.get_help(), err=True)
-        return 2
+
+def _print_help(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        click.echo(screen(), nl=False)
+        context.exit()
+
+
+def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        click.echo(f'napix {__version__}')
+        context.exit()
+
+
+def _send(**asked: object) -> int:
+    """Send the requests of a command line; the exit code."""
+    from .plan import BadUsage, Plan
+
+    try:
+        plan = Plan(Asked(**asked))  # type: ignore[arg-type]  # click has checked them
+        from .run import Run, show
+
+        return show(plan) if plan.asked.curl or plan.asked.dry_run else Run(plan).go()
+    except BadUsage as exc:
+        raise click.UsageError(str(exc)) from exc
+
+
+#: All that sends requests. Commands such as `demo` are words in the place of the method.
+napix = click.Command('napix', callback=_send, add_help_option=False, params=[
+    click.Argument(['method'], shell_complete=complete_methods, is_eager=True),
+    click.Argument(['hosts'], shell_complete=complete_hosts),
+    click.Argument(['url']),
+    click.Argument(['items'], nargs=-1, metavar='ITEM'),
+    *FLAGS,
+    click.Option(['-h', '--help'], is_flag=True, expose_value=False, is_eager=True, callback=_print_help,
+                 help='Show the help.'),
+    click.Option(['-V', '--version'], is_flag=True, expose_value=False, is_eager=True, callback=_print_version,
+                 help='Show the version.'),
+])
+
+
+def _command(name: str, rest: list[str]) -> int:
+    """A command that sends nothing on its own account."""
+    if name == 'help' and rest:
+        found = [topic for topic in TOPICS if topic.name == rest[0]]
+        if not found or len(rest) > 1:
+            raise click.UsageError(f'{" ".join(rest)!r} is no topic of the help: '
+                                   f'{", ".join(topic.name for topic in TOPICS)}')
+        click.echo(topic_text(found[0]), nl=False)
+    elif name == 'completion':
+        if len(rest) != 1 or rest[0] not in SHELLS:
+            raise click.UsageError(f'name the shell: napix completion {"|".join(SHELLS)}')
+        click.echo(script(rest[0], napix))
+    elif rest:
+        raise click.UsageError(f'{name!r} takes nothing behind it, not {rest[0]!r}')
+    elif name == 'help':
+        click.echo(screen(), nl=False)
+    elif name == 'man':
+        from .manpage import man_page
+
+        click.echo(man_page(), nl=False)
+    else:
+        from .demo import run_demo
+
+        return run_demo()
     return 0
 
 
-napix.add_command(get)
-
-
-@napix.command(short_help='See a fan-out over servers that it starts itself.')
-def demo() -> int:
-    """Start 22 servers on this machine, and provision a virtual machine on them.
-
-    20 hypervisors are asked for their capacity at once; some are slow, one is dead, one fails because a server behind
-    it failed. The first that fits is taken, and an IP and storage are ordered together. The servers are processes
-    that end with the demo. It takes about two seconds.
-    """
-    from .demo import run_demo
-    return run_demo()
+def _dispatch(arguments: list[str]) -> int:
+    if not arguments and not asked_for():
+        raise click.UsageError('nothing to do: napix METHOD HOSTS URL sends requests, napix --help tells more')
+    if not asked_for():
+        name, rest = arguments[0], arguments[1:]
+        if name in _HELP and rest:
+            name = 'help'
+        if name in COMMANDS:
+            if any(word in _HELP for word in rest):
+                click.echo(screen(), nl=False)
+                return 0
+            return _command(name, rest)
+    code = napix.main(arguments, prog_name='napix', standalone_mode=False, complete_var=VARIABLE)
+    return code if isinstance(code, int) else 0
 
 
 def run() -> int:
@@ -48,14 +112,13 @@ def run() -> int:
     for stream in sys.stdout, sys.stderr:
         stream.reconfigure(errors='backslashreplace')       # type: ignore[union-attr]  # what ASCII cannot show
     try:
-        code = napix.main(prog_name='napix', standalone_mode=False)
-        return code if isinstance(code, int) else 0
+        return _dispatch(sys.argv[1:])
     except click.UsageError as exc:
-        command = exc.ctx.command_path if exc.ctx is not None else 'napix'
-        _complain(f'{exc.format_message().rstrip(".")} ({command} --help tells more)')
+        _complain(exc.format_message().rstrip('.'))
         return 2
     except OSError as exc:
-        _complain(exc.strerror or str(exc))
+        if exc.errno != errno.EPIPE:            # a reader who has seen enough
+            _complain(exc.strerror or str(exc))
         # What could not be written must not be tried again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except Exception as exc:        # pragma: no cover  # no run is known that comes here

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -26,18 +26,23 @@ def exit_on_interrupt() -> None:
     signal.signal(signal.SIGINT, leave)
 
 
-def raise_exit() -> None:
+def raise_exit(first: Callable[[], object] | None = None) -> None:
     """From now on SIGINT or SIGTERM raises ``SystemExit`` in the calling greenlet, once, wherever it waits.
 
     By gevent's watchers: a ``KeyboardInterrupt`` of Python's own would be raised in whichever greenlet runs just then,
     the hub included.
+
+    :param first: what the first SIGINT does instead, in a greenlet of its own.
     """
     caller = gevent.getcurrent()
     received: list[int] = []
 
     def stop(number: int) -> None:
         received.append(number)
-        if len(received) == 1:      # what the first one has begun to put away, the second one must not break off
+        if number == signal.SIGINT and first is not None and received == [number]:
+            first()
+        elif len(received) == 1 or first is not None and len(received) == 2 and received[0] == signal.SIGINT:
+            # What this one begins to put away, a later one must not break off.
             gevent.kill(caller, SystemExit(128 + number))
 
     for number in _ENDING:

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napixclient.cli.hosts import BadHosts, expand, read_hosts
+from napixclient.cli.hosts import BadHosts, expand, fold, read_groups, read_hosts, without
 
 
 @pytest.mark.parametrize(('text', 'hosts'), [
@@ -110,3 +110,41 @@ def test_bad_hostfile(tmp_path, content: bytes, complaint: str) -> None:
         list(read_hosts(str(path)))
     assert str(path) in str(caught.value)
     assert complaint in str(caught.value)
+
+
+# Folding, groups, exclusion ------------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize(('hosts', 'folded'), [
+    ([], ''), (['web2', 'web1'], 'web[1-2]'), (['web1:80', 'web3:80'], 'web[1,3]:80'), (['web08', 'web10'], 'web[08,10]'),
+    (['http://a1', 'http://a2', 'a1'], 'a1,http://a[1-2]'), (['[::1]:80', '[::2]:80'], '[::1]:80,[::2]:80'),
+    ([f'127.0.0.{number}:8000' for number in range(1, 101)], '127.0.0.[1-100]:8000')])
+def test_fold(hosts: list[str], folded: str) -> None:
+    """A list of hosts is written as one node set, which is read as the same hosts."""
+    assert fold(hosts) == folded
+    assert sorted(expand(folded)) == sorted(hosts)
+
+
+@given(st.lists(st.builds('{}{}:{}'.format, st.sampled_from(['a', 'web', 'http://x.', '127.0.0.']),
+                          st.integers(0, 300), st.integers(1, 99)), max_size=30))
+def test_fold_is_undone_by_expand(hosts: list[str]) -> None:
+    """Whatever was folded: what comes out is what went in."""
+    assert sorted(expand(fold(hosts))) == sorted(set(hosts))
+
+
+def test_groups(tmp_path) -> None:
+    """A group of the file may name others, and IPv6 addresses; what is full is regrouped."""
+    path = tmp_path / 'groups'
+    path.write_text('web: web[1-2]:80, [::1]:80   # a comment\nall: @web,b\n')
+    groups = read_groups(str(path))
+    assert sorted(expand('@all', groups)) == ['[::1]:80', 'b', 'web1:80', 'web2:80']
+    assert fold(['web1:80', 'web2:80', '[::1]:80', 'c'], groups, regroup=True) == '@web,c'
+    with pytest.raises(BadHosts, match='names no host'):
+        list(expand('@none', groups))
+
+
+@pytest.mark.parametrize(('excluded', 'left'), [
+    ('a', ['http://b:1']), ('a:80', ['a', 'http://b:1']), ('b', ['a', 'a:80']), ('b:1', ['a', 'a:80']),
+    ('http://b:1', ['a', 'a:80']), ('https://b:1', ['a', 'a:80', 'http://b:1']), ('c', ['a', 'a:80', 'http://b:1'])])
+def test_without(excluded: str, left: list[str]) -> None:
+    """A host that is excluded without port or scheme is excluded with any."""
+    assert list(without(['a', 'a:80', 'http://b:1'], [excluded])) == left

@@ -1,0 +1,62 @@
+"""Completion of command lines for bash, zsh and fish, by click: the shell asks ``napix`` itself at each tab.
+
+Imports the help.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+import click
+from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
+
+from .help import TOPICS
+
+__all__ = ['COMMANDS', 'SHELLS', 'VARIABLE', 'complete_hosts', 'complete_methods', 'script']
+
+SHELLS = ('bash', 'zsh', 'fish')
+#: The shell says in it what it wants.
+VARIABLE = '_NAPIX_COMPLETE'
+COMMANDS = {'demo': 'see a fan-out over servers that it starts itself', 'completion': 'print what a shell needs',
+            'man': 'print the man page', 'help': 'tell more about a topic'}
+_METHODS = ('get', 'post', 'put', 'patch', 'delete', 'head', 'options')
+
+
+def script(shell: str, command: click.Command) -> str:
+    """What a shell evaluates to complete ``napix``."""
+    kind = get_completion_class(shell)
+    assert kind is not None
+    # Not that of bash itself, which would start one to learn its version.
+    return ShellComplete.source(kind(command, {}, 'napix', VARIABLE))
+
+
+def complete_methods(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Methods and commands."""
+    known = {**dict.fromkeys(_METHODS, 'send a request'), **COMMANDS}
+    capitals = {name.upper(): text for name, text in known.items() if name in _METHODS}
+    return [CompletionItem(name, help=text) for name, text in {**known, **(capitals if incomplete else {})}.items()
+            if name.startswith(incomplete)]
+
+
+def complete_hosts(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Groups; after a command what it takes."""
+    method = context.params.get('method')
+    if method == 'help':
+        return [CompletionItem(topic.name, help=topic.line) for topic in TOPICS if topic.name.startswith(incomplete)]
+    if method == 'completion':
+        return [CompletionItem(shell) for shell in SHELLS if shell.startswith(incomplete)]
+    if method in COMMANDS or '@' not in incomplete:
+        return []
+    before, _, name = incomplete.rpartition('@')
+    with contextlib.suppress(Exception):        # a shell that completes has no use for an error
+        from .hosts import read_groups
+
+        named = read_groups(context.params.get('groups')).grouplist()
+        return [CompletionItem(f'{before}@{group}') for group in sorted(named) if group.startswith(name)]
+    return []
+
+
+def asked_for() -> bool:
+    """Whether it is a shell that asks."""
+    return VARIABLE in os.environ

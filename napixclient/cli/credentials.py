@@ -1,0 +1,163 @@
+"""Who asks, and through what: flags, then the environment, then a profile. Imports authenticators, hosts and items."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from typing import Any
+
+from ..authenticators import LoginAuthenticator, TokenIdentifier
+from ..messages import parse_origin
+from .hosts import config_directory, name_of
+from .items import BadItem, read_text
+from .options import Asked
+
+__all__ = ['BadCredentials', 'authenticator_of', 'connection_options', 'profile_of']
+
+_SETTINGS = ('login', 'key', 'token', 'ca_certs', 'proxy')
+Profile = dict[str, str]
+
+
+class BadCredentials(ValueError):
+    """What is given makes no sense, or a file cannot be read."""
+
+
+def _environ(name: str) -> str | None:
+    """A variable; an empty one is none."""
+    return os.environ.get(name) or None
+
+
+# The configuration ---------------------------------------------------------------------------------------------------
+
+def profile_of(asked: Asked) -> Profile:
+    """The profile that is asked for by flag or environment; an empty one without.
+
+    :raises BadCredentials: when there is none of that name, or what is in it makes no sense.
+    """
+    name = asked.profile or _environ('NAPIX_PROFILE')
+    if name is None:
+        return {}
+    if sys.version_info >= (3, 11):
+        import tomllib
+    else:
+        import tomli as tomllib
+
+    path = os.path.join(config_directory(), 'config.toml')
+    try:
+        with open(path, 'rb') as file:
+            profiles = tomllib.load(file).get('profiles', {})
+    except OSError as exc:
+        raise BadCredentials(f'profile {name!r}: cannot read {path}: {exc.strerror}') from exc
+    except ValueError as exc:               # TOMLDecodeError, UnicodeDecodeError
+        raise BadCredentials(f'{path} is not TOML: {exc}') from exc
+    profile = profiles.get(name) if isinstance(profiles, dict) else None
+    if not isinstance(profile, dict):
+        raise BadCredentials(f'{path} has no [profiles.{name}]')
+    for setting, value in profile.items():
+        if setting not in _SETTINGS:
+            raise BadCredentials(f'{path}: [profiles.{name}] has {setting!r}; known are {", ".join(_SETTINGS)}')
+        if not isinstance(value, str) or not value:
+            raise BadCredentials(f'{path}: {setting} of [profiles.{name}] is a text that is not empty')
+    return profile
+
+
+# Who asks ------------------------------------------------------------------------------------------------------------
+
+def authenticator_of(asked: Asked, profile: Profile) -> LoginAuthenticator | TokenIdentifier | None:
+    """What signs the requests or adds the token. The first of flags, environment and profile that says how counts.
+
+    :raises BadCredentials: for a login without a key, a key without a login, a login and a token.
+    """
+    if asked.login and asked.token:
+        raise BadCredentials('--login and --token exclude each other: sign the requests, or send a token')
+    login, token = asked.login, asked.token
+    if asked.key and not login:
+        login = _environ('NAPIX_LOGIN') or profile.get('login')
+        if token or not login:
+            raise BadCredentials('--key without --login: say whose key it is with --login NAME')
+    if not login and not token:
+        login, token = _environ('NAPIX_LOGIN'), _environ('NAPIX_TOKEN')
+        if login and token:
+            raise BadCredentials('NAPIX_LOGIN and NAPIX_TOKEN are both set: sign the requests, or send a token')
+    if not login and not token:
+        login, token = profile.get('login'), profile.get('token')
+        if login and token:
+            raise BadCredentials('the profile has both a login and a token: sign the requests, or send a token')
+    try:
+        if token:
+            return TokenIdentifier(_secret('--token', token))
+        if not login:
+            return None
+        key = asked.key or _environ('NAPIX_KEY') or profile.get('key')
+        if not key:
+            raise BadCredentials('--login without a key: set NAPIX_KEY in the environment, or give --key @FILE')
+        return LoginAuthenticator(login, _secret('--key', key))
+    except UnicodeEncodeError as exc:
+        raise BadCredentials('the login, the key or the token is not a text in UTF-8') from exc
+    except BadItem as exc:
+        raise BadCredentials(str(exc)) from exc
+
+
+def _secret(flag: str, value: str) -> str:
+    """The secret itself, or what is in the file that is named after an ``@``."""
+    text = read_text(value[1:], f'{flag} {value}').strip() if value.startswith('@') else value
+    if not text:
+        raise BadCredentials(f'{flag} {value}: the file is empty')
+    return text
+
+
+# Through what --------------------------------------------------------------------------------------------------------
+
+def connection_options(asked: Asked, profile: Profile, hosts: Iterable[str]) -> dict[str, Any]:
+    """The options of the pool for TLS and proxies.
+
+    :raises BadCredentials: when the environment has two proxies for one run.
+    """
+    options: dict[str, Any] = {'verify': not asked.insecure}
+    ca_certs = asked.cacert or profile.get('ca_certs')
+    if ca_certs:
+        options['ca_certs'] = os.path.expanduser(ca_certs)
+    if asked.cert:
+        options['cert'] = os.path.expanduser(asked.cert)
+    proxy = asked.proxy or profile.get('proxy')
+    straight = asked.no_proxy if asked.no_proxy is not None else _variable('no_proxy')
+    without = [entry.strip() for entry in (straight or '').split(',') if entry.strip()]
+    if not proxy:
+        proxy, more = _of_environment(list(hosts))
+        without += more
+    if proxy:
+        options.update(proxy=proxy, no_proxy=without)
+    return options
+
+
+def _variable(name: str) -> str | None:
+    return _environ(name) or _environ(name.upper())
+
+
+def _of_environment(hosts: list[str]) -> tuple[str | None, list[str]]:
+    """The proxy that the environment names for these hosts, and those of them that it names none for.
+
+    ``HTTP_PROXY`` does not count, as with curl: in a CGI program it is a header of the request.
+    """
+    others = _variable('all_proxy')
+    proxies = {'https': _variable('https_proxy') or others, 'http': _environ('http_proxy') or others}
+    schemes = {host: parse_origin(host).scheme for host in hosts}
+    wanted = {proxies[scheme] for scheme in schemes.values()}
+    named = wanted - {None}
+    if len(named) > 1:
+        raise BadCredentials('https_proxy and http_proxy name two proxies, and there are hosts for both: '
+                             'name one with --proxy')
+    if not named:
+        return None, []
+    proxy = named.pop()
+    assert proxy is not None
+    without = [] if None not in wanted else [
+        _with_port(host) for host, scheme in schemes.items() if proxies[scheme] is None]
+    return proxy if '://' in proxy else f'http://{proxy}', without
+
+
+def _with_port(host: str) -> str:
+    origin = parse_origin(host)
+    name = name_of(host)
+    return name if name.endswith(f':{origin.port}') else f'{name}:{origin.port}'

@@ -1,0 +1,89 @@
+"""Identical answers, shown once under the node set of their hosts; and how others differ. Imports hosts, outcomes."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator
+from typing import Any
+
+from .hosts import fold
+from .outcomes import Outcome, answered_of, body_of, chain_of, escaped, status_of
+
+__all__ = ['Folder']
+
+_LINE = '-' * 15
+
+
+class _Group:
+    """Those who answered the same."""
+
+    def __init__(self, shown: list[str]) -> None:
+        self.hosts: dict[str, None] = {}
+        self.shown = shown
+        self.count = 0
+
+
+class Folder:
+    """Gathers answers; what it holds grows with the different ones, and with the hosts.
+
+    :param groups: what ``@name`` stands for.
+    :param regroup: write ``@name`` for hosts that are a group.
+    :param spread: a line for each member of a JSON document, as a difference shows best.
+    """
+
+    def __init__(self, groups: Any, regroup: bool, spread: bool) -> None:
+        self._groups = groups
+        self._regroup = regroup
+        self._spread = spread
+        self._found: dict[tuple[str, bytes | str], _Group] = {}
+
+    def add(self, outcome: Outcome) -> None:
+        """Put it to those that are the same."""
+        response = answered_of(outcome)
+        said = response.data if response is not None else getattr(outcome, 'message', '')
+        group = self._found.get((status_of(outcome), said))
+        if group is None:
+            group = self._found[status_of(outcome), said] = _Group(_shown(outcome, self._spread))
+        assert outcome.request is not None
+        group.hosts[outcome.request.host] = None
+        group.count += 1
+
+    def _ranked(self) -> list[_Group]:
+        """The largest first, those of the same size as they came."""
+        return sorted(self._found.values(), key=lambda group: -group.count)
+
+    def _name(self, group: _Group) -> str:
+        count = f'{len(group.hosts)}' if group.count == len(group.hosts) else \
+            f'{len(group.hosts)}, {group.count} answers'
+        return f'{fold(group.hosts, self._groups, self._regroup)} ({count})'
+
+    def blocks(self) -> Iterator[str]:
+        """The lines of all groups, the largest first."""
+        for group in self._ranked():
+            yield from (_LINE, self._name(group), _LINE, *group.shown)
+
+    def differences(self) -> Iterator[str]:
+        """The lines of the largest group, then how each other differs from it."""
+        ranked = self._ranked()
+        for most in ranked[:1]:
+            yield from (_LINE, self._name(most), _LINE, *most.shown)
+            for other in ranked[1:]:
+                yield from difflib.unified_diff(most.shown, other.shown, self._name(most), self._name(other),
+                                                lineterm='')
+
+
+def _shown(outcome: Outcome, spread: bool) -> list[str]:
+    """The lines of an answer: its status, then the body; or what went wrong."""
+    response = answered_of(outcome)
+    if response is None:
+        return [f'{status_of(outcome)}: {escaped(getattr(outcome, "message", ""))}']
+    reason = escaped(response.reason)
+    first = f'{response.status} {reason}'.rstrip()
+    if chain := chain_of(outcome):
+        return [first, *chain[1:]]
+    body = response.body
+    if spread and isinstance(body, (dict, list)):
+        return [first, *map(escaped, json.dumps(body, indent=2, ensure_ascii=False).splitlines())]
+    text = response.text if body_of(response)[:10] != '{"base64":' else repr(response.data)
+    return [first, *map(escaped, text.splitlines())]

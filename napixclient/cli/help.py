@@ -1,0 +1,130 @@
+"""What `napix --help` says, and the topics behind it. Imports the options."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Iterator
+
+from .options import FLAGS, Flag
+
+__all__ = ['EXAMPLES', 'SUMMARY', 'SYNOPSIS', 'TOPICS', 'Topic', 'screen', 'topic_text']
+
+WIDTH = 80
+SUMMARY = 'send HTTP requests to many servers at once'
+SYNOPSIS = ('napix METHOD HOSTS URL [ITEM...] [FLAGS]', 'napix demo | completion SHELL | man | help TOPIC')
+
+
+class Topic:
+    """A part of the help: a line about it, its text in paragraphs, and the flags that belong to it."""
+
+    def __init__(self, name: str, line: str, *paragraphs: str | list[tuple[str, str]]) -> None:
+        self.name = name
+        self.line = line
+        #: Texts, and lists of what is written and what it means.
+        self.paragraphs = paragraphs
+
+    @property
+    def flags(self) -> list[Flag]:
+        """The flags of this topic."""
+        return [flag for flag in FLAGS if flag.topic == self.name]
+
+
+TOPICS = [
+    Topic(
+        'hosts', 'which servers: node sets, groups, files; ranges in URLs',
+        'HOSTS is a node set as ClusterShell reads it. A host may carry a scheme and a port. '
+        '"." stands for no hosts but those of --hostfile, "-" for those on standard input.',
+        [('web[1-100].example:8002', 'a range; also [01-10], [1,3,5-7] and [0-10/2]'),
+         ('https://a,b:8443,[::1]:80', 'several; [::1] is an IPv6 address'),
+         ('@web', 'a group'),
+         ('web[1-9]!web3', 'without web3; & is what is in both, ^ what is in one of the two')],
+        'Groups are in ~/.config/napix/groups or the file of --groups, as "name: node set" on each line, and in '
+        'ClusterShell\'s own configuration.',
+        'URL is a path and a query. Numbers in it are written like those of hosts: /vm/[1-100] asks each host for all '
+        'of them. {host} in URL and items is the host with its port, without scheme.'),
+    Topic(
+        'items', 'what is sent: query, header fields, JSON, forms, files',
+        'Items follow the URL.',
+        [('key=value', 'a text of the JSON object that is the body'),
+         ('key:=json', 'a number, a list, or other JSON of it: size:=1'),
+         ('param==value', 'goes to the query'),
+         ('Header:value', 'a header field; "Header;" is an empty one'),
+         ('field@file', 'a file of a form (multipart/form-data); then key=value are fields of it as well'),
+         ('@file', 'the content of the file is the body; "@-" is standard input')],
+        'With "@" after the separator the value is in a file: key=@file, key:=@file, param==@file, Header:@file. '
+        'A backslash before a separator makes it a character like any other. "--" stands before items that begin '
+        'with "-".'),
+    Topic('limits', 'how many at once, how long, how often, and when to stop'),
+    Topic(
+        'output', 'what is shown: lines, JSON, folded answers, differences',
+        'In a pipe each answer is a line as soon as it is there: host, status or kind of error, milliseconds and body, '
+        'with tabs between them and control characters escaped. On a terminal the lines have columns, and a table '
+        'below them shows how far each host is. Only results go to standard output. When a server failed because one '
+        'behind it did, standard error tells the chain.',
+        'An object of --json has index, host, method, url, status, ms, attempts, body (JSON as it is, other text as a '
+        'string, what is no text as {"base64": ...}) and error (class, text and chain, or null).',
+        'NO_COLOR, CLICOLOR_FORCE and CLICOLOR say whether there are colours.'),
+    Topic('resume', 'going on after a failure: job logs, who failed',
+          'A torn last line of a job log, of a run that was killed, does not count.'),
+    Topic(
+        'credentials', 'who asks: logins, tokens, profiles; TLS and proxies',
+        'What flags do not say, the environment says, then the profile. The command line can be read by every user '
+        'of the machine: leave keys and tokens in files or in the environment.',
+        'Profiles are in ~/.config/napix/config.toml (or $XDG_CONFIG_HOME/napix): [profiles.NAME] with any of login, '
+        'key, token, ca_certs and proxy. "@file" is what is in a file there too.'),
+    Topic(
+        'exit', 'the exit codes',
+        [('0', 'all answered below 400; or --need or --min-ok is met'),
+         ('1', 'some failed'),
+         ('2', 'bad usage; nothing was sent'),
+         ('3', 'nothing answered'),
+         ('124', 'the deadline of the run ended it'),
+         ('130', 'interrupted')],
+        'Ctrl-C shows who has not answered yet, a second one ends the run. SIGTERM ends it with 143.'),
+]
+
+EXAMPLES = [
+    ('napix get web[1-100].example /status', 'ask a hundred servers'),
+    ('napix post @filers /storage/ size:=1000000 --token @token', 'send JSON to a group'),
+    ('napix get @web /version --fold --timeout 5', 'who runs which version'),
+    ('napix put . /ntp server=10.0.0.1 --hostfile hosts --joblog log --resume', 'take up again'),
+]
+
+
+def screen() -> str:
+    """The help that fits a screen of 24 lines and 80 columns."""
+    lines = [f'Usage: {SYNOPSIS[0]}', f'       {SYNOPSIS[1]}', '', f'{SUMMARY[0].upper()}{SUMMARY[1:]}.', '']
+    lines += _table([('METHOD', 'get, post, put, patch, delete, head, options, or any other in capitals'),
+                     ('HOSTS', "web[1-9].example:8002, https://a,b, @group, '.' with --hostfile"),
+                     ('URL', 'a path such as /status'),
+                     ('ITEM', 'key=value key:=json param==value Header:value field@file @file')])
+    lines += ['', 'napix help TOPIC tells more, with all flags:']
+    lines += _table([(topic.name, topic.line) for topic in TOPICS])
+    lines += ['']
+    lines += [f'  $ {command}' for command, _ in EXAMPLES[:3]]
+    return '\n'.join(lines) + '\n'
+
+
+def topic_text(topic: Topic) -> str:
+    """A topic, for a terminal."""
+    return '\n'.join([f'{topic.name}: {topic.line}', *_body(topic)]) + '\n'
+
+
+def _body(topic: Topic) -> Iterator[str]:
+    for paragraph in topic.paragraphs:
+        yield ''
+        yield from _table(paragraph) if isinstance(paragraph, list) else textwrap.wrap(
+            paragraph, WIDTH, break_on_hyphens=False, break_long_words=False)
+    if topic.flags:
+        yield ''
+        yield from _table([(flag.written, flag.help or '') for flag in topic.flags])
+
+
+def _table(rows: list[tuple[str, str]]) -> list[str]:
+    """What is written, and beside it what it means."""
+    width = max(len(written) for written, _ in rows)
+    lines = []
+    for written, meaning in rows:
+        lines += textwrap.wrap(meaning, WIDTH, initial_indent=f'  {written:<{width}}  ',
+                               subsequent_indent=' ' * (width + 4), break_on_hyphens=False)
+    return lines

@@ -1,0 +1,213 @@
+"""Items as httpie has them: what goes into the query, the head and the body of a request. Imports messages and masking.
+
+``key=value``, ``key:=json``, ``param==value``, ``Header:value``, ``Header;``, ``field@file``, ``@file``; with ``@``
+after the separator the value is in a file. A backslash makes a separator a character like any other.
+"""
+
+from __future__ import annotations
+
+import json
+import mimetypes
+import os
+import re
+import sys
+from collections.abc import Callable, Iterable
+from typing import Any, NamedTuple
+from urllib.parse import urlencode
+
+from urllib3.filepost import encode_multipart_formdata
+
+from ..masking import hide_fields
+from ..messages import Request
+from .hosts import name_of
+
+__all__ = ['BadItem', 'Content', 'Items', 'Upload', 'read_text']
+
+#: The longest comes first where several begin at the same place.
+_find_separator = re.compile(r':=@|==@|=@|:@|:=|==|=|:|@|;').search
+_HOST = '{host}'
+#: Bytes from which a body is read while it is sent, instead of being held in memory.
+_LARGE = 2**20
+
+
+class BadItem(ValueError):
+    """An item that is none, or a file that cannot be read."""
+
+
+class Upload(NamedTuple):
+    """A file that goes as a field of a form."""
+
+    path: str
+    name: str
+    data: bytes
+    content_type: str
+
+
+class Content(NamedTuple):
+    """What the items make of a request to one host."""
+
+    query: str
+    headers: list[tuple[str, str]]
+    body: Any
+
+
+class Items:
+    """The items of a command line, read and checked once.
+
+    :raises BadItem: for one that is none.
+    """
+
+    def __init__(self, texts: Iterable[str]) -> None:
+        self.headers: list[tuple[str, str]] = []
+        self.params: list[tuple[str, str]] = []
+        self.fields: list[tuple[str, Any]] = []     # of JSON or of a form; uploads among them
+        self.file: str | None = None                # whose content is the body
+        self._body: Any = None
+        self._type: str | None = None
+        for text in texts:
+            self._take(text)
+        if self.file is not None and self.fields:
+            raise BadItem(f'"@{self.file}" is the whole body: it goes with no fields')
+        self.is_form = any(isinstance(value, Upload) for _, value in self.fields)
+        try:
+            # Whatever the host is: what is refused is refused now.
+            Request('host', 'GET', '/', None, self.headers)
+        except ValueError as exc:
+            raise BadItem(str(exc)) from exc
+        hide_fields(self, self.headers)
+        written = [*self.headers, *self.params, *((name, value) for name, value in self.fields
+                                                  if isinstance(value, (str, _Json)))]
+        self.per_host = any(_HOST in name or _HOST in value for name, value in written)
+        self._same = None if self.per_host else self._make('')
+
+    def for_host(self, host: str) -> Content:
+        """What goes to this host."""
+        return self._make(host) if self._same is None else self._same
+
+    @staticmethod
+    def filled(text: str, host: str) -> str:
+        """The text with the host's name in it."""
+        return text.replace(_HOST, name_of(host))
+
+    def _take(self, text: str) -> None:
+        name, separator, value = _split(text)
+        if separator in (':=@', '==@', '=@', ':@'):
+            value, separator = read_text(value, text), separator[:-1]
+        if not name and separator != '@':
+            raise BadItem(f'{text!r} has no name before "{separator}"')
+        match separator:
+            case '=':
+                self.fields.append((name, value))
+            case ':=':
+                self.fields.append((name, _json(value, text)))
+            case '==':
+                self.params.append((name, value))
+            case ':':
+                if not value.strip():
+                    raise BadItem(f'{text!r} has no value; an empty header is written {name + ";"!r}')
+                self.headers.append((name, value.strip()))
+            case ';':
+                if value:
+                    raise BadItem(f'{text!r}: nothing follows the ";" of an empty header')
+                self.headers.append((name, ''))
+            case _:
+                self._take_file(name, value, text)
+
+    def _take_file(self, name: str, path: str, text: str) -> None:
+        if name:
+            self.fields.append((name, Upload(path, os.path.basename(path), _read(path, text), _type_of(path))))
+            return
+        if self.file is not None:
+            raise BadItem(f'"@{self.file}" and {text!r}: there is one body')
+        self.file = path
+        self._body = _open(path, text)
+        self._type = None if path == '-' else _type_of(path)
+
+    def _make(self, host: str) -> Content:
+        def fill(text: str) -> str:
+            return self.filled(text, host)
+
+        headers = [(fill(name), fill(value)) for name, value in self.headers]
+        body, content_type = self._body_of(fill)
+        if content_type is not None and not any(name.lower() == 'content-type' for name, _ in headers):
+            headers.append(('Content-Type', content_type))
+        return Content(urlencode([(fill(name), fill(value)) for name, value in self.params]), headers, body)
+
+    def _body_of(self, fill: Callable[[str], str]) -> tuple[Any, str | None]:
+        """The body and its type."""
+        if self.is_form:
+            return encode_multipart_formdata([(fill(name), _part(value, fill)) for name, value in self.fields])
+        if self.fields:
+            values = {fill(name): json.loads(fill(value)) if isinstance(value, _Json) else fill(value)
+                      for name, value in self.fields}
+            return json.dumps(values, separators=(',', ':')).encode(), 'application/json'
+        return self._body, self._type
+
+
+class _Json(str):
+    """The text of a JSON value."""
+
+    __slots__ = ()
+
+
+def _part(value: Any, fill: Callable[[str], str]) -> Any:
+    """A field of a form, as urllib3 takes it."""
+    return value[1:] if isinstance(value, Upload) else fill(value)
+
+
+def _split(text: str) -> tuple[str, str, str]:
+    """Name, separator and value. The first separator that is not escaped counts."""
+    start = 0
+    while found := _find_separator(text, start):
+        if text[found.start() - 1:found.start()] != '\\':
+            name = re.sub(r'\\([:=@;\\])', r'\1', text[:found.start()])
+            return name, found[0], text[found.end():]
+        start = found.start() + 1
+    raise BadItem(f'{text!r} is not an item: key=value, key:=json, param==value, Header:value, field@file or @file')
+
+
+def _json(value: str, text: str) -> _Json:
+    def refuse(name: str) -> None:
+        raise ValueError(f'{name} is no JSON')
+
+    try:
+        # Twice as the host may stand in it, which is a text without quotes.
+        json.loads(value, parse_constant=refuse)
+    except (ValueError, RecursionError) as exc:
+        raise BadItem(f'{text!r}: what follows ":=" is not JSON: {exc}') from exc
+    return _Json(value)
+
+
+def read_text(path: str, text: str) -> str:
+    """The text in a file, without the end of its last line; ``-`` is standard input.
+
+    :param text: how it was asked for, to be told in the error.
+    :raises BadItem: when it cannot be read.
+    """
+    try:
+        return _read(path, text).decode('utf-8-sig').removesuffix('\n').removesuffix('\r')
+    except UnicodeDecodeError as exc:
+        raise BadItem(f'{text!r}: the file is not a text in UTF-8') from exc
+
+
+def _read(path: str, text: str) -> bytes:
+    try:
+        if path == '-':
+            return b'' if sys.stdin is None else sys.stdin.buffer.read()
+        with open(os.path.expanduser(path), 'rb') as file:
+            return file.read()
+    except (OSError, ValueError) as exc:
+        raise BadItem(f'{text!r}: cannot read the file: {getattr(exc, "strerror", None) or exc}') from exc
+
+
+def _open(path: str, text: str) -> Any:
+    """The content of a file, or the file itself where it is large: it can go to many hosts at once."""
+    try:
+        size = 0 if path == '-' else os.stat(os.path.expanduser(path)).st_size
+        return _read(path, text) if size < _LARGE else open(os.path.expanduser(path), 'rb')
+    except (OSError, ValueError) as exc:
+        raise BadItem(f'{text!r}: cannot read the file: {getattr(exc, "strerror", None) or exc}') from exc
+
+
+def _type_of(path: str) -> str:
+    return mimetypes.guess_type(path)[0] or 'application/octet-stream'

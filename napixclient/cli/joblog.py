@@ -1,0 +1,98 @@
+"""The job log: a line of JSON for each outcome, by which a run is taken up again. Imports outcomes and targets."""
+
+from __future__ import annotations
+
+import json
+import os
+from time import time
+from typing import Any
+
+from ..masking import mask
+from .outcomes import Outcome, log_line, tag_of
+from .targets import Targets
+
+__all__ = ['BadLog', 'Done', 'JobLog']
+
+Key = tuple[str, str, str, int]
+
+
+class BadLog(ValueError):
+    """A file that is no job log, or that cannot be read or written."""
+
+
+class Done:
+    """What a job log tells of an earlier run. A file that does not exist tells nothing.
+
+    :raises BadLog: for a file that cannot be read, or is something else.
+    """
+
+    def __init__(self, path: str) -> None:
+        self._keys: set[Key] = set()
+        #: Bytes of whole lines, and whether the last of them lacks its end.
+        self.size = 0
+        self.open_ended = False
+        try:
+            with open(path, 'rb') as file:
+                for number, line in enumerate(file, 1):
+                    if not self._take(line, f'{path}, line {number}'):
+                        break
+        except FileNotFoundError:
+            return
+        except OSError as exc:
+            raise BadLog(f'cannot read the job log {path}: {exc.strerror}') from exc
+
+    def _take(self, line: bytes, where: str) -> bool:
+        """False for a line that is torn: the run was killed while it wrote it."""
+        found = _key(line)
+        if found is None and line.endswith(b'\n'):
+            raise BadLog(f'{where} is no line of a job log')
+        if found is None:
+            return False
+        key, failed = found
+        (self._keys.discard if failed else self._keys.add)(key)     # the last line of a request counts
+        self.size += len(line)
+        self.open_ended = not line.endswith(b'\n')
+        return True
+
+    def has(self, targets: Targets, place: int, turn: int) -> bool:
+        """Whether this request was answered well."""
+        url = mask(targets.url(place, turn))
+        return (targets.hosts[place], targets.method, url, targets.repetition(turn)) in self._keys
+
+
+def _key(line: bytes) -> tuple[Key, bool] | None:
+    """Which request a line is of, and whether it failed; ``None`` for what is no such line."""
+    try:
+        said: Any = json.loads(line)
+        status = said['status']
+        key = str(said['host']), str(said['method']), str(said['url']), int(said.get('repeat', 0))
+        return key, said.get('error') is not None or status is None or int(status) >= 400
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None
+
+
+class JobLog:
+    """A job log that is being written.
+
+    :param done: what is there already, to go on behind it; without it what is there is lost.
+    :raises BadLog: when the file cannot be written.
+    """
+
+    def __init__(self, path: str, done: Done | None) -> None:
+        try:
+            self._file = os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT, 0o666), 'wb', buffering=0)
+            if os.path.isfile(path):
+                self._file.truncate(0 if done is None else done.size)
+            if done is not None and done.size:
+                self._file.seek(done.size)
+                self._file.write(b'\n' if done.open_ended else b'')
+        except OSError as exc:
+            raise BadLog(f'cannot write the job log {path}: {exc.strerror}') from exc
+
+    def write(self, outcome: Outcome, targets: Targets) -> None:
+        """Add a line, at once."""
+        self._file.write(log_line(outcome, targets.repetition(tag_of(outcome).turn), time()).encode('ascii'))
+
+    def close(self) -> None:
+        """No more lines."""
+        self._file.close()

@@ -1,0 +1,168 @@
+"""An outcome as a text: the line, the JSON, the chain of an error. Imports errors, masking and targets."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from functools import lru_cache
+from time import monotonic
+from typing import Any
+
+from ..errors import HTTPError
+from ..masking import mask
+from ..messages import Response
+from .targets import Tag
+
+__all__ = ['Outcome', 'answered_of', 'body_of', 'chain_of', 'escaped', 'json_line', 'log_line', 'milliseconds',
+           'piece_of', 'status_of', 'tag_of']
+
+Outcome = Response | HTTPError
+
+_charset = re.compile(r'charset\s*=\s*"?([^\s";]+)', re.IGNORECASE).search
+_says_json = re.compile(r'[^;]*\bjson\b', re.IGNORECASE).match
+_not_ascii = re.compile('[^\x00-\x7f]').sub
+#: In JSON a line ends between two tokens only.
+_breaks = re.compile(r'\s*[\r\n]\s*').sub
+quoted = json.encoder.encode_basestring_ascii
+#: Characters of a body of which a terminal can show something.
+_PIECE = 2000
+
+
+def tag_of(outcome: Outcome) -> Tag:
+    """Which request it is the outcome of."""
+    assert outcome.request is not None          # it is of a pool
+    tag: Tag = outcome.request.tag
+    return tag
+
+
+def answered_of(outcome: Outcome) -> Response | None:
+    """What the server answered, if it did."""
+    return outcome.response if isinstance(outcome, HTTPError) else outcome
+
+
+def status_of(outcome: Outcome) -> str:
+    """The status, or the class of the error."""
+    return type(outcome).__name__ if outcome.status is None else str(outcome.status)
+
+
+def milliseconds(outcome: Outcome) -> float:
+    """How long it took; where not a byte was sent, from the time at which the pool took the request."""
+    seconds = monotonic() - tag_of(outcome).began if outcome.elapsed is None else outcome.elapsed
+    return seconds * 1000
+
+
+# On a line -----------------------------------------------------------------------------------------------------------
+
+def piece_of(outcome: Outcome, longest: int | None = None) -> str:
+    """The body on one line, or what went wrong: nothing in it steers a terminal.
+
+    :param longest: characters that are of use.
+    """
+    response = answered_of(outcome)
+    if response is None:
+        assert isinstance(outcome, HTTPError)
+        text = outcome.message
+    else:
+        text = response.text.removesuffix('\n').removesuffix('\r')
+        if '\n' in text and _kind(response.headers.get('content-type', ''))[1] and _as_json(text) is not None:
+            text = _breaks(' ', text)
+    return escaped(text if longest is None else ' '.join(text[:_PIECE].split())[:longest])
+
+
+def escaped(text: str) -> str:
+    """The text on one line, in which nothing steers a terminal."""
+    if text.isprintable():
+        return text
+    return ''.join(char if char.isprintable() else char.encode('unicode_escape').decode() for char in text)
+
+
+def chain_of(outcome: Outcome) -> list[str]:
+    """The lines that tell of the servers behind the one that failed; none where there was none behind it."""
+    if isinstance(outcome, HTTPError) and outcome.response is not None and len(outcome.chain) > 1:
+        return [escaped(line) for line in str(outcome).splitlines()]
+    return []
+
+
+# JSON ----------------------------------------------------------------------------------------------------------------
+
+def json_line(outcome: Outcome) -> str:
+    """The outcome as a JSON object on one line, in ASCII."""
+    response = answered_of(outcome)
+    body = 'null' if response is None else body_of(response)
+    return f'{{{_head(outcome)},"body":{body},"error":{_error(outcome)}}}\n'
+
+
+def log_line(outcome: Outcome, repetition: int, time: float) -> str:
+    """A line of a job log: the same without the body.
+
+    :param time: when it ended, in seconds since 1970.
+    """
+    return f'{{"time":{time:.3f},{_head(outcome)},"repeat":{repetition},"error":{_error(outcome)}}}\n'
+
+
+def _head(outcome: Outcome) -> str:
+    request = outcome.request
+    assert request is not None
+    status = 'null' if outcome.status is None else outcome.status
+    return (f'"index":{request.tag.number},"host":{quoted(request.host)},"method":{quoted(request.method)},'
+            f'"url":{quoted(mask(request.url))},"status":{status},"ms":{milliseconds(outcome):.3f},'
+            f'"attempts":{outcome.attempts}')
+
+
+def _error(outcome: Outcome) -> str:
+    if not isinstance(outcome, HTTPError):
+        return 'null'
+    chain = [{'remote_call': hop.remote_call, 'status': hop.status, 'error_class': hop.error_class,
+              'error_text': hop.error_text,
+              'ms': None if hop.elapsed is None else round(hop.elapsed * 1000, 3)} for hop in outcome.chain]
+    return json.dumps({'class': type(outcome).__name__, 'text': outcome.message, 'chain': chain}, separators=(',', ':'))
+
+
+def body_of(response: Response) -> str:
+    """The body in JSON: JSON as it is, other text as a string, what is no text as ``{"base64": …}``."""
+    data = response.data
+    if not data:
+        return 'null'
+    charset, says_json = _kind(response.headers.get('content-type', ''))
+    try:
+        text = data.decode(charset)
+    except (LookupError, ValueError):
+        return f'{{"base64":"{b64encode(data).decode()}"}}'
+    if says_json:
+        as_it_is = _as_json(text)
+        if as_it_is is not None:
+            return as_it_is
+    elif '\0' in text:
+        return f'{{"base64":"{b64encode(data).decode()}"}}'
+    return quoted(text)
+
+
+@lru_cache(64)
+def _kind(content_type: str) -> tuple[str, bool]:
+    """Charset, and whether it is JSON."""
+    found = _charset(content_type)
+    return found[1] if found else 'utf-8', _says_json(content_type) is not None
+
+
+def _no_constant(name: str) -> Any:
+    raise ValueError(f'{name} is no JSON')
+
+
+_decoder: Any = json.JSONDecoder(parse_constant=_no_constant)
+
+
+def _as_json(text: str) -> str | None:
+    """The text on one line and in ASCII, every number as it was written; ``None`` when it is no JSON."""
+    try:
+        try:
+            bare = _decoder.scan_once(text, 0)[1] == len(text)
+        except StopIteration:
+            bare = False
+        if not bare:                            # blanks around it, or an error
+            _decoder.decode(text)
+    except (ValueError, RecursionError):
+        return None
+    if '\n' in text or '\r' in text:
+        text = _breaks(' ', text.strip())
+    return text if text.isascii() else _not_ascii(lambda found: quoted(found[0])[1:-1], text)

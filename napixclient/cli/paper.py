@@ -1,0 +1,168 @@
+"""Where the results go: standard output, and standard error beside it. Imports nothing of ours.
+
+A reader who is slow must not hold the requests in flight, or their time runs out: what cannot be written at once waits
+as a greenlet does. The streams stay blocking, because other programs may share them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import stat
+import sys
+from typing import Any
+
+import gevent
+from gevent import monkey, socket
+from gevent.event import Event
+
+__all__ = ['Paper', 'colours', 'is_same_terminal', 'tell', 'write']
+
+_poll = monkey.get_original('select', 'poll')
+#: Bytes that are ready and not written at most, before who makes more of them waits.
+_ROOM = 1 << 18
+#: What a pipe takes at once when it says that it takes something (POSIX: PIPE_BUF).
+_PIECE = 4096
+_POLLOUT = 4
+
+
+def colours(stream: Any) -> bool:
+    """Whether there are to be colours: as NO_COLOR, CLICOLOR_FORCE and CLICOLOR have it, else on a terminal."""
+    if os.environ.get('NO_COLOR'):
+        return False
+    if os.environ.get('CLICOLOR_FORCE', '0') not in ('', '0'):
+        return True
+    return stream.isatty() and os.environ.get('CLICOLOR') != '0' and os.environ.get('TERM') != 'dumb'
+
+
+def is_same_terminal(one: Any, other: Any) -> bool:
+    """Whether two streams lead to the same terminal."""
+    return one.isatty() and other.isatty() and os.ttyname(one.fileno()) == os.ttyname(other.fileno())
+
+
+def write(descriptor: int, data: bytes) -> None:
+    """Write all of it. Only this greenlet waits.
+
+    :raises OSError: when it cannot be written.
+    """
+    kind = os.fstat(descriptor).st_mode
+    if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or os.isatty(descriptor)):
+        while data:                             # a file is always ready
+            data = data[os.write(descriptor, data):]
+        return
+    poller = _poll()
+    poller.register(descriptor, _POLLOUT)
+    view = memoryview(data)
+    while view:
+        if not poller.poll(0):
+            socket.wait_write(descriptor)
+        try:
+            view = view[os.write(descriptor, view[:_PIECE]):]
+        except BlockingIOError:                 # somebody else has made it so
+            socket.wait_write(descriptor)
+
+
+def tell(text: str) -> None:
+    """Write to standard error. Where nobody reads it: so be it."""
+    with contextlib.suppress(OSError):
+        write(sys.stderr.fileno(), text.encode(sys.stderr.encoding, 'backslashreplace'))
+
+
+class Paper:
+    """Results to standard output, notes to standard error; a writer of its own, to which it is all one.
+
+    What cannot be written any more ends the greenlet that made this, by an ``OSError``.
+    """
+
+    def __init__(self) -> None:
+        self._out = sys.stdout.fileno()
+        self._err = sys.stderr.fileno()
+        self._encoding = sys.stdout.encoding
+        self._ready: list[bytes] = []
+        self._size = 0
+        self._some = Event()
+        self._room = Event()
+        self._owner = gevent.getcurrent()
+        self._failure: OSError | None = None
+        self._together = sys.stdout.isatty()
+        self._writer = gevent.spawn(self._write)
+        self._watcher = self._watch()
+
+    def put(self, text: str) -> None:
+        """A result: it goes to standard output as soon as all greenlets wait."""
+        if self._failure is not None:
+            raise self._failure
+        data = text.encode(self._encoding, 'backslashreplace')
+        self._ready.append(data)
+        self._size += len(data)
+        self._some.set()
+        while self._size > _ROOM:
+            self._room.clear()
+            self._room.wait()
+
+    def note(self, text: str) -> None:
+        """Something about the run, for standard error, after the results so far where both are on a terminal."""
+        if self._together:
+            self.drain()
+        tell(text)
+
+    def drain(self) -> None:
+        """Wait until all results are written.
+
+        :raises OSError: when they cannot be.
+        """
+        while self._size and self._failure is None:
+            self._room.clear()
+            self._room.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def close(self, patience: float | None = None) -> None:
+        """Write what there is, and end.
+
+        :param patience: seconds that the reader has for it.
+        """
+        try:
+            with gevent.Timeout(patience, False):  # type: ignore[arg-type]  # a silent one
+                self.drain()
+        finally:
+            self._writer.kill()
+            if self._watcher is not None:
+                self._watcher.stop()
+                self._watcher.close()
+
+    def _write(self) -> None:
+        try:
+            while True:
+                self._some.wait()
+                self._some.clear()
+                while self._ready:
+                    pieces, self._ready = self._ready, []
+                    self._emit(b''.join(pieces))
+                    self._size -= sum(map(len, pieces))
+                    self._room.set()
+        except OSError as exc:
+            self._fail(exc)
+
+    def _emit(self, data: bytes) -> None:
+        write(self._out, data)
+
+    def _fail(self, failure: OSError) -> None:
+        self._failure = failure
+        self._room.set()
+        gevent.kill(self._owner, failure)
+
+    def _watch(self) -> Any:
+        """Learn that the reader of a pipe has left, also when there is nothing to write."""
+        if not stat.S_ISFIFO(os.fstat(self._out).st_mode):
+            return None
+        watcher = gevent.get_hub().loop.io(self._out, 1, ref=False)
+
+        def left() -> None:
+            watcher.stop()
+            if self._failure is None:
+                self._fail(BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE)))
+
+        watcher.start(left)
+        return watcher

@@ -1,0 +1,77 @@
+"""How each outcome is shown as it comes: a line, JSON, a file for its host. Imports outcomes and paper."""
+
+from __future__ import annotations
+
+import os
+import sys
+from urllib.parse import quote
+
+from ..errors import HTTPError
+from .outcomes import Outcome, answered_of, chain_of, milliseconds, piece_of, status_of, tag_of
+from .paper import colours
+from .targets import Targets
+
+__all__ = ['Files', 'Lines', 'chain_lines']
+
+#: The width of the hosts' column on a terminal, at most.
+WIDTH = 44
+_GREEN, _RED, _DIM, _OFF = '\x1b[32m', '\x1b[31m', '\x1b[2m', '\x1b[0m'
+
+
+class Lines:
+    """Makes a line of each outcome: in columns on a terminal, else with tabs."""
+
+    def __init__(self, hosts: list[str]) -> None:
+        self._columns = sys.stdout.isatty()
+        self._coloured = colours(sys.stdout)
+        self._width = min(max(map(len, hosts)), WIDTH)
+        self._size = os.get_terminal_size(sys.stdout.fileno()).columns if self._columns else 0
+
+    def line(self, outcome: Outcome) -> str:
+        """The line, with its end."""
+        request = outcome.request
+        assert request is not None
+        status, ms = status_of(outcome), f'{milliseconds(outcome):.1f}'
+        if not self._columns:
+            if self._coloured:
+                status = f'{_RED if isinstance(outcome, HTTPError) else _GREEN}{status}{_OFF}'
+            return f'{request.host}\t{status}\t{ms}\t{piece_of(outcome)}\n'
+        return self._in_columns(outcome, request.host, status, ms)
+
+    def _in_columns(self, outcome: Outcome, host: str, status: str, ms: str) -> str:
+        from rich.cells import cell_len, set_cell_size
+
+        head, tail = f'{host.ljust(self._width)}  ', f'{status:<12} {ms:>7} ms  '
+        room = max(self._size - len(head) - len(tail), 0)
+        piece = piece_of(outcome, self._size)
+        if cell_len(piece) > room:
+            piece = set_cell_size(piece, room - 1) + '…' if room else ''
+        if self._coloured:
+            colour = _RED if isinstance(outcome, HTTPError) else _GREEN
+            return f'{head}{colour}{status:<12}{_OFF} {ms:>7} ms  {_DIM}{piece}{_OFF}\n'
+        return f'{head}{tail}{piece}'.rstrip() + '\n'
+
+
+def chain_lines(outcome: Outcome) -> str:
+    """What stands below the line of an error that came from further away; nothing for any other."""
+    return ''.join(f'    {line}\n' for line in chain_of(outcome))
+
+
+class Files:
+    """A file for the body of each host; of several for one host each has its number behind the name."""
+
+    def __init__(self, directory: str, targets: Targets) -> None:
+        self._directory = directory
+        self._many = targets.turns > 1
+
+    def write(self, outcome: Outcome) -> None:
+        """Write the body, if there was an answer."""
+        response = answered_of(outcome)
+        if response is None:
+            return
+        name = quote(response.request.host, safe='[]:')
+        name = name.replace('.', '%2E') if not name.strip('.') else name
+        if self._many:
+            name += f'.{tag_of(outcome).turn + 1}'
+        with open(os.path.join(self._directory, name), 'wb') as file:
+            file.write(response.data)

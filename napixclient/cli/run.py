@@ -1,0 +1,199 @@
+"""One run of requests, from the first to the exit code. Imports the plan, and all that shows what comes."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterable
+from contextlib import ExitStack
+from time import monotonic
+from typing import TYPE_CHECKING
+
+from ..errors import HTTPError, Timeout
+from ..messages import Request
+from . import signals
+from .hosts import fold
+from .joblog import BadLog, JobLog
+from .outcomes import Outcome, json_line, tag_of
+from .paper import Paper, tell
+from .plan import BadUsage, Plan
+from .printing import Files, Lines, chain_lines
+from .schedule import Schedule
+from .tally import Tally
+
+# What only few runs need is imported by those: a start takes a fifth of a second as it is.
+if TYPE_CHECKING:
+    from .folding import Folder
+    from .live import Board
+
+__all__ = ['Run', 'show']
+
+#: With "auto", what a host may be sent at most.
+_AUTO = 64
+#: Seconds for a slow reader to take what there is, when the run was interrupted.
+_PATIENCE = 1.0
+
+
+def show(plan: Plan) -> int:
+    """Show the requests that would be sent, and send none; the exit code."""
+    from .showing import Curl, target_line
+
+    targets = plan.targets
+    curl = Curl(plan.asked, plan.items, plan.authenticator, plan.connecting) if plan.asked.curl else None
+    signals.raise_exit()
+    paper, patience = Paper(), None
+    try:
+        for place, turn in map(targets.at, range(len(targets))):
+            if plan.done is None or not plan.done.has(targets, place, turn):
+                request = targets.request(place, turn)
+                paper.put(target_line(request) if curl is None else f'{curl.command(request)}\n')
+    except SystemExit:
+        patience = _PATIENCE
+        raise
+    finally:
+        paper.close(patience)
+    return 0
+
+
+class Run:
+    """Sends the requests of a plan, shows what comes, and keeps the count.
+
+    :raises BadUsage: when the job log cannot be written.
+    """
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._asked = asked = plan.asked
+        targets = plan.targets
+        try:
+            self._log = None if asked.joblog is None else JobLog(asked.joblog, plan.done)
+        except BadLog as exc:
+            raise BadUsage(str(exc)) from exc
+        self._tally = Tally(len(targets), len(targets.hosts), asked.summary)
+        self._end = None if asked.deadline is None else monotonic() + asked.deadline
+        self._late = False
+        self._patience: float | None = None
+        self._enough = False
+        self._failed: dict[str, None] = {}
+        self._schedule = Schedule(
+            targets, _AUTO if asked.simultaneous == 'auto' else int(asked.simultaneous or 2), ordered=asked.ordered,
+            rate=asked.rate, end=self._end, timeout=asked.timeout, skip=None if plan.done is None else self._skip)
+        self._folder: Folder | None = None
+        if asked.folds:
+            from .folding import Folder
+            self._folder = Folder(plan.groups, asked.regroup, asked.diff)
+        self._files = None if asked.output is None else Files(asked.output, targets)
+        self._lines = None if asked.json or asked.folds or asked.quiet else Lines(targets.hosts)
+        self._board: Board | None = None
+        self._paper = self._begin_paper()
+
+    def _begin_paper(self) -> Paper:
+        """Paper, with a table on a terminal."""
+        if self._asked.verbose:
+            self._schedule.tells.append(self._tell_request)
+        if self._asked.quiet or not sys.stderr.isatty() or os.environ.get('TERM', 'dumb') == 'dumb':
+            return Paper()
+        from .live import Board, Live
+
+        self._board = Board(self._schedule, self._tally)
+        self._schedule.tells.append(self._board.began)
+        return Live(self._board)
+
+    def go(self) -> int:
+        """Send them all; the exit code."""
+        signals.raise_exit(self._tell_who_is_pending)
+        with ExitStack() as stack:
+            if self._log is not None:
+                stack.callback(self._log.close)
+            stack.callback(self._close)
+            stack.callback(self._plan.pool.close)
+            try:
+                self._listen()
+            except SystemExit:
+                self._patience = _PATIENCE
+                raise
+        late = self._late or self._schedule.late
+        return self._tally.code(self._asked.need, self._asked.min_ok, late)
+
+    def _listen(self) -> None:
+        ended, count, show = self._schedule.ended_at, self._tally.count, self._show
+        for outcome in self._plan.pool.stream(self._schedule, self._asked.ordered):
+            ended(tag_of(outcome).place)
+            count(outcome)
+            show(outcome)
+            if isinstance(outcome, HTTPError):
+                self._failed_one(outcome)
+                if self._asked.fail_fast:
+                    return
+            elif self._tally.good + self._tally.done == self._asked.need:
+                self._enough = True
+                return
+
+    def _failed_one(self, error: HTTPError) -> None:
+        assert error.request is not None
+        self._failed[error.request.host] = None
+        if self._end is not None and isinstance(error, Timeout) and monotonic() >= self._end:
+            self._late = True
+        if self._tally.bad + self._tally.silent == self._asked.max_fail:
+            self._schedule.stop()
+
+    def _skip(self, place: int, turn: int) -> bool:
+        """Whether that was answered well in an earlier run."""
+        done = self._plan.done
+        found = done is not None and done.has(self._plan.targets, place, turn)
+        self._tally.done += found
+        return found
+
+    # -- showing ---------------------------------------------------------------------------------------------------
+
+    def _show(self, outcome: Outcome) -> None:
+        if self._log is not None:
+            self._log.write(outcome, self._plan.targets)
+        if self._board is not None:
+            self._board.ended(outcome)
+        if self._files is not None:
+            self._files.write(outcome)
+        if self._folder is not None:
+            self._folder.add(outcome)
+        elif self._asked.json:
+            self._paper.put(json_line(outcome))
+        elif self._lines is not None:
+            self._paper.put(self._lines.line(outcome))
+            if isinstance(outcome, HTTPError) and (chain := chain_lines(outcome)):
+                self._paper.note(chain)
+
+    def _tell_request(self, request: Request) -> None:
+        from .showing import request_lines
+
+        self._paper.note(''.join(f'{line}\n' for line in request_lines(request, self._plan.authenticator)))
+
+    def _tell_who_is_pending(self) -> None:
+        hosts = self._schedule.unfinished()
+        self._paper.note(f'napix: waiting for {len(hosts)} of {self._tally.hosts}: {fold(hosts)} '
+                         '(Ctrl-C again to stop)\n')
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _close(self) -> None:
+        """Whatever ended it: what is known is told."""
+        if self._asked.failed_out is not None:
+            self._write_failed(self._asked.failed_out)
+        try:
+            if self._folder is not None:
+                self._put_all(self._folder.differences() if self._asked.diff else self._folder.blocks())
+        finally:
+            self._paper.close(self._patience)
+        if self._asked.summary:
+            tell(''.join(f'{line}\n' for line in self._tally.summary()))
+        elif not self._asked.quiet:
+            tell(f'{self._tally}\n')
+
+    def _put_all(self, lines: Iterable[str]) -> None:
+        for line in lines:
+            self._paper.put(f'{line}\n')
+
+    def _write_failed(self, path: str) -> None:
+        """Those that failed, and those that nobody waited for, though they were wanted."""
+        left = [] if self._enough else self._schedule.unfinished()
+        with open(path, 'w') as file:
+            file.write(f'{fold(dict.fromkeys([*self._failed, *left]))}\n')

@@ -1,0 +1,160 @@
+"""Which request comes next: hosts take turns, none has more under way than it may. Imports targets."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterator
+from time import monotonic
+
+from gevent.event import Event
+
+from ..messages import Request
+from .targets import Targets
+
+__all__ = ['Schedule']
+
+
+class Schedule:
+    """The requests of a run, for :meth:`ClientPool.stream`, which draws them in a greenlet of its own.
+
+    A request is made when its host may be sent it, so that its time does not run out in a queue.
+
+    :param cap: requests under way to one host at most.
+    :param ordered: in the order of their numbers, whatever each host has under way.
+    :param rate: requests a second in all, or ``None``.
+    :param end: ``monotonic()`` after which nothing is begun; every request ends by then.
+    :param timeout: seconds for each, ``None`` for the default of the pool.
+    :param skip: ``(place, turn)`` -> whether this one need not be asked.
+    """
+
+    def __init__(self, targets: Targets, cap: int, *, ordered: bool = False, rate: float | None = None,
+                 end: float | None = None, timeout: float | None = None,
+                 skip: Callable[[int, int], bool] | None = None) -> None:
+        self.targets = targets
+        #: Each is called with each request, before it is sent.
+        self.tells: list[Callable[[Request], None]] = []
+        #: Requests that were handed out, and those of them that have ended.
+        self.asked = self.ended = 0
+        self.skipped = 0
+        #: Whether the end of the time came before the last request was begun.
+        self.late = False
+        self._cap = cap
+        self._ordered = ordered
+        self._rate = rate
+        self._end = end
+        self._timeout = timeout
+        self._skip = skip
+        self._under_way = [0] * len(targets.hosts)
+        self._next = [0] * len(targets.hosts)       # turn
+        self._ready: deque[int] = deque()
+        self._waiting: set[int] = set()             # those with requests left, at their cap
+        self._change = Event()
+        self._stopped = False
+
+    def __iter__(self) -> Iterator[Request]:
+        due, make = monotonic(), self.targets.request
+        for place, turn in self._in_order() if self._ordered else self._by_turns():
+            if self._skip is not None and self._skip(place, turn):
+                self._under_way[place] -= 1
+                self.skipped += 1
+                continue
+            if self._rate is not None:
+                due = max(due, monotonic() - 1 / self._rate)
+                while not self._stopped and not self._over() and monotonic() < due:
+                    self._pause(due)
+                due += 1 / self._rate
+            if self._end is not None and self._over() or self._stopped:
+                return
+            request = make(place, turn, self._timeout if self._end is None else self._time_left())
+            self.asked += 1
+            for tell in self.tells:
+                tell(request)
+            yield request
+
+    def _pause(self, until: float) -> None:
+        self._change.clear()
+        self._change.wait(min(until, self._end or until) - monotonic())
+
+    def _over(self) -> bool:
+        if self._end is not None and monotonic() >= self._end:
+            self.late = True
+        return self.late
+
+    def _time_left(self) -> float:
+        assert self._end is not None
+        left = max(self._end - monotonic(), 0.001)
+        return left if self._timeout is None else min(left, self._timeout)
+
+    # -- who is next -----------------------------------------------------------------------------------------------
+
+    def _batches(self) -> Iterator[range]:
+        """The places of each batch; the next when the last request of the one before has ended."""
+        count, size = len(self.targets.hosts), self.targets.serial
+        for first in range(0, count, size):
+            while not self._stopped and self.ended < self.asked:
+                self._wait()
+            yield range(first, min(first + size, count))
+
+    def _in_order(self) -> Iterator[tuple[int, int]]:
+        for batch in self._batches():
+            for turn in range(self.targets.turns):
+                for place in batch:
+                    self._under_way[place] += 1
+                    self._next[place] = turn + 1
+                    yield place, turn
+
+    def _by_turns(self) -> Iterator[tuple[int, int]]:
+        ready, under_way, upcoming, turns = self._ready, self._under_way, self._next, self.targets.turns
+        for batch in self._batches():
+            ready.extend(batch)
+            while ready or self._waiting:
+                if not ready:
+                    if self._stopped:
+                        return
+                    self._wait()
+                    continue
+                place = ready.popleft()
+                turn = upcoming[place]
+                upcoming[place] = turn + 1
+                under_way[place] += 1
+                yield place, turn
+                if turn + 1 < turns:
+                    if under_way[place] < self._cap:
+                        ready.append(place)
+                    else:
+                        self._waiting.add(place)
+
+    def _wait(self) -> None:
+        self._change.clear()
+        self._change.wait(None if self._end is None else max(self._end - monotonic(), 0))
+        if self._over():
+            self._stopped = True
+
+    # -- what the consumer tells -----------------------------------------------------------------------------------
+
+    def ended_at(self, place: int) -> None:
+        """A request to this host has its outcome."""
+        self.ended += 1
+        self._under_way[place] -= 1
+        if place in self._waiting:
+            self._waiting.discard(place)
+            self._ready.append(place)
+        self._change.set()
+
+    def stop(self) -> None:
+        """Begin no more."""
+        self._stopped = True
+        self._change.set()
+
+    # -- how far it is ---------------------------------------------------------------------------------------------
+
+    def unfinished(self) -> list[str]:
+        """The hosts that have not ended all their requests."""
+        return [host for host, under_way, upcoming in zip(
+            self.targets.hosts, self._under_way, self._next, strict=True)
+            if under_way or upcoming < self.targets.turns]
+
+    @property
+    def unasked(self) -> int:
+        """Requests that were not begun."""
+        return len(self.targets) - self.asked - self.skipped

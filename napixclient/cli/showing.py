@@ -1,0 +1,153 @@
+"""Requests as they are shown: as commands of curl, as text without secrets, as targets. Imports items and outcomes."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from ..authenticators import LoginAuthenticator, TokenIdentifier
+from ..masking import MASK, is_secret, mask
+from ..messages import Request, parse_origin
+from .items import Items, Upload
+from .options import Asked
+from .outcomes import escaped
+
+__all__ = ['Curl', 'request_lines', 'target_line']
+
+SECRET = '$NAPIX_TOKEN'
+_sounds_secret = re.compile(r'api-?key|token|secret|passw|auth|cookie|session', re.IGNORECASE).search
+#: Bytes of a body that are shown.
+_LONGEST = 2000
+
+
+def _is_secret(name: str) -> bool:
+    return is_secret(name) or _sounds_secret(name) is not None
+
+
+def target_line(request: Request) -> str:
+    """What is asked: ``GET http://web1.example/status``."""
+    return f'{mask(str(request))}\n'
+
+
+def request_lines(request: Request, authenticator: Any) -> Iterator[str]:
+    """The lines of a request as curl shows them, without secrets."""
+    sent = authenticator(request) if authenticator is not None else request
+    yield f'> {mask(str(sent))}'
+    for name, value in sent.headers.multi_items():
+        yield f'> {name}: {MASK if _is_secret(name) else mask(escaped(value))}'
+    data = sent.body
+    if isinstance(data, bytes) and data:
+        yield '>'
+        text = data[:_LONGEST].decode('utf-8', 'replace')
+        for line in mask(text).splitlines():
+            yield f'> {escaped(line)}'
+        if len(data) > _LONGEST:
+            yield f'> … {len(data):,} bytes in all'
+    elif data is not None and not isinstance(data, bytes):
+        yield f'>\n> the content of {getattr(data, "name", "a file")}'
+
+
+# curl ----------------------------------------------------------------------------------------------------------------
+
+class Curl:
+    """Writes requests as commands of curl. Where there is a secret they say ``$NAPIX_TOKEN``."""
+
+    def __init__(self, asked: Asked, items: Items, authenticator: Any, options: dict[str, Any]) -> None:
+        self._items = items
+        self._authenticator = authenticator
+        self._common = self._flags(asked, options)
+
+    @staticmethod
+    def _flags(asked: Asked, options: dict[str, Any]) -> list[str]:
+        """What is the same for all."""
+        flags = ['curl', '-sS']
+        for flag, value in (('--max-time', asked.timeout), ('--connect-timeout', asked.connect_timeout),
+                            ('--retry', asked.retries), ('--cacert', options.get('ca_certs')),
+                            ('--cert', options.get('cert')), ('--noproxy', ','.join(options.get('no_proxy', ())))):
+            if value:
+                flags += [flag, _word(f'{value:g}' if isinstance(value, float) else str(value))]
+        if asked.insecure:
+            flags.append('-k')
+        if proxy := options.get('proxy'):
+            flags += ['-x', _proxy(proxy)]
+        return flags
+
+    def command(self, request: Request) -> str:
+        """The command that sends this request."""
+        words = list(self._common)
+        url = f'{parse_origin(request.host)}{request.url}'
+        if re.search(r'[\[\]{}]', url):
+            words.append('-g')
+        if '/.' in url:
+            words.append('--path-as-is')
+        words += ['-I'] if request.method == 'HEAD' else \
+            [] if request.method == 'GET' and request.body is None else ['-X', _word(request.method)]
+        # What curl would say of itself is not what napix says.
+        named = {name.lower() for name in request.headers}
+        if 'accept' not in named:
+            words += ['-H', "'Accept: application/json'"]
+        if self._items.is_form:
+            named.add('content-type')
+        elif request.body is not None and 'content-type' not in named:
+            words += ['-H', "'Content-Type:'"]
+        for name, value in request.headers.multi_items():
+            if not (self._items.is_form and name.lower() == 'content-type'):
+                words += ['-H', _header(name, value)]
+        words += self._body(request)
+        if isinstance(self._authenticator, LoginAuthenticator):
+            words += ['-H', f'"Authorization: {SECRET}"']
+        if isinstance(self._authenticator, TokenIdentifier):
+            mark = '&' if '?' in url else '?'
+            return ' '.join([*words, _masked(f'{url}{mark}token={MASK}')])
+        return ' '.join([*words, _masked(url)])
+
+    def _body(self, request: Request) -> list[str]:
+        if self._items.is_form:
+            words = []
+            for name, value in self._items.fields:
+                if isinstance(value, Upload):
+                    words += ['-F', _word(f'{name}=@{value.path};type={value.content_type}')]
+                else:
+                    words += ['--form-string', _word(f'{name}={self._items.filled(value, request.host)}')]
+            return words
+        if self._items.file is not None:
+            return ['--data-binary', _word(f'@{self._items.file}')]
+        return [] if request.body is None else ['--data-raw', _word(request.body.decode())]
+
+
+def _word(text: str) -> str:
+    return shlex.quote(text)
+
+
+def _masked(text: str) -> str:
+    """A word of the shell in which secrets are masked."""
+    shown = mask(text)
+    return _word(text) if MASK not in shown else f'"{SECRET.join(map(_escape, shown.split(MASK)))}"'
+
+
+def _header(name: str, value: str) -> str:
+    if not value:
+        return _word(f'{name};')
+    if not _is_secret(name):
+        return _word(f'{name}: {value}')
+    scheme, blank, secret = value.partition(' ')
+    return _with_secret(f'{name}: {scheme} ' if blank and secret else f'{name}: ', '')
+
+
+def _proxy(url: str) -> str:
+    """The URL of a proxy; its password is a secret."""
+    before, mark, place = url.rpartition('@')
+    scheme, slashes, credentials = before.partition('://')
+    user, colon, _ = credentials.partition(':')
+    return _with_secret(f'{scheme}{slashes}{user}:', f'@{place}') if mark and colon else _word(url)
+
+
+def _with_secret(before: str, after: str) -> str:
+    """A word of the shell with the secret in it."""
+    return f'"{_escape(before)}{SECRET}{_escape(after)}"'
+
+
+def _escape(text: str) -> str:
+    return re.sub(r'([\\"$`])', r'\\\1', text)

@@ -1,0 +1,135 @@
+"""Job logs, taking a run up again, and the hosts that failed."""
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests import kit
+from tests.cli.programs import napix, started
+from tests.cli.servers import answering, fields, hosts_of, several
+
+
+class Healing:
+    """A server that is out of order until it is healed."""
+
+    def __init__(self) -> None:
+        self.well = False
+        self.server = kit.serve(self.answer)
+
+    def answer(self, *_: object) -> tuple[int, dict[str, str], str]:
+        """200 once it is well."""
+        return (200 if self.well else 503), {'Content-Type': 'text/plain'}, 'x'
+
+    def __enter__(self) -> Healing:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.server.close()
+
+
+def test_joblog_and_resume(tmp_path: Path, refused: str) -> None:
+    """--joblog has a line for each outcome; --resume asks those without a line and those that failed, and adds to it."""
+    log = tmp_path / 'log'
+    with Healing() as sick, several('a', 'b') as (good, later):
+        run = ('post', f'{good.host},{sick.server.host},{refused}', '/x')
+        assert napix(*run, '--joblog', log).code == 1
+        lines = [json.loads(line) for line in log.read_text().splitlines()]
+        assert {line['host']: line['status'] for line in lines} == {
+            good.host: 200, sick.server.host: 503, refused: None}
+        assert list(lines[0]) == ['time', 'index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'repeat',
+                                  'error']
+        assert [line['error']['class'] for line in lines if line['host'] == refused] == ['RefusedError']
+        sick.well = True
+        hosts = f'{good.host},{sick.server.host},{later.host}'
+        shown = napix('post', hosts, '/x', '--joblog', log, '--resume', '--dry-run').out
+        assert shown == f'POST http://{sick.server.host}/x\nPOST http://{later.host}/x\n'
+        code, out, err = napix('post', hosts, '/x', '--joblog', log, '--resume')
+        assert (code, sorted(fields(out))) == (0, sorted([sick.server.host, later.host]))
+        assert err.endswith(' 0 without an answer, 1 done before\n')
+        assert len(log.read_text().splitlines()) == 5
+        code, out, err = napix('post', hosts, '/x', '--joblog', log, '--resume')
+        assert (code, out) == (0, '')
+        # Another request is another; and without --resume all is asked anew.
+        assert len(napix('get', hosts, '/x', '--joblog', log, '--resume').out.splitlines()) == 3
+        assert len(napix('post', hosts, '/x', '--joblog', log).out.splitlines()) == 3
+        assert len(log.read_text().splitlines()) == 3
+
+
+def test_torn_line(tmp_path: Path) -> None:
+    """A torn last line, wherever it was torn, does not count, and is not in the way of the next line."""
+    log = tmp_path / 'log'
+    with several('a', 'b') as servers:
+        napix('get', hosts_of(servers), '/', '--joblog', log, '--ordered')
+        whole = log.read_bytes()
+        first = whole.index(b'\n') + 1
+        for size in (first + 1, first + 30, len(whole) - 2):
+            log.write_bytes(whole[:size])
+            code, out, err = napix('get', hosts_of(servers), '/', '--joblog', log, '--resume')
+            assert (code, list(fields(out))) == (0, [servers[1].host]), err
+            assert [json.loads(line)['host'] for line in log.read_text().splitlines()] == [
+                server.host for server in servers]
+        log.write_bytes(whole[:-1])                     # only its end is missing
+        assert napix('get', hosts_of(servers), '/', '--joblog', log, '--resume').out == ''
+        assert log.read_bytes() == whole
+
+
+def test_killed_run(tmp_path: Path) -> None:
+    """A run that was killed has left a line for each answer that it had."""
+    gate, log = kit.Gate(), tmp_path / 'log'
+    with kit.serve(gate=gate) as slow, answering() as quick:
+        with started('get', f'{quick.host},{slow.host}', '/', '--joblog', log) as process:
+            process.stdout.readline()
+            process.kill()
+            process.wait()
+        gate.open()
+        code, out, _ = napix('get', f'{quick.host},{slow.host}', '/', '--joblog', log, '--resume')
+    assert (code, list(fields(out))) == (0, [slow.host])
+
+
+def test_resume_of_repeated_requests(tmp_path: Path) -> None:
+    """Each of several requests to one host counts for itself, also with secrets in the URL."""
+    log = tmp_path / 'log'
+    with answering() as server:
+        run = ('get', server.host, '/[1-3]?token=s3cret', '--repeat', 2, '--joblog', log)
+        assert napix(*run, '--serial', 1).code == 0
+        lines = log.read_text().splitlines(keepends=True)
+        assert 's3cret' not in log.read_text()
+        log.write_text(''.join(lines[:2] + lines[3:]))
+        code, out, _ = napix(*run, '--resume')
+        assert (code, len(out.splitlines())) == (0, 1)
+        assert server.requests[-1].path == json.loads(lines[2])['url'].replace('***', 's3cret')
+
+
+@pytest.mark.parametrize('content', ['nonsense\n{}\n', '[]\n', '{"host": 1}\n\n'])
+def test_no_job_log(tmp_path: Path, content: str) -> None:
+    """A file that is something else is left alone."""
+    (tmp_path / 'log').write_text(content)
+    code, out, err = napix('get', 'a', '/', '--joblog', tmp_path / 'log', '--resume')
+    assert (code, err) == (2, f'napix: {tmp_path}/log, line 1 is no line of a job log\n')
+    assert (tmp_path / 'log').read_text() == content
+
+
+def test_failed_out(tmp_path: Path, refused: str) -> None:
+    """--failed-out writes those that failed, and those that nobody waited for, as a node set that can be read again."""
+    file = tmp_path / 'failed'
+    gate = kit.Gate()
+    with several('a', (500, 'b'), (404, 'c')) as servers, kit.serve(gate=gate) as silent:
+        good, *bad = servers
+        napix('get', f'{hosts_of(servers)},http://{bad[0].host}', '/', '--failed-out', file)
+        ports = ','.join(map(str, sorted(server.port for server in bad)))
+        assert set(napix('get', '.', '/', '--hostfile', file, '--dry-run').out.split()[1::2]) == {
+            f'http://{server.host}/' for server in bad}
+        assert f'127.0.0.1:[{ports}]' in file.read_text()
+        hosts = f'{good.host},{bad[0].host},{silent.host}'
+        for flags, failed in ((('--deadline', '0.3'), [bad[0], silent]), (('--fail-fast', '-x', good.host), [bad[0], silent]),
+                              (('--need', 1, '-x', bad[0].host), [])):
+            napix('get', hosts, '/', '--failed-out', file, *flags)
+            assert set(napix('get', file.read_text().strip() or 'none', '/', '--dry-run').out.split()[1::2]) == {
+                f'http://{server.host}/' for server in failed} or {'http://none/'}
+        # The hosts may come from the file that the failures go to.
+        file.write_text(hosts)
+        napix('get', '.', '/', '--hostfile', file, '--failed-out', file, '--timeout', '0.3')
+        assert len(file.read_text().split(',')) >= 1
+        assert good.host not in file.read_text()

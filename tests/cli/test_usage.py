@@ -1,0 +1,256 @@
+"""Bad usage, help, the man page, completion: what needs no server."""
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import gevent.subprocess
+import pytest
+
+from napixclient import __version__
+from napixclient.cli.options import FLAGS
+from tests import kit
+from tests.cli.programs import at_once, environment, napix
+from tests.cli.servers import answering
+
+BAD: list[tuple[list[str | bytes], str]] = [
+    ([], 'nothing to do: napix METHOD HOSTS URL sends requests, napix --help tells more'),
+    (['get'], "Missing argument 'HOSTS'"),
+    (['get', 'a'], "Missing argument 'URL'"),
+    (['got', 'a', '/'], "'got' is neither a method nor a command"),
+    (['G@T', 'a', '/'], 'not a method'),
+    (['CONNECT', 'a', '/'], 'CONNECT makes a tunnel'),
+    (['get', 'a', 'captains'], "'captains' does not begin with \"/\""),
+    (['get', '/captains', 'a'], "'a' does not begin with \"/\": give a path such as /captains, after the hosts"),
+    (['get', 'a', 'http://a/captains'], 'does not begin with "/"'),
+    (['get', 'a', '/x#y'], 'a fragment is never sent'),
+    (['get', 'a', '/x\ny'], 'control characters'),
+    (['get', 'a', '/[5-1]'], "[5-1] is not a range: '5-1' is empty"),
+    (['get', 'a', '/[1-5/0]'], "[1-5/0] is not a range: '1-5/0' is empty"),
+    (['get', 'a', f'/[1-{10**15}]'], 'has more than 15 digits'),
+    (['get', 'a,b', f'/[1-{10**15 - 1}]'], '2e+15 requests are more than a run can have'),
+    (['get', 'web[1-', '/'], "'web[1-' is not a node set"),
+    (['get', 'a,,b', '/'], 'a comma with no host beside it'),
+    (['get', '@no-such-group', '/'], "'@no-such-group' names no host"),
+    (['get', '', '/'], 'no hosts'),
+    (['get', 'a!a', '/'], 'no hosts'),
+    (['get', 'a,b', '/', '-x', 'a', '-x', 'b'], 'no hosts: all of them are excluded'),
+    (['get', 'a', '/', '-x', 'web[1-'], "'web[1-' is not a node set"),
+    (['get', '.', '/'], '"." stands for the hosts of a file: name one with --hostfile FILE'),
+    (['get', '-', '/', '--hostfile', '-'], '"-" is standard input, which can be read only once'),
+    (['post', '-', '/', 'a=@-'], '"-" is standard input, which can be read only once'),
+    (['get', 'a:port', '/'], "not a host: 'a:port'"),
+    (['get', 'a:99999', '/'], "not a host: 'a:99999'"),
+    (['get', '::1', '/'], 'an IPv6 address is written in brackets'),
+    (['get', 'ftp://a', '/'], 'unknown scheme'),
+    (['get', 'a/x', '/'], "not a host: 'a/x'"),
+    (['get', 'a', '/', '--hostfile', 'no/such/file'], 'cannot read no/such/file: No such file or directory'),
+    (['get', 'a', '/', '--hostfile', '/'], 'cannot read /: Is a directory'),
+    (['get', '.', '/', '--hostfile', os.devnull], 'no hosts'),
+    (['get', 'a', '/', '--groups', 'no/such/file'], 'cannot read no/such/file: No such file or directory'),
+    (['get', 'a', '/', '--groups', 'README.md'], 'README.md, line 4: expected "name: node set", not'),
+    (['post', 'a', '/', 'item'], "'item' is not an item: key=value, key:=json, param==value, Header:value"),
+    (['post', 'a', '/', 'a:={'], "'a:={': what follows \":=\" is not JSON"),
+    (['post', 'a', '/', 'a:=NaN'], "'a:=NaN': what follows \":=\" is not JSON"),
+    (['post', 'a', '/', '=x'], "'=x' has no name before \"=\""),
+    (['post', 'a', '/', 'X:'], "'X:' has no value; an empty header is written 'X;'"),
+    (['post', 'a', '/', 'X;y'], 'nothing follows the ";" of an empty header'),
+    (['post', 'a', '/', 'Host:b'], 'the Host header follows from the host of the request'),
+    (['post', 'a', '/', 'X y:b'], 'header'),
+    (['post', 'a', '/', '@no-such-file'], "'@no-such-file': cannot read the file: No such file or directory"),
+    (['post', 'a', '/', 'x@/'], "'x@/': cannot read the file: Is a directory"),
+    (['post', 'a', '/', '@README.md', 'a=b'], '"@README.md" is the whole body: it goes with no fields'),
+    (['post', 'a', '/', '@README.md', '@LICENSE'], 'there is one body'),
+    *((['get', 'a', '/', flag, value], f"'{flag}': {complaint}" if "'-" not in complaint else complaint)
+      for flag, value, complaint in [
+        ('--simultaneous', '0', "'0' is neither a whole number from 1 up nor \"auto\""),
+        ('--simultaneous', 'many', "'many' is neither"), ('--max-connections', '-2', ''), ('--retries', '-1', '-1 is not'),
+        ('--timeout', '0', '0 is not a number of seconds above 0'), ('--timeout', '-1.5', '-1.5 is not a number of'),
+        ('--timeout', 'nan', 'nan is not'), ('--timeout', 'inf', 'inf is not'),
+        ('--connect-timeout', '1s', "'1s' is not a number of seconds"), ('--deadline', '0', '0 is not'),
+        ('--rate', '0', '0 is not a number of requests a second above 0'), ('--rate-per-host', 'x', "'x' is not"),
+        ('--serial', '0', '0 is not in the range'), ('--max-fail', 'x', "'x' is not a valid integer"),
+        ('--need', '0', '0 is not in the range'), ('--pick', '0', '0 is not in the range'),
+        ('--repeat', '0', '0 is not in the range'), ('--min-ok', '101%', "'101%' is out of range"),
+        ('--min-ok', 'x%', "'x%' is neither a number nor a percentage"), ('--min-ok', '-1', "'-1' is out of range"),
+        ('--login', '', 'it is empty'), ('--token', '', 'it is empty; is the variable it comes from set?'),
+        ('--proxy', '', 'it is empty')] if complaint),
+    (['get', 'a', '/', '-f', '-2'], '-2 is not in the range'),
+    (['get', 'a', '/', '--timeout'], "requires an argument"),
+    (['get', 'a', '/', '--json', '--fold'], '--json and --fold exclude each other'),
+    (['get', 'a', '/', '--json', '--diff'], '--json and --fold exclude each other'),
+    (['get', 'a', '/', '--curl', '--dry-run'], '--curl and --dry-run exclude each other'),
+    (['get', 'a', '/', '--resume'], '--resume needs the job log of the run to take up: name it with --joblog FILE'),
+    (['get', 'a', '/', '--joblog', '/'], 'cannot write the job log /: Is a directory'),
+    (['get', 'a', '/', '--joblog', '/', '--resume'], 'cannot read the job log /: Is a directory'),
+    (['get', 'a', '/', '--failed-out', 'no/such/file'], 'cannot write no/such/file: No such file or directory'),
+    (['get', 'a', '/', '-o', 'README.md'], 'cannot write README.md: File exists'),
+    (['get', 'a', '/', '--login', 'root'], '--login without a key: set NAPIX_KEY in the environment, or give --key'),
+    (['get', 'a', '/', '--key', 'toor'], '--key without --login: say whose key it is with --login NAME'),
+    (['get', 'a', '/', '--login', 'root', '--key', 'k', '--token', 't'], '--login and --token exclude each other'),
+    (['get', 'a', '/', '--token', b'\xff'], 'the login, the key or the token is not a text in UTF-8'),
+    (['get', 'a', '/', '--login', 'root', '--key', b'\xff'], 'is not a text in UTF-8'),
+    (['get', 'a', '/', '--token', '@no-such-file'], "'--token @no-such-file': cannot read the file"),
+    (['get', 'a', '/', '--token', f'@{os.devnull}'], f'--token @{os.devnull}: the file is empty'),
+    (['get', 'a', '/', '--cacert', 'no-such-file'], 'cannot load the certificates'),
+    (['get', 'a', '/', '--cert', 'README.md'], 'cannot load the certificates'),
+    (['get', 'a', '/', '--proxy', 'gopher://a'], 'proxy is a URL'),
+    (['get', 'a', '/', '--proxy', 'http://p', '--no-proxy', '<x>'], 'no_proxy: expected hosts'),
+    (['get', 'a', '/', '--nonsense'], '--nonsense'),
+    (['get', 'a', '/', '--json=1'], "'--json' does not take a value"),
+    (['get', b'\xff', '/'], 'not a host'),
+    (['get', 'a', b'/\xff'], 'codec'),
+    (['demo', 'extra'], "'demo' takes nothing behind it, not 'extra'"),
+    (['man', 'extra'], "'man' takes nothing behind it"),
+    (['help', 'nonsense'], "'nonsense' is no topic of the help: hosts, items, limits, output, resume, credentials, exit"),
+    (['--help', 'hosts', 'items'], "'hosts items' is no topic of the help"),
+    (['completion'], 'name the shell: napix completion bash|zsh|fish'),
+    (['completion', 'tcsh'], 'name the shell: napix completion bash|zsh|fish'),
+]
+
+
+def test_bad_usage() -> None:
+    """Bad usage is 2 and one line that names the mistake, never a traceback."""
+    wrong = []
+    for start in range(0, len(BAD), 8):
+        part = BAD[start:start + 8]
+        for (words, complaint), (code, out, err) in zip(part, at_once(*(words for words, _ in part)), strict=True):
+            if (code, out) != (2, '') or not re.fullmatch(r'napix: [^\n]+\n', err) or complaint not in err:
+                wrong.append((words, complaint, code, out, err))
+    assert wrong == []
+
+
+def test_bad_usage_sends_nothing(tmp_path: Path) -> None:
+    """One bad host among good ones: nobody is asked, and no file is touched."""
+    (tmp_path / 'hosts').write_text('a\nweb[1-\n')
+    with answering() as server:
+        code, _, _ = napix('get', f'{server.host},a:port', '/', '--joblog', tmp_path / 'log')
+        assert (code, server.requests, (tmp_path / 'log').exists()) == (2, [], False)
+        code, _, err = napix('get', server.host, '/', '--hostfile', tmp_path / 'hosts')
+        assert (code, server.requests) == (2, [])
+    assert f"{tmp_path}/hosts, line 2: 'web[1-' is not a node set" in err
+
+
+def test_both_variables() -> None:
+    """A login and a token in the environment: which one is meant?"""
+    code, _, err = napix('get', 'a', '/', NAPIX_LOGIN='a', NAPIX_TOKEN='b')
+    assert (code, err) == (2, 'napix: NAPIX_LOGIN and NAPIX_TOKEN are both set: sign the requests, or send a token\n')
+
+
+# Help ----------------------------------------------------------------------------------------------------------------
+
+def test_version() -> None:
+    """--version tells it, from a start as users make it."""
+    assert napix('--version', fresh=True) == (0, f'napix {__version__}\n', '')
+    assert napix('-V').out == f'napix {__version__}\n'
+
+
+def test_help_fits_a_screen() -> None:
+    """--help fits 24 lines of 80 columns, wherever it stands, and names all topics."""
+    shown = at_once(['--help'], ['-h'], ['get', '--help'], ['get', 'a', '/', '--json', '-h'], ['demo', '--help'], ['help'])
+    assert len({one.out for one in shown}) == 1
+    code, out, err = shown[0]
+    assert (code, err) == (0, '')
+    assert out.startswith('Usage: napix METHOD HOSTS URL')
+    assert len(out.splitlines()) < 24
+    assert all(len(line) <= 80 for line in out.splitlines())
+
+
+def test_topics() -> None:
+    """Behind it are topics, in which every flag is told of."""
+    topics = ['hosts', 'items', 'limits', 'output', 'resume', 'credentials', 'exit']
+    shown = [one.out for one in at_once(*(['help', topic] for topic in topics))]
+    assert napix('--help', 'hosts').out == shown[0]
+    overview = napix('--help').out
+    for topic, text in zip(topics, shown, strict=True):
+        assert f'\n  {topic} ' in overview
+        assert text.startswith(f'{topic}: ')
+        assert all(len(line) <= 80 for line in text.splitlines())
+    for flag in FLAGS:
+        assert any(f'  {flag.written}  ' in text for text in shown), flag.written
+
+
+# The man page --------------------------------------------------------------------------------------------------------
+
+def test_man_page() -> None:
+    """`napix man` has every flag and topic, is the page in docs/napix.1, and is good roff."""
+    page = napix('man').out
+    assert page == (kit.ROOT / 'docs' / 'napix.1').read_text(), 'renew it: napix man > docs/napix.1'
+    for flag in FLAGS:
+        assert all(name.replace('-', '\\-') in page for name in flag.opts)
+    groff = shutil.which('groff')
+    if groff is None:
+        pytest.skip('groff is not installed')
+    done = gevent.subprocess.run([groff, '-man', '-Tutf8', '-ww', '-P-c'], input=page.encode(),
+                                 stdout=gevent.subprocess.PIPE, stderr=gevent.subprocess.PIPE)
+    shown = done.stdout.decode()
+    assert (done.returncode, done.stderr) == (0, b'')
+    for part in 'NAME', 'SYNOPSIS', 'EXIT STATUS', '--rate-per-host N', 'web[1-9]!web3', '{"base64": ...}':
+        assert part in re.sub('.\x08', '', shown)
+
+
+# Completion ----------------------------------------------------------------------------------------------------------
+
+def completed(*words: str, **env: str) -> list[str]:
+    """What is offered for the last of these words, as fish asks."""
+    # Whatever the words are, they go by the environment.
+    out = napix(_NAPIX_COMPLETE='fish_complete', COMP_WORDS=' '.join(['napix', *words]), COMP_CWORD=words[-1], **env).out
+    return [line.partition(',')[2].split('\t')[0] for line in out.splitlines()]
+
+
+def test_completion(tmp_path: Path) -> None:
+    """Methods and commands, flags, groups, topics and shells are offered, files where a file is wanted."""
+    (tmp_path / 'napix').mkdir()
+    (tmp_path / 'napix' / 'groups').write_text('web: a\nwide: b\nfilers: c\n')
+    assert {'get', 'post', 'demo', 'help'} <= set(completed(''))
+    assert completed('GE') == ['GET']
+    assert completed('get', 'a', '/', '--max') == ['--max-connections', '--max-fail']
+    assert set(completed('get', 'a', '/', '--')) >= {name for flag in FLAGS for name in flag.opts if name[1] == '-'}
+    assert completed('get', 'x,@w', XDG_CONFIG_HOME=str(tmp_path)) == ['x,@web', 'x,@wide']
+    assert completed('help', 'ex') == ['exit']
+    assert completed('completion', '') == ['bash', 'zsh', 'fish']
+    out = napix(_NAPIX_COMPLETE='fish_complete', COMP_WORDS='napix get . / --hostfile ', COMP_CWORD='').out
+    assert out.startswith('file,')
+
+
+BASH = r'''
+source <(napix completion bash)
+complete -p napix
+COMP_WORDS=(napix get a / --rate-) COMP_CWORD=4; _napix_completion napix; echo "${COMPREPLY[@]}"
+COMP_WORDS=(napix help "") COMP_CWORD=2; _napix_completion napix; echo "${COMPREPLY[@]}"
+'''
+ZSH = r'''
+autoload -Uz compinit; compinit -u -d "$HOME/dump"
+source <(napix completion zsh)
+print $_comps[napix]
+compadd() { print -r -- ${(P)@[-1]} }
+_describe() { print -r -- ${(P)3} }
+words=(napix get a / --rate-) CURRENT=5; _napix_completion
+words=(napix help "") CURRENT=3; _napix_completion
+'''
+FISH = r'''
+napix completion fish | source
+complete -C 'napix get a / --rate-'
+complete -C 'napix help '
+'''
+
+
+@pytest.mark.parametrize(('shell', 'script'), [('bash', BASH), ('zsh', ZSH), ('fish', FISH)],
+                         ids=['bash', 'zsh', 'fish'])
+def test_completion_in_the_shells(shell: str, script: str, tmp_path: Path) -> None:
+    """What `napix completion` prints works in the shells themselves."""
+    path = shutil.which(shell)
+    if path is None:
+        pytest.skip(f'{shell} is not installed')
+    program = tmp_path / 'napix'
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m napixclient "$@"\n')
+    program.chmod(0o755)
+    env = environment(PATH=f'{tmp_path}:{os.environ["PATH"]}', HOME=str(tmp_path))
+    done = gevent.subprocess.run([path, '-c', script], env=env, stdout=gevent.subprocess.PIPE,
+                                 stderr=gevent.subprocess.STDOUT, cwd=tmp_path)
+    out = done.stdout.decode()
+    assert '--rate-per-host' in out
+    assert {'hosts', 'items', 'exit'} <= set(re.findall(r'[a-z]+', out))
