@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faces test-programs test-patched test-zaqar coverage fuzz soak bench docs lint clean
+.PHONY: help demo test test-faces test-programs test-service-full test-patched test-zaqar coverage fuzz soak bench docs lint clean
 # Two pips in one environment would break each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -16,7 +16,8 @@ help:
 	@echo 'make test    the tests of the library, in unpatched processes'
 	@echo 'make test-patched   the same in processes that gevent has patched'
 	@echo 'make test-faces  the tests of what stands on the library: replicas and shards, REST, queues'
-	@echo 'make test-programs   the tests of the command'
+	@echo 'make test-programs   the tests of the command and of the service'
+	@echo 'make test-service-full   those of the service at full size: 10,000 requests killed half-way, watched by 50'
 	@echo 'make coverage   how much of the code the runs since make test began have reached'
 	@echo 'make test-zaqar  the Marconi client against Zaqar, Keystone and Redis, which it installs in .zaqar/'
 	@echo 'make fuzz    fuzzers that draw new cases each time (--seconds N, --hypothesis-seed=N)'
@@ -57,7 +58,11 @@ test-faces: $(VENV)/.installed-all,test
 		'$(BIN)/python -m pytest tests/resources/test_under_load.py tests/rest/test_rest_speed.py'
 
 test-programs: $(VENV)/.installed-all,test
-	$(TOGETHER) '$(TRACED) tests/cli'
+	$(TOGETHER) '$(TRACED) tests/cli' '$(TRACED) tests/service'
+
+# The service at full size: 10,000 requests killed half-way, and watched by 50.
+test-service-full: $(VENV)/.installed-all,test
+	FULL=1 $(BIN)/python -m pytest tests/service $(ARGS)
 
 # Of all that was traced since the last `make test` began.
 coverage: $(VENV)/.installed-all,test

@@ -235,7 +235,8 @@ class _TLSConnection(HTTPSConnection):
 
 
 def _resolve(host: str, port: int) -> list[Any]:
-    return socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    # As bytes: a text goes through a codec, whose complaints of a label gevent prints.
+    return socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)
 
 
 def connect_error(exc: BaseException) -> HTTPError:

@@ -88,6 +88,16 @@ def _command(name: str, rest: list[str]) -> int:
     return 0
 
 
+def _serve(arguments: list[str]) -> int:
+    """Hand the arguments on to the service, which is loaded only then: it needs an extra of its own."""
+    try:
+        from ..service.command import serve
+    except ImportError as exc:
+        raise click.UsageError(f"the service needs {exc.name}: pip install 'napixclient[service]'") from exc
+    code = serve.main(arguments, prog_name='napix serve', standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
 def _dispatch(arguments: list[str]) -> int:
     if not arguments and not asked_for():
         raise click.UsageError('nothing to do: napix METHOD HOSTS URL sends requests, napix --help tells more')
@@ -95,6 +105,8 @@ def _dispatch(arguments: list[str]) -> int:
         name, rest = arguments[0], arguments[1:]
         if name in _HELP and rest:
             name = 'help'
+        if name == 'serve':
+            return _serve(rest)
         if name in COMMANDS:
             if any(word in _HELP for word in rest):
                 click.echo(screen(), nl=False)

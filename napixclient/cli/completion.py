@@ -18,7 +18,8 @@ __all__ = ['COMMANDS', 'SHELLS', 'VARIABLE', 'complete_hosts', 'complete_methods
 SHELLS = ('bash', 'zsh', 'fish')
 #: The shell says in it what it wants.
 VARIABLE = '_NAPIX_COMPLETE'
-COMMANDS = {'demo': 'see a fan-out over servers that it starts itself', 'completion': 'print what a shell needs',
+COMMANDS = {'demo': 'see a fan-out over servers that it starts itself',
+            'serve': 'serve fan-outs over HTTP, with a page to watch them', 'completion': 'print what a shell needs',
             'man': 'print the man page', 'help': 'tell more about a topic'}
 _METHODS = ('get', 'post', 'put', 'patch', 'delete', 'head', 'options')
 

@@ -23,7 +23,8 @@ def man_page() -> str:
     lines[-1:] = ['.SH DESCRIPTION', _text(
         'Sends a request to each of many hosts at once and shows every answer as it arrives. METHOD is get, post, '
         'put, patch, delete, head, options, or any other in capitals. "napix demo" shows a fan-out over servers that '
-        'it starts itself, "napix completion" prints what bash, zsh or fish need to complete a command line, '
+        'it starts itself, "napix serve" serves fan-outs over HTTP, with a page to watch them ("napix serve --help" '
+        'tells more), "napix completion" prints what bash, zsh or fish need to complete a command line, '
         '"napix man" prints this page, "napix help" a part of it.')]
     for topic in TOPICS:
         lines += [f'.SH "{_TITLES[topic.name]}"', *_section(topic)]

@@ -1,0 +1,31 @@
+"""Fan-outs as jobs: submitted over HTTP, watched live, kept. ``napix serve`` starts it.
+
+command     the command, and how it ends                        -> service, handler, logs
+service     the parts put together                              -> all below
+access      who may ask: host, origin, credentials              -> wsgi
+api         routes, and the documents they take and give        -> runs, watching, submission, openapi, page
+watching    a run as lines, events, over a WebSocket            -> runs, websocket
+runs        what is under way, and how it is kept               -> submission, results, store, allow
+submission  what is posted, checked                             -> allow, secrets
+results     a result as a line of JSON                          -> secrets
+store       runs in a database                                  -> database
+handler     gevent's server with bounds                         -> websocket
+websocket   gevent-websocket, hardened                          -> nothing
+allow       which addresses may be connected to                 -> the engine's opener
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .service import create_app
+
+__all__ = ['create_app']
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:         # loaded when it is asked for: the command patches its process first
+        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
+    from .service import create_app
+    return create_app

@@ -1,0 +1,342 @@
+"""The HTTP API: what is asked, and who answers. Imports runs, watching, submission, openapi, page, wsgi."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+import re
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import parse_qs
+
+import gevent
+
+from ..wsgi.environ import Environ
+from ..wsgi.refusals import Refusal, answer
+from .metrics import Metrics
+from .openapi import DOCUMENT
+from .page import Page
+from .runs import Busy, Runs, document_of_run
+from .submission import BadSubmission, read_submission
+from .watching import Heartbeat, events, lines, socket_session
+
+__all__ = ['Api']
+
+Answer = Iterable[bytes]
+Route = Callable[..., Answer]
+
+_is_id = re.compile(r'[0-9a-f]{32}').fullmatch
+_is_number = re.compile(r'[0-9]{1,15}', re.ASCII).fullmatch
+#: Runs that one ``GET /runs`` shows.
+MOST_RUNS = 500
+#: Bytes of a body that must come within the time of a slow reader.
+_PIECE = 64 * 1024
+
+
+class _Problem(Refusal):
+    def __init__(self, text: str, **fields: str) -> None:
+        super().__init__(text)
+        self.fields = tuple((name.replace('_', '-'), value) for name, value in fields.items())
+
+
+class BadRequest(_Problem):
+    """What was asked makes no sense."""
+
+    status = 400
+
+
+class NotFound(_Problem):
+    """There is nothing at this path."""
+
+    status = 404
+
+
+class MethodNotAllowed(_Problem):
+    """Not with this method."""
+
+    status = 405
+
+
+class RequestTimeout(_Problem):
+    """The body does not come."""
+
+    status = 408
+
+
+class TooLarge(_Problem):
+    """The body is too large."""
+
+    status = 413
+
+
+class UnsupportedMediaType(_Problem):
+    """The body is in a form that is not read."""
+
+    status = 415
+
+
+class UpgradeRequired(_Problem):
+    """This is for WebSockets."""
+
+    status = 426
+
+
+class Unavailable(_Problem):
+    """Not now."""
+
+    status = 503
+
+
+class Api:
+    """The WSGI application.
+
+    :param max_body: bytes of a request's body.
+    :param max_requests: requests of a run.
+    :param slow_seconds: for which a peer may send nothing of a body.
+    :param metrics: what ``/metrics`` shows.
+    """
+
+    def __init__(self, runs: Runs, page: Page, *, max_body: int, max_requests: int, slow_seconds: float,
+                 heartbeat: Heartbeat, metrics: Metrics) -> None:
+        self._runs = runs
+        self._page = page
+        self._max_body = max_body
+        self._max_requests = max_requests
+        self._slow_seconds = slow_seconds
+        self._heartbeat = heartbeat
+        self._metrics = metrics
+        self._routes: list[tuple[re.Pattern[str], dict[str, Route]]] = [
+            (re.compile(pattern), methods) for pattern, methods in (
+                (r'/healthz', {'GET': self._health}),
+                (r'/metrics', {'GET': self._show_metrics}),
+                (r'/openapi\.json', {'GET': self._openapi}),
+                (r'/runs', {'GET': self._list, 'POST': self._create}),
+                (r'/runs/([^/]*)', {'GET': self._show, 'DELETE': self._cancel}),
+                (r'/runs/([^/]*)/requests', {'GET': self._left}),
+                (r'/runs/([^/]*)/flying', {'GET': self._flying}),
+                (r'/runs/([^/]*)/results', {'GET': self._results}),
+                (r'/runs/([^/]*)/events', {'GET': self._events}),
+                (r'/runs/([^/]*)/ws', {'GET': self._watch}))]
+
+    def __call__(self, environ: Environ, start_response: Any) -> Answer:
+        """The application's side of PEP 3333."""
+        try:
+            return self._answer(environ, start_response)
+        except Refusal as exc:
+            return answer(exc, environ, start_response)
+
+    def _answer(self, environ: Environ, start_response: Any) -> Answer:
+        path, method = environ.get('PATH_INFO', ''), environ['REQUEST_METHOD']
+        name = 'GET' if method == 'HEAD' else method
+        for pattern, methods in self._routes:
+            match = pattern.fullmatch(path)
+            if match is not None:
+                route = methods.get(name)
+                if route is None:
+                    raise _not_with(method, methods)
+                return _headless(method, route(environ, start_response, *match.groups()))
+        file = self._page.find(path)
+        if file is None:
+            raise NotFound('there is nothing at this path')
+        if name != 'GET':
+            raise _not_with(method, ['GET'])
+        return _headless(method, file.serve(environ, start_response))
+
+    # -- about the service -----------------------------------------------------------------------------------------
+
+    def _health(self, environ: Environ, start_response: Any) -> Answer:
+        return _json(start_response, {'status': 'draining' if self._runs.draining else 'ok',
+                                      'runs': len(self._runs.under_way)})
+
+    def _show_metrics(self, environ: Environ, start_response: Any) -> Answer:
+        data, media = self._metrics.show()
+        return _send(start_response, data, media)
+
+    def _openapi(self, environ: Environ, start_response: Any) -> Answer:
+        return _json(start_response, DOCUMENT)
+
+    # -- runs ------------------------------------------------------------------------------------------------------
+
+    def _create(self, environ: Environ, start_response: Any) -> Answer:
+        media = environ.get('CONTENT_TYPE', '').partition(';')[0].strip().lower()
+        if media != 'application/json':
+            raise UnsupportedMediaType('the body is JSON: Content-Type: application/json')
+        try:
+            submission = read_submission(self._body(environ), self._max_requests, self._runs.allow)
+            run = self._runs.start(submission)
+        except BadSubmission as exc:
+            raise BadRequest(str(exc)) from exc
+        except Busy as exc:
+            raise Unavailable(str(exc), Retry_After='1') from exc
+        path = f'{environ.get("SCRIPT_NAME", "")}/runs/{run.id}'
+        return _json(start_response, run.document(), '201 Created', [('Location', path)])
+
+    def _body(self, environ: Environ) -> bytes:
+        """The body, of a bounded size, and within a bounded time."""
+        length = environ.get('CONTENT_LENGTH') or '0'
+        if not _is_number(length):
+            raise BadRequest('Content-Length is not a number')
+        if int(length) > self._max_body:
+            raise TooLarge(f'at most {self._max_body} bytes')
+        parts, size = [], 0
+        clock = gevent.Timeout(self._slow_seconds)
+        try:
+            while True:
+                clock.start()
+                part = environ['wsgi.input'].read(min(_PIECE, self._max_body - size + 1))
+                clock.cancel()
+                size += len(part)
+                if size > self._max_body:
+                    raise TooLarge(f'at most {self._max_body} bytes')
+                if not part:
+                    break
+                parts.append(part)
+        except gevent.Timeout as exc:
+            if exc is not clock:
+                raise
+            raise RequestTimeout('the body does not come', Connection='close') from None
+        except OSError as exc:
+            raise BadRequest('the body broke off', Connection='close') from exc
+        finally:
+            clock.close()
+        if size < int(length):
+            raise BadRequest('the body broke off', Connection='close')
+        return b''.join(parts)
+
+    def _list(self, environ: Environ, start_response: Any) -> Answer:
+        query = _query(environ)
+        limit = _number(query, 'limit', 50)
+        if not 1 <= limit <= MOST_RUNS:
+            raise BadRequest(f'limit: from 1 to {MOST_RUNS}')
+        before = None
+        if 'before' in query:
+            before = self._runs.store.find(query['before']) if _is_id(query['before']) else None
+            if before is None:
+                raise NotFound('before: there is no run of that id')
+        found = self._runs.store.newest(limit + 1, before)
+        shown = [self._runs.under_way[run.id].document() if run.id in self._runs.under_way else document_of_run(run)
+                 for run in found[:limit]]
+        return _json(start_response, {'runs': shown, 'next': shown[-1]['id'] if len(found) > limit else None})
+
+    def _show(self, environ: Environ, start_response: Any, id: str) -> Answer:
+        return _json(start_response, self._document(id))
+
+    def _document(self, id: str) -> dict[str, Any]:
+        document = self._runs.document(id) if _is_id(id) else None
+        if document is None:
+            raise NotFound('there is no run of that id')
+        return document
+
+    def _cancel(self, environ: Environ, start_response: Any, id: str) -> Answer:
+        if not _is_id(id) or not self._runs.cancel(id):
+            raise NotFound('there is no run of that id')
+        run = self._runs.under_way.get(id)
+        if run is not None:                     # what is in flight is cut at once, and the rest is only written down
+            run.greenlet.join(self._slow_seconds)
+        return _json(start_response, self._document(id))
+
+    def _left(self, environ: Environ, start_response: Any, id: str) -> Answer:
+        self._document(id)
+        return _json(start_response, {'requests': self._runs.left(id)})
+
+    def _flying(self, environ: Environ, start_response: Any, id: str) -> Answer:
+        self._document(id)
+        return _json(start_response, self._runs.in_flight(id))
+
+    # -- watching --------------------------------------------------------------------------------------------------
+
+    def _results(self, environ: Environ, start_response: Any, id: str) -> Answer:
+        query = _query(environ)
+        seq = _number(query, 'from', 0)
+        follow = query.get('follow', '0')
+        if follow not in ('0', '1', 'true', 'false'):
+            raise BadRequest('follow: 0 or 1')
+        self._document(id)
+        start_response('200 OK', [('Content-Type', 'application/x-ndjson'), *_PLAIN])
+        if environ['REQUEST_METHOD'] == 'HEAD':
+            return []
+        return lines(self._runs, id, seq, follow in ('1', 'true'), self._heartbeat.every)
+
+    def _events(self, environ: Environ, start_response: Any, id: str) -> Answer:
+        seq = _number(_query(environ), 'from', 0)
+        last = environ.get('HTTP_LAST_EVENT_ID')
+        if last is not None:
+            if not _is_number(last):
+                raise BadRequest('Last-Event-ID: the number of a result')
+            seq = int(last) + 1
+        document = self._document(id)
+        if document['state'] != 'running' and seq >= document['results']:
+            start_response('204 No Content', [])        # a browser asks again and again else (HTML §9.2.3)
+            return []
+        start_response('200 OK', [('Content-Type', 'text/event-stream'), ('X-Accel-Buffering', 'no'), *_PLAIN])
+        if environ['REQUEST_METHOD'] == 'HEAD':
+            return []
+        return events(self._runs, id, seq, self._heartbeat.every)
+
+    def _watch(self, environ: Environ, start_response: Any, id: str) -> Answer:
+        seq = _number(_query(environ), 'from', 0)
+        self._document(id)
+        upgrade = environ.get('napix.upgrade')
+        tokens = {word.strip().lower() for word in environ.get('HTTP_CONNECTION', '').split(',')}
+        if upgrade is None or environ['REQUEST_METHOD'] != 'GET' or 'upgrade' not in tokens \
+                or environ.get('HTTP_UPGRADE', '').strip().lower() != 'websocket' \
+                or environ.get('SERVER_PROTOCOL') != 'HTTP/1.1':
+            raise UpgradeRequired('this is for WebSockets (RFC 6455)', Upgrade='websocket', Connection='Upgrade')
+        if environ.get('HTTP_SEC_WEBSOCKET_VERSION', '').strip() != '13':
+            raise UpgradeRequired('version 13 of WebSocket is known (RFC 6455)', Sec_WebSocket_Version='13')
+        if not _is_key(environ.get('HTTP_SEC_WEBSOCKET_KEY', '')):
+            raise BadRequest('Sec-WebSocket-Key is not 16 bytes in base64 (RFC 6455 §4.1)')
+        if environ.get('CONTENT_LENGTH') or environ.get('HTTP_TRANSFER_ENCODING'):
+            raise BadRequest('an upgrade has no body', Connection='close')
+        upgrade(socket_session(self._runs, id, seq, self._heartbeat))
+        start_response('101 Switching Protocols', [])
+        return []
+
+
+#: For every answer: it is read as what it says it is, and kept by nobody.
+_PLAIN = (('X-Content-Type-Options', 'nosniff'), ('Cache-Control', 'no-store'))
+
+
+def _headless(method: str, body: Answer) -> Answer:
+    return [] if method == 'HEAD' else body
+
+
+def _not_with(method: str, methods: Iterable[str]) -> MethodNotAllowed:
+    allowed = sorted({*methods, *(['HEAD'] if 'GET' in methods else [])})
+    return MethodNotAllowed(f'{method[:20]} is not one of {", ".join(allowed)}', Allow=', '.join(allowed))
+
+
+def _json(start_response: Any, document: Any, status: str = '200 OK',
+          fields: Iterable[tuple[str, str]] = ()) -> list[bytes]:
+    return _send(start_response, json.dumps(document).encode(), 'application/json', status, fields)
+
+
+def _send(start_response: Any, data: bytes, media: str, status: str = '200 OK',
+          fields: Iterable[tuple[str, str]] = ()) -> list[bytes]:
+    start_response(status, [('Content-Type', media), ('Content-Length', str(len(data))), *_PLAIN, *fields])
+    return [data]
+
+
+def _query(environ: Environ) -> dict[str, str]:
+    try:
+        found = parse_qs(environ.get('QUERY_STRING', ''), keep_blank_values=True, max_num_fields=100)
+    except ValueError as exc:
+        raise BadRequest('the query cannot be read') from exc
+    return {name: values[-1] for name, values in found.items()}
+
+
+def _number(query: dict[str, str], name: str, default: int) -> int:
+    text = query.get(name)
+    if text is None:
+        return default
+    if not _is_number(text):
+        raise BadRequest(f'{name}: a whole number')
+    return int(text)
+
+
+def _is_key(text: str) -> bool:
+    try:
+        return len(base64.b64decode(text.strip(), validate=True)) == 16
+    except (binascii.Error, ValueError):
+        return False

@@ -1,0 +1,74 @@
+// The page: which view is shown, the shortcuts, the token.
+
+import { onDenied } from './api.js';
+import { composeView } from './compose.js';
+import { prepareDetail } from './detail.js';
+import { $, write } from './dom.js';
+import { runView } from './runview.js';
+
+const go = place => { location.hash = place; };
+let leave = () => {};
+
+function route() {
+  leave();
+  const match = /^#\/runs\/([0-9a-f]{32})$/.exec(location.hash);
+  leave = match ? runView($('main'), match[1], go) : composeView($('main'), go);
+}
+
+// The service wants a token, or another one.
+onDenied(text => new Promise(resolve => {
+  const dialog = $('access');
+  const field = $('token');
+  write($('access-why'), text ? `The service says: ${text}.` : '');
+  field.value = '';
+  let given = null;
+  $('access-form').onsubmit = event => {
+    event.preventDefault();
+    if (!field.value.trim()) return;
+    given = field.value.trim();
+    dialog.close();
+  };
+  dialog.onclose = () => {
+    field.value = '';
+    resolve(given);
+  };
+  dialog.showModal();
+}));
+
+const SHORTCUTS = {
+  n: () => {
+    if (location.hash === '#/' || !location.hash) $('field-hosts')?.focus();
+    else go('#/');
+  },
+  r: () => ($('runs')?.querySelector('a') ?? $('home')).focus(),
+  '/': () => $('find')?.focus(),
+  t: () => document.querySelector('.tiles')?.focus(),
+  a: () => document.querySelector('#answers summary')?.focus(),
+  f: () => $('fold')?.click(),
+  c: () => $('cancel')?.focus(),
+  '?': () => $('help').showModal(),
+};
+
+addEventListener('keydown', event => {
+  if (event.ctrlKey || event.metaKey || event.altKey || document.querySelector('dialog[open]')) return;
+  if (event.target.matches('input:not([type=checkbox]), textarea, select')) {
+    if (event.key === 'Escape') event.target.blur();
+    return;
+  }
+  const action = Object.hasOwn(SHORTCUTS, event.key) ? SHORTCUTS[event.key] : null;
+  if (!action) return;
+  event.preventDefault();
+  action();
+});
+
+$('help-button').onclick = () => $('help').showModal();
+$('help-close').onclick = () => $('help').close();
+$('access-close').onclick = () => $('access').close();
+$('help').addEventListener('click', event => event.target === $('help') && $('help').close());
+$('skip').onclick = event => {          // the address tells the view, and stays
+  event.preventDefault();
+  $('main').focus();
+};
+prepareDetail();
+addEventListener('hashchange', route);
+route();

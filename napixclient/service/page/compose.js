@@ -1,0 +1,221 @@
+// A fan-out, composed and submitted; and the runs of the past.
+
+import { call, json } from './api.js';
+import { $, add, ago, fill, h, number, write } from './dom.js';
+import { count } from './nodeset.js';
+
+const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
+const PAGE = 20;
+
+// What was written, for as long as this page is open: it may hold secrets, so it is kept nowhere else.
+let draft = { method: 'GET', url: '/', simultaneous: '2' };
+const submitted = new Map();
+
+export function draftOf(id, fallback) {
+  draft = { ...(submitted.get(id) ?? fallback) };
+}
+
+// Fields ---------------------------------------------------------------------------------------------------------------
+
+function field(name, label, control, hint) {
+  control.id = `field-${name}`;
+  control.name = name;
+  if (control.type === 'checkbox') control.checked = Boolean(draft[name]);
+  else control.value = draft[name] ?? '';
+  control.addEventListener('input', () => {
+    draft[name] = control.type === 'checkbox' ? control.checked : control.value;
+  });
+  if (hint) control.setAttribute('aria-describedby', `hint-${name}`);
+  return h('div.field', {}, h('label', { htmlFor: control.id }, label), control,
+    hint ? h('p.hint-text', { id: `hint-${name}` }, hint) : null);
+}
+
+const input = properties => h('input', { autocomplete: 'off', spellcheck: false, ...properties });
+const area = (rows, properties) => h('textarea.mono', { rows, spellcheck: false, autocapitalize: 'off', ...properties });
+
+function headersOf(text) {
+  const headers = {};
+  for (const [at, line] of text.split('\n').entries()) {
+    if (!line.trim()) continue;
+    const match = /^([^:\s]+)\s*:\s*(.*?)\s*$/.exec(line);
+    if (!match) throw new Error(`Headers, line ${at + 1}: a header is written Name: value`);
+    if (Object.keys(headers).some(name => name.toLowerCase() === match[1].toLowerCase())) {
+      throw new Error(`Headers, line ${at + 1}: ${match[1]} comes twice`);
+    }
+    Object.defineProperty(headers, match[1], { value: match[2], enumerable: true, configurable: true, writable: true });
+  }
+  return headers;
+}
+
+function isStructured(text) {
+  try {
+    const value = JSON.parse(text);
+    return typeof value === 'object' && value !== null;
+  } catch {
+    return false;
+  }
+}
+
+function numberOf(name, label) {
+  const text = (draft[name] ?? '').trim();
+  if (!text) return undefined;
+  const value = Number(text);
+  if (!Number.isFinite(value)) throw new Error(`${label}: a number, not \u201c${text}\u201d`);
+  return value;
+}
+
+// The text that is posted. JSON is put in as it was written, so that its numbers keep their digits.
+function submission() {
+  const hosts = (draft.hosts ?? '').trim();
+  if (!hosts) throw new Error('Hosts: a node set such as web[1-100]:8002 is missing');
+  const simultaneous = (draft.simultaneous ?? '').trim();
+  const options = {
+    simultaneous: simultaneous === 'auto' ? 'auto' : numberOf('simultaneous', 'Simultaneous'),
+    timeout: numberOf('timeout', 'Timeout'), deadline: numberOf('deadline', 'Deadline'),
+    retries: numberOf('retries', 'Retries'), need: numberOf('need', 'Enough'),
+    ordered: draft.ordered || undefined, redirect: draft.redirect || undefined,
+  };
+  const request = { method: draft.method, url: (draft.url ?? '').trim() || '/' };
+  const headers = headersOf(draft.headers ?? '');
+  if (Object.keys(headers).length) request.headers = headers;
+  const body = draft.body ?? '';
+  let text = JSON.stringify(request);
+  if (body.trim()) text = `${text.slice(0, -1)},"body":${isStructured(body) ? body : JSON.stringify(body)}}`;
+  return `${JSON.stringify({ ...options, hosts }).slice(0, -1)},"request":${text}}`;
+}
+
+function form(go) {
+  const method = h('select', {}, METHODS.map(name => h('option', { value: name }, name)));
+  const hosts = area(3, { placeholder: 'web[1-100].example:8002', required: true });
+  const body = area(4);
+  const alert = h('p.alert', { role: 'alert', id: 'compose-alert', hidden: true });
+  const send = h('button.primary', { type: 'submit', id: 'send' }, 'Send');
+  const hint = h('span');
+  const bodyHint = h('span');
+  const tell = () => {
+    const many = count(hosts.value);
+    write(hint, many === null || !hosts.value.trim() ? '' : ` ${number(many)} ${many === 1 ? 'host' : 'hosts'}.`);
+    write(bodyHint, !body.value.trim() ? 'JSON goes as JSON, anything else as text.'
+      : isStructured(body.value) ? 'It goes as JSON.' : 'It goes as text.');
+  };
+  const made = h('form', { id: 'compose', noValidate: true, 'aria-labelledby': 'compose-title' },
+    h('h1', { id: 'compose-title' }, 'New run'),
+    field('hosts', 'Hosts', hosts, ['A node set, name:port; several with commas or blanks between them.', hint]),
+    h('div.row.request', {},
+      field('method', 'Method', method),
+      field('url', 'URL (path and query)', input({ className: 'mono', inputMode: 'url' }))),
+    field('headers', 'Headers', area(2, { placeholder: 'Accept: application/json' }), 'One a line, Name: value.'),
+    field('body', 'Body', body, bodyHint),
+    h('div.row', {},
+      field('simultaneous', 'Simultaneous', input({ inputMode: 'numeric' }), 'Requests at a time to one host, or auto.'),
+      field('timeout', 'Timeout', input({ inputMode: 'decimal', placeholder: '60' }), 'Seconds that one request may take.')),
+    h('details.more', { open: Boolean(draft.deadline || draft.retries || draft.need || draft.ordered || draft.redirect) },
+      h('summary', {}, 'More options'),
+      h('div.row', {},
+        field('deadline', 'Deadline', input({ inputMode: 'decimal' }), 'Seconds that all of it may take.'),
+        field('retries', 'Retries', input({ inputMode: 'numeric', placeholder: '0' }), 'Of requests that may be repeated.'),
+        field('need', 'Enough', input({ inputMode: 'numeric' }), 'So many good answers end the run.')),
+      h('div.row.checks', {},
+        field('ordered', 'Results in the order asked', input({ type: 'checkbox' })),
+        field('redirect', 'Follow redirects', input({ type: 'checkbox' })))),
+    alert,
+    h('div.actions', {}, send, h('span.quiet', {}, h('kbd', {}, 'Ctrl'), ' ', h('kbd', {}, 'Enter'))));
+  made.addEventListener('input', tell);
+  made.addEventListener('keydown', event => {
+    if (event.key === 'Enter' && (event.ctrlKey || event.metaKey)) made.requestSubmit();
+  });
+  made.addEventListener('submit', async event => {
+    event.preventDefault();
+    if (send.disabled) return;
+    alert.hidden = true;
+    send.disabled = true;
+    try {
+      const run = await (await call('runs', { method: 'POST', body: submission() })).json();
+      submitted.set(run.id, { ...draft });
+      go(`#/runs/${run.id}`);
+    } catch (error) {
+      alert.hidden = false;
+      write(alert, error.message);
+      const named = /^(Hosts|hosts|Headers|Simultaneous|simultaneous|Timeout|timeout|Deadline|deadline|Retries|retries|Enough|need)\b/
+        .exec(error.message);
+      const name = { enough: 'need' }[named?.[1].toLowerCase()] ?? named?.[1].toLowerCase();
+      (name ? $(`field-${name}`) : send).focus();
+    } finally {
+      send.disabled = false;
+    }
+  });
+  tell();
+  return made;
+}
+
+// Runs of the past -------------------------------------------------------------------------------------------------------
+
+export function outcome({ total, done, ok, failed, cancelled, interrupted }, state) {
+  const parts = [];
+  if (state === 'running') parts.push(`${number(done)} of ${number(total)}`);
+  if (ok) parts.push(`${number(ok)} ok`);
+  if (failed) parts.push(`${number(failed)} failed`);
+  if (cancelled) parts.push(`${number(cancelled)} cancelled`);
+  if (interrupted) parts.push(`${number(interrupted)} interrupted`);
+  return parts.join(', ') || 'nothing yet';
+}
+
+// What a run asks, and whom, in a few words.
+export function label({ about, counts }) {
+  const what = about.method !== null && about.url !== null ? `${about.method} ${about.url}`
+    : `${number(counts.total)} ${about.method ?? ''} requests`;
+  return [what, about.hosts === 1 ? about.host : `${about.host} and ${number(about.hosts - 1)} more`];
+}
+
+function bar({ total, ok, failed, cancelled, interrupted }) {
+  const parts = [['ok', ok], ['failed', failed], ['cancelled', cancelled + interrupted]];
+  return h('span.bar', { 'aria-hidden': 'true' }, parts.filter(([, many]) => many).map(([name, many]) => {
+    const part = h('span', { className: name });
+    part.style.width = `${100 * many / Math.max(total, 1)}%`;
+    return part;
+  }));
+}
+
+function entry(run) {
+  const [what, where] = label(run);
+  return h('li', {}, h('a.run', { href: `#/runs/${run.id}` },
+    h('span.what.mono', {}, what), h('span.when.quiet', {}, ago(run.created)),
+    h('span.where.mono.quiet', {}, where),
+    h('span.outcome', {}, h('span', { className: `badge ${run.state}` }, run.state), ' ', outcome(run.counts, run.state)),
+    bar(run.counts)));
+}
+
+function past() {
+  const list = h('ul.runs', { id: 'runs' });
+  const note = h('p.quiet', { role: 'status' }, 'Reading\u2026');
+  let before = '';
+  const more = h('button.quiet-button', { type: 'button', hidden: true, onclick: () => read() }, 'Older runs');
+  const read = async () => {
+    more.disabled = true;
+    try {
+      const { runs, next } = await json(`runs?limit=${PAGE}${before}`);
+      const first = list.children.length;
+      add(list, runs.map(entry));
+      before = next ? `&before=${next}` : '';
+      more.hidden = !next;
+      note.hidden = list.children.length > 0;
+      write(note, 'No runs yet. The first one that you send is kept here.');
+      if (first) list.children[first]?.querySelector('a').focus();
+    } catch (error) {
+      note.hidden = false;
+      write(note, error.message);
+    } finally {
+      more.disabled = false;
+    }
+  };
+  read();
+  return h('section.past', { 'aria-labelledby': 'past-title' },
+    h('h2', { id: 'past-title', tabIndex: -1 }, 'Runs'), note, list, more);
+}
+
+export function composeView(main, go) {
+  fill(main, h('div.home', {}, form(go), past()));
+  document.title = 'napix';
+  if (!matchMedia('(pointer: coarse)').matches) $('field-hosts').focus({ preventScroll: true });
+  return () => {};
+}

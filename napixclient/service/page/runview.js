@@ -1,0 +1,266 @@
+// A run, watched.
+
+import { ApiError, Watch, json } from './api.js';
+import { Answers } from './answers.js';
+import { Histogram, Timeline } from './charts.js';
+import { draftOf, label, outcome } from './compose.js';
+import { $, ago, duration, fill, h, number, say, write } from './dom.js';
+import { openDetail } from './detail.js';
+import { Run } from './model.js';
+import { fold } from './nodeset.js';
+import { Tiles } from './tiles.js';
+
+const STATS = [['done', 'done'], ['ok', 'ok'], ['failed', 'failed'], ['in_flight', 'in flight'], ['p50', 'p50'],
+  ['p90', 'p90'], ['p99', 'p99'], ['elapsed', 'elapsed']];
+const LOOK_MS = 500;
+const SEGMENTS = ['ok', 'failed', 'cancelled', 'interrupted'];
+const LEGEND = ['ok', 'failed', 'cancelled', 'flying', 'waiting'];
+const LABELS = { flying: 'in flight', cancelled: 'cancelled, interrupted' };
+
+class RunView {
+  constructor(main, id, go) {
+    this.run = new Run(id);
+    this.go = go;
+    this.drawn = -1;
+    this.build(main);
+    this.start(id);
+    this.tick = setInterval(() => this.run.running && this.look(), LOOK_MS);
+  }
+
+  close() {
+    clearInterval(this.tick);
+    cancelAnimationFrame(this.frame);
+    this.closed = true;
+    this.watch?.stop();
+    for (const part of [this.tiles, this.timeline, this.histogram, this.answers]) part.close();
+    $('link').hidden = true;
+    if ($('detail').open) $('detail').close();
+  }
+
+  build(main) {
+    const open = (result, results, host) => openDetail(this.run, result, results, host);
+    const section = (name, title, ...beside) => {
+      const element = h('section.panel', { className: `panel ${name}`, 'aria-labelledby': `${name}-title` },
+        h('div.panel-head', {}, h('h2', { id: `${name}-title` }, title), beside));
+      return element;
+    };
+    this.title = h('h1.mono', { tabIndex: -1 }, '\u2026');
+    this.where = h('p.mono.quiet.where');
+    this.badge = h('span.badge.running', { id: 'state' }, 'running');
+    this.when = h('span.quiet');
+    this.cancel = h('button', { type: 'button', id: 'cancel', hidden: true, onclick: () => this.stop() }, 'Cancel');
+    this.again = h('button', { type: 'button', id: 'again', onclick: () => this.repeat() }, 'Ask again');
+    this.segments = Object.fromEntries(SEGMENTS.map(name => [name, h('span', { className: name })]));
+    this.meter = h('div.bar.large', { role: 'progressbar', 'aria-label': 'Done', 'aria-valuemin': 0 },
+      Object.values(this.segments));
+    this.stats = Object.fromEntries(STATS.map(([name]) => [name, h('dd', { id: `stat-${name}` }, '\u2013')]));
+    this.alert = h('p.alert', { role: 'alert', hidden: true });
+    const find = h('input', { type: 'search', id: 'find', placeholder: 'Find a host', 'aria-label': 'Find a host',
+      autocomplete: 'off', spellcheck: false, className: 'mono' });
+    this.found = h('span.quiet', { role: 'status' });
+    const legend = h('ul.legend', { 'aria-label': 'Colours' },
+      LEGEND.map(name => h('li', {}, h('span', { className: `key ${name}` }), LABELS[name] ?? name)));
+    const hosts = section('hosts', 'Hosts', this.found, find);
+    this.tiles = new Tiles(hosts, open);
+    hosts.append(legend);
+    const flow = section('flow', 'In flight');
+    this.timeline = new Timeline(flow.appendChild(h('div.drawing')), open);
+    const latency = section('latency', 'Latency');
+    this.histogram = new Histogram(latency.appendChild(h('div.drawing')));
+    const folding = h('input', { type: 'checkbox', id: 'fold', checked: true, onchange: () => {
+      this.run.setFolded(folding.checked);
+      this.answers.restart();
+    } });
+    this.different = h('span.quiet');
+    const answers = section('replies', 'Answers', this.different, h('label.check', {}, folding, 'Fold what is the same'));
+    this.answers = new Answers(answers, open);
+    find.addEventListener('input', () => {
+      const many = this.tiles.seek(find.value);
+      write(this.found, find.value.trim() ? `${number(many)} found` : '');
+    });
+    find.addEventListener('keydown', event => {
+      if (event.key === 'Enter' || event.key === 'ArrowDown') this.tiles.box.focus();
+      else if (event.key === 'Escape' && find.value) {
+        find.value = '';
+        this.tiles.seek('');
+        write(this.found, '');
+      } else return;
+      event.preventDefault();
+    });
+    fill(main, h('div.watch', {},
+      h('div.run-head', {},
+        h('div.run-title', {}, this.title, this.where, h('p', {}, this.badge, ' ', this.when)),
+        h('div.actions', {}, this.cancel, this.again)),
+      this.alert, this.meter,
+      h('dl.stats', {}, STATS.map(([name, text]) => h('div', { className: name }, h('dt', {}, text), this.stats[name]))),
+      h('div.panels', {}, hosts, flow, latency, answers)));
+    this.title.focus({ preventScroll: true });
+    scrollTo(0, 0);
+  }
+
+  async start(id) {
+    try {
+      this.run.progress(await json(`runs/${id}`));
+      if (this.closed) return;
+      if (this.run.running) await this.knowAll(id);
+    } catch (error) {
+      this.refuse(error);
+      return;
+    }
+    if (this.closed) return;
+    this.draw();
+    this.watch = new Watch(id, {
+      next: () => this.run.next,
+      result: text => this.take(text),
+      progress: document => {
+        this.run.progress(document);
+        this.draw();
+      },
+      end: () => this.ended(),
+      link: (state, how) => this.link(state, how),
+      refused: error => this.refuse(error),
+    });
+  }
+
+  // Those that have no result yet; the others are told by their results.
+  async knowAll(id) {
+    const { requests } = await json(`runs/${id}/requests`);
+    for (const request of requests) this.run.know(request);
+  }
+
+  // Which of them are in flight; and the clocks go on though nothing comes.
+  async look() {
+    this.draw();
+    if (this.looking || !this.live || document.hidden) return;
+    this.looking = true;
+    try {
+      const { now, flying } = await json(`runs/${this.run.id}/flying`);
+      if (this.closed || !this.run.running) return;
+      if (now !== null) this.run.tick(now);
+      this.run.fly(flying);
+      this.draw();
+    } catch { /* the link tells what is wrong, and goes on */ } finally {
+      this.looking = false;
+    }
+  }
+
+  take(text) {
+    if (!this.run.take(text)) this.watch.again();
+    this.draw();
+  }
+
+  link(state, how = '') {
+    const element = $('link');
+    this.live = state === 'live';
+    if (this.live) this.look();
+    element.hidden = state === 'over';
+    element.className = `link ${state}`;
+    write(element, state === 'live' ? 'Live' : 'Connecting\u2026');
+    element.title = how;
+  }
+
+  refuse(error) {
+    if (this.closed) return;
+    const text = error instanceof ApiError && error.status === 404 ? 'There is no run of this id; it may be too old.'
+      : error.message;
+    this.alert.hidden = false;
+    write(this.alert, text);
+    if (!this.run.document) write(this.title, 'Run');
+    $('link').hidden = true;
+  }
+
+  async ended() {
+    try {
+      this.run.progress(await json(`runs/${this.run.id}`));
+    } catch { /* what it said last is as good */ }
+    if (this.closed) return;
+    this.draw();
+    say(`The run is ${this.run.document.state}: ${outcome(this.run.document.counts, '')}`);
+  }
+
+  async stop() {
+    this.cancel.disabled = true;
+    try {
+      this.run.progress(await json(`runs/${this.run.id}`, { method: 'DELETE' }));
+      this.draw();
+    } catch (error) {
+      this.alert.hidden = false;
+      write(this.alert, error.message);
+      this.cancel.disabled = false;
+    }
+  }
+
+  repeat() {
+    const { run } = this;
+    const requests = [...run.requests.values()];
+    const [first] = requests;
+    const text = value => (value === null || value === undefined ? '' : String(value));
+    const { simultaneous, timeout, deadline, retries, need, ordered, redirect } = run.document ?? {};
+    draftOf(run.id, {
+      hosts: fold(run.sorted().map(({ name }) => name)), method: first?.method ?? 'GET', url: first?.url ?? '/',
+      simultaneous: text(simultaneous), timeout: text(timeout), deadline: text(deadline), retries: retries ? text(retries) : '',
+      need: text(need), ordered, redirect,
+    });
+    this.go('#/');
+  }
+
+  // Drawing ------------------------------------------------------------------------------------------------------------
+
+  draw() {
+    if (this.closed) return;
+    this.frame ||= requestAnimationFrame(() => {
+      this.frame = 0;
+      this.drawHead();
+      this.timeline.show(this.run);
+      if (this.drawn === this.run.version) return;
+      this.drawn = this.run.version;
+      this.tiles.show(this.run);
+      this.histogram.show(this.run);
+      this.answers.show(this.run);
+    });
+  }
+
+  drawHead() {
+    const { run } = this;
+    const { document: known } = run;
+    if (!known) return;
+    const { counts, latency } = known;
+    this.drawTitle(known);
+    write(this.badge, known.state);
+    this.badge.className = `badge ${known.state}`;
+    const took = known.finished ? `, took ${duration((known.finished - known.created) * 1000)}` : '';
+    write(this.when, `${ago(known.created)}${took}`);
+    this.cancel.hidden = !run.running;
+    this.again.hidden = known.about.method === null || known.about.url === null;
+    // Results overtake the progress that is told four times a second.
+    const shown = Object.fromEntries(SEGMENTS.map(name => [name, Math.max(run.seen[name], run.running ? 0 : counts[name])]));
+    const done = SEGMENTS.reduce((sum, name) => sum + shown[name], 0);
+    for (const name of SEGMENTS) this.segments[name].style.width = `${100 * shown[name] / Math.max(counts.total, 1)}%`;
+    this.meter.setAttribute('aria-valuemax', counts.total);
+    this.meter.setAttribute('aria-valuenow', done);
+    write(this.stats.done, `${number(done)} / ${number(counts.total)}`);
+    write(this.stats.ok, number(shown.ok));
+    write(this.stats.failed, number(shown.failed));
+    write(this.stats.in_flight, number(run.running ? Math.min(counts.in_flight, counts.total - done) : 0));
+    for (const name of ['p50', 'p90', 'p99']) write(this.stats[name], duration(latency[name]));
+    write(this.stats.elapsed, duration(known.finished ? (known.finished - known.created) * 1000 : run.now()));
+    write(this.different, run.folded && run.results.length ? `${number(run.groups.size)} different` : '');
+  }
+
+  drawTitle(known) {
+    const { run } = this;
+    // The hosts as a node set, once all of them are known.
+    if (this.titled) return;
+    this.titled = run.requests.size === run.total;
+    const [what, where] = label(known);
+    write(this.title, what);
+    write(this.where, this.titled ? fold(run.sorted().map(({ name }) => name)) : where);
+    document.title = `${this.title.textContent} \u00b7 napix`;
+  }
+}
+
+export function runView(main, id, go) {
+  const view = new RunView(main, id, go);
+  return () => view.close();
+}
+

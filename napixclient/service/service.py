@@ -1,0 +1,204 @@
+"""The service, put together of its parts. Imports all of them."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import time
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import gevent
+
+from ..wsgi import ExceptionsCatcher
+from ..wsgi.environ import App, Environ
+from .access import Credentials, HostCheck, is_loopback
+from .allow import Allow
+from .api import Api
+from .database import StoreError, open_database
+from .metrics import Metrics
+from .page import Page
+from .runs import LEASE_EVERY, Runs
+from .store import Store
+from .watching import Heartbeat
+
+__all__ = ['Config', 'Service', 'create_app', 'load_app', 'read_secret']
+
+log = logging.getLogger('napixclient.service')
+#: Seconds between two looks for runs that are to be forgotten.
+SWEEP_EVERY = 600.0
+
+
+@dataclass(frozen=True)
+class Config:
+    """How the service is run; the options of ``napix serve``. Times in seconds, sizes in bytes.
+
+    :param host: the address that is listened on.
+    :param names: further values of ``Host`` that are served.
+    :param mounts: path → WSGI application.
+    :raises ValueError: for what makes no sense, or is not safe.
+    """
+
+    store: str
+    host: str = '127.0.0.1'
+    allow: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
+    token: str | None = None
+    login: str | None = None
+    key: str | None = None
+    mounts: tuple[tuple[str, App], ...] = ()
+    header_timeout: float = 10.0
+    slow_timeout: float = 10.0
+    ping_every: float = 20.0
+    ping_timeout: float = 40.0
+    drain_timeout: float = 10.0
+    max_body: int = 16 << 20
+    max_requests: int = 100_000
+    max_runs: int = 20
+    max_connections: int = 1000
+    max_answer: int = 1 << 20
+    connections_per_run: int | None = None
+    keep_days: float = 30.0
+    keep_bytes: int = 1 << 30
+
+    def __post_init__(self) -> None:
+        if (self.login is None) is not (self.key is None):
+            raise ValueError('--login and --key go together')
+        if self.token == '' or self.login == '' or self.key == '':
+            raise ValueError('--token, --login and --key must not be empty')
+        if not self.guarded and not is_loopback(self.host):
+            raise ValueError(f'{self.host} can be reached from elsewhere: give --token @FILE, or --login and --key')
+
+    @property
+    def guarded(self) -> bool:
+        """Whether callers must prove who they are."""
+        return self.token is not None or self.login is not None
+
+
+class Service:
+    """The application, and what goes on behind it. Make it in the process that serves, after any fork.
+
+    :raises StoreError: when the store cannot be opened.
+    """
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        allow = Allow(config.allow, loopback=is_loopback(config.host))
+        self.metrics = Metrics()
+        self._store = Store(open_database(config.store), uuid.uuid4().hex)
+        self.runs = Runs(self._store, allow, max_runs=config.max_runs, max_answer=config.max_answer,
+                         connections_of_run=config.connections_per_run, metrics=self.metrics)
+        page = Page()
+        api = Api(self.runs, page, max_body=config.max_body, max_requests=config.max_requests,
+                  slow_seconds=config.slow_timeout, heartbeat=Heartbeat(config.ping_every, config.ping_timeout),
+                  metrics=self.metrics)
+        app: App = _Mounts(api, dict(config.mounts)) if config.mounts else api
+        if config.guarded:
+            keys = {} if config.login is None or config.key is None else {config.login: config.key}
+            app = Credentials(app, config.token, keys, lambda path: path == '/healthz' or path in page)
+        #: The WSGI application.
+        self.app = ExceptionsCatcher(HostCheck(app, config.host, config.names), statuses={StoreError: 503})
+        self._greenlets: list[Any] = []
+
+    def start(self) -> None:
+        """Go on with what was left, and begin to look after the store."""
+        self.runs.take_over()
+        self._greenlets = [gevent.spawn(self._look_after, LEASE_EVERY, self.runs.show_life),
+                           gevent.spawn(self._look_after, SWEEP_EVERY, self._sweep)]
+
+    def _look_after(self, seconds: float, work: Any) -> None:
+        while True:
+            try:
+                work()
+            except Exception:
+                log.exception('the store could not be looked after')
+            gevent.sleep(seconds)
+
+    def _sweep(self) -> None:
+        count = self._store.sweep(time.time() - self.config.keep_days * 86400, self.config.keep_bytes)
+        if count:
+            log.info('%d old runs were forgotten', count)
+
+    def drain(self) -> None:
+        """Take no new runs, and let those under way finish, for as long as is configured."""
+        self.runs.drain(self.config.drain_timeout)
+
+    def close(self) -> None:
+        """End everything. What is not finished goes on at the next start."""
+        gevent.killall(self._greenlets)
+        self.runs.stop()
+        self._store.close()
+
+
+class _Mounts:
+    """Other applications below paths of their own."""
+
+    def __init__(self, app: App, mounts: dict[str, App]) -> None:
+        self._app = app
+        self._mounts = mounts
+
+    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+        path = environ.get('PATH_INFO', '')
+        for prefix, app in self._mounts.items():
+            if path == prefix or path.startswith(f'{prefix}/'):
+                environ['SCRIPT_NAME'] = environ.get('SCRIPT_NAME', '') + prefix
+                environ['PATH_INFO'] = path[len(prefix):]
+                environ.pop('napix.upgrade', None)
+                return app(environ, start_response)
+        return self._app(environ, start_response)
+
+
+def create_app(*, token: str | None = None, key: str | None = None, **options: Any) -> App:
+    """The application, for a server of one's own: gunicorn with :class:`napixclient.service.gunicorn.Worker`.
+
+    Call it in the process that serves, once. By default runs may ask this machine and nobody else.
+
+    :param token: as ``napix serve --token``; ``@FILE`` reads it from a file. So does ``key``.
+    :param options: those of :class:`Config`; ``store`` is needed.
+    :raises ValueError: for what makes no sense; ``StoreError`` where the store cannot be opened.
+    """
+    service = Service(Config(token=read_secret(token), key=read_secret(key), **options))
+    service.start()
+    return service.app
+
+
+def read_secret(value: str | None) -> str | None:
+    """What is given, or the content of the file that is named with ``@``.
+
+    :raises ValueError: when the file cannot be read.
+    """
+    if value is None or not value.startswith('@'):
+        return value
+    try:
+        with open(value[1:], encoding='utf-8') as file:
+            return file.read().strip()
+    except (OSError, UnicodeDecodeError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else 'it is not a text in UTF-8'
+        raise ValueError(f'cannot read {value[1:]}: {reason}') from exc
+
+
+_OURS = ('runs', 'healthz', 'metrics', 'openapi.json')
+
+
+def load_app(text: str) -> tuple[str, App]:
+    """Read ``/path=module:app`` and import the application.
+
+    :raises ValueError: for another form, a path of ours, or what cannot be imported or called.
+    """
+    prefix, _, target = text.partition('=')
+    module, _, name = target.partition(':')
+    if not prefix.startswith('/') or prefix.endswith('/') or not module or not name:
+        raise ValueError(f'not /PATH=MODULE:APP: {text!r}')
+    if prefix.split('/')[1] in _OURS:
+        raise ValueError(f'{prefix} is a path of the service itself')
+    try:
+        app: Any = importlib.import_module(module)
+        for part in name.split('.'):
+            app = getattr(app, part)
+    except (ImportError, AttributeError) as exc:
+        raise ValueError(f'cannot mount {target}: {exc}') from exc
+    if not callable(app):
+        raise ValueError(f'cannot mount {target}: it is no WSGI application')
+    return prefix, app

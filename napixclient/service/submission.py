@@ -1,0 +1,292 @@
+"""What is posted to ``/runs``: read, checked, written down for the store. Imports allow, secrets, hosts, messages."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Iterable, Iterator
+from typing import Any, NamedTuple, TypeVar
+
+import gevent
+from urllib3 import Retry
+
+from ..cli.hosts import BadHosts, expand
+from ..messages import Request, parse_origin
+from .allow import Allow
+from .secrets import Secrets, mask_url
+
+__all__ = ['BadSubmission', 'Item', 'Options', 'Submission', 'kept', 'politely', 'read_submission', 'restored']
+
+_T = TypeVar('_T')
+
+#: Methods that may be sent once more after nobody knows what became of them (RFC 9110 §9.2.2).
+IDEMPOTENT = frozenset(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
+#: Statuses after which ``retries`` tries again.
+RETRIED = (429, 502, 503, 504)
+#: Fields that belong to the connection, not to the caller.
+FORBIDDEN = frozenset(['host', 'content-length', 'transfer-encoding', 'connection', 'keep-alive', 'proxy-connection',
+                       'te', 'trailer', 'upgrade', 'expect'])
+LONGEST_SECONDS = 86400.0
+MOST_RETRIES = 20
+MOST_SIMULTANEOUS = 1000
+#: Things that are looked at before others have their turn.
+_AT_ONCE = 100
+
+
+class BadSubmission(ValueError):
+    """What was posted cannot be run; the text says which part, and why."""
+
+
+class Options(NamedTuple):
+    """How a run is run."""
+
+    simultaneous: int | str = 2
+    timeout: float | None = None
+    deadline: float | None = None
+    retries: int = 0
+    need: int | None = None
+    ordered: bool = False
+    redirect: bool = False
+
+
+class Item(NamedTuple):
+    """One request of a run.
+
+    :param url: without secrets, as it is shown.
+    :param request: ``None`` where it cannot be sent any more.
+    """
+
+    number: int
+    tag: Any
+    host: str
+    method: str
+    url: str
+    request: Request | None
+    secret: bool
+
+
+class Submission(NamedTuple):
+    """What is to be run."""
+
+    items: list[Item]
+    options: Options
+    secrets: Secrets
+
+
+def read_submission(data: bytes, most: int, allow: Allow) -> Submission:
+    """Read the body of ``POST /runs``.
+
+    :param most: requests at most.
+    :raises BadSubmission: naming the part.
+    """
+    document = _object(_json(data), 'the body')
+    options = _options({name: document.pop(name) for name in Options._fields if name in document})
+    secrets = Secrets()
+    items = []
+    for number, given in enumerate(politely(_requests(document, most))):
+        items.append(_item(number, given, options, allow, secrets))
+    if options.need is not None and options.need > len(items):
+        raise BadSubmission(f'need: {options.need} of {len(items)} requests cannot succeed')
+    return Submission(items, options, secrets)
+
+
+def politely(things: Iterable[_T]) -> Iterator[_T]:
+    """The same things; now and then all others have their turn."""
+    for number, thing in enumerate(things, 1):
+        yield thing
+        if number % _AT_ONCE == 0:
+            gevent.sleep(0)
+
+
+# Its shape ------------------------------------------------------------------------------------------------------------
+
+def _json(data: bytes) -> Any:
+    def refuse(name: str) -> Any:
+        raise ValueError(f'{name} is not JSON (RFC 8259)')
+    try:
+        return json.loads(data.decode(), parse_constant=refuse)
+    except (ValueError, RecursionError) as exc:
+        raise BadSubmission(f'the body is not JSON in UTF-8: {exc}') from exc
+
+
+def _requests(document: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
+    """Each request as an object; a node set with one request is one for each host."""
+    hosts = document.pop('hosts', None)
+    if hosts is None:
+        requests = document.pop('requests', None)
+        _no_others(document, 'the body', ())
+        if not isinstance(requests, list) or not requests:
+            raise BadSubmission('requests: a list of at least one request, or hosts with a request, is missing')
+        if len(requests) > most:
+            raise BadSubmission(f'requests: at most {most} in one run, not {len(requests)}')
+        for number, one in enumerate(requests):
+            yield _object(one, f'requests[{number}]')
+        return
+    request: Any
+    if 'request' in document:
+        request = document.pop('request')
+    elif isinstance(document.get('requests'), list) and len(document['requests']) == 1:
+        request, = document.pop('requests')
+    else:                                   # its parts beside the hosts
+        request = {name: document.pop(name) for name in _PARTS if name in document}
+    _no_others(document, 'the body', ())
+    request = _object(request, 'request')
+    if 'host' in request:
+        raise BadSubmission('request: has no host of its own beside hosts')
+    for host in _hosts(hosts, most):
+        yield {**request, 'host': host}
+
+
+_PARTS = ('method', 'url', 'headers', 'body', 'tag')
+
+
+def _hosts(given: Any, most: int) -> Iterable[str]:
+    texts = given if isinstance(given, list) else [given]
+    if not texts or not all(isinstance(text, str) and text.strip() for text in texts):
+        raise BadSubmission('hosts: a node set such as "web[1-100]:8002", or a list of them')
+    if any('@' in text for text in texts):
+        raise BadSubmission('hosts: groups are not known here; write the hosts out')
+    if sum(map(_size, texts)) > most:
+        raise BadSubmission(f'hosts: at most {most} in one run')
+    found: dict[str, None] = {}
+    try:
+        for host in politely(name for text in texts for name in expand(text)):
+            found[host] = None
+    except BadHosts as exc:
+        raise BadSubmission(f'hosts: {exc}') from exc
+    if not found:
+        raise BadSubmission('hosts: the node set is empty')
+    return found
+
+
+def _size(text: str) -> int:
+    """Hosts that a node set may come to: it is not expanded before that is known to be few."""
+    total = 0
+    for item in re.split(r'[,!&^\s](?![^\[]*\])', text):
+        size = 1
+        for ranges in re.findall(r'\[([^\]]*)\]', item):
+            size *= sum(map(_range_size, ranges.split(',')))
+        total += size
+    return total
+
+
+def _range_size(text: str) -> int:
+    match = re.fullmatch(r'\s*(\d{1,18})-(\d{1,18})(?:/(\d{1,18}))?\s*', text, re.ASCII)
+    if match is None:
+        if re.search(r'\d{19}', text):
+            raise BadSubmission('hosts: a number is too long')
+        return 1
+    return max((int(match[2]) - int(match[1])) // max(int(match[3] or 1), 1) + 1, 1)
+
+
+def _object(value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise BadSubmission(f'{name}: an object, not {_kind(value)}')
+    return value
+
+
+def _no_others(document: dict[str, Any], name: str, known: Iterable[str]) -> None:
+    others = sorted(set(document).difference(known))
+    if others:
+        raise BadSubmission(f'{name}: {others[0][:100]!r} is not known')
+
+
+def _kind(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower().replace('none', 'null')
+    return 'an object' if isinstance(value, dict) else 'a list' if isinstance(value, list) else \
+        'a text' if isinstance(value, str) else 'a number'
+
+
+# Its parts ------------------------------------------------------------------------------------------------------------
+
+def _options(given: dict[str, Any]) -> Options:
+    given = {name: value for name, value in given.items() if value is not None}
+    if given.get('simultaneous', 'auto') != 'auto':
+        given['simultaneous'] = _whole(given['simultaneous'], 'simultaneous', 1, MOST_SIMULTANEOUS)
+    for name in 'timeout', 'deadline':
+        if name in given:
+            value = given[name]
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LONGEST_SECONDS \
+                    or not math.isfinite(value):
+                raise BadSubmission(f'{name}: seconds above 0, at most {LONGEST_SECONDS:g}')
+    if 'retries' in given:
+        given['retries'] = _whole(given['retries'], 'retries', 0, MOST_RETRIES)
+    if 'need' in given:
+        given['need'] = _whole(given['need'], 'need', 1, None)
+    for name in 'ordered', 'redirect':
+        if not isinstance(given.get(name, False), bool):
+            raise BadSubmission(f'{name}: true or false, not {_kind(given[name])}')
+    return Options(**given)
+
+
+def _whole(value: Any, name: str, least: int, most: int | None) -> int:
+    if isinstance(value, float) and value.is_integer():     # JSON knows no difference
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+        bounds = f'at least {least}' if most is None else f'from {least} to {most}'
+        raise BadSubmission(f'{name}: a whole number {bounds}')
+    return value
+
+
+def _item(number: int, given: dict[str, Any], options: Options, allow: Allow, secrets: Secrets) -> Item:
+    where = f'requests[{number}]'
+    _no_others(given, where, ('host', *_PARTS))
+    host, method, url = given.get('host'), given.get('method', 'GET'), given.get('url', '/')
+    if not isinstance(host, str):
+        raise BadSubmission(f'{where}.host: a text such as "name:8002" is missing')
+    if not host.isascii():
+        raise BadSubmission(f'{where}.host: {host[:100]!r} is not ASCII; write such a name as its xn--… form')
+    headers = _headers(given.get('headers'), where)
+    body = given.get('body')
+    if body is not None and not isinstance(body, (dict, list, str)):
+        raise BadSubmission(f'{where}.body: an object, a list, a text or null, not {_kind(body)}')
+    try:
+        allow.check_literal(parse_origin(host))
+        request = _request(number, host, method, url, body, headers, options)
+    except (ValueError, RecursionError) as exc:
+        raise BadSubmission(f'{where}: {exc}') from exc
+    secret = secrets.of_request(request.url, headers.items())
+    return Item(number, given.get('tag'), host, method, mask_url(request.url), request, secret)
+
+
+def _headers(given: Any, where: str) -> dict[str, str]:
+    if given is None:
+        return {}
+    headers = _object(given, f'{where}.headers')
+    for name, value in headers.items():
+        if name.replace('_', '-').lower() in FORBIDDEN:     # many a server takes one for the other
+            raise BadSubmission(f'{where}.headers: {name} cannot be set; it follows from the request')
+        if not isinstance(value, str):
+            raise BadSubmission(f'{where}.headers: {name[:100]!r} has a text as its value, not {_kind(value)}')
+    return headers
+
+
+def _request(number: int, host: str, method: str, url: str, body: Any, headers: dict[str, str],
+             options: Options) -> Request:
+    retries = None
+    if options.retries:
+        retries = Retry(options.retries, redirect=0, status_forcelist=RETRIED, backoff_factor=0.1, backoff_jitter=0.1)
+    return Request(host, method, url, body, headers, timeout=options.timeout, retries=retries, tag=number,
+                   redirect=options.redirect or None)
+
+
+# For the store --------------------------------------------------------------------------------------------------------
+
+def kept(item: Item, given: Request | None) -> dict[str, Any]:
+    """What is kept of a request: all of it only where it may be sent once more, and has no secrets."""
+    document = {'tag': item.tag, 'host': item.host, 'method': item.method, 'url': item.url}
+    if given is not None and not item.secret and item.method in IDEMPOTENT:
+        document['headers'] = dict(given.headers.multi_items())
+        document['body'] = given.body
+    return document
+
+
+def restored(number: int, document: dict[str, Any], options: Options) -> Item:
+    """A request from the store; without a ``request`` where it must not be sent once more."""
+    request = None
+    if 'headers' in document:
+        request = _request(number, document['host'], document['method'], document['url'], document['body'],
+                           document['headers'], options)
+    return Item(number, document['tag'], document['host'], document['method'], document['url'], request, False)
