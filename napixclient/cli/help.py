@@ -11,7 +11,8 @@ __all__ = ['EXAMPLES', 'SUMMARY', 'SYNOPSIS', 'TOPICS', 'Topic', 'screen', 'topi
 
 WIDTH = 80
 SUMMARY = 'send HTTP requests to many servers at once'
-SYNOPSIS = ('napix METHOD HOSTS URL [ITEM...] [FLAGS]', 'napix demo | serve [FLAGS] | completion SHELL | man | help TOPIC')
+SYNOPSIS = ('napix METHOD HOSTS URL [ITEM...] [FLAGS]',
+            'napix demo | serve [FLAGS] | completion SHELL | man | help TOPIC')
 
 
 class Topic:
