@@ -524,6 +524,11 @@ class Follower:
             self.seq = segment.first + len(segment.lines)
         return segment
 
+    @property
+    def live(self) -> bool:
+        """Whether it is run here, and under way."""
+        return self._run is not None and not self._run.ended
+
     def _ended(self) -> bool:
         if self._run is not None:
             return self._run.ended

@@ -19,6 +19,8 @@ __all__ = ['Heartbeat', 'events', 'lines', 'socket_session']
 
 #: Seconds between two messages of progress, at least.
 PROGRESS_SECONDS = 0.25
+#: Seconds between two messages while a run is under way: its own requests come before those who watch.
+BREATH_SECONDS = 0.05
 
 
 class Heartbeat(NamedTuple):
@@ -169,7 +171,7 @@ def _write(websocket: GuardedSocket, runs: Runs, id: str, seq: int, heartbeat: H
             segment = follower.take()
             if segment is not None:
                 websocket.send_frames(_made(segment, 'frames', _as_frames))
-                gevent.sleep(0)
+                gevent.sleep(BREATH_SECONDS if follower.live else 0)
             told = progress.due(last=follower.over)
             if told is not None:
                 websocket.send_frames(_message('progress', told))
