@@ -15,7 +15,7 @@ help:
 	@echo 'make demo    a fan-out over servers that it starts itself'
 	@echo 'make test    the tests of the library, in unpatched processes'
 	@echo 'make test-patched   the same in processes that gevent has patched'
-	@echo 'make test-faces  the tests of what stands on the library: replicas and shards, REST, queues'
+	@echo 'make test-faces  the tests of what stands on the library: servers, replicas and shards, REST, queues'
 	@echo 'make test-programs   the tests of the command and of the service'
 	@echo 'make test-service-full   those of the service at full size: 10,000 requests killed half-way, watched by 50'
 	@echo 'make coverage   how much of the code the runs since make test began have reached'
@@ -33,7 +33,8 @@ demo: $(VENV)/.installed-all
 	$(BIN)/napix demo $(ARGS)
 
 # In halves side by side, as most tests wait more than they work. ARGS names tests: they run in both kinds of process.
-FIRST := $(wildcard tests/test_[a-n]*.py)
+SERVING := $(addprefix tests/test_,catcher.py chains.py docs.py examples.py guard.py)
+FIRST := $(filter-out $(SERVING),$(wildcard tests/test_[a-n]*.py))
 SECOND := $(wildcard tests/test_[o-z]*.py)
 TRACED := $(BIN)/coverage run -m pytest
 TOGETHER := BESIDE=1 $(BIN)/python tests/together.py
@@ -52,7 +53,7 @@ else
 endif
 
 test-faces: $(VENV)/.installed-all,test
-	$(TOGETHER) '$(TRACED) tests/resources' '$(TRACED) tests/rest tests/marconi'
+	$(TOGETHER) '$(TRACED) tests/resources $(SERVING)' '$(TRACED) tests/rest tests/marconi'
 	@echo '== alone and untraced: what policies are worth under load, and what the base class costs'
 	$(BIN)/python tests/together.py \
 		'$(BIN)/python -m pytest tests/resources/test_under_load.py tests/rest/test_rest_speed.py'
@@ -72,7 +73,7 @@ coverage: $(VENV)/.installed-all,test
 test-patched: $(VENV)/.installed-all,test
 	@echo '== in patched processes'
 	$(TOGETHER) '$(BIN)/python tests/patched.py $(FIRST)' '$(BIN)/python tests/patched.py $(SECOND)'
-	$(TOGETHER) '$(BIN)/python tests/patched.py tests/resources' \
+	$(TOGETHER) '$(BIN)/python tests/patched.py tests/resources $(SERVING)' \
 		'$(BIN)/python tests/patched.py tests/rest tests/marconi'
 
 # With Keystone and without side by side, for both wait more than they work: for tokens and for claims to expire. Each

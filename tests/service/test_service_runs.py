@@ -317,9 +317,12 @@ def test_paths_and_methods(service: Service) -> None:
 
 def test_health_and_metrics(service: Service) -> None:
     """`/healthz` tells that it lives, `/metrics` what it has done."""
+    # What tests before this one have left may still be ending.
+    kit.wait_until(lambda: service.metrics()['napix_runs_under_way'] == 0)
     before = service.metrics()
     with kit.serve() as server:
         service.run({'requests': [{'host': server.host}, {'host': '127.0.0.1:1'}]})
+    kit.wait_until(lambda: service.metrics()['napix_runs_under_way'] == 0)
     after = service.metrics()
     assert ok(service.ask('GET', '/healthz')).body == {'status': 'ok', 'runs': 0}
     for name in 'napix_runs_total{state="done"}', 'napix_requests_total{outcome="2xx"}', \
