@@ -85,6 +85,7 @@ class Paper:
         self._room = Event()
         self._owner = gevent.getcurrent()
         self._failure: OSError | None = None
+        self._told = False              # whether the owner has it, or is not to have it any more
         self._together = sys.stdout.isatty()
         self._writer = gevent.spawn(self._write)
         self._watcher = self._watch()
@@ -92,7 +93,7 @@ class Paper:
     def put(self, text: str) -> None:
         """A result: it goes to standard output as soon as all greenlets wait."""
         if self._failure is not None:
-            raise self._failure
+            raise self._told_now()
         data = text.encode(self._encoding, 'backslashreplace')
         self._ready.append(data)
         self._size += len(data)
@@ -116,7 +117,7 @@ class Paper:
             self._room.clear()
             self._room.wait()
         if self._failure is not None:
-            raise self._failure
+            raise self._told_now()
 
     def close(self, patience: float | None = None) -> None:
         """Write what there is, and end.
@@ -127,6 +128,7 @@ class Paper:
             with gevent.Timeout(patience, False):  # type: ignore[arg-type]  # a silent one
                 self.drain()
         finally:
+            self._told = True
             self._writer.kill()
             if self._watcher is not None:
                 self._watcher.stop()
@@ -151,7 +153,17 @@ class Paper:
     def _fail(self, failure: OSError) -> None:
         self._failure = failure
         self._room.set()
-        gevent.kill(self._owner, failure)
+        gevent.get_hub().loop.run_callback(self._tell_owner)
+
+    def _tell_owner(self) -> None:
+        # Once: who has learnt it from `put` or `drain` may be far away by now, where it would be a traceback.
+        if not self._told and self._failure is not None:
+            self._owner.throw(self._told_now())
+
+    def _told_now(self) -> OSError:
+        assert self._failure is not None
+        self._told = True
+        return self._failure
 
     def _watch(self) -> Any:
         """Learn that the reader of a pipe has left, also when there is nothing to write."""

@@ -15,6 +15,7 @@ __all__ = ['Files', 'Lines', 'chain_lines']
 
 #: The width of the hosts' column on a terminal, at most.
 WIDTH = 44
+_UNKNOWN = 80
 _GREEN, _RED, _DIM, _OFF = '\x1b[32m', '\x1b[31m', '\x1b[2m', '\x1b[0m'
 
 
@@ -25,7 +26,8 @@ class Lines:
         self._columns = sys.stdout.isatty()
         self._coloured = colours(sys.stdout)
         self._width = min(max(map(len, hosts)), WIDTH)
-        self._size = os.get_terminal_size(sys.stdout.fileno()).columns if self._columns else 0
+        # A terminal that does not know its size says 0.
+        self._size = os.get_terminal_size(sys.stdout.fileno()).columns or _UNKNOWN if self._columns else 0
 
     def line(self, outcome: Outcome) -> str:
         """The line, with its end."""

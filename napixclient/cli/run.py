@@ -196,4 +196,5 @@ class Run:
         """Those that failed, and those that nobody waited for, though they were wanted."""
         left = [] if self._enough else self._schedule.unfinished()
         with open(path, 'w') as file:
-            file.write(f'{fold(dict.fromkeys([*self._failed, *left]))}\n')
+            if failed := dict.fromkeys([*self._failed, *left]):
+                file.write(f'{fold(failed)}\n')

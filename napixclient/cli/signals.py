@@ -42,7 +42,9 @@ def raise_exit(first: Callable[[], object] | None = None) -> None:
         if number == signal.SIGINT and first is not None and received == [number]:
             first()
         elif len(received) == 1 or first is not None and len(received) == 2 and received[0] == signal.SIGINT:
-            # What this one begins to put away, a later one must not break off.
+            # What this one begins to put away, a later one must not break off, nor the end of Python after it.
+            for late in _ENDING:
+                signal.signal(late, signal.SIG_IGN)
             gevent.kill(caller, SystemExit(128 + number))
 
     for number in _ENDING:

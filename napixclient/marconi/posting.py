@@ -36,6 +36,8 @@ def post(queue: Queue, messages: Iterable[Mapping[str, Any]] | Mapping[str, Any]
     :raises ValueError: for what is no message; then nothing was posted.
     :raises ErrorBase: with ``posted``, ``uncertain`` and ``unposted``.
     """
+    if isinstance(messages, (str, bytes)) or not isinstance(messages, Iterable):
+        raise ValueError(f'messages are mappings with a body, or one of them, not {messages!r}')
     given = [messages] if isinstance(messages, Mapping) else list(messages)
     encoded = [_encoded(message, queue._client._version) for message in given]
     posted: list[str] = []

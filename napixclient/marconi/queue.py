@@ -77,6 +77,8 @@ class Queue:
     def set_metadata(self, metadata: Mapping[str, Any] | str) -> None:
         """Replace what was stored with it; keys that begin with ``_`` and are not given stay as they are.
 
+        Version 1 knows no such keys: its server refuses them, and drops those that another version has stored.
+
         :param metadata: a mapping, or one as JSON.
         :raises NotFound: when there is no such queue.
         :raises Conflict: when somebody else removed a key at the same time.

@@ -35,7 +35,7 @@ class HostCheck:
     """Lets through what is asked of this host, by nobody's page but its own.
 
     :param bound: the address that the service listens on. On loopback the names of this machine itself are good, on
-        any other address that one, and on all addresses of the machine every address that is written as such.
+        any other address that one, and on all addresses of the machine ``localhost`` and what is written as an address.
     :param names: further names that it is called by, such as that of a proxy before it.
     """
 
@@ -64,10 +64,13 @@ class HostCheck:
         if is_loopback(self._bound):
             return is_loopback(name)
         try:
+            bound = ip_address(self._bound)
+            if bound.is_unspecified and is_loopback(name):
+                return True
             address = ip_address(name)
-        except ValueError:
-            return name == self._bound
-        return ip_address(self._bound).is_unspecified or address == ip_address(self._bound)
+        except ValueError:                      # one of them is a name
+            return name == self._bound.lower()
+        return bound.is_unspecified or address == bound
 
 
 class Credentials:

@@ -401,7 +401,8 @@ class Runs:
             counts = Counts(len(submission.items), _about(submission.items))
             found = Kept(uuid.uuid4().hex, now, None, 'running', self.store.owner, False,
                          submission.options._asdict(), counts.summary(), 0)
-            self.store.add(found, [kept(item, item.request) for item in politely(submission.items)], now)
+            requests = [kept(item, item.request, submission.secrets) for item in politely(submission.items)]
+            self.store.add(found, requests, now)
         finally:
             self._starting -= 1
         return self._begin(found, submission)

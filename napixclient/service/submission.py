@@ -53,7 +53,7 @@ class Options(NamedTuple):
 class Item(NamedTuple):
     """One request of a run.
 
-    :param url: without secrets, as it is shown.
+    :param tag: without the secrets of the run, as it is shown; so is ``url``.
     :param request: ``None`` where it cannot be sent any more.
     """
 
@@ -88,7 +88,7 @@ def read_submission(data: bytes, most: int, allow: Allow) -> Submission:
         items.append(_item(number, given, options, allow, secrets))
     if options.need is not None and options.need > len(items):
         raise BadSubmission(f'need: {options.need} of {len(items)} requests cannot succeed')
-    return Submission(items, options, secrets)
+    return Submission([_shown(item, secrets) for item in politely(items)], options, secrets)
 
 
 def politely(things: Iterable[_T]) -> Iterator[_T]:
@@ -272,14 +272,26 @@ def _request(number: int, host: str, method: str, url: str, body: Any, headers: 
                    redirect=options.redirect or None)
 
 
+def _shown(item: Item, secrets: Secrets) -> Item:
+    try:
+        secrets.without([[[[item.request and item.request.body]]]])     # some deeper than where it is kept
+        return item._replace(tag=secrets.without(item.tag), url=secrets.without(item.url))
+    except RecursionError as exc:
+        raise BadSubmission(f'requests[{item.number}]: nested too deep') from exc
+
+
 # For the store --------------------------------------------------------------------------------------------------------
 
-def kept(item: Item, given: Request | None) -> dict[str, Any]:
-    """What is kept of a request: all of it only where it may be sent once more, and has no secrets."""
+def kept(item: Item, given: Request | None, secrets: Secrets) -> dict[str, Any]:
+    """What is kept of a request: all of it only where it may be sent once more, and has no secrets.
+
+    :param secrets: of all requests of the run: one may have in its body what is another's.
+    """
     document = {'tag': item.tag, 'host': item.host, 'method': item.method, 'url': item.url}
     if given is not None and not item.secret and item.method in IDEMPOTENT:
-        document['headers'] = dict(given.headers.multi_items())
-        document['body'] = given.body
+        sent = {'url': given.url, 'headers': dict(given.headers.multi_items()), 'body': given.body}
+        if secrets.without(sent) == sent:       # masked it would be another request
+            document.update(sent)
     return document
 
 

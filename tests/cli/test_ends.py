@@ -85,6 +85,20 @@ def test_interrupted_at_the_keyboard() -> None:
         assert process.stderr.read() == b''
 
 
+def test_interrupted_by_somebody_impatient() -> None:
+    """However often Ctrl-C comes, it ends with 130, not by the signal itself."""
+    gate = kit.Gate()
+    with kit.serve(gate=gate) as slow, started('get', slow.host, '/', '-q', fresh=True) as process:
+        gate.wait_for(1)
+        for _ in range(100):
+            process.send_signal(signal.SIGINT)
+            gevent.sleep(0.02)
+            if process.poll() is not None:
+                break
+        assert process.wait(timeout=5) == 130
+        assert process.stderr.read().count(b'\n') == 1
+
+
 def test_interrupted_with_nobody_reading() -> None:
     """A reader who does not read cannot keep it from ending."""
     with answering('x' * 200_000) as server:
@@ -125,6 +139,15 @@ def test_full_disk(words: tuple[str, ...]) -> None:
         if not words:
             with started('get', server.host, '/', '-q', stdout=full) as process:
                 assert (process.wait(timeout=10), process.stderr.read()) == (0, b'')
+
+
+@pytest.mark.parametrize('words', [(), ('--fold',), ('--curl',)])
+def test_full_disk_and_the_end_of_python(words: tuple[str, ...]) -> None:
+    """The error comes once: not again, as a traceback, while the interpreter ends."""
+    with answering() as server, open('/dev/full', 'wb') as full:
+        with started('get', server.host, '/', *words, stdout=full, fresh=True) as process:
+            assert process.stderr.read() == b'napix: No space left on device\n'
+            assert process.wait(timeout=10) == 1
 
 
 def test_closed_streams() -> None:

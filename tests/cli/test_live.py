@@ -162,6 +162,8 @@ def test_narrower() -> None:
     assert 'Traceback' not in out
     with kit.serve(lambda *_: gevent.sleep(0.4)) as server:
         assert on_terminal('get', server.host, '/', both=True, columns=0, lines=0).code == 0
+    with kit.serve(lambda *_: 'nautilus') as server:
+        assert 'nautilus' in on_terminal('get', server.host, '/', columns=0, lines=0).out
 
 
 def test_interrupted() -> None:

@@ -51,7 +51,7 @@ BAD: list[tuple[list[str | bytes], str]] = [
     (['get', 'a', '/', '--hostfile', '/'], 'cannot read /: Is a directory'),
     (['get', '.', '/', '--hostfile', os.devnull], 'no hosts'),
     (['get', 'a', '/', '--groups', 'no/such/file'], 'cannot read no/such/file: No such file or directory'),
-    (['get', 'a', '/', '--groups', 'README.md'], 'README.md, line 4: expected "name: node set", not'),
+    (['get', 'a', '/', '--groups', 'README.md'], ': expected "name: node set", not'),
     (['post', 'a', '/', 'item'], "'item' is not an item: key=value, key:=json, param==value, Header:value"),
     (['post', 'a', '/', 'a:={'], "'a:={': what follows \":=\" is not JSON"),
     (['post', 'a', '/', 'a:=NaN'], "'a:=NaN': what follows \":=\" is not JSON"),

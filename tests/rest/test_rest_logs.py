@@ -125,6 +125,17 @@ def test_a_secret_at_the_end_of_what_is_shown(records: Records) -> None:
     assert 'sup3r' not in records.of('recv')[0] and 'xxx' in records.of('recv')[0]
 
 
+def test_secret_members_of_bodies(records: Records) -> None:
+    """What JSON names a password, a secret or a signature is not shown, be it short, or told by the server first."""
+    with kit.serve(lambda method, path, headers, body: {'signature': 'from "there" 5678', 'to': 'see'}) as server, \
+            Client(server.url, log_bodies=True) as rest:
+        rest.post(json={'password': 'pw', 'secret': 'k\\y', 'password_of': 'nobody', 'user': {'password': {'a': 1}}})
+    assert records.of('send')[0].endswith(
+        '{"password":"***","secret":"***","password_of":"nobody","user":{"password":{"a":1}}}')
+    assert '"signature": "***"' in records.of('recv')[0].replace('":"', '": "') and 'there' not in records.of('recv')[0]
+    assert 'see' in records.of('recv')[0]
+
+
 def test_failures(records: Records) -> None:
     """Why there was no answer is told, too."""
     with kit.Mute(listening=False) as dead, Client(dead.url) as rest, pytest.raises(ClientError):

@@ -14,6 +14,7 @@ from gevent import socket
 
 from napixclient import Client, HTTPError
 from napixclient.authenticators import BearerToken, LoginAuthenticator, TokenIdentifier
+from napixclient.service.access import HostCheck
 from tests import kit
 from tests.cli.programs import napix
 from tests.service.serving import Service, Watcher, descriptors_of, results_of, serving, upgraded
@@ -41,6 +42,22 @@ def test_hosts_of_this_machine(service: Service, host: str) -> None:
     sock = service.raw(f'GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n'.encode())
     assert sock.recv(12) == b'HTTP/1.1 200'
     sock.close()
+
+
+@pytest.mark.parametrize(('bound', 'host', 'good'), [
+    ('0.0.0.0', 'localhost:8080', True), ('0.0.0.0', '10.0.0.1', True), ('::', 'LOCALHOST', True), ('0.0.0.0', 'evil.example', False),
+    ('::', 'localhost.evil', False), ('10.0.0.1', 'localhost', False), ('10.0.0.1', '10.0.0.1:8080', True),
+    ('10.0.0.1', '10.0.0.2', False), ('Web.Example', 'web.example:8080', True), ('web.example', '10.0.0.1', False)])
+def test_hosts_where_bound_elsewhere(bound: str, host: str, good: bool) -> None:
+    """The address or the name that is bound to is served; on all addresses also localhost, and all that are written as such."""
+    def app(environ: Any, start_response: Any) -> list[bytes]:
+        start_response('200 OK', [])
+        return []
+
+    statuses: list[str] = []
+    environ = {'REQUEST_METHOD': 'GET', 'PATH_INFO': '/', 'HTTP_HOST': host}
+    list(HostCheck(app, bound)(environ, lambda status, fields: statuses.append(status)))
+    assert statuses == ['200 OK' if good else '403 Forbidden']
 
 
 @pytest.mark.parametrize('origin', ['http://evil.example', 'null', 'http://localhost:1', 'http://127.0.0.1', 'file://', ''])

@@ -9,6 +9,7 @@ import pytest
 
 from napixclient import ClientPool, ConnectError
 from napixclient.service.allow import Allow
+from napixclient.service.secrets import Secrets
 from tests import kit
 from tests.service.serving import Service, serving
 
@@ -178,6 +179,37 @@ def test_secrets_are_neither_kept_nor_shown(tmp_path: Path) -> None:
     logged = '\n'.join(map(str, service.log)).encode()
     for word in b't0ken-v4lue', b'c00kie-v4lue', b'k3y-v4lue', b'dXNlcjpwNHNzdzByZA', b'p4ssw0rd':
         assert word not in shown and word not in kept and word not in logged, word
+
+
+def test_a_secret_in_another_place(tmp_path: Path) -> None:
+    """A credential that a tag, or another request of the run, repeats is not kept or shown either; what was sent is as it was."""
+    with kit.serve() as server, serving(tmp_path / 'runs') as service:
+        run, results = service.run({'requests': [
+            {'host': server.host, 'tag': 'of t0ken-v4lue', 'headers': {'X-Auth-Token': 't0ken-v4lue'}},
+            {'host': server.host, 'url': '/?q=t0ken-v4lue', 'method': 'PUT', 'body': {'a': 't0ken-v4lue'}}]})
+        assert {result['tag'] for result in results} == {'of ***', None}
+        assert b''.join(request.raw for request in server.requests).count(b't0ken-v4lue') == 3
+        kept = b''.join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b't0ken-v4lue' not in kept and not any('t0ken-v4lue' in str(line) for line in service.log)
+
+
+@pytest.mark.parametrize('part', ['tag', 'body'])
+def test_a_nest_with_a_secret(service: Service, part: str) -> None:
+    """What is nested so deep that nobody can look for secrets in it is a 400."""
+    nest: list[Any] = []
+    for _ in range(600):
+        nest = [nest]
+    service.start({'requests': [{'host': '127.0.0.1:1', part: nest, 'headers': {'X-Token': 't0ken-v4lue'}}]}, 400)
+
+
+def test_very_many_secrets() -> None:
+    """Where each of thousands of requests has one of its own, as when all are signed, none is overlooked, and nothing else is hidden."""
+    secrets = Secrets()
+    for number in range(5000):
+        secrets.of_request('/', [('Authorization', f'login=me&nonce={number:06}:c0ffee')])
+    text = 'login=me&nonce='
+    assert secrets.without({'a': [text, f'<{text}004999:c0ffee{text}000000:c0ffee>', f'{text}005000:c0ffee', '', 1]}) \
+        == {'a': [text, '<******>', f'{text}005000:c0ffee', '', 1]}
 
 
 def test_the_store_is_its_owners(tmp_path: Path) -> None:
