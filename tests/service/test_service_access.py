@@ -155,7 +155,7 @@ def test_bad_usage(tmp_path: Path, options: list[str], words: str) -> None:
 
 
 def test_other_addresses_with_credentials(tmp_path: Path) -> None:
-    """With credentials it serves every address; only addresses and given names are good as Host, and loopback is not asked."""
+    """With credentials it serves every address; only addresses, localhost and given names are good as Host; no loopback is asked."""
     (tmp_path / 'token').write_text('s3cret-t0ken')
     with kit.serve() as server, serving(tmp_path / 'runs', '--bind', '0.0.0.0:0', '--token', f'@{tmp_path / "token"}') as service:
         service.host = f'127.0.0.1:{service.port}'
