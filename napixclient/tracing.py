@@ -10,6 +10,7 @@ import contextvars
 import logging
 from contextvars import ContextVar
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from time import time_ns
 from typing import TYPE_CHECKING, Any
@@ -40,8 +41,8 @@ def tracing() -> Tracing | None:
     try:
         if find_spec('opentelemetry') is None:
             return None
-        from opentelemetry import trace
-        return Tracing(trace)
+        # Not an import statement: what a type checker says of it would depend on whether it is installed.
+        return Tracing(import_module('opentelemetry.trace'))
     except Exception as exc:                    # another package of that namespace, or half an installation
         log.debug('no spans: %s: %s', type(exc).__name__, exc)
         return None
