@@ -16,8 +16,9 @@ it before it does.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from ._lazy import lazy
 from ._version import __version__
 
 if TYPE_CHECKING:
@@ -57,15 +58,4 @@ __all__ = [
 _HOMES = {'Client': 'client', 'ClientPool': 'pool', 'Headers': 'messages', 'PendingResponse': '_http.pending',
           'Request': 'messages', 'Response': 'messages'}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    from importlib import import_module
-    value = getattr(import_module(f'.{_HOMES.get(name, "errors")}', __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy(__name__, __all__, _HOMES, 'errors')

@@ -24,7 +24,9 @@ A part is loaded when it is first asked for.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy
 
 if TYPE_CHECKING:
     from .errors import NoHostAvailable, QuorumError, RollingError, UnknownHost
@@ -39,15 +41,4 @@ __all__ = ['NoHostAvailable', 'QuorumError', 'Resource', 'Resources', 'Response'
 _HOMES = {'Resource': 'resource', 'Resources': 'resources', 'Response': 'resource', 'Rollout': 'rolling',
           'Shards': 'shards'}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    from importlib import import_module
-    value = getattr(import_module(f'.{_HOMES.get(name, "errors")}', __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy(__name__, __all__, _HOMES, 'errors')

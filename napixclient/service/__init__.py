@@ -16,16 +16,14 @@ allow       which addresses may be connected to                 -> the engine's 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy
 
 if TYPE_CHECKING:
     from .service import create_app
 
 __all__ = ['create_app']
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:         # loaded when it is asked for: the command patches its process first
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    from .service import create_app
-    return create_app
+# The command patches its process before anything else is loaded.
+__getattr__, __dir__ = lazy(__name__, __all__, {'create_app': 'service'})

@@ -11,7 +11,9 @@ A part is loaded when it is first asked for: gevent's server is not, where anoth
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from .._lazy import lazy
 
 if TYPE_CHECKING:
     from .catcher import CallerLeft, ExceptionsCatcher, LoopDetected
@@ -23,15 +25,4 @@ __all__ = ['CallerLeft', 'ExceptionsCatcher', 'LoopDetected', 'RawURIHandler', '
 
 _HOMES = {'RawURIHandler': 'rawuri', 'SignatureGuard': 'guard', 'flask_handler': 'frameworks'}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f'module {__name__!r} has no attribute {name!r}')
-    from importlib import import_module
-    value = getattr(import_module(f'.{_HOMES.get(name, "catcher")}', __name__), name)
-    globals()[name] = value
-    return value
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+__getattr__, __dir__ = lazy(__name__, __all__, _HOMES, 'catcher')
