@@ -116,11 +116,11 @@ def test_cap_recovers() -> None:
     """The cap is lowered to what the process could open, and grows again by and by."""
     with serve(gate=Gate()) as server, ClientPool(max_connections=8, simultaneous=4) as pool:
         engine = pool._engine
-        assert not engine.lower_cap()                       # there is nothing to give back
+        assert not engine.make_room()                       # there is nothing to give back
         for number in range(4):
             pool.request(server.host, 'GET', f'/{number:06}')
         server.gate.wait_for(4)
-        assert engine.lower_cap()
+        assert engine.make_room()
         assert engine.cap == 3
         engine.reap()
         assert engine.cap == 6

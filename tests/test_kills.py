@@ -12,6 +12,7 @@ from gevent.pool import Group
 
 from napixclient import Cancelled, Client, ClientPool, PendingResponse, Response
 from tests import kit
+from tests.helpers_proxy import Tunnel
 from tests.kit import ANSWER, READ, SILENCE, FaultServer, Gate, next_id, serve, wait_until
 
 SCHEMES = ['http', 'https']
@@ -386,6 +387,76 @@ print(free)
         assert (code, err) == (0, '')
         assert abs(held - 0.75 * int(out)) <= 3
         assert server.gate.peak <= 0.75 * 60
+
+
+@pytest.mark.parametrize('whose', ['own', "another pool's"])
+@pytest.mark.parametrize('how', ['stream', 'wait', 'get'])
+@pytest.mark.parametrize('kind', ['literal', 'name', 'TLS', 'tunnel'])
+def test_55_idle_connections_are_given_up(kind: str, how: str, whose: str, authority: kit.Authority) -> None:
+    """Where the process has no descriptor left, an idle connection is given up at once, whatever is to be opened."""
+    tls = authority.server(*[f'127.0.0.{i}' for i in range(1, 41)]) if kind in ('TLS', 'tunnel') else None
+    with serve(address='0.0.0.0', tls=tls) as server, Tunnel() as proxy:
+        assert_fine(kit.run_program(PRELUDE + '''
+kind, how, whose, port, proxy, ca_certs = sys.argv[1:]
+from gevent import socket
+def resolver(host, port):
+    return [(socket.AF_INET, socket.SOCK_STREAM, 6, '', ('127.0.0.1', port))]
+def host(number):
+    if kind == 'name':
+        return f'web{number}.example:{port}'
+    return f'{"http" if kind == "literal" else "https"}://127.0.0.{number}:{port}'
+resource.setrlimit(resource.RLIMIT_NOFILE, (90, 1024))
+def new_pool():
+    return ClientPool(resolver=resolver, max_connections=60, ca_certs=ca_certs,
+                      proxy='http://127.0.0.1:' + proxy if kind == 'tunnel' else None)
+first = new_pool()
+for number in range(1, 21):
+    ask(first, host(number))
+assert all(map(right, first.wait()))
+pool = first if whose == 'own' else new_pool()
+held = []
+try:
+    while True:
+        held.append(os.open(os.devnull, os.O_RDONLY))
+except OSError:
+    pass
+asked = [(host(number), 'GET', f'/{number:06}') for number in range(21, 41)]
+if how == 'stream':
+    outcomes = list(pool.stream(asked))
+elif how == 'wait':
+    for one in asked:
+        pool.request(*one)
+    outcomes = pool.wait()
+else:
+    outcomes = [pool.request(*one).get() for one in asked]
+assert [outcome.status for outcome in outcomes] == [200] * 20, outcomes
+pool.close()
+first.close()
+''', kind, how, whose, server.port, proxy.port, authority.ca_certs))
+
+
+@pytest.mark.parametrize('scheme', SCHEMES)
+def test_a_deadline_is_seen_by_the_loop(scheme: str, authority: kit.Authority) -> None:
+    """A request that waits for a slot which nothing is going to free ends by its deadline, not with a LoopExit."""
+    with serve(lambda *_: (200, {}, b'x' * 10 ** 6), tls=authority.server() if scheme == 'https' else None) as server:
+        assert_fine(kit.run_program(PRELUDE + '''
+from napixclient import QueueTimeout
+host, ca_certs = sys.argv[1:]
+with Client(host, simultaneous=1, ca_certs=ca_certs) as client:
+    held = client.request('GET', '/000001', stream=True)
+    held.read(1)
+    gevent.sleep(0.1)                       # it has more than enough, so that nobody watches the socket
+    for _ in range(2):
+        try:
+            client.request('GET', '/000002', timeout=0.2)
+        except QueueTimeout:
+            print('in time')
+    held.read()
+    began = time.monotonic()
+    client.request('GET', '/000003', timeout=3600).data
+gevent.wait()                               # nothing keeps the loop going for a request that is over
+assert time.monotonic() - began < 60
+''', server.host, authority.ca_certs), 'in time\nin time\n')
 
 
 # 39: fork ------------------------------------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ class Dispatcher(Sender):
         if opening in self._openings:
             self._openings.remove(opening)
         pending, opening.pending = opening.pending, None
-        if isinstance(error, NoPlace) and pending is not None and self._engine.lower_cap():
+        if isinstance(error, NoPlace) and pending is not None and self._engine.make_room():
             self._put_back(pending)
             self._engine.enlist(self)
             self._engine.release()

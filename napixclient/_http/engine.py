@@ -171,15 +171,31 @@ class Engine:
                 self._opening += 1
                 opening.begin()
 
-    def lower_cap(self) -> bool:
-        """The process has no descriptors left; false when giving some back is not in our hands."""
-        others = self.places - 1
-        if others < 1:
-            return False
-        self.cap = min(self.cap, others)
-        self.start_sweeping()
+    def make_room(self) -> bool:
+        """The process has no descriptors left for a connection: give up an idle one, or be content with fewer.
+
+        False when neither helps: no pool of this thread has an idle connection, and this one has none in use either.
+        """
+        if not self._give_up_idle():
+            if self.places <= 1:
+                return False
+            self.cap = min(self.cap, self.places - 1)
+        else:
+            self.cap = min(self.cap, self.places)
         if not self._reaper.active:
             self._reaper.start(self._reap)
+        return True
+
+    def _give_up_idle(self) -> bool:
+        """Close the connection that has been idle for longest, one of our own or else another pool's."""
+        if self.idle:
+            self._evict(next(iter(self.idle)))
+            return True
+        others = [engine for engine in _engines if engine.idle and engine.hub is self.hub]
+        if not others:
+            return False
+        oldest = min(others, key=lambda engine: next(iter(engine.idle.values())))
+        oldest._evict(next(iter(oldest.idle)))
         return True
 
     # -- clocks ----------------------------------------------------------------------------------------------------
@@ -199,6 +215,8 @@ class Engine:
             heapify(heap)
             self._compact_at = max(1024, 2 * len(heap))
         heappush(heap, (deadline, next(self._numbers), weakref.ref(pending)))
+        if not self._sweeper.ref:
+            self._sweeper.ref = True
         self.start_sweeping()
 
     def sweep(self) -> None:
@@ -227,10 +245,13 @@ class Engine:
         for connection in late:
             connection.cut_off()
         heap = self._deadlines
-        while heap and heap[0][0] <= now:
+        while heap and (heap[0][0] <= now or not _unfinished(heap[0][2])):
             pending = heappop(heap)[2]()
             if pending is not None and pending._outcome is None:
                 pending._end(timeout_of(pending, 'total'))
+        # The loop goes on for a deadline that is still to come: it may be all that can end a request that waits for a
+        # slot which nothing on the loop is going to free.
+        self._sweeper.ref = bool(heap)
         if not busy and not heap and not self.dialling:
             self.sweeping = False
             self._sweeper.stop()
