@@ -185,7 +185,7 @@ class Client(Concluder):
         self._connections.clear()
         self._openings.clear()
         self._queue.clear()
-        self._dropped, self.waiting = 0, None
+        self._dropped, self.waiting, self._held_until = 0, None, 0.0
         self._silence()
         for under_way in self._aside.values():
             stop(under_way)

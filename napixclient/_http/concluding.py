@@ -19,7 +19,7 @@ from ..errors import DeadlineExceeded, HTTPError, ProtocolError, Timeout
 from ..masking import mask
 from ..messages import Origin, Response
 from .bodies import StreamedResponse
-from .connection import Connection
+from .connection import UNSENT, Connection
 from .cookies import keep_cookies, sets_cookies
 from .decoding import Decoder
 from .dialling import log
@@ -79,6 +79,8 @@ class Concluder(Dispatcher):
             pending._finish(response)
         else:
             self._ended(pending, response)
+            if response.status >= 400 and pending._current._payload is not None:
+                self._be_doubtful(connection)
         if not self._plain:
             self._learn(response)
         # What _next() does, for the case in which there is nothing to think about.
@@ -247,8 +249,17 @@ class Concluder(Dispatcher):
         if error.phase == 'authenticate':       # nothing was sent: it was the idle connection that ended
             self._open_for(pending)
             return
-        self._learn_from(connection)
-        if self._may_resend(connection, pending, error):
+        if error.phase == UNSENT:
+            pending._attempts -= 1
+            self._closed_unsaid(connection, False)
+            self._open_for(pending)
+            return
+        again = False
+        if (connection.served or connection.rested) and connection.untouched and isinstance(error, ProtocolError):
+            again = self._resendable(pending, pending._attempts)    # most likely it was closed before anything was sent
+            if connection.served:
+                self._closed_unsaid(connection, not again)
+        if again:
             log.debug('%s: the server had closed the connection; sending once more', self.origin)
             self._open_for(pending)             # in the place of the old one, so that it gets a fresh one
             return
@@ -256,29 +267,16 @@ class Concluder(Dispatcher):
         self._conclude_failure(pending, error)
         self._widen()
 
-    def _may_resend(self, connection: Connection, pending: PendingResponse, error: HTTPError) -> bool:
-        """Whether the one free resend applies: idempotent, over a reused connection, before any byte of an answer."""
+    def _resendable(self, pending: PendingResponse, attempt: int) -> bool:
+        """Whether the one free resend applies to this attempt: idempotent, the first, and not forbidden.
+
+        It takes nothing of the retry budget: the server had closed, so it has no more to do for that, and an origin
+        that was found to close is asked over fresh connections from then on.
+        """
         request = pending._current
         first = 1 if pending._hop is None else pending._hop.sent_before + 1
-        return (connection.served > 0 and connection.untouched and isinstance(error, ProtocolError)
-                and request.method in IDEMPOTENT and pending._attempts == first and request._repeatable
-                and not self._forbids_retries(pending) and self._engine.may_retry())
-
-    # Some proxies close after each answer, and do not say so: tinyproxy does. Until one has answered twice over a
-    # connection, only what may be sent once more finds out about it; then every reuse would be a resend.
-
-    def _may_be_closed(self, connection: Connection, pending: PendingResponse) -> bool:
-        request = pending._current
-        return connection.served == 1 and not self._is_kept and (
-            request.method not in IDEMPOTENT or not request._repeatable or self._forbids_retries(pending))
-
-    def _learn_from(self, broken: Connection) -> None:
-        if self._forwarder is not None and broken.served == 1 and broken.untouched and not self._is_kept:
-            self._closes = True
-
-    @property
-    def _is_kept(self) -> bool:
-        return any(connection.served > 1 for connection in self._connections)
+        return (request.method in IDEMPOTENT and attempt == first and request._repeatable
+                and not self._forbids_retries(pending))
 
     def _forbids_retries(self, pending: PendingResponse) -> bool:
         retries = self._retries_of(pending)

@@ -17,22 +17,29 @@ from typing import Any, Protocol
 from gevent import getcurrent, monkey, socket, ssl
 from gevent.hub import get_hub
 
-from ..errors import Cancelled, DeadlineExceeded, HTTPError, NapixError, ProtocolError, TruncatedBody
+from ..errors import Cancelled, DeadlineExceeded, HTTPError, NapixError, ProtocolError, TLSError, TruncatedBody
 from ..messages import NO_OPTIONS, Request, Response, new_response
 from .bodies import StreamedResponse, Upload
 from .pending import NEVER, PendingResponse
 from .wire import INLINE, ResponseReader
 
-__all__ = ['Connection', 'Home']
+__all__ = ['UNSENT', 'Connection', 'Home']
 
 #: Seconds to wait for a 100 before a body is sent all the same.
 EXPECT_SECONDS = 1.0
+#: Seconds before the end that a server announced in which a connection is not used any more, or a quarter of the time
+#: that it gave: what is sent then may meet its close on the way.
+LAST_MOMENTS = 1.0
 #: Bytes asked for at once. No TLS record holds more (2**14 bytes, RFC 8446 §5.1), so that a read leaves nothing in
 #: TLS's own buffer, where the loop could not see it.
 READ_SIZE = 65536
 _AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _ABORT = struct.pack('ii', 1, 0)
 _READ, _WRITE = 1, 2
+#: The phase of a failure before any byte of the request went out, over a connection that was used before.
+UNSENT = 'unsent'
+#: What names of alerts about certificates have in them (RFC 8446 §6.2).
+_OF_CERTIFICATES = ('CERTIFICATE', 'UNKNOWN_CA', 'ACCESS_DENIED', 'DECRYPT_ERROR')
 # The real one, also in a patched process: it is asked for what is there, and never waits.
 _poll = monkey.get_original('select', 'poll')
 
@@ -61,8 +68,9 @@ class Connection:
     """
 
     __slots__ = ('_heard_since', '_held_back', '_home', '_loop', '_out', '_patience', '_rest', '_recv', '_send',
-                 '_sock', '_upload', '_watcher', '_weak_home', '_writer', 'closed', 'deadline', 'expires', 'helper',
-                 'pending', 'phase', 'read_seconds', 'reader', 'served', 'since', 'started', 'streamed', 'turn')
+                 '_rested', '_rested_after', '_sock', '_upload', '_watcher', '_weak_home', '_writer', 'closed',
+                 'deadline', 'doubtful', 'ends', 'expires', 'helper', 'pending', 'phase', 'read_seconds', 'reader',
+                 'served', 'since', 'started', 'streamed', 'turn')
 
     def __init__(self, home: Any, weak_home: Callable[[], Any], sock: Any, reader: ResponseReader) -> None:
         sock.settimeout(0.0)
@@ -97,6 +105,10 @@ class Connection:
         self.started = 0.0                  # of monotonic(): when the request in flight began
         self.deadline = NEVER               # of monotonic(): of the streamed answer
         self.served = 0                     # answers that came over this connection
+        self.doubtful = False               # whether the server may not have read all of the last request
+        self.ends = NEVER                   # of monotonic(): when the server, as it said, is about to close it
+        self._rested = 0.0                  # of monotonic(): since when it has had nothing to do …
+        self._rested_after = -1             # … after so many answers; below 0 before the first rest
         self.since = monotonic()            # when its client got the place in the pool that it fills
         self.turn = 0                       # answers since then
         self._watcher.start(self._readable)
@@ -110,6 +122,9 @@ class Connection:
 
     def take(self, home: Any) -> bool:
         """Leave idleness: the loop has to go on for what is coming. False when the server has closed meanwhile."""
+        if self.ends != NEVER and self.ends <= monotonic():
+            self._closed_idle()
+            return False
         if self._heard_since is None:
             self._heard_since = _listener(self._sock)
         if self._heard_since(0) and not self._is_quiet():   # the loop may not have had its turn since
@@ -134,6 +149,23 @@ class Connection:
         self._home = None
         self._watcher.ref = False
         self.expires = NEVER
+        if self._rested_after != self.served:
+            self._rested_after = self.served
+            self._rested = monotonic()
+            if self.reader.idle_seconds is not None:
+                self.ends = self._rested + self.reader.idle_seconds - min(self.reader.idle_seconds / 4, LAST_MOMENTS)
+
+    def quiet_for(self, now: float) -> float:
+        """Seconds since it became idle after its last answer; 0 where it did not.
+
+        :param now: of ``monotonic()``.
+        """
+        return now - self._rested if self._rested_after == self.served else 0.0
+
+    @property
+    def rested(self) -> bool:
+        """Whether it ever was idle, so that the server may have closed it."""
+        return self._rested_after >= 0
 
     def reserve(self, pending: PendingResponse, helper: Any) -> None:
         """Hold the slot for a request whose authenticator is still running, in the greenlet ``helper``."""
@@ -171,7 +203,10 @@ class Connection:
         except _AGAIN:
             sent = 0
         except OSError as exc:
-            self._lost(exc)
+            if self.served:                     # what it may have said was said before
+                self._fail(_unsent(exc))
+            elif not self._answered_early():
+                self._lost(exc)
             return
         if sent != len(data):
             self._out = memoryview(data)[sent:]
@@ -255,6 +290,7 @@ class Connection:
             out, self._out, self._rest = self._rest, self._rest, None
         if out is None:
             self._writer.stop()
+            self._readable()                # TLS had something to say before it could read on
             return
         try:
             sent = self._send(out)          # after want-write TLS demands the same buffer again: this is it
@@ -304,10 +340,14 @@ class Connection:
         """The loop says that there is something to read: one read, so that no server starves the others."""
         try:
             data = self._recv(READ_SIZE)
+        except ssl.SSLWantWriteError:       # TLS has to answer first: to a CertificateRequest, a KeyUpdate
+            self._watch_writing()
+            return
         except _AGAIN:
             return
         except OSError as exc:
-            self._lost(exc)
+            if self.streamed is not None or self.pending is None or not self._cut_short():
+                self._lost(exc)
             return
         pending: Any = self.pending
         if pending is None:
@@ -321,6 +361,8 @@ class Connection:
         try:
             if data:
                 complete = reader.feed(data)
+            elif self.streamed is None and self._cut_short():
+                return
             else:
                 reader.eof()
                 complete = True
@@ -357,6 +399,18 @@ class Connection:
                 self._hand_out(pending, now)
             elif self._held_back is not None and reader.continued:
                 self._go_on()
+
+    def _cut_short(self) -> bool:
+        """The connection broke: whether what had come of the answer is told as the answer, and was."""
+        pending, reader = self.pending, self.reader
+        if pending is None or self.phase == 'authenticate' or not reader.cut_short():
+            return False
+        assert reader.head is not None
+        self.pending = None
+        response = new_response(pending.request, reader.status, reader.head, reader.last, monotonic() - self.started)
+        self._close_keeping_home()
+        self._home.answered(self, pending, response)
+        return True
 
     def _heard(self, now: float) -> None:
         """The server sent something: it has its time anew, unless it is the source of an upload that is waited for.
@@ -478,7 +532,9 @@ class Connection:
             self._closed_idle()
             return
         error: HTTPError
-        if self.reader.head is not None and self.phase != 'authenticate':
+        if self.reader.head is None and _is_refusal(exc, self.served):
+            error = TLSError(f'the server refused the TLS handshake: {exc}', phase='connect')
+        elif self.reader.head is not None and self.phase != 'authenticate':
             error = TruncatedBody(f'the server {why} before the end of the body', phase='read')
         else:
             error = ProtocolError(f'the server {why} before it had answered', phase=self.phase)
@@ -551,6 +607,24 @@ class Connection:
     def __repr__(self) -> str:
         state = 'closed' if self.closed else 'idle' if self.idle else self.phase
         return f'<Connection {state}, {self.served} served>'
+
+
+def _is_refusal(exc: OSError | None, served: int) -> bool:
+    """Whether TLS broke with an alert of the server's that belongs to the handshake.
+
+    In TLS 1.3 the client has sent its request by the time in which the server looks at its certificate (RFC 8446 §2).
+
+    :param served: answers that came before; behind them only a certificate that was asked for later can be the cause.
+    """
+    reason = (exc.reason or '') if isinstance(exc, ssl.SSLError) else ''
+    return 'ALERT' in reason and (not served or any(word in reason for word in _OF_CERTIFICATES))
+
+
+def _unsent(exc: OSError) -> ProtocolError:
+    """The error for a request of which no byte could be sent."""
+    error = ProtocolError(f'the server broke the connection: {exc.strerror or exc}', phase=UNSENT)
+    error.__cause__ = exc
+    return error
 
 
 class _Nothing:

@@ -18,8 +18,9 @@ from .dialling import Opening
 from .engine import Engine
 from .opening import NoPlace
 from .pending import PendingResponse
+from .reuse import QUIET_SECONDS, Verdict
 from .sending import Sender
-from .wire import LastReader, ResponseReader
+from .wire import ResponseReader
 
 __all__ = ['Dispatcher']
 
@@ -31,14 +32,13 @@ class Dispatcher(Sender):
                  line: Any) -> None:
         super().__init__(engine, origin, simultaneous, authenticator, line)
         self.waiting: deque[Any] | None = None  # the queue for a place in the pool in which it stands
-        self._closes = False                    # whether a forwarder closes after each answer, and does not say so
         self._idle: list[Connection] = []
         self._used = monotonic()
         self._weak = weakref.ref(self)
         engine.clients.add(self)
 
     def _enqueue(self, pending: PendingResponse) -> None:
-        while self._idle and self._pace is None:
+        while self._idle and self._pace is None and not self._held_until:
             connection = self._idle[-1]
             if not connection.take(self):
                 continue
@@ -120,8 +120,8 @@ class Dispatcher(Sender):
             self._engine.places -= 1
             return
         settings = self._settings
-        reader = LastReader if self._closes else ResponseReader
-        connection = Connection(self, self._weak, sock, reader(settings.max_header_bytes, settings.max_header_fields))
+        connection = Connection(self, self._weak, sock,
+                                ResponseReader(settings.max_header_bytes, settings.max_header_fields))
         self._connections.append(connection)
         self._engine.connections.add(connection)
         pending = opening.pending
@@ -211,6 +211,9 @@ class Dispatcher(Sender):
         if connection in self._idle:
             self._idle.remove(connection)
             self._engine.idle.pop(connection, None)
+            now = monotonic()
+            if connection.served and connection.quiet_for(now) < QUIET_SECONDS and now < connection.ends:
+                self._closed_unsaid(connection, False)
         if connection in self._connections:
             self._forget(connection)
             self._engine.release()
@@ -227,19 +230,57 @@ class Dispatcher(Sender):
                 self.evict(self._idle[0])
             self._engine.grant()
 
-    def _note(self, connection: Connection, pending: PendingResponse) -> bool:
-        """What there is to do before a request is sent; false when it had better go over a fresh connection."""
-        if self._forwarder is not None and self._may_be_closed(connection, pending):
-            pending._attempts -= 1
-            connection.pending = None
-            self._leave(connection)
-            self._open_for(pending)             # in the place of the old one
-            return False
+    def _note(self, pending: PendingResponse) -> None:
+        """What there is to do at each request that is sent."""
         if self._pace is not None:
             self._pace.take()
         if self._hooked:
             self._call_hook(self._settings.on_request, pending, pending._current)
-        return True
+
+    # -- using connections again -----------------------------------------------------------------------------------
+
+    def _may_reuse(self, connection: Connection, pending: PendingResponse) -> bool:
+        """Whether the request is to be sent over this connection; where not, it is taken care of."""
+        verdict = self._reuse.verdict(connection, self._resendable(pending, pending._attempts + 1), monotonic())
+        if verdict is Verdict.GO:
+            connection.doubtful = False
+            if self._reuse.kept and not self._attentive and not any(one.doubtful for one in self._connections):
+                self._noted = False
+                self._end_hold()
+            return True
+        if verdict is Verdict.WAIT and not (self._engine.waiting or self._engine.hopeful):
+            self._wait_with(connection, pending)
+        else:
+            self._leave(connection)
+            self._open_for(pending)             # in the place of the old one
+        return False
+
+    def _wait_with(self, connection: Connection, pending: PendingResponse) -> None:
+        """Let the connection rest until it is clear that the server leaves it open."""
+        self._idle.insert(0, connection)        # the one that has rested for longest is taken first
+        self._engine.rest(connection)
+        self._put_back(pending)
+        now = monotonic()
+        seconds = QUIET_SECONDS - max(idle.quiet_for(now) for idle in self._idle)
+        if seconds > 0:
+            self._held_until = now + seconds
+            self._may_send()                    # starts the timer that comes back
+
+    def _be_doubtful(self, connection: Connection) -> None:
+        """The server may close the connection without having read the whole request."""
+        connection.doubtful = self._noted = True
+
+    def _closed_unsaid(self, connection: Connection, lost: bool) -> None:
+        """The server closed a connection and had not said that it would."""
+        self._reuse.closed(connection.served, lost)
+        self._noted = True
+        self._end_hold()
+
+    def _end_hold(self) -> None:
+        """More is known: what was held back may go."""
+        if self._held_until:
+            self._held_until = 0.0
+            self._widen_later()
 
     # -- the client's business -------------------------------------------------------------------------------------
 
@@ -248,8 +289,8 @@ class Dispatcher(Sender):
         """In the child of a fork: forget every connection; what was pending is cancelled."""
 
     @abstractmethod
-    def _may_be_closed(self, connection: Connection, pending: PendingResponse) -> bool:
-        """Whether a proxy may have closed the connection, and the request could not be sent once more."""
+    def _resendable(self, pending: PendingResponse, attempt: int) -> bool:
+        """Whether the request may be sent once more if the server turns out to have closed the connection."""
 
     @abstractmethod
     def _conclude_failure(self, pending: PendingResponse, error: HTTPError) -> None:

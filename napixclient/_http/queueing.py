@@ -43,7 +43,8 @@ class Queueing(ABC):
         self._cap = AdaptiveCap() if simultaneous == AUTO else None
         self._simultaneous = simultaneous if isinstance(simultaneous, int) else AdaptiveCap().limit
         self._pace = None if engine.settings.rate is None else Pace(engine.settings.rate)
-        self._alarm: Any = None                 # the timer that tells when the rate allows more
+        self._held_until = 0.0                  # of monotonic(): when a connection has been quiet for long enough
+        self._alarm: Any = None                 # the timer that tells when the rate allows more, or this is over
 
     @property
     def _waits(self) -> bool:
@@ -86,12 +87,18 @@ class Queueing(ABC):
         """Whether the rate allows one more request; where it does not, a timer comes back to those that wait.
 
         Tokens are taken when requests are sent. Those for which a connection is being opened, or an authenticator
-        runs, have one coming to them.
+        runs, have one coming to them. Nor may anything be sent while the next request waits to see whether the server
+        leaves a connection open.
         """
-        if self._pace is None:
-            return True
-        seconds = self._pace.wait(sum(opening.pending is not None for opening in self._openings)
-                                  + sum(connection.helper is not None for connection in self._connections))
+        seconds = 0.0
+        if self._held_until:
+            seconds = self._held_until - monotonic()
+            if seconds <= 0:
+                seconds = self._held_until = 0.0
+        if self._pace is not None:
+            seconds = max(seconds, self._pace.wait(
+                sum(opening.pending is not None for opening in self._openings)
+                + sum(connection.helper is not None for connection in self._connections)))
         if not seconds:
             return True
         if self._alarm is None and self._waits:

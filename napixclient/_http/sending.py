@@ -20,6 +20,7 @@ from .engine import Engine
 from .pending import NEVER, Outcome, PendingResponse
 from .queueing import Queueing
 from .redirecting import without_credentials
+from .reuse import Reuse
 from .settings import MAX_BODY
 from .wire import ForwardingWriter, RequestWriter
 
@@ -52,8 +53,11 @@ class Sender(Queueing):
         self._writer = self._new_writer(settings.headers)
         self._foreign_writer: RequestWriter | None = None
         self._hooked = bool(settings.on_request or settings.on_response or settings.on_error)
-        #: Whether there is more to do than to send.
-        self._noted = self._hooked or self._pace is not None or self._forwarder is not None
+        self._reuse = Reuse()
+        #: Whether there is more to do at each request than to send it, whatever is known of the origin.
+        self._attentive = self._hooked or self._pace is not None
+        #: Whether there is more to do at the next: until it is known, to look whether the origin keeps connections.
+        self._noted = True
         self._max_body = MAX_BODY if settings.max_body is None else settings.max_body
         self._read_seconds = settings.clocks.read
 
@@ -61,6 +65,8 @@ class Sender(Queueing):
         """Send a request over a free connection; false when the connection is still free afterwards."""
         request = pending._current
         if self._asks:
+            if self._noted and connection.served and not self._may_reuse(connection, pending):
+                return True
             if self._blocking:
                 connection.reserve(pending, gevent.spawn(self._authenticate_aside, connection, pending))
                 return True
@@ -125,6 +131,8 @@ class Sender(Queueing):
 
     def _send(self, connection: Connection, pending: PendingResponse, request: Request) -> None:
         """Send the request as the authenticator left it; one that adds a single line is asked for it here."""
+        if self._noted and connection.served and not self._asks and not self._may_reuse(connection, pending):
+            return
         pending._attempts += 1
         writer, line = self._writer, self._line
         if pending._attempts > 1 and pending._hop is not None:
@@ -143,8 +151,8 @@ class Sender(Queueing):
                 connection.reader.follows = self._settings.redirect if options.redirect is None else options.redirect
         if not self._engine.sweeping:
             self._engine.start_sweeping()
-        if self._noted and not self._note(connection, pending):
-            return
+        if self._noted:
+            self._note(pending)
         if pending._context is None and pending._attempts == 1 and pending._deadline == NEVER:
             try:
                 travel = beginnings.pop()
@@ -183,8 +191,12 @@ class Sender(Queueing):
         """A connection is free."""
 
     @abstractmethod
-    def _note(self, connection: Connection, pending: PendingResponse) -> bool:
-        """What there is to do before a request is sent; false when it is not to go over this connection."""
+    def _may_reuse(self, connection: Connection, pending: PendingResponse) -> bool:
+        """Whether the request is to be sent over this connection, which was used before."""
+
+    @abstractmethod
+    def _note(self, pending: PendingResponse) -> None:
+        """What there is to do at each request that is sent."""
 
 
 def _travel(pending: PendingResponse) -> str:

@@ -15,7 +15,7 @@ from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrad
 from ..errors import BodyTooLarge, InvalidResponse, ProtocolError, TruncatedBody
 from ..messages import Headers, Origin, Request
 
-__all__ = ['INLINE', 'REDIRECTS', 'ForwardingWriter', 'LastReader', 'RequestWriter', 'ResponseReader']
+__all__ = ['INLINE', 'REDIRECTS', 'ForwardingWriter', 'RequestWriter', 'ResponseReader']
 
 #: Answers that lead elsewhere, where they have a Location (RFC 9110 §15.4).
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
@@ -24,6 +24,11 @@ MAX_INFORMATIONAL = 20
 _FEW_PIECES = 16
 #: Transfer-Encoding or Content-Encoding; that the pattern begins with what has no case makes it quick.
 _names_coding = re.compile(rb'-encoding:', re.IGNORECASE).search
+#: Likewise, and Keep-Alive.
+_names_special = re.compile(rb'-(?:encoding|alive):', re.IGNORECASE).search
+_names_keep_alive = re.compile(rb'-alive:', re.IGNORECASE).search
+_is_keep_alive = re.compile(rb'\r\nkeep-alive:([^\r]*)', re.IGNORECASE).search
+_announced = re.compile(rb'(?:\A|[,;\s])(timeout|max)[ \t]*=[ \t]*"?([0-9]{1,9})(?![0-9])', re.IGNORECASE).findall
 _names_travel = re.compile(rb'\r\n(?:trace(?:parent|state)|x-(?:request-id|napix-(?:via|timeout))):').search
 #: llhttp takes ``chunked`` with a tab behind it for another coding.
 _ends_in_tab = re.compile(rb'\r\ntransfer-encoding:[^\r]*\t *(?:\r|$)', re.IGNORECASE).search
@@ -127,9 +132,9 @@ class ResponseReader:
     """
 
     __slots__ = ('_body_size', '_closing', '_counted', '_feed', '_framed', '_fresh', '_head_only', '_idle_bytes',
-                 '_informational', '_max_bytes', '_max_fields', '_parser', '_pieces', '_raw', '_small', 'coding',
-                 'complete', 'continued', 'follows', 'head', 'keep_alive', 'last', 'max_body', 'max_streamed',
-                 'on_body', 'on_message_begin', 'overrun', 'status', 'stream')
+                 '_informational', '_max_bytes', '_max_fields', '_more', '_parser', '_pieces', '_raw', '_small',
+                 'coding', 'complete', 'continued', 'follows', 'head', 'idle_seconds', 'keep_alive', 'last',
+                 'max_body', 'max_streamed', 'on_body', 'on_message_begin', 'overrun', 'status', 'stream')
 
     def __init__(self, max_header_bytes: int, max_header_fields: int) -> None:
         self._max_bytes = max_header_bytes
@@ -144,6 +149,8 @@ class ResponseReader:
         self.last = b''                     # the body, or the end of a streamed one, of a complete answer
         self._fresh = False
         self.follows = False                # whether a redirect is followed, and not handed out to be read in pieces
+        self.idle_seconds: int | None = None    # for which the server keeps the connection, as its Keep-Alive says
+        self._more: int | None = None       # requests that it takes over this connection, likewise
         self._new_parser()
         self.begin('GET', None)
 
@@ -221,7 +228,8 @@ class ResponseReader:
                 end = data.find(b'\r\n\r\n')
                 if data.startswith(b'HTTP/1.1 200 OK\r\n') and 0 < end <= self._small:
                     head = data[:end]
-                    if _names_coding(head) is None:
+                    special = _names_special(head)
+                    if (special is None and self._more is None) or self._only_keeps_alive(head, special):
                         self.head = head
                         if end + 4 + len(self.last) != len(data):
                             self.overrun = True     # more than the answer
@@ -339,6 +347,26 @@ class ResponseReader:
             self.stream = False
         if not self.complete or _names_coding(head) is not None:
             self._check_framing(head)
+        if self._more is not None or _names_keep_alive(head) is not None:
+            self._heed_keep_alive(head)
+
+    def _only_keeps_alive(self, head: bytes, special: re.Match[bytes] | None) -> bool:
+        """Heed a Keep-Alive in a head in which nothing else is special."""
+        if special is not None and _names_coding(head, special.start()) is not None:
+            return False
+        self._heed_keep_alive(head)
+        return True
+
+    def _heed_keep_alive(self, head: bytes) -> None:
+        """What the server tells of how long, and for how many requests, it keeps the connection (RFC 2068 §19.7.1)."""
+        field = _is_keep_alive(head)
+        said = {} if field is None else {name.lower(): int(number) for name, number in _announced(field[1])}
+        self.idle_seconds = said.get(b'timeout', self.idle_seconds)
+        if self._more is not None:
+            self._more -= 1
+        self._more = said.get(b'max', self._more)
+        if self.idle_seconds == 0 or (self._more is not None and self._more <= 0):
+            self.overrun = True             # nothing follows
 
     def _check_version(self, head: bytes) -> None:
         if not head.startswith((b'HTTP/1.1 ', b'HTTP/1.0 ')):
@@ -429,6 +457,21 @@ class ResponseReader:
         self.complete = True
         self.keep_alive = False
 
+    def cut_short(self) -> bool:
+        """The connection broke: whether what has come is an answer all the same, with as much of its body as came.
+
+        It is where its status tells what there is to tell: a server that refuses a request often closes without having
+        read all of it, and what it still had to read turns the close into a reset (RFC 9112 §9.6).
+        """
+        if self.head is None or self.stream or self.status < (400 if self._framed else 300):
+            return False
+        self.last = self.take_body()
+        if self.coding is not None:         # cut, it does not decode
+            self.coding, self.last = None, b''
+        self.complete = True
+        self.keep_alive = False
+        return True
+
     def take_body(self) -> bytes:
         """The body received so far; it is not kept."""
         if self.complete:
@@ -459,14 +502,3 @@ def _options(fields: Headers) -> list[str]:
     """What ``Connection`` lists (RFC 9110 §7.6.1), and its forerunner, which llhttp heeds as well."""
     listed = f'{fields.get("connection", "")},{fields.get("proxy-connection", "")}'
     return [option.strip().lower() for option in listed.split(',')]
-
-
-class LastReader(ResponseReader):
-    """Takes each answer for the last one over its connection."""
-
-    __slots__ = ()
-
-    def begin(self, method: str, max_body: int | None, stream: bool = False, max_streamed: int | None = None) -> None:
-        """Expect the answer to a request of that method."""
-        super().begin(method, max_body, stream, max_streamed)
-        self.overrun = True

@@ -41,12 +41,10 @@ class HostClient(Client):
             self.evict(oldest)
             engine.grant()
 
-    def _note(self, connection: Connection, pending: PendingResponse) -> bool:
-        if not super()._note(connection, pending):
-            return False
+    def _note(self, pending: PendingResponse) -> None:
+        super()._note(pending)
         if pending in self.going_out:
             self.going_out.pop(pending).set()
-        return True
 
     def _client_for(self, host: str) -> Client:
         return self.others.get(parse_origin(host)) or self._sibling(host)
@@ -81,7 +79,7 @@ class Replica:
         assert isinstance(client, HostClient)
         client.kept = kept
         client.going_out = {}
-        client._noted = True                    # so that _note() is asked
+        client._attentive = True                # so that _note() is asked
         self.client: HostClient = client
         self.figures = figures
         self.health = Health()
