@@ -156,6 +156,7 @@ class Settings:
         if self._context is None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.minimum_version = self._minimum_version or ssl.TLSVersion.TLSv1_2
+            context.post_handshake_auth = True      # a server may ask for a certificate later (RFC 8446 §4.6.2)
             if not self.verify:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
