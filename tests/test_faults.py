@@ -253,6 +253,19 @@ TABLE = [
                                                         status='503 Busy')]],
         [RemoteError], closes=False, options={'retries': urllib3.Retry(3, status_forcelist=[503])}),
 
+    *[Row(f'51 closes after {what}, {method}', [[READ, ANSWER] * answers + [CLOSE]] * 3, [200] * 3 * answers,
+          ask=(method,) * 3 * answers)
+      for what, answers in (('each answer', 1), ('every 2nd', 2)) for method in ('GET', 'PUT', 'POST')],
+    *[Row(f'52 {status} with a whole head, then {how}', [[READ, answer(*fields, status=status, body=body), end]],
+          [int(status[:3])], ask=(method,))
+      for status, method in (('431 Request Header Fields Too Large', 'GET'), ('413 Content Too Large', 'POST'),
+                             ('503 Busy', 'PUT'))
+      for fields, body in ((['Connection: close'], b''), (['Content-Length: 99'], b'too much'),
+                           (['Transfer-Encoding: chunked'], b'8\r\ntoo much'))
+      for how, end in (('a reset', RST), ('the end', CLOSE))],
+    Row('52 a redirect whose body breaks off', [[READ, moved(b'/' + ID).replace(b'0\r\n\r\n', b'9\r\n\r\nmo'), RST]],
+        [TruncatedBody], options={'redirect': True}),
+
     Row('25 half a second answer at once', [[READ, RIGHT + POISON[:9], READ, POISON, SILENCE]], [200, 200]),
 ]
 
@@ -335,7 +348,7 @@ def matches(found: Response | HTTPError, expected: Any) -> bool:
     if isinstance(expected, tuple):
         return any(matches(found, one) for one in expected)
     if isinstance(expected, int):
-        return isinstance(found, Response) and found.status == expected
+        return isinstance(found, (Response, RemoteError)) and found.status == expected
     return isinstance(found, expected)
 
 
