@@ -302,8 +302,11 @@ def test_redirect_is_a_bool() -> None:
 LEADS: list[tuple[bytes, str]] = [
     # Location -> what is asked for then, coming from /d/000001?q=1
     (b'/x', '/x'), (b'x', '/d/x'), (b'../x', '/x'), (b'../../../x', '/x'), (b'?a=b', '/d/000001?a=b'), (b'./', '/d/'),
+    (b'?', '/d/000001?'), (b'/x?', '/x?'), (b'/x;', '/x;'), (b'/x;?q', '/x;?q'), (b'x//y', '/d/x//y'), (b'/x//../y', '/x/y'),
+    (b'..//x', '//x'), (b'/..//x/.', '//x/'), (b'//HOST//y', '//y'), (b'/u/http://HOST/y', '/u/http://HOST/y'),
+    (b'12:30', '/d/12:30'), (b'/%2e%2e/x', '/%2e%2e/x'),
     (b'#f', '/d/000001?q=1'), (b'/x#f', '/x'), (b'/x?a#f?g', '/x?a'), (b'//HOST/y', '/y'), (b'http://HOST', '/'),
-    (b'HTTP://HOST/z?#f', '/z'), (b'http://HOST?q', '/?q'), (b' \t/x \t', '/x'), (b'/a b', '/a%20b'),
+    (b'HTTP://HOST/z?#f', '/z?'), (b'http://HOST?q', '/?q'), (b'http://HOST?', '/?'), (b' \t/x \t', '/x'), (b'/a b', '/a%20b'),
     (b'/%C3%A0%zz', '/%C3%A0%zz'), (b'/a;p?x;y=/&?', '/a;p?x;y=/&?'), (b'/a@b:c', '/a@b:c'), (b'/"', '/%22'),
     ('/bücher/à'.encode(), '/b%C3%BCcher/%C3%A0'), ('/Å'.encode(), '/%C3%85'), (b'/\xe0', '/%C3%A0'),
     ('/\u2028'.encode(), '/%E2%80%A8'), (b'/a\tb', '/ab'),
@@ -320,6 +323,7 @@ def test_where_it_leads() -> None:
             field = b'Location: ' + location.replace(b'HOST', server.authority.encode())
             server.scripts.append([READ, b'HTTP/1.1 302 Found\r\nContent-Length: 0\r\n' + field + b'\r\n\r\n'])
             found = client.request('GET', '/d/000001?q=1', redirect=True)
+            path = path.replace('HOST', server.authority)
             assert (found.status, found.url) == (200, at(server, path)), location
             assert (paths(server), server.accepted) == (['/d/000001?q=1', path], 1), location
 

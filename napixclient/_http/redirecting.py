@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import urljoin, urlsplit
 
 from ..errors import ProtocolError
-from ..messages import Headers, Origin, Response, parse_origin
+from ..messages import Headers, Response, lead, parse_origin, written
 from .pending import Hop, PendingResponse
 from .wire import REDIRECTS
 
@@ -58,7 +57,10 @@ def next_hop(pending: PendingResponse, response: Response, default: bool) -> Hop
                             elapsed=response.elapsed)
     request = pending._current
     try:
-        origin, url = _target(f'{request._base()}{request.url.removeprefix("*")}', locations)
+        if len(set(locations)) > 1:
+            raise ValueError('it leads to several places')
+        target, url = lead(f'{request._base()}{request.url.removeprefix("*")}', locations[0])
+        origin = parse_origin(target)
         foreign = origin != parse_origin(request.host)
         if foreign:                             # in our own spelling: a server may think of many, and a pool keeps all
             host = origin.authority if origin.scheme == 'http' else str(origin)
@@ -84,32 +86,8 @@ def without_expectation(pending: PendingResponse) -> Hop:
 
 
 def _locations(response: Response) -> list[str]:
-    """The targets as the server wrote them, in UTF-8 where they are not ASCII, as browsers read it."""
-    targets = []
-    for value in filter(None, response.headers.getlist('location')):
-        try:
-            targets.append(value.encode('latin-1').decode())
-        except UnicodeError:
-            targets.append(value)
-    return targets
-
-
-def _target(base: str, locations: list[str]) -> tuple[Origin, str]:
-    """Origin and url of a target, which may be relative (RFC 9110 §10.2.2).
-
-    :raises ValueError: when it is not http or https, or no place that a request can be sent to.
-    """
-    if len(set(locations)) > 1:
-        raise ValueError('it leads to several places')
-    given = urlsplit(locations[0])
-    if given.scheme not in ('', 'http', 'https'):
-        raise ValueError('only http and https are followed')
-    if not given.netloc and (given.scheme or locations[0].startswith('//')):    # RFC 9110 §4.2.1
-        raise ValueError('it names no host')
-    parts = urlsplit(urljoin(base, locations[0]))
-    path = parts.path if parts.path.startswith('/') else f'/{parts.path}'
-    origin = parse_origin(f'{parts.scheme}://{parts.netloc.removesuffix(":")}')     # RFC 9110 §4.2.3: the scheme's own
-    return origin, f'{path}?{parts.query}' if parts.query else path
+    """The targets."""
+    return [written(value) for value in response.headers.getlist('location') if value]
 
 
 def _method(method: str, status: int) -> str:

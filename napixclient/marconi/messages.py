@@ -1,12 +1,13 @@
-"""Messages of a queue, and what is told of them. Imports pending, errors and the queue's paths."""
+"""Messages of a queue, and what is told of them. Imports pending, the core's messages and the queue's paths."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import Enum
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, quote, urlsplit
+from urllib.parse import parse_qs, quote
 
+from ..messages import split_reference
 from .pending import asks
 
 if TYPE_CHECKING:
@@ -36,13 +37,13 @@ class Message:
     Claimed = MessageStatus.Claimed
 
     def __init__(self, queue: Queue, told: Mapping[str, Any], claim_id: str | None = None) -> None:
-        href = urlsplit(told.get('href', ''))
+        href = split_reference(told.get('href', ''))
         # Version 1 tells the id in the address only; popped messages have no address.
         self.id: str = told.get('id') or href.path.rpartition('/')[2]
         self.ttl: int = told['ttl']
         self.age: int = told['age']
         self.body: Any = told['body']
-        self.claim_id: str | None = claim_id or parse_qs(href.query).get('claim_id', [None])[0]
+        self.claim_id: str | None = claim_id or parse_qs(href.query or '').get('claim_id', [None])[0]
         #: Whether it was deleted by this object.
         self.deleted = False
         self._queue = queue

@@ -1,10 +1,12 @@
-"""Listings that come in pages: what follows their links. Does no I/O itself and imports nothing of ours."""
+"""Listings that come in pages: what follows their links. Does no I/O itself. Imports messages."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs
+
+from ..messages import split_reference
 
 __all__ = ['Page', 'follow', 'marker_of']
 
@@ -43,6 +45,6 @@ def marker_of(document: Any) -> str | None:
     """The marker in the link to the next page. Of the link no more is used: its parameters come in any order."""
     for link in document.get('links') or ():
         if link.get('rel') == 'next':
-            found = parse_qs(urlsplit(str(link.get('href'))).query).get('marker')
+            found = parse_qs(split_reference(str(link.get('href'))).query or '').get('marker')
             return found[0] if found else None
     return None

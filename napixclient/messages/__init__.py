@@ -7,10 +7,11 @@ never asked for more than one or two.
 
 from .headers import Headers
 from .origin import Origin, parse_origin
+from .reference import lead, split_reference, written
 from .request import NO_OPTIONS, Request, Source, plain_request, retry_of
 from .response import Response, new_response
 
 __all__ = [
     'Headers', 'NO_OPTIONS', 'Origin', 'Request', 'Response', 'Source',
-    'new_response', 'parse_origin', 'plain_request', 'retry_of',
+    'lead', 'new_response', 'parse_origin', 'plain_request', 'retry_of', 'split_reference', 'written',
 ]

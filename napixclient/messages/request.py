@@ -17,7 +17,7 @@ from ..masking import mask_query
 from .headers import NO_HEADERS, Headers, is_token
 from .origin import _origins, parse_origin
 
-__all__ = ['NO_OPTIONS', 'Request', 'Source', 'plain_request', 'retry_of']
+__all__ = ['NO_OPTIONS', 'Request', 'Source', 'checked_target', 'plain_request', 'retry_of']
 
 _is_target = re.compile(r'/[!$-~]*|\*').fullmatch           # visible ASCII but '"' and '#'
 _has_control = re.compile(r'[\x00-\x1f\x7f]').search
@@ -227,7 +227,7 @@ def plain_request(host: str, method: str, url: str, body: Any, headers: Any, tag
     if method.__class__ is not str or method not in _KNOWN_METHODS:
         _check_method(method)
     if url.__class__ is not str or url not in _targets:
-        url = _checked_target(url)
+        url = checked_target(url)
     draft: Any = _new_object(_Draft)
     draft.host = host
     draft.method = method
@@ -253,8 +253,8 @@ def _check_method(method: Any) -> None:
         raise ValueError('CONNECT makes a tunnel (RFC 9110 §9.3.6), which is not for requests')
 
 
-def _checked_target(url: Any) -> str:
-    """Targets that passed are remembered: a fan-out asks many hosts for the same one."""
+def checked_target(url: Any) -> str:
+    """A url as it goes on the request line. What passed is remembered: a fan-out asks many hosts for the same one."""
     if not (isinstance(url, str) and _is_target(url)):
         url = _target(url, None)
     if len(url) < 200:

@@ -6,13 +6,12 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from typing import Any
-from urllib.parse import urldefrag, urljoin, urlsplit
 
 import gevent
 from gevent.lock import Semaphore
 from gevent.queue import Queue
 
-from ..messages import parse_origin
+from ..messages import lead, parse_origin, written
 from .client import Client
 from .responses import Response
 
@@ -146,15 +145,11 @@ class _Listing:
     def _follow(self, response: Response, link: str) -> Response:
         """What the link of an answer leads to."""
         try:
-            url = urldefrag(urljoin(_url(response), link)).url
-            parts = urlsplit(url)
-            if parts.scheme not in ('http', 'https'):
-                raise ValueError(f'unknown scheme {parts.scheme!r}')
-            host = f'{parts.scheme}://{parts.netloc}'
-            origin = parse_origin(host)
-            target = (parts.path or '/') + (f'?{parts.query}' if parts.query else '')
+            host, target = lead(_url(response), link)
         except ValueError as exc:
-            raise response._faults.broken(f'the link to the next page is no URL: {link!r}: {exc}', response) from exc
+            raise response._faults.broken(f'cannot follow the link to the next page, {link!r}: {exc}',
+                                          response) from exc
+        url, origin = f'{host}{target}', parse_origin(host)
         if url in self._seen:
             raise response._faults.broken(f'the listing repeats itself: {url} was there before', response)
         self._seen.add(url)
@@ -192,7 +187,7 @@ def _next_link(response: Response) -> str | None:
         for name, quoted, plain in (match.groups() for match in _parameters(link[2])):
             if name.lower() == 'rel':           # the first one counts: §3.3
                 if 'next' in (quoted or plain or '').lower().split():
-                    return link[1].strip()
+                    return written(link[1].strip())
                 break
     return None
 

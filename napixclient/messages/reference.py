@@ -1,0 +1,115 @@
+"""References to other resources, as answers have them, and where they lead (RFC 3986). Imports origins and requests.
+
+``urllib.parse`` is not used for it: it drops what is empty (segments of a path, a query, ``;``), and takes ``http:g``
+for a relative reference.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from .origin import parse_origin
+from .request import checked_target
+
+__all__ = ['Reference', 'lead', 'resolve', 'split_reference', 'written']
+
+# RFC 3986, appendix B, but for the scheme, which is one by §3.1 only: "12:30" is a path.
+_split = re.compile(r'(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?',
+                    re.DOTALL).fullmatch
+_leading_dots = re.compile(r'(?:\.\.?/)*(?:\.\.?\Z)?').match
+_segments = re.compile(r'/[^/]*|[^/]+').findall
+
+
+class Reference(NamedTuple):
+    """The components of a reference (RFC 3986 §3); what is ``None`` is not there, which is not the same as empty."""
+
+    scheme: str | None
+    authority: str | None
+    path: str
+    query: str | None
+    fragment: str | None
+
+    @property
+    def target(self) -> str:
+        """Path and query as they go on the request line (RFC 9112 §3.2.1)."""
+        path = self.path or '/'
+        return path if self.query is None else f'{path}?{self.query}'
+
+    def __str__(self) -> str:                   # §5.3
+        scheme = '' if self.scheme is None else f'{self.scheme}:'
+        authority = '' if self.authority is None else f'//{self.authority}'
+        query = '' if self.query is None else f'?{self.query}'
+        fragment = '' if self.fragment is None else f'#{self.fragment}'
+        return f'{scheme}{authority}{self.path}{query}{fragment}'
+
+
+def split_reference(text: str) -> Reference:
+    """The components of a reference; any text is one."""
+    match = _split(text)
+    assert match is not None
+    return Reference(*match.groups())
+
+
+def resolve(base: str, reference: str) -> Reference:
+    """What a reference stands for, seen from a base (RFC 3986 §5.2.2, strictly).
+
+    :param base: an absolute URI.
+    """
+    home, given = split_reference(base), split_reference(reference)
+    if given.scheme is not None or given.authority is not None:
+        return given._replace(scheme=home.scheme if given.scheme is None else given.scheme,
+                              path=_without_dots(given.path))
+    if not given.path:
+        return home._replace(query=home.query if given.query is None else given.query, fragment=given.fragment)
+    path = given.path if given.path.startswith('/') else _merged(home, given.path)
+    return home._replace(path=_without_dots(path), query=given.query, fragment=given.fragment)
+
+
+def _merged(base: Reference, path: str) -> str:
+    """§5.2.3."""
+    if base.authority is not None and not base.path:
+        return f'/{path}'
+    return base.path[:base.path.rfind('/') + 1] + path
+
+
+def _without_dots(path: str) -> str:
+    """§5.2.4, in one pass."""
+    path = path[_leading_dots(path).end():]     # type: ignore[union-attr]  # it always matches
+    segments: list[str] = _segments(path)
+    kept: list[str] = []
+    for segment in segments:
+        if segment == '/..':
+            del kept[-1:]
+        elif segment != '/.':
+            kept.append(segment)
+    if segments and segments[-1] in ('/.', '/..'):
+        kept.append('/')
+    return ''.join(kept)
+
+
+def lead(base: str, reference: str) -> tuple[str, str]:
+    """Where a reference in an answer leads: a host, as :class:`Request` takes it, and the request's target.
+
+    A fragment is not sent. Tabs are dropped, as browsers do.
+
+    :param base: the URL that answered.
+    :raises ValueError: when it is not http or https, or no place that a request can be sent to.
+    """
+    found = resolve(base, reference.replace('\t', ''))
+    scheme = (found.scheme or '').lower()
+    if scheme not in ('http', 'https'):
+        raise ValueError('only http and https are followed')
+    if not found.authority:                     # RFC 9110 §4.2.1
+        raise ValueError('it names no host')
+    host = f'{scheme}://{found.authority.removesuffix(":")}'    # RFC 9110 §4.2.3: without a number, the scheme's own
+    parse_origin(host)
+    return host, checked_target(found.target)
+
+
+def written(value: str) -> str:
+    """A reference in a field as the server wrote it: in UTF-8 where it is not ASCII, as browsers read it."""
+    try:
+        return value.encode('latin-1').decode()
+    except UnicodeError:
+        return value
