@@ -76,7 +76,7 @@ class Client(Concluder):
         An exception that is thrown in while it waits, such as that of a ``gevent.Timeout``, cancels the request.
 
         :param options: ``params``, ``timeout``, ``retries``, ``tag``, ``stream``, ``max_body``, ``multipart``,
-            ``redirect``, ``expect`` as :class:`Request` takes them.
+            ``redirect``, ``expect``, ``decode`` as :class:`Request` takes them.
         :raises HTTPError: when the server answered 400 or above, or not at all.
         :raises ValueError: for a part that cannot be sent.
         """

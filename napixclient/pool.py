@@ -71,7 +71,7 @@ class ClientPool:
 
         :param host: ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``.
         :param options: ``params``, ``timeout``, ``retries``, ``tag``, ``stream``, ``max_body``, ``multipart``,
-            ``redirect``, ``expect`` as :class:`Request` takes them.
+            ``redirect``, ``expect``, ``decode`` as :class:`Request` takes them.
         :raises ValueError: for a part that cannot be sent. Everything later is part of the outcome.
         """
         request = Request(host, method, url, body, headers, **options) if options else \

@@ -57,7 +57,7 @@ def _read(error: HTTPError) -> tuple[str, Any]:
     body = response.body if 'json' in media.lower() else None
     if isinstance(body, dict):
         return one_line(f'{_status_line(response)} {words(body)}'.rstrip()), body
-    text = body if isinstance(body, str) else response._decoded(response.data[:_LONGEST])
+    text = body if isinstance(body, str) else response._beginning(_LONGEST)
     told = f'{_status_line(response)} {cut(text, MAX_TEXT)}'.rstrip()
     return words(told), told
 

@@ -1,6 +1,7 @@
 """The documentation is true: each block of code in it runs, against real servers that go by the names in it."""
 from __future__ import annotations
 
+import gzip
 import hashlib
 import hmac
 import inspect
@@ -139,6 +140,8 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ('server.example', '/upload'): count_bytes,
     ('server.example', '/state'): Busy(),
     ('server.example', '/limited'): Limited(),
+    ('server.example', '/packed'): (200, {'Content-Type': 'application/json', 'Content-Encoding': 'gzip'},
+                                    gzip.compress(b'["/captains/1", "/captains/2"]')),
     ('server.example', '/image'): (200, {'Content-Type': 'application/octet-stream'}, b'\0' * 1_000_000),
     ('server.example', '/log'): (200, {'Content-Type': 'text/plain'}, JSON_LINES),
     ('server.example', '/old'): (301, {'Location': '/captains'}, None),

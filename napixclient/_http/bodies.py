@@ -42,14 +42,15 @@ class StreamedResponse(Response):
     body breaks off, and :class:`Cancelled` after ``cancel()``.
     """
 
-    __slots__ = ('_changed', '_connection', '_decoder', '_ended', '_error', '_pieces', '_rest', '_steps', '_url',
-                 '_waiting', '_whole', '__weakref__')
+    __slots__ = ('_changed', '_coded', '_connection', '_decoder', '_ended', '_error', '_pieces', '_rest', '_steps',
+                 '_url', '_waiting', '_whole', '__weakref__')
 
     def __init__(self, request: Request, status: int, head: bytes, elapsed: float, connection: Connection,
-                 coding: str | None, max_body: int | None) -> None:
+                 coding: str | None, decode: bool, max_body: int | None) -> None:
         super().__init__(request, status, head, b'', elapsed)
         self._connection: Connection | None = connection
-        self._decoder = None if coding is None else Decoder(coding, max_body)
+        self._decoder = Decoder(coding, max_body) if decode and coding is not None else None
+        self._coded = coding is not None and (self._decoder is None or not self._decoder.known)
         self._pieces: deque[bytes] = deque()    # as received
         self._waiting = 0                       # bytes in them
         self._rest: deque[bytes | memoryview] = deque()     # decoded, not yet read
@@ -281,6 +282,11 @@ class StreamedResponse(Response):
         if self._whole is None:
             self._whole = self.read()
         return self._whole
+
+    @property
+    def body(self) -> Any:
+        """What is left of the body: as that of a response that is read whole."""
+        return self.data or None if self._coded else super().body
 
     def __enter__(self) -> StreamedResponse:
         return self

@@ -202,12 +202,22 @@ class Concluder(Dispatcher):
 
     # -- decoding --------------------------------------------------------------------------------------------------
 
+    def decodes(self, pending: PendingResponse, status: int) -> bool:
+        """Whether content codings are undone; never those of a part, which is one of coded bytes (RFC 9110 §14.4)."""
+        wanted = pending.request._options.decode
+        return status != 206 and (self._settings.decode if wanted is None else wanted)
+
     def _decode(self, pending: PendingResponse, response: Response, coding: str) -> None:
         """Undo the content coding: here if it is quickly done, else in a greenlet."""
         limit = pending.request._options.max_body
         parts: list[bytes] = []
         try:
-            decoder = Decoder(coding, self._max_body if limit is None else limit)
+            decoder = Decoder(coding, self._max_body if limit is None else limit) \
+                if self.decodes(pending, response.status) else None
+            if decoder is None or not decoder.known:
+                response._body = response._payload      # it is as it came, and that is no text
+                self._ended(pending, response)
+                return
             steps = decoder.feed(response._payload)
             for piece in steps:
                 parts.append(piece)

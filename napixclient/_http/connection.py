@@ -53,6 +53,9 @@ class Home(Protocol):
     def broken(self, connection: Connection, pending: PendingResponse, error: HTTPError) -> None:
         """The request failed; the connection is closed. ``error.phase`` tells where."""
 
+    def decodes(self, pending: PendingResponse, status: int) -> bool:
+        """Whether the content codings of an answer of that status are undone."""
+
     def received(self, size: int) -> None:
         """So many bytes of a streamed body came."""
 
@@ -434,8 +437,8 @@ class Connection:
         head = reader.head
         assert head is not None
         try:
-            response = StreamedResponse(pending.request, reader.status, head, now - self.started, self,
-                                        reader.coding, reader.max_streamed)
+            response = StreamedResponse(pending.request, reader.status, head, now - self.started, self, reader.coding,
+                                        self._home.decodes(pending, reader.status), reader.max_streamed)
         except NapixError as exc:
             self._malformed(exc)
             return

@@ -42,8 +42,9 @@ class Decoder:
         names = [name.strip().lower() for name in coding.split(',') if name.strip().lower() not in ('', 'identity')]
         if len(names) > MAX_CODINGS:
             raise InvalidResponse(f'{len(names)} content codings, more than {MAX_CODINGS}')
-        known = all(name in _STAGES for name in names)
-        self._stages: list[Any] = [_STAGES[name](name) for name in reversed(names)] if known else []
+        #: Whether each coding is; else the body stays as it is.
+        self.known = all(name in _STAGES for name in names)
+        self._stages: list[Any] = [_STAGES[name](name) for name in reversed(names)] if self.known else []
         self._max_body = max_body
         self._size = 0
         self._fed = False

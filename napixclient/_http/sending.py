@@ -50,7 +50,7 @@ class Sender(Queueing):
         proxy = settings.proxy_for(origin)
         #: The proxy that is sent the requests themselves.
         self._forwarder = proxy if proxy is not None and proxy.forwards(origin) else None
-        self._writer = self._new_writer(settings.headers)
+        self._writer = self._new_writer(settings.headers, settings.ranged)
         self._foreign_writer: RequestWriter | None = None
         self._hooked = bool(settings.on_request or settings.on_response or settings.on_error)
         self._reuse = Reuse()
@@ -172,13 +172,14 @@ class Sender(Queueing):
     def _writer_for_foreigners(self) -> RequestWriter:
         """For requests that a redirect of another origin has sent here: credentials do not follow (RFC 9110 §15.4)."""
         if self._foreign_writer is None:
-            self._foreign_writer = self._new_writer(without_credentials(self._settings.headers))
+            self._foreign_writer = self._new_writer(without_credentials(self._settings.headers),
+                                                    without_credentials(self._settings.ranged))
         return self._foreign_writer
 
-    def _new_writer(self, headers: Headers) -> RequestWriter:
+    def _new_writer(self, headers: Headers, ranged: Headers) -> RequestWriter:
         if self._forwarder is None:
-            return RequestWriter(self.origin.authority, headers)
-        return ForwardingWriter(self.origin, headers, self._forwarder.fields)
+            return RequestWriter(self.origin.authority, headers, ranged)
+        return ForwardingWriter(self.origin, headers, self._forwarder.fields, ranged)
 
     # -- the dispatcher's business ---------------------------------------------------------------------------------
 

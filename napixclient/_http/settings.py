@@ -52,6 +52,7 @@ class Settings:
     :param retry_budget: ``(share, rate)``: retries may be that share of the requests, and ``rate`` a second more;
         beyond that the last failure is the outcome. ``None`` for no bound.
     :param max_body: largest body, in bytes, as sent and as decoded; 64 MiB by default, none for streamed answers.
+    :param decode: ``False`` for bodies as they came, their content codings (RFC 9110 §8.4) not undone.
     :param headers: fields for every request that does not set them itself.
     :param verify: ``False`` to accept any certificate.
     :param ca_certs: path of a file of PEM certificates to trust instead of the system's.
@@ -82,8 +83,9 @@ class Settings:
     def __init__(self, *, max_connections: int | None = None, timeout: float | Timeouts | None = None,
                  retries: Retry | int | bool | None = None,
                  retry_budget: tuple[float, float] | None = (0.2, 10), max_body: int | None = None,
-                 headers: Mapping[str, Any] | None = None, verify: bool = True, ca_certs: str | None = None,
-                 cert: str | tuple[str, str] | None = None, ssl_context: ssl.SSLContext | None = None,
+                 decode: bool = True, headers: Mapping[str, Any] | None = None, verify: bool = True,
+                 ca_certs: str | None = None, cert: str | tuple[str, str] | None = None,
+                 ssl_context: ssl.SSLContext | None = None,
                  assert_hostname: str | bool | None = None, assert_fingerprint: str | None = None,
                  server_hostname: str | None = None, ssl_minimum_version: ssl.TLSVersion | None = None,
                  proxy: str | None = None, no_proxy: str | Iterable[str] | None = None,
@@ -100,7 +102,14 @@ class Settings:
         self.retries = retry_of(retries)
         self.retry_budget = _budget(retry_budget)
         self.max_body = max_body
-        self.headers = self._headers(headers)
+        if not isinstance(decode, bool):
+            raise ValueError(f'decode is True or False, not {decode!r}')
+        self.decode = decode
+        #: The fields of a request of a range. A range is one of the coded bytes (RFC 9110 §14.1.2), so no coding is
+        #: wanted; without the field any would be acceptable (§12.5.3).
+        self.ranged = self._headers(headers, 'identity')
+        #: Those of any other.
+        self.headers = self.ranged if 'range' in self.ranged else self._headers(headers, ACCEPT_ENCODING)
         if assert_hostname is not False:
             _text(assert_hostname, 'assert_hostname')
         self.assert_hostname = assert_hostname
@@ -189,7 +198,7 @@ class Settings:
                       _seconds(timeout.total, NEVER))
 
     @staticmethod
-    def _headers(given: Mapping[str, Any] | None) -> Headers:
+    def _headers(given: Mapping[str, Any] | None, codings: str) -> Headers:
         if given is not None and not isinstance(given, Mapping):
             raise ValueError(f'headers is a mapping of names to values, not {type(given).__name__}')
         fields = dict(Headers(given or {}).multi_items())
@@ -198,7 +207,7 @@ class Settings:
         if 'content-length' in own:
             raise ValueError('headers: Content-Length follows from the body of each request; leave it out')
         defaults = {'User-Agent': f'napixclient/{__version__}', 'Accept': 'application/json',
-                    'Accept-Encoding': ACCEPT_ENCODING}
+                    'Accept-Encoding': codings}
         return Headers({**{name: value for name, value in defaults.items() if name.lower() not in own}, **fields})
 
 

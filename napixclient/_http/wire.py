@@ -49,19 +49,26 @@ def _left_of(travel: str, lowered: bytes) -> str:
                    if f'\r\n{field.partition(":")[0].lower()}:'.encode() not in lowered)
 
 
+def _marked(fields: Headers) -> list[tuple[bytes, bytes]]:
+    """Each field as it is written, behind the mark by which it is found in a block of lowered ones."""
+    return [(f'\r\n{name.lower()}:'.encode('latin-1'), Headers([(name, value)])._block)
+            for name, value in fields.multi_items()]
+
+
 class RequestWriter:
     """Writes the heads of the requests of one client: the constant part is made once.
 
     :param authority: the value of ``Host``.
     :param defaults: fields that go with every request that does not set them itself.
+    :param ranged: the same for requests with a ``Range``, where those are others.
     """
 
-    __slots__ = ('_authorizes', '_defaults', '_host', '_marks', '_open', '_travels')
+    __slots__ = ('_authorizes', '_defaults', '_host', '_marks', '_open', '_ranged', '_travels')
 
-    def __init__(self, authority: str, defaults: Headers) -> None:
+    def __init__(self, authority: str, defaults: Headers, ranged: Headers | None = None) -> None:
         self._host = f' HTTP/1.1\r\nHost: {authority}'.encode('latin-1')
-        self._defaults = [(f'\r\n{name.lower()}:'.encode('latin-1'), Headers([(name, value)])._block)
-                          for name, value in defaults.multi_items()]
+        self._defaults = _marked(defaults)
+        self._ranged = self._defaults if ranged is None else _marked(ranged)
         self._authorizes = any(mark == b'\r\nauthorization:' for mark, _ in self._defaults)
         self._marks = b''.join(mark for mark, _ in self._defaults)
         self._open = (self._host + b''.join(line for _, line in self._defaults)).decode('latin-1')
@@ -84,7 +91,8 @@ class RequestWriter:
         if self._travels or _names_travel(lowered):
             travel = _left_of(travel, self._marks + lowered)
         parts = [f'{request.method} {request.url}'.encode('latin-1'), self._host]
-        parts += [line for mark, line in self._defaults if mark not in lowered]
+        defaults = self._ranged if b'\r\nrange:' in lowered else self._defaults
+        parts += [line for mark, line in defaults if mark not in lowered]
         parts += [travel.encode('latin-1'), block]
         if isinstance(payload, bytes):
             if isinstance(request.body, (Mapping, list)) and b'\r\ncontent-type:' not in lowered + self._marks:
@@ -113,9 +121,10 @@ class ForwardingWriter(RequestWriter):
 
     __slots__ = ('_prefix',)
 
-    def __init__(self, origin: Origin, defaults: Headers, fields: Headers) -> None:
-        others = [pair for pair in defaults.multi_items() if pair[0] not in fields]
-        super().__init__(origin.authority, Headers([*others, *fields.multi_items()]))
+    def __init__(self, origin: Origin, defaults: Headers, fields: Headers, ranged: Headers | None = None) -> None:
+        def both(own: Headers) -> Headers:
+            return Headers([*(pair for pair in own.multi_items() if pair[0] not in fields), *fields.multi_items()])
+        super().__init__(origin.authority, both(defaults), None if ranged is None else both(ranged))
         self._prefix = str(origin).encode('latin-1')
 
     def write(self, request: Request, line: bytes = b'', travel: str = '') -> bytes:

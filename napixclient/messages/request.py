@@ -33,6 +33,7 @@ class _Options(NamedTuple):
     max_body: int | None = None
     redirect: bool | None = None
     expect: bool = False
+    decode: bool | None = None
 
 
 NO_OPTIONS = _Options()
@@ -73,6 +74,7 @@ class Request(_Draft):
     :param redirect: follow redirects (RFC 9110 §15.4), ten at most; credentials never follow to another origin.
     :param expect: have the server agree before the body is sent (``Expect: 100-continue``, RFC 9110 §10.1.1); after a
         second without an answer the body is sent all the same.
+    :param decode: ``False`` for the body as it came, its content codings (RFC 9110 §8.4) not undone.
     :raises ValueError: for a part that cannot be sent as it is; ``TypeError`` for a body of another kind.
     """
 
@@ -83,10 +85,10 @@ class Request(_Draft):
                 params: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
                 timeout: float | Timeouts | None = None, retries: Retry | int | bool | None = None,
                 tag: Any = None, stream: bool = False, max_body: int | None = None, multipart: Any = None,
-                redirect: bool | None = None, expect: bool = False) -> Request:
+                redirect: bool | None = None, expect: bool = False, decode: bool | None = None) -> Request:
         """Check the parts and make the request of them."""
         if multipart is None and params is None and timeout is None and retries is None and not stream \
-                and max_body is None and redirect is None and not expect:
+                and max_body is None and redirect is None and not expect and decode is None:
             return plain_request(host, method, url, body, headers, tag)
         if multipart is not None:
             if body is not None:
@@ -98,10 +100,12 @@ class Request(_Draft):
             url = _target(url, params)
         _check_timeout(timeout)
         _check_size(max_body)
-        if redirect is not None and not isinstance(redirect, bool):
-            raise ValueError(f'redirect is True, False or None (the default of the client), not {redirect!r}')
+        for name, value in ('redirect', redirect), ('decode', decode):
+            if value is not None and not isinstance(value, bool):
+                raise ValueError(f'{name} is True, False or None (the default of the client), not {value!r}')
         request: Any = plain_request(host, method, url, body, headers, tag)
-        _set_options(request, _Options(timeout, retry_of(retries), bool(stream), max_body, redirect, bool(expect)))
+        _set_options(request, _Options(timeout, retry_of(retries), bool(stream), max_body, redirect, bool(expect),
+                                       decode))
         return request  # type: ignore[no-any-return]
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -139,6 +143,11 @@ class Request(_Draft):
     def expect(self) -> bool:
         """Whether the server is asked before the body is sent."""
         return self._options.expect
+
+    @property
+    def decode(self) -> bool | None:
+        """Whether content codings are undone, or ``None`` for the client's default."""
+        return self._options.decode
 
     @property
     def authority(self) -> str:
@@ -279,7 +288,7 @@ def _remade(*values: Any) -> Request:
 
 _KNOWN_METHODS = frozenset(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])
 _PARTS = ('host', 'method', 'url', 'body', 'headers', 'timeout', 'retries', 'tag', 'stream', 'max_body',
-          'redirect', 'expect')
+          'redirect', 'expect', 'decode')
 
 
 def _target(url: Any, params: Any) -> str:

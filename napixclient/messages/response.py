@@ -20,8 +20,11 @@ _KEPT_TEXT = 65536
 class Response:
     """A complete answer.
 
-    ``status`` is its status, ``data`` its body as bytes (content decoding undone), ``elapsed`` the seconds from the
+    ``status`` is its status, ``data`` its body as bytes (content coding undone), ``elapsed`` the seconds from the
     first byte sent to the last byte received, ``request`` the request as its caller made it.
+
+    A content coding is not undone in a part of a body (206), with ``decode=False``, and where it is not known. Then
+    ``data``, and ``text`` and ``json()`` which are made of it, are as ``Content-Encoding`` in ``headers`` says.
     """
 
     __slots__ = ('_body', '_head', '_payload', 'attempts', 'elapsed', 'request', 'status')
@@ -81,6 +84,12 @@ class Response:
         except (LookupError, ValueError):       # no such charset, or another of those
             return data.decode('utf-8', 'replace')
 
+    def _beginning(self, longest: int) -> str:
+        """The first so many bytes as text; of a body that is still coded, only that it is."""
+        if type(self._body) is bytes:
+            return f'({len(self._body)} bytes in the content coding {self.headers.get("content-encoding")})'
+        return self._decoded(self.data[:longest])
+
     def json(self) -> Any:
         """The body, decoded from JSON.
 
@@ -104,7 +113,10 @@ class Response:
 
     @property
     def body(self) -> Any:
-        """The decoded JSON where the Content-Type says JSON and it parses, else the text; ``None`` without a body."""
+        """The decoded JSON where the Content-Type says JSON and it parses, else the text; ``None`` without a body.
+
+        The bytes, where there is a content coding that is not undone.
+        """
         body = self._body
         if body is not _UNREAD:
             return body

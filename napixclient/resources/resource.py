@@ -36,6 +36,8 @@ class Response(messages.Response):
         :param error: what it stands for, where that is known already.
         """
         self = cls(answer.request, answer.status, answer._head, answer.data, answer.elapsed, answer.attempts)
+        if type(answer._body) is bytes:         # still coded
+            self._body = answer._body
         self._url = answer.url
         if error is None and not self:
             error = error_of(answer, RemoteError)
@@ -120,7 +122,7 @@ class Resource:
         """Send a request and return the evaluated body of its answer.
 
         :param options: ``headers``, ``params``, ``timeout``, ``retries``, ``max_body``, ``multipart``, ``redirect``,
-            ``expect`` as :class:`Request` takes them.
+            ``expect``, ``decode`` as :class:`Request` takes them.
         :raises RemoteError: when the answer is no success (2xx).
         :raises HTTPError: when there is no answer.
         :raises ValueError: for a part that cannot be sent.

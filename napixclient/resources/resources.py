@@ -222,7 +222,7 @@ class Resources(Mapping[str, Resource]):
         :param hedge: a quantile such as 0.95: an idempotent request that takes longer than that share of the recent
             ones is sent to a second host, and the first answer wins.
         :param options: ``timeout``, in seconds over all attempts, or :class:`urllib3.Timeout`; ``headers``,
-            ``params``, ``retries``, ``tag``, ``max_body``, ``multipart``, ``redirect``, ``expect`` as
+            ``params``, ``retries``, ``tag``, ``max_body``, ``multipart``, ``redirect``, ``expect``, ``decode`` as
             :class:`Request` takes them.
         :raises HTTPError: when there is no answer; :class:`NoHostAvailable` when nobody could be asked.
         :raises ValueError: for a part that cannot be sent, or an unknown host.

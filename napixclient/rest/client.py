@@ -121,7 +121,7 @@ class Client:
         :param data: sent as it is: a text (as UTF-8), bytes, a file, or an iterable of bytes.
         :param success: the status that is a success, or a collection or range of them. ``None`` for any status, and
             not to wait: the response is lazy.
-        :param options: ``timeout``, ``retries``, ``redirect``, ``max_body``, ``multipart``, ``expect`` as
+        :param options: ``timeout``, ``retries``, ``redirect``, ``max_body``, ``multipart``, ``expect``, ``decode`` as
             :class:`napixclient.Request` takes them.
         :raises ClientError: for another status, or when there was no answer.
         :raises ValueError: for a part that cannot be sent as it is, before anything is sent.
@@ -157,7 +157,7 @@ class Client:
         pending = core.submit(method, target, body, fields, **options) if options else \
             core._submit(plain_request(core.host, method, target, body, fields), None)
         if send.isEnabledFor(DEBUG):
-            log_request(pending.request, core._settings.headers, core._authenticator, self._log_bodies)
+            log_request(pending.request, core._settings, core._authenticator, self._log_bodies)
         if success is None:
             if recv.isEnabledFor(DEBUG):
                 log_outcome_later(pending, self._log_bodies)
@@ -254,7 +254,7 @@ class Client:
 
 
 #: What a call hands on.
-_OPTIONS = frozenset(['timeout', 'retries', 'redirect', 'max_body', 'multipart', 'expect'])
+_OPTIONS = frozenset(['timeout', 'retries', 'redirect', 'max_body', 'multipart', 'expect', 'decode'])
 
 
 def _token(token: Any) -> str:

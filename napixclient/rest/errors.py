@@ -141,7 +141,7 @@ def _read(error: HTTPError) -> tuple[str, Any]:
         text, error._details = fault(document)
         text = text or words(document)
     else:
-        body = answer.body if isinstance(answer.body, str) else answer._decoded(answer.data[:_LONGEST])
+        body = answer.body if isinstance(answer.body, str) else answer._beginning(_LONGEST)
         text = said(cut(body, _LONGEST)).error_text or ''
     return one_line(text) or answer.reason or _phrase(answer.status), document
 

@@ -18,6 +18,7 @@ from ..masking import MASK, cut, hide_fields, mask
 
 if TYPE_CHECKING:
     from .._http.pending import PendingResponse
+    from .._http.settings import Settings
     from ..messages import Headers, Request, Response
 
 __all__ = ['DEBUG', 'log_outcome', 'log_outcome_later', 'log_request', 'recv', 'send']
@@ -45,15 +46,16 @@ for _logger in send, recv:
     _logger.addFilter(_Masking())
 
 
-def log_request(request: Request, defaults: Headers, authenticator: Any, bodies: bool) -> None:
+def log_request(request: Request, settings: Settings, authenticator: Any, bodies: bool) -> None:
     """Log what is asked for.
 
-    :param defaults: the fields of every request of that client.
+    :param settings: those of its client, which have the fields of every request.
     :param authenticator: what will add its proof to it.
     :param bodies: with the body.
     """
     holder = _Holder(request.headers)
     own = {name.lower() for name in request.headers}
+    defaults = settings.ranged if 'range' in own else settings.headers
     fields = [pair for pair in defaults.multi_items() if pair[0].lower() not in own]
     payload = request._payload
     size = len(payload) if isinstance(payload, bytes) else 0 if payload is None else 'a stream of'

@@ -59,7 +59,7 @@ class Response:
 
     @property
     def content(self) -> bytes:
-        """The body as bytes, content coding undone."""
+        """The body as bytes, content coding undone unless ``decode=False``."""
         return self._wait().data
 
     @property

@@ -45,6 +45,8 @@ def _result(item: Item, state: str, status: int | None, ms: float, at: float, at
 def _body_of(response: Response) -> Any:
     """JSON as it is, other text as a string, bytes as ``{"base64": …}``."""
     body = response.body
+    if isinstance(body, bytes):                 # in a content coding
+        return {'base64': base64.b64encode(body).decode()}
     if isinstance(body, str) and '\ufffd' in body and 'charset' not in response.headers.get('content-type', ''):
         try:
             response.data.decode()

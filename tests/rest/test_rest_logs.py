@@ -97,6 +97,14 @@ def test_what_is_shown(records: Records) -> None:
     assert all(record.levelno == logging.DEBUG for record in records.kept)
 
 
+def test_the_coding_that_is_offered(records: Records) -> None:
+    """What is shown of it is what is sent, with a range and without one."""
+    with kit.serve(echo) as server, Client(server.url) as rest:
+        for fields in {}, {'Range': 'bytes=0-1'}:
+            rest.get('x', headers=fields)
+            assert f'  Accept-Encoding: {server.requests[-1].headers["accept-encoding"]}' in records.of('send')[-1].split('\n')
+
+
 def test_bodies_only_on_request(records: Records) -> None:
     """They are shown with ``log_bodies``, cut where they are long, without what a terminal would obey."""
     def answer(method: str, path: str, headers: Any, body: bytes) -> Any:

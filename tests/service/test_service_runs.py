@@ -170,6 +170,13 @@ def test_bodies(service: Service, media: str, data: bytes, body: Any) -> None:
     assert result['body'] == body or (len(data) == 1800 and result['body'] is not None)
 
 
+def test_a_body_in_a_coding(service: Service) -> None:
+    """What is in a coding that is not undone comes in base64, whatever its type says."""
+    with kit.serve(lambda *_: (200, {'Content-Type': 'application/json', 'Content-Encoding': 'klingon'}, b'[1]')) as server:
+        _, (result,) = service.run({'hosts': server.host, 'request': {}})
+    assert (result['state'], result['body']) == ('done', {'base64': 'WzFd'})
+
+
 def test_an_answer_is_bounded(service: Service) -> None:
     """A body above 1 MiB is an error, and not kept."""
     with kit.serve(lambda *_: (200, {}, b'x' * (1 << 20 | 1))) as server:
