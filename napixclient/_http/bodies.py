@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import os
 import re
-import tempfile
 from collections import deque
 from collections.abc import Iterator
 from functools import partial
@@ -20,6 +19,7 @@ from gevent.event import Event
 from ..errors import Cancelled, HTTPError
 from ..messages import Request, Response, Source
 from .decoding import Decoder
+from .saving import save
 
 if TYPE_CHECKING:
     from .connection import Connection
@@ -149,26 +149,17 @@ class StreamedResponse(Response):
     def save(self, path: str | os.PathLike[str]) -> int:
         """Write the body to a file, which appears when it is whole; returns the number of bytes.
 
+        A file that is there is replaced when the body is whole, and else left as it was. The new one has its owner,
+        group and permissions; a symbolic link stays one. Where a new file cannot be the same to everybody, the whole
+        body is written into the one that is there: it has several names (hard links), an access list or extended
+        attributes, belongs to somebody to whom we cannot give a file, or is in a directory in which we cannot make any
+        (then the body is kept in that of :mod:`tempfile` meanwhile). Set-user-ID and set-group-ID bits are dropped.
+
         A pipe or a device is written to as it is.
 
-        :raises OSError: when the file cannot be written.
+        :raises OSError: when the file cannot be written; before anything is read where it may not be.
         """
-        target = os.path.realpath(path)         # a symbolic link stays one
-        if os.path.exists(target) and not os.path.isfile(target):
-            with open(target, 'wb') as file:
-                return self._copy(file)
-        handle, unfinished = tempfile.mkstemp(prefix='.', dir=os.path.dirname(target))
-        try:
-            with open(handle, 'wb') as file:
-                written = self._copy(file)
-            umask = os.umask(0)                 # mkstemp is stricter than open
-            os.umask(umask)
-            os.chmod(unfinished, 0o666 & ~umask)
-            os.replace(unfinished, target)
-        except BaseException:
-            os.unlink(unfinished)
-            raise
-        return written
+        return save(path, self._copy)
 
     def _copy(self, file: IO[bytes]) -> int:
         written = 0

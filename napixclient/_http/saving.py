@@ -1,0 +1,141 @@
+"""A body into a file: whole or not at all, and the file stays what it was otherwise. Imports nothing of ours."""
+
+from __future__ import annotations
+
+import errno
+import os
+import secrets
+import shutil
+import stat
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import IO
+
+import gevent
+
+__all__ = ['save']
+
+#: Bytes that are copied before others have their turn.
+_STEP = 1 << 20
+#: What makes a program run as its owner or group: no write of anybody but root leaves it (chmod(2)), and no body does.
+_RUN_AS = stat.S_ISUID | stat.S_ISGID
+_NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+Writer = Callable[[IO[bytes]], int]
+
+
+def save(path: str | os.PathLike[str], write: Writer) -> int:
+    """Have a file written, which appears when it is whole; what ``write`` returns.
+
+    :raises OSError: when the file cannot be written.
+    """
+    target = os.path.realpath(path)             # a symbolic link stays one
+    try:
+        there = open(path, 'wb', opener=lambda name, _: os.open(name, os.O_WRONLY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        return _save_new(target, write)
+    with there:
+        if stat.S_ISREG(os.fstat(there.fileno()).st_mode):
+            return _save_over(there, target, write)
+        return write(there)
+
+
+def _save_new(target: str, write: Writer) -> int:
+    with _temporary(_beside(target, 0o666)) as file:    # the system takes away what the umask says
+        written = write(file)
+        file.flush()
+        os.replace(file.name, target)
+    return written
+
+
+def _save_over(there: IO[bytes], target: str, write: Writer) -> int:
+    """Put a new file in the place of one where it can be the same to everybody, else write into that one.
+
+    Both when the body is whole. To put it there is better: nobody ever sees half of it.
+    """
+    new: IO[bytes]
+    try:
+        new = _beside(target, 0o600)
+    except OSError:                             # nothing new can be made there
+        new = tempfile.TemporaryFile()
+    with _temporary(new):
+        written = write(new)
+        new.flush()
+        if isinstance(new.name, str) and _resembles(new.fileno(), there.fileno()):
+            try:
+                os.replace(new.name, target)
+                return written
+            except OSError:                     # such as a file that something is mounted on
+                pass
+        _overwrite(there, new)
+    return written
+
+
+def _beside(target: str, mode: int) -> IO[bytes]:
+    """A new file in the directory of another."""
+    name = os.path.join(os.path.dirname(target), f'.{secrets.token_hex(8)}')
+    flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    return open(name, 'w+b', opener=lambda name, _: os.open(name, flags, mode))
+
+
+@contextmanager
+def _temporary(file: IO[bytes]) -> Iterator[IO[bytes]]:
+    """Closed at the end, and removed unless it got another name."""
+    try:
+        with file:
+            yield file
+    finally:
+        if isinstance(file.name, str):          # else it never had one
+            with suppress(FileNotFoundError):
+                os.unlink(file.name)
+
+
+def _resembles(new: int, old: int) -> bool:
+    """Give a file the owner, group and permissions of another.
+
+    False where it cannot be as good: the other has several names, an access list or attributes, or belongs to somebody
+    to whom we cannot give it. Without the list, the bits of the group mean another thing (acl(5)).
+    """
+    was, made = os.fstat(old), os.fstat(new)
+    if was.st_nlink != 1 or _has_attributes(old):
+        return False
+    try:
+        if (was.st_uid, was.st_gid) != (made.st_uid, made.st_gid):
+            os.fchown(new, was.st_uid, was.st_gid)
+        os.fchmod(new, stat.S_IMODE(was.st_mode) & ~_RUN_AS)
+    except OSError:
+        return False
+    return True
+
+
+def _has_attributes(file: int) -> bool:
+    """Whether there is an access list or an extended attribute; labels are the system's business."""
+    try:
+        return any(not name.startswith('security.') for name in os.listxattr(file))
+    except (AttributeError, OSError):           # neither this system nor this file system has any
+        return False
+
+
+def _overwrite(there: IO[bytes], file: IO[bytes]) -> None:
+    """Write one file into another."""
+    size, before = file.seek(0, os.SEEK_END), os.fstat(there.fileno()).st_size
+    if size > before and hasattr(os, 'posix_fallocate'):
+        try:
+            os.posix_fallocate(there.fileno(), 0, size)     # a full disk shows before anything is lost
+        except OSError as exc:
+            if exc.errno in _NO_ROOM:
+                os.ftruncate(there.fileno(), before)
+                raise
+    file.seek(0)
+    try:
+        while piece := file.read(_STEP):
+            there.write(piece)
+            gevent.sleep(0)
+    finally:                                    # who is interrupted meanwhile leaves a whole file all the same
+        shutil.copyfileobj(file, there, _STEP)
+        there.truncate(size)
+    mode = stat.S_IMODE(os.fstat(there.fileno()).st_mode)
+    if mode & _RUN_AS:                          # it was root who wrote
+        with suppress(OSError):
+            os.fchmod(there.fileno(), mode & ~_RUN_AS)
