@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import random
 import time
 from collections.abc import Iterator
@@ -151,7 +152,12 @@ def test_no_rate_is_lost_for_good() -> None:
 @pytest.mark.parametrize(('field', 'seconds'), [
     ('3', 3), (' 120 ', 120), ('0', 0), ('99999999999', 6 * 3600), ('9' * 5000, None), (None, None), ('', None),
     ('soon', None), ('-1', None), ('1.5', None), ('3, 4', None), (formatdate(0), 0),
-    ('Fri, 31 Dec 99999 23:59:59 GMT', None),
+    ('Fri, 31 Dec 99999 23:59:59 GMT', None), ('9' * 300, 6 * 3600), ('007', 7), ('٣', None), ('²', None), ('1e3', None), ('30s', None),
+    ('+5', None), ('1_0', None), ('0x10', None), ('3.', None), ('3\n', None), ('2030-01-01', None), ('2030-01-01T00:00:00Z', None), ('12:30:00', None),
+    ('Sun, 06 Nov 1994 08:49:37 GMT', 0), ('Sunday, 06-Nov-94 08:49:37 GMT', 0), ('Sun Nov  6 08:49:37 1994', 0), ('sun, 6 nov 1994 08:49:37 utc', 0),
+    ('Sat, 31 Dec 2016 23:59:60 GMT', 0), ('Fri, 31 Dec 2999 23:59:59 GMT', 6 * 3600), ('Wed Dec 31 23:59:59 2999', 6 * 3600),
+    ('Mon, 31 Feb 2999 00:00:00 GMT', None), ('Fri, 01 Jan 2999 24:00:00 GMT', None), ('Fri, 01 Jan 0000 00:00:00 GMT', 0),
+    ('Fri, 01 Foo 2999 00:00:00 GMT', None), ('Fri, 01 Jan 2999 00:00:00', None), ('Fri, ٠1 Jan 2999 00:00:00 GMT', None),
 ])
 def test_retry_after(field: str | None, seconds: float | None) -> None:
     """A number or a date, at most six hours; what nobody can read asks for nothing."""
@@ -159,8 +165,19 @@ def test_retry_after(field: str | None, seconds: float | None) -> None:
 
 
 def test_retry_after_as_a_date() -> None:
-    """A date is so many seconds from now."""
-    assert 28 <= (pause_asked_for(formatdate(time.time() + 30, usegmt=True)) or 0) <= 30
+    """A date is so many seconds from now in any of its forms, all of which are in GMT, wherever we are."""
+    zone = os.environ.get('TZ')
+    os.environ['TZ'] = 'Etc/GMT+7'
+    time.tzset()
+    try:
+        when = time.gmtime(time.time() + 300)
+        for form in '%a, %d %b %Y %H:%M:%S GMT', '%A, %d-%b-%y %H:%M:%S GMT', '%a %b %d %H:%M:%S %Y', '%a, %d %b %Y %H:%M:%S +0000':
+            assert 200 < (pause_asked_for(time.strftime(form, when)) or 0) <= 300, form
+        assert pause_asked_for(time.strftime('%a, %d %b %Y %H:%M:%S +0100', when)) == 0
+        assert 3700 < (pause_asked_for(time.strftime('%a, %d %b %Y %H:%M:%S -0100', when)) or 0) <= 3900
+    finally:
+        os.environ.pop('TZ') if zone is None else os.environ.update(TZ=zone)
+        time.tzset()
 
 
 # The retry budget ----------------------------------------------------------------------------------------------------

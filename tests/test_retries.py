@@ -356,22 +356,64 @@ RETRY_AFTER: dict[str, tuple[str, dict[str, Any], list[int], tuple[float, ...]]]
     'bounded': ('3600', {'retry_after_max': 0.2}, [503], (0.2,)),
     'not respected': ('3600', {'respect_retry_after_header': False}, [503], ()),
     'not respected, forced': ('3600', {'respect_retry_after_header': False, 'status_forcelist': [503]}, [503], (0,)),
-    'no time': ('soon', {'backoff_factor': 0.1}, [503, 503], (0, 0.2)),
-    'no time at all': ('', {}, [503], (0,)),
-    'negative': ('-5', {}, [503], (0,)),
-    'twice': ('1, 1', {}, [503], (0,)),
-    'a year that no clock knows': ('Fri, 31 Dec 99999 23:59:59 GMT', {}, [503], (0,)),
+    'zero, with a back-off': ('0', {'backoff_factor': 0.1}, [503, 503], (0, 0.2)),
+    'past, with a back-off': ('Sun Nov  6 08:49:37 1994', {'backoff_factor': 0.1}, [503, 503], (0, 0.2)),
+    'many digits': ('9' * 300, {'retry_after_max': 0.1}, [503], (0.1,)),
 }
 
 
 @side_by_side(RETRY_AFTER)
 def test_retry_after(kind: str) -> None:
-    """`Retry-After` is waited for where Retry respects it; one that makes no sense leaves the back-off as it is."""
+    """`Retry-After` is waited for where Retry respects it; one of no seconds, or in the past, leaves the back-off as it is."""
     value, words, statuses, waits = RETRY_AFTER[kind]
     with Counting(*statuses, fields={'Retry-After': value}) as server, Client(server.host) as client:
         found = outcome(client, 'GET', '/', retries=Retry(3, **words), timeout=5)
         assert found.status == 200 if waits else statuses[0]
         server.assert_waits(*waits)
+
+
+UNREADABLE = ['9' * 5000, '0.5', '30s', '-1', '-0', '+1', '', '1e3', '0x1', '1_0', '1 0', '1, 1', '1;', '²', 'soon', '1 hour', 'PT1S', '00:00:01',
+              '2999-01-01T00:00:00Z', 'Fri, 31 Dec 99999 23:59:59 GMT', 'Mon, 31 Feb 2999 00:00:00 GMT', 'Fri, 01 Jan 2999 25:00:00 GMT',
+              'Fri, 01 Jan 2999 00:00:00', 'Fri, 01 Foo 2999 00:00:00 GMT', '01 Jan 2999', 'nan', 'inf']
+
+
+@side_by_side(UNREADABLE, [{}, {'status_forcelist': FORCED, 'backoff_factor': 0.1}])
+def test_retry_after_that_nobody_can_read(value: str, words: dict[str, Any]) -> None:
+    """One that is neither seconds nor a date is none: no reason to try again, and after others the back-off is what it is."""
+    said = {'Retry-After': value.encode().decode('latin-1')}
+    with Counting(503, 503, fields=said) as server, Client(server.host, retry_budget=None) as client:
+        found = outcome(client, 'GET', '/', retries=Retry(3, **words), timeout=5)
+        assert (found.status, found.attempts) == ((200, 3) if words else (503, 1))
+        server.assert_waits(*((0, 0.2) if words else ()))
+
+
+class InMinutes(Retry):
+    """Reads the field in its own way."""
+
+    def parse_retry_after(self, retry_after: str) -> float:
+        """Minutes, of which a hundredth is long enough here."""
+        return float(retry_after.removesuffix('min')) * 0.6
+
+
+class WithoutField(Retry):
+    """Knows when without the field."""
+
+    def get_retry_after(self, response: Any) -> float:
+        """Soon."""
+        return 0.3
+
+
+def test_retry_after_of_ones_own() -> None:
+    """A class that reads the field in its own way, or does without it, is asked; what it cannot read is none."""
+    with Counting(503, fields={'Retry-After': '0.5min'}) as server, Client(server.host) as client:
+        assert client.request('GET', '/', retries=InMinutes(1)).attempts == 2
+        server.assert_waits(0.3)
+    with Counting(503, 503, fields={'Retry-After': 'soon'}) as server, Client(server.host) as client:
+        assert client.request('GET', '/', retries=InMinutes(2, backoff_factor=0.1)).attempts == 3
+        server.assert_waits(0, 0.2)
+    with Counting(503) as server, Client(server.host) as client:
+        assert client.request('GET', '/', retries=WithoutField(1, status_forcelist=FORCED)).attempts == 2
+        server.assert_waits(0.3)
 
 
 def test_retry_after_is_a_date() -> None:

@@ -5,20 +5,28 @@ Imports nothing of ours.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from datetime import datetime, timezone
+from email.utils import parsedate_tz
 from math import sqrt
-from time import monotonic
+from time import monotonic, time
 
-from urllib3 import Retry
-from urllib3 import exceptions as urllib3_errors
-
-__all__ = ['Pace', 'RetryBudget', 'pause_asked_for']
+__all__ = ['SIX_HOURS', 'Pace', 'RetryBudget', 'pause_asked_for']
 
 #: Seconds in which a rate that was halved grows back.
 RECOVERY_SECONDS = 10.0
 #: What is less than a token only because numbers are rounded.
 _ROUNDING = 1e-9
-_RETRY = Retry()
+#: As long as urllib3 waits at most.
+SIX_HOURS = 21600.0
+#: More digits than a float holds are nobody's number.
+_is_number = re.compile('[0-9]{1,300}').fullmatch
+# The three forms of RFC 9110 §5.6.7, all of them in GMT; of the first one also what mail makes of it (RFC 5322 §3.3).
+_is_date = re.compile('[A-Z]{3}, [0-9]{1,2} [A-Z]{3} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} (?:GMT|UTC|[+-][0-9]{4})'
+                      '|[A-Z]{6,9}, [0-9]{2}-[A-Z]{3}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT'
+                      '|[A-Z]{3} [A-Z]{3} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{4}',
+                      re.IGNORECASE | re.ASCII).fullmatch
 
 
 class Pace:
@@ -160,14 +168,21 @@ class RetryBudget:
         return True
 
 
-def pause_asked_for(retry_after: str | None) -> float | None:
-    """Seconds that a ``Retry-After`` field asks for, as a number or as a date (RFC 9110 §10.2.3), at most six hours.
+def pause_asked_for(retry_after: str | None, most: float = SIX_HOURS) -> float | None:
+    """Seconds that a ``Retry-After`` field asks for, as a number or as a date (RFC 9110 §10.2.3).
 
-    ``None`` where there is no such field, or one that nobody can read.
+    ``None`` where there is no such field, or one that is neither: ``0.5``, ``30s``, ``-1``.
+
+    :param most: seconds; what is longer is so long. By default six hours.
     """
-    if retry_after is None:
+    value = (retry_after or '').strip(' \t')
+    if _is_number(value):
+        return min(float(value), most)
+    date = parsedate_tz(value) if _is_date(value) else None
+    if date is None:
         return None
     try:
-        return float(_RETRY.parse_retry_after(retry_after))
-    except (urllib3_errors.InvalidHeader, ValueError, OverflowError):
-        return None                             # no date, or none that a clock knows
+        when = datetime(*date[:5], min(date[5], 59), tzinfo=timezone.utc)   # a minute may have 61 seconds
+    except ValueError:                          # such as the 31st of February
+        return None
+    return min(max(when.timestamp() - (date[9] or 0) - time(), 0.0), most)

@@ -1,4 +1,7 @@
-"""Whether a request is tried again, and when: ``urllib3.Retry`` decides, timers wait. Imports messages and errors."""
+"""Whether a request is tried again, and when: ``urllib3.Retry`` decides, timers wait.
+
+Imports pacing, messages and errors.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from urllib3 import exceptions as urllib3_errors
 from ..errors import BodyTooLarge, ConnectError, ConnectTimeout, HTTPError, ProtocolError, ReadTimeout, TLSError
 from ..masking import mask
 from ..messages import Headers, Response
+from .pacing import SIX_HOURS, pause_asked_for
 from .pending import PendingResponse
 
 __all__ = ['after_failure', 'after_response']
@@ -40,7 +44,7 @@ def after_response(retry: Retry | None, pending: PendingResponse, response: Resp
     if retry is None or not pending._current._repeatable:
         return None
     answer: Any = _Answer(response)
-    if not retry.is_retry(pending._current.method, response.status, 'Retry-After' in answer.headers):
+    if not retry.is_retry(pending._current.method, response.status, _says_when(retry, answer)):
         return None
     return _step(retry, pending, answer=answer)
 
@@ -53,11 +57,30 @@ def _step(retry: Retry, pending: PendingResponse, error: Exception | None = None
         return None
     delay = None
     if answer is not None and retry.respect_retry_after_header:
-        try:
-            delay = retry.get_retry_after(answer)
-        except (urllib3_errors.InvalidHeader, ValueError, OverflowError):
-            delay = None                        # no date, or none that a clock knows
-    return max(0.0, retry.get_backoff_time() if not delay else delay)
+        delay = _pause(retry, answer)
+    return max(0.0, delay or retry.get_backoff_time())
+
+
+def _says_when(retry: Retry, answer: _Answer) -> bool:
+    """Whether there is a ``Retry-After``; one that nobody can read is none."""
+    return 'Retry-After' in answer.headers and (_reads_itself(retry) or _pause(retry, answer) is not None)
+
+
+def _pause(retry: Retry, answer: Any) -> float | None:
+    """Seconds that the server asked for."""
+    if not _reads_itself(retry):
+        most = getattr(retry, 'retry_after_max', SIX_HOURS)     # which urllib3 2.6.0 has not
+        return pause_asked_for(answer.headers.get('Retry-After'), most)
+    try:
+        return retry.get_retry_after(answer)
+    except (urllib3_errors.InvalidHeader, ValueError, OverflowError):
+        return None
+
+
+def _reads_itself(retry: Retry) -> bool:
+    """Whether it is of a class of the caller's own that has its own way to read the field."""
+    kind = type(retry)
+    return kind.get_retry_after is not Retry.get_retry_after or kind.parse_retry_after is not Retry.parse_retry_after
 
 
 def _as_urllib3(error: HTTPError) -> Exception | None:
