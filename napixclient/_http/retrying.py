@@ -44,7 +44,7 @@ def after_response(retry: Retry | None, pending: PendingResponse, response: Resp
     if retry is None or not pending._current._repeatable:
         return None
     answer: Any = _Answer(response)
-    if not retry.is_retry(pending._current.method, response.status, _says_when(retry, answer)):
+    if not retry.is_retry(pending._current.method, response.status, 'Retry-After' in answer.headers):
         return None
     return _step(retry, pending, answer=answer)
 
@@ -61,13 +61,8 @@ def _step(retry: Retry, pending: PendingResponse, error: Exception | None = None
     return max(0.0, delay or retry.get_backoff_time())
 
 
-def _says_when(retry: Retry, answer: _Answer) -> bool:
-    """Whether there is a ``Retry-After``; one that nobody can read is none."""
-    return 'Retry-After' in answer.headers and (_reads_itself(retry) or _pause(retry, answer) is not None)
-
-
 def _pause(retry: Retry, answer: Any) -> float | None:
-    """Seconds that the server asked for."""
+    """Seconds that the server asked for; ``None`` where nobody can read that: then the back-off is what it is."""
     if not _reads_itself(retry):
         most = getattr(retry, 'retry_after_max', SIX_HOURS)     # which urllib3 2.6.0 has not
         return pause_asked_for(answer.headers.get('Retry-After'), most)
