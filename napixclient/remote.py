@@ -15,7 +15,7 @@ from typing import Any
 from .documents import MAX_TEXT, OF_CALL, answer_of, branches, pruned, said, skipped
 from .errors import HTTPError, RemoteError, one_line, words
 from .masking import MASK, cut, hide_fields, is_secret, mask
-from .messages import Response
+from .messages import Response, is_json
 
 __all__ = ['document_of', 'encode', 'error_of']
 
@@ -53,8 +53,7 @@ def _read(error: HTTPError) -> tuple[str, Any]:
     response = error.response
     assert response is not None
     hide_fields(error, response.request.headers.multi_items())      # the server may have echoed them
-    media = response.headers.get('content-type', '').partition(';')[0]
-    body = response.body if 'json' in media.lower() else None
+    body = response.body if is_json(response.headers.get('content-type', '')) else None
     if isinstance(body, dict):
         return one_line(f'{_status_line(response)} {words(body)}'.rstrip()), body
     text = body if isinstance(body, str) else response._beginning(_LONGEST)

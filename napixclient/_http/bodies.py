@@ -42,8 +42,8 @@ class StreamedResponse(Response):
     body breaks off, and :class:`Cancelled` after ``cancel()``.
     """
 
-    __slots__ = ('_changed', '_coded', '_connection', '_decoder', '_ended', '_error', '_pieces', '_rest', '_steps',
-                 '_url', '_waiting', '_whole', '__weakref__')
+    __slots__ = ('_changed', '_coded', '_connection', '_decoder', '_ended', '_error', '_lines_read', '_pieces', '_rest',
+                 '_steps', '_url', '_waiting', '_whole', '__weakref__')
 
     def __init__(self, request: Request, status: int, head: bytes, elapsed: float, connection: Connection,
                  coding: str | None, decode: bool, max_body: int | None) -> None:
@@ -58,6 +58,7 @@ class StreamedResponse(Response):
         self._changed = Event()
         self._ended = False                     # nothing more will be received
         self._error: HTTPError | None = None
+        self._lines_read = 0
         self._whole: bytes | None = None
         self._url = super().url
 
@@ -108,24 +109,31 @@ class StreamedResponse(Response):
 
         Who leaves the loop early can read on behind the last line that he got.
         """
+        for _, line in self._lines(b'\n'):
+            yield line.decode('utf-8', 'replace')
+
+    def _lines(self, end: bytes) -> Iterator[tuple[int, bytes]]:
         begun: list[bytes] = []                 # of a line whose end has not come
+        cut = _cuts[end]
         try:
             while self._fill():
-                lines = _lines(self._rest[0])
+                lines = cut(self._rest[0])
                 if len(lines) > 1:
                     self._rest.popleft()
                     self._rest.extendleft(reversed(lines))
                 piece = self._next()
                 begun.append(piece)
-                if piece.endswith(b'\n'):
-                    line = b''.join(begun).removesuffix(b'\n').removesuffix(b'\r')
+                if piece.endswith(end):
+                    line = b''.join(begun).removesuffix(end)
                     begun.clear()
-                    yield line.decode('utf-8', 'replace')
+                    self._lines_read += 1
+                    yield self._lines_read, line.removesuffix(b'\r')
         except BaseException:
             self._unread(begun)
             raise
         if begun:
-            yield b''.join(begun).decode('utf-8', 'replace')
+            self._lines_read += 1
+            yield self._lines_read, b''.join(begun)
 
     def read(self, size: int | None = None) -> bytes:
         """So many bytes, fewer only at the end; all that is left without a size."""
@@ -291,7 +299,8 @@ class StreamedResponse(Response):
             connection.forsake()
 
 
-_lines = re.compile(rb'[^\n]*\n|[^\n]+').findall
+#: What cuts a piece behind each end of a line, or of a text in a sequence (RFC 7464).
+_cuts = {b'\n': re.compile(rb'[^\n]*\n|[^\n]+').findall, b'\x1e': re.compile(rb'[^\x1e]*\x1e|[^\x1e]+').findall}
 
 
 class Upload:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
+from ..messages import redump_json
 from .hosts import fold
 from .outcomes import Outcome, answered_of, body_of, chain_of, escaped, status_of
 
@@ -84,6 +85,7 @@ def _shown(outcome: Outcome, spread: bool) -> list[str]:
         return [first, *chain[1:]]
     body = response.body
     if spread and isinstance(body, (dict, list)):
-        return [first, *map(escaped, json.dumps(body, indent=2, ensure_ascii=False).splitlines())]
+        with suppress(RecursionError):          # it is shown as it is
+            return [first, *map(escaped, redump_json(body, indent=2, ensure_ascii=False).split('\n'))]
     text = response.text if body_of(response)[:10] != '{"base64":' else repr(response.data)
     return [first, *map(escaped, text.splitlines())]

@@ -6,7 +6,6 @@ after the separator the value is in a file. A backslash makes a separator a char
 
 from __future__ import annotations
 
-import json
 import mimetypes
 import os
 import re
@@ -18,7 +17,7 @@ from urllib.parse import urlencode
 from urllib3.filepost import encode_multipart_formdata
 
 from ..masking import hide_fields
-from ..messages import Request
+from ..messages import Request, dump_json, load_json
 from .hosts import name_of
 
 __all__ = ['BadItem', 'Content', 'Items', 'Upload', 'read_text']
@@ -138,9 +137,9 @@ class Items:
         if self.is_form:
             return encode_multipart_formdata([(fill(name), _part(value, fill)) for name, value in self.fields])
         if self.fields:
-            values = {fill(name): json.loads(fill(value)) if isinstance(value, _Json) else fill(value)
+            values = {fill(name): load_json(fill(value)) if isinstance(value, _Json) else fill(value)
                       for name, value in self.fields}
-            return json.dumps(values, separators=(',', ':')).encode(), 'application/json'
+            return dump_json(values, 'the body'), 'application/json'
         return self._body, self._type
 
 
@@ -167,14 +166,11 @@ def _split(text: str) -> tuple[str, str, str]:
 
 
 def _json(value: str, text: str) -> _Json:
-    def refuse(name: str) -> None:
-        raise ValueError(f'{name} is no JSON')
-
     try:
         # Twice as the host may stand in it, which is a text without quotes.
-        json.loads(value, parse_constant=refuse)
-    except (ValueError, RecursionError) as exc:
-        raise BadItem(f'{text!r}: what follows ":=" is not JSON: {exc}') from exc
+        load_json(value, finite=True)
+    except ValueError as exc:
+        raise BadItem(f'{text!r}: what follows ":=" is not JSON that can be sent: {exc}') from exc
     return _Json(value)
 
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from time import time
 from typing import Any
 
 from ..masking import mask
+from ..messages import load_json
 from .outcomes import Outcome, log_line, tag_of
 from .targets import Targets
 
@@ -63,11 +63,11 @@ class Done:
 def _key(line: bytes) -> tuple[Key, bool] | None:
     """Which request a line is of, and whether it failed; ``None`` for what is no such line."""
     try:
-        said: Any = json.loads(line)
+        said: Any = load_json(line)
         status = said['status']
         key = str(said['host']), str(said['method']), str(said['url']), int(said.get('repeat', 0))
         return key, said.get('error') is not None or status is None or int(status) >= 400
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+    except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
 

@@ -5,13 +5,11 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
-from functools import lru_cache
 from time import monotonic
-from typing import Any
 
 from ..errors import HTTPError
 from ..masking import mask
-from ..messages import Response
+from ..messages import Response, is_json, load_json
 from .targets import Tag
 
 __all__ = ['Outcome', 'answered_of', 'body_of', 'chain_of', 'escaped', 'json_line', 'log_line', 'milliseconds',
@@ -19,8 +17,6 @@ __all__ = ['Outcome', 'answered_of', 'body_of', 'chain_of', 'escaped', 'json_lin
 
 Outcome = Response | HTTPError
 
-_charset = re.compile(r'charset\s*=\s*"?([^\s";]+)', re.IGNORECASE).search
-_says_json = re.compile(r'[^;]*\bjson\b', re.IGNORECASE).match
 _not_ascii = re.compile('[^\x00-\x7f]').sub
 #: In JSON a line ends between two tokens only.
 _breaks = re.compile(r'\s*[\r\n]\s*').sub
@@ -64,8 +60,9 @@ def piece_of(outcome: Outcome, longest: int | None = None) -> str:
         assert isinstance(outcome, HTTPError)
         text = outcome.message
     else:
-        text = response.text.removesuffix('\n').removesuffix('\r')
-        if '\n' in text and _kind(response.headers.get('content-type', ''))[1] and _as_json(text) is not None:
+        as_json = _json_of(response)
+        text = (response.text if as_json is None else as_json).removesuffix('\n').removesuffix('\r')
+        if as_json is not None and '\n' in text:
             text = _breaks(' ', text)
     return escaped(text if longest is None else ' '.join(text[:_PIECE].split())[:longest])
 
@@ -124,45 +121,25 @@ def body_of(response: Response) -> str:
     data = response.data
     if not data:
         return 'null'
-    charset, says_json = _kind(response.headers.get('content-type', ''))
+    text = _json_of(response)
+    if text is not None:
+        if '\n' in text or '\r' in text:
+            text = _breaks(' ', text.strip())
+        return text if text.isascii() else _not_ascii(lambda found: quoted(found[0])[1:-1], text)
     try:
-        text = data.decode(charset)
+        text = data.decode(response._encoding)
     except (LookupError, ValueError):
-        return f'{{"base64":"{b64encode(data).decode()}"}}'
-    if says_json:
-        as_it_is = _as_json(text)
-        if as_it_is is not None:
-            return as_it_is
-    elif '\0' in text:
-        return f'{{"base64":"{b64encode(data).decode()}"}}'
-    return quoted(text)
+        text = '\0'
+    return f'{{"base64":"{b64encode(data).decode()}"}}' if '\0' in text else quoted(text)
 
 
-@lru_cache(64)
-def _kind(content_type: str) -> tuple[str, bool]:
-    """Charset, and whether it is JSON."""
-    found = _charset(content_type)
-    return found[1] if found else 'utf-8', _says_json(content_type) is not None
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f'{name} is no JSON')
-
-
-_decoder: Any = json.JSONDecoder(parse_constant=_no_constant)
-
-
-def _as_json(text: str) -> str | None:
-    """The text on one line and in ASCII, every number as it was written; ``None`` when it is no JSON."""
-    try:
-        try:
-            bare = _decoder.scan_once(text, 0)[1] == len(text)
-        except StopIteration:
-            bare = False
-        if not bare:                            # blanks around it, or an error
-            _decoder.decode(text)
-    except (ValueError, RecursionError):
+def _json_of(response: Response) -> str | None:
+    """The body as it was written, without a byte order mark, if it is JSON and says so; all numbers are kept."""
+    if not is_json(response.headers.get('content-type', '')):
         return None
-    if '\n' in text or '\r' in text:
-        text = _breaks(' ', text.strip())
-    return text if text.isascii() else _not_ascii(lambda found: quoted(found[0])[1:-1], text)
+    try:
+        text = response._json_text()
+        load_json(text)
+    except ValueError:
+        return None
+    return text

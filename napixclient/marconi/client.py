@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
+from ..messages import load_json
 from ..rest.responses import Response
 from .connection import Connection
 from .errors import ErrorBase
@@ -74,7 +74,7 @@ class Client:
         """What is made of an answer; one of another form than the API's is an error of ours."""
         try:
             return read()
-        except (AttributeError, KeyError, TypeError, ValueError) as exc:
+        except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError) as exc:
             raise ErrorBase('an answer that makes no sense', 0, f'It is not what the API has: {exc!r}') from exc
 
     def _no_sense(self, answer: Response) -> ErrorBase:
@@ -84,7 +84,7 @@ class Client:
     def _mapping(self, given: Any) -> dict[str, Any]:
         """Metadata, also as JSON."""
         try:
-            found = json.loads(given) if isinstance(given, (str, bytes)) else given
+            found = load_json(given) if isinstance(given, (str, bytes)) else given
         except ValueError as exc:
             raise ValueError(f'metadata is a mapping, or one as JSON: {exc}') from None
         if not isinstance(found, Mapping):

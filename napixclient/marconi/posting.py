@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ..errors import ConnectError, ConnectTimeout, QueueTimeout
+from ..messages import dump_json
 from .errors import ErrorBase, MalformedRequest
 
 if TYPE_CHECKING:
@@ -64,8 +64,8 @@ def _encoded(message: Any, version: str) -> bytes:
     if version != '2.0':
         message = {'ttl': TTL, **message}
     try:
-        return json.dumps(dict(message), separators=(',', ':'), allow_nan=False).encode()
-    except (TypeError, ValueError, RecursionError) as exc:
+        return dump_json(dict(message), 'the message')
+    except TypeError as exc:
         raise ValueError(f'the message cannot be written as JSON: {exc}: {message!r:.200}') from exc
 
 

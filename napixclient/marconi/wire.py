@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from typing import Any
 
+from ..messages import dump_json
 from ..rest.client import Client, Success
 from ..rest.responses import Response
 from .errors import ErrorBase, NoAnswer, class_of
@@ -20,7 +20,7 @@ def encoded(document: Any) -> bytes:
 
     :raises ValueError: (or ``TypeError``) for what cannot be written as JSON.
     """
-    return json.dumps(document, separators=(',', ':'), allow_nan=False).encode()
+    return dump_json(document, 'the document')
 
 
 class Wire(Client):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -15,6 +14,7 @@ from urllib3.filepost import encode_multipart_formdata
 
 from ..masking import mask_query
 from .headers import NO_HEADERS, Headers, is_token
+from .json_codec import dump_json
 from .origin import _origins, parse_origin
 
 __all__ = ['NO_OPTIONS', 'Request', 'Source', 'checked_target', 'plain_request', 'retry_of']
@@ -317,7 +317,7 @@ def _payload_of(body: Any) -> Any:
         return body
     if isinstance(body, (Mapping, list)):
         body = dict(body) if isinstance(body, Mapping) else body
-        return json.dumps(body, separators=(',', ':'), allow_nan=False).encode()
+        return dump_json(body, 'the body')
     if isinstance(body, str):
         return body.encode()
     if isinstance(body, (bytearray, memoryview)):

@@ -1,17 +1,18 @@
-"""Responses: what a server answered, decoded when it is asked for. Imports requests and headers."""
+"""Responses: what a server answered, decoded when it is asked for. Imports requests, headers and the JSON codec."""
 
 from __future__ import annotations
 
-import json
 import re
+from collections.abc import Iterator
+from functools import lru_cache
 from typing import Any
 
 from .headers import Headers
+from .json_codec import is_json, is_json_sequence, json_text, load_json
 from .request import Request
 
 __all__ = ['Response', 'new_response']
 
-_scan_json: Any = json.JSONDecoder().scan_once      # type: ignore[attr-defined]
 _new_object = object.__new__
 #: Texts larger than this are decoded anew each time they are asked for, not kept twice in memory.
 _KEPT_TEXT = 65536
@@ -74,15 +75,20 @@ class Response:
         return self._decoded(self.data)
 
     def _decoded(self, data: bytes) -> str:
+        try:
+            return data.decode(self._encoding, 'replace')
+        except (LookupError, ValueError):       # no such charset
+            return data.decode('utf-8', 'replace')
+
+    @property
+    def _encoding(self) -> str:
+        """The charset of the Content-Type, else UTF-8."""
         match = _charset(self.headers.get('content-type', ''))
         charset = match[1] if match else 'utf-8'
-        try:
-            # Codecs of Python's that are no charsets: one takes a minute for a megabyte, others warn.
-            if charset.lower().replace('_', '-') in ('punycode', 'idna', 'unicode-escape', 'raw-unicode-escape'):
-                charset = 'utf-8'
-            return data.decode(charset, 'replace')
-        except (LookupError, ValueError):       # no such charset, or another of those
-            return data.decode('utf-8', 'replace')
+        # Codecs of Python's that are no charsets: one takes a minute for a megabyte, others warn.
+        if charset.lower().replace('_', '-') in ('punycode', 'idna', 'unicode-escape', 'raw-unicode-escape'):
+            return 'utf-8'
+        return charset
 
     def _beginning(self, longest: int) -> str:
         """The first so many bytes as text; of a body that is still coded, only that it is."""
@@ -91,25 +97,59 @@ class Response:
         return self._decoded(self.data[:longest])
 
     def json(self) -> Any:
-        """The body, decoded from JSON.
+        """The body, decoded from JSON, whatever its Content-Type.
 
-        :raises ValueError: when it is not JSON.
+        A byte order mark is ignored (RFC 8259 §8.1); a number beyond the range of a double is ``inf`` or ``-inf``.
+
+        :raises ValueError: when it is not JSON; ``NaN`` and ``Infinity`` are none.
         """
         data = self.data
         try:
-            text = data.decode()
+            return load_json(data)
         except UnicodeDecodeError:
-            return json.loads(data)         # UTF-16 or UTF-32, or an error that says so
+            return load_json(self._json_text())
+
+    def _json_text(self) -> str:
+        """The characters of what is called JSON: in Unicode, else by the charset of its Content-Type.
+
+        :raises ValueError: when they are neither.
+        """
+        data = self.data
         try:
-            value, end = _scan_json(text, 0)
-        except (StopIteration, ValueError, RecursionError):
-            end = -1
-        if end == len(text):
-            return value
-        try:                                    # white space around it, a byte order mark, or an error to be told
-            return json.loads(data)
-        except RecursionError as exc:
-            raise ValueError('the JSON is nested too deep') from exc
+            return json_text(data)
+        except UnicodeDecodeError as exc:
+            try:
+                return data.decode(self._encoding)
+            except LookupError:
+                raise exc from None
+
+    def iter_json(self) -> Iterator[Any]:
+        """A decoded value for each line of the body, as NDJSON has them; empty lines are skipped.
+
+        Where the Content-Type is ``application/json-seq``, for each text behind a record separator (RFC 7464).
+
+        :raises ValueError: for a line that is not JSON, naming its number. Who begins anew reads on behind it, where
+            the answer is streamed.
+        """
+        in_sequence = is_json_sequence(self.headers.get('content-type', ''))
+        for number, line in self._lines(b'\x1e' if in_sequence else b'\n'):
+            if number == 1:
+                line = line.removeprefix(b'\xef\xbb\xbf')
+            if not line.strip():
+                continue
+            try:
+                value = load_json(line)
+                if in_sequence and not line[-1:].isspace() and not isinstance(value, (str, list, dict)):
+                    raise ValueError('it may be cut off, as no white space follows (RFC 7464 §2.4)')
+            except ValueError as exc:
+                # Before the first separator stands nothing.
+                where = f'text {number - 1}' if in_sequence else f'line {number}'
+                raise ValueError(f'{where} of the body is not JSON: {exc}') from exc
+            yield value
+
+    def _lines(self, end: bytes) -> Iterator[tuple[int, bytes]]:
+        """What stands between these ends, without them, and its number from 1."""
+        return enumerate(self.data.split(end), 1)
 
     @property
     def body(self) -> Any:
@@ -123,7 +163,7 @@ class Response:
         data = self._payload if type(self) is Response else self.data
         if not data:
             body = None
-        elif _says_json(self._head):
+        elif (kind := _content_type(self._head)) is not None and _is_json(kind[1]):
             try:
                 body = self.json()
             except ValueError:
@@ -155,5 +195,12 @@ def new_response(request: Request, status: int, head: bytes, data: bytes, elapse
     return response
 
 
-_says_json = re.compile(rb'\r\ncontent-type:[^\r;]*json', re.IGNORECASE).search
+_content_type = re.compile(rb'\r\ncontent-type:([^\r;]*)', re.IGNORECASE).search
+
+
+@lru_cache(64)
+def _is_json(value: bytes) -> bool:
+    return is_json(value.decode('latin-1'))
+
+
 _charset = re.compile(r'charset\s*=\s*"?([^\s";]+)', re.IGNORECASE).search

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Mapping
-from json import dumps
 from typing import Any, TypeVar
 
 from gevent.local import local
@@ -11,7 +10,7 @@ from gevent.local import local
 from .._http.redirecting import without_credentials
 from .._http.settings import whole_number
 from ..client import Client as Core
-from ..messages import Headers, plain_request
+from ..messages import Headers, dump_json, plain_request
 from .concurrency import Allowance, SilentEvent, concurrency_of, run_all, still_running
 from .errors import ClientError, Faults
 from .logs import DEBUG, log_outcome, log_outcome_later, log_request, recv, send
@@ -278,7 +277,7 @@ def _body(json: Any, data: Any, fields: list[tuple[str, str]] | None) -> tuple[A
         return data, fields
     if data is not None:
         raise ValueError('json and data exclude each other')
-    body = dumps(json, separators=(',', ':'), allow_nan=False).encode()
+    body = dump_json(json, 'json')
     if fields is None:
         return body, [_JSON]
     if not any(name.lower() == 'content-type' for name, _ in fields):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import binascii
-import json
 import re
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,6 +11,7 @@ from urllib.parse import parse_qs
 
 import gevent
 
+from ..messages import redump_json
 from ..wsgi.environ import Environ
 from ..wsgi.refusals import Refusal, answer
 from .metrics import Metrics
@@ -309,7 +309,7 @@ def _not_with(method: str, methods: Iterable[str]) -> MethodNotAllowed:
 
 def _json(start_response: Any, document: Any, status: str = '200 OK',
           fields: Iterable[tuple[str, str]] = ()) -> list[bytes]:
-    return _send(start_response, json.dumps(document).encode(), 'application/json', status, fields)
+    return _send(start_response, redump_json(document).encode(), 'application/json', status, fields)
 
 
 def _send(start_response: Any, data: bytes, media: str, status: str = '200 OK',

@@ -7,7 +7,7 @@ import json
 from typing import Any
 
 from ..errors import HTTPError
-from ..messages import Response
+from ..messages import Response, redump_json
 from .secrets import Secrets
 from .submission import Item
 
@@ -65,8 +65,12 @@ def line_of(seq: int, result: dict[str, Any], secrets: Secrets) -> str:
     """The line, in ASCII."""
     result = {'seq': seq, **result}
     try:
-        return _encode(secrets.without(result))
-    except (ValueError, RecursionError):        # NaN, which is no JSON, or nested deeper than can be written
+        result = secrets.without(result)
+        try:
+            return _encode(result)
+        except ValueError:                      # a number beyond the range of a double
+            return redump_json(result, separators=(',', ':'))
+    except RecursionError:                      # nested deeper than can be written
         return _encode(secrets.without({**result, 'body': '(JSON that cannot be written again)'}))
 
 

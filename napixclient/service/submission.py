@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Iterable, Iterator
@@ -12,7 +11,7 @@ import gevent
 from urllib3 import Retry
 
 from ..cli.hosts import BadHosts, expand
-from ..messages import Request, parse_origin
+from ..messages import Request, load_json, parse_origin
 from .allow import Allow
 from .secrets import Secrets, mask_url
 
@@ -102,12 +101,10 @@ def politely(things: Iterable[_T]) -> Iterator[_T]:
 # Its shape ------------------------------------------------------------------------------------------------------------
 
 def _json(data: bytes) -> Any:
-    def refuse(name: str) -> Any:
-        raise ValueError(f'{name} is not JSON (RFC 8259)')
     try:
-        return json.loads(data.decode(), parse_constant=refuse)
-    except (ValueError, RecursionError) as exc:
-        raise BadSubmission(f'the body is not JSON in UTF-8: {exc}') from exc
+        return load_json(data, finite=True)
+    except ValueError as exc:
+        raise BadSubmission(f'the body is not JSON that can be sent on: {exc}') from exc
 
 
 def _requests(document: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:

@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import gevent
 
+from ..messages import load_json
 from .runs import Follower, Runs, Segment
 from .websocket import LINGER_SECONDS, Gone, GuardedSocket, Violation, frame
 
@@ -209,8 +210,8 @@ def _is_cancel(message: str | bytes) -> bool:
     if isinstance(message, bytes):
         raise Violation(1003, 'texts only')
     try:
-        document = json.loads(message)
-    except (ValueError, RecursionError):
+        document = load_json(message)
+    except ValueError:
         document = None
     if not isinstance(document, dict) or document.get('type') != 'cancel':
         raise Violation(1008, 'the only message known is {"type": "cancel"}')

@@ -241,11 +241,12 @@ def encode(status: int, headers: Mapping[str, Any] | Iterable[tuple[str, Any]] |
     """The bytes of an answer: dict and list go as JSON; Content-Length is added where neither it nor chunks are given.
 
     :raises TypeError: for a body that is none of dict, list, str, bytes and None.
+    :raises ValueError: for one with a number that JSON has not, infinite or NaN.
     """
     pairs = list(headers.items() if isinstance(headers, Mapping) else headers or ())
     given = {name.lower() for name, _ in pairs}
     if isinstance(body, (dict, list)):
-        body = json.dumps(body)
+        body = json.dumps(body, allow_nan=False)
         if 'content-type' not in given:
             pairs.append(('Content-Type', 'application/json'))
     if not isinstance(body, (str, bytes, bytearray, memoryview, type(None))):

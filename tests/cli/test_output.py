@@ -9,6 +9,7 @@ from pathlib import Path
 import gevent.subprocess
 import pytest
 
+from napixclient import Client
 from tests import kit
 from tests.cli.programs import napix, started
 from tests.cli.servers import answering, fields, hosts_of, objects, several
@@ -149,6 +150,31 @@ def test_bodies_in_json(body: str | bytes, kind: str, shown: str) -> None:
     json.loads(out)
 
 
+SAME = {
+    'a line': (b'{"a": 1}\n', 'application/x-ndjson'), 'lines': (b'{"a": 1}\n{"a": 2}\n', 'application/x-ndjson'),
+    'a line of another name': (b'{"a": 1}\n', 'application/jsonl'), 'mark': (b'\xef\xbb\xbf{"a": 1}', 'application/json'),
+    'charset': (b'{"a": "\xe9"}', 'application/json; charset=latin-1'), 'beyond a double': (b'[1e400, -1e999]', 'text/json'),
+    'UTF-16': ('{"a": 1}'.encode('utf-16'), 'application/json'), 'NaN': (b'{"a": NaN}', 'application/json'),
+    'too many digits': (b'9' * 5000, 'application/json'), 'a suffix': (b'{"a": 1}', 'application/vnd.api+json'),
+    'a surrogate': (b'"\\ud800"', 'application/json'), 'twice': (b'{"a": 1, "a": 2}', 'application/json'),
+    'not JSON': (b'{"a": 1}', 'application/x-json5')}
+
+
+@pytest.mark.parametrize('name', SAME)
+def test_the_same_as_in_the_library(name: str) -> None:
+    """What is an object in `Response.body` is one in `--json`, and what is a text is a text."""
+    data, kind = SAME[name]
+    with answering(data, kind=kind) as server, Client(server.host) as client:
+        found, = objects(napix('get', server.host, '/', '--json').out)
+        assert found['body'] == client.request('GET', '/').body
+
+
+def test_line_of_json_with_a_mark() -> None:
+    """Nor does a byte order mark come into the line of an answer."""
+    with answering(b'\xef\xbb\xbf{\r\n"a": 1}\r\n', kind='application/json') as server:
+        assert fields(napix('get', server.host, '/').out)[server.host][2] == '{ "a": 1}'
+
+
 def test_constant_memory() -> None:
     """However many lines there are, it takes no more memory; whole bodies are 4 KB each."""
     def peak(pid: int) -> int:
@@ -216,6 +242,15 @@ def test_diff() -> None:
     assert out == (f'{LINE}\n{most}\n{LINE}\n200 OK\n{{\n  "v": 1,\n  "name": "web"\n}}\n--- {most}\n'
                    f'+++ {servers[1].host} (1)\n@@ -1,5 +1,5 @@\n 200 OK\n {{\n-  "v": 1,\n+  "v": 2,\n'
                    '   "name": "web"\n }\n')
+
+
+def test_diff_of_odd_json() -> None:
+    """A number beyond a double is shown as one; what is nested too deep for its own lines, as it came."""
+    deep = '[' * 5000 + ']' * 5000
+    for data, shown in (('{"a": 1e400}', '{\n  "a": 1e999\n}'), (deep, deep)):
+        with answering(data, kind='application/json') as server:
+            code, out, _ = napix('get', server.host, '/', '--diff')
+        assert (code, out) == (0, f'{LINE}\n{server.host} (1)\n{LINE}\n200 OK\n{shown}\n')
 
 
 def test_summary(refused: str) -> None:

@@ -102,7 +102,18 @@ def test_resume_of_repeated_requests(tmp_path: Path) -> None:
         assert server.requests[-1].path == json.loads(lines[2])['url'].replace('***', 's3cret')
 
 
-@pytest.mark.parametrize('content', ['nonsense\n{}\n', '[]\n', '{"host": 1}\n\n'])
+def test_job_log_with_a_mark(tmp_path: Path) -> None:
+    """An editor may have put a byte order mark before it."""
+    log = tmp_path / 'log'
+    with answering() as server:
+        napix('get', server.host, '/[1-2]', '--joblog', log)
+        log.write_bytes(b'\xef\xbb\xbf' + log.read_bytes())
+        assert napix('get', server.host, '/[1-2]', '--joblog', log, '--resume').out == ''
+        assert len(server.requests) == 2
+
+
+@pytest.mark.parametrize('content', ['nonsense\n{}\n', '[]\n', '{"host": 1}\n\n',
+                                     '{"host": "a", "method": "GET", "url": "/", "status": 1e400}\n'])
 def test_no_job_log(tmp_path: Path, content: str) -> None:
     """A file that is something else is left alone."""
     (tmp_path / 'log').write_text(content)

@@ -51,6 +51,17 @@ def test_items(tmp_path: Path) -> None:
     assert request.headers['authorization'] == 'Bearer s3cret'
 
 
+def test_json_of_a_file_with_a_mark(tmp_path: Path) -> None:
+    """A byte order mark is no part of the JSON of a field; a number that cannot be sent is refused there, too."""
+    (tmp_path / 'list.json').write_bytes(b'\xef\xbb\xbf[1]\r\n')
+    (tmp_path / 'large.json').write_text('[1e400]')
+    with answering() as server:
+        assert napix('post', server.host, '/', 'a:=@list.json', 'b:=\ufeff{}', directory=tmp_path).code == 0
+        assert json.loads(sent(server).body) == {'a': [1], 'b': {}}
+        code, _, err = napix('post', server.host, '/', 'a:=@large.json', directory=tmp_path)
+        assert (code, len(server.requests)) == (2, 1) and '1e400' in err
+
+
 def test_form(tmp_path: Path) -> None:
     """`field@file` makes a form of it, with the name and the kind of the file; other fields are in it too."""
     (tmp_path / 'disk.png').write_bytes(b'\x89PNG\xff')

@@ -2,6 +2,7 @@
 from __future__ import annotations
 
 import json
+import math
 import time
 from typing import Any
 
@@ -155,7 +156,11 @@ def test_simultaneous_is_kept(service: Service) -> None:
 @pytest.mark.parametrize(('media', 'data', 'body'), [
     ('application/json', b'{"a": [1, null, 1.5]}', {'a': [1, None, 1.5]}),
     ('application/json', b'{broken', '{broken'),
-    ('application/json', b'[NaN]', '(JSON that cannot be written again)'),
+    ('application/json', b'[NaN]', '[NaN]'),
+    ('application/json', b'\xef\xbb\xbf{"a": 1}', {'a': 1}),
+    ('application/json', b'{"Infinity": [1e400, -1e999, "-Infinity"]}', {'Infinity': [math.inf, -math.inf, '-Infinity']}),
+    ('application/json', b'9' * 5000, '9' * 5000),
+    ('application/x-ndjson', b'{"a": 1}\n', '{"a": 1}\n'),
     ('application/json', b'[' * 900 + b']' * 900, None),
     ('application/json', b'"\\ud800 \\u0000"', '\ud800 \0'),
     ('text/plain', '<b>Ärger</b>'.encode(), '<b>Ärger</b>'),
@@ -270,6 +275,11 @@ def test_runs_are_listed_newest_first(service: Service) -> None:
 
 @pytest.mark.parametrize(('body', 'word'), [
     ('{', 'JSON'), ('[1]', 'object'), ('{"requests": [NaN]}', 'JSON'), ('"\\ud800', 'JSON'), ('[' * 100_000, 'JSON'),
+    ('{"requests": [{"host": "a"}, {"host": "a", "tag": 1e400}]}', 'requests[1].tag: 1e400'),
+    ('{"requests": [{"host": "a", "tag": {"a b": [0, -1e999]}}]}', "requests[0].tag['a b'][1]: -1e999"),
+    ('{"requests": [{"host": "a", "body": {"n": 1E+999}}]}', 'requests[0].body.n: 1E+999'),
+    ('{"requests": [{"host": "a"}], "timeout": 1e400}', 'timeout: 1e400'), ('{"tag": 1e400, "tag": 1}', '1e400'),
+    ('{"requests": [{"host": "a", "tag": %s}]}' % ('9' * 5000), 'digits'),
     ({}, 'requests'), ({'requests': []}, 'requests'), ({'requests': [1]}, 'requests[0]'),
     ({'requests': [{}]}, 'host'), ({'requests': [{'host': 1}]}, 'host'), ({'requests': [{'host': 'a b'}]}, 'host'),
     ({'requests': [{'host': 'a', 'url': 'x'}]}, 'url'), ({'requests': [{'host': 'a', 'url': '/#x'}]}, 'fragment'),
