@@ -33,14 +33,15 @@ class Topic:
 TOPICS = [
     Topic(
         'hosts', 'which servers: node sets, groups, files; ranges in URLs',
-        'HOSTS is a node set as ClusterShell reads it. A host may carry a scheme and a port. '
+        'HOSTS is a node set, as ClusterShell has them. A host may carry a scheme and a port. '
         '"." stands for no hosts but those of --hostfile, "-" for those on standard input.',
         [('web[1-100].example:8002', 'a range; also [01-10], [1,3,5-7] and [0-10/2]'),
          ('https://a,b:8443,[::1]:80', 'several; [::1] is an IPv6 address'),
-         ('@web', 'a group'),
+         ('@web', 'a group; @* and web* are all hosts of all groups, or those like it'),
          ('web[1-9]!web3', 'without web3; & is what is in both, ^ what is in one of the two')],
-        'Groups are in ~/.config/napix/groups or the file of --groups, as "name: node set" on each line, and in '
-        'ClusterShell\'s own configuration.',
+        'Groups are in ~/.config/napix/groups or the file of --groups, as "name: node set" on each line, and behind it '
+        'where ClusterShell is configured to look: by groups.conf in $CLUSTERSHELL_CFGDIR, ~/.config/clustershell and '
+        '/etc/clustershell. The samples of its package do not count.',
         'URL is a path and a query. Numbers in it are written like those of hosts: /vm/[1-100] asks each host for all '
         'of them. {host} in URL and items is the host with its port, without scheme.'),
     Topic(

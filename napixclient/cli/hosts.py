@@ -1,86 +1,134 @@
-"""Hosts as people write them: ClusterShell's node sets, in an argument or in a file, and groups of them.
-
-Imports nothing of ours.
-"""
+"""Hosts as people write them: node sets, in an argument or in a file, and groups of them. Imports groups, node sets."""
 
 from __future__ import annotations
 
-import os
+import fnmatch
 import re
-import sys
 from collections.abc import Iterable, Iterator
-from typing import Any
 
-from ClusterShell.NodeSet import RESOLVER_NOGROUP, NodeSet, NodeSetException, std_group_resolver
-from ClusterShell.NodeUtils import GroupResolver, GroupResolverError, GroupSource, GroupSourceError
+from .groups import Groups, config_directory, lines_of, read_groups
+from .nodesets import BadHosts, expanded, folded, items_of, size_of
 
-__all__ = ['BadHosts', 'expand', 'fold', 'name_of', 'read_groups', 'read_hosts', 'without']
-
-_spaced_operator = re.compile(r'\s*([,!&^])\s*')
-_comma = re.compile(r',(?![^\[]*\])')                       # but for those within a range, [1,3]
-# A bracket with a colon is an IPv6 address, not a range. NodeSet never sees one: its characters are moved to a private
-# range, where none is a digit or a bracket, and moved back afterwards.
-_address = re.compile(r'\[[^\[\],]*:[^\[\],]*\]')
-_moved = re.compile('[\ue000-\ue07f]+')
-_PRIVATE = 0xe000
-
-
-class BadHosts(ValueError):
-    """A node set that cannot be read, or a file."""
+__all__ = ['BadHosts', 'Groups', 'config_directory', 'expand', 'fold', 'name_of', 'read_groups', 'read_hosts',
+           'sizes_of', 'without']
 
 
 # Node sets -----------------------------------------------------------------------------------------------------------
 
-def expand(text: str, groups: Any = None) -> Iterator[str]:
+def expand(text: str, groups: Groups | None = None) -> Iterator[str]:
     """The hosts of one or more node sets with blanks between them: ``web[1-100].example:8002,[::1]:80``.
 
-    In the order written, where ``,`` is the only operator; a host may come twice.
+    In the order written; a host may come twice, where ``,`` is the only operator.
 
     :param groups: what ``@name`` stands for, as :func:`read_groups` returns it.
     :raises BadHosts: for what is not a node set, or a part of it that names no host.
     """
-    for word in _hidden(_spaced_operator.sub(r'\1', text)).split():
-        # A list is the union of its items. Item by item keeps their order, and 5,000 of them take a fifth of a second;
-        # as one set, folded, they take four.
-        for item in [word] if re.search('[!&^]', word) else _comma.split(word):
-            yield from _nodes(item, groups)
+    return _expand(text, groups or Groups(), None, ())
 
 
-def _nodes(item: str, groups: Any) -> Iterator[str]:
+def _expand(text: str, groups: Groups, source: str | None, within: tuple[str, ...]) -> Iterator[str]:
+    """
+    :param source: the source of groups that ``@name`` is of, where it does not say.
+    :param within: the groups that it is written in.
+    """
+    if not _has_operators(text):
+        for _, item in items_of(text):
+            yield from _hosts_of(item, groups, source, within)
+        return
+    found: dict[str, None] = {}
+    for operator, item in items_of(text):
+        hosts = dict.fromkeys(_hosts_of(item, groups, source, within))
+        if not operator:                        # what was before is another set
+            yield from found
+            found = hosts
+        elif operator == ',':
+            found.update(hosts)
+        elif operator == '&':
+            found = {host: None for host in found if host in hosts}
+        else:
+            both = found.keys() & hosts.keys()
+            for host in both:
+                del found[host]
+            if operator == '^':
+                found.update((host, None) for host in hosts if host not in both)
+    yield from found
+
+
+_has_operators = re.compile('[!&^]').search
+_has_wildcards = re.compile('[*?]').search
+
+
+def _hosts_of(item: str, groups: Groups, source: str | None, within: tuple[str, ...]) -> Iterator[str]:
+    if item[0] == '@':
+        for name in expanded(item):
+            yield from _members(name, groups, source, within)
+    elif _has_wildcards(item):
+        every = dict.fromkeys(_every_host(item, groups, source, within))
+        for pattern in expanded(item):
+            found = list(filter(re.compile(fnmatch.translate(pattern)).match, every))
+            if not found:
+                raise BadHosts(f'{pattern!r} names no host: none of those in the groups is like it')
+            yield from found
+    else:
+        yield from expanded(item)
+
+
+def _every_host(item: str, groups: Groups, source: str | None, within: tuple[str, ...]) -> Iterator[str]:
+    """Every host of every group, for an item that is chosen from them."""
+    if '*' in within:
+        raise BadHosts(f'{item!r} is written in a group, and stands for hosts of all groups')
     try:
-        nodes = NodeSet(item, resolver=groups)
-    except (NodeSetException, GroupResolverError, GroupSourceError) as exc:
-        reason = str(exc).removesuffix(f': "{item}"')
-        raise BadHosts(f'{_back(item)!r} is not a node set: {_back(reason)}') from exc
-    if not nodes and not re.search('[!&^]', item):
-        raise BadHosts(f'{_back(item)!r} names no host' if item else 'a comma with no host beside it')
-    return map(_back, nodes)
+        text = groups.everything(source)
+    except BadHosts as exc:
+        raise BadHosts(f'{item!r} names no host: {exc}') from None
+    return _expand(text, groups, source, (*within, '*'))
 
 
-def fold(hosts: Iterable[str], groups: Any = None, regroup: bool = False) -> str:
-    """The node set of these hosts, as short as it can be written; nothing for none.
+def _members(written: str, groups: Groups, source: str | None, within: tuple[str, ...]) -> Iterator[str]:
+    """The hosts of a group, ``@name``, ``@source:name`` or ``@*``."""
+    before, mark, behind = written[1:].partition(':')
+    source, name = (before, behind) if mark else (source, before)
+    if name == '*':
+        return _every_host(written, groups, source, within)
+    if (key := f'{source}:{name}') in within:
+        raise BadHosts(f'{written!r} is a group that is written in itself')
+    return _expand(groups.nodes(name, source), groups, source, (*within, key))
+
+
+def sizes_of(text: str) -> Iterator[int]:
+    """Hosts that the items of node sets name, one number for each, before any is written out; a group counts as one.
+
+    :raises BadHosts: for what is not a node set.
+    """
+    return (size_of(item) for _, item in items_of(text))
+
+
+def fold(hosts: Iterable[str], groups: Groups | None = None, regroup: bool = False) -> str:
+    """The node set of these hosts, never longer than the list of them; nothing for none.
 
     :param regroup: write ``@name`` where all hosts of a group are among them.
     """
-    nodes = NodeSet.fromlist(map(_hidden, hosts), resolver=groups if regroup else RESOLVER_NOGROUP)
     if not regroup:
-        return _back(str(nodes))
-    try:
-        return _back(nodes.regroup())
-    except (GroupResolverError, GroupSourceError, NodeSetException) as exc:
-        raise BadHosts(f'cannot look for groups: {exc}') from exc
+        return folded(hosts)
+    left = dict.fromkeys(hosts)
+    named = []
+    for name, members in _largest_first(groups or Groups()):
+        if members <= left.keys():
+            named.append(f'@{name}')
+            for host in members:
+                del left[host]
+    return ','.join(filter(None, (folded(named), folded(left))))
 
 
-def _hidden(text: str) -> str:
-    return _address.sub(lambda match: _move(match[0], _PRIVATE), text)
-
-
-def _back(text: str) -> str:
-    return _moved.sub(lambda match: _move(match[0], -_PRIVATE), text)
-
-
-def _move(text: str, by: int) -> str:
-    return ''.join(chr(ord(char) + by) for char in text)
+def _largest_first(groups: Groups) -> list[tuple[str, set[str]]]:
+    """The groups that have hosts; one that cannot be looked up is none to be written."""
+    found = []
+    for name in groups.grouplist():
+        try:
+            found.append((name, set(_members(f'@{name}', groups, None, ()))))
+        except BadHosts:
+            continue
+    return sorted(found, key=lambda one: (-len(one[1]), one[0]))
 
 
 def name_of(host: str) -> str:
@@ -99,71 +147,14 @@ def without(hosts: Iterable[str], excluded: Iterable[str]) -> Iterator[str]:
 
 # Files ---------------------------------------------------------------------------------------------------------------
 
-def read_hosts(path: str, groups: Any = None) -> Iterator[str]:
+def read_hosts(path: str, groups: Groups | None = None) -> Iterator[str]:
     """The hosts in a file (``-`` is standard input): node sets on each line, ``#`` begins a comment.
 
     :raises BadHosts: with the name of the file, and the line where there is one.
     """
     name = 'standard input' if path == '-' else path
-    for number, line in enumerate(_lines(path, name), 1):
+    for number, line in enumerate(lines_of(path, name), 1):
         try:
             yield from expand(line.partition('#')[0], groups)
         except BadHosts as exc:
             raise BadHosts(f'{name}, line {number}: {exc}') from exc
-
-
-def read_groups(path: str | None) -> Any:
-    """What ``@name`` stands for: a file with ``name: node set`` on each line, then ClusterShell's own configuration.
-
-    :param path: ``None`` for the user's own file, which need not exist.
-    :raises BadHosts: with the name of the file, and the line where there is one.
-    """
-    if path is None:
-        path = os.path.join(config_directory(), 'groups')
-        if not os.path.exists(path):
-            return std_group_resolver()
-    groups: dict[str, str] = {}
-    for number, line in enumerate(_lines(path, path), 1):
-        text = line.partition('#')[0].strip()
-        name, mark, nodes = text.partition(':')
-        if text and not (mark and name.strip() and nodes.strip()):
-            raise BadHosts(f'{path}, line {number}: expected "name: node set", not {text[:40]!r}')
-        if text:
-            groups[name.strip()] = _hidden(_spaced_operator.sub(r'\1', nodes.strip()))
-    return GroupResolver(_Groups('napix', groups))
-
-
-def config_directory() -> str:
-    """Where the user's own settings are (XDG Base Directory Specification)."""
-    return os.path.join(os.environ.get('XDG_CONFIG_HOME') or os.path.expanduser('~/.config'), 'napix')
-
-
-class _Groups(GroupSource):  # type: ignore[misc]  # ClusterShell ships no types
-    """Our own groups, and behind them those that ClusterShell knows."""
-
-    def resolv_map(self, group: str) -> str:
-        if group in self.groups:
-            return str(self.groups[group])
-        try:
-            return ','.join(std_group_resolver().group_nodes(group))
-        except (GroupResolverError, GroupSourceError):
-            return ''
-
-    def resolv_all(self) -> str:
-        return ','.join(self.groups.values())
-
-
-def _lines(path: str, name: str) -> list[str]:
-    try:
-        return _read(path).decode('utf-8-sig').splitlines()
-    except OSError as exc:
-        raise BadHosts(f'cannot read {name}: {exc.strerror}') from exc
-    except UnicodeDecodeError as exc:
-        raise BadHosts(f'{name} is not a text in UTF-8') from exc
-
-
-def _read(path: str) -> bytes:
-    if path == '-':
-        return b'' if sys.stdin is None else sys.stdin.buffer.read()
-    with open(path, 'rb') as file:
-        return file.read()

@@ -13,7 +13,7 @@ from .items import Content, Items
 __all__ = ['BadUrl', 'Tag', 'Targets', 'Urls']
 
 # At least a "-" or a "," in it: "ids[0]" is a name that many a server knows.
-_find_ranges = re.compile(r'\[(\d+(?:-\d+(?:/\d+)?)?(?:,\d+(?:-\d+(?:/\d+)?)?)*)\]').finditer
+_find_ranges = re.compile(r'\[(\d+(?:-\d+(?:/\d+)?)?(?:,\d+(?:-\d+(?:/\d+)?)?)*)\]', re.ASCII).finditer
 _HOST = '{host}'
 #: Of a number in a range, and requests that a run can have: more would take years.
 _DIGITS, _MOST = 15, 10**15

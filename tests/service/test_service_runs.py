@@ -298,7 +298,10 @@ def test_runs_are_listed_newest_first(service: Service) -> None:
     ({'hosts': '', 'request': {}}, 'hosts'), ({'hosts': [], 'request': {}}, 'hosts'), ({'hosts': 'a!a', 'request': {}}, 'empty'),
     ({'hosts': '@all', 'request': {}}, 'groups'), ({'hosts': 'a', 'request': {'host': 'b'}}, 'host'),
     ({'hosts': 'a[1-999999999]', 'request': {}}, 'at most'), ({'hosts': 'a[1-99999][1-99999]', 'request': {}}, 'at most'),
-    ({'hosts': 'a[1-99999999999999999999]', 'request': {}}, 'too long'),
+    ({'hosts': 'a[1-99999999999999999999]', 'request': {}}, 'too long'), ({'hosts': 'web[1_000]', 'request': {}}, '1_000'),
+    ({'hosts': ',a' * 300_000, 'request': {}}, 'at most'), ({'hosts': f'a[1{",1" * 300_000}]', 'request': {}}, 'at most'),
+    *[({'hosts': hosts, 'request': {}}, 'node set') for hosts in ('[' * 40_000, f'[{":" * 40_000}', '[1' * 20_000)],
+    *[({'hosts': hosts, 'request': {}}, 'groups') for hosts in ('*', ['a', 'web?'], 'a!*', '@*')],
     ({'hosts': 'a', 'requests': [{}, {}]}, 'requests'), ({'hosts': 'a', 'requests': [None]}, 'request'),
     ({'hosts': 'a', 'request': None}, 'request'), ({'hosts': 'a', 'requests': []}, 'requests'), ({'hosts': 'a', 'request': 1}, 'request'),
 ])

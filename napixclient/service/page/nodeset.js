@@ -1,7 +1,9 @@
-// Hosts folded into a node set, web[1-100]:8002, as ClusterShell writes them; and how many hosts a node set names.
+// Hosts folded into a node set, web[1-100]:8002, as napix writes them; and how many hosts a node set names.
 
 // Texts are equal in all but their numbers when their shapes are.
 const NUMBERS = /\d+/g;
+// What stays as it is: a bracket is an IPv6 address, and so long a number is in no range.
+const WHOLE = /\[|\d{19}/;
 
 function ranges(numbers) {
   // "08" and "12" are one range; "8" and "012" are not: a number keeps the width that it is written with.
@@ -43,22 +45,25 @@ export function fold(hosts) {
   const shapes = new Map();
   const folded = [];
   for (const host of new Set(hosts)) {
-    // A bracket is an IPv6 address, and stays as it is.
-    const shape = host.includes('[') ? host : host.replace(NUMBERS, '\n');
+    const whole = WHOLE.test(host);
+    const shape = whole ? host : host.replace(NUMBERS, '\n');
     let found = shapes.get(shape);
     if (!found) {
       found = { shape, rows: [] };
       shapes.set(shape, found);
       folded.push(found);
     }
-    found.rows.push(host.includes('[') ? [] : host.match(NUMBERS) ?? []);
+    found.rows.push(whole ? [] : host.match(NUMBERS) ?? []);
   }
   return folded.map(({ shape, rows }) => {
     const texts = shape.split('\n');
     const columns = texts.slice(1).map((_, at) => ({ at, many: new Set(rows.map(row => row[at])).size }))
       .filter(({ many }) => many > 1).sort((a, b) => b.many - a.many);
+    const written = () => rows.map(row => texts.map((text, at) => (at ? row[at - 1] : '') + text).join('')).join(',');
+    const list = written();
     for (const { at } of columns) rows = merge(rows, at);
-    return rows.map(row => texts.map((text, at) => (at ? row[at - 1] : '') + text).join('')).join(',');
+    const short = written();
+    return short.length <= list.length ? short : list;
   }).join(',');
 }
 
@@ -66,10 +71,9 @@ export function fold(hosts) {
 export function count(text) {
   if (/[!&^@]/.test(text)) return null;
   let total = 0;
-  for (const item of text.split(/[,\s]+(?![^[]*\])/)) {
-    if (!item) continue;
+  for (const [item] of text.matchAll(/(?:\[[^[\]]*\]|[^,\s[]|\[)+/g)) {
     let size = 1;
-    for (const [, inside] of item.matchAll(/\[([^\]]*)\]/g)) {
+    for (const [, inside] of item.matchAll(/\[([^[\]]*)\]/g)) {
       if (inside.includes(':')) continue;
       let sum = 0;
       for (const part of inside.split(',')) {

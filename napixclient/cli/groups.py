@@ -1,0 +1,172 @@
+"""Groups of hosts: those of the user's own file, and those that ClusterShell was configured to find.
+
+Of ClusterShell's configuration only what the user or the administrator of the machine wrote is read: its package brings
+samples, which name hosts of nobody, and puts them under the prefix of Python. Imports node sets.
+"""
+
+from __future__ import annotations
+
+import configparser
+import os
+import sys
+from collections.abc import Callable
+from contextlib import suppress
+from functools import cached_property
+from typing import Any, TypeVar
+
+from .nodesets import BadHosts
+
+__all__ = ['Groups', 'config_directory', 'lines_of', 'read_groups']
+
+_T = TypeVar('_T')
+
+
+def read_groups(path: str | None) -> Groups:
+    """What ``@name`` stands for: a file with ``name: node set`` on each line, then ClusterShell's own configuration.
+
+    :param path: ``None`` for the user's own file, which need not exist.
+    :raises BadHosts: with the name of the file, and the line where there is one.
+    """
+    if path is None:
+        path = os.path.join(config_directory(), 'groups')
+        if not os.path.exists(path):
+            return Groups(path)
+    groups: dict[str, str] = {}
+    for number, line in enumerate(lines_of(path, path), 1):
+        text = line.partition('#')[0].strip()
+        name, mark, nodes = text.partition(':')
+        if text and not (mark and name.strip() and nodes.strip()):
+            raise BadHosts(f'{path}, line {number}: expected "name: node set", not {text[:40]!r}')
+        if text:
+            groups[name.strip()] = nodes.strip()
+    return Groups(path, groups)
+
+
+class Groups:
+    """Groups by their names.
+
+    :param path: the file that they are from; ``None`` for none of the user's own.
+    :param own: what is in it.
+    """
+
+    def __init__(self, path: str | None = None, own: dict[str, str] | None = None) -> None:
+        self._path = path
+        self._own = own or {}
+
+    def nodes(self, name: str, source: str | None = None) -> str:
+        """The node set that a group stands for.
+
+        :param source: one of those that ClusterShell is configured to ask; ``None`` for the user's own file, then for
+            the default one.
+        :raises BadHosts: for a group that is nowhere.
+        """
+        if source is None and name in self._own:
+            return self._own[name]
+        written = f'@{name}' if source is None else f'@{source}:{name}'
+        sources = self._sources(written)
+        if source is not None and source not in sources:
+            raise BadHosts(f'{written!r} is not a node set: there is no source {source!r}; {self._searched()}')
+        if sources and (found := self._asked(written, lambda: self._clustershell.group_nodes(name, source))):
+            return ','.join(found)
+        raise BadHosts(f'{written!r} names no host: there is no such group; {self._searched()}')
+
+    def everything(self, source: str | None = None) -> str:
+        """The node set of all hosts of all groups."""
+        found = list(self._own.values()) if source is None else []
+        written = '@*' if source is None else f'@{source}:*'
+        if source is not None or self._sources(written):
+            found += self._asked(written, lambda: self._all_of(source))
+        if not found:
+            raise BadHosts(f'there are no groups; {self._searched()}')
+        return ','.join(found)
+
+    def grouplist(self) -> list[str]:
+        """The names of all groups that tell theirs: those of the user's own file and of the default source."""
+        names = dict.fromkeys(self._own)
+        with suppress(BadHosts):
+            if self._sources('@'):
+                names.update(dict.fromkeys(self._asked('@', lambda: self._clustershell.grouplist())))
+        return list(names)
+
+    # -- ClusterShell ----------------------------------------------------------------------------------------------
+
+    @cached_property
+    def _clustershell(self) -> Any:
+        from ClusterShell.NodeSet import DEF_GROUPS_CONFIGS, ILLEGAL_GROUP_CHARS, std_group_resolver
+        from ClusterShell.NodeUtils import GroupResolverConfig
+
+        resolver = std_group_resolver()
+        if getattr(resolver, 'filenames', None) != DEF_GROUPS_CONFIGS:
+            return resolver                     # the program has set another than that of the samples
+        return GroupResolverConfig(_configurations(), ILLEGAL_GROUP_CHARS)
+
+    def _sources(self, written: str) -> list[str]:
+        return self._asked(written, lambda: list(self._clustershell.sources()))
+
+    def _all_of(self, source: str | None) -> list[str]:
+        from ClusterShell.NodeUtils import GroupSourceNoUpcall
+
+        resolver = self._clustershell
+        try:
+            found: list[str] = resolver.all_nodes(source)
+        except GroupSourceNoUpcall:
+            found = [nodes for name in resolver.grouplist(source) for nodes in resolver.group_nodes(name, source)]
+        return found
+
+    @property
+    def _failures(self) -> tuple[type[Exception], ...]:
+        from ClusterShell.NodeUtils import GroupResolverError, GroupSourceError
+
+        return GroupResolverError, GroupSourceError, configparser.Error, OSError, ValueError
+
+    def _asked(self, written: str, ask: Callable[[], _T]) -> _T:
+        try:
+            return ask()
+        except self._failures as exc:
+            raise BadHosts(
+                f'{written!r} names no host: ClusterShell cannot look it up: {exc}; {self._searched()}') from exc
+
+    def _searched(self) -> str:
+        if self._path is None:
+            return f'groups are looked for in {", ".join(_configurations())}'
+        return f'groups are looked for in {", ".join([self._path, *_configurations()])}'
+
+
+def _configurations() -> list[str]:
+    """ClusterShell's files, those that count most last; not those under the prefix of Python, which are its samples."""
+    directories = ['/etc/clustershell', os.path.join(_xdg(), 'clustershell')]
+    if named := os.environ.get('CLUSTERSHELL_CFGDIR'):
+        directories.append(named)
+    return [os.path.join(directory, 'groups.conf') for directory in directories]
+
+
+def config_directory() -> str:
+    """Where the user's own settings are (XDG Base Directory Specification)."""
+    return os.path.join(_xdg(), 'napix')
+
+
+def _xdg() -> str:
+    return os.environ.get('XDG_CONFIG_HOME') or os.path.expanduser('~/.config')
+
+
+# Files ---------------------------------------------------------------------------------------------------------------
+
+def lines_of(path: str, name: str) -> list[str]:
+    """The lines of a text file; ``-`` is standard input.
+
+    :param name: of the file, for the error.
+    :raises BadHosts: when it cannot be read.
+    """
+    try:
+        return _read(path).decode('utf-8-sig').splitlines()
+    except OSError as exc:
+        raise BadHosts(f'cannot read {name}: {exc.strerror}') from exc
+    except UnicodeDecodeError as exc:
+        raise BadHosts(f'{name} is not a text in UTF-8') from exc
+
+
+def _read(path: str) -> bytes:
+    if path == '-':
+        return b'' if sys.stdin is None else sys.stdin.buffer.read()
+    with open(path, 'rb') as file:
+        return file.read()
