@@ -37,29 +37,25 @@ SERVING := $(addprefix tests/test_,catcher.py chains.py docs.py examples.py guar
 FIRST := $(filter-out $(SERVING),$(wildcard tests/test_[a-n]*.py))
 SECOND := $(wildcard tests/test_[o-z]*.py)
 TRACED := $(BIN)/coverage run -m pytest
-TOGETHER := BESIDE=1 $(BIN)/python tests/together.py
+TOGETHER := $(BIN)/python tests/together.py
+# Limits in seconds are laws only where nothing traces and nothing runs beside. Failures are asked again, each suite alone.
+TIMED := -m pytest -m timed
 
 test: $(VENV)/.installed-all,test
 ifeq ($(ARGS),)
 	$(BIN)/coverage erase
-	@echo '== in unpatched processes'
-	$(TOGETHER) '$(TRACED) $(FIRST)' '$(TRACED) $(SECOND)'
-	@echo '== alone and untraced: the hub is never held for 100 ms'
-	$(BIN)/python tests/together.py "$(BIN)/python -m pytest tests/test_unblocked.py tests/test_faults.py \
-		-k 'unblocked or test_19 or 22 or test_36'"
+	$(TOGETHER) '$(TRACED) $(FIRST)' '$(TRACED) $(SECOND)' --alone '$(BIN)/python $(TIMED) $(FIRST) $(SECOND)'
 else
 	$(BIN)/python -m pytest $(ARGS)
 	$(BIN)/python tests/patched.py $(ARGS)
 endif
 
 test-faces: $(VENV)/.installed-all,test
-	$(TOGETHER) '$(TRACED) tests/resources $(SERVING)' '$(TRACED) tests/rest tests/marconi'
-	@echo '== alone and untraced: what policies are worth under load, and what the base class costs'
-	$(BIN)/python tests/together.py \
-		'$(BIN)/python -m pytest tests/resources/test_under_load.py tests/rest/test_rest_speed.py'
+	$(TOGETHER) '$(TRACED) tests/resources $(SERVING)' '$(TRACED) tests/rest tests/marconi' \
+		--alone '$(BIN)/python $(TIMED) tests/resources tests/rest'
 
 test-programs: $(VENV)/.installed-all,test
-	$(TOGETHER) '$(TRACED) tests/cli' '$(TRACED) tests/service'
+	$(TOGETHER) '$(TRACED) tests/cli' '$(TRACED) tests/service' --alone '$(BIN)/python $(TIMED) tests/cli tests/service'
 
 # The service at full size: 10,000 requests killed half-way, and watched by 50.
 test-service-full: $(VENV)/.installed-all,test
@@ -71,8 +67,8 @@ coverage: $(VENV)/.installed-all,test
 	$(BIN)/coverage report
 
 test-patched: $(VENV)/.installed-all,test
-	@echo '== in patched processes'
-	$(TOGETHER) '$(BIN)/python tests/patched.py $(FIRST)' '$(BIN)/python tests/patched.py $(SECOND)'
+	$(TOGETHER) '$(BIN)/python tests/patched.py $(FIRST)' '$(BIN)/python tests/patched.py $(SECOND)' \
+		--alone '$(BIN)/python tests/patched.py -m timed $(FIRST) $(SECOND)'
 	$(TOGETHER) '$(BIN)/python tests/patched.py tests/resources $(SERVING)' \
 		'$(BIN)/python tests/patched.py tests/rest tests/marconi'
 
@@ -104,7 +100,7 @@ lint: $(VENV)/.installed-all,lint
 
 clean:
 	rm -rf $(VENV) .zaqar .tox build dist *.egg-info docs/_build .coverage .coverage.* \
-		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache fuzz.log
+		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache *.log
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
 # .installed-EXTRAS marks that the package is installed with these extras; newer metadata installs it again.

@@ -129,7 +129,7 @@ def end(process: gevent.subprocess.Popen) -> None:
     """Wait for the end of what was told to. A worker of gunicorn's that was told while it started did not hear it."""
     for number in signal.SIGQUIT, signal.SIGKILL, None:
         try:
-            process.wait(timeout=3)
+            process.wait(timeout=30)
             return
         except gevent.subprocess.TimeoutExpired:
             assert number is not None, f'{process.args} does not end'

@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import gc
 import itertools
+import math
 import os
 import re
 import ssl
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,12 +51,21 @@ __all__ = [
     'ANSWER', 'Authority', 'CLOSE', 'Drip', 'FIN', 'FLOOD', 'FaultServer', 'Finished', 'Forever', 'FullServer', 'Gate',
     'Handler', 'HandlerServer', 'Held', 'ID', 'LATER', 'LONG', 'Leaks', 'Mute', 'MuteAtFirst', 'Pause', 'Peer',
     'READ', 'ROOT', 'RST', 'Received', 'SILENCE', 'Script', 'Server', 'Step', 'Ticker', 'Took', 'Wait', 'descriptors', 'echo',
-    'environment', 'flood', 'greenlets', 'is_patched', 'next_id', 'own_time', 'play', 'rss', 'run_program', 'sent', 'serve',
+    'environment', 'flood', 'greenlets', 'is_patched', 'limit', 'next_id', 'own_time', 'play', 'rss', 'run_program', 'sent', 'serve',
     'turn', 'wait_until',
 ]
 
 
 # Time ----------------------------------------------------------------------------------------------------------------
+
+#: How much a limit in seconds is stretched: under a tracer it says nothing, and little beside another suite.
+STRETCH = math.inf if sys.gettrace() or 'COVERAGE_RUN' in os.environ else 10 if 'BESIDE' in os.environ else 1
+
+
+def limit(seconds: float) -> float:
+    """So many seconds where they are a law: in a run that is alone and untraced, as the one of tests marked `timed` is."""
+    return seconds * STRETCH
+
 
 def own_time() -> float:
     """Seconds, without those in which this process was ready to run and the machine gave it no processor."""
@@ -73,7 +83,7 @@ def turn() -> None:
 
 
 class Took:
-    """How long something takes, by two clocks: at least by the wall's, at most by our own (see `own_time`)."""
+    """How long something takes, by two clocks: at least by the wall's, at most by our own (see `own_time` and `limit`)."""
 
     def __init__(self) -> None:
         self._began = time.monotonic(), own_time()
@@ -81,26 +91,30 @@ class Took:
     def between(self, least: float, most: float) -> bool:
         """Whether it has been so many seconds since it was made."""
         wall, own = self._began
-        return time.monotonic() - wall > least and own_time() - own < most
+        return time.monotonic() - wall > least and own_time() - own < limit(most)
 
 
 class Ticker:
-    """A greenlet that ticks every 5 ms; `gap` is the longest time (seconds) that the hub did not let it tick."""
+    """A greenlet that ticks every 5 ms; `gap` is the longest time (seconds) that the hub did not let it tick.
 
-    def __init__(self, every: float = 0.005) -> None:
+    :param clock: `own_time`, by which a machine that is busy holds nobody; or that of the wall, by which it does.
+    """
+
+    def __init__(self, every: float = 0.005, clock: Callable[[], float] = own_time) -> None:
         self.every = every
+        self.clock = clock
         self.gap = 0.0
         self._greenlet: gevent.Greenlet | None = None
 
     def _tick(self) -> None:
-        last = own_time()
+        last = self.clock()
         while True:
             gevent.sleep(self.every)
-            now = own_time()
+            now = self.clock()
             self.gap = max(self.gap, now - last - self.every)
             last = now
 
-    def __enter__(self) -> Ticker:
+    def __enter__(self) -> Any:
         self._greenlet = gevent.spawn(self._tick)
         gevent.sleep(0)
         return self
@@ -149,7 +163,7 @@ class Leaks(NamedTuple):
         gc.collect()
         return cls(len(descriptors()), len(greenlets()), gevent.get_hub().loop.activecnt)
 
-    def assert_back(self, seconds: float = 2.0) -> None:
+    def assert_back(self, seconds: float = LONG) -> None:
         """Give what is ending some turns of the loop, then none of the three may be above where it was."""
         end = time.monotonic() + seconds
         while True:

@@ -302,11 +302,11 @@ def test_a_real_server() -> None:
             return sum(caps) / len(caps)
 
         with streaming(pool, server):
-            wait_until(lambda: server.host in pool.stats() and cap() >= 7, 'that it has grown', 5)
+            wait_until(lambda: server.host in pool.stats() and cap() >= 7, 'that it has grown', 30)
             assert 4 < mean(0.8) < 12
             assert gate.peak <= 20
             workers.capacity = 2
-            wait_until(lambda: cap() <= 4, 'that it has given way', 5)
+            wait_until(lambda: cap() <= 4, 'that it has given way', 30)
 
 
 @pytest.mark.usefixtures('tidy')

@@ -48,7 +48,7 @@ pytestmark = pytest.mark.usefixtures('oracle')
 
 HEAD = b'HTTP/1.1 200 OK\r\n'
 CHUNKED = HEAD + b'Transfer-Encoding: chunked\r\n\r\n'
-READ_TIMEOUT = 0.3
+READ_TIMEOUT = 0.8              # seconds: a machine that stops for a while is no silent server
 CLOCKS = urllib3.Timeout(read=READ_TIMEOUT)
 
 
@@ -104,14 +104,14 @@ def test_streamed_body_breaks(what: str, scheme: str, authority: kit.Authority) 
     tls = authority.server() if scheme == 'https' else None
     with FaultServer([READ, *(Wait(go) if step is Wait else step for step in script)], tls=tls) as server, \
             Client(server.host, simultaneous=1, max_body=50_000, ca_certs=authority.ca_certs, retries=5) as client:
-        found = client.request('GET', '/', stream=True, timeout=urllib3.Timeout(read=READ_TIMEOUT, total=0.8))
+        found = client.request('GET', '/', stream=True, timeout=urllib3.Timeout(read=READ_TIMEOUT, total=2))
         assert found.read(3) == b'abc'
         go.set()
         for _ in range(2):
             error = error_of(lambda: drained(found))
             assert isinstance(error, expected)
             assert (error.request, error.response, error.status) == (found.request, found, 200)
-        assert client.request('GET', '/000002', timeout=2).data == b'000002'
+        assert client.request('GET', '/000002', timeout=20).data == b'000002'
         assert (len(server.requests), server.accepted) == (2, 2)
 
 
@@ -154,7 +154,7 @@ def test_streamed_head_with_too_many_codings() -> None:
     for head in (HEAD + b'Content-Encoding: ' + b'gzip,' * 6 + b'\r\nContent-Length: 9\r\n\r\n',
                  HEAD + b'Content-Length: 101\r\n\r\n'):
         with FaultServer([READ, head, SILENCE]) as server, Client(server.host, max_body=100) as client:
-            assert isinstance(failure(client, 'GET', '/', stream=True, timeout=2), (InvalidResponse, BodyTooLarge))
+            assert isinstance(failure(client, 'GET', '/', stream=True, timeout=20), (InvalidResponse, BodyTooLarge))
             assert client.request('GET', '/000001', stream=True).read() == b'000001'
 
 
@@ -238,6 +238,7 @@ def test_lines_and_then_the_rest(size: int) -> None:
         assert found.read() == b'rest\nof it'
 
 
+@pytest.mark.timed
 def test_many_lines_are_linear() -> None:
     """A line of a megabyte in small pieces, and a megabyte of short lines, take no time worth mentioning."""
     for body, count in ((b'x' * 10**6, 1), (b'\n' * 200_000, 200_000), (b'ab\r\n' * 50_000, 50_000)):
@@ -249,7 +250,7 @@ def test_many_lines_are_linear() -> None:
                 if not seen % 1000:
                     gevent.sleep(0)
             assert seen == count
-            assert kit.own_time() - began < 3
+            assert kit.own_time() - began < kit.limit(3)
 
 
 def test_read_after_close() -> None:
@@ -286,7 +287,7 @@ def test_exception_within_the_context(raised: type[BaseException]) -> None:
             found.read(1)
             raise mine
         assert caught.value is mine
-        assert client.request('GET', '/', timeout=2).data == b'x' * 100
+        assert client.request('GET', '/', timeout=20).data == b'x' * 100
         assert server.accepted == 2
 
 
@@ -302,7 +303,7 @@ def test_killed_reader() -> None:
         reader.kill()
         del reader
         gc.collect()
-        assert client.request('GET', '/000001', timeout=2).data == b'000001'
+        assert client.request('GET', '/000001', timeout=20).data == b'000001'
 
 
 @side_by_side(['none', 'gzip'])
@@ -343,11 +344,11 @@ def test_nothing_to_read(kind: str) -> None:
     method, answer = NOTHING_TO_READ[kind]
     with FaultServer([READ, answer]) as server, Client(server.host, simultaneous=1) as client:
         found = client.request(method, '/', stream=True)
-        assert client.request('GET', '/000001', timeout=2).data == b'000001'
+        assert client.request('GET', '/000001', timeout=20).data == b'000001'
         assert (found.read(), found.body, found.data) == (b'', None, b'')
         with found:
             assert list(found.iter_lines()) == []
-        assert client.request('GET', '/000002', timeout=2).data == b'000002'
+        assert client.request('GET', '/000002', timeout=20).data == b'000002'
         assert server.accepted == 1
 
 
@@ -366,7 +367,7 @@ def test_read_to_the_last_byte(kind: str) -> None:
         found = client.request('GET', '/', stream=True)
         assert next(found.iter_lines()) == 'abc' if kind == 'lines' else found.read(4) == b'abc\n'
         go.set()
-        assert client.request('GET', '/000001', timeout=2).data == b'000001'
+        assert client.request('GET', '/000001', timeout=20).data == b'000001'
         assert found.read() == b''
         assert server.accepted == 1
 
@@ -409,7 +410,7 @@ def test_streamed_answer_is_a_response() -> None:
         assert isinstance(found, Response)
         assert (repr(found), found.reason, found.headers['a'], found.attempts) == ('<Response 200 OK>', 'OK', 'b', 2)
         assert found.url == f'http://{server.authority}/x'
-        assert 0 < found.elapsed < 1
+        assert 0 < found.elapsed < 30
         assert found.text == 'abc'
 
 
@@ -454,7 +455,7 @@ def test_deadlines_hold_no_answers() -> None:
             found = client.request('GET', '/', stream=True)
             assert found.read(1) == b'\0'
             del found                           # nobody can close it any more
-        assert client.request('GET', '/', timeout=2).data == body
+        assert client.request('GET', '/', timeout=20).data == body
 
 
 def test_cancel_of_a_streamed_answer() -> None:
@@ -467,13 +468,13 @@ def test_cancel_of_a_streamed_answer() -> None:
             reader = gevent.spawn(error_of, lambda found=found: drained(found))
             gevent.sleep(0.01)
             (pending if end == 'pending' else found).cancel()
-            error = reader.get(timeout=2)
+            error = reader.get(timeout=20)
             assert isinstance(error, Cancelled)
             assert (error.request, error.status) == (found.request, 200)
             assert isinstance(error_of(found.read), Cancelled)
             assert pending.successful()
         pending = client.submit('GET', '/000003', stream=True)
-        found = pending.get(timeout=2)
+        found = pending.get(timeout=20)
         assert found.read() == b'000003'
         pending.cancel()
         found.cancel()
@@ -572,7 +573,7 @@ def test_iterable_raises(raised: type[BaseException], stream: bool) -> None:
         wait_until(lambda: server.gone == 1)
         assert server.seen.endswith(b'\r\n\r\n3\r\nabc\r\n')
         assert server.accepted == 1
-        assert client.request('PUT', '/', iter([b'y']), timeout=2).data == b'thanks'
+        assert client.request('PUT', '/', iter([b'y']), timeout=20).data == b'thanks'
 
 
 @side_by_side(['iterable', 'file'])
@@ -606,7 +607,7 @@ def test_source_fails_behind_an_early_head(kind: str) -> None:
         found = client.request('POST', '/', source, stream=True)
         assert found.read(5) == b'early'
         reader = gevent.spawn(error_of, found.read)
-        error = reader.get(timeout=2)
+        error = reader.get(timeout=20)
         assert (error.__cause__, error.response, error.request) == (mine, found, found.request)
         wait_until(lambda: server.gone == 1)
         assert not server.seen.endswith(b'0\r\n\r\n')
@@ -649,19 +650,19 @@ def test_iterable_that_blocks(end: str) -> None:
         finally:
             ended.set()
     with serve() as server, Client(server.host, timeout=CLOCKS) as client:
-        pending = client.submit('POST', '/', parts(), timeout=urllib3.Timeout(read=0.1, total=0.5))
+        pending = client.submit('POST', '/', parts(), timeout=urllib3.Timeout(read=0.1, total=1))
         wait_until(lambda: client.stats()['in_flight'] == 1)
         for _ in range(5):
-            assert client.request('GET', '/000001', timeout=1).data == b'000001'
+            assert client.request('GET', '/000001', timeout=10).data == b'000001'
         if end == 'read timeout':               # it is not the server who is silent
             gevent.sleep(0.2)
             assert not pending.ready()
             pending.cancel()
         elif end != 'deadline':
             (client.close if end == 'close' else pending.cancel)()
-        error = error_of(lambda: pending.get(timeout=2))
+        error = error_of(lambda: pending.get(timeout=20))
         assert isinstance(error, DeadlineExceeded if end == 'deadline' else Cancelled)
-        assert ended.wait(1)
+        assert ended.wait(10)
 
 
 def test_source_cancels_its_own_request() -> None:
@@ -675,11 +676,11 @@ def test_source_cancels_its_own_request() -> None:
     went_on: list[bool] = []
     with Listening() as server, Client(server.host, simultaneous=1) as client:
         pending = client.submit('POST', '/', parts())
-        assert isinstance(error_of(lambda: pending.get(timeout=2)), Cancelled)
+        assert isinstance(error_of(lambda: pending.get(timeout=20)), Cancelled)
         wait_until(lambda: server.gone == 1)
         assert server.seen.endswith(b'abc\r\n')
         assert not went_on
-        assert client.request('PUT', '/', iter([b'y']), timeout=2).data == b'thanks'
+        assert client.request('PUT', '/', iter([b'y']), timeout=20).data == b'thanks'
 
 
 def test_iterable_is_asked_as_fast_as_the_server_takes() -> None:
@@ -739,7 +740,7 @@ def test_early_refusal(kind: str, then: str, stream: bool) -> None:
         error = failure(client, 'POST', '/', LARGE[kind](), stream=stream, timeout=5)
         assert isinstance(error, RemoteError)
         assert (error.status, error.response.data) == (413, b'too large')
-        assert client.request('GET', '/000001', timeout=2).data == b'000001'
+        assert client.request('GET', '/000001', timeout=20).data == b'000001'
         assert server.accepted == 2
 
 
@@ -880,8 +881,8 @@ def test_cancelled_uploads() -> None:
             upload.cancel()
             assert isinstance(upload.exception, Cancelled)
         willing.set()
-        assert_right(ask(pool, server).get(timeout=2))
-        assert_right(ask(pool, good).get(timeout=2))
+        assert_right(ask(pool, server).get(timeout=20))
+        assert_right(ask(pool, good).get(timeout=20))
 
 
 # Forms ---------------------------------------------------------------------------------------------------------------

@@ -97,7 +97,7 @@ class Machine(RuleBasedStateMachine):
     def wait(self, condition: Callable[[], object], what: str) -> None:
         """Wait a while for what must come true."""
         try:
-            wait_until(condition, what, 1)
+            wait_until(condition, what)
         except AssertionError:
             self.broken = True
             raise
@@ -251,7 +251,7 @@ class PoolMachine(Machine):
 
     def empty(self) -> None:
         """All that were asked come out, in order, and then the pool is empty."""
-        assert [found.request.tag for found in self.pool.wait(timeout=1)] == [one.id for one in self.all]
+        assert [found.request.tag for found in self.pool.wait(timeout=kit.LONG)] == [one.id for one in self.all]
         for counted in self.pool.stats().values():
             assert (counted['queued'], counted['in_flight']) == (0, 0)
 
@@ -288,7 +288,7 @@ class CallerMachine(Machine):
 
     def empty(self) -> None:
         """No caller is left."""
-        assert len(gevent.joinall(self.callers.values(), timeout=1)) == len(self.callers)
+        assert len(gevent.joinall(self.callers.values(), timeout=kit.LONG)) == len(self.callers)
 
     def close(self) -> None:
         """The client."""

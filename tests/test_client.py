@@ -96,7 +96,7 @@ def test_request_and_submit() -> None:
         assert (found.status, found.reason, found.data, found.attempts) == (200, 'OK', b'000002', 1)
         assert repr(found) == '<Response 200 OK>'
         assert found.url == f'http://{server.host}/000002'
-        assert 0 < found.elapsed < 1
+        assert 0 < found.elapsed < 30
 
 
 def test_client_has_a_cap_of_its_own() -> None:
@@ -255,7 +255,7 @@ def test_body_that_raises(raised: type[BaseException]) -> None:
     with serve() as server, ClientPool(simultaneous=1) as pool:
         pool.request(server.host, 'POST', '/', parts())
         good = ask(pool, server)
-        error, _ = pool.wait(timeout=2)
+        error, _ = pool.wait(timeout=20)
         assert isinstance(error, HTTPError)
         assert error.__cause__ is mine
         assert_right(good.get())
@@ -265,7 +265,7 @@ def test_body_of_wrong_pieces() -> None:
     """Pieces that are not bytes or text are an error of that request."""
     with serve() as server, ClientPool() as pool:
         pool.request(server.host, 'POST', '/', pieces(b'a', 7))
-        error, = pool.wait(timeout=2)
+        error, = pool.wait(timeout=20)
         assert isinstance(error, HTTPError)
         assert isinstance(error.__cause__, TypeError)
 
@@ -274,9 +274,9 @@ def test_body_that_takes_its_time() -> None:
     """An iterable that is slower than the read timeout is not the server's silence."""
     def parts() -> Iterator[bytes]:
         yield b'a'
-        gevent.sleep(0.4)
+        gevent.sleep(0.8)
         yield b'b'
-    with serve(nothing) as server, Client(server.host, timeout=urllib3.Timeout(read=0.15)) as client:
+    with serve(nothing) as server, Client(server.host, timeout=urllib3.Timeout(read=0.4)) as client:
         assert client.request('POST', '/', parts()).status == 204
         assert server.requests[0].body == b'ab'
 
@@ -489,7 +489,7 @@ def test_streamed_bodies_have_no_bound_by_default() -> None:
         assert isinstance(failure(client, 'GET', '/'), BodyTooLarge)
     with answering(b'HTTP/1.1 500 Oops\r\nContent-Length: %d\r\n\r\n' % size) as server, \
             Client(server.host) as client:                  # read whole, so bounded, streamed or not
-        assert isinstance(failure(client, 'GET', '/', stream=True, timeout=2), BodyTooLarge)
+        assert isinstance(failure(client, 'GET', '/', stream=True, timeout=20), BodyTooLarge)
     with FaultServer([READ, HEAD + b'Content-Length: %d\r\n\r\n' % size, *[b'x' * 2**20] * 64, b'x']) as server, \
             Client(server.host) as client, client.request('GET', '/', stream=True) as found:
         assert sum(len(piece) for piece in found.iter_bytes()) == size
@@ -537,7 +537,7 @@ def test_stream_is_handed_out_at_its_head() -> None:
         gevent.sleep(0.01)
         assert not reader.ready()
         more.set()
-        assert reader.get(timeout=2) == b'def'
+        assert reader.get(timeout=20) == b'def'
         assert found.read() == found.read(1) == b''
 
 
@@ -605,7 +605,7 @@ def test_streamed_body_holds_its_slot() -> None:
             else:
                 with found:
                     assert found.read(1) == b'x'
-            assert behind.get(timeout=2).data == b'x' * 100
+            assert behind.get(timeout=20).data == b'x' * 100
 
 
 def test_streamed_body_dropped() -> None:
@@ -613,7 +613,7 @@ def test_streamed_body_dropped() -> None:
     with serve(lambda *_: (200, None, 'x' * 100)) as server, Client(server.host, simultaneous=1) as client:
         found = client.request('GET', '/', stream=True)
         del found
-        assert client.request('GET', '/', timeout=2).data == b'x' * 100
+        assert client.request('GET', '/', timeout=20).data == b'x' * 100
 
 
 @pytest.mark.parametrize('end', [CLOSE, RST])
@@ -641,13 +641,14 @@ def test_streamed_body_and_the_read_timeout() -> None:
         with pytest.raises(ReadTimeout):
             found.read()
     body = b'x' * 3_000_000
-    with answering(said(body)) as server, Client(server.host, timeout=urllib3.Timeout(read=0.15)) as client:
+    with answering(said(body)) as server, Client(server.host, timeout=urllib3.Timeout(read=0.8)) as client:
         found = client.request('GET', '/', stream=True)
         assert found.read(10) == b'x' * 10
-        gevent.sleep(0.4)
+        gevent.sleep(1.6)
         assert len(found.read()) == len(body) - 10
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize('slow', ['server', 'reader'])
 def test_streamed_body_and_the_deadline(slow: str) -> None:
     """The total is a wall clock over the streamed body too, whoever is slow."""
@@ -704,7 +705,7 @@ def test_streamed_in_a_pool() -> None:
         reader = gevent.spawn(error_of, found[0].read)
         gevent.sleep(0)
         pool.close()
-        assert isinstance(reader.get(timeout=2), Cancelled)
+        assert isinstance(reader.get(timeout=20), Cancelled)
 
 
 def test_cancelled_streamed_body() -> None:
@@ -715,7 +716,7 @@ def test_cancelled_streamed_body() -> None:
         reader = gevent.spawn(error_of, pending.get().read)
         gevent.sleep(0.01)
         pending.cancel()
-        assert isinstance(reader.get(timeout=2), Cancelled)
+        assert isinstance(reader.get(timeout=20), Cancelled)
 
 
 # 9. Time -------------------------------------------------------------------------------------------------------------
@@ -728,6 +729,7 @@ def within(seconds: float, call: Callable[[], HTTPError]) -> HTTPError:
     return error
 
 
+@pytest.mark.timed
 def test_total_in_the_queue() -> None:
     """When the total runs out in the queue the error is QueueTimeout, and nothing was sent."""
     gate = Gate()
@@ -770,6 +772,7 @@ def test_connecting_too_slowly(slow: str, clock: str, authority: kit.Authority) 
         mute.willing.set()
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize('method', ['GET', 'POST'])
 def test_silence(method: str) -> None:
     """A server that is silent for the read timeout makes a ReadTimeout; it read the request once."""
@@ -796,11 +799,12 @@ def test_a_server_that_does_not_read() -> None:
 
 def test_each_byte_restarts_the_read_timeout() -> None:
     """The read timeout is between two reads: a slow server within it is heard to its end."""
-    with FaultServer([READ, Drip(said(b'abc'), 0.02)]) as server, \
-            Client(server.host, timeout=urllib3.Timeout(read=0.2)) as client:
+    with FaultServer([READ, Drip(said(b'abc'), 0.03)]) as server, \
+            Client(server.host, timeout=urllib3.Timeout(read=1)) as client:
         assert client.request('GET', '/').data == b'abc'
 
 
+@pytest.mark.timed
 def test_total_after_sending() -> None:
     """When the total runs out after sending has begun the error is DeadlineExceeded."""
     with serve(gate=Gate()) as server, Client(server.host, timeout=0.2) as client:
@@ -809,13 +813,14 @@ def test_total_after_sending() -> None:
         assert error.phase == 'read'
 
 
+@pytest.mark.timed
 def test_total_covers_all_tries() -> None:
     """The total is one wall clock over all tries and the waits between them."""
     with serve(lambda *_: (503, None, '')) as server, Client(server.host) as client:
         retry = urllib3.Retry(1000, status_forcelist=[503], backoff_factor=0.02)
         began = kit.own_time()
         error = failure(client, 'GET', '/', retries=retry, timeout=0.4)
-        assert kit.own_time() - began < 0.65
+        assert kit.own_time() - began < kit.limit(0.65)
         assert len(server.requests) >= 2
         assert error.attempts == len(server.requests)
 
@@ -883,10 +888,10 @@ def test_retries_as_a_number(given: Any) -> None:
         with FaultServer([READ, CLOSE], [READ, CLOSE], [READ, ANSWER]) as server, \
                 Client(server.host, **client_has) as client:
             if given == 2:
-                assert client.submit('GET', '/000001', **request_has).get(timeout=2).attempts == 3
+                assert client.submit('GET', '/000001', **request_has).get(timeout=20).attempts == 3
             else:
                 with pytest.raises(ProtocolError):
-                    client.submit('GET', '/000001', **request_has).get(timeout=2)
+                    client.submit('GET', '/000001', **request_has).get(timeout=20)
 
 
 @pytest.mark.parametrize('bad', ['3', 1.5, object()])
@@ -953,7 +958,7 @@ def test_retry_by_failure(fault: str) -> None:
     else:
         server = FaultServer(script[fault])
     with server, Client(server.host, retries=urllib3.Retry(3, backoff_factor=0.02),
-                        timeout=urllib3.Timeout(read=0.15)) as client:
+                        timeout=urllib3.Timeout(read=0.5)) as client:
         pending = client.submit('GET', '/000001')
         gevent.sleep(0.01)
         server.relent()
@@ -969,6 +974,7 @@ def test_bodies_that_cannot_be_read_again_are_not_retried() -> None:
         assert len(server.requests) == 1
 
 
+@pytest.mark.timed
 def test_retry_after() -> None:
     """`Retry-After` is waited for."""
     with serve(status_then_good(503, **{'Retry-After': '1'})) as server, \
@@ -979,13 +985,14 @@ def test_retry_after() -> None:
         assert len(server.requests) == 2
 
 
+@pytest.mark.timed
 def test_retry_after_beyond_the_deadline() -> None:
     """If the wait would exceed the deadline, that answer is the outcome at once."""
     with serve(lambda *_: (503, {'Retry-After': '3600'}, 'later')) as server, \
             Client(server.host, retries=urllib3.Retry(5)) as client:
         began = kit.own_time()
-        error = failure(client, 'GET', '/', timeout=2)
-        assert kit.own_time() - began < 0.5
+        error = failure(client, 'GET', '/', timeout=20)
+        assert kit.own_time() - began < kit.limit(0.5)
         assert (error.status, error.response.data, len(server.requests)) == (503, b'later', 1)
 
 
@@ -995,7 +1002,7 @@ def test_retry_after_nonsense(value: str) -> None:
     with serve(status_then_good(503, **{'Retry-After': value})) as server, \
             Client(server.host, retries=urllib3.Retry(1, status_forcelist=[503], backoff_factor=0)) as client:
         try:
-            assert client.request('GET', '/000001', timeout=2).data == b'000001'
+            assert client.request('GET', '/000001', timeout=20).data == b'000001'
         except RemoteError as error:
             assert error.status == 503
         assert len(server.requests) in (1, 2)
@@ -1003,12 +1010,12 @@ def test_retry_after_nonsense(value: str) -> None:
 
 def test_backoff_holds_no_slot() -> None:
     """While one request waits to be tried again, others use its slot and its connection."""
-    with serve(status_then_good(503, **{'Retry-After': '1'})) as server, \
+    with serve(status_then_good(503, **{'Retry-After': '20'})) as server, \
             Client(server.host, simultaneous=1, retries=urllib3.Retry(1)) as client:
         waiting = client.submit('GET', '/000001')
         wait_until(lambda: len(server.requests) == 1)
         for _ in range(5):
-            assert client.request('GET', '/000002', timeout=0.5).data == b'000002'
+            assert client.request('GET', '/000002', timeout=10).data == b'000002'
         assert not waiting.ready()
         assert server.accepted == 1
         waiting.cancel()
@@ -1198,9 +1205,9 @@ def test_tls_to_a_plain_server() -> None:
     """A server that does not speak TLS makes a TLSError; one that closes at the handshake too."""
     with FaultServer([b'HTTP/1.1 400 Bad Request\r\n\r\n', SILENCE]) as server, \
             Client(f'https://{server.authority}') as client:
-        assert isinstance(failure(client, 'GET', '/', timeout=2), TLSError)
+        assert isinstance(failure(client, 'GET', '/', timeout=20), TLSError)
     with FaultServer([CLOSE]) as server, Client(f'https://{server.authority}') as client:
-        assert isinstance(failure(client, 'GET', '/', timeout=2), TLSError)
+        assert isinstance(failure(client, 'GET', '/', timeout=20), TLSError)
 
 
 # 14. Injection -------------------------------------------------------------------------------------------------------

@@ -112,7 +112,7 @@ def test_every_answer_sets_cookies(method: str, stream: bool) -> None:
             pending = client.submit(method, f'/{status}', stream=stream, **sets(f'n{status}=1'))
             seen: list[bool] = []
             pending.rawlink(lambda _, name=f'n{status}', seen=seen: seen.append(name in kept(jar)))
-            gevent.wait([pending], timeout=2)
+            gevent.wait([pending], timeout=20)
             gevent.sleep(0)
             assert seen == [True], status
             found: Any = pending.value or pending.exception
@@ -444,10 +444,10 @@ def test_a_jar_that_blocks(slow: str, stream: bool) -> None:
         assert bystander.request('GET', '/').status == 200
         if slow == 'extract' and not stream:
             assert slots(client) == (1, 0)
-            assert client.request('GET', '/', timeout=2).status == 200      # over the connection that is free
+            assert client.request('GET', '/', timeout=20).status == 200      # over the connection that is free
         assert not pending.ready()
         jar.open.set()
-        assert pending.get(timeout=2).data == b'ok'
+        assert pending.get(timeout=20).data == b'ok'
         assert kept(jar) == {'a': '1'}
         assert server.accepted == 1
 
@@ -468,7 +468,7 @@ def test_ended_while_the_jar_blocks(slow: str, end: str, stream: bool) -> None:
                 pending.cancel()
                 assert isinstance(pending.exception, Cancelled)
             case 'total':
-                gevent.wait([pending], timeout=1)
+                gevent.wait([pending], timeout=10)
                 assert isinstance(pending.exception, late)
             case 'wait':
                 found, = pool.wait(timeout=0.01)
@@ -480,7 +480,7 @@ def test_ended_while_the_jar_blocks(slow: str, end: str, stream: bool) -> None:
         wait_until(lambda: pool.stats()[server.host] | {'queued': 0, 'in_flight': 0} == pool.stats()[server.host])
         jar.slow = ''
         if end != 'close':
-            assert pool.request(server.host, 'GET', '/').get(timeout=2).status == 200
+            assert pool.request(server.host, 'GET', '/').get(timeout=20).status == 200
         assert kept(jar) == {}
 
 
@@ -507,7 +507,7 @@ def test_closed_by_the_server_while_the_jar_blocks() -> None:
         server.peers[0].close()
         wait_until(lambda: jar.killed)
         jar.open.set()
-        assert pending.get(timeout=2).status == 200
+        assert pending.get(timeout=20).status == 200
         assert (server.accepted, len(server.requests)) == (2, 2)
 
 
@@ -526,7 +526,7 @@ def test_a_jar_whose_lock_is_taken() -> None:
             pending = client.submit('GET', '/')
             assert other.request('GET', '/').status == 200
             assert not pending.ready()
-        assert pending.get(timeout=2).status == 200
+        assert pending.get(timeout=20).status == 200
 
 
 RAISED: list[Callable[[], BaseException]] = [
@@ -556,7 +556,7 @@ def test_a_jar_that_raises(where: str, stream: bool) -> None:
         for make in RAISED:
             raised = make()
             pending = client.submit('GET', '/', stream=stream, timeout=2, **sets('a=1'))
-            gevent.wait([pending], timeout=1)
+            gevent.wait([pending], timeout=10)
             error: Any = pending.exception
             assert type(error) is HTTPError, raised
             errors.append(error)                # a body that nobody will read is not kept by whoever keeps the error
@@ -564,6 +564,6 @@ def test_a_jar_that_raises(where: str, stream: bool) -> None:
             assert error.__cause__ is raised
             assert (error.status, error.phase) == ((None, 'authenticate') if where == 'add' else (200, 'read'))
             raised = None
-            assert client.request('GET', '/', timeout=2).status == 200
+            assert client.request('GET', '/', timeout=20).status == 200
             assert slots(client) == (0, 0)
         assert isinstance(client.request('GET', '/'), Response)

@@ -74,7 +74,7 @@ def test_the_chain_prints_its_story() -> None:
     with Programs() as programs:
         process = programs.python('examples/chain.py')
         printed = process.stdout.read().decode()
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=30) == 0
     lines = re.sub(r'127\.0\.0\.1:\d+', 'host', printed).splitlines()
     assert lines[0] == "{'vm': 'vm17', 'volume': 'volume17'}" and len(lines) == 4
     assert lines[1].startswith('POST http://host/vms/: "502 Bad Gateway" DiskFull: 600,000,000 bytes')

@@ -251,7 +251,7 @@ def test_27_closing_the_pool_ends_everything() -> None:
         pool.close()
         for pending in pendings:
             with pytest.raises(Cancelled):
-                pending.get(timeout=1)
+                pending.get(timeout=20)
         assert server.gate.in_flight == 0
         wait_until(lambda: not server.peers, 'the end of the connections')
 
@@ -322,12 +322,13 @@ pool.close()
         assert len(server.requests) == 300
 
 
+@pytest.mark.timed
 def test_38_descriptors_run_out() -> None:
     """When others eat all descriptors every request has an outcome by its deadline; when they are back, it works."""
     with serve(address='0.0.0.0') as server:
         assert_fine(kit.run_program(PRELUDE + '''
 resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
-port, = sys.argv[1:]
+port, limit = sys.argv[1:]
 host = '127.0.0.{}:' + port
 pool = ClientPool(max_connections=1000, timeout=1.0)
 assert right(ask(pool, host.format(1)).get())
@@ -347,7 +348,7 @@ for pending in pendings:
         outcomes.append(pending.get(timeout=5))
     except HTTPError as error:
         outcomes.append(error)
-assert time.monotonic() - began < 1.0 + 0.25 + 0.25, time.monotonic() - began
+assert time.monotonic() - began < float(limit), time.monotonic() - began
 good = [o for o in outcomes if right(o)]
 assert all(right(o) or isinstance(o, HTTPError) for o in outcomes)
 assert len(good) >= 3, outcomes         # those to the host that is connected
@@ -359,7 +360,7 @@ for i in range(20):
 answers = pool.wait()
 assert all(map(right, answers)), answers
 pool.close()
-''', server.port))
+''', server.port, kit.limit(1.5)))
 
 
 def test_38_default_cap_follows_the_limit() -> None:
@@ -521,7 +522,7 @@ while list(pool.stats().values())[0]['in_flight'] < 2:
 def work():
     for pending in pendings:
         try:
-            pending.get(timeout=2)
+            pending.get(timeout=20)
         except Cancelled:
             continue
         return False
@@ -593,6 +594,7 @@ except RuntimeError as error:
                              'patched late, in use')
 
 
+@pytest.mark.timed
 def test_41_importing_patches_nothing_and_is_quick() -> None:
     """With gevent already imported, `import napixclient` patches nothing and takes less than 150 ms."""
     program = '''
@@ -617,7 +619,7 @@ print(took)
         times.append(float(out))
         if times[-1] < 0.1:
             break
-    assert min(times) < 0.15
+    assert min(times) < kit.limit(0.15)
 
 
 def test_failures_print_nothing(authority: kit.Authority) -> None:

@@ -6,7 +6,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from email.utils import formatdate
 from typing import Any
 
@@ -25,7 +25,7 @@ from tests.helpers_pool import Names, SlowHandshake, address, ask, assert_right,
 from tests.kit import ANSWER, CLOSE, READ, FaultServer, Gate, serve, wait_until
 from tests.test_caps import PoolMachine
 
-LATE = 0.8                      # seconds that the machine may need for something else
+LATE = kit.limit(0.8)           # seconds that the machine may need for something else
 
 
 def sent_within(pace: Pace, clock: FakeClock, seconds: float) -> int:
@@ -240,10 +240,14 @@ def test_a_storm_of_retries_ends() -> None:
 
 # The rate of a client ------------------------------------------------------------------------------------------------
 
-class Arrivals:
-    """A handler that takes note of when each request came; it answers what the test says, else well."""
+class Arrivals(kit.Ticker):
+    """A handler that takes note of when each request came; it answers what the test says, else well.
+
+    It ticks, as a machine that stops for a while makes many come at once.
+    """
 
     def __init__(self, *answers: Any) -> None:
+        super().__init__(clock=time.monotonic)
         self.times: list[float] = []
         self.answers = list(answers)
 
@@ -255,27 +259,29 @@ class Arrivals:
         """No more came, within any time, than the rate allows: what is late on the way comes closer to the next."""
         for first, began in enumerate(self.times):
             for last in range(first, len(self.times)):
-                assert last - first <= max(1, rate) + rate * (self.times[last] - began + 0.25), (first, last)
+                assert last - first <= max(1, rate) + rate * (self.times[last] - began + 0.25 + self.gap), (first, last)
 
 
 @contextmanager
 def paced(rate: float, handler: Any = None, **options: Any) -> Iterator[tuple[Any, ClientPool, Any]]:
     """A server that counts arrivals, and a pool with a rate."""
     arrivals = handler or Arrivals()
-    with serve(arrivals) as server, ClientPool(rate=rate, **options) as pool:
+    ticking = arrivals if isinstance(arrivals, Arrivals) else nullcontext()
+    with ticking, serve(arrivals) as server, ClientPool(rate=rate, **options) as pool:
         yield server, pool, arrivals
 
 
 pytestmark = pytest.mark.usefixtures('tidy')
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize('simultaneous', [1, 10, 'auto'])
 def test_as_the_server_sees_it(simultaneous: Any) -> None:
     """What was saved up goes at once, the rest at the rate, whatever the cap; and it is not slower than that."""
     with paced(60, simultaneous=simultaneous) as (server, pool, arrivals):
         began = time.monotonic()
         asked = [ask(pool, server) for _ in range(75)]
-        for outcome in pool.wait(timeout=10):
+        for outcome in pool.wait(timeout=20):
             assert_right(outcome)
         assert 0.2 < time.monotonic() - began < 0.25 + LATE
         arrivals.check(60)
@@ -283,6 +289,7 @@ def test_as_the_server_sees_it(simultaneous: Any) -> None:
         assert (came if simultaneous == 1 else sorted(came)) == tags(asked)
 
 
+@pytest.mark.timed
 def test_each_origin_has_its_own() -> None:
     """The rate is one of each origin, not of the pool."""
     with paced(5) as (server, pool, _), serve() as other:
@@ -290,10 +297,11 @@ def test_each_origin_has_its_own() -> None:
         for _ in range(5):
             ask(pool, server)
             ask(pool, other)
-        pool.wait(timeout=5)
+        pool.wait(timeout=20)
         assert time.monotonic() - began < LATE
 
 
+@pytest.mark.timed
 def test_a_client_has_a_rate_too() -> None:
     """Asked one by one, a client waits as well, and the loop lives while nothing but the rate is waited for."""
     with serve() as server, Client(server.host, rate=10) as client:
@@ -303,16 +311,18 @@ def test_a_client_has_a_rate_too() -> None:
         assert 0.28 < time.monotonic() - began < 0.3 + LATE
 
 
+@pytest.mark.timed
 def test_retries_count() -> None:
     """Every try takes a token, not only the first."""
     busy = [(503, {}, '')] * 9
     with paced(8, Arrivals(*busy), retries=Retry(9, status_forcelist=[503])) as (server, pool, arrivals):
         began = time.monotonic()
-        assert_right(ask(pool, server).get(timeout=5))
+        assert_right(ask(pool, server).get(timeout=20))
         assert len(arrivals.times) == 10
         assert 0.2 < time.monotonic() - began < 0.25 + LATE
 
 
+@pytest.mark.timed
 def test_redirects_count() -> None:
     """Every hop takes a token of the origin that it goes to."""
     def hop(method: str, path: str, *_: Any) -> Any:
@@ -325,13 +335,14 @@ def test_redirects_count() -> None:
         assert 0.2 < time.monotonic() - began < 0.25 + LATE
 
 
+@pytest.mark.timed
 def test_failed_connects_count() -> None:
     """A try that did not even connect is a try."""
     with FaultServer(listening=False) as dead, ClientPool(rate=8) as pool:
         began = time.monotonic()
         for _ in range(10):
             ask(pool, dead)
-        pool.wait(timeout=5)
+        pool.wait(timeout=20)
         assert 0.2 < time.monotonic() - began < 0.25 + LATE
 
 
@@ -339,7 +350,7 @@ def test_resent_after_the_wait() -> None:
     """What is sent once more in place of a dead connection waits for the rate if it must, and is answered."""
     with FaultServer([READ, ANSWER, READ, CLOSE]) as server, ClientPool(rate=2) as pool:
         assert_right(ask(pool, server).get())
-        outcome = ask(pool, server).get(timeout=5)
+        outcome = ask(pool, server).get(timeout=20)
         assert_right(outcome)
         assert outcome.attempts == 2 and len(server.requests) == 3
 
@@ -361,7 +372,7 @@ def test_no_burst_after_slow_connects() -> None:
         wait_until(lambda: len(arrivals.times) >= 20)
         gevent.sleep(0.2)
         arrivals.check(20)
-        assert pool.stats()[host]['queued'] >= 64 - 20 - 20 * (time.monotonic() - arrivals.times[0] + 0.25)
+        assert pool.stats()[host]['queued'] >= 64 - 20 - 20 * (time.monotonic() - arrivals.times[0] + 0.25 + arrivals.gap)
         pool.cancel()
 
 
@@ -373,7 +384,7 @@ def test_no_burst_after_slow_authenticators() -> None:
         go.wait(5)
         return request
 
-    with serve(arrivals := Arrivals()) as server, ClientPool(authenticator, 64, rate=20) as pool:
+    with Arrivals() as arrivals, serve(arrivals) as server, ClientPool(authenticator, 64, rate=20) as pool:
         for _ in range(64):
             ask(pool, server)
         gevent.sleep(0.6)
@@ -386,7 +397,7 @@ def test_no_burst_after_slow_authenticators() -> None:
 def test_no_burst_after_slow_answers() -> None:
     """While a server is slow, what waits saves up one second's worth and no more."""
     gate = Gate()
-    with serve(arrivals := Arrivals(), gate=gate) as server, ClientPool(simultaneous=2, rate=20) as pool:
+    with Arrivals() as arrivals, serve(arrivals, gate=gate) as server, ClientPool(simultaneous=2, rate=20) as pool:
         for _ in range(64):
             ask(pool, server)
         gate.wait_for(2)
@@ -409,10 +420,11 @@ def test_deadlines_of_what_waits() -> None:
         stats = pool.stats()[server.host]
         assert (stats['queued'], stats['in_flight']) == (1, 0)
         with pytest.raises(QueueTimeout):
-            late.get(timeout=2)
+            late.get(timeout=20)
         assert [type(outcome) for outcome in pool.wait()] == [Response, QueueTimeout]
 
 
+@pytest.mark.timed
 def test_cancelled_while_it_waits() -> None:
     """A request that is cancelled while it waits takes no token."""
     with paced(5) as (server, pool, arrivals):
@@ -421,7 +433,7 @@ def test_cancelled_while_it_waits() -> None:
         wait_until(lambda: len(arrivals.times) == 5)
         for pending in asked[5:-1]:
             pending.cancel()
-        assert_right(asked[-1].get(timeout=2))
+        assert_right(asked[-1].get(timeout=20))
         assert time.monotonic() - began < 0.2 + LATE
 
 
@@ -467,7 +479,7 @@ def test_dropped_while_it_waits() -> None:
         del pool
         gc.collect()
         for pending in asked:
-            assert_right(pending.get(timeout=5))
+            assert_right(pending.get(timeout=20))
         del pending, asked
         wait_until(lambda: gc.collect() is not None and not server.peers)
 
@@ -498,14 +510,15 @@ def test_forked_while_it_waits() -> None:
 
 def test_it_holds_no_place() -> None:
     """A host that waits for its rate leaves the pool's only connection to the others, and gets it back in its turn."""
-    with paced(1, max_connections=1) as (server, pool, _), serve() as other:
+    with paced(0.5, max_connections=1) as (server, pool, _), serve() as other:
         first, second = ask(pool, server), ask(pool, server)
         first.get()
-        assert_right(ask(pool, other).get(timeout=LATE))
+        assert_right(ask(pool, other).get(timeout=10))
         assert not second.ready()
-        assert_right(second.get(timeout=2))
+        assert_right(second.get(timeout=20))
 
 
+@pytest.mark.timed
 def test_many_hosts_and_few_places() -> None:
     """Hosts with a rate take turns for few connections, each as fast as it may be."""
     with serve(arrivals := Arrivals()) as server:
@@ -515,7 +528,7 @@ def test_many_hosts_and_few_places() -> None:
             for _ in range(7):
                 for number in range(20):
                     ask(pool, f'host{number}.example:{server.port}')
-            for outcome in pool.wait(timeout=10):
+            for outcome in pool.wait(timeout=20):
                 assert_right(outcome)
             assert 0.35 < time.monotonic() - began < 0.4 + 3 * LATE
             assert len(arrivals.times) == 140 and len(server.peers) <= 2
@@ -545,12 +558,12 @@ def test_kills_at_random() -> None:
             if rng.random() < 0.2:
                 gevent.sleep(0.001)
             pending.cancel()
-        outcomes = pool.wait(timeout=10)
+        outcomes = pool.wait(timeout=20)
         assert tags(outcomes) == tags(asked)
         for outcome in outcomes:
             assert isinstance(outcome, Cancelled) or outcome.data.decode() == outcome.request.tag
         arrivals.check(400)
-        assert_right(ask(pool, server).get(timeout=2))
+        assert_right(ask(pool, server).get(timeout=20))
         assert pool.stats()[server.host]['queued'] == 0
 
 
@@ -560,6 +573,7 @@ TOO_MANY = 429, {'Retry-After': '1'}, ''
 HELD_BACK = [b'HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Length: 0\r\n\r\n']
 
 
+@pytest.mark.timed
 def test_429_pauses_the_origin() -> None:
     """Nothing goes to the origin while the pause lasts, with or without retries; other origins do not notice."""
     with paced(20, Arrivals(TOO_MANY), simultaneous=1) as (server, pool, arrivals), \
@@ -569,10 +583,10 @@ def test_429_pauses_the_origin() -> None:
             ask(pool, server)
         ask(retrying, other)
         wait_until(lambda: arrivals.times)
-        assert_right(ask(pool, third).get(timeout=0.5))
-        first, *outcomes, _ = pool.wait(timeout=5)
+        assert_right(ask(pool, third).get(timeout=10))
+        first, *outcomes, _ = pool.wait(timeout=20)
         assert first.status == 429
-        for outcome in (*outcomes, *retrying.wait(timeout=5)):
+        for outcome in (*outcomes, *retrying.wait(timeout=20)):
             assert_right(outcome)
         assert outcome.attempts == 2
         for times in (arrivals.times, others.times):
@@ -613,7 +627,7 @@ def test_429_while_a_connection_is_opened(authority: kit.Authority) -> None:
         server.willing.set()
         wait_until(lambda: client.stats()['queued'] == 1 and len(client._idle) == 2)
         assert gate.arrived == 1 and not second.ready()
-        assert second.get(timeout=3).data == b'000002'
+        assert second.get(timeout=20).data == b'000002'
 
 
 def test_429_while_an_authenticator_runs() -> None:
@@ -638,6 +652,7 @@ def test_429_while_an_authenticator_runs() -> None:
         assert gate.arrived == 1 and repr(second).endswith("'queue'>")
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize('answer', [(429, {}, ''), (429, {'Retry-After': 'soon'}, ''), (503, {'Retry-After': '9'}, '')])
 def test_what_does_not_pause(answer: Any) -> None:
     """Only a 429 that says for how long pauses an origin."""
@@ -645,17 +660,18 @@ def test_what_does_not_pause(answer: Any) -> None:
         began = time.monotonic()
         for _ in range(6):
             ask(pool, server)
-        pool.wait(timeout=5)
+        pool.wait(timeout=20)
         assert time.monotonic() - began < LATE
 
 
+@pytest.mark.timed
 def test_429_without_a_rate() -> None:
     """Where no rate was given, none is made up."""
     with serve(Arrivals(TOO_MANY)) as server, ClientPool() as pool:
         began = time.monotonic()
         for _ in range(6):
             ask(pool, server)
-        pool.wait(timeout=5)
+        pool.wait(timeout=20)
         assert time.monotonic() - began < LATE
 
 

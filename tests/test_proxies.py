@@ -482,8 +482,8 @@ def test_tunnels_that_are_not_opened() -> None:
                                                   verify=False))
             asked.append((row, proxy, pool.request('https://server.example', 'POST', '/secret', b'secret')))
         for _ in range(20):
-            assert pool.request(good.host, 'GET', '/000001').get(timeout=1).status == 200
-        gevent.wait([pending for _, _, pending in asked], timeout=5)
+            assert pool.request(good.host, 'GET', '/000001').get(timeout=10).status == 200
+        gevent.wait([pending for _, _, pending in asked], timeout=20)
         for row, proxy, pending in asked:
             error = pending.exception
             assert type(error) is ProxyError, (row, error)
@@ -501,13 +501,14 @@ def test_a_proxy_that_floods() -> None:
         bad = [pool.request(f'https://{kind}.example', 'GET', '/')
                for kind in ('body', 'chunks', 'trailers', 'informational') for _ in range(2)]
         for _ in range(50):
-            assert pool.request(good.host, 'GET', '/000001').get(timeout=1).status == 200
-        gevent.wait(bad, timeout=4)
+            assert pool.request(good.host, 'GET', '/000001').get(timeout=10).status == 200
+        gevent.wait(bad, timeout=20)
         # What comes a moment after a good answer to CONNECT is taken for the origin's TLS.
         assert all(isinstance(pending.exception, (ProxyError, TLSError)) for pending in bad)
         assert [type(pending.exception) for pending in bad[-2:]] == [ProxyError] * 2
 
 
+@pytest.mark.timed
 @pytest.mark.usefixtures('oracle')
 def test_proxies_that_cannot_be_reached() -> None:
     """A proxy that refuses, hangs or has no address is a ProxyError for every origin; a refused one can be retried."""
@@ -524,7 +525,7 @@ def test_proxies_that_cannot_be_reached() -> None:
             errors = pool.wait()
             assert [type(error) for error in errors] == [ProxyError] * 2, (scheme, place, errors)
             assert all(error.__cause__ is not None for error in errors) or place == full.authority
-            assert kit.own_time() - began < 1
+            assert kit.own_time() - began < kit.limit(1)
         with Client('server.example', proxy=dead.url, retries=2) as client:
             assert failure(client, 'GET', '/').attempts == 3
 
@@ -540,7 +541,7 @@ def test_a_proxy_with_several_addresses() -> None:
             return [address(dead.port), address(full.port), address(proxy.port)]
         with Client('server.example', proxy='http://proxy.example', resolver=resolver) as client:
             assert client.request('GET', '/000001').status == 200
-        soon = urllib3.Timeout(connect=0.05)
+        soon = urllib3.Timeout(connect=0.3)
         with Client('server.example', proxy='http://slow.example', resolver=resolver, timeout=soon) as client:
             assert type(failure(client, 'GET', '/')) is ProxyError
         with Client('https://slow.example', proxy='socks5://proxy.example', resolver=resolver, timeout=soon) as client:
@@ -813,11 +814,12 @@ def test_socks_proxies_that_break_off() -> None:
                 proxy = stack.enter_context(Steps(*steps, end=end))
                 client = stack.enter_context(Client('127.0.0.1', proxy=f'socks5://{proxy.authority}', timeout=SHORT))
                 asked.append((steps, end, client.submit('GET', '/')))
-        gevent.wait([pending for *_, pending in asked], timeout=5)
+        gevent.wait([pending for *_, pending in asked], timeout=20)
         for steps, end, pending in asked:
             assert type(pending.exception) is ProxyError, (steps, end, pending)
 
 
+@pytest.mark.timed
 @pytest.mark.usefixtures('oracle')
 def test_socks_proxies_that_refuse_or_talk_nonsense() -> None:
     """Credentials that are not accepted, and what is not SOCKS5, are ProxyErrors at once."""
@@ -826,7 +828,7 @@ def test_socks_proxies_that_refuse_or_talk_nonsense() -> None:
                 Client('127.0.0.1', proxy=f'socks5://user:pw@{proxy.authority}', timeout=5) as client:
             began = kit.own_time()
             assert type(failure(client, 'GET', '/')) is ProxyError, steps
-            assert kit.own_time() - began < 0.5
+            assert kit.own_time() - began < kit.limit(0.5)
     with Steps((3, PASSWORD), end=kit.Peer.drain) as proxy, \
             Client('127.0.0.1', proxy=f'socks5://{proxy.authority}', timeout=5) as client:
         assert type(failure(client, 'GET', '/')) is ProxyError      # it chose what it was not offered
@@ -936,7 +938,7 @@ def test_silence(authority: kit.Authority) -> None:
             for _ in range(2):
                 pool.request(host, 'GET', '/')
         for name, pool, _, fault in found:
-            errors = pool.wait(timeout=5)
+            errors = pool.wait(timeout=20)
             assert [type(error) for error in errors] == [fault] * 2, (name, errors)
             assert all(error.phase == 'connect' and error.status is None for error in errors), name
 
@@ -961,7 +963,7 @@ def test_ended_while_opening(end: str, authority: kit.Authority) -> None:
             elif end == 'wait':
                 pool.wait(timeout=0.01)
         if end == 'total':
-            gevent.wait(asked, timeout=2)
+            gevent.wait(asked, timeout=20)
         elif end.startswith('kill'):
             for pending in asked:
                 pending.kill()

@@ -132,10 +132,11 @@ def test_a_server_answers_and_keeps_what_it_read(served: Any, scheme: str, autho
     server.close()
 
 
+@pytest.mark.timed
 @both
 def test_a_server_answers_many_at_once(served: Any) -> None:
     """Each connection has its greenlet, and answers come without the 44 ms of a delayed acknowledgement."""
-    with serve(served, address='0.0.0.0') as server, ClientPool() as pool, gevent.Timeout(5):
+    with serve(served, address='0.0.0.0') as server, ClientPool() as pool, gevent.Timeout(30):
         hosts = [server.at(f'127.0.0.{number}') for number in range(1, 21)]
         for number in range(200):
             pool.request(hosts[number % 20], 'GET', '/')
@@ -143,7 +144,7 @@ def test_a_server_answers_many_at_once(served: Any) -> None:
         assert [answer.status for answer in found] == [200] * 200
         assert {answer.body['host'] for answer in found} == set(hosts)
         assert server.accepted <= 40
-        assert sorted(answer.elapsed for answer in found)[60] < 0.04     # not only those that came first
+        assert sorted(answer.elapsed for answer in found)[60] < kit.limit(0.04)     # not only those that came first
 
 
 def test_addresses() -> None:

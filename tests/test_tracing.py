@@ -43,7 +43,7 @@ class Blocking(SimpleSpanProcessor):
         if self.fails == 'end':
             raise ValueError('no span for you, s3cret-token')
         if span.attributes.get('url.full', '').endswith('slowly'):
-            gevent.sleep(0.02)
+            gevent.sleep(1)
         super().on_end(span)
 
     fails = None
@@ -133,7 +133,8 @@ with Client(good, TokenIdentifier('s3cret-token', 'own')) as client, ClientPool(
         answer.read()
     client.request('GET', '/slowly')
     spans('slowly', 0)                          # who asked does not wait for it
-    gevent.sleep(0.1)
+    while not exporter.get_finished_spans():
+        gevent.sleep(0.01)
     spans('slowly')
 
     logger = logging.getLogger('napixclient')
@@ -255,7 +256,7 @@ def test_redirects(told: Told) -> None:
 
 def test_processors(told: Told) -> None:
     """One may block, and does not hold up the hub or the call; one that fails is logged, without secrets."""
-    assert told['slowly']['took'] < 0.02
+    assert told['slowly']['took'] < 1
     assert told.err.splitlines() == [
         'no span: ValueError: no span for you, ***', 'a span was lost: ValueError: no span for you, ***']
     begun, ended = (fields['traceparent'] for fields in told.sent('/broken'))

@@ -1,9 +1,7 @@
 """Nothing holds the hub, in an unpatched process as in a patched one: a greenlet that ticks sees no gap."""
 from __future__ import annotations
 
-import os
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -18,7 +16,9 @@ from tests import kit
 from tests.helpers_pool import SlowHandshake, address, failure
 from tests.kit import READ, Drip, FaultServer, FullServer, Gate, serve, wait_until
 
-GAP = 0.4 if sys.gettrace() is not None else 0.1 if 'BESIDE' not in os.environ else 0.25     # seconds that the hub may be held; more where coverage traces
+pytestmark = pytest.mark.timed
+
+GAP = 0.1                       # seconds that the hub may be held
 BLOCKED = 0.3                   # seconds for which something is slow
 
 
@@ -27,7 +27,7 @@ def ticking() -> Iterator[None]:
     """The hub turns all the while."""
     with kit.Ticker() as ticker:
         yield
-    assert ticker.gap < GAP, f'something held the hub for {ticker.gap:.3f} s'
+    assert ticker.gap < kit.limit(GAP), f'something held the hub for {ticker.gap:.3f} s'
 
 
 def test_process_is_what_it_says() -> None:
@@ -46,11 +46,10 @@ def test_ticker_notices() -> None:
     """The instrument of this file works: a blocked hub is seen."""
     from gevent import monkey
     sleep = monkey.get_original('time', 'sleep')
-    began = time.monotonic()
-    with pytest.raises(AssertionError, match='held the hub'), ticking():
+    with kit.Ticker() as ticker:
         gevent.sleep(0.02)
         sleep(2 * GAP)
-    assert time.monotonic() - began > 0.1
+    assert ticker.gap > GAP
 
 
 def test_name_by_the_default_resolver() -> None:
@@ -74,11 +73,11 @@ def test_many_names_at_once() -> None:
         return [address(server.port)]
     with serve() as server, ClientPool(resolver=resolver) as pool, ticking():
         slow = [pool.request(f'host{n}.example', 'GET', '/000001') for n in range(50)]
-        assert pool.request(server.host, 'GET', '/000002').get(timeout=2).data == b'000002'
+        assert pool.request(server.host, 'GET', '/000002').get(timeout=10).data == b'000002'
         gevent.sleep(BLOCKED)
         assert not any(pending.ready() for pending in slow)
         go.set()
-        assert all(isinstance(answer, Response) for answer in pool.wait(timeout=5))
+        assert all(isinstance(answer, Response) for answer in pool.wait(timeout=20))
 
 
 def test_slow_connect() -> None:
@@ -105,7 +104,7 @@ def test_slow_handshake(authority: kit.Authority) -> None:
         gevent.sleep(BLOCKED)
         assert not any(pending.ready() for pending in pendings)
         server.willing.set()
-        assert [answer.status for answer in pool.wait(timeout=5)] == [200] * 8
+        assert [answer.status for answer in pool.wait(timeout=20)] == [200] * 8
 
 
 def test_handshake_that_never_ends(authority: kit.Authority) -> None:
@@ -120,7 +119,7 @@ def test_handshake_that_never_ends(authority: kit.Authority) -> None:
 def test_default_certificates() -> None:
     """Loading the system's certificates for the first request over TLS does not hold it for long."""
     with FaultServer([kit.CLOSE]) as server, Client(f'https://{server.authority}') as client, ticking():
-        failure(client, 'GET', '/', timeout=2)
+        failure(client, 'GET', '/', timeout=20)
 
 
 @pytest.mark.parametrize('scheme', ['http', 'https'])
@@ -198,7 +197,7 @@ def test_blocking_user_code() -> None:
             ClientPool(authenticator, on_request=hook, on_response=hook) as pool, ticking():
         for _ in range(6):
             pool.request(server.host, 'PUT', '/', parts())
-        assert [answer.status for answer in pool.wait(timeout=5)] == [204] * 6
+        assert [answer.status for answer in pool.wait(timeout=20)] == [204] * 6
         gevent.sleep(0.1)
 
 
@@ -216,8 +215,8 @@ def test_everything_slow_at_once(authority: kit.Authority) -> None:
                 pool.request(host, 'GET', '/000001')
         began = kit.own_time()
         for _ in range(50):
-            assert pool.request(good.host, 'GET', '/000002').get(timeout=1).status == 200
-        assert kit.own_time() - began < 1
+            assert pool.request(good.host, 'GET', '/000002').get(timeout=10).status == 200
+        assert kit.own_time() - began < kit.limit(1)
         found = pool.wait(timeout=0.1)
         assert [answer.status for answer in found] == [None] * 12 + [200] * 50
         never.set()

@@ -66,7 +66,7 @@ class Warmed:
     def end(self) -> None:
         """Let it end."""
         self._process.stdin.close()
-        self._process.wait(timeout=10)
+        self._process.wait(timeout=30)
         self._process.stdout.close()
         self.directory.cleanup()
 
@@ -156,7 +156,7 @@ def started(*arguments: object, stdout: Any = PIPE, stdin: Any = DEVNULL, stderr
         process.kill()
         process.communicate()
         raise
-    assert process.wait(timeout=10) is not None
+    assert process.wait(timeout=30) is not None
     for stream in process.stdin, process.stdout, process.stderr:
         if stream is not None:
             stream.close()
@@ -249,7 +249,7 @@ class Marked:
         return found
 
 
-def interrupt(process: Any, number: int = signal.SIGINT, seconds: float = 10) -> kit.Finished:
+def interrupt(process: Any, number: int = signal.SIGINT, seconds: float = 30) -> kit.Finished:
     """Send a signal to a program and see how it ends."""
     process.send_signal(number)
     out, err = process.communicate(timeout=seconds)

@@ -90,7 +90,7 @@ def test_not_on_the_list_of_processes(config: dict[str, str], tmp_path: Path) ->
             gate.wait_for(1)
             assert b'toor' not in Path(f'/proc/{process.pid}/cmdline').read_bytes()
             gate.open()
-            assert process.wait(timeout=10) == 0
+            assert process.wait(timeout=30) == 0
 
 
 @pytest.mark.parametrize(('content', 'complaint'), [

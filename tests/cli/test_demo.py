@@ -25,7 +25,7 @@ def shown() -> kit.Finished:
     marked = Marked()
     began = time.monotonic()
     finished = napix('demo', fresh=True, **marked.environment)
-    assert time.monotonic() - began < 10
+    assert time.monotonic() - began < kit.limit(10)
     assert marked.alive() == []
     return finished
 
@@ -35,6 +35,7 @@ def rows(out: str) -> list[tuple[str, ...]]:
     return [match.groups() for match in map(ROW.fullmatch, out.splitlines()) if match]
 
 
+@pytest.mark.timed
 def test_ends_well(shown: kit.Finished) -> None:
     """It ends with 0 within 10 seconds, without a word on stderr, and no process is left."""
     assert (shown.code, shown.err) == (0, '')
@@ -53,9 +54,10 @@ def test_who_answered_what_and_when(shown: kit.Finished) -> None:
     assert answers['hv-13'] == '502 RemoteError'
     assert answers['ip-allocator'].startswith('204 /vm-ip/')
     assert answers['filer'].startswith('204 /storage/')
-    assert sum(int(took) > 700 for _, _, _, took, _ in table if took) == 5       # the slow ones
+    assert sum(int(took) > 700 for _, _, _, took, _ in table if took) >= 5       # the slow ones
 
 
+@pytest.mark.timed
 def test_takes_the_first_that_fits(shown: kit.Finished) -> None:
     """The first answer with room is taken, the orders come right after it, together, and the choice is announced."""
     table = rows(shown.out)
@@ -68,7 +70,7 @@ def test_takes_the_first_that_fits(shown: kit.Finished) -> None:
     after = {who: int(after) for after, who, *_ in table}
     took = {who: int(took) for _, who, _, took, _ in table if took}
     assert after[chosen] < after['ip-allocator']
-    assert after['filer'] < after[chosen] + took['ip-allocator'] + took['filer'] + 100
+    assert after['filer'] < after[chosen] + took['ip-allocator'] + took['filer'] + kit.limit(100)
     assert f'{chosen}, its IP and its storage were there after {after["filer"]} ms.' in shown.out
     # It listened on: slow ones answered after the orders.
     assert max(after.values()) > after['filer']
@@ -169,7 +171,7 @@ def test_killed(moment: Callable[[Process, Marked], None]) -> None:
         moment(process, marked)
         process.kill()
         process.wait()
-        kit.wait_until(lambda: not marked.alive(), 'the end of all peers', 5)
+        kit.wait_until(lambda: not marked.alive(), 'the end of all peers', 30)
 
 
 def test_broken_pipe() -> None:
@@ -180,5 +182,5 @@ def test_broken_pipe() -> None:
         process.stdout.close()
         process.stdout = None
         assert process.stderr.read() == b''
-        assert process.wait(timeout=10) == 1
+        assert process.wait(timeout=30) == 1
     assert marked.alive() == []

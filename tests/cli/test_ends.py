@@ -45,7 +45,7 @@ def test_interrupted() -> None:
             held[0].release()
             assert process.stdout.readline().startswith(b'127.0.0.1:')
             process.send_signal(signal.SIGINT)
-            assert process.wait(timeout=5) == 130
+            assert process.wait(timeout=30) == 130
             assert process.stdout.read() == b''
             assert re.fullmatch(r'4 hosts in [\d.]+ s: 2 below 400, .*, 2 not waited for\n',
                                 process.stderr.read().decode())
@@ -60,7 +60,7 @@ def test_interrupted_once() -> None:
             process.send_signal(signal.SIGINT)
             assert b'waiting for 1 of 1' in process.stderr.readline()
             gate.open()
-            assert process.wait(timeout=10) == 0
+            assert process.wait(timeout=30) == 0
 
 
 def test_terminated() -> None:
@@ -69,7 +69,7 @@ def test_terminated() -> None:
     with kit.serve(gate=gate) as slow:
         with started('get', slow.host, '/') as process:
             gate.wait_for(1)
-            code, out, err = interrupt(process, signal.SIGTERM, seconds=5)
+            code, out, err = interrupt(process, signal.SIGTERM, seconds=30)
     assert (code, out, err.count('\n')) == (143, '', 1)
 
 
@@ -81,7 +81,7 @@ def test_interrupted_at_the_keyboard() -> None:
         process.stdin.flush()
         kit.wait_until(lambda: not readable(process.stdin.fileno()))
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=3) == 130
+        assert process.wait(timeout=30) == 130
         assert process.stderr.read() == b''
 
 
@@ -95,7 +95,7 @@ def test_interrupted_by_somebody_impatient() -> None:
             gevent.sleep(0.02)
             if process.poll() is not None:
                 break
-        assert process.wait(timeout=5) == 130
+        assert process.wait(timeout=30) == 130
         assert process.stderr.read().count(b'\n') == 1
 
 
@@ -108,7 +108,7 @@ def test_interrupted_with_nobody_reading() -> None:
             for _ in range(2):
                 process.send_signal(signal.SIGINT)
                 gevent.sleep(0.05)
-            assert process.wait(timeout=8) == 130
+            assert process.wait(timeout=30) == 130
 
 
 # Readers -------------------------------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def test_broken_pipe(flags: tuple[str, ...]) -> None:
                 process.stdout.readline()
             process.stdout.close()
             process.stdout = None
-            assert process.wait(timeout=5) == 1
+            assert process.wait(timeout=30) == 1
             assert b'napix' not in b''.join(
                 line for line in process.stderr.readlines() if not line.startswith(b'> '))
 
@@ -135,10 +135,10 @@ def test_full_disk(words: tuple[str, ...]) -> None:
     with answering() as server, open('/dev/full', 'wb') as full:
         with started('get', server.host, '/', *words, stdout=full) as process:
             assert process.stderr.read().splitlines()[-1] == b'napix: No space left on device'
-            assert process.wait(timeout=10) == 1
+            assert process.wait(timeout=30) == 1
         if not words:
             with started('get', server.host, '/', '-q', stdout=full) as process:
-                assert (process.wait(timeout=10), process.stderr.read()) == (0, b'')
+                assert (process.wait(timeout=30), process.stderr.read()) == (0, b'')
 
 
 @pytest.mark.parametrize('words', [(), ('--fold',), ('--curl',)])
@@ -147,7 +147,7 @@ def test_full_disk_and_the_end_of_python(words: tuple[str, ...]) -> None:
     with answering() as server, open('/dev/full', 'wb') as full:
         with started('get', server.host, '/', *words, stdout=full, fresh=True) as process:
             assert process.stderr.read() == b'napix: No space left on device\n'
-            assert process.wait(timeout=10) == 1
+            assert process.wait(timeout=30) == 1
 
 
 def test_closed_streams() -> None:

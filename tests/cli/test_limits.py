@@ -34,7 +34,7 @@ def test_max_connections(flag: str) -> None:
     with several(*'abcdef', gate=gate) as servers:
         with started('get', hosts_of(servers), '/', flag, 2) as process:
             release_one_by_one(gate, 2, len(servers))
-            out, _ = process.communicate(timeout=10)
+            out, _ = process.communicate(timeout=30)
         assert len(out.splitlines()) == 6
     assert gate.peak == 2
 
@@ -51,7 +51,7 @@ def test_simultaneous(flags: tuple[object, ...], peak: int) -> None:
             if 'auto' not in flags:
                 release_one_by_one(gate, peak, 4)
             gate.open()
-            out, _ = process.communicate(timeout=10)
+            out, _ = process.communicate(timeout=30)
     assert (process.returncode, len(out.splitlines())) == (0, 4)
     assert gate.peak == peak or 'auto' in flags
 
@@ -78,7 +78,7 @@ def test_serial() -> None:
                 for request in held:
                     request.release()
                 kit.wait_until(lambda held=held: not set(held) & set(gate.held()))
-            out, _ = process.communicate(timeout=10)
+            out, _ = process.communicate(timeout=30)
     assert [said['host'] for said in objects(out.decode())] == [
         servers[place].host for place in (0, 1, 0, 1, 2, 3, 2, 3, 4, 4)]
 
@@ -91,43 +91,45 @@ def test_a_slow_host_holds_nobody_up() -> None:
             lines = [process.stdout.readline() for _ in range(50)]
             assert all(line.startswith(quick.host.encode()) for line in lines)
             gate.open()
-            out, _ = process.communicate(timeout=10)
+            out, _ = process.communicate(timeout=30)
             assert len(out.splitlines()) == 50
 
 
 # Clocks --------------------------------------------------------------------------------------------------------------
 
+@pytest.mark.timed
 def test_timeouts() -> None:
     """--timeout ends a request that takes longer, --connect-timeout one that is not connected; the others answer."""
     gate = kit.Gate()
     with kit.serve(gate=gate) as silent, answering() as good, kit.FullServer() as full:
-        code, out, _ = napix('get', f'{silent.host},{good.host},{full.host}', '/', '--timeout', 0.6,
-                             '--connect-timeout', 0.2)
+        code, out, _ = napix('get', f'{silent.host},{good.host},{full.host}', '/', '--timeout', 3,
+                             '--connect-timeout', 1)
     found = fields(out)
     assert (code, {host: rest[0] for host, rest in found.items()}) == (
         1, {silent.host: 'DeadlineExceeded', good.host: '200', full.host: 'ConnectTimeout'})
-    assert 550 <= float(found[silent.host][1]) <= 5000
-    assert 150 <= float(found[full.host][1]) <= 5000
+    assert 2900 <= float(found[silent.host][1]) <= kit.limit(5000)
+    assert 900 <= float(found[full.host][1]) <= kit.limit(5000)
 
 
 def test_timeout_is_that_of_one_request() -> None:
     """Its clock does not run while a request waits for its turn, at the pool or at its own host."""
     with ExitStack() as stack:
         hosts = [stack.enter_context(kit.FaultServer([kit.READ, kit.Pause(0.25), kit.ANSWER])).host for _ in range(5)]
-        code, out, err = napix('get', ','.join(hosts), '/', '--timeout', 1, '-f', 1)
+        code, out, err = napix('get', ','.join(hosts), '/', '--timeout', 1.2, '-f', 1)
         assert code == 0, (out, err)
     with kit.serve(lambda *_: gevent.sleep(0.1)) as server:
-        code, out, err = napix('get', server.host, '/', '--timeout', 1, '--repeat', 30)
+        code, out, err = napix('get', server.host, '/', '--timeout', 1.4, '--repeat', 30)
         assert code == 0, (out, err)
 
 
+@pytest.mark.timed
 def test_deadline() -> None:
     """--deadline ends the run with 124: what was under way has failed, what was not begun has no line."""
     gate = kit.Gate()
     with kit.serve(gate=gate) as silent, answering() as good:
         began = monotonic()
-        code, out, err = napix('get', f'{silent.host},{good.host}', '/', '--deadline', 0.4, '--repeat', 3, '--json')
-        assert 0.3 < monotonic() - began < 8
+        code, out, err = napix('get', f'{silent.host},{good.host}', '/', '--deadline', 2, '--repeat', 3, '--json')
+        assert 1.9 < monotonic() - began < kit.limit(8)
         said = objects(out)
         assert code == 124
         assert [one['error'] and one['error']['class'] for one in said if one['host'] == silent.host] == [
@@ -135,7 +137,7 @@ def test_deadline() -> None:
         assert [one['status'] for one in said if one['host'] == good.host] == [200] * 3
         assert err.endswith('1 not waited for\n')
         # Enough of them is enough; and a run that is over in time has not been ended.
-        assert napix('get', f'{silent.host},{good.host}', '/', '--deadline', 0.3, '--min-ok', 1).code == 0
+        assert napix('get', f'{silent.host},{good.host}', '/', '--deadline', 2, '--min-ok', 1).code == 0
         assert napix('get', good.host, '/', '--deadline', 20, '--timeout', 10).code == 0
         assert napix('get', silent.host, '/', '--deadline', 0.3).code == 124
         assert napix('get', good.host, '/', '--deadline', 0.3, '--rate', 0.5, '--repeat', 9).code == 124
@@ -161,7 +163,7 @@ def test_slow_reader_costs_nobody_his_time() -> None:
         out = b''
         while data := gevent.os.tp_read(reading, 65536):
             out += data
-        assert process.wait(timeout=10) == 0
+        assert process.wait(timeout=30) == 0
     lines = [line.split('\t') for line in out.decode().splitlines()]
     assert sorted(line[0] for line in lines) == sorted([slow.host, quick.host] * 20)
     assert all(line[1] == '200' for line in lines)
@@ -219,7 +221,7 @@ def test_max_fail() -> None:
             for _ in range(2):
                 assert process.stdout.readline().split(b'\t')[:2] == [bad.host.encode(), b'500']
             gate.open()
-            out, err = process.communicate(timeout=10)
+            out, err = process.communicate(timeout=30)
             assert [line.split(b'\t')[0] for line in out.splitlines()] == [slow.host.encode()]
             assert (process.returncode, b'3 not waited for' in err, later.requests) == (1, True, [])
 

@@ -46,7 +46,7 @@ def test_as_they_arrive() -> None:
                 assert quick.host.encode() in process.stdout.readline()
                 gate.wait_for(1)[0].release()
                 assert slow.host.encode() in process.stdout.readline()
-                assert process.wait(timeout=10) == 0
+                assert process.wait(timeout=30) == 0
 
 
 def test_ordered() -> None:
@@ -57,7 +57,7 @@ def test_ordered() -> None:
             gate.wait_for(1)
             kit.wait_until(lambda: quick.requests)
             gate.open()
-            out, _ = process.communicate(timeout=10)
+            out, _ = process.communicate(timeout=30)
     assert list(fields(out.decode())) == [slow.host, quick.host]
 
 

@@ -52,7 +52,7 @@ def test_after_any_failure_an_idempotent_request_goes_to_another_host(method: st
     """No answer, half an answer, silence for as long as a read may take, and 502, 503 and 504."""
     if method == 'HEAD' and b'Content-Length: 9' in b''.join(step for step in script if isinstance(step, bytes)):
         return                                  # that is a whole answer
-    with FaultServer(script) as bad, serve(told) as good, in_turn(bad, good, timeout=Timeouts(read=0.2)) as resources:
+    with FaultServer(script) as bad, serve(told) as good, in_turn(bad, good, timeout=Timeouts(read=0.5)) as resources:
         assert resources.unicast(method, '/', attempts=2).request.host == good.host
         assert counts([bad, good]) == [1, 1]
 
@@ -62,7 +62,7 @@ def test_after_any_failure_an_idempotent_request_goes_to_another_host(method: st
                                     [READ, b'HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n']])
 def test_what_may_have_arrived_is_not_sent_again_unless_it_is_idempotent(method: str, script: Any) -> None:
     """Once a byte is written, a POST is sent nowhere else."""
-    with FaultServer(script) as bad, serve(told) as good, in_turn(bad, good, timeout=Timeouts(read=0.2)) as resources:
+    with FaultServer(script) as bad, serve(told) as good, in_turn(bad, good, timeout=Timeouts(read=0.5)) as resources:
         try:
             assert resources.unicast(method, '/', {'a': 1}, attempts=2).status == 503
         except HTTPError as error:
@@ -134,6 +134,7 @@ def test_an_answer_tells_more_than_none() -> None:
             resources.unicast('GET', '/', attempts=2)
 
 
+@pytest.mark.timed
 @pytest.mark.parametrize('default', [False, True])
 def test_the_timeout_is_over_all_attempts(default: bool) -> None:
     """A host that is slow to fail takes its time from the others; the clock is one, given or by default."""
@@ -143,12 +144,12 @@ def test_the_timeout_is_over_all_attempts(default: bool) -> None:
         began = time.monotonic()
         with pytest.raises(Timeout):
             resources.unicast('GET', '/', attempts=6, **{} if default else clocks)
-        assert 0.35 < time.monotonic() - began < 2
+        assert 0.35 < time.monotonic() - began < kit.limit(2)
         assert counts(servers)[1] == 1 and counts(servers)[3:] == [0, 0, 0]
         began = time.monotonic()
         with pytest.raises(Timeout):            # a number is the whole
             resources.unicast('GET', '/', attempts=6, timeout=0.1)
-        assert 0.05 < time.monotonic() - began < 1.5
+        assert 0.05 < time.monotonic() - began < kit.limit(1.5)
         gate.open()
         for server in servers:
             is_back(resources, server)

@@ -19,7 +19,7 @@ from tests import kit
 from tests.kit import serve
 from tests.resources.replicas import closed_loop, counts, one_at_a_time, quantile, replicated
 
-pytestmark = [pytest.mark.usefixtures('oracle'),
+pytestmark = [pytest.mark.usefixtures('oracle'), pytest.mark.timed,
               pytest.mark.skipif('BESIDE' in os.environ, reason='only alone: other suites run beside it')]
 
 

@@ -2,7 +2,6 @@
 from __future__ import annotations
 
 import gc
-import sys
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -14,7 +13,8 @@ from napixclient import ClientPool
 from napixclient.rest import Client
 from tests import kit
 
-pytestmark = pytest.mark.skipif(sys.gettrace() is not None, reason='what is traced takes many times as long')
+pytestmark = [pytest.mark.timed,
+              pytest.mark.skipif(kit.STRETCH > 1, reason='only alone and untraced: what would be measured is the tracer')]
 ROUNDS, TRIES = 8, 5
 
 

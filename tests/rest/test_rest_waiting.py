@@ -28,6 +28,7 @@ def test_what_is_true_is_ready() -> None:
     assert wait(lambda: next(values), delay=0) == 'there'
 
 
+@pytest.mark.timed
 def test_the_delays(tidy: None) -> None:
     """A delay lies between two polls, each so many times as long as the one before; none behind the last."""
     asked: list[float] = []
@@ -43,6 +44,7 @@ def test_the_delays(tidy: None) -> None:
     assert all(pause >= least for pause, least in zip(pauses, (0.019, 0.039, 0.079), strict=True))
 
 
+@pytest.mark.timed
 def test_the_time_is_up(oracle: None) -> None:
     """The error tells how long it was, and what came last; it is a Timeout of ours, and no gevent.Timeout."""
     took = kit.Took()
@@ -52,6 +54,7 @@ def test_the_time_is_up(oracle: None) -> None:
     assert isinstance(caught.value, HTTPError) and not isinstance(caught.value, gevent.Timeout) and caught.value.status is None
 
 
+@pytest.mark.timed
 def test_a_delay_is_cut_by_the_clock(tidy: None) -> None:
     """It does not sleep longer than there is time."""
     took = kit.Took()

@@ -459,6 +459,7 @@ def test_it_fits_a_phone_and_follows_the_scheme_and_the_wish_for_rest(browser: B
     assert colours[0] != colours[1]
 
 
+@pytest.mark.timed
 def test_5000_hosts_are_watched_without_a_stutter(browser: Browser, service: Service) -> None:
     """Of the time of its one thread the page takes little, and draws on in between; then every host is found."""
     browser.devtools('Performance.enable', timeDomain='threadTicks')
@@ -478,8 +479,8 @@ def test_5000_hosts_are_watched_without_a_stutter(browser: Browser, service: Ser
         until_stat(browser, 'ok', '5,000')
         took, gaps = busy() - before, browser.run('return window.gaps')
     print(f'{took:.2f} s of the page\'s thread; frames: {len(gaps)}, median {statistics.median(gaps):.0f} ms, longest {max(gaps):.0f} ms')
-    assert took < 12
-    assert statistics.median(gaps) < 150
+    assert took < kit.limit(12)
+    assert statistics.median(gaps) < kit.limit(150)
     until_text(browser, '.where', f'127.0.[0-19].[1-250]:{server.port}')
     browser.keys('/', '127.0.19.250', 'Enter')
     browser.until('document.getElementById("tile").textContent.startsWith("127.0.19.250:")')
