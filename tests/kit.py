@@ -52,7 +52,7 @@ __all__ = [
     'Handler', 'HandlerServer', 'Held', 'ID', 'LATER', 'LONG', 'Leaks', 'Mute', 'MuteAtFirst', 'Pause', 'Peer',
     'READ', 'ROOT', 'RST', 'Received', 'SILENCE', 'Script', 'Server', 'Step', 'Ticker', 'Took', 'Wait', 'descriptors', 'echo',
     'environment', 'flood', 'greenlets', 'is_patched', 'limit', 'next_id', 'own_time', 'play', 'rss', 'run_program', 'sent', 'serve',
-    'turn', 'wait_until',
+    'started', 'turn', 'wait_until',
 ]
 
 
@@ -355,20 +355,25 @@ def run_program(source: str, *arguments: object, patched: bool | None = None, se
 
     It finds its arguments in sys.argv[1:].
     """
-    if patched is None:
-        patched = is_patched()
-    if patched:
+    with started(source, *arguments, patched=patched, **env) as process:
+        out, err = process.communicate(timeout=seconds)
+    return Finished(process.returncode, out.decode(), err.decode())
+
+
+@contextmanager
+def started(source: str, *arguments: object, patched: bool | None = None, **env: str) -> Iterator[Any]:
+    """The same program while it runs, to be waited for by `communicate`; it is killed where that fails."""
+    if is_patched() if patched is None else patched:
         source = 'from gevent import monkey; monkey.patch_all()\n' + source
     process = gevent.subprocess.Popen(
         [sys.executable, '-c', source, *map(str, arguments)], env=environment(**env), cwd=ROOT,
         stdin=gevent.subprocess.DEVNULL, stdout=gevent.subprocess.PIPE, stderr=gevent.subprocess.PIPE)
     try:
-        out, err = process.communicate(timeout=seconds)
+        yield process
     except BaseException:
         process.kill()
         process.communicate()
         raise
-    return Finished(process.returncode, out.decode(), err.decode())
 
 
 def sent(request: Received) -> bytes:

@@ -675,5 +675,5 @@ try:
 except KeyboardInterrupt:
     print('interrupted')
 ''', server.host)
-        assert (finished.code, finished.out) == (0, 'interrupted\n')     # gevent itself reports it on stderr
+        assert_fine(finished, 'interrupted\n')
         assert server.gate.in_flight == 0

@@ -163,8 +163,6 @@ class Concluder(Dispatcher):
         error: HTTPError | None = None
         try:
             keep_cookies(jar, pending._current, response)
-        except (KeyboardInterrupt, SystemExit):
-            raise
         except BaseException as exc:            # a gevent.Timeout of its own, too
             error = HTTPError(f'the cookie jar failed: {type(exc).__name__}: {exc}', response=response, phase='read',
                               elapsed=response.elapsed)
@@ -172,12 +170,12 @@ class Concluder(Dispatcher):
         over = self._aside.pop(pending, None) is None       # cancelled meanwhile
         if isinstance(response, StreamedResponse) and (over or error is not None):
             response.close()                    # nobody will read it
-        if over:
-            return
-        if error is not None:
+        if not over and error is not None:
             self.settle(pending, error)
-        else:
+        elif not over:
             self._consider(pending, response)
+        if error is not None and isinstance(error.__cause__, (KeyboardInterrupt, SystemExit)):
+            raise error.__cause__               # the program's business
 
     def settle(self, pending: PendingResponse, outcome: Outcome) -> None:
         """Set the outcome, count it, and tell the hooks."""
@@ -321,16 +319,18 @@ class Concluder(Dispatcher):
 
     def _ask_retries(self, pending: PendingResponse, when: Any, last: Any, conclude: Any) -> None:
         delay = None
+        interrupt: BaseException | None = None
         try:
             delay = when(self._retries_of(pending), pending, last)
-        except (KeyboardInterrupt, SystemExit):
-            raise
         except BaseException as exc:
+            interrupt = exc if isinstance(exc, (KeyboardInterrupt, SystemExit)) else None
             last, conclude = HTTPError(f'retries failed: {type(exc).__name__}: {exc}', phase='backoff'), self.settle
             last.__cause__ = exc
         self._aside.pop(pending, None)
         if pending._outcome is None and (delay is None or not self._try_again(pending, delay)):
             conclude(pending, last)
+        if interrupt is not None:
+            raise interrupt                     # the program's business
 
     def _try_again(self, pending: PendingResponse, delay: float) -> bool:
         """Queue the request anew, after a delay; false when the deadline or the retry budget forbids it."""

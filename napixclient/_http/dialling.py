@@ -161,11 +161,9 @@ class Opening:
         clock.start()
         try:
             sock = self._engine.opener.open(self._client.origin, self)
-        except gevent.GreenletExit as exc:
-            error = exc
         except gevent.Timeout as exc:
             error = self._too_late() if exc is clock else exc
-        except Exception as exc:
+        except BaseException as exc:
             error = exc
         finally:
             clock.close()
@@ -176,6 +174,8 @@ class Opening:
             self._finish(sock, error)
         else:
             self._failed(error)
+        if isinstance(error, (KeyboardInterrupt, SystemExit)):
+            raise error                         # the program's business
 
     def _too_late(self) -> HTTPError:
         if self.proxy is not None:

@@ -20,6 +20,7 @@ from gevent.hub import get_hub
 from ..errors import ReadTimeout
 from .connection import Connection
 from .dialling import Applicant, Opening
+from .interrupting import hush, unhush
 from .opening import Opener
 from .pacing import RetryBudget
 from .pending import NEVER, PendingResponse, timeout_of
@@ -76,6 +77,7 @@ class Engine:
         self._reaper: Any = self.hub.loop.timer(REAP_SECONDS, REAP_SECONDS, ref=False)
         self._tick, self._reap = tick, reap
         _engines.add(self)
+        hush(self.hub)
 
     def check_thread(self) -> None:
         """:raises RuntimeError: when the pool is used from another thread than the one that made it."""
@@ -287,13 +289,14 @@ class Engine:
         for timer in (self._sweeper, self._reaper):
             timer.stop()
             timer.close()
+        unhush(self.hub)
 
     def __del__(self) -> None:
         # Nobody holds the pool any more, but the loop holds its timers and idle connections. Collected in whatever
         # thread, so they are closed in a turn of the loop.
         if not getattr(self, 'closed', True):
             self.closed = True
-            self.hub.loop.run_callback_threadsafe(_close_all, list(self.idle), [self._sweeper, self._reaper])
+            self.hub.loop.run_callback_threadsafe(_close_all, self.hub, list(self.idle), [self._sweeper, self._reaper])
 
     def after_fork(self) -> None:
         """In the child: the sockets are the parent's; close them without a word on the wire."""
@@ -340,12 +343,13 @@ def _weakly(owner: Any, name: str) -> Callable[[], None]:
     return call
 
 
-def _close_all(connections: list[Connection], timers: list[Any]) -> None:
+def _close_all(hub: Any, connections: list[Connection], timers: list[Any]) -> None:
     for connection in connections:
         connection.close()
     for timer in timers:
         timer.stop()
         timer.close()
+    unhush(hub)
 
 
 _engines: weakref.WeakSet[Engine] = weakref.WeakSet()

@@ -70,7 +70,11 @@ class Sender(Queueing):
             if self._blocking:
                 connection.reserve(pending, gevent.spawn(self._authenticate_aside, connection, pending))
                 return True
-            signed = self._authenticate(pending)
+            try:
+                signed = self._authenticate(pending)
+            except BaseException:               # SIGINT and SystemExit leave, after clean-up
+                self._next(connection)
+                raise
             if signed is None:
                 return False
             request = signed
@@ -115,7 +119,13 @@ class Sender(Queueing):
 
     def _authenticate_aside(self, connection: Connection, pending: PendingResponse) -> None:
         """In a greenlet: the authenticator may block."""
-        request = self._authenticate(pending, connection)
+        request = None
+        try:
+            request = self._authenticate(pending, connection)
+        finally:
+            self._go_on(connection, pending, request)
+
+    def _go_on(self, connection: Connection, pending: PendingResponse, request: Request | None) -> None:
         if connection.closed or connection.pending is not pending:
             return                              # cancelled, or the server closed the connection, meanwhile
         connection.helper = None

@@ -44,9 +44,10 @@ class PendingResult(AsyncResult):  # type: ignore[type-arg]
         try:
             self.set(work())
         except BaseException as exc:            # a gevent.Timeout of its own, too: somebody waits for the outcome
+            interrupt = isinstance(exc, (KeyboardInterrupt, SystemExit))    # the main greenlet gets it, and once
             if not self.ready():
-                self.set_exception(_cancelled() if isinstance(exc, gevent.GreenletExit) else exc)
-            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+                self.set_exception(_cancelled() if interrupt or isinstance(exc, gevent.GreenletExit) else exc)
+            if interrupt:
                 raise
 
     def get(self, block: bool = True, timeout: float | None = None) -> Any:

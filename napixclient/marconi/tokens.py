@@ -12,6 +12,7 @@ from time import monotonic
 import gevent
 from gevent.event import AsyncResult
 
+from ..errors import Cancelled
 from ..masking import hide
 from ..messages import Headers, Request
 from .errors import ErrorBase
@@ -75,6 +76,10 @@ class Tokens:
     def _renew(self, coming: AsyncResult[Token]) -> None:
         try:
             self.current = self._get()
+        except (KeyboardInterrupt, SystemExit):     # the main greenlet gets it, and once
+            self._coming = None
+            coming.set_exception(Cancelled('interrupted while a token was asked for'))
+            raise
         except BaseException as exc:
             self._coming = None
             coming.set_exception(exc)

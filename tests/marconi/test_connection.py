@@ -9,7 +9,7 @@ from typing import Any
 import gevent
 import pytest
 
-from napixclient import HTTPError, rest
+from napixclient import Cancelled, HTTPError, rest
 from napixclient.marconi import (
     Client,
     Connection,
@@ -220,6 +220,25 @@ def test_the_token_is_set_when_a_request_is_sent(with_keystone: Any) -> None:
     gate.open()
     gevent.joinall([first, second], timeout=20, raise_error=True)
     assert [request.headers['x-auth-token'] == old for request in peers.server.requests[-2:]] == [True, False]
+
+
+def test_ctrl_c_while_a_token_is_renewed(with_keystone: Any) -> None:
+    """It is the main greenlet's, and only once, however many wait for the token; these are cancelled."""
+    class Interrupted:
+        """Somebody presses Ctrl-C just then."""
+
+        def body(self) -> Any:
+            """What Keystone is to be asked."""
+            raise KeyboardInterrupt
+
+    tokens = with_keystone().client().conn._authenticator
+    credential, tokens._credential = tokens._credential, Interrupted()
+    waiting = [gevent.spawn(pytest.raises, Cancelled, tokens.renewed, tokens.current) for _ in range(3)]
+    with pytest.raises(KeyboardInterrupt):
+        kit.wait_until(lambda: False)
+    gevent.joinall(waiting, timeout=20, raise_error=True)
+    tokens._credential = credential
+    assert tokens.renewed(tokens.current) is tokens.current
 
 
 def test_who_is_refused_again_is_told(with_keystone: Any) -> None:

@@ -282,6 +282,19 @@ def test_a_pending_result_can_be_cancelled(zaqar: Peers) -> None:
     assert list(client.queue('q').claim(1).get().messages().get()) == []
 
 
+def test_ctrl_c_in_a_pending_result() -> None:
+    """It is the main greenlet's, and only once: the result is Cancelled."""
+    def interrupted() -> None:
+        raise KeyboardInterrupt
+
+    with napixclient.ClientPool():
+        pending = PendingResult(interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            kit.wait_until(lambda: False)
+        with pytest.raises(napixclient.Cancelled):
+            pending.get()
+
+
 def test_the_killer_of_a_pending_result_is_not_held_up(zaqar: Peers) -> None:
     """Who is killed while he waits for one leaves it going on."""
     client = zaqar.client(async_=True, version=2)
