@@ -82,8 +82,12 @@ class ClientPool:
         outcomes.append(None)                   # its place: it may have an outcome at once
         try:
             pending = (self._by_host.get(host) or self._client(host))._submit(request, batch, index)
-        except BaseException:
+        except Exception:
             outcomes.pop()
+            raise
+        except BaseException:                   # Ctrl-C in the midst of it: it may end yet, but in nobody else's place
+            self._batch = Batch([])
+            self._batch.restart(outcomes[:-1])
             raise
         if pending._outcome is None:
             outcomes[index] = pending

@@ -3,13 +3,14 @@ from __future__ import annotations
 
 import signal
 from http.cookiejar import CookieJar
+from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 from urllib3 import Retry
 
-from napixclient import Client, ClientPool, HTTPError
+from napixclient import Client, ClientPool, HTTPError, Request
 from tests import kit
 from tests.kit import READ, SILENCE, FaultServer, FullServer, Gate, Mute, serve, wait_until
 
@@ -112,6 +113,11 @@ HELD = ['the answer', 'get', 'get, timed', 'wait', 'wait, timed', 'wait_unordere
 SEEN = ['the handshake', 'a streamed body', 'a back-off']
 
 
+def is_asleep(pid: int) -> bool:
+    """Whether it waits for the loop. gevent hears a signal that comes just before that only when it wakes."""
+    return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] == 'S'
+
+
 @pytest.mark.parametrize('names', [[*TOLD, *HELD, *SEEN], ['connecting!'], ['the answer!'], ['a streamed body!'], ['wait!'],
                                    ['a stream!'], ['callers of their own!'], ['asleep!']], ids=lambda names: names[0] if len(names) == 1 else 'all')
 def test_ctrl_c(names: list[str]) -> None:
@@ -130,6 +136,7 @@ def test_ctrl_c(names: list[str]) -> None:
                 server = {'the handshake': mute, 'a streamed body': half, 'a back-off': busy}[state]
                 wait_until(lambda server=server: server.requests or server.accepted and server is mute)
                 gevent.sleep(0.05)          # the answer is on its way
+            wait_until(lambda: is_asleep(process.pid))
             process.send_signal(signal.SIGINT)
             if not name.endswith('!'):
                 assert process.stdout.readline().decode() == f'{name}: [200]\n', process.stderr.read()
@@ -177,6 +184,27 @@ def test_raised_in_a_greenlet_of_ours(where: str, kind: type[BaseException]) -> 
             error = pending.exception
             assert isinstance(error, HTTPError) and isinstance(_root(error), kind)
             wait_until(lambda: client.stats()['in_flight'] == client.stats()['queued'] == 0)
+
+
+@pytest.mark.usefixtures('tidy')
+def test_in_the_midst_of_asking() -> None:
+    """What is interrupted while it is being asked for takes nobody's place: the others have their own outcomes."""
+    class Interrupted:
+        """Called in place, as it does not block."""
+
+        blocking = False
+
+        def __call__(self, request: Request) -> None:
+            if request.url == '/000000':
+                raise KeyboardInterrupt
+
+    with serve() as server, ClientPool(Interrupted(), simultaneous=1) as pool:
+        pool.request(server.host, 'GET', '/000001').get()
+        with pytest.raises(KeyboardInterrupt):
+            pool.request(server.host, 'GET', '/000000')
+        pool.request(server.host, 'GET', '/000002')
+        assert [answer.data for answer in pool.wait(timeout=kit.LONG)] == [b'000001', b'000002']
+        assert len(server.peers) == 1
 
 
 def _root(error: BaseException) -> BaseException:
