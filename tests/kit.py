@@ -5,6 +5,7 @@ blocked the hub, `Leaks`, an `Authority` for TLS, programs in processes of their
 """
 from __future__ import annotations
 
+import functools
 import gc
 import itertools
 import math
@@ -63,8 +64,25 @@ STRETCH = math.inf if sys.gettrace() or 'COVERAGE_RUN' in os.environ else 10 if 
 
 
 def limit(seconds: float) -> float:
-    """So many seconds where they are a law: in a run that is alone and untraced, as the one of tests marked `timed` is."""
-    return seconds * STRETCH
+    """So many seconds where they are a law: in a run that is alone and untraced, as the one of tests marked `timed` is.
+
+    A machine that is slow at this moment has more: by so much as a loop takes longer than where limits are set.
+    """
+    return STRETCH if STRETCH == math.inf else seconds * STRETCH * _slowness(int(time.monotonic()))
+
+
+@functools.lru_cache(maxsize=1)
+def _slowness(second: int) -> float:
+    """How many times longer a loop takes in this second; measured once, as that holds the hub for some milliseconds."""
+    def loop() -> float:
+        began = time.perf_counter()
+        for _ in range(20_000):
+            pass
+        return time.perf_counter() - began
+    return max(1.0, min(loop() for _ in range(5)) / LOOP)
+
+
+LOOP = 0.35e-3                              # seconds
 
 
 def own_time() -> float:

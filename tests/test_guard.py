@@ -717,10 +717,10 @@ class TestKeys:
         message = message_of(fields().items())
 
         def seconds(login: str) -> float:
-            start = time.perf_counter()
+            start = time.process_time()
             for _ in range(20):
                 one._is_right(login, message, b'0' * 64)
-            return time.perf_counter() - start
+            return time.process_time() - start
         for _ in range(5):
             known, unknown = zip(*[(seconds('bob'), seconds('boc')) for _ in range(100)], strict=True)
             ratio = statistics.median(known) / statistics.median(unknown)
