@@ -33,7 +33,7 @@ demo: $(VENV)/.installed-all
 	$(BIN)/napix demo $(ARGS)
 
 # In halves side by side, as most tests wait more than they work. ARGS names tests: they run in both kinds of process.
-SERVING := $(addprefix tests/test_,catcher.py chains.py docs.py examples.py guard.py)
+SERVING := $(addprefix tests/test_,catcher.py chains.py docs.py examples.py guard.py naming.py)
 FIRST := $(filter-out $(SERVING),$(wildcard tests/test_[a-n]*.py))
 SECOND := $(wildcard tests/test_[o-z]*.py)
 TRACED := $(BIN)/coverage run -m pytest
@@ -52,7 +52,7 @@ endif
 
 test-faces: $(VENV)/.installed-all,test
 	$(TOGETHER) '$(TRACED) tests/resources $(SERVING)' '$(TRACED) tests/rest tests/marconi' \
-		--alone '$(BIN)/python $(TIMED) tests/resources tests/rest'
+		--alone '$(BIN)/python $(TIMED) tests/resources $(SERVING) tests/rest'
 
 test-programs: $(VENV)/.installed-all,test
 	$(TOGETHER) '$(TRACED) tests/cli' '$(TRACED) tests/service' --alone '$(BIN)/python $(TIMED) tests/cli tests/service'

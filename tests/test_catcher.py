@@ -5,6 +5,7 @@ import json
 import logging
 import re
 import sys
+import time
 import timeit
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
@@ -603,6 +604,8 @@ def test_a_call_that_has_been_here(via: str, runs: bool) -> None:
     assert (got.status, got.body == b'ran') == ((200, True) if runs else (508, False))
     if not runs:
         assert got.document['error_class'] == 'LoopDetected' and got.document['title'] == 'Loop Detected'
+        # The cure where it is no loop, and only there.
+        assert ('server_id=' in got.document['error_text']) is ('me' in re.split('[, ]+', via))
 
 
 def test_the_id_of_a_server() -> None:
@@ -623,7 +626,7 @@ def test_the_id_of_a_server() -> None:
     assert passed(SERVER_PORT='8002') != one != passed(SERVER_PORT='8001', SCRIPT_NAME='/api')
     catch = ExceptionsCatcher(says(lambda environ: current_via()))
     ids = {json.loads(run(catch, SERVER_PORT=str(port)).body)[0] for port in range(200)}
-    assert len(ids) == 200 and len(catch._ids) <= 64
+    assert len(ids) == 200
 
 
 # Real servers ---------------------------------------------------------------------------------------------------------
@@ -690,6 +693,7 @@ def test_a_greenlet_that_is_killed_cuts_its_answer(servers: dict[str, str]) -> N
 
 # The cost -------------------------------------------------------------------------------------------------------------
 
+@pytest.mark.timed
 @pytest.mark.skipif(sys.gettrace() is not None, reason='a traced process measures its tracer')
 @pytest.mark.parametrize('make', [lambda: gives([b'ok']), lambda: generates(b'ok')], ids=['a list', 'a generator'])
 def test_it_costs_little(make: Callable[[], App]) -> None:
@@ -705,7 +709,7 @@ def test_it_costs_little(make: Callable[[], App]) -> None:
                 pass
             if hasattr(answer, 'close'):
                 answer.close()
-        return min(timeit.repeat(once, number=500, repeat=20)) / 500
+        return min(timeit.repeat(once, number=500, repeat=20, timer=time.process_time)) / 500
 
     bare = make()
-    assert seconds(ExceptionsCatcher(bare)) - seconds(bare) < 25e-6
+    assert seconds(ExceptionsCatcher(bare)) - seconds(bare) < kit.limit(25e-6)

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import logging
-import os
 import re
-import socket
 import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from hashlib import sha256
 from typing import Any
 
 from ..errors import DeadlineExceeded, HTTPError, NapixError, QueueTimeout, ReadTimeout, RemoteError, Timeout
-from ..journey import Journey, arrive, current
+from ..journey import MAX_VIA, Journey, arrive, current
 from ..masking import mask
 from ..remote import document_of, encode, failed_calls
 from .environ import App, Environ, accepts_problems, checked_head, path_of, text_of
+from .naming import default_id
 
 __all__ = ['CallerLeft', 'ExceptionsCatcher', 'LoopDetected']
 
@@ -55,7 +53,8 @@ class ExceptionsCatcher:
     :param statuses: statuses by class of exception, before those that it has by itself; the nearest class counts.
     :param passthrough: statuses of further servers, such as 404, that are handed on as they are; others become 502.
     :param server_id: what this server is called in ``X-Napix-Via``, the same in all workers of one deployment. By
-        default it is made of the machine's name, the working directory, the port and the mount point.
+        default it is made of the machine's name, the working directory, the address that the server listens on, as
+        far as it tells, and the mount point.
     :raises ValueError: for a value that makes no sense.
     """
 
@@ -76,31 +75,19 @@ class ExceptionsCatcher:
         self._statuses = {**STATUSES, **_checked_statuses(statuses or {})}
         self._passthrough = frozenset(_status(status, 'passthrough') for status in passthrough)
         self._server_id = server_id
-        self._ids: dict[tuple[str, str], str] = {}
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """The application's side of PEP 3333."""
         journey, loops = arrive(lambda name: environ.get(_VARIABLES[name]),
-                                self._server_id or self._default_id(environ))
+                                self._server_id or default_id(environ))
         answer = _Answer(self, environ, start_response, journey)
         if loops:
-            answer.refuse(LoopDetected(f'this call goes in a circle: {", ".join(journey.via)}'))
+            answer.refuse(LoopDetected(_why(journey.via)))
         elif journey.remaining <= 0:
             answer.refuse(CallerLeft('the caller has stopped waiting'))
         else:
             return answer.run()
         return answer
-
-    def _default_id(self, environ: Environ) -> str:
-        """Stable over restarts and workers, and another for each server of one machine."""
-        where = str(environ.get('SERVER_PORT', '')), str(environ.get('SCRIPT_NAME', ''))
-        known = self._ids.get(where)
-        if known is None:
-            if len(self._ids) >= 64:
-                self._ids.clear()
-            text = '|'.join((socket.gethostname(), os.getcwd(), *where))
-            known = self._ids[where] = sha256(text.encode('utf-8', 'surrogateescape')).hexdigest()[:16]
-        return known
 
     def status_of(self, exc: BaseException) -> int:
         """The status that an exception is answered with."""
@@ -146,6 +133,15 @@ class ExceptionsCatcher:
             except Exception as failure:
                 log.error('on_error failed: %s', mask(''.join(
                     traceback.format_exception(type(failure), failure, failure.__traceback__))).rstrip())
+
+
+def _why(via: tuple[str, ...]) -> str:
+    """What is wrong with the way that a call has come, and what to do where nothing is."""
+    passed = ', '.join(via)
+    if via[-1] not in via[:-1]:
+        return f'this call has passed more than {MAX_VIA} servers: {passed}'
+    return (f'this call goes in a circle: {passed}. If it does not, two servers have the same name: '
+            f'give each one of its own, ExceptionsCatcher(app, server_id=...)')
 
 
 def _is_bytes(part: object) -> bool:
