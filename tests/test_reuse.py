@@ -5,6 +5,7 @@ import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from time import monotonic
 from typing import Any
 
 import gevent
@@ -190,14 +191,14 @@ def test_keep_alive_max_announced_once(method: str) -> None:
 @pytest.mark.parametrize('method', ['GET', 'POST'])
 def test_keep_alive_timeout(method: str) -> None:
     """A connection that has been idle for nearly as long as its server keeps it is not used any more, nor learnt from."""
-    with kit.serve(announcing('timeout=1')) as server, Client(server.host) as client:
+    with kit.serve(announcing('timeout=60')) as server, Client(server.host) as client:
+        began = monotonic()
         client.request(method, f'/{next_id()}')
-        ends = client._connections[0].ends
-        gevent.sleep(0.1)
+        connection, = client._connections
+        assert began + 58.9 < connection.ends < monotonic() + 59.1
         client.request(method, f'/{next_id()}')
         assert server.accepted == 1
-        assert client._connections[0].ends > ends
-        gevent.sleep(0.8)
+        connection.ends -= 59                   # as if it had been idle for so long
         assert client.request(method, f'/{next_id()}').attempts == 1
         assert server.accepted == 2
         assert client._reuse._limit is None
