@@ -207,13 +207,16 @@ class Client(Concluder):
         ``queued`` (those waiting to be tried again among them) and ``in_flight`` are requests now; ``done`` (answered
         below 400) and ``failed`` are counts, ``bytes`` the bodies received; ``latency`` has the quantiles ``p50``,
         ``p90`` and ``p99`` of the time from sending to the complete answer, in seconds and within 9 %, ``None``
-        before the first answer; ``simultaneous`` is the present cap.
+        before the first answer; ``simultaneous`` is the present cap. ``lookups`` has the ``count`` of the look-ups
+        that its connections began, of its own name or a proxy's, how many ``failed``, and their ``seconds`` in all.
         """
         in_flight = sum(1 for connection in self._connections if not connection.idle)
         opening = sum(1 for opening in self._openings if opening.pending is not None)
         return {'queued': len(self._queue) - self._dropped + opening + len(self._aside), 'in_flight': in_flight,
                 'done': self._done, 'failed': self._failed, 'bytes': self._received,
                 'simultaneous': self._simultaneous,
+                'lookups': {'count': self.lookups.count, 'failed': self.lookups.failed,
+                            'seconds': self.lookups.seconds},
                 'latency': {f'p{percent}': self._quantile(percent / 100) for percent in (50, 90, 99)}}
 
     def _quantile(self, share: float) -> float | None:

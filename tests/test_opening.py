@@ -408,7 +408,7 @@ def test_literals_need_no_resolver() -> None:
 
 def test_names_are_remembered_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name is asked for again when its addresses have got old."""
-    from napixclient._http import opening
+    from napixclient._http import names
     asked = []
 
     def resolver(host: str, port: int) -> Any:
@@ -421,6 +421,6 @@ def test_names_are_remembered_for_a_time(monkeypatch: pytest.MonkeyPatch) -> Non
         ask()
         assert asked == ['peer.example']
         began = time.monotonic()
-        monkeypatch.setattr(opening, 'monotonic', lambda: began + opening.NAME_SECONDS + 1)
+        monkeypatch.setattr(names, 'monotonic', lambda: began + names.NAME_SECONDS + 1)
         ask()
         assert asked == ['peer.example'] * 2

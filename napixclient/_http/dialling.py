@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import gevent
 from gevent import socket
+from gevent.event import Event
 
 from ..errors import Cancelled, ConnectTimeout, HTTPError, ProxyError
 from ..messages import Origin
+from .names import Counts
 from .opening import connect_error
 from .pending import NEVER, Outcome, PendingResponse
 from .racing import dial
@@ -37,6 +39,8 @@ class Applicant(Protocol):
     origin: Origin
     #: The queue for a place in which it stands.
     waiting: deque[Any] | None
+    #: What was looked up for it.
+    lookups: Counts
 
     @property
     def served(self) -> bool:
@@ -71,8 +75,8 @@ class Opening:
     TLS or a resolver of the caller's, has a greenlet.
     """
 
-    __slots__ = ('_client', '_engine', '_greenlet', '_seconds', '_sock', '_watcher', 'expires', 'over', 'pending',
-                 'proxy')
+    __slots__ = ('_client', '_clock', '_engine', '_greenlet', '_has_turn', '_name', '_seconds', '_sock', '_turn',
+                 '_watcher', 'expires', 'over', 'pending', 'proxy')
 
     def __init__(self, engine: Engine, client: Applicant, pending: PendingResponse, seconds: float) -> None:
         self.over = False
@@ -86,6 +90,10 @@ class Opening:
         self._greenlet: Any = None
         self._sock: Any = None
         self._watcher: Any = None
+        self._clock: Any = None
+        self._name: str | None = None           # the one that is being looked up
+        self._has_turn = False                  # whether it is one of those that may be opened at the same time
+        self._turn: Any = None
 
     @property
     def phase(self) -> str:
@@ -93,7 +101,11 @@ class Opening:
         return 'queue' if self._greenlet is None and self._sock is None else 'connect'
 
     def begin(self) -> None:
-        """Open, on the loop or in a greenlet."""
+        """Open, on the loop or in a greenlet; or go on, after a look-up."""
+        self._has_turn = True
+        if self._turn is not None:
+            self._turn.set()
+            return
         address = self._engine.opener.plain_address(self._client.origin)
         if address is None:
             self._greenlet = gevent.spawn(self._run)
@@ -137,10 +149,45 @@ class Opening:
             self.over = True
             if self._greenlet is not None:
                 self._greenlet.kill(block=False)
-                self._engine.landed()
             elif self._sock is not None:
                 self._close_socket()
-                self._engine.landed()
+            self._give_turn_back()
+
+    def _give_turn_back(self) -> None:
+        if self._has_turn:
+            self._has_turn = False
+            self._engine.landed()
+
+    # A look-up counts as connecting. Only those by a resolver of the caller's, which may not bear many at once, take a
+    # turn: however many names nobody answers for, others are opened.
+
+    @property
+    def counts(self) -> Counts:
+        """What is counted for its client."""
+        return self._client.lookups
+
+    def look_up(self, name: str, takes_turn: bool) -> None:
+        """It waits for a look-up from now on."""
+        self._name = name
+        if not takes_turn:
+            self._give_turn_back()
+
+    def looked_up(self) -> None:
+        """The look-up is over: wait for another turn, while the clock stands still."""
+        self._name = None
+        if self._has_turn:
+            return
+        self._turn = Event()
+        if not self._engine.rejoin(self):
+            left = self.expires - monotonic()
+            self._clock.close()
+            self._turn.wait()
+            self._start_clock(left)
+
+    def _start_clock(self, seconds: float) -> None:
+        self.expires = monotonic() + seconds
+        self._clock = gevent.Timeout(None if seconds == NEVER else seconds)
+        self._clock.start()
 
     def _close_watcher(self) -> None:
         self._engine.dialling.discard(self)
@@ -155,18 +202,17 @@ class Opening:
 
     def _run(self) -> None:
         """In a greenlet: whatever happens, the client is told."""
-        clock = gevent.Timeout(None if self._seconds == NEVER else self._seconds)
         sock: Any = None
         error: BaseException | None = None
-        clock.start()
+        self._start_clock(self._seconds)
         try:
             sock = self._engine.opener.open(self._client.origin, self)
         except gevent.Timeout as exc:
-            error = self._too_late() if exc is clock else exc
+            error = self._too_late() if exc is self._clock else exc
         except BaseException as exc:
             error = exc
         finally:
-            clock.close()
+            self._clock.close()
         if self.over:                           # dropped in the very turn in which it was done
             if sock is not None:
                 sock.close()
@@ -178,17 +224,19 @@ class Opening:
             raise error                         # the program's business
 
     def _too_late(self) -> HTTPError:
+        within = f'within {self._seconds:g} s'
+        lookup = self._name and f'the look-up of {self._name} did not end {within}{self._engine.opener.names.crowd()}'
         if self.proxy is not None:
-            return ProxyError(f'the proxy {self.proxy} did not let us through within {self._seconds:g} s',
-                              phase='connect')
-        return ConnectTimeout(f'not connected within {self._seconds:g} s', phase='connect')
+            why = f': {lookup}' if lookup else f' did not let us through {within}'
+            return ProxyError(f'the proxy {self.proxy}{why}', phase='connect')
+        return ConnectTimeout(lookup or f'not connected {within}', phase='connect')
 
     def _failed(self, cause: BaseException) -> None:
         self._finish(None, connect_error(cause))
 
     def _finish(self, sock: Any, error: HTTPError | None) -> None:
         self.over = True
-        self._engine.landed()
+        self._give_turn_back()
         if error is None:
             log.debug('connected to %s', self._client.origin)
             self._client.opened(self, sock)

@@ -16,6 +16,7 @@ from ..messages import Origin
 from .connection import Connection
 from .dialling import Opening
 from .engine import Engine
+from .names import Counts
 from .opening import NoPlace
 from .pending import PendingResponse
 from .reuse import QUIET_SECONDS, Verdict
@@ -34,6 +35,7 @@ class Dispatcher(Sender):
         self.waiting: deque[Any] | None = None  # the queue for a place in the pool in which it stands
         self._idle: list[Connection] = []
         self._used = monotonic()
+        self.lookups = Counts()
         self._weak = weakref.ref(self)
         engine.clients.add(self)
 

@@ -173,6 +173,15 @@ class Engine:
                 self._opening += 1
                 opening.begin()
 
+    def rejoin(self, opening: Opening) -> bool:
+        """Go on with one whose look-up is over, or park it, before those that have not begun."""
+        if self._opening < MAX_OPENINGS:
+            self._opening += 1
+            opening.begin()
+            return True
+        self._parked.appendleft(opening)
+        return False
+
     def make_room(self) -> bool:
         """The process has no descriptors left for a connection: give up an idle one, or be content with fewer.
 
@@ -311,6 +320,7 @@ class Engine:
         self.waiting.clear()
         self.hopeful.clear()
         self._parked.clear()
+        self.opener.names.forget()
         self._deadlines.clear()
         self.places = self._opening = 0
 

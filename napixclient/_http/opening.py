@@ -6,21 +6,18 @@ them. Imports messages and errors.
 
 from __future__ import annotations
 
-import errno
 from collections.abc import Callable
-from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-import gevent
-from gevent import socket, ssl
-from gevent.event import AsyncResult
+from gevent import ssl
 from urllib3 import exceptions as urllib3_errors
 from urllib3.connection import HTTPSConnection
 
 from ..errors import ConnectError, HTTPError, NameResolutionError, ProxyError, RefusedError, TLSError
 from ..messages import Origin
+from .names import Names
 from .proxying import Proxy, Refusal, ask_socks, ask_tunnel
-from .racing import LIMITS, Address, by_turns, literal_family, race
+from .racing import Address, is_limit, literal_family, race
 from .relaying import End, RelayedSocket, relayed
 from .settings import Settings
 from .wire import ResponseReader
@@ -29,10 +26,6 @@ if TYPE_CHECKING:
     from .dialling import Opening
 
 __all__ = ['NoPlace', 'Opener', 'connect_error']
-
-#: Seconds for which the addresses of a name are remembered.
-NAME_SECONDS = 30.0
-_MAX_NAMES = 4096
 
 
 class NoPlace(ConnectError):
@@ -44,8 +37,7 @@ class Opener:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self._resolve = settings.resolver or _resolve
-        self._names: dict[tuple[str, int], tuple[float, AsyncResult[list[Address]]]] = {}
+        self.names = Names(settings.resolver)
 
     def open(self, origin: Origin, opening: Opening) -> Any:
         """A connected gevent socket, or ``SSLSocket`` for https; blocks the calling greenlet.
@@ -73,14 +65,14 @@ class Opener:
         """A socket that leads to the origin, straight or through a proxy."""
         proxy = self._settings.proxy_for(origin)
         if proxy is None:
-            return race(self._addresses(origin.host, origin.port))
+            return race(self._addresses(origin.host, origin.port, opening))
         if proxy.speaks_socks:
             return self._reach_by_socks(proxy, origin, opening)
         return self._through(proxy, opening, self._tunnel, origin)
 
     def _reach_by_socks(self, proxy: Proxy, origin: Origin, opening: Opening) -> Any:
         if proxy.scheme == 'socks5':
-            places = [address[:2] for _, address in self._addresses(origin.host, origin.port)]
+            places = [address[:2] for _, address in self._addresses(origin.host, origin.port, opening)]
         elif len(origin.host) <= 255:
             places = [(origin.host, origin.port)]
         else:
@@ -123,7 +115,7 @@ class Opener:
         """
         opening.proxy = proxy
         try:
-            sock = self._call(proxy)
+            sock = self._call(proxy, opening)
         except Exception as exc:
             raise _blame(proxy, exc) from exc
         try:
@@ -136,10 +128,10 @@ class Opener:
         opening.proxy = None
         return found
 
-    def _call(self, proxy: Proxy) -> Any:
+    def _call(self, proxy: Proxy, opening: Opening) -> Any:
         """A socket to the proxy itself."""
         def dial() -> Any:
-            return race(self._addresses(proxy.host, proxy.port))
+            return race(self._addresses(proxy.host, proxy.port, opening))
         return self._secure(proxy.host, proxy.port, dial) if proxy.scheme == 'https' else dial()
 
     def _tunnel(self, sock: Any, proxy: Proxy, origin: Origin) -> Any:
@@ -151,38 +143,9 @@ class Opener:
 
     # -- names -----------------------------------------------------------------------------------------------------
 
-    def _addresses(self, host: str, port: int) -> list[Address]:
-        """The addresses to try; look-ups of one name at the same time are one look-up."""
-        family = literal_family(host)
-        if family is not None:
-            return [(family, (host, port))]
-        key = host, port
-        expires, result = self._names.get(key, (0.0, None))
-        if result is None or (expires < monotonic() and result.ready()) or (
-                result.ready() and not result.successful()):
-            if len(self._names) >= _MAX_NAMES:
-                self._names.clear()
-            result = AsyncResult()
-            self._names[key] = (monotonic() + NAME_SECONDS, result)
-            gevent.spawn(self._look_up, key, result)    # its own greenlet: who asked first may be killed
-        result.wait()
-        exc = result.exception
-        if isinstance(exc, OSError) and exc.errno in LIMITS:
-            raise exc
-        if exc is not None:
-            raise NameResolutionError(f'cannot resolve {host}: {exc}', phase='connect') from exc
-        return list(result.value or ())
-
-    def _look_up(self, key: tuple[str, int], result: AsyncResult[list[Address]]) -> None:
-        try:
-            found = by_turns(self._resolve(*key))
-            if not found:
-                raise OSError(errno.EADDRNOTAVAIL, 'no address')
-            result.set(found)
-        except BaseException as exc:            # a gevent.Timeout of the resolver's own, too
-            result.set_exception(exc)
-            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
-                raise
+    def _addresses(self, host: str, port: int, opening: Opening) -> list[Address]:
+        """The addresses to try."""
+        return self.names.addresses(host, port, opening)
 
 
 class _Handshake:
@@ -234,18 +197,13 @@ class _TLSConnection(HTTPSConnection):
         return sock
 
 
-def _resolve(host: str, port: int) -> list[Any]:
-    # As bytes: a text goes through a codec, whose complaints of a label gevent prints.
-    return socket.getaddrinfo(host.encode(), port, type=socket.SOCK_STREAM)
-
-
 def connect_error(exc: BaseException) -> HTTPError:
     """The typed error for whatever ended an attempt to connect."""
     error: HTTPError
     if isinstance(exc, HTTPError):
         return exc
-    if isinstance(exc, OSError) and exc.errno in LIMITS:
-        error = NoPlace(f'cannot connect: {exc.strerror}', phase='connect')
+    if is_limit(exc):
+        error = NoPlace(f'cannot connect: {getattr(exc, "strerror", exc)}', phase='connect')
     elif isinstance(exc, ConnectionRefusedError):
         error = RefusedError('connection refused', phase='connect')
     elif isinstance(exc, ssl.SSLError):

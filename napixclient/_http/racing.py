@@ -14,23 +14,32 @@ from select import POLLOUT
 from typing import Any
 
 import gevent
-from gevent import socket
+from gevent import socket, ssl
 from gevent.select import poll
 
-__all__ = ['Address', 'by_turns', 'dial', 'literal_family', 'race']
+__all__ = ['Address', 'by_turns', 'dial', 'is_limit', 'literal_family', 'race']
 
 Address = tuple[int, Any]                       # family, and what connect() takes
 
 #: Milliseconds that an address has before the next one is tried beside it: RFC 8305 §5.
 HEAD_START = 250
 #: Failures for which no address is to blame: the process has no descriptors or memory left.
-LIMITS = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+_LIMITS = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+_NUMBERED_OTHERWISE = (socket.gaierror, socket.herror, ssl.SSLError)
 #: The machine has no way to that address, often because it has no IPv6 at all: other failures tell more.
 _NO_WAY = frozenset([errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
 
 
+def is_limit(exc: BaseException | None) -> bool:
+    """Whether the process has no descriptors or memory left.
+
+    The errno of a resolver's failure is of another numbering, c-ares's or EAI_*, and so is that of TLS.
+    """
+    return isinstance(exc, OSError) and not isinstance(exc, _NUMBERED_OTHERWISE) and exc.errno in _LIMITS
+
+
 def literal_family(host: str) -> int | None:
-    """The address family of a literal; it needs no look-up, which would take one of the few resolver threads."""
+    """The address family of a literal; it needs no look-up."""
     if ':' in host:
         return socket.AF_INET6 if '%' not in host else None
     try:
@@ -109,7 +118,7 @@ def race(addresses: list[Address]) -> Any:
 def _worst(failures: list[OSError]) -> OSError:
     """The process's own limit, else refused only where all were that can be reached at all."""
     for exc in failures:
-        if exc.errno in LIMITS:
+        if is_limit(exc):
             return exc
     telling = [exc for exc in failures if exc.errno not in _NO_WAY] or failures
     others = [exc for exc in telling if exc.errno != errno.ECONNREFUSED]

@@ -20,7 +20,7 @@ from .proxying import NoProxy, Proxy, proxy_of
 
 __all__ = ['Clocks', 'Settings']
 
-Resolver = Callable[[str, int], list[Any]]
+Resolver = Callable[[str, int], list[Any] | tuple[list[Any], float]]
 Hook = Callable[[Any], object]
 
 CONNECT_TIMEOUT = 10.0
@@ -66,7 +66,8 @@ class Settings:
         HTTP proxies, ``socks5`` and ``socks5h`` SOCKS proxies, of which the latter looks names up itself.
     :param no_proxy: a list or a comma-separated text of hosts, suffixes and networks that are reached without it;
         ``*`` for all.
-    :param resolver: ``(host, port)`` -> list of 5-tuples as ``socket.getaddrinfo`` returns them.
+    :param resolver: ``(host, port)`` -> list of 5-tuples as ``socket.getaddrinfo`` returns them, or a pair of such a
+        list and the seconds for which it is good (a TTL); by default 30.
     :param redirect: follow redirects, ten at most; credentials never follow to another origin.
     :param cookies: an :class:`http.cookiejar.CookieJar` to keep cookies in and to take them from; without one none
         are kept.

@@ -12,6 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
+from .._http.dialling import Opening
 from .._http.opening import Opener
 from .._http.racing import Address
 from ..errors import ConnectError
@@ -99,8 +100,8 @@ class _GuardedOpener(Opener):
         address = super().plain_address(origin)
         return address if address is not None and self._allow.permits(origin.host, origin.host) else None
 
-    def _addresses(self, host: str, port: int) -> list[Address]:
-        found = super()._addresses(host, port)
+    def _addresses(self, host: str, port: int, opening: Opening) -> list[Address]:
+        found = super()._addresses(host, port, opening)
         allowed = [address for address in found if self._allow.permits(host, address[1][0])]
         if not allowed:
             where = ', '.join(sorted({address[1][0] for address in found})[:3])

@@ -1,0 +1,176 @@
+"""Names -> addresses, as the connections of one pool need them: asked once, remembered for a while, counted.
+
+Imports errors.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from math import isfinite
+from time import monotonic
+from typing import Any, Protocol
+
+import gevent
+from gevent import socket
+from gevent.event import AsyncResult
+
+from ..errors import HTTPError, NameResolutionError
+from .racing import Address, by_turns, is_limit, literal_family
+from .resolving import lookups
+from .settings import Resolver
+
+__all__ = ['Asker', 'Counts', 'Names']
+
+#: Seconds for which the addresses of a name are remembered, where the resolver says nothing of it.
+NAME_SECONDS = 30.0
+#: Seconds after which a look-up has failed, whoever still waits for it.
+LOOKUP_SECONDS = 30.0
+_MAX_NAMES = 4096
+#: Of ``getaddrinfo`` (EAI_*), and of c-ares, which numbers otherwise: there is no such name, or it has no address.
+_NOT_FOUND = frozenset([socket.EAI_NONAME, socket.EAI_NODATA, 1, 4])
+
+
+class Counts:
+    """What was looked up for one host."""
+
+    __slots__ = ('count', 'failed', 'seconds')
+
+    def __init__(self) -> None:
+        self.count = self.failed = 0
+        self.seconds = 0.0
+
+
+class Asker(Protocol):
+    """Who needs a name."""
+
+    @property
+    def counts(self) -> Counts:
+        """What is counted for it."""
+
+    def look_up(self, name: str, takes_turn: bool) -> None:
+        """It begins to wait for a look-up, in one of the few turns or beside them."""
+
+    def looked_up(self) -> None:
+        """The look-up is over; may block."""
+
+
+class Names:
+    """The names of one pool.
+
+    :param resolver: the caller's own, or ``None``.
+    """
+
+    def __init__(self, resolver: Resolver | None) -> None:
+        self._resolver = resolver
+        self._known: dict[tuple[str, int], _Entry] = {}
+
+    def addresses(self, host: str, port: int, asker: Asker) -> list[Address]:
+        """The addresses to try; look-ups of one name at the same time are one look-up.
+
+        :raises NameResolutionError: when there are none.
+        :raises OSError: when the process may open no more files.
+        """
+        family = literal_family(host)
+        if family is not None:
+            return [(family, (host, port))]
+        key = host, port
+        entry = self._known.get(key)
+        if entry is None or not entry.is_good:
+            if len(self._known) >= _MAX_NAMES:
+                self._known.clear()
+            entry = self._known[key] = _Entry()
+            gevent.spawn(self._look_up, key, entry, asker.counts)   # its own greenlet: who asked first may be killed
+        if not entry.result.ready():
+            asker.look_up(host, takes_turn=self._resolver is not None)
+            entry.result.wait()
+            asker.looked_up()
+        exc = entry.result.exception
+        if exc is None:
+            return list(entry.result.value or ())
+        if is_limit(exc):
+            raise exc
+        raise _failure(host, exc) from exc
+
+    def crowd(self) -> str:
+        """Why a look-up may have had to wait; empty where it had not."""
+        return '' if self._resolver is not None else lookups().threads.crowd
+
+    def forget(self) -> None:
+        """In the child of a fork: who looks names up is in the parent."""
+        self._known.clear()
+
+    def _look_up(self, key: tuple[str, int], entry: _Entry, counts: Counts) -> None:
+        counts.count += 1
+        began = monotonic()
+        clock = gevent.Timeout(LOOKUP_SECONDS)
+        clock.start()
+        try:
+            find = self._resolver or lookups().find
+            found, ttl = _answer(find(*key))
+            addresses = by_turns(found)
+            if not addresses:
+                raise OSError(errno.EADDRNOTAVAIL, 'no address')
+            entry.expires = monotonic() + ttl
+            entry.result.set(addresses)
+        except BaseException as exc:            # a gevent.Timeout of the resolver's own, too
+            clock.close()
+            counts.failed += 1
+            entry.result.set_exception(_Late() if exc is clock else _own(exc))
+            if isinstance(exc, (KeyboardInterrupt, SystemExit)):
+                raise
+        finally:
+            clock.close()
+            counts.seconds += monotonic() - began
+
+
+class _Entry:
+    """What is known of a name, or going to be."""
+
+    __slots__ = ('expires', 'result')
+
+    def __init__(self) -> None:
+        self.expires = 0.0
+        self.result: AsyncResult[list[Address]] = AsyncResult()
+
+    @property
+    def is_good(self) -> bool:
+        """Whether nobody need be asked anew: addresses that are not old, or a look-up that is under way."""
+        return not self.result.ready() or (self.result.successful() and monotonic() < self.expires)
+
+
+class _Late(Exception):
+    """A look-up did not end in its own time."""
+
+
+def _answer(found: Any) -> tuple[Any, float]:
+    """What a resolver returned: a list, or a pair of a list and the seconds for which it is good."""
+    if not isinstance(found, tuple) or len(found) != 2 or isinstance(found[1], (tuple, list)):
+        return found, NAME_SECONDS
+    found, ttl = found
+    if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not isfinite(ttl) or ttl < 0:
+        raise ValueError(f'a resolver returns a list of addresses, or (list, seconds); not {ttl!r} seconds')
+    return found, ttl
+
+
+def _own(exc: BaseException) -> BaseException:
+    """The failure, or the lack of descriptors behind it: who cannot open a socket for that may call it anything."""
+    if isinstance(exc, socket.gaierror):
+        try:
+            os.close(os.open(os.devnull, os.O_RDONLY))
+        except OSError as lack:
+            return lack
+    return exc
+
+
+def _failure(host: str, exc: BaseException) -> HTTPError:
+    if isinstance(exc, NameResolutionError):
+        return type(exc)(exc.message, phase='connect')
+    if isinstance(exc, _Late):
+        text = f'the look-up did not end within {LOOKUP_SECONDS:g} s'
+    elif isinstance(exc, socket.gaierror):
+        known = 'no such name, or it has no address' if exc.errno in _NOT_FOUND else 'the resolver failed for now'
+        text = f'{known}: {exc.strerror or exc}'
+    else:
+        text = str(exc) or type(exc).__name__
+    return NameResolutionError(f'cannot resolve {host}: {text}', phase='connect')

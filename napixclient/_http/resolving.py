@@ -1,0 +1,187 @@
+"""Looks a name up, where no resolver of the caller's does: by c-ares on the loop, or by the system in a thread.
+
+c-ares is gevent's own. Its channels are given up soon, because one keeps an empty answer for an hour, never looks at
+resolv.conf again, does not survive a fork, and has one port and one buffer for all that is under way. Imports errors.
+"""
+
+from __future__ import annotations
+
+import _socket
+import os
+import re
+from time import monotonic
+from types import BuiltinFunctionType
+from typing import Any
+
+from gevent import socket
+from gevent.hub import get_hub
+from gevent.monkey import get_original
+
+from ..errors import NameResolutionError
+from .nss import Watch
+from .threads import Threads
+
+Resolver: Any
+try:
+    from gevent.resolver.ares import Resolver
+except ImportError:                             # pragma: no cover  # gevent can be built without c-ares
+    Resolver = None
+
+__all__ = ['Lookups', 'encoded', 'lookups']
+
+#: A channel serves so many names, and so many seconds. Much less, and a first server that is silent costs each anew.
+CHANNEL_NAMES = 100
+CHANNEL_SECONDS = 30.0
+_has_control = re.compile(r'[\x00-\x20\x7f]').search
+_getaddrinfo = socket.getaddrinfo
+
+
+def encoded(name: str) -> bytes:
+    """A name as it goes to a resolver: in ASCII, whichever it is.
+
+    :raises ValueError: for a blank or a control character in it.
+    :raises NameResolutionError: for what cannot be a name (RFC 1035 §2.3.4).
+    """
+    if _has_control(name):
+        raise ValueError(f'a name has no blanks and no control characters: {name!r}')
+    try:
+        raw = name.encode('ascii')
+        if b':' in raw:                         # an address with the scope of its link
+            return raw
+        if raw == b'.' or not all(0 < len(label) < 64 for label in raw.removesuffix(b'.').split(b'.')):
+            raise UnicodeError('a label, what is between two dots, has 1 to 63 bytes')
+        if len(raw.removesuffix(b'.')) > 253:
+            raise UnicodeError('it has more than 253 bytes')
+        return raw
+    except UnicodeEncodeError:
+        try:
+            return encoded(name.encode('idna').decode())
+        except UnicodeError as exc:
+            why = exc
+    except UnicodeError as exc:
+        why = exc
+    raise NameResolutionError(f'cannot resolve {name}: not a name: {why}', phase='connect')
+
+
+def _family_turn(found: Any) -> bool:
+    return bool(found[0] != socket.AF_INET6)
+
+
+class Lookups:
+    """The look-ups of one hub."""
+
+    def __init__(self, hub: Any) -> None:
+        self.threads = Threads(hub)
+        self.hub = hub
+        self._watch = Watch()
+        self._channel: _Channel | None = None
+        self._channels: set[_Channel] = set()   # those with look-ups under way, and that one
+        self._closer: Any = None
+
+    def find(self, host: str, port: int) -> list[Any]:
+        """What ``getaddrinfo`` says of a name; blocks the calling greenlet.
+
+        :raises OSError: when it is not found, or nobody answers: mostly ``gaierror``.
+        :raises NameResolutionError: for what cannot be a name.
+        """
+        name = encoded(host)
+        if self._is_replaced():
+            return list(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
+        if type(_socket.getaddrinfo) is not BuiltinFunctionType or Resolver is None \
+                or self._watch.rules().need_system(name.decode(), os.environ):
+            return list(self.threads.call(_socket.getaddrinfo, name, port, 0, socket.SOCK_STREAM))
+        return self._ask_dns(name, port)
+
+    def _is_replaced(self) -> bool:
+        """Whether somebody has put a resolver of their own in the place of gevent's: that one is asked."""
+        return socket.getaddrinfo is not _getaddrinfo or not type(self.hub.resolver).__module__.startswith('gevent.')
+
+    def _ask_dns(self, name: bytes, port: int) -> list[Any]:
+        channel = self._channel
+        if channel is None or channel.version != self._watch.version or monotonic() >= channel.expires:
+            self._retire()
+            channel = self._open()
+        channel.left -= 1
+        channel.busy += 1
+        if not channel.left:
+            self._channel = None
+        try:
+            found = list(channel.resolver.getaddrinfo(name, port, 0, socket.SOCK_STREAM))
+        finally:
+            channel.busy -= 1
+            self._close(channel)
+        # gevent has IPv4 first, the C library IPv6 (RFC 6724 §2.1); where there is none, that fails at once.
+        return sorted(found, key=_family_turn)
+
+    def _open(self) -> _Channel:
+        os.close(os.open(os.devnull, os.O_RDONLY))      # without descriptors it would ask servers nobody has named
+        channel = self._channel = _Channel(_Quiet(self.hub, use_environ=False), self._watch.version)
+        self._channels.add(channel)
+        if self._closer is None:
+            self._closer = self.hub.loop.timer(CHANNEL_SECONDS, ref=False)
+        self._closer.start(self._retire, update=True)
+        return channel
+
+    def _retire(self) -> None:
+        """Give the channel up; it is closed with its last look-up."""
+        channel, self._channel = self._channel, None
+        if channel is not None:
+            self._close(channel)
+
+    def _close(self, channel: _Channel) -> None:
+        if channel is not self._channel and not channel.busy and channel in self._channels:
+            self._channels.discard(channel)
+            channel.resolver.close()
+            if self._channel is None:
+                self._closer.stop()
+
+    def leave_to_parent(self) -> None:
+        """In the child of a fork: the channels are the parent's, whose answers they would take."""
+        for channel in self._channels:
+            channel.resolver.close()
+        if self._closer is not None:
+            self._closer.stop()
+
+
+class _Channel:
+    """One of c-ares's, and what it may still do."""
+
+    __slots__ = ('busy', 'expires', 'left', 'resolver', 'version')
+
+    def __init__(self, resolver: Any, version: int) -> None:
+        self.resolver = resolver
+        self.version = version                  # of the system's files
+        self.expires = monotonic() + CHANNEL_SECONDS
+        self.left = CHANNEL_NAMES
+        self.busy = 0
+
+
+if Resolver is not None:
+    class _Quiet(Resolver):  # type: ignore[misc]
+        """One that a program which ends may leave open."""
+
+        def __del__(self) -> None:
+            """Nothing: the channel ends with its object."""
+
+
+# Of a native thread, also in a process that gevent has patched: a thread has one hub.
+_thread: Any = get_original('threading', 'local')()
+
+
+def lookups() -> Lookups:
+    """Those of this thread's hub."""
+    hub = get_hub()
+    found: Lookups | None = getattr(_thread, 'lookups', None)
+    if found is None or found.hub is not hub:
+        found = _thread.lookups = Lookups(hub)
+    return found
+
+
+def _after_fork() -> None:
+    found: Lookups | None = getattr(_thread, 'lookups', None)
+    _thread.lookups = None
+    if found is not None:
+        found.leave_to_parent()
+
+
+os.register_at_fork(after_in_child=_after_fork)

@@ -1,0 +1,118 @@
+"""Threads for calls that nobody can interrupt: as many as calls wait, up to a bound. Imports nothing of ours.
+
+gevent's own pool has ten, for the whole program: as many calls that hang would stop everybody else's.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+from gevent.event import AsyncResult
+from gevent.monkey import get_original
+
+__all__ = ['Threads']
+
+#: Threads at once. One that waits costs some 30 KB of memory.
+MOST = 512
+
+_start: Callable[..., int] = get_original('_thread', 'start_new_thread')
+
+
+class Threads:
+    """Makes blocking calls for the greenlets of one hub."""
+
+    def __init__(self, hub: Any) -> None:
+        self._loop = hub.loop
+        self._tasks: deque[_Task] = deque()     # both ends of which are safe to use from any thread
+        self._running = 0
+        self._dead = 0                          # those with a call that nobody waits for any more
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """The value of a call that is made in a thread; blocks the calling greenlet, which may be killed.
+
+        :raises RuntimeError: when the system allows no thread at all.
+        """
+        task = _Task(function, arguments)
+        self._tasks.append(task)
+        self._widen()
+        try:
+            return task.result.get()
+        finally:
+            if not task.result.ready():
+                task.dropped = True
+                task.dead = task.begun
+                self._dead += task.dead
+
+    @property
+    def crowd(self) -> str:
+        """Why a call may have to wait for a thread; empty when there is one for each."""
+        if not self._tasks:
+            return ''
+        return (f'; all {self._running} threads for look-ups are busy, {self._dead} of them with look-ups that were '
+                'given up')
+
+    def _widen(self) -> None:
+        """Start a thread if a call waits for one and another is allowed."""
+        if self._tasks and self._running < MOST:
+            self._running += 1
+            try:
+                _start(self._work, ())
+            except RuntimeError as exc:
+                self._running -= 1
+                while self._tasks and not self._running:        # else one of those takes it
+                    self._tasks.popleft().result.set_exception(exc)
+
+    def _work(self) -> None:
+        """In a thread: make what calls there are, then end."""
+        tasks = self._tasks
+        while True:
+            try:
+                task = tasks.popleft()
+            except IndexError:
+                break
+            if not task.dropped:
+                task.make()
+                self._tell(self._made, task)
+        self._tell(self._ended)
+
+    def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
+        try:
+            self._loop.run_callback_threadsafe(callback, *arguments)
+        except Exception:   # the hub was destroyed meanwhile
+            pass
+
+    def _made(self, task: _Task) -> None:
+        if task.dropped:
+            self._dead -= task.dead
+        elif task.failure is not None:
+            task.result.set_exception(task.failure)
+        else:
+            task.result.set(task.value)
+
+    def _ended(self) -> None:
+        self._running -= 1
+        self._widen()                           # for what came while it was ending
+
+
+class _Task:
+    """One call."""
+
+    __slots__ = ('_arguments', '_function', 'begun', 'dead', 'dropped', 'failure', 'result', 'value')
+
+    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+        self._function = function
+        self._arguments = arguments
+        self.result: AsyncResult[Any] = AsyncResult()
+        self.begun = self.dead = self.dropped = False
+        self.value: Any = None
+        self.failure: BaseException | None = None
+
+    def make(self) -> None:
+        """In a thread."""
+        self.begun = True
+        try:
+            self.value = self._function(*self._arguments)
+        except BaseException as exc:
+            self.failure = exc
