@@ -15,12 +15,13 @@ from gevent.hub import get_hub
 from ._http.concluding import Concluder, stop
 from ._http.engine import Engine
 from ._http.pending import NEVER, Batch, PendingResponse, new_pending, timeout_of
+from ._http.proxying import is_own, shows_origin
 from ._http.settings import AUTO, Settings, cap_of
 from .authenticators import Authenticator, OneField, authenticator_of
 from .errors import Cancelled, HTTPError, ProxyError, RemoteError
 from .journey import current
 from .messages import NO_OPTIONS, Origin, Request, Response, parse_origin
-from .remote import error_of
+from .remote import error_of, read_later
 from .tracing import tracing
 
 __all__ = ['Client']
@@ -128,7 +129,22 @@ class Client(Concluder):
     # -- what the engine asks --------------------------------------------------------------------------------------
 
     def _refused(self, response: Response) -> HTTPError:
-        return error_of(response, ProxyError if response.status == 407 and self._forwarder else RemoteError)
+        proxy = self._forwarder
+        if proxy is None:
+            return error_of(response)
+        status, fields = response.status, response.headers
+        if not is_own(status, fields):
+            return error_of(response, by='' if shows_origin(fields) else f'by the proxy {proxy}, or through it')
+        if status == 407:
+            return error_of(response, ProxyError)
+        # tinyproxy answers a wrong password with 401. All else is what it says of the origin.
+        return error_of(response, ProxyError if status == 401 or 'proxy-authenticate' in fields else RemoteError,
+                        f'by the proxy {proxy}')
+
+    def _conclude_failure(self, pending: PendingResponse, error: HTTPError) -> None:
+        if isinstance(error, ProxyError) and error.response is not None:
+            read_later(error)
+        super()._conclude_failure(pending, error)
 
     def _client_for(self, host: str) -> Client:
         of_pool = self._engine.client_of()

@@ -226,7 +226,10 @@ class TLSError(ConnectError):
 
 
 class ProxyError(ConnectError):
-    """The proxy itself failed."""
+    """The proxy itself failed; with ``response`` and ``status`` where it answered.
+
+    What a proxy that forwards made of a request, of which it may have got all, has the phase ``read`` or ``send``.
+    """
 
 
 class Timeout(HTTPError):
@@ -238,7 +241,10 @@ class QueueTimeout(Timeout):
 
 
 class ConnectTimeout(Timeout):
-    """The connection was not open in time: name, TCP and TLS handshake together. Nothing was sent."""
+    """The connection was not open in time: name, TCP and TLS handshake together. Nothing was sent.
+
+    The message says so when it was the look-up of the name that took the time.
+    """
 
 
 class ReadTimeout(Timeout):

@@ -17,7 +17,7 @@ from .errors import HTTPError, RemoteError, one_line, words
 from .masking import MASK, cut, hide_fields, is_secret, mask
 from .messages import Response, is_json
 
-__all__ = ['document_of', 'encode', 'error_of']
+__all__ = ['document_of', 'encode', 'error_of', 'read_later']
 
 #: Error objects in a document, and bytes of it, at most.
 MAX_OBJECTS = 8
@@ -36,20 +36,36 @@ _FURTHER = frozenset(['remote_error', 'remote_errors'])
 
 # Reading -------------------------------------------------------------------------------------------------------------
 
-def error_of(response: Response, kind: type[HTTPError] = RemoteError) -> HTTPError:
+def error_of(response: Response, kind: type[HTTPError] = RemoteError, by: str = '') -> HTTPError:
     """The error that an answer of 400 or above stands for.
 
     ``remote_error`` is the decoded object when the server sent a JSON object, else ``"404 NOT FOUND" the body``. It is
     read when somebody asks for it: a document may be large, and answers come in a callback of the loop.
+
+    :param by: who said so, if not the server that was asked.
     """
-    error = kind(request=response.request, response=response, phase='read', elapsed=response.elapsed)
+    error = kind(by, request=response.request, response=response, phase='read', elapsed=response.elapsed)
     error.attempts = response.attempts
     error._unread = _read
     return error
 
 
+def read_later(error: HTTPError) -> None:
+    """Have an error that has a message of its own read the ``remote_error`` in its answer when it is asked for."""
+    error._unread = _read_beside
+
+
 def _read(error: HTTPError) -> tuple[str, Any]:
     """The message and the ``remote_error`` of an answer."""
+    message, remote_error = _told(error)
+    return f'{message} ({error._message})' if error._message else message, remote_error
+
+
+def _read_beside(error: HTTPError) -> tuple[str, Any]:
+    return error._message, _told(error)[1]
+
+
+def _told(error: HTTPError) -> tuple[str, Any]:
     response = error.response
     assert response is not None
     hide_fields(error, response.request.headers.multi_items())      # the server may have echoed them

@@ -27,6 +27,7 @@ from napixclient import (
     HTTPError,
     NameResolutionError,
     ProxyError,
+    ReadTimeout,
     RefusedError,
     RemoteError,
     Response,
@@ -221,12 +222,18 @@ def test_tinyproxy_refuses(scheme: str, tinyproxy: Any, authority: kit.Authority
             with Client(server.host, proxy=f'http://127.0.0.1:{port}', timeout=10) as client:
                 error = failure(client, 'GET', '/000001')
                 assert isinstance(error, ProxyError) and '407' in error.message
-                assert error.status == (407 if scheme == 'http' else None)
+                assert error.status == 407 and '407' in error.remote_error
+                assert error.response is not None and 'proxy-authenticate' in error.response.headers
+            with Client(server.host, proxy=f'http://user:wrong@127.0.0.1:{port}', timeout=10) as client:
+                error = failure(client, 'GET', '/000001')       # which it answers as an origin would
+                assert isinstance(error, ProxyError) and error.status == 401
+                assert f'the proxy http://127.0.0.1:{port}' in error.message and 'wrong' not in str(error)
             assert not server.requests
         with Client(dead.host, proxy=f'http://{user}127.0.0.1:{port}', timeout=10) as client:
             error = failure(client, 'GET', '/000001')
-            assert '500' in error.message
+            assert '500' in error.message and error.status == 500
             assert isinstance(error, ProxyError if scheme == 'https' else RemoteError)
+            assert f'the proxy http://127.0.0.1:{port}' in error.message
 
 
 @pytest.mark.parametrize('names', ['socks5', 'socks5h'])
@@ -435,17 +442,26 @@ class Row(NamedTuple):
     what: str
     script: list[Any]
     word: str
+    status: int | None = None
+    body: bytes = b''
 
 
-OK = b'HTTP/1.1 200 OK\r\n'
+OK, NO = b'HTTP/1.1 200 OK\r\n', b'HTTP/1.1 503 No\r\n'
 ROWS = [
-    Row('403', [READ, b'HTTP/1.1 403 Filtered\r\nContent-Length: 3\r\n\r\nabc', SILENCE], '"403 Filtered"'),
-    Row('407', [READ, b'HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n', SILENCE], '407 Who are you'),
-    Row('502', [READ, b'HTTP/1.0 502 Bad Gateway\r\n\r\n', CLOSE], '502 Bad Gateway'),
-    Row('302', [READ, b'HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\n\r\n', CLOSE], '302 Found'),
+    Row('403', [READ, b'HTTP/1.1 403 Filtered\r\nContent-Length: 3\r\n\r\nabc', SILENCE], '"403 Filtered"', 403, b'abc'),
+    Row('407', [READ, b'HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n', SILENCE], '407 Who are you', 407),
+    Row('502', [READ, b'HTTP/1.0 502 Bad Gateway\r\n\r\n', CLOSE], '502 Bad Gateway', 502),
+    Row('302', [READ, b'HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\n\r\n', CLOSE], '302 Found', 302),
     Row('101', [READ, b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n', SILENCE], '101'),
-    Row('no reason', [READ, b'HTTP/1.1 500 \r\n\r\n', CLOSE], '"500'),
-    Row('a reason that looks like lines', [READ, b'HTTP/1.1 500 a\tb\x0bc\r\n\r\n', CLOSE], '500'),
+    Row('no reason', [READ, b'HTTP/1.1 500 \r\n\r\n', CLOSE], '"500', 500),
+    Row('a reason that looks like lines', [READ, b'HTTP/1.1 500 a\tb\x0bc\r\n\r\n', CLOSE], '500', 500),
+    Row('a body in chunks', [READ, NO + b'Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n', SILENCE], '503', 503,
+        b'abc'),
+    Row('a body to the end', [READ, b'HTTP/1.1 100 Continue\r\n\r\n' + NO + b'\r\nabc', CLOSE], '503', 503, b'abc'),
+    Row('half a body', [READ, NO + b'Content-Length: 9\r\n\r\nabc', CLOSE], '503', 503, b'abc'),
+    Row('a body and a reset', [READ, NO + b'Content-Length: 9\r\n\r\n', RST], '503', 503),
+    Row('a silent body', [READ, NO + b'Content-Length: 9\r\n\r\nabc', SILENCE], '503', 503, b'abc'),
+    Row('a body that is none', [READ, NO + b'Transfer-Encoding: chunked\r\n\r\nxyz', SILENCE], '503', 503),
     Row('garbage', [READ, b'\x16\x03\x01 what?\r\n\r\n', SILENCE], 'HTTP'),
     Row('another protocol', [b'220 mail.example ESMTP\r\n\r\n', SILENCE], 'HTTP'),
     Row('HTTP/2.0', [READ, b'HTTP/2.0 200 OK\r\n\r\n', SILENCE], 'HTTP'),
@@ -487,10 +503,160 @@ def test_tunnels_that_are_not_opened() -> None:
         for row, proxy, pending in asked:
             error = pending.exception
             assert type(error) is ProxyError, (row, error)
-            assert (error.status, error.response, error.phase) == (None, None, 'connect'), row
+            assert (error.status, error.phase) == (row.status, 'connect'), row
+            assert row.body == (b'' if error.response is None else error.response.data), row
+            assert (error.remote_error is None) == (row.status is None), row
             assert row.word in error.message and len(error.message) < 500, (row, error)
             assert '\n' not in str(error) and proxy.url in error.message, (row, error)
             assert all(b'secret' not in request.raw for request in proxy.requests), row
+
+
+@pytest.mark.parametrize('tls_to', [False, True], ids=['http', 'https'])
+@pytest.mark.usefixtures('oracle')
+def test_a_refusal_that_never_ends(tls_to: bool, authority: kit.Authority) -> None:
+    """Of the body of a refusal so much is read as a message may have, also where it is sent without end."""
+    with FaultServer([READ, NO + b'\r\n', Forever(b'x' * 8000)], tls=authority.server() if tls_to else None) as proxy, \
+            Client('https://server.example', proxy=proxy.url, ca_certs=authority.ca_certs, timeout=5) as client:
+        error = failure(client, 'POST', '/secret', b'secret', retries=0)
+        assert type(error) is ProxyError and error.response is not None
+        assert len(error.response.data) < 200_000 and error.remote_error.startswith('"503 No" xxx')
+
+
+@pytest.mark.usefixtures('oracle')
+def test_a_document_of_a_proxy_s() -> None:
+    """A refusal that is a JSON object is read as that of any server is, and the refused request can be tried again."""
+    said = b'HTTP/1.1 403 No\r\nContent-Type: application/json\r\nContent-Length: 33\r\n\r\n' \
+           b'{"error_text": "not on Sundays"}\n'
+    with FaultServer(*[[READ, said, CLOSE]] * 3) as proxy, \
+            Client('https://server.example', proxy=proxy.url, timeout=5) as client:
+        error = failure(client, 'POST', '/secret', b'secret', retries=2)
+        assert error.remote_error == {'error_text': 'not on Sundays'}
+        assert (error.attempts, error.status, error.root.error_text) == (3, 403, 'not on Sundays')
+        assert error.message == f'the proxy {proxy.url} refused the tunnel: "403 No"'
+
+
+#: What listens where a proxy was expected, and what one hears of it.
+STRANGERS: dict[str, list[Any]] = {
+    'SSH': [b'SSH-2.0-OpenSSH_9.2\r\n', SILENCE], 'SMTP': [b'220 mail.example ESMTP\r\n', SILENCE],
+    'SOCKS': [READ, b'\x05\xff', CLOSE], 'TLS': [READ, b'\x15\x03\x01\x00\x02\x02\x16', CLOSE],
+    'HTTP/2': [READ, b'\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0d', SILENCE], 'text': [READ, b'what?\n', CLOSE],
+    'closes at once': [CLOSE], 'closes': [READ, CLOSE], 'resets': [READ, RST]}
+
+
+@pytest.mark.parametrize('host', ['http://server.example', 'https://server.example'])
+@pytest.mark.parametrize('what', STRANGERS)
+@pytest.mark.usefixtures('oracle')
+def test_no_proxy_at_all(what: str, host: str) -> None:
+    """What speaks no HTTP is told as the proxy's failure, for every origin; no POST is sent twice for that."""
+    with FaultServer(*[STRANGERS[what]] * 4) as stranger, \
+            Client(host, proxy=stranger.url.replace('//', '//user:hunter2@'), timeout=5) as client:
+        error = failure(client, 'POST', '/secret', b'secret', retries=urllib3.Retry(3, allowed_methods=['GET']))
+        assert type(error) is ProxyError and stranger.url in error.message and SECRET not in str(error)
+        assert (error.status, error.phase == 'connect') == (None, host.startswith('https'))
+        assert error.attempts == (4 if host.startswith('https') else 1)
+        assert sum(request.method == 'POST' for request in stranger.requests) <= 1
+
+
+@pytest.mark.parametrize('host', ['http://server.example', 'https://server.example'])
+@pytest.mark.usefixtures('oracle')
+def test_a_port_that_wants_tls(host: str, authority: kit.Authority) -> None:
+    """A real TLS server where ``http://`` was written is such a stranger."""
+    with serve(tls=authority.server()) as server, \
+            Client(host, proxy=f'http://{server.authority}', timeout=5) as client:
+        assert type(failure(client, 'GET', '/')) is ProxyError
+    with Client(host, proxy=f'http://{server.authority}', timeout=5) as client:
+        assert type(failure(client, 'GET', '/')) is ProxyError
+
+
+def test_silence_of_a_proxy() -> None:
+    """One that forwards may wait for its origin: its silence is a ReadTimeout that names it."""
+    with kit.Mute() as proxy, Client('server.example', proxy=proxy.url, timeout=SHORT) as client:
+        error = failure(client, 'GET', '/')
+        assert type(error) is ReadTimeout and proxy.url in error.message
+
+
+SQUID = 'Via: 1.1 host (squid/5.7)'
+#: Fields of an answer that came from a proxy; whether it is the proxy's own, or may be.
+WHOSE = [
+    (403, [], None), (403, ['Server: nginx'], None), (502, ['Server: nginx', SQUID], None), (502, [SQUID], 'perhaps'),
+    (502, ['Via: 1.1 host', 'ETag: "x"'], None), (503, ['Server: squid/5.7', SQUID], 'own'),
+    (503, ['Server: squid/5.7', 'Via: 1.1 origin (squid/5.7), 1.1 host (squid/5.7)'], None),
+    (500, ['Server: tinyproxy/1.11.1'], 'own'), (500, ['Server: tinyproxy/1.11.1', SQUID], None),
+    (504, ['X-Squid-Error: ERR_CONNECT_FAIL 111'], 'own'), (502, ['Proxy-Agent: Fortinet'], 'own'),
+    (401, ['WWW-Authenticate: Basic realm="x"', SQUID], None), (401, ['Server: tinyproxy/1.11.1'], 'ProxyError'),
+    (401, ['Proxy-Authenticate: Basic realm="x"'], 'ProxyError'),
+    (403, ['Proxy-Authenticate: Basic realm="x"'], 'ProxyError'),
+]
+
+
+@pytest.mark.parametrize(('status', 'fields', 'whose'), WHOSE)
+@pytest.mark.usefixtures('oracle')
+def test_whose_answer(status: int, fields: list[str], whose: str | None) -> None:
+    """An answer that shows to be the proxy's own is said to be; only where it is about credentials, a ProxyError."""
+    head = ''.join(f'{field}\r\n' for field in [f'HTTP/1.1 {status} No', *fields, 'Content-Length: 3'])
+    with FaultServer([READ, head.encode() + b'\r\nabc', SILENCE]) as proxy, \
+            Client('server.example', proxy=f'http://user:{SECRET}@{proxy.authority}') as client:
+        error = failure(client, 'GET', '/000001')
+        assert type(error) is (ProxyError if whose == 'ProxyError' else RemoteError)
+        assert (error.status, error.remote_error) == (status, f'"{status} No" abc')
+        assert error.message == f'"{status} No" abc' + {
+            None: '', 'perhaps': f' (by the proxy {proxy.url}, or through it)'}.get(whose, f' (by the proxy {proxy.url})')
+        assert SECRET not in str(error)
+    with FaultServer([READ, head.encode() + b'\r\nabc', SILENCE]) as server, Client(server.host) as client:
+        error = failure(client, 'GET', '/000001')       # without a proxy, nobody is blamed
+        assert (type(error), error.message) == (RemoteError, f'"{status} No" abc')
+
+
+@pytest.fixture(scope='module')
+def squid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """A real Squid that wants credentials: its port."""
+    program, directory = path_of('squid'), tmp_path_factory.mktemp('squid')
+    helper = directory / 'auth'
+    helper.write_text(f'#!/bin/sh\nwhile read line; do case $line in "user {SECRET}"*) echo OK;; *) echo ERR;; esac; done')
+    for place in (directory, *directory.parents[:2]):
+        place.chmod(0o755)                      # it gives up the rights of root
+    helper.chmod(0o755)
+    logs = directory / 'logs'
+    logs.mkdir(mode=0o777)
+    logs.chmod(0o777)
+
+    def command(port: int) -> list[str]:
+        (directory / 'conf').write_text(
+            f'http_port 127.0.0.1:{port}\npid_filename none\ncache_log {logs}/cache.log\naccess_log none\n'
+            f'cache deny all\ncoredump_dir {logs}\nauth_param basic program {helper}\n'
+            'auth_param basic children 1 startup=1\nacl known proxy_auth REQUIRED\nshutdown_lifetime 0 seconds\n'
+            'http_access allow known\nhttp_access deny all\n')
+        # A name of its own, or it would share its memory with another of this machine.
+        return [program, '-n', f'test{port}', '-N', '-f', str(directory / 'conf')]
+    with on_some_port(command) as port:
+        yield port
+
+
+@pytest.mark.parametrize('scheme', ['http', 'https'])
+def test_squid_refuses(scheme: str, squid: int, authority: kit.Authority) -> None:
+    """What Squid says itself is told as its own: wrong credentials, and an origin that cannot be reached."""
+    tls = authority.server() if scheme == 'https' else None
+    with serve(large, tls=tls) as server, FaultServer(listening=False, tls=tls) as dead:
+        good = f'http://user:{SECRET}@127.0.0.1:{squid}'
+        with Client(server.host, proxy=good, ca_certs=authority.ca_certs, timeout=10) as client:
+            assert_carries(client)
+        server.requests.clear()
+        for proxy in (good.replace(SECRET, 'wrong'), good.replace(f'user:{SECRET}@', '')):
+            with Client(server.host, proxy=proxy, timeout=10) as client:
+                error = failure(client, 'GET', '/000001')
+                assert type(error) is ProxyError and error.status == 407 and error.response is not None
+                assert error.response.headers['x-squid-error'].startswith('ERR_CACHE_ACCESS_DENIED')
+                assert 'ERR_CACHE_ACCESS_DENIED' in error.response.text
+        assert not server.requests
+        with Client(dead.host, proxy=good, timeout=10) as client:
+            error = failure(client, 'GET', '/000001')
+            assert error.status == 503 and f'the proxy http://127.0.0.1:{squid}' in error.message
+            assert type(error) is (RemoteError if scheme == 'http' else ProxyError)
+    if scheme == 'http':
+        def missing(*_: object) -> Any:
+            return 404, {'Server': 'ours'}, 'no'
+        with serve(missing) as server, Client(server.host, proxy=good, timeout=10) as client:
+            assert failure(client, 'GET', '/000001').message == '"404 Not Found" no'
 
 
 @pytest.mark.usefixtures('oracle')

@@ -15,7 +15,7 @@ from typing import Any
 import gevent
 from urllib3 import Retry
 
-from ..errors import DeadlineExceeded, HTTPError, ProtocolError, Timeout
+from ..errors import DeadlineExceeded, HTTPError, ProtocolError, ProxyError, ReadTimeout, Timeout
 from ..masking import mask
 from ..messages import Origin, Response
 from .bodies import StreamedResponse
@@ -272,8 +272,20 @@ class Concluder(Dispatcher):
             self._open_for(pending)             # in the place of the old one, so that it gets a fresh one
             return
         self._engine.release()
-        self._conclude_failure(pending, error)
+        self._conclude_failure(pending, error if self._forwarder is None else self._of_proxy(connection, error))
         self._widen()
+
+    def _of_proxy(self, connection: Connection, error: HTTPError) -> HTTPError:
+        """The error of a connection to a proxy that forwards: it is the proxy's where it has never spoken HTTP."""
+        proxy = self._forwarder
+        if isinstance(error, ReadTimeout):
+            error.message = f'{error.message} (by way of the proxy {proxy})'
+        elif isinstance(error, ProtocolError) and not connection.served and connection.untouched:
+            what = 'did not answer in HTTP' if connection.reader.started else 'did not answer'
+            cause, error = error, ProxyError(f'the proxy {proxy} {what}: {error.message}', phase=error.phase,
+                                             elapsed=error.elapsed)
+            error.__cause__ = cause
+        return error
 
     def _resendable(self, pending: PendingResponse, attempt: int) -> bool:
         """Whether the one free resend applies to this attempt: idempotent, the first, and not forbidden.

@@ -75,8 +75,8 @@ class Opening:
     TLS or a resolver of the caller's, has a greenlet.
     """
 
-    __slots__ = ('_client', '_clock', '_engine', '_greenlet', '_has_turn', '_name', '_seconds', '_sock', '_turn',
-                 '_watcher', 'expires', 'over', 'pending', 'proxy')
+    __slots__ = ('_client', '_clock', '_engine', '_greenlet', '_has_turn', '_seconds', '_sock', '_turn',
+                 '_watcher', 'expires', 'name', 'over', 'pending', 'proxy')
 
     def __init__(self, engine: Engine, client: Applicant, pending: PendingResponse, seconds: float) -> None:
         self.over = False
@@ -91,7 +91,7 @@ class Opening:
         self._sock: Any = None
         self._watcher: Any = None
         self._clock: Any = None
-        self._name: str | None = None           # the one that is being looked up
+        self.name: str | None = None           # the one that is being looked up
         self._has_turn = False                  # whether it is one of those that may be opened at the same time
         self._turn: Any = None
 
@@ -168,13 +168,13 @@ class Opening:
 
     def look_up(self, name: str, takes_turn: bool) -> None:
         """It waits for a look-up from now on."""
-        self._name = name
+        self.name = name
         if not takes_turn:
             self._give_turn_back()
 
     def looked_up(self) -> None:
         """The look-up is over: wait for another turn, while the clock stands still."""
-        self._name = None
+        self.name = None
         if self._has_turn:
             return
         self._turn = Event()
@@ -225,7 +225,7 @@ class Opening:
 
     def _too_late(self) -> HTTPError:
         within = f'within {self._seconds:g} s'
-        lookup = self._name and f'the look-up of {self._name} did not end {within}{self._engine.opener.names.crowd()}'
+        lookup = self.name and f'the look-up of {self.name} did not end {within}{self._engine.opener.names.crowd()}'
         if self.proxy is not None:
             why = f': {lookup}' if lookup else f' did not let us through {within}'
             return ProxyError(f'the proxy {self.proxy}{why}', phase='connect')

@@ -7,6 +7,7 @@ them. Imports messages and errors.
 from __future__ import annotations
 
 from collections.abc import Callable
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from gevent import ssl
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from .dialling import Opening
 
 __all__ = ['NoPlace', 'Opener', 'connect_error']
+
+#: Seconds for the body of a proxy's refusal; its head says what counts.
+REFUSAL_SECONDS = 1.0
 
 
 class NoPlace(ConnectError):
@@ -68,7 +72,7 @@ class Opener:
             return race(self._addresses(origin.host, origin.port, opening))
         if proxy.speaks_socks:
             return self._reach_by_socks(proxy, origin, opening)
-        return self._through(proxy, opening, self._tunnel, origin)
+        return self._through(proxy, opening, self._tunnel, origin, opening)
 
     def _reach_by_socks(self, proxy: Proxy, origin: Origin, opening: Opening) -> Any:
         if proxy.scheme == 'socks5':
@@ -134,11 +138,13 @@ class Opener:
             return race(self._addresses(proxy.host, proxy.port, opening))
         return self._secure(proxy.host, proxy.port, dial) if proxy.scheme == 'https' else dial()
 
-    def _tunnel(self, sock: Any, proxy: Proxy, origin: Origin) -> Any:
+    def _tunnel(self, sock: Any, proxy: Proxy, origin: Origin, opening: Opening) -> Any:
         if proxy.forwards(origin):
             return None
-        settings = self._settings
-        ask_tunnel(sock, proxy, origin, ResponseReader(settings.max_header_bytes, settings.max_header_fields))
+        settings, pending = self._settings, opening.pending
+        ask_tunnel(sock, proxy, origin, ResponseReader(settings.max_header_bytes, settings.max_header_fields),
+                   None if pending is None else pending.request,
+                   min(REFUSAL_SECONDS, max(opening.expires - monotonic(), 0.0) / 2))
         return relayed(sock) if proxy.scheme == 'https' else None
 
     # -- names -----------------------------------------------------------------------------------------------------

@@ -328,9 +328,11 @@ def timeout_of(pending: PendingResponse, clock: str) -> Timeout:
     phase = pending._holder.phase if pending._holder is not None else 'read' if pending._sent else 'queue'
     what = 'the total time' if clock == 'total' else 'the time to wait'
     if not pending._sent:
+        name = getattr(pending._holder, 'name', None)
+        where = f', in the look-up of {name}' if name else ''
         if phase == 'connect' and clock == 'total':
-            return ConnectTimeout(f'{what} was up while connecting', request=pending.request, phase=phase)
-        return QueueTimeout(f'{what} was up before anything was sent', request=pending.request, phase=phase)
+            return ConnectTimeout(f'{what} was up while connecting{where}', request=pending.request, phase=phase)
+        return QueueTimeout(f'{what} was up before anything was sent{where}', request=pending.request, phase=phase)
     return DeadlineExceeded(f'{what} was up after sending had begun (phase: {phase})', request=pending.request,
                             phase=phase)
 

@@ -9,14 +9,17 @@ import re
 from base64 import b64encode
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from time import monotonic
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+import gevent
+
 from ..errors import ConnectError, ProtocolError, ProxyError, RefusedError, one_line
-from ..messages import Headers, Origin, parse_origin
+from ..messages import Headers, Origin, Request, Response, parse_origin
 from .wire import ResponseReader
 
-__all__ = ['NoProxy', 'Proxy', 'Refusal', 'ask_socks', 'ask_tunnel', 'proxy_of']
+__all__ = ['NoProxy', 'Proxy', 'Refusal', 'ask_socks', 'ask_tunnel', 'is_own', 'proxy_of', 'shows_origin']
 
 _PORTS = {'http': 80, 'https': 443, 'socks5': 1080, 'socks5h': 1080}
 _EXPECTED = "proxy is a URL such as 'http://user:password@proxy.example:3128', its scheme one of http, https, " \
@@ -171,10 +174,41 @@ def _bracketed(host: str) -> str:
     return f'[{host.partition("%")[0]}]' if ':' in host else host
 
 
+# What a proxy says ---------------------------------------------------------------------------------------------------
+
+#: Programs whose Server field, where nothing was added on the way (RFC 9110 §7.6.3), is that of the proxy itself.
+_PROGRAMS = frozenset(['3proxy', 'privoxy', 'squid', 'tinyproxy'])
+#: Fields that only a proxy adds to an answer of its own.
+_OWN_FIELDS = ('proxy-authenticate', 'proxy-agent', 'x-squid-error')
+#: Fields by which an origin shows: a proxy leaves them as they are.
+_TRACES = ('server', 'set-cookie', 'www-authenticate', 'etag', 'last-modified', 'x-powered-by', 'x-request-id', 'allow')
+_product = re.compile(r'[^/\s()]+').search
+
+
+def is_own(status: int, fields: Headers) -> bool:
+    """Whether an answer that came from a forwarding proxy is the proxy's own, as far as that shows."""
+    if status == 407 or any(name in fields for name in _OWN_FIELDS):
+        return True
+    server, via = fields.get('server'), fields.get('via')
+    program = server and _product(server.lower())
+    if not program:
+        return False
+    if via is None:
+        return program[0] in _PROGRAMS
+    # "1.1 host (program/1.0)": one proxy only, of the program that says that it is the server.
+    return ',' not in via and program[0] in map(str.strip, re.split(r'[/\s()]+', via.lower()))
+
+
+def shows_origin(fields: Headers) -> bool:
+    """Whether anything in an answer is the origin's, and not a proxy's that added its Via."""
+    return 'via' not in fields or any(name in fields for name in _TRACES)
+
+
 # What is said to a proxy ---------------------------------------------------------------------------------------------
 
-#: Bytes asked for at once.
+#: Bytes asked for at once, and those of a refusal of which no more are asked for.
 _READ_SIZE = 16384
+_MAX_REFUSAL = 65536
 #: RFC 1928 §6: what a reply stands for. The first five are about the origin, the others about the proxy.
 _REPLIES: dict[int, tuple[type[ConnectError], str]] = {
     3: (ConnectError, 'network unreachable'), 4: (ConnectError, 'host unreachable'), 6: (ConnectError, 'TTL expired'),
@@ -191,27 +225,65 @@ class Refusal(Exception):
         self.error = error
 
 
-def ask_tunnel(sock: Any, proxy: Proxy, origin: Origin, reader: ResponseReader) -> None:
+def ask_tunnel(sock: Any, proxy: Proxy, origin: Origin, reader: ResponseReader, request: Request | None,
+               seconds: float) -> None:
     """Have an HTTP proxy connect to an origin (RFC 9110 §9.3.6).
 
-    :param reader: a new one. The answer ends with its head, as that to a HEAD does.
-    :raises ProxyError: for anything but a 2xx, with nothing behind it.
+    :param reader: a new one. The answer ends with its head where it is a 2xx, as that to a HEAD does.
+    :param request: what the tunnel is for.
+    :param seconds: for the body of a refusal.
+    :raises ProxyError: for anything but a 2xx, with nothing behind it; with the answer, where it is one.
     :raises OSError: when the connection breaks.
     """
     place = f'{_bracketed(origin.host)}:{origin.port}'
     head = f'CONNECT {place} HTTP/1.1\r\nHost: {place}'.encode('latin-1')
+    began = monotonic()
     sock.sendall(head + proxy.fields._block + b'\r\n\r\n')
     reader.begin('HEAD', None)
+    said: list[bytes] = []
+    first = b''
     try:
-        while not reader.feed(_some(sock, proxy, _READ_SIZE)):
-            pass
+        while not said or not reader.feed(said[-1]):
+            said.append(_some(sock, proxy, _READ_SIZE))
+            if len(first) < 5:
+                first = (first + said[-1]).lstrip(b'\r\n')
+            if not b'HTTP/'.startswith(first[:5]):      # no end of a head is to be waited for
+                raise ProtocolError(f'it said {first[:20]!r}')
     except ProtocolError as exc:
         raise ProxyError(f'the proxy {proxy} did not answer CONNECT in HTTP: {exc.message}', phase='connect') from exc
     if not 200 <= reader.status < 300:
-        said = (reader.head or b'').partition(b'\r\n')[0].partition(b' ')[2].decode('latin-1')
-        raise ProxyError(f'the proxy {proxy} refused the tunnel: "{one_line(said)[:200]}"', phase='connect')
+        status, answered = reader.status, reader.head or b''
+        reason = answered.partition(b'\r\n')[0].partition(b' ')[2].decode('latin-1')
+        error = ProxyError(f'the proxy {proxy} refused the tunnel: "{one_line(reason)[:200]}"', phase='connect')
+        if request is not None:
+            body = _refusal(sock, reader, b''.join(said), seconds)
+            error.response = Response(request, status, answered, body, monotonic() - began)
+        raise error
     if reader.overrun:
         raise ProxyError(f'the proxy {proxy} sent more than its answer to CONNECT', phase='connect')
+
+
+def _refusal(sock: Any, reader: ResponseReader, said: bytes, seconds: float) -> bytes:
+    """The body of an answer that has begun, or what has come of it when the time, or the bound, is reached."""
+    reader.begin('GET', None)
+    left = _MAX_REFUSAL
+    clock = gevent.Timeout(seconds)
+    clock.start()
+    try:
+        while not reader.feed(said) and left > 0:
+            said = sock.recv(_READ_SIZE)
+            left -= len(said)
+            if not said:
+                reader.eof()
+                break
+    except (OSError, ProtocolError):            # broken off: the head says enough
+        pass
+    except gevent.Timeout as exc:
+        if exc is not clock:
+            raise
+    finally:
+        clock.close()
+    return b'' if reader.coding else reader.take_body()
 
 
 def ask_socks(sock: Any, proxy: Proxy, host: str, port: int) -> None:

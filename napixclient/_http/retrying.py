@@ -10,7 +10,16 @@ from typing import Any
 from urllib3 import Retry
 from urllib3 import exceptions as urllib3_errors
 
-from ..errors import BodyTooLarge, ConnectError, ConnectTimeout, HTTPError, ProtocolError, ReadTimeout, TLSError
+from ..errors import (
+    BodyTooLarge,
+    ConnectError,
+    ConnectTimeout,
+    HTTPError,
+    ProtocolError,
+    ProxyError,
+    ReadTimeout,
+    TLSError,
+)
 from ..masking import mask
 from ..messages import Headers, Response
 from .pacing import SIX_HOURS, pause_asked_for
@@ -83,6 +92,8 @@ def _as_urllib3(error: HTTPError) -> Exception | None:
     nobody: Any = None
     if isinstance(error, TLSError):
         return urllib3_errors.SSLError(error.message)
+    if isinstance(error, ProxyError) and error.phase != 'connect':       # the request was sent
+        return urllib3_errors.ProtocolError(error.message)
     if isinstance(error, (ConnectError, ConnectTimeout)):
         return urllib3_errors.ConnectTimeoutError(error.message)
     if isinstance(error, ReadTimeout):

@@ -128,5 +128,6 @@ def _may_be_stored(error: ErrorBase) -> bool:
         return False
     if error.code:
         return not 300 <= error.code < 500
-    # Without a cause of that kind there was an answer, which made no sense.
-    return not isinstance(error.__cause__, (ConnectError, ConnectTimeout, QueueTimeout))
+    # Without a cause of that kind there was an answer, which made no sense; or a proxy made none of what it was sent.
+    cause = error.__cause__
+    return not isinstance(cause, (ConnectError, ConnectTimeout, QueueTimeout)) or cause.phase in ('send', 'read')
