@@ -177,12 +177,14 @@ class Opening:
         self.name = None
         if self._has_turn:
             return
+        if self._engine.rejoin(self):
+            self._has_turn = True
+            return
+        left = max(self.expires - monotonic(), 0.0)
+        self._clock.close()
         self._turn = Event()
-        if not self._engine.rejoin(self):
-            left = self.expires - monotonic()
-            self._clock.close()
-            self._turn.wait()
-            self._start_clock(left)
+        self._turn.wait()
+        self._start_clock(left)
 
     def _start_clock(self, seconds: float) -> None:
         self.expires = monotonic() + seconds

@@ -174,10 +174,9 @@ class Engine:
                 opening.begin()
 
     def rejoin(self, opening: Opening) -> bool:
-        """Go on with one whose look-up is over, or park it, before those that have not begun."""
+        """Whether one whose look-up is over may go on; else it is parked, before those that have not begun."""
         if self._opening < MAX_OPENINGS:
             self._opening += 1
-            opening.begin()
             return True
         self._parked.appendleft(opening)
         return False

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import gevent
 from gevent import socket
-from gevent.event import AsyncResult
+from gevent.event import Event
 
 from ..errors import HTTPError, NameResolutionError
 from .racing import Address, by_turns, is_limit, literal_family
@@ -81,13 +81,13 @@ class Names:
                 self._known.clear()
             entry = self._known[key] = _Entry()
             gevent.spawn(self._look_up, key, entry, asker.counts)   # its own greenlet: who asked first may be killed
-        if not entry.result.ready():
+        if not entry.over.is_set():
             asker.look_up(host, takes_turn=self._resolver is not None)
-            entry.result.wait()
+            entry.over.wait()
             asker.looked_up()
-        exc = entry.result.exception
+        exc = entry.failure
         if exc is None:
-            return list(entry.result.value or ())
+            return list(entry.addresses)
         if is_limit(exc):
             raise exc
         raise _failure(host, exc) from exc
@@ -108,35 +108,37 @@ class Names:
         try:
             find = self._resolver or lookups().find
             found, ttl = _answer(find(*key))
-            addresses = by_turns(found)
-            if not addresses:
+            entry.addresses = by_turns(found)
+            if not entry.addresses:
                 raise OSError(errno.EADDRNOTAVAIL, 'no address')
             entry.expires = monotonic() + ttl
-            entry.result.set(addresses)
         except BaseException as exc:            # a gevent.Timeout of the resolver's own, too
             clock.close()
             counts.failed += 1
-            entry.result.set_exception(_Late() if exc is clock else _own(exc))
+            entry.failure = _Late() if exc is clock else _own(exc)
             if isinstance(exc, (KeyboardInterrupt, SystemExit)):
                 raise
         finally:
             clock.close()
+            entry.over.set()
             counts.seconds += monotonic() - began
 
 
 class _Entry:
     """What is known of a name, or going to be."""
 
-    __slots__ = ('expires', 'result')
+    __slots__ = ('addresses', 'expires', 'failure', 'over')
 
     def __init__(self) -> None:
+        self.addresses: list[Address] = []
         self.expires = 0.0
-        self.result: AsyncResult[list[Address]] = AsyncResult()
+        self.failure: BaseException | None = None
+        self.over = Event()                     # AsyncResult may need a descriptor to keep a failure
 
     @property
     def is_good(self) -> bool:
         """Whether nobody need be asked anew: addresses that are not old, or a look-up that is under way."""
-        return not self.result.ready() or (self.result.successful() and monotonic() < self.expires)
+        return not self.over.is_set() or (self.failure is None and monotonic() < self.expires)
 
 
 class _Late(Exception):

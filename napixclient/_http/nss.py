@@ -15,8 +15,6 @@ __all__ = ['Rules', 'Watch', 'names_in']
 
 #: Seconds between two looks at the files, as Go does it.
 LOOK_SECONDS = 5.0
-#: Whatever is set of these, only the C library does what it says (resolv.conf(5), hostname(7)).
-VARIABLES = ('LOCALDOMAIN', 'RES_OPTIONS', 'HOSTALIASES')
 #: Options and lines of resolv.conf that c-ares understands as the C library does.
 _OPTIONS = frozenset(['attempts', 'edns0', 'ndots', 'rotate', 'timeout'])
 _LINES = frozenset(['domain', 'nameserver', 'search'])
@@ -51,8 +49,8 @@ class Rules:
 
     def need_system(self, name: str, environ: Mapping[str, str]) -> bool:
         """Whether ``getaddrinfo`` knows better than DNS of this name, an ASCII one."""
-        if self._always or any(variable in environ for variable in VARIABLES):
-            return True
+        if self._always or 'LOCALDOMAIN' in environ or 'RES_OPTIONS' in environ or 'HOSTALIASES' in environ:
+            return True                         # resolv.conf(5), hostname(7)
         exact = name.lower()
         bare = exact.removesuffix('.')
         last = bare.rpartition('.')[2]

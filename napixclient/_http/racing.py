@@ -24,7 +24,7 @@ Address = tuple[int, Any]                       # family, and what connect() tak
 #: Milliseconds that an address has before the next one is tried beside it: RFC 8305 §5.
 HEAD_START = 250
 #: Failures for which no address is to blame: the process has no descriptors or memory left.
-_LIMITS = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
+LIMITS = frozenset([errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM])
 _NUMBERED_OTHERWISE = (socket.gaierror, socket.herror, ssl.SSLError)
 #: The machine has no way to that address, often because it has no IPv6 at all: other failures tell more.
 _NO_WAY = frozenset([errno.ENETUNREACH, errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT])
@@ -35,7 +35,7 @@ def is_limit(exc: BaseException | None) -> bool:
 
     The errno of a resolver's failure is of another numbering, c-ares's or EAI_*, and so is that of TLS.
     """
-    return isinstance(exc, OSError) and not isinstance(exc, _NUMBERED_OTHERWISE) and exc.errno in _LIMITS
+    return isinstance(exc, OSError) and not isinstance(exc, _NUMBERED_OTHERWISE) and exc.errno in LIMITS
 
 
 def literal_family(host: str) -> int | None:

@@ -33,7 +33,6 @@ __all__ = ['Lookups', 'encoded', 'lookups']
 CHANNEL_NAMES = 100
 CHANNEL_SECONDS = 30.0
 _has_control = re.compile(r'[\x00-\x20\x7f]').search
-_getaddrinfo = socket.getaddrinfo
 
 
 def encoded(name: str) -> bytes:
@@ -94,7 +93,8 @@ class Lookups:
 
     def _is_replaced(self) -> bool:
         """Whether somebody has put a resolver of their own in the place of gevent's: that one is asked."""
-        return socket.getaddrinfo is not _getaddrinfo or not type(self.hub.resolver).__module__.startswith('gevent.')
+        return not all(str(getattr(asked, '__module__', '')).startswith('gevent.')
+                       for asked in (socket.getaddrinfo, type(self.hub.resolver)))
 
     def _ask_dns(self, name: bytes, port: int) -> list[Any]:
         channel = self._channel
@@ -115,12 +115,15 @@ class Lookups:
 
     def _open(self) -> _Channel:
         os.close(os.open(os.devnull, os.O_RDONLY))      # without descriptors it would ask servers nobody has named
-        channel = self._channel = _Channel(_Quiet(self.hub, use_environ=False), self._watch.version)
+        channel = self._channel = _Channel(self._new_resolver(), self._watch.version)
         self._channels.add(channel)
         if self._closer is None:
             self._closer = self.hub.loop.timer(CHANNEL_SECONDS, ref=False)
         self._closer.start(self._retire, update=True)
         return channel
+
+    def _new_resolver(self) -> Any:
+        return _Quiet(self.hub, use_environ=False)      # the variables of gevent's are not for us
 
     def _retire(self) -> None:
         """Give the channel up; it is closed with its last look-up."""
@@ -137,6 +140,7 @@ class Lookups:
 
     def leave_to_parent(self) -> None:
         """In the child of a fork: the channels are the parent's, whose answers they would take."""
+        self.threads.leave_to_parent()
         for channel in self._channels:
             channel.resolver.close()
         if self._closer is not None:

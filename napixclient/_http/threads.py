@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from gevent.event import AsyncResult
+from gevent.event import Event
 from gevent.monkey import get_original
 
 __all__ = ['Threads']
@@ -28,6 +28,9 @@ class Threads:
         self._tasks: deque[_Task] = deque()     # both ends of which are safe to use from any thread
         self._running = 0
         self._dead = 0                          # those with a call that nobody waits for any more
+        self._waiting = 0
+        # The loop cannot see threads, and would end while somebody waits for one.
+        self._alive = hub.loop.timer(3600.0, 3600.0)
 
     def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """The value of a call that is made in a thread; blocks the calling greenlet, which may be killed.
@@ -37,13 +40,25 @@ class Threads:
         task = _Task(function, arguments)
         self._tasks.append(task)
         self._widen()
+        self._waiting += 1
+        self._alive.start(int)
         try:
-            return task.result.get()
+            task.done.wait()
         finally:
-            if not task.result.ready():
+            self._waiting -= 1
+            if not self._waiting:
+                self._alive.stop()
+            if not task.done.is_set():
                 task.dropped = True
                 task.dead = task.begun
                 self._dead += task.dead
+        if task.failure is not None:
+            raise task.failure
+        return task.value
+
+    def leave_to_parent(self) -> None:
+        """In the child of a fork, which has no thread: whoever waits, waits in vain."""
+        self._alive.stop()
 
     @property
     def crowd(self) -> str:
@@ -62,7 +77,9 @@ class Threads:
             except RuntimeError as exc:
                 self._running -= 1
                 while self._tasks and not self._running:        # else one of those takes it
-                    self._tasks.popleft().result.set_exception(exc)
+                    task = self._tasks.popleft()
+                    task.failure = exc
+                    task.done.set()
 
     def _work(self) -> None:
         """In a thread: make what calls there are, then end."""
@@ -86,10 +103,7 @@ class Threads:
     def _made(self, task: _Task) -> None:
         if task.dropped:
             self._dead -= task.dead
-        elif task.failure is not None:
-            task.result.set_exception(task.failure)
-        else:
-            task.result.set(task.value)
+        task.done.set()
 
     def _ended(self) -> None:
         self._running -= 1
@@ -99,12 +113,12 @@ class Threads:
 class _Task:
     """One call."""
 
-    __slots__ = ('_arguments', '_function', 'begun', 'dead', 'dropped', 'failure', 'result', 'value')
+    __slots__ = ('_arguments', '_function', 'begun', 'dead', 'done', 'dropped', 'failure', 'value')
 
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self._function = function
         self._arguments = arguments
-        self.result: AsyncResult[Any] = AsyncResult()
+        self.done = Event()                     # AsyncResult may need a descriptor to keep a failure
         self.begun = self.dead = self.dropped = False
         self.value: Any = None
         self.failure: BaseException | None = None
