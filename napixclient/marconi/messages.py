@@ -57,8 +57,8 @@ class Message:
         """
         return MessageStatus.Free if self.claim_id is None else MessageStatus.Claimed
 
-    def _delete(self) -> None:
-        claim = '' if self.claim_id is None else f'?claim_id={quote(self.claim_id, safe="")}'
+    def _delete(self, claim_id: str | None) -> None:
+        claim = '' if claim_id is None else f'?claim_id={quote(claim_id, safe="")}'
         self._client._ask('DELETE', f'{self._queue._path}/messages/{quote(self.id, safe="")}{claim}')
         self.deleted = True
 
@@ -69,7 +69,7 @@ class Message:
         :raises Forbidden: for a message that somebody has claimed, if this object does not know the claim.
         :raises MalformedRequest: when its claim is over, on the versions that check it.
         """
-        self._delete()
+        self._delete(self.claim_id)
 
     def __repr__(self) -> str:
         return f'<MarconiMessage [{self.id}] {self.status.name}>'

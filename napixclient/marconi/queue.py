@@ -1,25 +1,30 @@
-"""One queue. Imports what it is made of: messages, claims, posting, paging, subscriptions, consuming."""
+"""One queue. Imports what it is made of: messages, claims, posting, paging, purging, subscriptions, consuming."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from .claim import Claim
 from .consuming import MOST, Consumer
-from .errors import NotFound, ServiceUnavailable, Unsupported
+from .errors import ErrorBase, NotFound, ServiceUnavailable, Unsupported
 from .messages import Message
 from .models import Presigned, QueueStats
 from .paging import Page, follow, marker_of
 from .pending import asks, lists
 from .posting import post
+from .purging import purge
 from .subscription import Subscription
 
 if TYPE_CHECKING:
     from .client import Client
 
 __all__ = ['Queue']
+
+logger = logging.getLogger('napixclient.marconi')
 
 #: A marker before all messages: with ``include_claimed`` and without any marker Zaqar fails on Redis.
 _BEGINNING = '00000000-0000-0000-0000-000000000000'
@@ -52,12 +57,21 @@ class Queue:
 
     @asks
     def _get_stats(self) -> QueueStats:
-        told = self._client._object(self._client._ask('GET', f'{self._path}/stats'))
+        try:
+            told = self._client._object(self._client._ask('GET', f'{self._path}/stats'))
+        except ServiceUnavailable as error:
+            error._remark = ('On its Redis store Zaqar answers so for as long as the queue has messages, once a claim '
+                             'of it has expired instead of being released.')
+            raise
         return self._client._understood(lambda: QueueStats(told['messages']))
 
     @property
     def stats(self) -> Any:
-        """How many messages it has: :class:`QueueStats`, asked for anew each time."""
+        """How many messages it has: :class:`QueueStats`, asked for anew each time.
+
+        :raises ServiceUnavailable: when the store is away; and on Redis for good, as long as the queue has messages,
+            once a claim has expired instead of being released (zaqar 23.0.1, ``ClaimController._count_messages``).
+        """
         return self._get_stats()
 
     def _metadata(self) -> dict[str, Any]:
@@ -141,7 +155,7 @@ class Queue:
         :param ids: only these.
         :param claim: only those of this claim, or of the claim of this id.
         :param limit: messages in a page, 10 by default of the server, which takes at most 20.
-        :param marker: where to begin: behind the message of this id.
+        :param marker: where to begin: behind the message of this id; on Redis at the beginning, if that was deleted.
         :param echo: also those that this client has posted.
         :param include_claimed: also those that somebody has claimed.
         :raises NotFound: for a claim that is over, and on version 1 for a queue that does not exist.
@@ -150,7 +164,8 @@ class Queue:
         if isinstance(ids, str):
             ids = [ids]
         if claim is not None:
-            return self._of_claim(_id_of(claim), None if ids is None else set(ids))
+            _id_of(claim)                       # refuses an empty one
+            return self._of_claim(self._claim_of(claim), None if ids is None else set(ids))
         if ids is not None:
             return self._by_ids(list(ids), min(limit or MOST, MOST))
         return self._listed(limit, marker, echo, include_claimed)
@@ -162,9 +177,10 @@ class Queue:
     def _nothing(self) -> Iterator[Message]:
         return iter(())
 
-    def _of_claim(self, id: str, ids: set[str] | None) -> Iterator[Message]:
-        told = self._client._object(self._client._ask('GET', f'{self._path}/claims/{quote(id, safe="")}'))
-        for message in self._messages_of(told, id):
+    def _of_claim(self, claim: Claim, ids: set[str] | None) -> Iterator[Message]:
+        with claim._known_when_over():
+            told = self._client._object(self._client._ask('GET', claim._path))
+        for message in self._messages_of(told, claim.id):
             if ids is None or message.id in ids:
                 yield message
 
@@ -191,15 +207,17 @@ class Queue:
 
         return follow(fetch, marker)
 
-    def _page(self, size: int | None, marker: str | None, echo: bool, include_claimed: bool) -> Page:
+    def _page(self, size: int | None, marker: str | None, echo: bool, include_claimed: bool,
+              include_delayed: bool = False) -> Page:
         query = {'limit': size, 'marker': marker, 'echo': 'true' if echo else None,
-                 'include_claimed': 'true' if include_claimed else None}
+                 'include_claimed': 'true' if include_claimed else None,
+                 'include_delayed': 'true' if include_delayed else None}
         try:
             told = self._client._json(self._client._ask('GET', f'{self._path}/messages{_query(query)}'))
         except ServiceUnavailable:
             if marker is not None or not include_claimed:
                 raise
-            return self._page(size, _BEGINNING, echo, include_claimed)
+            return self._page(size, _BEGINNING, echo, include_claimed, include_delayed)
         messages = self._messages_of(told)
         return self._client._understood(lambda: Page(
             [(message.id, message) for message in messages], marker_of(told) if messages else None))
@@ -225,30 +243,53 @@ class Queue:
     def purge(self, *resource_types: str) -> None:
         """Delete all that is in it, but not the queue itself.
 
+        Messages are deleted whoever has claimed them, and however long they are delayed; none goes to a dead letter
+        queue. What is posted meanwhile may stay.
+
         :param resource_types: ``'messages'``, ``'subscriptions'``; both by default.
+        :raises ErrorBase: when the server fails, or still has what it says it has deleted.
         :raises Unsupported: on versions before 2.
         """
         self._since('2.0', 'purge')
-        self._client._ask('POST', f'{self._path}/purge',
-                          {'resource_types': list(resource_types or ('messages', 'subscriptions'))})
+        purge(self, resource_types or ('messages', 'subscriptions'))
 
-    def _delete_messages(self, messages: list[Message]) -> None:
-        """Delete at most ``MOST`` messages, claimed or not, with one request."""
+    def _delete_messages(self, messages: list[Message], claim_ids: Iterable[str] = ()) -> None:
+        """Delete at most ``MOST`` messages, claimed or not, with one request.
+
+        :param claim_ids: a Zaqar that is set up with ``message_delete_with_claim_id`` refuses what none of these
+            claims; any other does not look at them.
+        """
         listed = ','.join(quote(message.id, safe='') for message in messages)
-        self._client._ask('DELETE', f'{self._path}/messages?ids={listed}')
+        claims = ','.join(quote(id, safe='') for id in claim_ids)
+        self._client._ask('DELETE', f'{self._path}/messages?ids={listed}' + (f'&claim_ids={claims}' if claims else ''))
         for message in messages:
             message.deleted = True
 
     # -- claims ----------------------------------------------------------------------------------------------------
 
     def _claim(self, limit: int, ttl: int, grace: int, renew: bool = False) -> Claim:
+        asked = monotonic()
         answer = self._client._ask('POST', f'{self._path}/claims?limit={limit}', {'ttl': ttl, 'grace': grace})
         if answer.status_code == 204:
             return Claim(self, None, ttl, grace)
         told = self._client._json(answer)
         listed = told.get('messages', []) if isinstance(told, dict) else told
         id = answer.headers.get('location', '').rstrip('/').rpartition('/')[2]
-        return self._client._understood(lambda: Claim(self, id or None, ttl, grace, listed, renew))
+        claim = self._client._understood(lambda: Claim(self, id or None, ttl, grace, listed, renew, asked))
+        self._renew_at_once(claim)
+        return claim
+
+    def _renew_at_once(self, claim: Claim) -> None:
+        """Before anything else, or messages with less time left than the claim die under it.
+
+        On Redis a claim lengthens their lives on paper only, its renewal does so in the store; and a claim with a dead
+        message can neither be renewed nor be released (zaqar 23.0.1, ``ClaimController.create`` and ``update``).
+        """
+        if claim:
+            try:
+                claim._patch()
+            except ErrorBase as error:          # it may live all the same, for as long as it was asked for
+                logger.warning('a claim of the queue %s could not be renewed yet: %s', self.name, error)
 
     @asks
     def claim(self, limit: int = 10, ttl: int = 60, grace: int = 60, *, renew: bool = False) -> Claim:
@@ -323,15 +364,15 @@ class Queue:
         self._since('2.0', 'subscription')
         _check_limit(limit)
 
-        def fetch(marker: str | None) -> Page:
-            query = _query({'limit': limit, 'marker': marker})
-            told = self._client._object(self._client._ask('GET', f'{self._path}/subscriptions{query}'))
-            found = told.get('subscriptions', [])
-            return self._client._understood(lambda: Page(
-                [(each['id'], Subscription(self, each['id'], each)) for each in found],
-                marker_of(told) if found else None))
+        return follow(lambda marker: self._page_of_subscriptions(limit, marker), marker)
 
-        return follow(fetch, marker)
+    def _page_of_subscriptions(self, limit: int | None, marker: str | None) -> Page:
+        query = _query({'limit': limit, 'marker': marker})
+        told = self._client._object(self._client._ask('GET', f'{self._path}/subscriptions{query}'))
+        found = told.get('subscriptions', [])
+        return self._client._understood(lambda: Page(
+            [(each['id'], Subscription(self, each['id'], each)) for each in found],
+            marker_of(told) if found else None))
 
     @asks
     def share(self, paths: Iterable[str] = ('messages',), methods: Iterable[str] = ('GET', 'POST'),
