@@ -3,7 +3,12 @@
 client          the account: its queues                             -> connection, queue
 connection      who asks, and where; sends the requests             -> tokens, wire
 queue           one queue                                           -> all of the following
-claim, messages, subscription, posting, consuming
+claim, messages, subscription, posting, purging
+consuming       a worker for messages                               -> deleting, terminating
+deleting        deletes what a worker has handled                   -> inhand
+inhand          what a worker has in hand                           -> claim, messages
+forking         greenlets that stand still in the child of a fork
+terminating     SIGTERM
 tokens          gets tokens, and renews them                        -> keystone, wire
 keystone        what is asked of Keystone, and what a token is
 wire            rest's client, with our errors                      -> rest

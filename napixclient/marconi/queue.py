@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote, urlencode
 
 from .claim import Claim
-from .consuming import MOST, Consumer
+from .consuming import Consumer
+from .deleting import MOST
 from .errors import ErrorBase, NotFound, ServiceUnavailable, Unsupported
 from .messages import Message
 from .models import Presigned, QueueStats
@@ -322,22 +323,30 @@ class Queue:
 
     def consume(self, handler: Callable[[Message], object], concurrency: int = MOST, ttl: int = 60, grace: int = 60, *,
                 on_error: Callable[[BaseException, Message | None], object] | None = None,
-                sigterm: bool = False) -> Consumer:
+                sigterm: bool = False, release: str = 'when idle') -> Consumer:
         """Hand each message to ``handler(message)``, from now on until ``stop()``.
 
-        What the handler returns from is deleted, what it raises at is released, and long claims are renewed.
+        What the handler returns from is deleted; what it raises at is handed out again by this consumer after a pause,
+        of 0.1 s at first and 5 s at most; claims are renewed as long as they are needed. No message is handed out that
+        is under way here or was handled here: the last 10,000 that were deleted are remembered, and the last 100,000
+        that could not be.
 
         :param handler: runs in a greenlet for each message. A message may come twice: after a crash, after an error of
-            its handler, and when its claim could not be renewed.
+            its handler, and when its claim was lost.
         :param concurrency: messages that are handled at once.
         :param ttl: how many seconds a claim lives without being renewed: as long are messages hidden after a crash.
         :param grace: how many seconds the messages live longer than their claim.
-        :param on_error: called with an exception and the message whose handler raised it, or ``None`` where it was the
-            server that failed; by default they are logged.
+        :param on_error: called with an exception and the message whose handler raised it; with :class:`NotFound` and a
+            message that was in hand when its claim was lost, so that somebody else may be given it; with ``None`` for
+            the message where the server failed. By default they are logged.
         :param sigterm: stop at SIGTERM.
+        :param release: ``'when idle'``: a message that has failed five times is released for others when nothing else
+            is under way here, and any that failed at the end. ``'at once'``: it is not handed out again under its
+            claim, but released when the other messages of that are done with; on Redis that makes Zaqar hand out
+            messages that others are still at work on.
         :raises ValueError: with ``sigterm`` outside of the main thread.
         """
-        return Consumer(self, handler, concurrency, ttl, grace, on_error, sigterm)
+        return Consumer(self, handler, concurrency, ttl, grace, on_error, sigterm, release)
 
     # -- subscriptions and shares ----------------------------------------------------------------------------------
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections.abc import Callable
 from types import FrameType
@@ -39,3 +40,12 @@ def _terminated(number: int, frame: FrameType | None) -> None:
     # Called between any two instructions of whoever runs just then: to do more than to ask for it would be too much.
     for loop, stop in list(_attending.values()):
         loop.run_callback_threadsafe(stop)
+
+
+def _after_fork() -> None:
+    """In a child nobody attends: the consumers are the parent's."""
+    for who in list(_attending):
+        leave(who)
+
+
+os.register_at_fork(after_in_child=_after_fork)
