@@ -10,7 +10,7 @@ from napixclient.marconi import Client, Connection
 from tests import kit
 from tests.marconi.peer import Keystone, Zaqar
 
-pytest.register_assert_rewrite('tests.marconi.scenarios')
+pytest.register_assert_rewrite('tests.marconi.scenarios', 'tests.marconi.store')
 
 
 class Peers(Zaqar):

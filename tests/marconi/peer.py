@@ -1,7 +1,8 @@
 """A Zaqar and a Keystone in memory, for what a real one cannot show: faults on demand, claims that last a second.
 
 They answer as the real ones on Redis do, with their quirks, and for everything that `scenarios.py` does: those run
-against the real ones too, in tests/zaqar.
+against the real ones too, in tests/zaqar. What becomes of messages and claims is as in zaqar 23.0.1,
+`zaqar/storage/redis`: claims.py, messages.py and scripts/claim_messages.lua; purge as in `transport/wsgi/v2_0/purge.py`.
 """
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ Answer = tuple[int, dict[str, str], Any]
 DEFAULTS = {'_max_messages_post_size': 262144, '_default_message_ttl': 3600}
 MISSING: Answer = 404, {}, {'title': 'Not found', 'description': 'It does not exist'}
 INVALID: Answer = 400, {}, {'title': 'Invalid API request', 'description': 'Limit must be at least 1 and no greater than 20.'}
+BROKEN: Answer = 503, {}, {'title': 'Service temporarily unavailable', 'description': 'Claim could not be updated.'}
 UNAUTHORIZED: Answer = 401, {'WWW-Authenticate': 'Keystone uri="http://keystone.example/v3"'}, {
     'error': {'code': 401, 'title': 'Unauthorized', 'message': 'The request you have made requires authentication.'}}
 
@@ -123,13 +125,12 @@ class Zaqar:
             case _, ['claims', id]:
                 return self._of_claim(v1, method, name, place, id, given)
             case 'POST', ['purge']:
-                self.messages[name] = []
-                return 204, {}, None
+                return self._purge(name, given['resource_types'])
             case 'POST', ['share']:
                 return 200, {}, {**given, 'paths': [f'{place}/{path}' for path in given['paths']], 'project': 'p1',
                                  'expires': '2026-12-31T00:00:00', 'signature': '0123456789abcdef'}
             case _, ['subscriptions', *ids]:
-                return self._subscription(method, ids, query, given)
+                return self._subscription(method, name, ids, query, given)
         return 404, {}, {'title': '404 Not Found'}
 
     def _patch(self, known: Any, headers: Any, given: Any) -> Answer:
@@ -149,20 +150,24 @@ class Zaqar:
     # -- messages --------------------------------------------------------------------------------------------------
 
     def _alive(self, name: str) -> list[dict[str, Any]]:
-        return self.messages.setdefault(name, [])
+        messages = self.messages.setdefault(name, [])
+        messages[:] = [message for message in messages if message['dies'] > time.monotonic()]
+        return messages
 
     def _claimed(self, message: dict[str, Any]) -> bool:
-        claim = self.claims.get(message['claim'])
-        return claim is not None and claim['ends'] > time.monotonic()
+        return message['claim'] in self.claims and message['until'] > time.monotonic()
 
     def _shown(self, message: dict[str, Any], place: str, v1: bool, claim: str | None = None) -> dict[str, Any]:
         claim = claim or (message['claim'] if not v1 and self._claimed(message) else None)
         href = f'{place}/messages/{message["id"]}' + (f'?claim_id={claim}' if claim else '')
-        shown = {'href': href, 'ttl': message['ttl'], 'age': 0, 'body': message['body']}
+        age = int(time.monotonic() - message['born'])
+        shown = {'href': href, 'ttl': message['ttl'], 'age': age, 'body': message['body']}
         return shown if v1 else {'id': message['id'], **shown}
 
     def _stats(self, name: str) -> Answer:
         messages = self._alive(name)
+        if messages and any(claim['queue'] == name and claim['ends'] <= time.monotonic() for claim in self.claims.values()):
+            return BROKEN                       # for good: a claim that has expired is never forgotten
         claimed = sum(map(self._claimed, messages))
         return 200, {}, {'messages': {'claimed': claimed, 'free': len(messages) - claimed, 'total': len(messages)}}
 
@@ -173,9 +178,13 @@ class Zaqar:
             return 400, {}, {'title': 'Invalid API request', 'description': 'Message collection size is too large.'}
         if version == 'v1' and any('ttl' not in message for message in listed):
             return 400, {}, {'title': 'Invalid request body', 'description': 'Missing "ttl" field.'}
-        self.queues.setdefault(name, {})
-        made = [{'id': str(uuid.uuid4()), 'ttl': message.get('ttl', 3600), 'body': message['body'], 'claim': '',
-                 'client': headers['client-id']} for message in listed]
+        known, now = self.queues.setdefault(name, {}), time.monotonic()
+        # Without a default delay of the queue that of a message is dropped.
+        delayed = bool(known.get('_default_message_delay'))
+        made = [{'id': str(uuid.uuid4()), 'ttl': ttl, 'body': message['body'], 'claim': '', 'client': headers['client-id'],
+                 'born': now, 'ends': now + ttl, 'dies': now + ttl, 'count': 0, 'until': 0.0,
+                 'delayed': now + message.get('delay', known['_default_message_delay']) if delayed else 0.0}
+                for message in listed for ttl in [message.get('ttl', 3600)]]
         self._alive(name).extend(made)
         resources = [f'{place}/messages/{message["id"]}' for message in made]
         return 201, {'location': f'{place}/messages'}, {
@@ -202,7 +211,8 @@ class Zaqar:
             start = ranks[marker] + 1 if ranks.get(marker) else 0
         window = messages[start:start + int(query.get('limit', 10))]
         left = [message for message in window if (everything or not self._claimed(message)) and (
-            echo or message['client'] != headers['client-id'])]
+            echo or message['client'] != headers['client-id']) and (
+            'include_delayed' in query or message['delayed'] <= time.monotonic())]
         if not left:
             return (204, {}, None) if v1 else (200, {}, {'messages': [], 'links': []})
         return 200, {}, {'messages': [self._shown(message, place, v1) for message in left],
@@ -211,50 +221,115 @@ class Zaqar:
     def _delete(self, v1: bool, name: str, ids: list[str], query: Any) -> Answer:
         messages = self._alive(name)
         if 'pop' in query:
-            popped = [message for message in messages if not self._claimed(message)][:int(query['pop'])]
-            self.messages[name] = [message for message in messages if message not in popped]
+            popped, moved = self._take(name, {'ttl': 1, 'grace': 0}, int(query['pop']), '')
+            if moved and not popped:
+                return BROKEN
+            self._remove(name, popped)
             return 200, {}, {'messages': [{'id': message['id'], 'ttl': message['ttl'], 'age': 0, 'body': message['body'],
                                            'claim_id': 'gone'} for message in popped]}
-        listed = ids or query['ids'].split(',')
-        for message in [message for message in messages if message['id'] in listed]:
-            if ids and self._claimed(message) and query.get('claim_id') != message['claim']:
+        if not ids:                             # whoever has claimed them
+            self._remove(name, [message for message in messages if message['id'] in query['ids'].split(',')])
+            return 204, {}, None
+        for message in [message for message in messages if message['id'] in ids]:
+            claim = query.get('claim_id')
+            if self._claimed(message) and (claim is None or claim != message['claim'] and claim in self.claims):
                 return 403, {}, {'title': 'Unable to delete', 'description': 'This message is claimed.'}
-            messages.remove(message)
+            if claim is not None and not (self._claimed(message) and claim == message['claim']):
+                return 400, {}, {'title': 'Unable to delete', 'description': 'The claim does not exist or has expired.'}
+            self._remove(name, [message])
+        return 204, {}, None
+
+    def _remove(self, name: str, doomed: list[dict[str, Any]]) -> None:
+        """Out of the queue, and out of the list of the claim that has them now: others that had them break."""
+        for message in doomed:
+            self.messages[name].remove(message)
+            if message in self.claims.get(message['claim'], {}).get('messages', ()):
+                self.claims[message['claim']]['messages'].remove(message)
+
+    def _purge(self, name: str, resource_types: list[str]) -> Answer:
+        if 'messages' in resource_types:
+            popped = True
+            while popped:
+                popped, moved = self._take(name, {'ttl': 1, 'grace': 0}, 100, '')
+                if moved and not popped:
+                    return BROKEN
+                self._remove(name, popped)
+        if 'subscriptions' in resource_types:
+            for id in self._subscribed(name)[:10]:
+                del self.subscriptions[id]
         return 204, {}, None
 
     # -- claims ----------------------------------------------------------------------------------------------------
 
-    def _claim(self, v1: bool, name: str, place: str, query: Any, given: Any) -> Answer:
-        taken = [message for message in self._alive(name) if not self._claimed(message)][:int(query.get('limit', 10))]
-        if not taken:
-            return 204, {}, None
-        id = str(uuid.uuid4())
-        self.claims[id] = {'ttl': given['ttl'], 'ends': time.monotonic() + given['ttl']}
+    def _take(self, name: str, given: Any, limit: int, id: str) -> tuple[list[dict[str, Any]], bool]:
+        """The first free message *and those behind it*; whether some were moved to the dead letter queue instead."""
+        now, known = time.monotonic(), self.queues.get(name, {})
+        messages = self._alive(name)
+        first = next((rank for rank, message in enumerate(messages)
+                      if not self._claimed(message) and message['delayed'] <= now), len(messages))
+        taken, ends = messages[first:first + limit], now + given['ttl']
         for message in taken:
-            message['claim'] = id
+            message |= {'claim': id, 'until': ends}
+            if message['ends'] < ends:          # on paper: the store lets it die when it was to die before
+                message |= {'ttl': given['ttl'] + given['grace'], 'ends': ends + given['grace']}
+        dead_letters, most = known.get('_dead_letter_queue'), known.get('_max_claim_count')
+        if dead_letters is None or most is None:
+            return taken, False
+        dead = [message for message in taken if message['count'] >= most]
+        for message in taken:
+            message['count'] += message not in dead
+        messages[:] = [message for message in messages if message not in dead]
+        self.messages.setdefault(dead_letters, []).extend(dead)
+        return [message for message in taken if message not in dead], bool(dead)
+
+    def _claim(self, v1: bool, name: str, place: str, query: Any, given: Any) -> Answer:
+        id = str(uuid.uuid4())
+        self.claims[id] = {'queue': name, 'ttl': given['ttl'], 'ends': time.monotonic() + given['ttl'], 'messages': []}
+        taken, moved = self._take(name, given, int(query.get('limit', 10)), id)
+        self.claims[id]['messages'] = list(taken)
+        if not taken:
+            if not moved:
+                del self.claims[id]
+            return 204, {}, None
         shown = [self._shown(message, place, v1, id) for message in taken]
         return 201, {'location': f'{place}/claims/{id}'}, shown if v1 else {'messages': shown}
 
     def _of_claim(self, v1: bool, method: str, name: str, place: str, id: str, given: Any) -> Answer:
-        claim = self.claims.get(id)
+        claim, alive, now = self.claims.get(id), self._alive(name), time.monotonic()
+        if claim is None:
+            return (204, {}, None) if method == 'DELETE' else MISSING
+        if claim['ends'] <= now:
+            return BROKEN
+        if method == 'GET':
+            shown = [self._shown(message, place, v1, id) for message in claim['messages'] if message in alive]
+            return 200, {}, {'age': 0, 'ttl': claim['ttl'], 'messages': shown}
+        if any(message not in alive for message in claim['messages']):
+            return BROKEN
         if method == 'DELETE':
-            self.claims.pop(id, None)
+            del self.claims[id]
+            for message in claim['messages']:   # also what another claim has by now
+                message |= {'claim': '', 'dies': now + message['ttl']}
             return 204, {}, None
-        if claim is None or claim['ends'] <= time.monotonic():
-            return MISSING
-        if method == 'PATCH':
-            claim |= {'ttl': given['ttl'], 'ends': time.monotonic() + given['ttl']}
-            return 204, {}, None
-        shown = [self._shown(message, place, v1, id) for message in self._alive(name) if message['claim'] == id]
-        return 200, {}, {'age': 0, 'ttl': claim['ttl'], 'messages': shown}
+        claim |= {'ttl': given['ttl'], 'ends': now + given['ttl']}
+        for message in claim['messages']:
+            message |= {'claim': id, 'until': claim['ends']}
+            if message['ends'] <= claim['ends']:
+                message |= {'ttl': given['ttl'] + given['grace'], 'ends': claim['ends'] + given['grace']}
+            message['dies'] = now + message['ttl']
+        return 204, {}, None
 
-    def _subscription(self, method: str, ids: list[str], query: Any, given: Any) -> Answer:
+    # -- subscriptions ---------------------------------------------------------------------------------------------
+
+    def _subscribed(self, name: str) -> list[str]:
+        return sorted(id for id, each in self.subscriptions.items() if each['source'] == name)
+
+    def _subscription(self, method: str, name: str, ids: list[str], query: Any, given: Any) -> Answer:
         if method == 'POST':
             id = str(uuid.uuid4())
-            self.subscriptions[id] = {'id': id, 'ttl': 3600, 'age': 0, 'confirmed': False, **given}
+            self.subscriptions[id] = {'id': id, 'source': name, 'ttl': 3600, 'age': 0, 'confirmed': False, **given}
             return 201, {}, {'subscription_id': id}
         if method == 'GET':
-            behind = sorted(id for id in self.subscriptions if id > query.get('marker', ''))[:int(query.get('limit', 10))]
+            behind = [id for id in self._subscribed(name) if id > query.get('marker', '')][:int(query.get('limit', 10))]
             return 200, {}, {'subscriptions': [self.subscriptions[id] for id in behind],
                              'links': [{'rel': 'next', 'href': f'?marker={behind[-1]}'}] if behind else []}
         if ids[0] not in self.subscriptions:

@@ -8,7 +8,7 @@ import pytest
 from tests.zaqar import install
 from tests.zaqar.servers import Servers
 
-pytest.register_assert_rewrite('tests.marconi.scenarios')
+pytest.register_assert_rewrite('tests.marconi.scenarios', 'tests.marconi.store')
 
 #: Seconds that a token lives here: shorter than a session takes.
 TOKEN_SECONDS = 15
@@ -23,8 +23,8 @@ def installed() -> None:
 
 @pytest.fixture(scope='session')
 def servers() -> Iterator[Servers]:
-    """Zaqar 23 and 19, without authentication."""
-    with Servers('redis', 'v2', 'v1') as started:
+    """Zaqar 23 and 19, without authentication, and both with lives that may be short."""
+    with Servers('redis', 'v2', 'v1', 'v2_short', 'v1_short') as started:
         yield started
 
 

@@ -5,7 +5,8 @@
 keystone        Keystone 30: identity v3, on sqlite
 v2, v2_keystone Zaqar 23: v2 of the API
 v1, v1_keystone Zaqar 19: v1, the API of 2013, beside v1.1 and v2
-redis           where the messages of all four are, in a database each
+v2_short, v1_short      the same without Keystone, where messages and claims may live for a second, not for 60 at least
+redis           where the messages of all of them are, in a database each
 """
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ from tests.zaqar import install
 
 #: Seconds for one server to begin to answer, or to end.
 SECONDS = 60
-PARTS = ('redis', 'keystone', 'v2', 'v2_keystone', 'v1', 'v1_keystone')
+PARTS = ('redis', 'keystone', 'v2', 'v2_keystone', 'v1', 'v1_keystone', 'v2_short', 'v1_short')
 #: What the accounts of Keystone are called: user and project have one name.
 ACCOUNTS = {'demo': 'demopw', 'admin': 's3cret', 'zaqar': 'zaqarpw'}
 
@@ -106,6 +107,13 @@ TABLES = '''
 import sys, sqlalchemy
 from zaqar.storage.sqlalchemy import tables
 tables.metadata.create_all(sqlalchemy.create_engine('sqlite:///' + sys.argv[1]))
+'''
+
+#: The application of a Zaqar whose messages and claims may be as short as a test wants them. Zaqar has no setting for it.
+SHORT = '''
+from zaqar.transport import validation
+validation.MIN_MESSAGE_TTL = validation.MIN_CLAIM_TTL = validation.MIN_CLAIM_GRACE = 1
+from zaqar.transport.wsgi.app import app
 '''
 
 
@@ -239,7 +247,9 @@ class Servers:
                    stderr=STDOUT, text=True)
         if made.returncode:
             raise Failed(made.stdout)
-        self._serve(part, 'zaqar.transport.wsgi.app:app', {'HOME': str(directory), **more}, ready='/')
+        (directory / 'short.py').write_text(SHORT)      # beside the server's own directory, so it can be imported
+        app = 'short:app' if part.endswith('short') else 'zaqar.transport.wsgi.app:app'
+        self._serve(part, app, {'HOME': str(directory), **more}, ready='/')
 
     def _serve(self, part: str, app: str, more: dict[str, str], ready: str) -> None:
         """Run a WSGI application on the socket that listens already: no port is free today and taken tomorrow."""
