@@ -267,8 +267,8 @@ class Servers:
 
     def stop(self, *parts: str) -> None:
         """Stop these, or all; what they leave behind is removed with the last."""
-        for part in parts or list(reversed(self._processes)):
-            self._processes.pop(part).stop()
+        stopping = [gevent.spawn(self._processes.pop(part).stop) for part in parts or list(self._processes)]
+        gevent.joinall(stopping, raise_error=True)      # each takes seconds to let go of its threads
         if not parts:
             for listener in self._listeners.values():
                 listener.close()
