@@ -15,7 +15,7 @@ from typing import Any
 import gevent
 from urllib3 import Retry
 
-from ..errors import DeadlineExceeded, HTTPError, ProtocolError, ProxyError, ReadTimeout, Timeout
+from ..errors import DeadlineExceeded, HTTPError, ProtocolError, ProxyError, ReadTimeout, Timeout, TLSError
 from ..masking import mask
 from ..messages import Origin, Response
 from .bodies import StreamedResponse
@@ -280,6 +280,9 @@ class Concluder(Dispatcher):
         proxy = self._forwarder
         if isinstance(error, ReadTimeout):
             error.message = f'{error.message} (by way of the proxy {proxy})'
+        elif isinstance(error, TLSError):       # that with the proxy itself
+            cause, error = error, ProxyError(f'the proxy {proxy}: {error.message}', phase=error.phase)
+            error.__cause__ = cause
         elif isinstance(error, ProtocolError) and not connection.served and connection.untouched:
             what = 'did not answer in HTTP' if connection.reader.started else 'did not answer'
             cause, error = error, ProxyError(f'the proxy {proxy} {what}: {error.message}', phase=error.phase,
