@@ -116,7 +116,7 @@ def test_client_raises() -> None:
     with serve(lambda method, path, *_: (int(path[1:]), None, {'n': 1})) as server, Client(server.host) as client:
         for status in (200, 201, 301, 302, 399):
             assert client.request('GET', f'/{status}').status == status
-        for status in (400, 404, 500, 599):
+        for status in (400, 404, 500, 599, 600, 999):
             error = failure(client, 'GET', f'/{status}')
             assert isinstance(error, RemoteError)
             assert (error.status, error.response.status, error.remote_error) == (status, status, {'n': 1})

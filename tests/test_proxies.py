@@ -411,7 +411,8 @@ def test_what_is_said_for_a_tunnel(host: str) -> None:
 ESTABLISHED = [b'HTTP/1.1 200 Connection established\r\n\r\n', b'HTTP/1.0 200 OK\r\nProxy-agent: x\r\n\r\n',
                b'HTTP/1.1 204 No Content\r\n\r\n', b'HTTP/1.1 299 \r\nContent-Length: 100\r\n\r\n',
                b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n',
-               b'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n']
+               b'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n',
+               b'HTTP/1.1 200 OK\r\nVia: 1.1 a,\r\n\t1.1 b\r\n\r\n']
 
 
 @pytest.mark.parametrize('every', [0, 0.0005])
@@ -462,6 +463,8 @@ ROWS = [
     Row('a body and a reset', [READ, NO + b'Content-Length: 9\r\n\r\n', RST], '503', 503),
     Row('a silent body', [READ, NO + b'Content-Length: 9\r\n\r\nabc', SILENCE], '503', 503, b'abc'),
     Row('a body that is none', [READ, NO + b'Transfer-Encoding: chunked\r\n\r\nxyz', SILENCE], '503', 503),
+    Row('600', [READ, b'HTTP/1.1 600 Odd\r\n\r\n', CLOSE], '"600 Odd"', 600),
+    Row('a fold of no field', [READ, OK + b' X-A: b\r\n\r\n', SILENCE], 'white space'),
     Row('garbage', [READ, b'\x16\x03\x01 what?\r\n\r\n', SILENCE], 'HTTP'),
     Row('another protocol', [b'220 mail.example ESMTP\r\n\r\n', SILENCE], 'HTTP'),
     Row('HTTP/2.0', [READ, b'HTTP/2.0 200 OK\r\n\r\n', SILENCE], 'HTTP'),

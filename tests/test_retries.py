@@ -115,6 +115,8 @@ BY_STATUS: dict[str, tuple[Retry | int | bool, str, list[int], int, int]] = {
     'a success': (Retry(3, status_forcelist=[202]), 'GET', [202, 202], 200, 3),
     'a success to the end': (Retry(1, status_forcelist=[202]), 'GET', [202] * 9, 202, 2),
     'range of statuses': (Retry(2, status_forcelist=range(500, 600)), 'GET', [599, 507], 200, 3),
+    'a status beyond 599': (Retry(2, status_forcelist=[999]), 'GET', [999, 999], 200, 3),
+    'a status beyond 599 that is not named': (Retry(2, status_forcelist=range(500, 600)), 'GET', [999], 999, 1),
     'nothing is said to be raised': (Retry(1, status_forcelist=FORCED, raise_on_status=False), 'GET', [503] * 9,
                                      503, 2),
     'no statuses': (Retry(3), 'GET', [503], 503, 1),

@@ -163,6 +163,53 @@ ROWS = {
     '1xx that says close before HEAD': Row(answer('Connection: close', first='HTTP/1.1 100 X') + answer(
         'Content-Length: 5'), 200, b'', method='HEAD'),
     '1xx between empty lines': Row(b'\r\n' + CONTINUE + b'\r\n' + PLAIN, 200, b'000001'),
+
+    # folded fields (RFC 9112 §5.2)
+    'folded': Row(answer('A: b', ' c', 'Content-Length: 6', body=b'000001'), 200, b'000001'),
+    'folded by a tab, over three lines': Row(answer('A: b \t', '\t c', ' \t d', 'Content-Length: 0'), 200, b''),
+    'folded, last of the head': Row(answer('Content-Length: 1', 'A: b', ' c', body=b'x'), 200, b'x'),
+    'folded length': Row(answer('Content-Length:', ' 6', body=b'000001'), 200, b'000001'),
+    'folded transfer coding': Row(answer('Transfer-Encoding: ', '\tchunked', body=b'1\r\nx\r\n0\r\n\r\n'), 200, b'x'),
+    'folded close': Row(answer('Connection: x,', ' close', 'Content-Length: 0'), 200, b'', False),
+    'folded, chunked': Row(chunked(b'3\r\nabc\r\n0\r\n\r\n', 'A: b', ' c'), 200, b'abc'),
+    'folded, until the end': Row(answer('A: b', ' c', body=b'abc'), 200, b'abc', False),
+    'folded, until the end, empty': Row(answer('A: b', ' c'), 200, b'', False),
+    'folded length that is none': Row(answer('A: b', ' Content-Length: 5', 'Content-Length: 1', body=b'x'), 200, b'x'),
+    'folded 204': Row(answer('A: b', ' c', first='HTTP/1.1 204 X'), 204, b''),
+    'folded 304': Row(answer('A: b', ' c', 'Content-Length: 5', first='HTTP/1.1 304 X'), 304, b''),
+    'folded 1.0': Row(answer('A: b', ' c', 'Content-Length: 1', body=b'x', first='HTTP/1.0 200 OK'), 200, b'x', False),
+    'folded HEAD': Row(answer('A: b', ' c', 'Content-Length: 5'), 200, b'', method='HEAD'),
+    'folded HEAD that says close': Row(answer('Connection:', ' close'), 200, b'', False, 'HEAD'),
+    'folded 1xx': Row(answer('Link: <a>,', ' <b>', first='HTTP/1.1 103 X') * 2 + PLAIN, 200, b'000001'),
+    'folded 1xx, folded answer': Row(answer('Link: <a>,', ' <b>', first='HTTP/1.1 103 X') + EARLY + answer(
+        'A: b', ' c', 'Content-Length: 1', body=b'x'), 200, b'x'),
+    'folded 1xx before HEAD': Row(answer('Link: <a>,', ' <b>', first='HTTP/1.1 103 X') + answer('Content-Length: 5'),
+                                  200, b'', method='HEAD'),
+    '1xx that says close, folded answer': Row(answer('Connection: close', first='HTTP/1.1 100 X') + answer(
+        'A: b', ' c', 'Content-Length: 1', body=b'x'), 200, b'x'),
+    'folded trailers': Row(chunked(b'3\r\nabc\r\n0\r\nA: b\r\n \tc\r\nD: e\r\n\r\n'), 200, b'abc'),
+
+    # white space in chunk extensions (RFC 9112 §7.1.1); empty elements, tabs around chunked (RFC 9110 §5.5, §5.6.1.2)
+    **{f'chunk extensions {text!r}': Row(chunked(b'3%b\r\nabc\r\n0%b\r\n\r\n' % (text, text)), 200, b'abc') for text in (
+        b' ;a=b', b'; a=b', b';a =b', b';a= b', b'\t;\ta\t=\tb', b' ; a = "b ; c" ; d ;e', b';a="\\";\t"',
+        b' ;a;b ;c="\xff"', b';a=b' * 20)},
+    'chunk extensions that differ': Row(chunked(b'1;a\r\na\r\n1 ;b\r\nb\r\n1\r\nc\r\n0;d\r\n\r\n'), 200, b'abc'),
+    'chunks of many sizes': Row(chunked(b''.join(b'%x\r\n%b\r\n' % (size, b'x' * size) for size in (
+        1, 1, 2, 15, 10, 16, 1, 17, 3)) + b'F\r\n' + b'\r\n1\r\n' * 2 + b'a\r\n\r\n\r\n2;a\r\nxx\r\n0\r\n\r\n'),
+        200, b'x' * 66 + b'\r\n1\r\n' * 2 + b'a\r\n\r\nxx'),
+    **{f'transfer coding {coding!r}': Row(answer(f'Transfer-Encoding:{coding}', body=b'3\r\nabc\r\n0\r\n\r\n'),
+                                          200, b'abc') for coding in (
+        'chunked\t', ' chunked \t ', ',chunked', ', chunked', 'chunked,', ' , chunked , ', '\t,,CHUNKED\t,\t,')},
+    'empty transfer coding beside chunked': Row(answer('Transfer-Encoding: ,', 'Transfer-Encoding: chunked',
+                                                       body=b'3\r\nabc\r\n0\r\n\r\n'), 200, b'abc'),
+    'transfer coding, extensions and folds': Row(answer(
+        'Transfer-Encoding: ,', ' chunked', ' ,', body=b'3 ;a\r\nabc\r\n0\r\nA: b\r\n c\r\n\r\n'), 200, b'abc'),
+    'HEAD with an odd transfer coding': Row(answer('Transfer-Encoding: chunked\t,'), 200, b'', method='HEAD'),
+
+    # statuses beyond 5xx (RFC 9110 §15)
+    'status 600': Row(answer('Content-Length: 1', first='HTTP/1.1 600 X', body=b'x'), 600, b'x'),
+    'status 999': Row(answer('Content-Length: 0', first='HTTP/1.1 999 Request denied'), 999, b''),
+    'status 700 of HEAD': Row(answer('Content-Length: 5', first='HTTP/1.1 700 X'), 700, b'', method='HEAD'),
 }
 
 
@@ -254,7 +301,8 @@ BAD: dict[str, bytes] = {
     # row 12
     **{f'chunk size {size!r}': chunked(b'%s\r\nabc\r\n0\r\n\r\n' % size) for size in (
         b'ZZ', b'-5', b'0x5', b'1_0', b'', b' 3', b'3 ', b'+3', b'3.0', b'%x' % 2**70, b'f' * 17, b'\xb3', b'3\n',
-        b'\0', b'3\0')},
+        b'\0', b'3\0', b' 3;a', b'3 3', b'3 3;a', b'3;a ', b'3;a b', b'3;a=b ', b'3;a="b" ', b'3;', b'3; ', b'3;a;',
+        b'3;a=b=c', b'3;a="', b'3;a="b"c', b'3;a\n', b'3;a\r', b'3;a="\r"', b'3;\0', b'3\x0b;a', b'3;\xa0a', b'3, 3', b'3;"a"')},
     'chunk longer than its size': chunked(b'2\r\nabc\r\n0\r\n\r\n'),
     'chunk without its end': chunked(b'3\r\nabc0\r\n\r\n'),
     'chunk with bare LF': chunked(b'3\nabc\n0\n\n'),
@@ -269,9 +317,10 @@ BAD: dict[str, bytes] = {
     'length and identity': answer('Content-Length: 3', 'Transfer-Encoding: identity', body=b'abc'),
     **{f'transfer coding {coding!r}': answer(f'Transfer-Encoding: {coding}', body=b'0\r\n\r\n') for coding in (
         'gzip, chunked', 'gzip', 'chunked, gzip', 'chunked, chunked', 'identity', 'xchunked', 'chunked;a=b',
-        '"chunked"', 'chunked,',
-        ', chunked', 'chun ked', 'chunked\x0b', 'chunked\t', 'chunked \t ')},
+        '"chunked"', ',', ' , ,', '', 'chun ked', 'chunked\x0b', 'chunked\xa0', 'chunked,, chunked',
+        ', gzip,chunked,')},
     'two transfer codings': answer('Transfer-Encoding: gzip', 'Transfer-Encoding: chunked', body=b'0\r\n\r\n'),
+    'chunked twice': answer('Transfer-Encoding: chunked', 'Transfer-Encoding: chunked', body=b'0\r\n\r\n'),
     'space before the colon': answer('Transfer-Encoding : chunked', body=b'0\r\n\r\n'),
     # row 16
     '101': answer('Upgrade: x', 'Connection: Upgrade', first='HTTP/1.1 101 Switching'),
@@ -291,9 +340,29 @@ BAD: dict[str, bytes] = {
     'no name': answer(': b', 'Content-Length: 0'),
     'space in a name': answer('A b: c', 'Content-Length: 0'),
     'name in latin-1': answer('\xe9: b', 'Content-Length: 0'),
-    'obs-fold': answer('A: b', ' c', 'Content-Length: 0'),
-    'obs-fold of a length': answer('Content-Length:', ' 0'),
     'fold before the first field': answer(' A: b', 'Content-Length: 0'),
+    'fold before the first field of a 1xx': answer(' A: b', first='HTTP/1.1 103 X') + PLAIN,
+    'fold of white space alone': answer('A: b', ' ', 'Content-Length: 0'),
+    'fold of white space alone at the end': answer('Content-Length: 0', '\t '),
+    'fold within a length': answer('Content-Length: 1', ' 0', body=b'x' * 10),
+    'fold that doubles a length': answer('Content-Length: 1,', ' 2', body=b'xy'),
+    'fold that adds a coding': answer('Transfer-Encoding: gzip,', ' chunked', body=b'0\r\n\r\n'),
+    'fold within a coding': answer('Transfer-Encoding: chun', ' ked', body=b'0\r\n\r\n'),
+    'folded length and chunks': answer('Content-Length:', ' 3', 'Transfer-Encoding: chunked', body=b'0\r\n\r\n'),
+    'fold before the colon': answer('A', ' : b', 'Content-Length: 0'),
+    'fold within a name': answer('A', ' B: c', 'Content-Length: 0'),
+    'fold behind a bare LF': answer('A: b\n c', 'Content-Length: 0'),
+    'fold behind a bare CR': answer('A: b\r c', 'Content-Length: 0'),
+    'fold behind CR CR LF': answer('A: b\r', ' c', 'Content-Length: 0'),
+    'folded, NUL': answer('A: b', ' \0', 'Content-Length: 0'),
+    'folded, and no colon': answer('A: b', ' c', 'D', 'Content-Length: 0'),
+    'folded 101': answer('A: b', ' c', first='HTTP/1.1 101 Switching'),
+    'folded status 099': answer('A: b', ' c', 'Content-Length: 0', first='HTTP/1.1 099 X'),
+    'fold before the first trailer': chunked(b'3\r\nabc\r\n0\r\n A: b\r\n\r\n'),
+    'trailer folded by white space alone': chunked(b'3\r\nabc\r\n0\r\nA: b\r\n \r\n\r\n'),
+    **{f'trailer {trailer!r}': chunked(b'3\r\nabc\r\n0\r\n%b\r\n\r\n' % trailer) for trailer in (
+        b'Content-Length: 3', b'A: b\r\ncontent-length: 3', b'A : b', b': b', b'A', b'A: \0', b'A: b\rc',
+        b'A: b\nC: d')},
     'CR in a value': answer('A: b\rc', 'Content-Length: 0'),
     'CR in the reason': answer('Content-Length: 0', first='HTTP/1.1 200 O\rK'),
     'bare LF': answer('Content-Length: 0').replace(b'\r\n', b'\n'),
@@ -303,8 +372,7 @@ BAD: dict[str, bytes] = {
         'HTTP/0.9 200 OK', 'HTTP/1.2 200 OK', 'HTTP/2.0 200 OK', 'HTTP/2 200 OK', 'HTTP/11.1 200 OK',
         'HTTP/1.10 200 OK',
         'http/1.1 200 OK', 'ICY 200 OK', 'RTSP/1.0 200 OK', 'ICE/1.0 200 OK', 'HTTP/1.1 099 OK', 'HTTP/1.1 000 OK',
-        'HTTP/1.1 600 OK',
-        'HTTP/1.1 999 OK', 'HTTP/1.1 20 OK', 'HTTP/1.1 2000 OK', 'HTTP/1.1 2x0 OK', 'HTTP/1.1 -20 OK',
+        'HTTP/1.1 20 OK', 'HTTP/1.1 2000 OK', 'HTTP/1.1 2x0 OK', 'HTTP/1.1 -20 OK',
         'HTTP/1.1  200 OK',
         'HTTP/1.1\t200 OK', 'HTTP/1.1', 'HTTP/1.1 ', ' HTTP/1.1 200 OK', 'HTTP/1,1 200 OK', 'GET / HTTP/1.1', 'hello',
         '', '\0')},
@@ -319,6 +387,11 @@ TRUNCATED = {
     'within the last chunk': chunked(b'3\r\nabc\r\n0\r\n'),
     'within the trailers': chunked(b'3\r\nabc\r\n0\r\nA: b\r\n'),
     'short body after 100': CONTINUE + answer('Content-Length: 6', body=b'0'),
+    'short body after a fold': answer('A: b', ' c', 'Content-Length: 6', body=b'0'),
+    'no final chunk after a fold': chunked(b'3\r\nabc\r\n', 'A: b', ' c'),
+    'within a chunk extension': chunked(b'3\r\nabc\r\n1 ; a = "b'),
+    'within a chunk behind an extension': chunked(b'3 ;a\r\nabc\r'),
+    'within a folded trailer': chunked(b'3\r\nabc\r\n0\r\nA: b\r\n c\r\n'),
 }
 
 
@@ -327,7 +400,7 @@ TRUNCATED = {
 def test_malformed(name: str, method: str) -> None:
     """What is no answer by RFC 9112 is a ProtocolError, however it is cut."""
     data = BAD[name]
-    if method == 'HEAD' and (name.startswith('chunk ') or 'bare LF' in name):
+    if method == 'HEAD' and (name.startswith('chunk ') or 'trailer' in name):
         pytest.skip('a HEAD answer has no chunks')
     for cuts in all_cuts(data) if len(data) < 1000 else [(), (1,), (100,), range(1, len(data))]:
         got = read(data, method, cuts)
@@ -358,6 +431,79 @@ def test_nothing() -> None:
     """A connection that is closed before any byte, or within 1xx, is an error that is not about a body."""
     for data in (b'', b'H', CONTINUE, b'\r\n', PLAIN[:20]):
         assert read(data).error is ProtocolError
+
+
+@pytest.mark.parametrize('data', [
+    b'SSH-2.0-OpenSSH_9.6\r\n', b'\r\n\r\nSSH-2.0', CONTINUE + b'SSH-2.0', b'HTTP/1.1 200 OK\r\nA b: ',
+    answer('Connection: close', first='HTTP/1.1 100 X') + b'SSH-2.0', chunked(b'ZZ'), chunked(b'3\n'), chunked(b' '),
+    chunked(b'3;a\nx'), chunked(b'1\r\nabc'), chunked(b'1\r\na\n'), chunked(b'0\r\nA: b\n'), chunked(b'0\r\n\n'),
+    chunked(b'0\r\n b: c\r\n'),
+])
+def test_refused_at_once(data: bytes) -> None:
+    """What cannot become an answer any more is refused when it comes, though the server sends nothing more."""
+    for cuts in all_cuts(data):
+        reader = new_reader()
+        reader.begin('GET', None)
+        with pytest.raises(ProtocolError):
+            for start, end in itertools.pairwise([0, *cuts, len(data)]):
+                reader.feed(data[start:end])
+
+
+@pytest.mark.parametrize(('lines', 'fields'), [
+    (['A: b', ' c'], [('A', 'b c')]), (['A: b  ', '\t \tc \t', '  d'], [('A', 'b c d')]), (['A:', ' b'], [('A', 'b')]),
+    (['A: b', ' c: d', 'E: f'], [('A', 'b c: d'), ('E', 'f')]),
+    (['A: "b', ' c"', 'A: d,', ' e'], [('A', '"b c"'), ('A', 'd, e')]),
+    (['Set-Cookie: a=b;', '\tPath=/'], [('Set-Cookie', 'a=b; Path=/')]),
+    (['Content-Type:', ' application/json;', ' charset=utf-8'], [('Content-Type', 'application/json; charset=utf-8')]),
+    (['Content-Encoding:', ' gzip'], [('Content-Encoding', 'gzip')]),
+])
+@pytest.mark.parametrize('before', [b'', EARLY, answer('A: b', ' c', first='HTTP/1.1 103 X')],
+                         ids=['', '103', 'folded 103'])
+def test_unfolded(lines: list[str], fields: list[tuple[str, str]], before: bytes) -> None:
+    """A fold is a blank in the head that is kept (RFC 9112 §5.2), for every method and framing, however it is cut."""
+    for method, data in (('GET', answer(*lines, 'Content-Length: 1', body=b'x')),
+                         ('HEAD', answer(*lines, 'Content-Length: 1')),
+                         ('GET', chunked(b'1 ;a\r\nx\r\n0\r\n\r\n', *lines)), ('GET', answer(*lines, body=b'x'))):
+        for cuts in all_cuts(before + data):
+            got = read(before + data, method, cuts)
+            assert got.error is None and got.head is not None and got.head.startswith(b'HTTP/1.1 200 OK\r\n')
+            found = Headers._of_block(got.head).multi_items()
+            assert [pair for pair in found if pair[0] not in ('Content-Length', 'Transfer-Encoding')] == fields
+            assert got.coding == (fields[0][1] if fields[0][0] == 'Content-Encoding' and method == 'GET' else None)
+
+
+def test_unfolded_within_the_bounds() -> None:
+    """A folded head is as large as it came, and a folded field is one field."""
+    for size, right in ((MAX_BYTES, True), (MAX_BYTES + 1, False)):
+        data = answer('Content-Length: 0', 'A: b', ' ')
+        data = answer('Content-Length: 0', 'A: b', ' ' * (size - len(data) + 4) + 'c')
+        for cuts in ((), (100,), (len(data) - 3,), range(1000, len(data), 1000)):
+            for method in ('GET', 'HEAD'):
+                assert read(data, method, cuts).error is (None if right else InvalidResponse), (size, cuts)
+    for count, error in ((MAX_FIELDS - 1, None), (MAX_FIELDS, InvalidResponse)):
+        assert read(answer('Content-Length: 0', *['A: b', ' c', ' d'] * count)).error is error
+
+
+def test_odd_bodies_in_pieces() -> None:
+    """A chunked body with odd extensions is given as it comes, and bounded as any other."""
+    data = chunked(b'2 ;a\r\n00\r\n4; b = "c"\r\n0001\r\n0 ;d\r\nA: b\r\n c\r\n\r\n')
+    for cuts in all_cuts(data):
+        reader, parts = new_reader(), []
+        reader.begin('GET', None, True, 6)
+        for start, end in itertools.pairwise([0, *cuts, len(data)]):
+            reader.feed(data[start:end])
+            parts.append(reader.take_body())
+        assert b''.join(parts) == b'000001' and reader.reusable
+        assert read(data, cuts=cuts, max_body=5).error is BodyTooLarge
+
+
+@pytest.mark.parametrize('trailer', ['Connection: close', 'Transfer-Encoding: gzip', 'Upgrade: x'])
+def test_trailers_that_frame(trailer: str) -> None:
+    """After trailers that speak of framing (RFC 9110 §6.5.1), which two may read differently, there is no reuse."""
+    data = chunked(f'1 ;a\r\nx\r\n0\r\n{trailer}\r\n\r\n'.encode())
+    for cuts in all_cuts(data):
+        got = read(data, cuts=cuts)
+        assert (got.error, got.body, got.reusable) == (None, b'x', False)
 
 
 def test_started_and_stray() -> None:
@@ -402,6 +548,15 @@ ENDLESS = {
     'a field in a 1xx': (b'HTTP/1.1 103 X\r\nA: ', b'x' * 4096),
     'empty lines': (b'', b'\r\n' * 2048),
     'zeros of a chunk size': (chunked(b''), b'0' * 4096),
+    'folds': (b'HTTP/1.1 200 OK\r\nA: b', b'\r\n c' * 1000),
+    'one fold': (b'HTTP/1.1 200 OK\r\nA: b\r\n ', b'x' * 4096),
+    'blanks of a fold': (b'HTTP/1.1 200 OK\r\nA: b\r\n ', b' ' * 4096),
+    'folds in a 1xx': (b'HTTP/1.1 103 X\r\nA: b', b'\r\n c' * 1000),
+    'folds in a trailer': (chunked(b'0\r\nA: b'), b'\r\n c' * 1000),
+    'blanks behind a chunk size': (chunked(b'3'), b' ' * 4096),
+    'blanks in a chunk extension': (chunked(b'3;a'), b' \t' * 2048),
+    'a quoted chunk extension': (chunked(b'3 ; a = "'), b'; ' * 2048),
+    'chunk extensions': (chunked(b'3'), b' ;a' * 1400),
 }
 
 

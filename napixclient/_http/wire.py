@@ -1,19 +1,20 @@
 """Bytes <-> messages, without I/O: writes the head of a request, reads an answer with llhttp (RFC 9112).
 
 The rules around llhttp are those that its silence or leniency makes necessary; each was tried.
-Imports messages and errors.
+Imports messages, errors and chunks.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from ..errors import BodyTooLarge, InvalidResponse, ProtocolError, TruncatedBody
 from ..messages import Headers, Origin, Request
+from .chunks import ChunkedBody, unfolded
 
 __all__ = ['INLINE', 'REDIRECTS', 'ForwardingWriter', 'RequestWriter', 'ResponseReader']
 
@@ -30,8 +31,6 @@ _names_keep_alive = re.compile(rb'-alive:', re.IGNORECASE).search
 _is_keep_alive = re.compile(rb'\r\nkeep-alive:([^\r]*)', re.IGNORECASE).search
 _announced = re.compile(rb'(?:\A|[,;\s])(timeout|max)[ \t]*=[ \t]*"?([0-9]{1,9})(?![0-9])', re.IGNORECASE).findall
 _names_travel = re.compile(rb'\r\n(?:trace(?:parent|state)|x-(?:request-id|napix-(?:via|timeout))):').search
-#: llhttp takes ``chunked`` with a tab behind it for another coding.
-_ends_in_tab = re.compile(rb'\r\ntransfer-encoding:[^\r]*\t *(?:\r|$)', re.IGNORECASE).search
 _leads_on = re.compile(rb'\r\nlocation:[ \t]*[^ \t\r]', re.IGNORECASE).search
 #: Bodies of at most so many bytes are written in one piece with the head.
 INLINE = 65536
@@ -140,9 +139,9 @@ class ResponseReader:
     :param max_header_fields: bound of the number of fields in a head.
     """
 
-    __slots__ = ('_body_size', '_closing', '_counted', '_feed', '_framed', '_fresh', '_head_only', '_idle_bytes',
-                 '_informational', '_max_bytes', '_max_fields', '_more', '_parser', '_pieces', '_raw', '_small',
-                 'coding', 'complete', 'continued', 'follows', 'head', 'idle_seconds', 'keep_alive', 'last',
+    __slots__ = ('_apart', '_body_size', '_chunks', '_counted', '_feed', '_framed', '_fresh', '_head_only',
+                 '_idle_bytes', '_informational', '_max_bytes', '_max_fields', '_more', '_parser', '_pieces', '_raw',
+                 '_small', 'coding', 'complete', 'continued', 'follows', 'head', 'idle_seconds', 'keep_alive', 'last',
                  'max_body', 'max_streamed', 'on_body', 'on_message_begin', 'overrun', 'status', 'stream')
 
     def __init__(self, max_header_bytes: int, max_header_fields: int) -> None:
@@ -165,7 +164,6 @@ class ResponseReader:
 
     def _new_parser(self) -> None:
         self._parser: Any = HttpResponseParser(self)
-        self._closing = False               # whether nothing may follow the last 1xx, as llhttp sees it
         self._feed = self._parser.feed_data
 
     def begin(self, method: str, max_body: int | None, stream: bool = False, max_streamed: int | None = None) -> None:
@@ -184,7 +182,8 @@ class ResponseReader:
         self.status = 0
         self.coding: str | None = None      # the Content-Encoding, where there is one
         self._raw: bytes | bytearray | None = None
-        self._head_only = method == 'HEAD'
+        self._apart = self._head_only = method == 'HEAD'    # apart: llhttp gets each head alone, and mended
+        self._chunks: ChunkedBody | None = None     # reads the body, instead of llhttp
         self._informational = 0
         self.continued = False              # whether a 100 came: the server wants the body
         self._body_size = self._idle_bytes = self._counted = 0
@@ -201,7 +200,6 @@ class ResponseReader:
         if 100 <= status < 200:
             if status == 101:
                 raise InvalidResponse('101 Switching Protocols, which nobody asked for')
-            self._closing = not parser.should_keep_alive()
             return
         self.status = status
         pieces = self._pieces
@@ -256,13 +254,16 @@ class ResponseReader:
                     raw = bytearray(raw)
                 raw += data
             self._raw = raw
-            if self._head_only:
-                return self._feed_head_only()
-            self._parse(data)
+            if not self._apart:
+                self._parse(data)
+        if self._apart:
+            return self._read_apart()
         end = self._head_end()
         if end >= 0:
             self._check_head(bytes(self._raw[:end]))
-            self._raw = None
+            raw, self._raw = self._raw, None
+            if self._chunks is not None:
+                return self._feed_body(bytes(raw[end + 4:]))
             if not self.complete:
                 self._count_body()
         elif self.complete:
@@ -282,21 +283,36 @@ class ResponseReader:
             self.overrun = True             # a second answer in one read: what follows is nobody's
 
     def _explain(self, exc: Exception, data: bytes) -> None:
-        if isinstance(exc, HttpParserUpgrade) and not self.complete:
-            raise InvalidResponse('101 Switching Protocols, which nobody asked for') from None
+        self._reraise(exc)
+        if self.complete:
+            self.overrun = True             # left-over bytes: the answer stands, the connection does not
+        elif self.head is not None or isinstance(exc, HttpParserUpgrade):
+            self._refuse(exc)
+        else:                               # it may be legal all the same: anew, from its first byte that is here
+            self._raw = self._raw or data
+            self._apart = True
+            self._pieces.clear()
+            self._new_parser()
+
+    def _reraise(self, exc: Exception) -> None:
+        """Raise what a callback had raised: an error of ours, or a SIGINT that llhttp swallowed."""
         inner = exc.__context__
         if isinstance(exc, HttpParserCallbackError) and inner is not None:
             if isinstance(inner, ProtocolError) or not isinstance(inner, Exception):
-                raise inner from None       # ours, or a SIGINT that llhttp's callback had swallowed
-        if not self.complete:
-            self._raw = self._raw or data
-            if self._closing:               # it said close, or was of HTTP/1.0; the answer follows all the same
-                self._head_end(seen=False)
-                self._new_parser()
-                self._parse(bytes(self._raw))
-                return
-            raise InvalidResponse(f'malformed answer: {exc or type(exc).__name__}') from exc
-        self.overrun = True                 # left-over bytes: the answer stands, the connection does not
+                raise inner from None
+
+    def _refuse(self, exc: Exception) -> NoReturn:
+        self._reraise(exc)
+        if isinstance(exc, HttpParserUpgrade):
+            raise InvalidResponse('101 Switching Protocols, which nobody asked for') from None
+        raise InvalidResponse(f'malformed answer: {exc or type(exc).__name__}') from exc
+
+    def _parse_alone(self, data: bytes) -> None:
+        """Feed llhttp what there is nothing to be mended in."""
+        try:
+            self._feed(data)
+        except (HttpParserError, HttpParserUpgrade) as exc:
+            self._refuse(exc)
 
     def _head_end(self, seen: bool = True) -> int:
         """Where the final head ends in what was received, -1 while it is not whole; heads of 1xx are dropped.
@@ -314,17 +330,17 @@ class ResponseReader:
                 raw = raw.lstrip(b'\r\n')   # RFC 9112 §2.2: an empty line before the status line
                 self._idle_bytes -= len(raw)
                 continue
+            if end > self._max_bytes:
+                raise InvalidResponse(f'the head is larger than {self._max_bytes} bytes')
             if raw[9:10] != b'1' or raw[9:12] == b'101':
                 self._raw = raw
                 return end
             self.continued |= raw[9:12] == b'100'
-            if end > self._max_bytes:
-                raise InvalidResponse(f'the head is larger than {self._max_bytes} bytes')
-            head = bytes(raw[:end + 4])
+            head = bytes(raw[:end])
             self._check_version(head)
             if not seen:
+                self._parse_alone(unfolded(head) + b'\r\n\r\n')
                 self._new_parser()
-                self._parse(head)
             raw = raw[end + 4:]
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
@@ -335,10 +351,8 @@ class ResponseReader:
         return -1
 
     def _check_head(self, head: bytes) -> None:
-        size = len(head)
-        if size > self._max_bytes:
-            raise InvalidResponse(f'the head is larger than {self._max_bytes} bytes')
-        if size > self._max_fields * 4 and head.count(b'\r\n') > self._max_fields:     # a field takes 4 bytes or more
+        # A field takes 4 bytes or more.
+        if len(head) > self._max_fields * 4 and head.count(b'\r\n') > self._max_fields:
             raise InvalidResponse(f'the head has more than {self._max_fields} fields')
         if not self.complete:
             self.status = int(head[9:12])
@@ -349,8 +363,8 @@ class ResponseReader:
                 self.overrun = True         # llhttp overlooks it beside a keep-alive (RFC 9112 §9.3)
         if b'\0' in head:                   # llhttp lets it through in the reason
             raise InvalidResponse('NUL in the head (RFC 9110 §5.5)')
-        if not 100 <= status < 600:
-            raise InvalidResponse(f'status {status} is not between 100 and 599 (RFC 9110 §15)')
+        if status < 100:                    # from 600 on it is processed as a 5xx
+            raise InvalidResponse(f'status {status} is not between 100 and 999 (RFC 9110 §15)')
         self.head = head
         if self.stream and (status >= 400 or (self.follows and status in REDIRECTS and _leads_on(head) is not None)):
             self.stream = False
@@ -387,23 +401,30 @@ class ResponseReader:
         transfer = fields.get('transfer-encoding')
         length = fields.get('content-length')
         if transfer is not None:
-            if transfer.lower().strip() != 'chunked' or _ends_in_tab(head) is not None:
+            if _listed(transfer) != ['chunked']:
                 raise InvalidResponse(f'unknown Transfer-Encoding {transfer!r}')
             if length is not None:
                 raise InvalidResponse('both Content-Length and Transfer-Encoding')
             if head.startswith(b'HTTP/1.0 '):
                 self.keep_alive = False
-                self._framed = True
                 self.overrun = True
         self._framed = transfer is not None or length is not None or self.status in (204, 304)
-        if length is not None and not self._head_only and self.status not in (204, 304):
-            self._check_size(int(length))   # llhttp let digits through only
+        if not self._head_only and self.status not in (204, 304):
+            if length is not None:
+                self._check_size(int(length))   # llhttp let digits through only
+            elif transfer is not None and not self.complete:
+                self._pieces.clear()        # what llhttp may have found is found anew, from the first byte
+                self._new_parser()
+                self._chunks = ChunkedBody(self._pieces.append)
         coding = fields.get('content-encoding')
         if coding is not None and coding.strip().lower() not in ('', 'identity'):
             self.coding = coding
 
     def _feed_body(self, data: bytes) -> bool:
-        self._parse(data)
+        if self._chunks is None:
+            self._parse(data)
+        elif self._chunks.feed(data):
+            return self._end_chunks(self._chunks)
         if not self.complete and self._count_body():
             self._idle_bytes = 0
         else:                               # chunk lengths, their extensions, or trailers: nothing that counts
@@ -429,29 +450,55 @@ class ResponseReader:
         self._counted = len(pieces)
         return True
 
-    def _feed_head_only(self) -> bool:
-        """The answer to a HEAD ends with its head, whatever that says of a body; llhttp cannot be told."""
+    def _end_chunks(self, chunks: ChunkedBody) -> bool:
+        self._count_body()
+        self.last = b''.join(self._pieces)
+        self._pieces.clear()
+        self.complete = True
+        self.keep_alive = self._persists()
+        self.overrun = self.overrun or chunks.ambiguous or chunks.rest != b''
+        return True
+
+    def _persists(self) -> bool:
+        """Whether the connection outlives the answer, as its head has it (RFC 9112 §9.3)."""
+        assert self.head is not None
+        options = _options(Headers._of_block(self.head))
+        return 'close' not in options and (self.head.startswith(b'HTTP/1.1 ') or 'keep-alive' in options)
+
+    def _read_apart(self) -> bool:
+        """Read a head once it is whole, before llhttp sees anything behind it.
+
+        So the answer to a HEAD, which ends with its head, whatever that says of a body: llhttp cannot be told. And so
+        what llhttp refused: a head with folded fields, the answer behind a 1xx that says close, and chunks of which we
+        read more than llhttp.
+        """
         end = self._head_end(seen=False)
+        raw = bytes(self._raw or b'')
         if end < 0:
+            if not self._head_only and b'\r\n ' not in raw and b'\r\n\t' not in raw:
+                self._apart = False         # there is nothing to mend, or not yet
+                self._parse_alone(raw)
             return False
-        raw = self._raw
-        assert raw is not None
-        if self._closing:
-            self._new_parser()
-        self._parse(bytes(raw[:end + 4]))
-        self.complete = False
-        self._check_head(bytes(raw[:end]))
+        head, rest = unfolded(raw[:end]), raw[end + 4:]
+        self._parse_alone(head + b'\r\n\r\n')
+        if self._head_only:
+            self.complete = False
+        self._check_head(head)
         self._raw = None
-        options = _options(Headers._of_block(bytes(raw[:end])))
-        self.keep_alive = 'close' not in options and (
-            raw[:9] == b'HTTP/1.1 ' or 'keep-alive' in options) and not self.overrun
-        self.overrun = self.overrun or len(raw) > end + 4
+        if self._head_only:
+            self._end_head_only()
+        elif rest and not self.complete:
+            return self._feed_body(rest)
+        self.overrun = self.overrun or rest != b''
+        return self.complete
+
+    def _end_head_only(self) -> None:
+        self.keep_alive = self._persists()
         self.coding = None
         self.complete = True
         self._pieces.clear()
         self.last = b''
         self._new_parser()
-        return True
 
     def eof(self) -> None:
         """The server closed: complete an answer that only that can end.
@@ -509,5 +556,10 @@ class ResponseReader:
 
 def _options(fields: Headers) -> list[str]:
     """What ``Connection`` lists (RFC 9110 §7.6.1), and its forerunner, which llhttp heeds as well."""
-    listed = f'{fields.get("connection", "")},{fields.get("proxy-connection", "")}'
-    return [option.strip().lower() for option in listed.split(',')]
+    return _listed(f'{fields.get("connection", "")},{fields.get("proxy-connection", "")}')
+
+
+def _listed(value: str) -> list[str]:
+    """The elements of a list, in lower case; empty ones do not count (RFC 9110 §5.6.1.2)."""
+    elements = (element.strip(' \t').lower() for element in value.split(','))
+    return [element for element in elements if element]

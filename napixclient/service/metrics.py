@@ -40,7 +40,7 @@ class Metrics:
         if status is None:
             self._outcomes[result['error']['class']] += 1
             return
-        self._outcomes[f'{status // 100}xx'] += 1
+        self._outcomes[f'{min(status // 100, 5)}xx'] += 1      # RFC 9110 §15: 600 and above as a 5xx
         seconds = result['ms'] / 1000
         self._buckets[bisect_left(_BUCKETS, seconds)] += 1
         self._seconds += seconds

@@ -10,15 +10,14 @@ import re
 from typing import NamedTuple
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-LINE = rb'%b:[^\r\n\0]*\r\n' % TOKEN
-HEAD = re.compile(rb'HTTP/1\.([01]) ([1-5][0-9][0-9])(?:( [^\r\n\0]*))?\r\n((?:%b)*)\r\n' % LINE)
+LINE = rb'%b:[^\r\n\0]*\r\n(?:[ \t]+[^ \t\r\n\0][^\r\n\0]*\r\n)*' % TOKEN     # with folds (RFC 9112 §5.2)
+HEAD = re.compile(rb'HTTP/1\.([01]) ([1-9][0-9][0-9])(?:( [^\r\n\0]*))?\r\n((?:%b)*)\r\n' % LINE)
 FIELDS = re.compile(rb'((?:%b)*)\r\n' % LINE)
 CONTROL = re.compile(rb'[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]')      # discouraged in reasons and values, and harmless
-TAB = re.compile(rb'^transfer-encoding:[^\r]*\t *\r', re.IGNORECASE | re.MULTILINE)    # where llhttp is at a loss
 FRAMING = re.compile(rb'^(?:proxy-connection|connection|content-length|transfer-encoding|upgrade):',
                      re.IGNORECASE | re.MULTILINE)      # no trailer may be one of these (RFC 9110 §6.5.1)
 QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
-EXTENSION = rb';%b(?:=(?:%b|%b))?' % (TOKEN, TOKEN, QUOTED)
+EXTENSION = rb'[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?' % (TOKEN, TOKEN, QUOTED)
 CHUNK = re.compile(rb'([0-9A-Fa-f]+)((?:%b)*)\r\n' % EXTENSION)
 LAX_CHUNK = re.compile(rb'([0-9A-Fa-f]+)([ \t]*;[^\r\n]*)?\r\n')
 MAX_INFORMATIONAL = 20
@@ -62,7 +61,6 @@ def read(data: bytes, method: str) -> Answer:
             raise Refused('no head')
         status = int(head[2])
         doubtful = doubtful or head[3] is None or CONTROL.search(head[0]) is not None
-        doubtful = doubtful or TAB.search(head[4]) is not None
         fields = fields_of(head[4])
         at = head.end()
         if status == 101:
@@ -90,13 +88,13 @@ def framed(data: bytes, at: int, method: str, status: int, minor: int,
     """The body, where it ends, and whether there is doubt (RFC 9112 §6.3)."""
     codings, lengths = values(fields, 'transfer-encoding'), values(fields, 'content-length')
     if method == 'HEAD' or status in (204, 304):
-        plain = [coding.lower() for coding in codings] in ([], ['chunked']) and (status != 204 or not codings)
+        plain = not codings or (elements(codings) == ['chunked'] and status != 204)
         return b'', at, not plain or any(not re.fullmatch('[0-9]{1,18}', length) for length in lengths)
     if codings:
-        if lengths or len(codings) > 1 or codings[0].lower() != 'chunked':
+        if lengths or elements(codings) != ['chunked']:
             raise Refused('an unknown or contradictory Transfer-Encoding')
         body, at, doubts = chunks(data, at)
-        return body, at, doubts or minor == 0
+        return body, at, doubts or minor == 0 or '' in codings
     if lengths:
         if not re.fullmatch('[0-9]+', lengths[0]) or len(set(lengths)) > 1:
             raise Refused('a bad Content-Length')
@@ -131,8 +129,15 @@ def chunks(data: bytes, at: int) -> tuple[bytes, int, bool]:
         at += size + 2
 
 
+def elements(values: list[str]) -> list[str]:
+    """The elements of lists, in lower case, without the empty ones (RFC 9110 §5.6.1.2)."""
+    found = [element.strip(' \t').lower() for value in values for element in value.split(',')]
+    return [element for element in found if element]
+
+
 def fields_of(block: bytes) -> list[tuple[str, str]]:
-    """Name and value of each line."""
+    """Name and value of each field; what is folded has a blank there."""
+    block = re.sub(rb'[ \t]*\r\n[ \t]+', b' ', block)
     pairs = (line.partition(':') for line in block.decode('latin-1').split('\r\n')[:-1])
     return [(name, value.strip(' \t')) for name, _, value in pairs]
 

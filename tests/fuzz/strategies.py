@@ -4,6 +4,7 @@ from __future__ import annotations
 import gzip
 import itertools
 import random
+import re
 import struct
 import zlib
 from collections.abc import Callable
@@ -58,23 +59,30 @@ SPACES = st.sampled_from([' ', ' ', '', '\t', '  ', ' \t '])
 REASONS = st.sampled_from(['OK', '', 'Not Found', 'd\xe9j\xe0', '200 OK', 'HTTP/1.1']) | TEXTS
 METHODS = st.sampled_from(['GET', 'GET', 'GET', 'POST', 'HEAD'])
 STATUSES = st.sampled_from([200, 200, 200, 200, 201, 202, 203, 204, 205, 206, 226, 299, 300, 301, 304, 304, 307, 400,
-                            401, 404, 407, 418, 429, 451, 500, 502, 503, 599])
+                            401, 404, 407, 418, 429, 451, 500, 502, 503, 599, 600, 999])
 CONNECTIONS = st.sampled_from([(), (), (), ('close',), ('keep-alive',), ('Close',), ('KEEP-ALIVE',), ('foo, close',),
                                ('closed',), ('closet, x',), ('keep-alive, close',), ('x', 'close'), ('x',), ('upgrade',),
                                ('Upgrade, Keep-Alive',), ('close,',), ('keep-alive , x',), (', keep-alive',), ('',)])
 QUOTED = st.text(' \t!#;=,az\xe9', max_size=5).map(lambda text: f'"{text}"') | st.just('"\\"\\\\;"')
-EXTENSIONS = st.lists(st.tuples(TOKENS, st.none() | TOKENS | QUOTED), max_size=2).map(
-    lambda pairs: ''.join(f';{name}' if value is None else f';{name}={value}' for name, value in pairs))
+BLANKS = st.sampled_from(['', '', '', ' ', '\t', ' \t '])
+EXTENSIONS = st.lists(st.tuples(BLANKS, BLANKS, TOKENS, BLANKS, BLANKS, st.none() | TOKENS | QUOTED), max_size=2).map(
+    lambda found: ''.join(f'{a};{b}{name}' if value is None else f'{a};{b}{name}{c}={d}{value}'
+                          for a, b, name, c, d, value in found))
+#: Between the words of a value that is folded.
+FOLD = st.sampled_from([' '] * 12 + ['\r\n ', '\r\n\t', ' \r\n  ', '\t\r\n \t'])
 BODIES = st.binary(max_size=60) | st.builds(lambda piece, times: piece * times, st.binary(min_size=1, max_size=20),
                                             st.sampled_from([10, 100, 1000, 4000])) | st.sampled_from([
     b'', b'\r\n', b'\r\n\r\n', b'0\r\n\r\n', b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello'])
+BETWEEN_WORDS = re.compile(r'(?<=[^ \t]) (?=[^ \t])').sub
 CUTS = st.lists(st.integers(0, 100_000), max_size=12) | st.sampled_from([[], [1], ['each']])
 
 
-def lines_of(fields: list[tuple[str, str]], space: str) -> str:
-    """The lines of a head; a tab behind a Transfer-Encoding is one of the few things that we do not read."""
-    ends = {'transfer-encoding': space.replace('\t', ' ')}
-    return ''.join(f'{name}:{space}{value}{ends.get(name.lower(), space)}\r\n' for name, value in fields)
+def lines_of(fields: list[tuple[str, str]], space: str, fold: str = ' ') -> str:
+    """The lines of a head.
+
+    :param fold: what stands in the place of a blank between two words of a value.
+    """
+    return ''.join(f'{name}:{space}{BETWEEN_WORDS(fold, value)}{space}\r\n' for name, value in fields)
 
 
 @st.composite
@@ -83,7 +91,8 @@ def informational(draw: Any) -> bytes:
     status = draw(st.sampled_from([100, 100, 102, 103, 104, 199]))
     fields = draw(FIELDS) + [('Connection', value) for value in draw(CONNECTIONS)]
     minor = draw(st.sampled_from([1, 1, 1, 0]))
-    return f'HTTP/1.{minor} {status} {draw(REASONS)}\r\n{lines_of(fields, " ")}\r\n'.encode('latin-1')
+    lines = lines_of(fields, ' ', draw(FOLD))
+    return f'HTTP/1.{minor} {status} {draw(REASONS)}\r\n{lines}\r\n'.encode('latin-1')
 
 
 @st.composite
@@ -99,7 +108,7 @@ def chunked(draw: Any, body: bytes) -> bytes:
         sent.append(f'{style % len(piece)}{next(extensions)}\r\n'.encode('latin-1') + piece + b'\r\n')
         at += len(piece)
     last = draw(st.sampled_from(['0', '000'])) + next(extensions) + '\r\n'
-    trailers = lines_of(draw(FIELDS), draw(SPACES))
+    trailers = lines_of(draw(FIELDS), draw(SPACES), draw(FOLD))
     return b''.join(sent) + f'{last}{trailers}\r\n'.encode('latin-1')
 
 
@@ -125,31 +134,31 @@ def answers(draw: Any, bodies: Any = BODIES, coding: str | None = None, large: b
         fields.append((draw(st.sampled_from(['Content-Length', 'content-LENGTH'])), f'{zeros}{len(body)}'))
     elif framing == 'chunked':
         fields.append((draw(st.sampled_from(['Transfer-Encoding', 'TRANSFER-encoding'])),
-                       draw(st.sampled_from(['chunked', 'Chunked']))))
+                       draw(st.sampled_from(['chunked'] * 4 + ['Chunked', ',chunked', 'chunked,', ', chunked ,,']))))
     fields = draw(st.permutations(fields))
-    space = draw(SPACES)
+    space, fold = draw(SPACES), draw(FOLD)
     first = f'HTTP/1.{minor} {status} {reason}\r\n'
     if large:
-        swollen(draw, first, fields, space)
+        swollen(draw, first, fields, space, fold)
     sent = draw(chunked(body)) if framing == 'chunked' else body
     bodiless = method == 'HEAD' or status in (204, 304)
     if bodiless:
         sent = body = b''
-    head = f'{first}{lines_of(fields, space)}\r\n'.encode('latin-1')
+    head = f'{first}{lines_of(fields, space, fold)}\r\n'.encode('latin-1')
     ends = None if framing == 'end' and not bodiless else len(head + sent)
     keeps = stays(minor, fields) and ends is not None
     before = b''.join(draw(st.lists(informational() | st.just(b'\r\n'), max_size=3))) if draw(st.booleans()) else b''
     return Made(method, before, head + sent, Answer(status, reason.strip(), fields, body, keeps, ends))
 
 
-def swollen(draw: Any, first: str, fields: list[tuple[str, str]], space: str) -> None:
+def swollen(draw: Any, first: str, fields: list[tuple[str, str]], space: str, fold: str) -> None:
     """Sometimes bring the head to its bound, in bytes or in fields, or just below."""
     how = draw(st.sampled_from([None] * 16 + ['bytes', 'fields']))
     if how == 'fields':
         fields += [('X', 'y')] * (MAX_FIELDS - len(fields) - draw(st.integers(0, 1)))
     elif how == 'bytes':
         # The last CR LF CR LF is not counted: that of the last field, and the empty line.
-        used = len(first) + len(lines_of([*fields, ('X', '')], space)) - 2
+        used = len(first) + len(lines_of([*fields, ('X', '')], space, fold)) - 2
         fields.append(('X', 'y' * (MAX_BYTES - used - draw(st.integers(0, 1)))))
 
 
@@ -242,6 +251,10 @@ PIECES = st.sampled_from([
     b'Connection: close\r\n', b'Connection: keep-alive\r\n', b'Connection: upgrade\r\nUpgrade: x\r\n',
     b'Content-Encoding: gzip\r\n', b'Content-Encoding: identity\r\n', b'hello', b'5\r\nhello\r\n', b'0\r\n\r\n',
     b'0\r\n', b'5\r\n', b'5;a=b\r\n', b'5 \r\n', b'0x5\r\n', b'-1\r\n', b'ffffffffffffffffff\r\n', b'00000000000000005\r\n',
+    b'5 ;a=b\r\n', b'5;a = "b" ;c\r\n', b'5; \r\n', b'5;a \r\n', b'Transfer-Encoding: ,chunked\t\r\n',
+    b'Transfer-Encoding: chunked,\r\n', b'Transfer-Encoding:\r\n chunked\r\n', b'Connection: x,\r\n\tclose\r\n',
+    b'Content-Length:\r\n 5\r\n', b'A: b\r\n c\r\n', b'A: b\r\n \r\n', b'HTTP/1.1 600 X\r\n',
+    b'HTTP/1.1 099 X\r\n', b'HTTP/1.1 103 E\r\nLink: x\r\n y\r\n\r\n',
     b'A: b\r\n', b' c\r\n', b'A\r\n', b': b\r\n', b'HTTP/', b'HTTP/1.1 ', b'ICY 200 OK\r\n'])
 GARBAGE = st.lists(PIECES | st.binary(max_size=5), max_size=14).map(b''.join)
 BEGUN = st.builds(lambda first, rest: first + rest, st.sampled_from([

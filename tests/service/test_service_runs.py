@@ -352,6 +352,16 @@ def test_health_and_metrics(service: Service) -> None:
     assert after['napix_runs_under_way'] == 0
 
 
+def test_metrics_of_a_status_beyond_599(service: Service) -> None:
+    """A status of 600 to 999 is kept as it is, and counted as a 5xx (RFC 9110 §15)."""
+    before = service.metrics()
+    with kit.serve(lambda *_: (999, None, 'no')) as server:
+        _, found = service.run({'requests': [{'host': server.host}]})
+    assert [result['status'] for result in found] == [999]
+    name = 'napix_requests_total{outcome="5xx"}'
+    assert service.metrics()[name] == before.get(name, 0) + 1
+
+
 def test_a_watcher_that_leaves_is_forgotten(service: Service) -> None:
     """Who follows a run and goes away costs nothing, and the run goes on."""
     gate = kit.Gate()

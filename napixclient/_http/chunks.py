@@ -1,0 +1,169 @@
+"""Chunked bodies (RFC 9112 §7.1), without I/O: sizes, extensions with their white space, data, trailers.
+
+llhttp takes no white space in a chunk extension and no folded trailer, and does not tell where it stopped. So it reads
+only the bodies that come whole in one read, and that it accepts; this takes whatever it takes, and those two.
+Imports errors.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from ..errors import InvalidResponse
+
+__all__ = ['ChunkedBody', 'unfolded']
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
+#: Where no backslash escapes a quote or another backslash.
+_QUOTED = rb'"[\t !#-~\x80-\xff]*"'
+_size_line = re.compile(rb'([0-9A-Fa-f]+)\r\n').match
+#: Chunks of less than sixteen bytes, one behind the other, and the data in them: ten thousand come in one read.
+_TINY = [(b'[%x%X]' % (size, size), size) for size in range(1, 16)]
+_tiny_chunks = re.compile(rb'(?:%b){1,256}' % b'|'.join(
+    rb'%b\r\n[\x00-\xff]{%d}\r\n' % pair for pair in _TINY)).match
+_tiny_data = re.compile(rb'.\r\n(%b)\r\n' % b'|'.join(
+    rb'(?<=%b\r\n)[\x00-\xff]{%d}' % pair for pair in _TINY)).findall
+_size = re.compile(rb'[0-9A-Fa-f]+').match
+#: As lax as llhttp: the name or the value may be missing, a quoted string may follow a token. One at a time, because
+#: Python's engine keeps a note of each repeat.
+_extension = re.compile(rb'[ \t]*;[ \t]*(?:%b|(?=[;=]))(?:[ \t]*=(?:[ \t]*(?:%b(?:%b)?|%b))?)?' % (
+    _TOKEN, _TOKEN, _QUOTED, _QUOTED)).match
+#: What has come of a line that may still become one with a size; enough of it to see that there is one.
+_begins_size = re.compile(rb'[0-9A-Fa-f]+(?:\Z|[ \t;]|\r\Z)').match
+_MOST_DIGITS = 16
+_ENOUGH = 64
+_trailer_line = re.compile(rb'(?:(%b):|[ \t]+(?=[^ \t\r]))([\t \x21-\x7e\x80-\xff]*)\r\n' % _TOKEN).match
+#: In the trailers these say nothing that holds (RFC 9110 §6.5.1), so that nobody knows what follows.
+_FRAMING = frozenset([b'connection', b'proxy-connection', b'transfer-encoding', b'upgrade'])
+
+_split_at_folds = re.compile(rb'\r\n[ \t]+').split
+_folds_nothing = re.compile(rb'\A[^\r]*\r\n[ \t]|\r\n[ \t]+(?:\r\n|\Z)').search
+
+
+def unfolded(head: bytes) -> bytes:
+    """The head with a blank in the place of each fold (RFC 9112 §5.2).
+
+    :raises InvalidResponse: for a fold behind the first line (§2.2), or one of white space alone: what they belong to
+        is for each reader to guess.
+    """
+    if b'\r\n ' not in head and b'\r\n\t' not in head:
+        return head
+    if _folds_nothing(head) is not None:
+        raise InvalidResponse('a line of the head begins with white space and continues no field (RFC 9112 §2.2, §5.2)')
+    *folded, last = _split_at_folds(head)
+    return b' '.join([*(line.rstrip(b' \t') for line in folded), last])
+
+
+def _extended_size(line: bytes) -> bytes:
+    """The digits of a size with chunk extensions, which are only checked: none is known to us (RFC 9112 §7.1.1)."""
+    if b'\\' in line:                       # a comma, too, may stand nowhere but within quotes
+        line = line.replace(b'\\\\', b',,').replace(b'\\"', b',,')
+    size = found = _size(line)
+    while found is not None and not line.startswith(b'\r\n', found.end()):
+        found = _extension(line, found.end())
+    if size is None or found is None or found.end() + 2 != len(line):
+        raise InvalidResponse('malformed answer: a bad chunk size, or a bad chunk extension (RFC 9112 §7.1)')
+    return size[0]
+
+
+class ChunkedBody:
+    """Reads one chunked body, however its bytes are cut.
+
+    :param emit: takes the pieces of the body as they come.
+    """
+
+    __slots__ = ('_continues', '_emit', '_ended', '_held', '_left', 'ambiguous', 'rest')
+
+    def __init__(self, emit: Callable[[bytes], object]) -> None:
+        self._emit = emit
+        self._held = b''                    # what has come of a line
+        self._left = 0                      # bytes that are missing of the chunk, with the CRLF behind it
+        self._ended = False                 # whether the last chunk came: what follows are trailers
+        self._continues = False             # whether there is a trailer that a folded line may continue
+        self.ambiguous = False              # whether a trailer speaks of framing
+        self.rest = b''                     # what follows the body
+
+    def feed(self, data: bytes) -> bool:
+        """Take bytes; true when the body, with its trailers, is complete.
+
+        :raises InvalidResponse: when they are no chunked body.
+        """
+        data, self._held = self._held + data, b''
+        at = self._end_chunk(data) if self._left else 0
+        if self._left:
+            return False
+        emit = self._emit
+        while not self._ended:
+            line = _size_line(data, at)
+            if line is None:                # there are extensions, or it is not whole
+                end = data.find(b'\n', at) + 1
+                if not end:
+                    held = data[at:]
+                    return self._hold(held, not held or _begins_size(held[:_ENOUGH]) is not None, 'a bad chunk size')
+                digits, at = _extended_size(data[at:end]), end
+            else:
+                digits, at = line[1], line.end()
+            size = int(digits, 16)
+            end = at + size
+            if size and data[end:end + 2] == b'\r\n':      # a whole one
+                emit(data[at:end])
+                at = end + 2
+                while size < 16 and (tiny := _tiny_chunks(data, at)) is not None:
+                    emit(b''.join(_tiny_data(tiny[0])))
+                    at = tiny.end()
+                continue
+            if len(digits) > _MOST_DIGITS and len(digits.lstrip(b'0')) > _MOST_DIGITS:
+                raise InvalidResponse('malformed answer: the size of a chunk is beyond 64 bits')
+            self._ended = not size
+            if size:
+                self._left = size + 2
+                self._end_chunk(data[at:])
+                return False
+        return self._feed_trailers(data, at)
+
+    def _end_chunk(self, data: bytes) -> int:
+        """Take the rest of a chunk, or what has come of it: how much that is."""
+        left = self._left
+        if left > 2:
+            piece = data[:left - 2]
+            if piece:
+                self._emit(piece)
+        at = max(min(len(data), left - 2), 0)
+        self._left -= at
+        end = data[at:at + 2]
+        if self._left == 2 and end:
+            if end == b'\r\n':
+                self._left = 0
+                return at + 2
+            self._hold(end, end == b'\r', 'a chunk is longer than its size')
+        return at
+
+    def _feed_trailers(self, data: bytes, at: int) -> bool:
+        while not data.startswith(b'\r\n', at):
+            line = _trailer_line(data, at)
+            if line is None:
+                held = data[at:]
+                return self._hold(held, b'\n' not in held, 'a malformed trailer')
+            self._check_trailer(line)
+            at = line.end()
+        self.rest = data[at + 2:]
+        return True
+
+    def _hold(self, data: bytes, may_go_on: bool, complaint: str) -> bool:
+        if not may_go_on:
+            raise InvalidResponse(f'malformed answer: {complaint} (RFC 9112 §7.1)')
+        self._held = data
+        return False
+
+    def _check_trailer(self, line: re.Match[bytes]) -> None:
+        name = line[1]
+        if name is None:
+            if not self._continues:
+                raise InvalidResponse('malformed answer: a folded line that continues no trailer (RFC 9112 §5.2)')
+            return
+        self._continues = True
+        name = name.lower()
+        if name == b'content-length' or (name == b'transfer-encoding' and not line[2].strip()):
+            raise InvalidResponse('malformed answer: a trailer that tells the length of the body (RFC 9110 §6.5.1)')
+        self.ambiguous |= name in _FRAMING
