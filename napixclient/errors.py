@@ -25,11 +25,13 @@ Of ``napixclient.rest`` is one more below HTTPError, ClientError.
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from .documents import MAX_TEXT, Nested, nested, pruned, said
-from .masking import cut, mask
+from .masking import Shown, cut, mask, mask_around, sentence
 
 if TYPE_CHECKING:
     from .messages import Request, Response
@@ -64,8 +66,8 @@ class Hop(NamedTuple):
     traceback: list[Any] | None = None
 
     def __repr__(self) -> str:
-        shown = (*self[:-1], pruned(self.traceback, MAX_TEXT, [_LONGEST]))
-        return mask(f'Hop({", ".join(f"{name}={value!r}" for name, value in zip(self._fields, shown, strict=True))})')
+        shown = [*map(repr, self[:-1]), mask(repr(pruned(self.traceback, MAX_TEXT, [_LONGEST])))]
+        return sentence(f'Hop({", ".join(map("{}={}".format, self._fields, shown))})')
 
 
 class NapixError(Exception):
@@ -96,7 +98,7 @@ class HTTPError(NapixError):
 
     def __init__(self, message: str = '', *, request: Request | None = None, response: Response | None = None,
                  remote_error: Any = None, phase: str | None = None, elapsed: float | None = None) -> None:
-        message = mask(str(message))
+        message = sentence(str(message))
         super().__init__(message)
         self._message = message
         self.request = request
@@ -180,7 +182,7 @@ class HTTPError(NapixError):
     def _own_hop(self) -> Hop:
         error_class, text, traceback = said(self.remote_error)
         if self.remote_error is None:
-            error_class, text = self._kind, self.message
+            error_class, text = Shown(self._kind), sentence(self.message)
         return Hop(self.remote_call, self.status or None, _shown(error_class), _shown(text), self.elapsed, traceback)
 
     def __reduce__(self) -> Any:
@@ -197,12 +199,12 @@ class HTTPError(NapixError):
             root = self.root
             what = ': '.join(part for part in (root.error_class, root.error_text) if part)
             lines[MAX_HOPS - 1:] = [f'  and so on, at last because of {one_line(what)}']
-        return mask('\n'.join(lines))
+        return sentence('\n'.join(lines))
 
     def __repr__(self) -> str:
         call = self.remote_call
-        return mask(f'<{type(self).__name__} {self._told}>' if call is None else
-                    f'<{type(self).__name__} {call}: {self._told}>')
+        return sentence(f'<{type(self).__name__} {self._told}>' if call is None else
+                        f'<{type(self).__name__} {call}: {self._told}>')
 
 
 class RemoteError(HTTPError):
@@ -280,6 +282,26 @@ def _hop(one: Nested) -> Hop:
     if one.cut:                             # it was not this call that was answered so
         return Hop(None, None, _shown(error_class), _shown(text), None, traceback)
     return Hop(_shown(one.call), one.status, _shown(error_class), _shown(text), one.elapsed, traceback)
+
+
+def traceback_of(exc: BaseException) -> str:
+    """The traceback as Python prints it, without secrets."""
+    sentences: list[str] = []
+    left: list[BaseException | None] = [exc]
+    seen: set[int] = set()
+    while left:
+        one = left.pop()
+        if one is None or id(one) in seen:
+            continue
+        seen.add(id(one))
+        left += [one.__cause__, one.__context__]
+        members = getattr(one, 'exceptions', None)
+        if isinstance(members, tuple):
+            left += [member for member in members if isinstance(member, BaseException)]
+        if isinstance(one, HTTPError) or (isinstance(one, OSError) and one.errno and one.filename is None):
+            with suppress(Exception):       # its __str__ may be the caller's
+                sentences.append(str(one))
+    return mask_around(''.join(traceback.format_exception(exc)).rstrip(), sentences)
 
 
 def _shown(text: str | None) -> str | None:

@@ -1,7 +1,9 @@
 """What must not be shown: knows the secrets that authenticators hold, and takes them out of texts.
 
 Whatever leaves the process as text goes through here: ``str`` and ``repr`` of errors, log records, error documents.
-Imports nothing of ours.
+What others said (a server, a URL, a header, the caller's own exception) goes through :func:`mask` when it is put into a
+sentence. The sentence itself is ours, or OpenSSL's or the system's, and goes through :func:`sentence`: it knows no
+secret, but is made of words, and any word is somebody's password. Imports nothing of ours.
 """
 
 from __future__ import annotations
@@ -13,10 +15,12 @@ from collections import deque
 from collections.abc import Iterable
 from contextlib import suppress
 from itertools import count
+from math import inf
 from urllib.parse import quote, quote_plus, unquote_plus
 from weakref import finalize
 
-__all__ = ['FIELDS', 'MASK', 'cut', 'hide', 'hide_fields', 'hide_parameter', 'is_secret', 'mask', 'mask_query']
+__all__ = ['FIELDS', 'MASK', 'Shown', 'cut', 'hide', 'hide_fields', 'hide_parameter', 'is_secret', 'mask',
+           'mask_around', 'mask_query', 'sentence']
 
 MASK = '***'
 #: Header fields whose values are secret, in lower case.
@@ -26,6 +30,14 @@ _MOST_PARAMETERS = 4096
 _SHORTEST = 4
 #: Of a cookie: many a shorter value is a word like any other.
 _SHORTEST_COOKIE = 8
+#: A shorter secret that is a word or a number is masked only where it is a whole value.
+_SHORTEST_LONG = 8
+#: Letters, perhaps of several words; or so few digits that they may count something.
+_is_word = re.compile(r"[^\W\d_]+(?:[ _'-][^\W\d_]+)*\Z|[0-9]{1,7}\Z").match
+#: A whole value in what others said: no part of a longer word or number; an escape before it is none of it.
+_VALUE = r'(?:(?<![\w-])|(?<=%%[0-9A-Fa-f]{2})|(?<=\\[nrt]))%s(?![\w-])'
+#: And in a sentence of ours: what is quoted, assigned, or a part of a path.
+_QUOTED = r'(?m)(?<=["\'=/])%s(?=[]"\'/,;&?#)}\s]|$)'
 
 # Without a lock, though every thread may hide something: each step is one that no thread sees the half of.
 _numbers = count(1)
@@ -98,12 +110,61 @@ def is_secret(name: str) -> bool:
     return name.lower().replace('_', '-').removeprefix('http-') in FIELDS
 
 
+class Shown(str):
+    """A text in which nothing secret is left: to mask it once more would only take words of ours out of it."""
+
+    __slots__ = ()
+
+    def __str__(self) -> str:
+        return self
+
+
 def mask(text: str) -> str:
-    """The text without what is secret."""
+    """What others said, without what is secret.
+
+    A short secret that is a word, such as ``wrong``, or a number, is masked where it stands alone, not in ``wrongly``.
+    """
+    return text if type(text) is Shown else _masked(text, _VALUE, _SHORTEST_LONG)
+
+
+def sentence(text: str) -> Shown:
+    """A sentence of ours, of OpenSSL or of the system: what others said in it is masked already, by :func:`mask`.
+
+    In case it is not, a secret that cannot be a word of it is masked anywhere, and one that can where it is quoted.
+    """
+    return text if type(text) is Shown else Shown(_masked(text, _QUOTED))
+
+
+def mask_around(text: str, sentences: Iterable[str]) -> str:
+    """What others said, but for the sentences of ours in it, as a traceback has them."""
+    pieces = [text]
+    for told in sorted(filter(None, sentences), key=len, reverse=True):
+        pieces = [part for piece in pieces for part in (
+            [piece] if type(piece) is Shown else _between(piece, sentence(told), told))]
+    return ''.join(map(mask, pieces))
+
+
+def _between(text: str, shown: Shown, told: str) -> list[str]:
+    """The text with what is shown in the place of a sentence."""
+    first, *others = text.split(told)
+    return [first, *(part for other in others for part in (shown, other))]
+
+
+def _masked(text: str, value: str, long: float = inf) -> str:
+    """The text without what is secret.
+
+    :param value: the pattern of a whole value: only there is a word or a number masked
+    :param long: that is shorter than so many characters.
+    """
     # Plain searches: there are few secrets, and a pattern of many would take longer to make than to use.
-    while found := [secret for secret in _secrets() if secret in text]:
+    before = ''
+    while text != before and (found := [secret for secret in _secrets() if secret in text]):
+        before = text
         for secret in found:
-            text = text.replace(secret, MASK)
+            if len(secret) < long and _is_word(secret):
+                text = re.sub(value % re.escape(secret), MASK, text)
+            else:
+                text = text.replace(secret, MASK)
     text = mask_query(text)
     lowered = text.lower()
     if 'auth' in lowered or 'cookie' in lowered or 'subject' in lowered:
@@ -115,7 +176,7 @@ def mask(text: str) -> str:
 
 def mask_query(text: str) -> str:
     """The text without the values of query parameters that are secret."""
-    return _find_parameters(_masked_parameter, text) if '=' in text else text
+    return _find_parameters(_without_value, text) if '=' in text else text
 
 
 def cut(text: str, size: int) -> str:
@@ -130,7 +191,7 @@ def cut(text: str, size: int) -> str:
     return f'{text[:end]}…' if end == size else cut(text, end)
 
 
-def _masked_parameter(match: re.Match[str]) -> str:
+def _without_value(match: re.Match[str]) -> str:
     return f'{match[1]}{MASK}' if unquote_plus(match[2]) in _parameters else match[0]
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from .documents import MAX_TEXT, OF_CALL, answer_of, branches, pruned, said, skipped
 from .errors import HTTPError, RemoteError, one_line, words
-from .masking import MASK, cut, hide_fields, is_secret, mask
+from .masking import MASK, Shown, cut, hide_fields, is_secret, mask, sentence
 from .messages import Response, is_json
 
 __all__ = ['document_of', 'encode', 'error_of', 'read_later']
@@ -96,9 +96,9 @@ def document_of(exc: BaseException, status: int, method: str, path: str, trace_i
     :param expose_traceback: with our own traceback.
     """
     document: dict[str, Any] = {
-        'type': 'about:blank', 'title': _title(status), 'status': status, 'instance': f'urn:uuid:{uuid.uuid4()}',
+        'type': 'about:blank', 'title': Shown(_title(status)), 'status': status, 'instance': f'urn:uuid:{uuid.uuid4()}',
         **({'trace_id': trace_id} if trace_id else {}),
-        'error_class': type(exc).__name__, 'error_text': _text(exc),
+        'error_class': Shown(type(exc).__name__), 'error_text': _text(exc),
         'request': {'method': method, 'path': path}}
     if expose_traceback:
         document |= _traceback(exc)
@@ -135,7 +135,7 @@ def _call(error: HTTPError) -> dict[str, Any]:
     elapsed = error.elapsed
     answer = error.remote_error
     if answer is None:
-        answer = {'error_class': error._kind, 'error_text': _text(error)}
+        answer = {'error_class': Shown(error._kind), 'error_text': _text(error)}
     return {'remote_call': error.remote_call, 'remote_status': error.status or None,
             'remote_elapsed': None if elapsed is None else round(elapsed, 6), 'remote_error': answer}
 
@@ -144,7 +144,8 @@ def _text(exc: BaseException) -> str:
     # Without what str() adds: the hops, which the document has as its parts, and the number of exceptions in a group.
     of_parts = isinstance(exc, HTTPError) or isinstance(getattr(exc, 'exceptions', None), tuple)
     try:
-        return mask(cut(str(exc.message if of_parts and hasattr(exc, 'message') else exc), _LONGEST))
+        text = str(exc.message if of_parts and hasattr(exc, 'message') else exc)
+        return Shown(cut(sentence(text) if isinstance(exc, HTTPError) else mask(text), _LONGEST))
     except Exception:
         return f'<{type(exc).__name__} that has no text>'
 

@@ -6,7 +6,6 @@ Imports the rest of the engine.
 from __future__ import annotations
 
 import contextvars
-import traceback
 from abc import abstractmethod
 from math import frexp
 from time import monotonic
@@ -15,7 +14,16 @@ from typing import Any
 import gevent
 from urllib3 import Retry
 
-from ..errors import DeadlineExceeded, HTTPError, ProtocolError, ProxyError, ReadTimeout, Timeout, TLSError
+from ..errors import (
+    DeadlineExceeded,
+    HTTPError,
+    ProtocolError,
+    ProxyError,
+    ReadTimeout,
+    Timeout,
+    TLSError,
+    traceback_of,
+)
 from ..masking import mask
 from ..messages import Origin, Response
 from .bodies import StreamedResponse
@@ -164,8 +172,8 @@ class Concluder(Dispatcher):
         try:
             keep_cookies(jar, pending._current, response)
         except BaseException as exc:            # a gevent.Timeout of its own, too
-            error = HTTPError(f'the cookie jar failed: {type(exc).__name__}: {exc}', response=response, phase='read',
-                              elapsed=response.elapsed)
+            error = HTTPError(f'the cookie jar failed: {type(exc).__name__}: {mask(str(exc))}', response=response,
+                              phase='read', elapsed=response.elapsed)
             error.__cause__ = exc
         over = self._aside.pop(pending, None) is None       # cancelled meanwhile
         if isinstance(response, StreamedResponse) and (over or error is not None):
@@ -339,7 +347,8 @@ class Concluder(Dispatcher):
             delay = when(self._retries_of(pending), pending, last)
         except BaseException as exc:
             interrupt = exc if isinstance(exc, (KeyboardInterrupt, SystemExit)) else None
-            last, conclude = HTTPError(f'retries failed: {type(exc).__name__}: {exc}', phase='backoff'), self.settle
+            last = HTTPError(f'retries failed: {type(exc).__name__}: {mask(str(exc))}', phase='backoff')
+            conclude = self.settle
             last.__cause__ = exc
         self._aside.pop(pending, None)
         if pending._outcome is None and (delay is None or not self._try_again(pending, delay)):
@@ -400,5 +409,5 @@ def _run_hook(context: contextvars.Context, hook: Any, value: Any) -> None:
         context.copy().run(hook, value)         # a copy: another call of the same request may be blocked in it
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException:                       # a gevent.Timeout of its own, too
-        log.error('a hook failed\n%s', mask(traceback.format_exc()).rstrip())
+    except BaseException as exc:                # a gevent.Timeout of its own, too
+        log.error('a hook failed\n%s', traceback_of(exc))

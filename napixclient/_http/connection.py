@@ -1,7 +1,7 @@
 """One socket, as a state machine on gevent's loop: writes a request, reads its answer, takes the next.
 
 Nothing here blocks, so nothing can be killed half-way. Two rules are of iron: a watcher is stopped and closed before
-its socket is, and no ``Exception`` leaves a callback of the loop. Imports messages and errors.
+its socket is, and no ``Exception`` leaves a callback of the loop. Imports messages, errors and masking.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from gevent import getcurrent, monkey, socket, ssl
 from gevent.hub import get_hub
 
 from ..errors import Cancelled, DeadlineExceeded, HTTPError, NapixError, ProtocolError, TLSError, TruncatedBody
+from ..masking import mask
 from ..messages import NO_OPTIONS, Request, Response, new_response
 from .bodies import StreamedResponse, Upload
 from .pending import NEVER, PendingResponse
@@ -283,7 +284,7 @@ class Connection:
     def upload_failed(self, exc: BaseException) -> None:
         """The caller's file or iterable raised: the request ends, and its connection with it."""
         if self.pending is not None or self.streamed is not None:
-            error = HTTPError(f'the body could not be read: {type(exc).__name__}: {exc}', phase='send')
+            error = HTTPError(f'the body could not be read: {type(exc).__name__}: {mask(str(exc))}', phase='send')
             error.__cause__ = exc
             self._fail(error)
 

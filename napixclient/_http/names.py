@@ -16,6 +16,7 @@ from gevent import socket
 from gevent.event import Event
 
 from ..errors import HTTPError, NameResolutionError
+from ..masking import mask
 from .racing import Address, by_turns, is_limit, literal_family
 from .resolving import lookups
 from .settings import Resolver
@@ -173,6 +174,6 @@ def _failure(host: str, exc: BaseException) -> HTTPError:
     elif isinstance(exc, socket.gaierror):
         known = 'no such name, or it has no address' if exc.errno in _NOT_FOUND else 'the resolver failed for now'
         text = f'{known}: {exc.strerror or exc}'
-    else:
-        text = str(exc) or type(exc).__name__
+    else:                                       # the system's words, or those of the caller's resolver
+        text = (str(exc) if isinstance(exc, OSError) else mask(str(exc))) or type(exc).__name__
     return NameResolutionError(f'cannot resolve {host}: {text}', phase='connect')

@@ -1,7 +1,7 @@
 """Opens connections: name, TCP, proxy and TLS, in a greenlet of its own; foreign errors are mapped here.
 
 gevent makes the sockets, so that an unpatched process never blocks; urllib3 does TLS and the checking of names over
-them. Imports messages and errors.
+them. Imports messages, errors and masking.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from urllib3 import exceptions as urllib3_errors
 from urllib3.connection import HTTPSConnection
 
 from ..errors import ConnectError, HTTPError, NameResolutionError, ProxyError, RefusedError, TLSError
+from ..masking import Shown, mask
 from ..messages import Origin
 from .names import Names
 from .proxying import Proxy, Refusal, ask_socks, ask_tunnel
@@ -106,7 +107,7 @@ class Opener:
                 if sock is not None:
                     sock.close()
             if connection.dialled and isinstance(exc, (OSError, urllib3_errors.HTTPError, ValueError)):
-                raise TLSError(f'TLS handshake failed: {exc}', phase='connect') from exc
+                raise TLSError(Shown(f'TLS handshake failed: {exc}'), phase='connect') from exc
             raise
         return connection.sock
 
@@ -213,11 +214,11 @@ def connect_error(exc: BaseException) -> HTTPError:
     elif isinstance(exc, ConnectionRefusedError):
         error = RefusedError('connection refused', phase='connect')
     elif isinstance(exc, ssl.SSLError):
-        error = TLSError(f'TLS handshake failed: {exc}', phase='connect')
+        error = TLSError(Shown(f'TLS handshake failed: {exc}'), phase='connect')
     elif isinstance(exc, OSError):
         error = ConnectError(f'cannot connect: {exc.strerror or exc}', phase='connect')
     else:
-        error = ConnectError(f'cannot connect: {type(exc).__name__}: {exc}', phase='connect')
+        error = ConnectError(f'cannot connect: {type(exc).__name__}: {mask(str(exc))}', phase='connect')
     error.__cause__ = exc
     return error
 
@@ -225,4 +226,5 @@ def connect_error(exc: BaseException) -> HTTPError:
 def _blame(proxy: Proxy, exc: Exception) -> HTTPError:
     """The error for a proxy's failure; that the process may open no more files is not one."""
     error = connect_error(exc)
-    return error if isinstance(error, NoPlace) else ProxyError(f'the proxy {proxy}: {error.message}', phase='connect')
+    return error if isinstance(error, NoPlace) else ProxyError(
+        Shown(f'the proxy {proxy}: {error.message}'), phase='connect')

@@ -1,10 +1,12 @@
-"""Where a redirect leads, and what of a request goes there (RFC 9110 §15.4). Imports wire, messages and errors."""
+"""Where a redirect leads, and what of a request goes there (RFC 9110 §15.4). Imports wire, messages,
+errors and masking."""
 
 from __future__ import annotations
 
 from typing import Any
 
 from ..errors import ProtocolError
+from ..masking import mask
 from ..messages import Headers, Response, lead, parse_origin, written
 from .pending import Hop, PendingResponse
 from .wire import REDIRECTS
@@ -74,7 +76,8 @@ def next_hop(pending: PendingResponse, response: Response, default: bool) -> Hop
             raise ValueError('it asks for the body once more, which cannot be read again')
         hop = request.replace(url=url, **changes)
     except ValueError as exc:
-        raise ProtocolError(f'cannot follow the redirect {response.status} to {locations[0][:200]!r}: {exc}',
+        where = mask(repr(locations[0][:200]))
+        raise ProtocolError(f'cannot follow the redirect {response.status} to {where}: {mask(str(exc))}',
                             response=response, phase='read', elapsed=response.elapsed) from exc
     return Hop(hop, followed, foreign or (pending._hop is not None and pending._hop.foreign), pending._attempts)
 

@@ -12,6 +12,7 @@ import gevent
 
 from ..errors import HTTPError
 from ..journey import begin, beginnings, current, departure
+from ..masking import mask
 from ..messages import NO_OPTIONS, Headers, Origin, Request
 from ..tracing import current_span
 from .connection import Connection
@@ -97,7 +98,7 @@ class Sender(Queueing):
         except BaseException as exc:            # a gevent.Timeout of its own, too: the slot must come back
             if reserved is not None and reserved.pending is not pending:
                 return None                     # killed with its connection; its request is elsewhere by now
-            error = HTTPError(f'the {asked} failed: {type(exc).__name__}: {exc}', request=request,
+            error = HTTPError(f'the {asked} failed: {type(exc).__name__}: {mask(str(exc))}', request=request,
                               phase='authenticate')
             error.__cause__ = exc
             if pending._outcome is None:

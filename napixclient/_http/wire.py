@@ -1,7 +1,7 @@
 """Bytes <-> messages, without I/O: writes the head of a request, reads an answer with llhttp (RFC 9112).
 
 The rules around llhttp are those that its silence or leniency makes necessary; each was tried.
-Imports messages, errors and chunks.
+Imports messages, errors, masking and chunks.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any, NoReturn
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from ..errors import BodyTooLarge, InvalidResponse, ProtocolError, TruncatedBody
+from ..masking import mask
 from ..messages import Headers, Origin, Request
 from .chunks import ChunkedBody, unfolded
 
@@ -393,7 +394,7 @@ class ResponseReader:
 
     def _check_version(self, head: bytes) -> None:
         if not head.startswith((b'HTTP/1.1 ', b'HTTP/1.0 ')):
-            raise InvalidResponse(f'neither HTTP/1.1 nor HTTP/1.0: {head[:20]!r}')
+            raise InvalidResponse(f'neither HTTP/1.1 nor HTTP/1.0: {mask(repr(head[:20]))}')
 
     def _check_framing(self, head: bytes) -> None:
         """RFC 9112 §6.1 and §6.3: what tells where the body ends, and how it is coded."""
@@ -402,7 +403,7 @@ class ResponseReader:
         length = fields.get('content-length')
         if transfer is not None:
             if _listed(transfer) != ['chunked']:
-                raise InvalidResponse(f'unknown Transfer-Encoding {transfer!r}')
+                raise InvalidResponse(f'unknown Transfer-Encoding {mask(repr(transfer))}')
             if length is not None:
                 raise InvalidResponse('both Content-Length and Transfer-Encoding')
             if head.startswith(b'HTTP/1.0 '):

@@ -19,7 +19,7 @@ from __future__ import annotations
 from typing import Any
 
 from ..errors import one_line
-from ..masking import mask
+from ..masking import sentence
 from ..rest.errors import ClientError
 
 __all__ = ['Conflict', 'ErrorBase', 'Forbidden', 'MalformedRequest', 'MethodNotAllowed', 'NoAnswer', 'NotFound',
@@ -62,7 +62,7 @@ class ErrorBase(ClientError):
         said = self._said
         own = '' if self.response is not None else '; '.join(map(str, self.details))
         parts = said.get('description'), said.get('message'), own, self._remark
-        return mask(' '.join(one_line(str(part)) for part in parts if part))
+        return sentence(' '.join(one_line(str(part)) for part in parts if part))
 
     @property
     def _said(self) -> dict[str, Any]:
@@ -74,7 +74,7 @@ class ErrorBase(ClientError):
 
     def __str__(self) -> str:
         text = f'{type(self).__name__} ({self.code}): {self.title}'
-        return mask(f'{text}\n{self.description}' if self.description else text)
+        return sentence(f'{text}\n{self.description}' if self.description else text)
 
 
 class MalformedRequest(ErrorBase):

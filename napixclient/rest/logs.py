@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import gevent
 
 from ..errors import HTTPError
-from ..masking import MASK, cut, hide_fields, mask
+from ..masking import MASK, cut, hide_fields, mask, sentence
 
 if TYPE_CHECKING:
     from .._http.pending import PendingResponse
@@ -74,13 +74,13 @@ def log_outcome(request: Request, outcome: Response | HTTPError, bodies: bool) -
     """
     response = outcome.response if isinstance(outcome, HTTPError) else outcome
     holder = _Holder(request.headers, *(() if response is None else (response.headers,)))
-    if response is None:
-        lines = [f'{request}: {outcome!r}']
-    else:
-        lines = [f'{request}: {response.status} {response.reason}, {len(response.data)} bytes '
-                 f'in {response.elapsed * 1000:.1f} ms', *_lines(response.headers.multi_items())]
-        if bodies:
-            lines += _body(response.data)
+    if response is None:                    # a sentence of ours
+        recv.debug(sentence(_printable([f'{mask(str(request))}: {outcome!r}'])))
+        return
+    lines = [f'{request}: {response.status} {response.reason}, {len(response.data)} bytes '
+             f'in {response.elapsed * 1000:.1f} ms', *_lines(response.headers.multi_items())]
+    if bodies:
+        lines += _body(response.data)
     _tell(recv, lines, holder)
 
 

@@ -1,4 +1,4 @@
-"""Listings that come in pages. Imports the client."""
+"""Listings that come in pages. Imports the client and masking."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import gevent
 from gevent.lock import Semaphore
 from gevent.queue import Queue
 
+from ..masking import mask
 from ..messages import lead, parse_origin, written
 from .client import Client
 from .responses import Response
@@ -128,8 +129,8 @@ class _Listing:
         if last is None:
             if not full:
                 return None
-            raise response._faults.broken(f'nobody knows what follows an item without id and name: {page[-1]!r}',
-                                          response)
+            raise response._faults.broken(f'nobody knows what follows an item without id and name: '
+                                          f'{mask(repr(page[-1]))}', response)
         self._seen.add(last)
         assert self._marker is not None
         further = self._first((self._marker, last))

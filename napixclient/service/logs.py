@@ -7,7 +7,7 @@ import logging
 import sys
 import time
 
-from ..masking import mask
+from ..masking import sentence
 
 __all__ = ['set_up']
 
@@ -17,17 +17,17 @@ class _Lines(logging.Formatter):
         super().__init__('%(asctime)s %(levelname)s %(message)s')
 
     def format(self, record: logging.LogRecord) -> str:
-        return mask(super().format(record))
+        return sentence(super().format(record))
 
 
 class _JSON(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         seconds, ms = divmod(int(record.created * 1000), 1000)
         document = {'time': f'{time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))}.{ms:03}Z',
-                    'level': record.levelname.lower(), 'logger': record.name, 'message': mask(record.getMessage()),
+                    'level': record.levelname.lower(), 'logger': record.name, 'message': sentence(record.getMessage()),
                     **getattr(record, 'fields', {})}
         if record.exc_info:
-            document['traceback'] = mask(self.formatException(record.exc_info))
+            document['traceback'] = sentence(self.formatException(record.exc_info))
         return json.dumps(document)
 
 

@@ -7,6 +7,7 @@ import json
 from typing import Any
 
 from ..errors import HTTPError
+from ..masking import Shown
 from ..messages import Response, redump_json
 from .secrets import Secrets
 from .submission import Item
@@ -38,7 +39,7 @@ def unasked(item: Item, state: str, text: str, at: float) -> dict[str, Any]:
 def _result(item: Item, state: str, status: int | None, ms: float, at: float, attempts: int, body: Any,
             error: dict[str, Any] | None) -> dict[str, Any]:
     return {'index': item.number, 'tag': item.tag, 'host': item.host, 'method': item.method, 'url': item.url,
-            'state': state, 'status': status, 'ms': round(ms, 3), 'at': round(at, 3), 'attempts': attempts,
+            'state': Shown(state), 'status': status, 'ms': round(ms, 3), 'at': round(at, 3), 'attempts': attempts,
             'body': body, 'error': error}
 
 
@@ -56,7 +57,7 @@ def _body_of(response: Response) -> Any:
 
 
 def _error_of(error: HTTPError) -> dict[str, Any]:
-    return {'class': type(error).__name__, 'text': error.message,
+    return {'class': Shown(type(error).__name__), 'text': error.message,
             'chain': [{'remote_call': hop.remote_call, 'status': hop.status, 'error_class': hop.error_class,
                        'error_text': hop.error_text, 'elapsed': hop.elapsed} for hop in error.chain]}
 

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
-from ..masking import MASK, is_secret
+from ..masking import MASK, Shown, is_secret
 
 __all__ = ['Secrets', 'is_secret_field', 'mask_url']
 
@@ -69,6 +69,8 @@ class Secrets:
 
     def _without(self, value: Any) -> Any:
         if isinstance(value, str):
+            if type(value) is Shown:        # a sentence of ours
+                return value
             if len(self._values) > _FEW:
                 return self._scanned(value)
             for secret in self._ordered or ():

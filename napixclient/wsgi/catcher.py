@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import logging
 import re
-import traceback
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from typing import Any
 
-from ..errors import DeadlineExceeded, HTTPError, NapixError, QueueTimeout, ReadTimeout, RemoteError, Timeout
+from ..errors import (
+    DeadlineExceeded,
+    HTTPError,
+    NapixError,
+    QueueTimeout,
+    ReadTimeout,
+    RemoteError,
+    Timeout,
+    traceback_of,
+)
 from ..journey import MAX_VIA, Journey, arrive, current
-from ..masking import mask
+from ..masking import mask, sentence
 from ..remote import document_of, encode, failed_calls
 from .environ import App, Environ, accepts_problems, checked_head, path_of, text_of
 from .naming import default_id
@@ -125,14 +133,17 @@ class ExceptionsCatcher:
 
     def caught(self, exc: BaseException, environ: Environ) -> None:
         """Tell the log and the caller's own hook."""
-        log.error('%s', mask(f'{text_of(environ, "REQUEST_METHOD")} {path_of(environ)} failed\n'
-                             + ''.join(traceback.format_exception(type(exc), exc, exc.__traceback__))).rstrip())
+        log.error('%s failed\n%s', _asked(environ), traceback_of(exc))
         if self._on_error is not None:
             try:
                 self._on_error(exc, environ)
             except Exception as failure:
-                log.error('on_error failed: %s', mask(''.join(
-                    traceback.format_exception(type(failure), failure, failure.__traceback__))).rstrip())
+                log.error('on_error failed: %s', traceback_of(failure))
+
+
+def _asked(environ: Environ) -> str:
+    """What was asked, for a log."""
+    return mask(f'{text_of(environ, "REQUEST_METHOD")} {path_of(environ)}')
 
 
 def _why(via: tuple[str, ...]) -> str:
@@ -208,7 +219,7 @@ class _Answer:
 
     def refuse(self, exc: NapixError) -> None:
         """Answer without running the application."""
-        log.warning('%s', mask(f'{text_of(self._environ, "REQUEST_METHOD")} {path_of(self._environ)} refused: {exc}'))
+        log.warning('%s refused: %s', _asked(self._environ), sentence(str(exc)))
         self._answer(exc)
 
     # -- what the application calls ------------------------------------------------------------------------------------

@@ -193,6 +193,17 @@ def test_a_secret_in_another_place(tmp_path: Path) -> None:
     assert b't0ken-v4lue' not in kept and not any('t0ken-v4lue' in str(line) for line in service.log)
 
 
+def test_words_that_are_secrets(service: Service) -> None:
+    """A credential that is a word of our sentences is taken out of what others say, and not out of those."""
+    with kit.serve(lambda *_: (200, None, 'the connection was refused')) as server:
+        _, (failed, answered) = service.run({'requests': [
+            {'host': '127.0.0.1:1', 'headers': {'X-Auth-Token': 'refused', 'X-Api-Key': 'done'}},
+            {'host': server.host, 'headers': {'X-Auth-Token': 'connection', 'X-Api-Key': 'RefusedError'}}]})
+    assert (failed['error']['class'], failed['error']['text']) == ('RefusedError', 'connection refused')
+    assert failed['error']['chain'][0]['error_text'] == 'connection refused' and failed['state'] == 'done'
+    assert answered['body'] == 'the *** was ***'
+
+
 @pytest.mark.parametrize('part', ['tag', 'body'])
 def test_a_nest_with_a_secret(service: Service, part: str) -> None:
     """What is nested so deep that nobody can look for secrets in it is a 400."""
