@@ -298,7 +298,7 @@ def traceback_of(exc: BaseException) -> str:
         members = getattr(one, 'exceptions', None)
         if isinstance(members, tuple):
             left += [member for member in members if isinstance(member, BaseException)]
-        if isinstance(one, HTTPError) or (isinstance(one, OSError) and one.errno and one.filename is None):
+        if isinstance(one, NapixError) or (isinstance(one, OSError) and one.errno and one.filename is None):
             with suppress(Exception):       # its __str__ may be the caller's
                 sentences.append(str(one))
     return mask_around(''.join(traceback.format_exception(exc)).rstrip(), sentences)

@@ -22,6 +22,7 @@ from ._http.settings import Settings, cap_of, whole_number
 from .authenticators import authenticator_of
 from .client import Client
 from .errors import HTTPError
+from .masking import Shown
 from .messages import Origin, Request, parse_origin, plain_request
 
 if sys.version_info < (3, 11):
@@ -139,7 +140,7 @@ class ClientPool:
         if raise_errors:
             errors = [outcome for outcome in batch.outcomes if isinstance(outcome, HTTPError)]
             if errors:
-                raise ExceptionGroup(f'{len(errors)} of {len(batch.outcomes)} requests failed', errors)
+                raise ExceptionGroup(Shown(f'{len(errors)} of {len(batch.outcomes)} requests failed'), errors)
         return batch.outcomes  # type: ignore[no-any-return]
 
     def wait_unordered(self, count: int = -1, timeout: float | None = None) -> Iterator[Outcome]:

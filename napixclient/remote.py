@@ -13,7 +13,7 @@ from itertools import islice
 from typing import Any
 
 from .documents import MAX_TEXT, OF_CALL, answer_of, branches, pruned, said, skipped
-from .errors import HTTPError, RemoteError, one_line, words
+from .errors import HTTPError, NapixError, RemoteError, one_line, words
 from .masking import MASK, Shown, cut, hide_fields, is_secret, mask, sentence
 from .messages import Response, is_json
 
@@ -145,7 +145,7 @@ def _text(exc: BaseException) -> str:
     of_parts = isinstance(exc, HTTPError) or isinstance(getattr(exc, 'exceptions', None), tuple)
     try:
         text = str(exc.message if of_parts and hasattr(exc, 'message') else exc)
-        return Shown(cut(sentence(text) if isinstance(exc, HTTPError) else mask(text), _LONGEST))
+        return Shown(cut(sentence(text) if isinstance(exc, NapixError) else mask(text), _LONGEST))
     except Exception:
         return f'<{type(exc).__name__} that has no text>'
 

@@ -15,6 +15,8 @@ from napixclient import Client, ClientPool, HTTPError, rest
 from napixclient.masking import MASK
 from napixclient.remote import document_of, encode
 from napixclient.wsgi import ExceptionsCatcher
+from napixclient.wsgi.catcher import LoopDetected
+from napixclient.wsgi.refusals import denied
 from tests import kit
 from tests.helpers_pool import failure
 from tests.test_masking import hidden
@@ -117,6 +119,19 @@ def test_sentences_stay(how: str, caplog: pytest.LogCaptureFixture) -> None:
     assert error.root.error_text == document['error_text'] == error.message
     assert error.root.error_class == document['error_class'] == type(error).__name__
     assert document['title'] == 'Internal Server Error'
+
+
+def test_sentences_of_a_fan_out_and_of_a_loop_stay() -> None:
+    """So do those that are about several calls, and about one that nobody made."""
+    with hidden('requests', 'failed', 'call', 'circle', 'this call', 'Denied', 'Access'), kit.FaultServer(listening=False) as server:
+        with ClientPool(timeout=5) as pool:
+            pool.request(server.host, 'GET', '/')
+            with pytest.raises(Exception, match='1 of 1 requests failed') as caught:
+                pool.wait(raise_errors=True)
+        for exc, told in ((caught.value, '1 of 1 requests failed'), (denied('x'), 'Access Denied'),
+                          (LoopDetected('this call goes in a circle'), 'this call goes in a circle')):
+            found = json.loads(encode(document_of(exc, 502, 'GET', '/')))
+            assert found['error_text'] == told
 
 
 def test_sentences_stay_in_the_log_of_calls(caplog: pytest.LogCaptureFixture) -> None:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from ..journey import current
+from ..masking import sentence
 from ..remote import document_of, encode
 from .environ import Environ, accepts_problems, path_of, text_of
 
@@ -23,7 +24,7 @@ class Refusal(Exception):
     fields: tuple[tuple[str, str], ...] = ()
 
     def __init__(self, text: str, reason: str = '') -> None:
-        super().__init__(text)
+        super().__init__(sentence(text))
         self.reason = reason or text
 
 
