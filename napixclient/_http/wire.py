@@ -142,7 +142,8 @@ class ResponseReader:
 
     __slots__ = ('_apart', '_body_size', '_chunks', '_counted', '_feed', '_framed', '_fresh', '_head_only',
                  '_idle_bytes', '_informational', '_max_bytes', '_max_fields', '_more', '_parser', '_pieces', '_raw',
-                 '_small', 'coding', 'complete', 'continued', 'follows', 'head', 'idle_seconds', 'keep_alive', 'last',
+                 '_searched', '_small', 'coding', 'complete', 'continued', 'follows', 'head', 'idle_seconds',
+                 'keep_alive', 'last',
                  'max_body', 'max_streamed', 'on_body', 'on_message_begin', 'overrun', 'status', 'stream')
 
     def __init__(self, max_header_bytes: int, max_header_fields: int) -> None:
@@ -183,6 +184,7 @@ class ResponseReader:
         self.status = 0
         self.coding: str | None = None      # the Content-Encoding, where there is one
         self._raw: bytes | bytearray | None = None
+        self._searched = 0                  # how much of that holds no end of a head
         self._apart = self._head_only = method == 'HEAD'    # apart: llhttp gets each head alone, and mended
         self._chunks: ChunkedBody | None = None     # reads the body, instead of llhttp
         self._informational = 0
@@ -323,9 +325,11 @@ class ResponseReader:
         raw = self._raw
         assert raw is not None
         while True:
-            end = raw.find(b'\r\n\r\n')
+            end = raw.find(b'\r\n\r\n', self._searched)
             if end < 0:
+                self._searched = max(len(raw) - len(b'\r\n\r'), 0)
                 break
+            self._searched = 0
             if raw[0] in b'\r\n':
                 self._idle_bytes += len(raw)
                 raw = raw.lstrip(b'\r\n')   # RFC 9112 §2.2: an empty line before the status line
@@ -474,12 +478,13 @@ class ResponseReader:
         read more than llhttp.
         """
         end = self._head_end(seen=False)
-        raw = bytes(self._raw or b'')
+        assert self._raw is not None
         if end < 0:
-            if not self._head_only and b'\r\n ' not in raw and b'\r\n\t' not in raw:
+            if not self._head_only and b'\r\n ' not in self._raw and b'\r\n\t' not in self._raw:
                 self._apart = False         # there is nothing to mend, or not yet
-                self._parse_alone(raw)
+                self._parse_alone(bytes(self._raw))
             return False
+        raw = bytes(self._raw)
         head, rest = unfolded(raw[:end]), raw[end + 4:]
         self._parse_alone(head + b'\r\n\r\n')
         if self._head_only:
