@@ -288,15 +288,16 @@ class Concluder(Dispatcher):
         proxy = self._forwarder
         if isinstance(error, ReadTimeout):
             error.message = f'{error.message} (by way of the proxy {proxy})'
-        elif isinstance(error, TLSError):       # that with the proxy itself
-            cause, error = error, ProxyError(f'the proxy {proxy}: {error.message}', phase=error.phase)
-            error.__cause__ = cause
+            return error
+        if isinstance(error, TLSError):
+            what = ' refused us'
         elif isinstance(error, ProtocolError) and not connection.served and connection.untouched:
-            what = 'did not answer in HTTP' if connection.reader.started else 'did not answer'
-            cause, error = error, ProxyError(f'the proxy {proxy} {what}: {error.message}', phase=error.phase,
-                                             elapsed=error.elapsed)
-            error.__cause__ = cause
-        return error
+            what = ' did not answer in HTTP' if connection.reader.started else ' did not answer'
+        else:
+            return error
+        blamed = ProxyError(f'the proxy {proxy}{what}: {error.message}', phase=error.phase, elapsed=error.elapsed)
+        blamed.__cause__ = error
+        return blamed
 
     def _resendable(self, pending: PendingResponse, attempt: int) -> bool:
         """Whether the one free resend applies to this attempt: idempotent, the first, and not forbidden.

@@ -19,6 +19,7 @@ from .engine import Engine
 from .names import Counts
 from .opening import NoPlace
 from .pending import PendingResponse
+from .queueing import SHORTEST_WAIT
 from .reuse import QUIET_SECONDS, Verdict
 from .sending import Sender
 from .wire import ResponseReader
@@ -70,7 +71,7 @@ class Dispatcher(Sender):
                 self._idle.pop()
                 del self._engine.idle[connection]
                 self._next(connection)
-        if self.waiting is None:
+        if self.waiting is None and not self._idle:
             self._widen()
 
     # -- connections -----------------------------------------------------------------------------------------------
@@ -263,10 +264,9 @@ class Dispatcher(Sender):
         self._engine.rest(connection)
         self._put_back(pending)
         now = monotonic()
-        seconds = QUIET_SECONDS - max(idle.quiet_for(now) for idle in self._idle)
-        if seconds > 0:
-            self._held_until = now + seconds
-            self._may_send()                    # starts the timer that comes back
+        # It may have been quiet for long enough by now: somebody has to come back for the request all the same.
+        self._held_until = now + max(QUIET_SECONDS - max(idle.quiet_for(now) for idle in self._idle), SHORTEST_WAIT)
+        self._may_send()                        # starts the timer that comes back
 
     def _be_doubtful(self, connection: Connection) -> None:
         """The server may close the connection without having read the whole request."""

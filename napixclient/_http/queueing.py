@@ -19,10 +19,10 @@ from .pacing import Pace, pause_asked_for
 from .pending import PendingResponse
 from .settings import AUTO
 
-__all__ = ['Queueing']
+__all__ = ['SHORTEST_WAIT', 'Queueing']
 
 #: Seconds between two looks at the rate: tokens that come in meanwhile are taken together.
-_SHORTEST_WAIT = 0.001
+SHORTEST_WAIT = 0.001
 
 
 class Queueing(ABC):
@@ -102,7 +102,7 @@ class Queueing(ABC):
         if not seconds:
             return True
         if self._alarm is None and self._waits:
-            self._alarm = self._engine.hub.loop.timer(max(seconds, _SHORTEST_WAIT))
+            self._alarm = self._engine.hub.loop.timer(max(seconds, SHORTEST_WAIT))
             self._alarm.start(self._awake)
         return False
 
