@@ -6,14 +6,14 @@ never asked for more than one or two.
 """
 
 from .headers import Headers
-from .json_codec import dump_json, is_json, load_json, redump_json
+from .json_codec import FINITE, dump_json, is_json, json_text, load_json, redump_json
 from .origin import Origin, parse_origin
 from .reference import lead, split_reference, written
 from .request import NO_OPTIONS, Request, Source, plain_request, retry_of
 from .response import Response, new_response
 
 __all__ = [
-    'Headers', 'NO_OPTIONS', 'Origin', 'Request', 'Response', 'Source',
-    'dump_json', 'is_json', 'lead', 'load_json', 'new_response', 'parse_origin', 'plain_request', 'redump_json',
+    'FINITE', 'Headers', 'NO_OPTIONS', 'Origin', 'Request', 'Response', 'Source',
+    'dump_json', 'is_json', 'json_text', 'lead', 'load_json', 'new_response', 'parse_origin', 'plain_request', 'redump_json',
     'retry_of', 'split_reference', 'written',
 ]

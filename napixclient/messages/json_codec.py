@@ -9,7 +9,7 @@ from functools import lru_cache
 from math import isfinite
 from typing import Any
 
-__all__ = ['dump_json', 'is_json', 'is_json_sequence', 'json_text', 'load_json', 'redump_json']
+__all__ = ['FINITE', 'dump_json', 'is_json', 'is_json_sequence', 'json_text', 'load_json', 'redump_json']
 
 #: Types of one JSON text whose names end without "+json": those of the MIME Sniffing Standard, their elder spellings,
 #: the home document of draft-nottingham-json-home and what AWS calls its own.
@@ -58,7 +58,9 @@ def _finite(text: str) -> float:
 
 _decoder: Any = json.JSONDecoder(parse_constant=_refuse)
 _scan = _decoder.scan_once
-_decode_finite = json.JSONDecoder(parse_constant=_refuse, parse_float=_finite).decode
+#: Hooks for ``json.loads`` that refuse what could not be written as JSON again.
+FINITE: dict[str, Any] = {'parse_constant': _refuse, 'parse_float': _finite}
+_decode_finite = json.JSONDecoder(**FINITE).decode
 
 
 def load_json(data: bytes | str, finite: bool = False) -> Any:

@@ -6,19 +6,33 @@ import base64
 import binascii
 import re
 from collections.abc import Callable, Iterable
+from contextvars import copy_context
+from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
 import gevent
+from gevent.threadpool import ThreadPool
 
 from ..messages import redump_json
 from ..wsgi.environ import Environ
 from ..wsgi.refusals import Refusal, answer
+from .framing import BadBody
 from .metrics import Metrics
 from .openapi import DOCUMENT
 from .page import Page
+from .problems import (
+    BadRequest,
+    MethodNotAllowed,
+    NotFound,
+    RequestTimeout,
+    TooLarge,
+    Unavailable,
+    UnsupportedMediaType,
+    UpgradeRequired,
+)
 from .runs import Busy, Runs, document_of_run
-from .submission import BadSubmission, read_submission
+from .submission import BadSubmission, Submission, read_submission
 from .watching import Heartbeat, events, lines, socket_session
 
 __all__ = ['Api']
@@ -30,62 +44,8 @@ _is_id = re.compile(r'[0-9a-f]{32}').fullmatch
 _is_number = re.compile(r'[0-9]{1,15}', re.ASCII).fullmatch
 #: Runs that one ``GET /runs`` shows.
 MOST_RUNS = 500
-#: Bytes of a body that must come within the time of a slow reader.
+#: Bytes of a body that must come within the time of a slow reader; a submission of more is read in a thread.
 _PIECE = 64 * 1024
-
-
-class _Problem(Refusal):
-    def __init__(self, text: str, **fields: str) -> None:
-        super().__init__(text)
-        self.fields = tuple((name.replace('_', '-'), value) for name, value in fields.items())
-
-
-class BadRequest(_Problem):
-    """What was asked makes no sense."""
-
-    status = 400
-
-
-class NotFound(_Problem):
-    """There is nothing at this path."""
-
-    status = 404
-
-
-class MethodNotAllowed(_Problem):
-    """Not with this method."""
-
-    status = 405
-
-
-class RequestTimeout(_Problem):
-    """The body does not come."""
-
-    status = 408
-
-
-class TooLarge(_Problem):
-    """The body is too large."""
-
-    status = 413
-
-
-class UnsupportedMediaType(_Problem):
-    """The body is in a form that is not read."""
-
-    status = 415
-
-
-class UpgradeRequired(_Problem):
-    """This is for WebSockets."""
-
-    status = 426
-
-
-class Unavailable(_Problem):
-    """Not now."""
-
-    status = 503
 
 
 class Api:
@@ -106,6 +66,7 @@ class Api:
         self._slow_seconds = slow_seconds
         self._heartbeat = heartbeat
         self._metrics = metrics
+        self._threads = ThreadPool(1)           # one large submission after the other
         self._routes: list[tuple[re.Pattern[str], dict[str, Route]]] = [
             (re.compile(pattern), methods) for pattern, methods in (
                 (r'/healthz', {'GET': self._health}),
@@ -118,6 +79,10 @@ class Api:
                 (r'/runs/([^/]*)/results', {'GET': self._results}),
                 (r'/runs/([^/]*)/events', {'GET': self._events}),
                 (r'/runs/([^/]*)/ws', {'GET': self._watch}))]
+
+    def close(self) -> None:
+        """End the thread that reads large submissions."""
+        self._threads.kill()
 
     def __call__(self, environ: Environ, start_response: Any) -> Answer:
         """The application's side of PEP 3333."""
@@ -163,14 +128,24 @@ class Api:
         if media != 'application/json':
             raise UnsupportedMediaType('the body is JSON: Content-Type: application/json')
         try:
-            submission = read_submission(self._body(environ), self._max_requests, self._runs.allow)
-            run = self._runs.start(submission)
+            run = self._runs.start(self._submission(self._body(environ)))
         except BadSubmission as exc:
             raise BadRequest(str(exc)) from exc
         except Busy as exc:
             raise Unavailable(str(exc), Retry_After='1') from exc
         path = f'{environ.get("SCRIPT_NAME", "")}/runs/{run.id}'
         return _json(start_response, run.document(), '201 Created', [('Location', path)])
+
+    def _submission(self, data: bytes) -> Submission:
+        """What is in the body; all others have their turn while a large one is read."""
+        read = partial(read_submission, data, self._max_requests, self._runs.allow)
+        if len(data) <= _PIECE:
+            return read()
+        # Exceptions come back as values: gevent would print those that a thread raises.
+        found = self._threads.apply(copy_context().run, (_outcome_of, read))
+        if isinstance(found, Exception):
+            raise found
+        return found
 
     def _body(self, environ: Environ) -> bytes:
         """The body, of a bounded size, and within a bounded time."""
@@ -197,7 +172,8 @@ class Api:
                 raise
             raise RequestTimeout('the body does not come', Connection='close') from None
         except OSError as exc:
-            raise BadRequest('the body broke off', Connection='close') from exc
+            reason = str(exc) if isinstance(exc, BadBody) else 'the body broke off'
+            raise BadRequest(reason, Connection='close') from exc
         finally:
             clock.close()
         if size < int(length):
@@ -296,6 +272,13 @@ class Api:
 
 #: For every answer: it is read as what it says it is, and kept by nobody.
 _PLAIN = (('X-Content-Type-Options', 'nosniff'), ('Cache-Control', 'no-store'))
+
+
+def _outcome_of(read: Callable[[], Submission]) -> Submission | Exception:
+    try:
+        return read()
+    except Exception as exc:
+        return exc
 
 
 def _headless(method: str, body: Answer) -> Answer:

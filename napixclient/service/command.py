@@ -133,7 +133,7 @@ def _listen(host: str, port: int) -> Any:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(1024)
+        listener.listen(4096)              # as many as the kernel keeps
     except BaseException:
         listener.close()
         raise

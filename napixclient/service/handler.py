@@ -1,6 +1,7 @@
-"""gevent's WSGI server with bounds: in time, in connections, in what a request may look like. Imports websocket, wsgi.
+"""gevent's WSGI server with bounds: in time, in connections, in what a request may look like.
 
-pywsgi itself waits for ever for the rest of a request's head, and for who does not read his answer.
+Imports framing, places, problems, logs, websocket, wsgi. pywsgi itself waits for ever for the rest of a request's head,
+and for who does not read his answer; and it takes much for a request that another server would not, or reads otherwise.
 """
 
 from __future__ import annotations
@@ -8,8 +9,11 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from errno import EPIPE
+from errno import EMFILE, ENFILE, EPIPE
+from io import BytesIO
+from time import monotonic
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 import gevent
 from gevent import socket
@@ -17,7 +21,13 @@ from gevent.pool import Pool
 from gevent.pywsgi import WSGIServer
 
 from ..masking import mask, mask_query
+from ..remote import document_of, encode
 from ..wsgi import RawURIHandler
+from ..wsgi.refusals import Refusal
+from . import framing
+from .logs import escaped
+from .places import Places
+from .problems import BadRequest, RequestTimeout, Unavailable
 from .websocket import PIECE, UpgradingHandler
 
 __all__ = ['Handler', 'Server']
@@ -26,62 +36,164 @@ log = logging.getLogger('napixclient.service')
 access = logging.getLogger('napixclient.service.access')
 #: Seconds for which a connection may be kept that has nothing to ask.
 IDLE_SECONDS = 60.0
-_LATE = (b'HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n')
+#: Seconds for which we read on after an answer that ends the connection: to close it with something unread would reset
+#: it, and the peer might never see the answer (RFC 9112 §9.6).
+LINGER_SECONDS = 2.0
+#: Is answered at once, however many others are served: who asks wants to know whether to start us anew.
+HEALTH = '/healthz'
+_CONTINUE = b'HTTP/1.1 100 Continue\r\n\r\n'
+_QUIETLY: Any = False
 
 
 class Handler(RawURIHandler, UpgradingHandler):
     """One connection."""
 
     header_seconds = 10.0
+    #: Where a server of ours counts its connections.
+    places: Places | None = None
     #: Whether a request came over this connection before.
     used = False
+    #: Whether it had to give way to another.
+    outdone = False
+    command: Any = ''
+    path: Any = ''
     _clock: gevent.Timeout | None = None
+
+    def handle(self) -> None:
+        """All requests of the connection."""
+        if self.places is None:
+            super().handle()
+            return
+        self.places.enter(self)
+        try:
+            super().handle()
+        finally:
+            self.places.leave(self)
+
+    def give_way(self) -> None:
+        """Nothing more is read, as if the peer had ended; what is being answered still is."""
+        self.outdone = True
+        with suppress(OSError, AttributeError):         # not through gevent, which would break a wait of any kind
+            self.socket._sock.shutdown(socket.SHUT_RD)
 
     def handle_one_request(self) -> Any:
         """One request; its head has a deadline."""
         if self.used and not self._waits_well():
             return None
         self.used = True
+        self.command = self.path = self.requestline = ''
         self._clock = clock = gevent.Timeout(self.header_seconds)
         clock.start()
         try:
             return super().handle_one_request()
+        except Refusal as exc:
+            self._refuse(Unavailable('there are too many connections', Retry_After='1') if self.outdone else exc)
+        except OSError:                         # the peer is gone, or broken
+            pass
         except gevent.Timeout as exc:
             if exc is not clock:
                 raise
-            with suppress(OSError):
-                self.socket.sendall(_LATE)
-            return None
+            self._refuse(RequestTimeout('the head of the request does not come'))
         finally:
             clock.close()
+        return None
 
     def _waits_well(self) -> bool:
         """Whether something comes over a kept connection before it has been idle for too long."""
-        quietly: Any = False
-        with gevent.Timeout(IDLE_SECONDS, quietly), suppress(OSError, ValueError):
+        with gevent.Timeout(IDLE_SECONDS, _QUIETLY), suppress(OSError, ValueError):
             return bool(self.rfile.peek(1))
         return False
 
-    def read_request(self, raw_requestline: str) -> Any:
-        """Refuse what two servers could read in two ways: RFC 9112 §6.3, §11.2."""
-        if len(raw_requestline.split()) != 3:
-            raise ValueError('not a request line of HTTP/1')
-        read = super().read_request(raw_requestline)
-        lengths = self.headers.get_all('content-length') or []
-        coding = self.headers.get_all('transfer-encoding') or []
-        if coding and (lengths or coding[0].lower() != 'chunked' or len(coding) > 1):
-            raise ValueError('a body with two lengths, or in a coding that is not known')
-        if len(lengths) > 1 or (lengths and not (lengths[0].isascii() and lengths[0].isdigit())):
-            raise ValueError('Content-Length is not a number')
-        if len(self.headers.get_all('host') or []) > 1:
-            raise ValueError('Host is there twice')
-        return read
+    # -- the head --------------------------------------------------------------------------------------------------
+
+    def read_requestline(self) -> str:
+        """The request line, as it came; an empty line before it is passed over (RFC 9112 §2.2)."""
+        line = self.rfile.readline(framing.LONGEST_LINE)
+        if line == b'\r\n':
+            line = self.rfile.readline(framing.LONGEST_LINE)
+        self.requestline = line.decode('latin-1')
+        if len(line) == framing.LONGEST_LINE:
+            framing.read_request_line(line)     # refuses it; pywsgi would do so without a document
+        return self.requestline
+
+    def read_request(self, raw_requestline: str) -> bool:
+        """Read the head, and refuse what two servers could read in two ways (their seam).
+
+        :raises Refusal: which says what is wrong.
+        """
+        self.command, self.path, self.request_version = framing.read_request_line(raw_requestline.encode('latin-1'))
+        fields = framing.read_fields(self.rfile)
+        self._length = framing.length_of(fields, self.request_version)
+        self.headers = self.MessageClass(BytesIO(b'\r\n'), 0)
+        for name, value in fields:
+            self.headers[name] = value
+        authority, self._target = framing.split_target(self.path)
+        if authority is not None and authority.lower() != self.headers.get('host', authority).lower():
+            raise BadRequest('the target names another host than Host (RFC 9112 §3.2.2)')
+        options = {word.strip().lower() for word in ','.join(self.headers.get_all('connection', [])).split(',')}
+        self.close_connection = 'close' in options or (
+            self.request_version == 'HTTP/1.0' and 'keep-alive' not in options)
+        self.content_length = max(self._length, 0)
+        return True
+
+    def _handle_client_error(self, ex: BaseException) -> Any:
+        """pywsgi's seam: what :meth:`read_request` raises is answered by us."""
+        raise ex
 
     def get_environ(self) -> dict[str, Any]:
         """The head is complete: its clock stops."""
         if self._clock is not None:
             self._clock.close()
-        return super().get_environ()
+        environ = super().get_environ()
+        if not self.path.startswith('/'):
+            path, _, environ['QUERY_STRING'] = self._target.partition('?')
+            environ['PATH_INFO'] = unquote_to_bytes(path.encode('latin-1')).decode('latin-1')
+        waits = environ.get('HTTP_EXPECT', '').lower() == '100-continue' and self.request_version != 'HTTP/1.0'
+        self.wsgi_input = framing.Body(self.rfile, self._length, self._agree if waits else None)
+        environ.update({'wsgi.input': self.wsgi_input, 'wsgi.input_terminated': True})
+        return environ
+
+    def _agree(self) -> None:
+        self.socket.sendall(_CONTINUE)
+
+    # -- the answer ------------------------------------------------------------------------------------------------
+
+    def handle_one_response(self) -> None:
+        """Answer, when it is this connection's turn; what of the body was not read must not be the next request."""
+        body = self.wsgi_input
+        if self.places is None or self._target.partition('?')[0] == HEALTH:
+            super().handle_one_response()
+        else:
+            self.places.take(self, self.slow_seconds)
+            try:
+                super().handle_one_response()
+            finally:
+                self.places.give(self)
+        if not self.rfile.closed and not body.skip():
+            self.close_connection = True
+            self._linger()
+
+    def _refuse(self, refusal: Refusal) -> None:
+        """Say what is wrong, and close: where this request ends, and another begins, nobody knows."""
+        address = self.client_address[0] if self.client_address else '-'
+        line = escaped(mask(mask_query(self.requestline.strip())))
+        log.info('%s was answered %d: %s: %s', address, refusal.status, refusal, line[:1000])
+        document = document_of(refusal, refusal.status, self.command or '-', self.path.partition('?')[0] or '-')
+        data = encode(document)
+        fields = {'Content-Type': 'application/json', 'Content-Length': str(len(data)),
+                  'X-Content-Type-Options': 'nosniff', **dict(refusal.fields), 'Connection': 'close'}
+        head = ''.join(f'{name}: {value}\r\n' for name, value in fields.items())
+        answer = f'HTTP/1.1 {refusal.status} {document["title"]}\r\n{head}\r\n'.encode('latin-1')
+        with suppress(OSError), gevent.Timeout(self.slow_seconds, _QUIETLY):
+            self.socket.sendall(answer + (b'' if self.command == 'HEAD' else data))
+        self._linger()
+
+    def _linger(self) -> None:
+        end = monotonic() + LINGER_SECONDS
+        with gevent.Timeout(LINGER_SECONDS, _QUIETLY), suppress(OSError, ValueError):
+            self.socket.shutdown(socket.SHUT_WR)
+            while self.rfile.read1(PIECE) and monotonic() < end:
+                gevent.sleep(0)
 
     def _sendall(self, data: Any) -> None:
         """Send, as long as the peer takes something."""
@@ -103,11 +215,12 @@ class Handler(RawURIHandler, UpgradingHandler):
 
     def log_error(self, msg: str, *args: Any) -> None:
         """What a peer did wrong."""
-        log.info('%s: %s', self.client_address[0] if self.client_address else '-', mask(msg % args if args else msg))
+        log.info('%s: %s', self.client_address[0] if self.client_address else '-',
+                 escaped(mask(msg % args if args else msg)))
 
     def _log_error(self, t: Any, v: Any, tb: Any) -> None:
         if not issubclass(t, gevent.GreenletExit):
-            log.error('%s %s failed', self.command, mask_query((self.path or '').partition('?')[0]),
+            log.error('%s %s failed', self.command, escaped(mask_query((self.path or '').partition('?')[0])),
                       exc_info=(t, v, tb))
 
     def log_request(self) -> None:
@@ -115,7 +228,7 @@ class Handler(RawURIHandler, UpgradingHandler):
         if access.isEnabledFor(logging.INFO):
             status = (self._orig_status or '000').split()[0]
             ms = (self.time_finish - self.time_start) * 1000 if self.time_finish else 0.0
-            path = mask(mask_query(self.path or ''))
+            path = escaped(mask(mask_query(self.path or '')))
             address = self.client_address[0] if self.client_address else '-'
             access.info('%s %s %s %s %d bytes %.1f ms', address, self.command, path, status, self.response_length, ms,
                         extra={'fields': {'remote': address, 'method': self.command, 'path': path,
@@ -125,15 +238,26 @@ class Handler(RawURIHandler, UpgradingHandler):
 class Server(WSGIServer):
     """Serves an application on a socket that listens.
 
-    :param connections: how many it has open at most; others wait until one is closed.
+    :param connections: requests that are served at once; more wait. An eighth more connections may be open.
     """
 
     def __init__(self, listener: Any, app: Callable[..., Any], *, connections: int, header_seconds: float,
                  slow_seconds: float) -> None:
-        handler = type('Handler', (Handler,), {'header_seconds': header_seconds, 'slow_seconds': slow_seconds})
+        self._places = Places(connections, spare=max(connections // 8, 16))
+        handler = type('Handler', (Handler,), {'header_seconds': header_seconds, 'slow_seconds': slow_seconds,
+                                               'places': self._places})
         name = listener.getsockname()[0]
-        super().__init__(listener, app, spawn=Pool(connections), handler_class=handler, log=None, error_log=None,
+        super().__init__(listener, app, spawn=Pool(), handler_class=handler, log=None, error_log=None,
                          environ={'SERVER_NAME': name})     # else it asks the DNS for one
+
+    def do_read(self) -> Any:
+        """The next connection; where no descriptor is left, one that has asked nothing gives way (their seam)."""
+        try:
+            return super().do_read()
+        except OSError as exc:
+            if exc.errno in (EMFILE, ENFILE) and self._places.make_room():
+                return None                     # in the next turn of the loop there is one
+            raise
 
     def handle(self, sock: Any, address: Any) -> None:
         """A connection that is new."""

@@ -9,15 +9,29 @@ import time
 
 from ..masking import sentence
 
-__all__ = ['set_up']
+__all__ = ['escaped', 'set_up']
+
+#: What a terminal obeys, or a reader takes for another line, or for other text than it is.
+_ESCAPES = {number: f'\\x{number:02x}' if number < 256 else f'\\u{number:04x}'
+            for number in (*range(32), *range(127, 160), *range(0x200b, 0x2010), *range(0x2028, 0x202f),
+                           *range(0x2066, 0x206a), 0xfeff)}
+_ESCAPES_OF_LINES = {number: text for number, text in _ESCAPES.items() if chr(number) not in '\t\n'}
+
+
+def escaped(text: str) -> str:
+    """The text with ``\\x1b`` in the place of each control character: peers choose what stands in a log."""
+    return text.translate(_ESCAPES)
 
 
 class _Lines(logging.Formatter):
     def __init__(self) -> None:
         super().__init__('%(asctime)s %(levelname)s %(message)s')
 
+    def formatMessage(self, record: logging.LogRecord) -> str:
+        return escaped(super().formatMessage(record))
+
     def format(self, record: logging.LogRecord) -> str:
-        return sentence(super().format(record))
+        return sentence(super().format(record)).translate(_ESCAPES_OF_LINES)    # a traceback has lines
 
 
 class _JSON(logging.Formatter):

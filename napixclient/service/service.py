@@ -18,6 +18,7 @@ from .access import Credentials, HostCheck, is_loopback
 from .allow import Allow
 from .api import Api
 from .database import StoreError, open_database
+from .framing import BadBody
 from .metrics import Metrics
 from .page import Page
 from .runs import LEASE_EVERY, Runs
@@ -91,7 +92,7 @@ class Service:
         self.runs = Runs(self._store, allow, max_runs=config.max_runs, max_answer=config.max_answer,
                          connections_of_run=config.connections_per_run, metrics=self.metrics)
         page = Page()
-        api = Api(self.runs, page, max_body=config.max_body, max_requests=config.max_requests,
+        self._api = api = Api(self.runs, page, max_body=config.max_body, max_requests=config.max_requests,
                   slow_seconds=config.slow_timeout, heartbeat=Heartbeat(config.ping_every, config.ping_timeout),
                   metrics=self.metrics)
         app: App = _Mounts(api, dict(config.mounts)) if config.mounts else api
@@ -99,7 +100,7 @@ class Service:
             keys = {} if config.login is None or config.key is None else {config.login: config.key}
             app = Credentials(app, config.token, keys, lambda path: path == '/healthz' or path in page)
         #: The WSGI application.
-        self.app = ExceptionsCatcher(HostCheck(app, config.host, config.names), statuses={StoreError: 503})
+        self.app = ExceptionsCatcher(HostCheck(app, config.host, config.names), statuses={StoreError: 503, BadBody: 400})
         self._greenlets: list[Any] = []
 
     def start(self) -> None:
@@ -129,6 +130,7 @@ class Service:
         """End everything. What is not finished goes on at the next start."""
         gevent.killall(self._greenlets)
         self.runs.stop()
+        self._api.close()
         self._store.close()
 
 

@@ -11,9 +11,10 @@ import gevent
 from urllib3 import Retry
 
 from ..cli.hosts import BadHosts, expand, sizes_of
-from ..messages import Request, load_json, parse_origin
+from ..messages import FINITE, Request, json_text, load_json, parse_origin
 from .allow import Allow
 from .secrets import Secrets, mask_url
+from .slices import SLICE, loads
 
 __all__ = ['BadSubmission', 'Item', 'Options', 'Submission', 'kept', 'politely', 'read_submission', 'restored']
 
@@ -102,7 +103,11 @@ def politely(things: Iterable[_T]) -> Iterator[_T]:
 
 def _json(data: bytes) -> Any:
     try:
-        return load_json(data, finite=True)
+        if len(data) <= SLICE:
+            return load_json(data, finite=True)         # whose error says where
+        return loads(json_text(data), **FINITE)
+    except RecursionError as exc:
+        raise BadSubmission('the body is nested too deep') from exc
     except ValueError as exc:
         raise BadSubmission(f'the body is not JSON that can be sent on: {exc}') from exc
 

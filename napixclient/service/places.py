@@ -1,0 +1,95 @@
+"""Which connections are served at once, which wait for their turn, and which give way. Imports problems.
+
+A connection costs little while nothing has been asked over it, so more of those are open than are served; and whoever
+connects is always let in, in the place of the one that has asked nothing for the longest time. So a thousand slow
+clients do not keep anybody from asking whether the service lives.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from gevent.event import AsyncResult
+
+from .problems import Unavailable
+
+__all__ = ['Guest', 'Places']
+
+
+class Guest(Protocol):
+    """A connection."""
+
+    def give_way(self) -> None:
+        """Read nothing more: somebody else needs the place."""
+
+
+class Places:
+    """The places for the connections of one server.
+
+    :param most: requests that are served at once.
+    :param spare: connections beside them, over which nothing is asked, or whose request waits.
+    """
+
+    def __init__(self, most: int, spare: int) -> None:
+        self._most = most
+        self._spare = spare
+        self._served = 0
+        self._others: dict[Guest, None] = {}            # that are not served; the oldest first
+        self._waiting: dict[Guest, AsyncResult[bool]] = {}      # those of them that have asked something
+
+    def enter(self, guest: Guest) -> None:
+        """A new connection; if there are too many, the one that has been idle for the longest time gives way."""
+        if len(self._others) + self._served >= self._most + self._spare:
+            self.make_room()
+        self._others[guest] = None
+
+    def make_room(self) -> bool:
+        """Have one give way; whether there was one that can."""
+        for guest in self._others:
+            del self._others[guest]
+            if (turn := self._waiting.pop(guest, None)) is not None:
+                turn.set(False)
+            else:
+                guest.give_way()
+            return True
+        return False
+
+    def take(self, guest: Guest, seconds: float) -> None:
+        """Be served from now on, as soon as there is a place.
+
+        :raises Unavailable: when there is none for so long, or this one had to give way.
+        """
+        if self._served < self._most:
+            self._served += 1
+        else:
+            self._wait(guest, seconds)
+        self._others.pop(guest, None)
+
+    def _wait(self, guest: Guest, seconds: float) -> None:
+        turn = self._waiting[guest] = AsyncResult()
+        try:
+            turn.wait(seconds)
+        except BaseException:
+            if turn.ready() and turn.value:
+                self._pass_on()
+            raise
+        finally:
+            self._waiting.pop(guest, None)
+        if not turn.value:
+            raise Unavailable(f'{self._most} requests are served at once, and all of them take long',
+                              Retry_After='1', Connection='close')
+
+    def give(self, guest: Guest) -> None:
+        """The request has been answered."""
+        self._others[guest] = None
+        self._pass_on()
+
+    def _pass_on(self) -> None:
+        for guest in self._waiting:
+            self._waiting.pop(guest).set(True)
+            return
+        self._served -= 1
+
+    def leave(self, guest: Guest) -> None:
+        """The connection is closed."""
+        self._others.pop(guest, None)
