@@ -86,17 +86,28 @@ def authenticator_of(asked: Asked, profile: Profile) -> LoginAuthenticator | Tok
             raise BadCredentials('the profile has both a login and a token: sign the requests, or send a token')
     try:
         if token:
-            return TokenIdentifier(_secret('--token', token))
+            authenticator = TokenIdentifier(_secret('--token', token))
+            _warn_of_secret(asked, '--token', asked.token, 'NAPIX_TOKEN')
+            return authenticator
         if not login:
             return None
         key = asked.key or _environ('NAPIX_KEY') or profile.get('key')
         if not key:
             raise BadCredentials('--login without a key: set NAPIX_KEY in the environment, or give --key @FILE')
-        return LoginAuthenticator(login, _secret('--key', key))
+        signer = LoginAuthenticator(login, _secret('--key', key))
+        _warn_of_secret(asked, '--key', asked.key, 'NAPIX_KEY')
+        return signer
     except UnicodeEncodeError as exc:
         raise BadCredentials('the login, the key or the token is not a text in UTF-8') from exc
     except BadItem as exc:
         raise BadCredentials(str(exc)) from exc
+
+
+def _warn_of_secret(asked: Asked, flag: str, given: str | None, variable: str) -> None:
+    """What is on a command line is shown to all who list the processes of the machine; ``--curl`` only shows one."""
+    if given and not given.startswith('@') and not asked.curl:
+        print(f'napix: {flag}: a secret on the command line shows in the list of processes; give {flag} @FILE, or set '
+              f'{variable}', file=sys.stderr)
 
 
 def _secret(flag: str, value: str) -> str:

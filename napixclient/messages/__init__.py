@@ -14,6 +14,6 @@ from .response import Response, new_response
 
 __all__ = [
     'FINITE', 'Headers', 'NO_OPTIONS', 'Origin', 'Request', 'Response', 'Source',
-    'dump_json', 'is_json', 'json_text', 'lead', 'load_json', 'new_response', 'parse_origin', 'plain_request', 'redump_json',
-    'retry_of', 'split_reference', 'written',
+    'dump_json', 'is_json', 'json_text', 'lead', 'load_json', 'new_response', 'parse_origin', 'plain_request',
+    'redump_json', 'retry_of', 'split_reference', 'written',
 ]

@@ -16,6 +16,7 @@ from typing import Any
 from ..masking import hide, hide_parameter
 from ..wsgi import SignatureGuard
 from ..wsgi.environ import App, Environ
+from ..wsgi.nonces import NonceStore
 from ..wsgi.refusals import answer, denied
 
 __all__ = ['Credentials', 'HostCheck', 'is_loopback']
@@ -79,15 +80,16 @@ class Credentials:
     :param token: accepted from anybody who has it; ``None`` for no token.
     :param keys: login → key, for signed requests.
     :param is_public: whether a path needs no credentials: the page, which asks for them, and whether the service lives.
+    :param nonces: what remembers those of signed requests; by default this process, as long as it lives.
     """
 
     def __init__(self, app: App, token: str | None, keys: dict[str, str],
-                 is_public: Callable[[str], bool]) -> None:
+                 is_public: Callable[[str], bool], nonces: NonceStore | None = None) -> None:
         self._app = app
         self._is_public = is_public
         self._salt = os.urandom(32)
         self._token = None if token is None else self._digest(token)
-        self._guard = SignatureGuard(app, keys, tokens=None if token is None else [token])
+        self._guard = SignatureGuard(app, keys, tokens=None if token is None else [token], nonces=nonces)
         hide_parameter('token')
         hide(self, *keys.values(), *([] if token is None else [token]))
 

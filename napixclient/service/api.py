@@ -142,7 +142,7 @@ class Api:
         if len(data) <= _PIECE:
             return read()
         # Exceptions come back as values: gevent would print those that a thread raises.
-        found = self._threads.apply(copy_context().run, (_outcome_of, read))
+        found: Submission | Exception = self._threads.apply(copy_context().run, (_outcome_of, read))
         if isinstance(found, Exception):
             raise found
         return found

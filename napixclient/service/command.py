@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import resource
 import signal
 import sys
+from collections.abc import Iterable
 from contextlib import closing, suppress
 from typing import Any
 
@@ -34,8 +36,14 @@ def _address(context: click.Context, parameter: click.Parameter, value: str) -> 
     return host.strip('[]'), int(port)
 
 
+#: Where a context notes the options whose secrets are on the command line.
+_LITERAL = 'napixclient.literal'
+
+
 def _secret(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """What is given, or what is in the file that is named with ``@``."""
+    if value and not value.startswith('@'):
+        context.meta[_LITERAL] = (*context.meta.get(_LITERAL, ()), parameter.opts[0])
     try:
         return read_secret(value)
     except ValueError as exc:
@@ -105,7 +113,8 @@ def serve(bind: tuple[str, int], store: str | None, mounts: tuple[str, ...], log
     The page is at /, what can be asked at /openapi.json. Without credentials everybody on this machine may use it.
     SIGTERM lets what is under way finish; what does not goes on at the next start.
     """
-    sys.path.insert(0, os.getcwd())             # for --mount
+    if mounts:                                  # nothing else may be taken from where we were started
+        sys.path.insert(0, os.getcwd())
     try:
         config = Config(store=store or _default_store(), host=_resolved(bind[0]),
                         mounts=tuple(map(load_app, mounts)), **options)
@@ -115,6 +124,7 @@ def serve(bind: tuple[str, int], store: str | None, mounts: tuple[str, ...], log
     except OSError as exc:
         raise click.UsageError(f'cannot listen on {bind[0]}:{bind[1]}: {exc.strerror}') from exc
     set_up(log_json)
+    _warn_of_secrets(click.get_current_context().meta.get(_LITERAL, ()), config.store)
     _raise_limit()
     with closing(listener):
         try:
@@ -122,6 +132,16 @@ def serve(bind: tuple[str, int], store: str | None, mounts: tuple[str, ...], log
         except (StoreError, ValueError) as exc:
             raise click.UsageError(str(exc)) from exc
         return _serve(service, listener)
+
+
+def _warn_of_secrets(options: Iterable[str], store: str) -> None:
+    """What is on a command line is shown to all who list the processes of the machine."""
+    for option in options:
+        log.warning('%s: a secret on the command line shows in the list of processes; give a file: %s @FILE', option,
+                    option)
+    if re.match(r'[^:]+://[^/@]*:[^/@]+@', store):
+        log.warning('--store: a password on the command line shows in the list of processes; '
+                    'put it into ~/.pgpass, or PGPASSWORD')
 
 
 def _resolved(host: str) -> str:

@@ -1,4 +1,4 @@
-"""Where runs are kept: a database that is talked to in gevent's threadpool. Imports nothing of ours.
+"""Where runs are kept: a database that is talked to in gevent's threadpool. Imports private.
 
 The SQL is the same for all of them: SQLite of the standard library, or what SQLAlchemy Core knows.
 """
@@ -12,6 +12,8 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeVar
 
 from gevent.threadpool import ThreadPool
+
+from .private import make_private
 
 __all__ = ['Connection', 'Database', 'StoreError', 'open_database']
 
@@ -160,6 +162,7 @@ def _open_sqlite(url: str) -> Database:
     path = os.path.abspath(path)
     try:
         os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
+        make_private(path)
         return _Locked(path)
     except OSError as exc:
         raise StoreError(f'cannot open the store {path}: {exc.strerror}') from exc

@@ -57,6 +57,8 @@ class Handler(RawURIHandler, UpgradingHandler):
     outdone = False
     command: Any = ''
     path: Any = ''
+    wsgi_input: Any
+    requestline: Any
     _clock: gevent.Timeout | None = None
 
     def handle(self) -> None:
@@ -74,7 +76,7 @@ class Handler(RawURIHandler, UpgradingHandler):
         """Nothing more is read, as if the peer had ended; what is being answered still is."""
         self.outdone = True
         with suppress(OSError, AttributeError):         # not through gevent, which would break a wait of any kind
-            self.socket._sock.shutdown(socket.SHUT_RD)
+            self.socket._sock.shutdown(socket.SHUT_RD)  # type: ignore[attr-defined]
 
     def handle_one_request(self) -> Any:
         """One request; its head has a deadline."""
@@ -114,9 +116,9 @@ class Handler(RawURIHandler, UpgradingHandler):
         self.requestline = line.decode('latin-1')
         if len(line) == framing.LONGEST_LINE:
             framing.read_request_line(line)     # refuses it; pywsgi would do so without a document
-        return self.requestline
+        return line.decode('latin-1')
 
-    def read_request(self, raw_requestline: str) -> bool:
+    def read_request(self, raw_requestline: str) -> Any:
         """Read the head, and refuse what two servers could read in two ways (their seam).
 
         :raises Refusal: which says what is wrong.
@@ -124,7 +126,7 @@ class Handler(RawURIHandler, UpgradingHandler):
         self.command, self.path, self.request_version = framing.read_request_line(raw_requestline.encode('latin-1'))
         fields = framing.read_fields(self.rfile)
         self._length = framing.length_of(fields, self.request_version)
-        self.headers = self.MessageClass(BytesIO(b'\r\n'), 0)
+        self.headers = self.MessageClass(BytesIO(b'\r\n'))
         for name, value in fields:
             self.headers[name] = value
         authority, self._target = framing.split_target(self.path)
@@ -212,6 +214,13 @@ class Handler(RawURIHandler, UpgradingHandler):
             clock.close()
 
     # -- what goes wrong -------------------------------------------------------------------------------------------
+
+    def handle_error(self, t: Any, v: Any, tb: Any) -> None:
+        """What breaks out of the application; that the peer's body cannot be read is no fault of it."""
+        if not isinstance(v, framing.BadBody):
+            super().handle_error(t, v, tb)
+        elif not self.headers_sent:
+            self._refuse(BadRequest(str(v)))
 
     def log_error(self, msg: str, *args: Any) -> None:
         """What a peer did wrong."""

@@ -47,10 +47,9 @@ class Places:
         """Have one give way; whether there was one that can."""
         for guest in self._others:
             del self._others[guest]
+            guest.give_way()
             if (turn := self._waiting.pop(guest, None)) is not None:
                 turn.set(False)
-            else:
-                guest.give_way()
             return True
         return False
 

@@ -7,7 +7,7 @@ import binascii
 import json
 import re
 from bisect import bisect_right
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
@@ -17,10 +17,12 @@ __all__ = ['Secrets', 'is_secret_field', 'mask_url']
 
 #: Characters that a value has at least, to be looked for in answers.
 _SHORTEST = 4
-#: Characters of the beginnings by which values are looked for; the fewer, the more there are of them. In all a pattern
-#: has so many, for one of more takes longer to make than to use.
-_BEGINNINGS = (16, 12, 8, 4, 2)
+#: Of the beginnings by which values are looked for: characters of each, and how many characters a pattern of them has
+#: at most, for one of more takes longer to make than to use.
+_LONGEST_BEGINNING = 16
 _MOST_BRANCHES = 20_000
+#: Characters of a text that are looked at together.
+_STRETCH = 65536
 _says_secret = re.compile(r'token|secret|passw|api-?key|credential|session', re.IGNORECASE).search
 _pairs = re.compile(r'([?&;])([^=&;#?]*)=([^&;#]*)')
 
@@ -81,53 +83,90 @@ def _mapped(value: Any, masked: Callable[[str], str]) -> Any:
 class _Finder:
     """Finds very many values in one pass over a text, the longest where several begin at one place.
 
-    A pattern finds where one may begin; which it is, if any, is then looked up among all in their order.
+    First where one may begin, by the beginnings of them all; which it is, if any, is then looked up in their order.
     """
 
     def __init__(self, values: Iterable[str]) -> None:
         self._values = sorted(values)
         self._longest = max(map(len, self._values))
-        #: For each the longest other one that it begins with; -1 for none.
-        self._within = _beginnings(self._values)
-        self._find = re.compile(_pattern(_tree(self._values)), re.DOTALL).search
+        self._within, self._far_within = _beginnings(self._values)
+        size = _size_of_beginnings(self._values)
+        if size >= _SHORTEST:
+            self._find = re.compile(_pattern(_tree(self._values, size))).search
+            self._starts = self._searched
+        else:
+            self._beginnings = {value[:_SHORTEST] for value in self._values}
+            self._starts = self._looked_up
 
     def masked(self, text: str) -> str:
         """The text with ``***`` in the place of each value."""
         parts: list[str] = []
-        at = begin = 0
-        while (match := self._find(text, at)) is not None:
-            at = match.start()
-            size = self._size(text, at)
+        begin = 0
+        for at in self._starts(text):
+            size = self._size(text, at) if at >= begin else 0
             if size:
                 parts += text[begin:at], MASK
                 begin = at + size
-            at += size or 1
         return ''.join([*parts, text[begin:]]) if parts else text
+
+    def _searched(self, text: str) -> Iterator[int]:
+        """Where a beginning stands, by the pattern of them."""
+        at = -1
+        while (match := self._find(text, at + 1)) is not None:
+            at = match.start()
+            yield at
+
+    def _looked_up(self, text: str) -> Iterator[int]:
+        """Where a beginning stands, with each place looked up among them."""
+        known = self._beginnings
+        for start in range(0, len(text), _STRETCH):
+            yield from [at for at in range(start, min(start + _STRETCH, len(text))) if text[at:at + _SHORTEST] in known]
 
     def _size(self, text: str, at: int) -> int:
         """Characters of the longest value that stands there; 0 for none."""
         index = bisect_right(self._values, text[at:at + self._longest]) - 1
+        # What stands there, and sorts before that one, is a beginning of it; and so are all shorter ones of it.
         while index >= 0 and not text.startswith(self._values[index], at):
-            index = self._within[index]         # what begins there, and sorts before it, is the beginning of it
+            far = self._far_within[index]
+            index = self._within[index] if far < 0 or text.startswith(self._values[far], at) else far
         return len(self._values[index]) if index >= 0 else 0
 
 
-def _beginnings(values: list[str]) -> list[int]:
-    found: list[int] = []
-    open_: list[int] = []
+def _beginnings(values: list[str]) -> tuple[list[int], list[int]]:
+    """For each value in order the longest other one that it begins with, -1 for none; and one much shorter of those.
+
+    The second are the jump pointers of Myers: any of a chain of n is reached in about log n steps.
+    """
+    nearest: list[int] = []
+    far: list[int] = []
+    depths: list[int] = []
+    within: list[int] = []
     for index, value in enumerate(values):
-        while open_ and not value.startswith(values[open_[-1]]):
-            open_.pop()
-        found.append(open_[-1] if open_ else -1)
-        open_.append(index)
-    return found
+        while within and not value.startswith(values[within[-1]]):
+            within.pop()
+        near = within[-1] if within else -1
+        jump = far[near] if near >= 0 else -1
+        second = far[jump] if jump >= 0 else -1
+        depth = [depths[one] if one >= 0 else 0 for one in (near, jump, second)]
+        nearest.append(near)
+        far.append(second if depth[0] - depth[1] == depth[1] - depth[2] else near)
+        depths.append(depth[0] + 1)
+        within.append(index)
+    return nearest, far
 
 
-def _tree(values: list[str]) -> dict[str, Any]:
-    """The beginnings of values that are in order: character → what follows; nothing where it is to be looked up."""
-    for size in _BEGINNINGS:
-        if len({value[:end] for value in values for end in range(1, size + 1)}) <= _MOST_BRANCHES:
-            break
+def _size_of_beginnings(values: list[str]) -> int:
+    """How many characters of each value a pattern may have."""
+    total = 0
+    for size in range(1, _LONGEST_BEGINNING + 1):
+        total += len({value[:size] for value in values})
+        if total > _MOST_BRANCHES:
+            return size - 1
+    return _LONGEST_BEGINNING
+
+
+def _tree(values: list[str], size: int) -> dict[str, Any]:
+    """The beginnings of values: character → what follows; nothing where the value is to be looked up."""
     root: dict[str, Any] = {}
     last = ''
     for start in sorted({value[:size] for value in values}):
@@ -140,7 +179,8 @@ def _tree(values: list[str]) -> dict[str, Any]:
 
 def _pattern(tree: dict[str, Any]) -> str:
     branches = [re.escape(char) + _pattern(below) for char, below in tree.items()]
-    return branches[0] if len(branches) == 1 else f'(?:{"|".join(branches)})' if branches else ''
+    text = '|'.join(branches)
+    return f'(?:{text})' if len(branches) > 1 else text
 
 
 def _parts(name: str, value: str) -> list[str]:

@@ -20,6 +20,7 @@ from .api import Api
 from .database import StoreError, open_database
 from .framing import BadBody
 from .metrics import Metrics
+from .nonces import KeptNonces
 from .page import Page
 from .runs import LEASE_EVERY, Runs
 from .store import Store
@@ -88,7 +89,8 @@ class Service:
         self.config = config
         allow = Allow(config.allow, loopback=is_loopback(config.host))
         self.metrics = Metrics()
-        self._store = Store(open_database(config.store), uuid.uuid4().hex)
+        database = open_database(config.store)
+        self._store = Store(database, uuid.uuid4().hex)
         self.runs = Runs(self._store, allow, max_runs=config.max_runs, max_answer=config.max_answer,
                          connections_of_run=config.connections_per_run, metrics=self.metrics)
         page = Page()
@@ -98,9 +100,11 @@ class Service:
         app: App = _Mounts(api, dict(config.mounts)) if config.mounts else api
         if config.guarded:
             keys = {} if config.login is None or config.key is None else {config.login: config.key}
-            app = Credentials(app, config.token, keys, lambda path: path == '/healthz' or path in page)
+            app = Credentials(app, config.token, keys, lambda path: path == '/healthz' or path in page,
+                              KeptNonces(database))
         #: The WSGI application.
-        self.app = ExceptionsCatcher(HostCheck(app, config.host, config.names), statuses={StoreError: 503, BadBody: 400})
+        self.app = ExceptionsCatcher(HostCheck(app, config.host, config.names),
+                                     statuses={StoreError: 503, BadBody: 400})
         self._greenlets: list[Any] = []
 
     def start(self) -> None:

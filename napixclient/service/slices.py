@@ -1,14 +1,14 @@
 """JSON of any size, decoded in slices. Imports nothing of ours.
 
-The decoder of the standard library is one call into C, and nothing else runs meanwhile, in no thread: 16 MB take seconds.
-Here it is called for a piece at a time, so that a thread that decodes leaves the others their turns.
+The decoder of the standard library is one call into C. Nothing else runs meanwhile, in no thread, and 16 MB may take
+seconds. Here it is called for a piece at a time, so that a thread that decodes leaves the others their turns.
 """
 
 from __future__ import annotations
 
 import json
+import json.decoder
 import re
-from json.decoder import scanstring
 from typing import Any
 
 __all__ = ['MOST_VALUES', 'loads']
@@ -20,6 +20,7 @@ SLICE = 32 * 1024
 MOST_VALUES = 2_000_000
 #: Characters after a number by which it may go on: ``1`` is the beginning of ``1.5`` and of ``1e+5``.
 _TAIL = 3
+_scan_string: Any = json.decoder.scanstring     # type: ignore[attr-defined]  # typeshed does not tell of it
 _blanks = re.compile(r'[ \t\n\r]*').match
 
 
@@ -152,7 +153,7 @@ class _Reader:
     def _name(self, at: int) -> tuple[str, int]:
         if self._text[at:at + 1] != '"':
             raise json.JSONDecodeError('Expecting property name enclosed in double quotes', self._text, at)
-        name, at = scanstring(self._text, at + 1)
+        name, at = _scan_string(self._text, at + 1)
         at = self._after(at)
         if self._text[at:at + 1] != ':':
             raise json.JSONDecodeError("Expecting ':' delimiter", self._text, at)

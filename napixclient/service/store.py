@@ -1,4 +1,4 @@
-"""What is kept of runs: what they are to do, their results, how they stand. Imports database."""
+"""What is kept of runs: what they are to do, their results, how they stand. Imports database, nonces."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Container, Iterable
 from typing import Any, NamedTuple
 
 from .database import Connection, Database, StoreError
+from .nonces import TABLES
 
 __all__ = ['Kept', 'Store']
 
@@ -25,6 +26,7 @@ _TABLES = (
     """CREATE TABLE IF NOT EXISTS results (
         run VARCHAR(32) NOT NULL, seq BIGINT NOT NULL, number BIGINT NOT NULL, line TEXT NOT NULL,
         PRIMARY KEY (run, seq))""",
+    *TABLES,
 )
 _COLUMNS = 'id, created, finished, state, owner, cancel, options, summary, results'
 

@@ -22,6 +22,8 @@ __all__ = ['Heartbeat', 'events', 'lines', 'socket_session']
 PROGRESS_SECONDS = 0.25
 #: Seconds between two messages while a run is under way: its own requests come before those who watch.
 BREATH_SECONDS = 0.05
+#: Characters of a message of a client's: the only one that is known is short, and a long one takes long to be decoded.
+LONGEST_MESSAGE = 4096
 
 
 class Heartbeat(NamedTuple):
@@ -210,7 +212,7 @@ def _is_cancel(message: str | bytes) -> bool:
     if isinstance(message, bytes):
         raise Violation(1003, 'texts only')
     try:
-        document = load_json(message)
+        document = load_json(message) if len(message) <= LONGEST_MESSAGE else None
     except ValueError:
         document = None
     if not isinstance(document, dict) or document.get('type') != 'cancel':

@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from ..masking import hide_parameter
 from .environ import App, Environ
-from .nonces import Nonces
+from .nonces import Nonces, NonceStore
 from .refusals import Forbidden, Refusal, Unauthorized, answer, denied
 
 __all__ = ['SignatureGuard']
@@ -43,8 +43,9 @@ class SignatureGuard:
     uwsgi, gevent's with :class:`RawURIHandler`). Elsewhere it is compared with ``SCRIPT_NAME`` and ``PATH_INFO`` once
     unquoted, so that ``/a%2Fb`` is as good as ``/a/b``, and the query with ``QUERY_STRING``.
 
-    Nonces are remembered by each process for itself: several workers accept a replayed request once each. Put the guard
-    outside of what changes the environ, and inside :class:`ExceptionsCatcher`, which answers what ``keys`` raises.
+    Nonces are remembered by each process for itself, unless ``nonces`` does otherwise: several workers accept a
+    replayed request once each, and one that was started anew accepts it again. Put the guard outside of what changes
+    the environ, and inside :class:`ExceptionsCatcher`, which answers what ``keys`` raises.
 
     :param app: the WSGI application.
     :param keys: login → key (a text or bytes). A mapping is asked anew for each request; a callable gives ``None``
@@ -58,6 +59,7 @@ class SignatureGuard:
     :param parameter: the name of the query parameter that has the token.
     :param max_nonces: nonces to remember at the same time, about 200 bytes each. One login gets no more of them than
         it leaves to the others, so half at most. At the limit requests are refused; nothing is forgotten early.
+    :param nonces: what remembers them in the place of ``max_nonces``, such as a database that several processes share.
     :param clock: gives seconds since the epoch.
     :raises ValueError: for a value that makes no sense.
     """
@@ -65,7 +67,7 @@ class SignatureGuard:
     def __init__(self, app: App, keys: Mapping[str, str | bytes] | Callable[[str], str | bytes | None], *,
                  hosts: Collection[str] | None = None, window: float = 300,
                  tokens: Mapping[str, str] | Collection[str] | Callable[[str], str | bool | None] | None = None,
-                 parameter: str = 'token', max_nonces: int = 1_000_000,
+                 parameter: str = 'token', max_nonces: int = 1_000_000, nonces: NonceStore | None = None,
                  clock: Callable[[], float] = time.time) -> None:
         if not callable(app):
             raise ValueError(f'app is a WSGI application, a callable, not {app!r}')
@@ -85,7 +87,7 @@ class SignatureGuard:
         self._owner_of = None if tokens is None else _owners_of(tokens)
         self._parameter = parameter.encode()
         self._clock = clock
-        self._nonces = Nonces(max_nonces)
+        self._nonces = Nonces(max_nonces) if nonces is None else nonces
         self._nobody = os.urandom(32)           # the key of those who have none
         if tokens is not None:
             hide_parameter(parameter)

@@ -6,7 +6,7 @@ import math
 from hashlib import blake2b
 from heapq import heappop, heappush
 from sys import intern
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from gevent.monkey import get_original
 
@@ -15,7 +15,19 @@ from .refusals import Overloaded, denied
 if TYPE_CHECKING:
     from threading import Lock
 
-__all__ = ['Nonces']
+__all__ = ['NonceStore', 'Nonces']
+
+
+class NonceStore(Protocol):
+    """What remembers nonces."""
+
+    def take(self, login: str, nonce: str, end: float, now: float) -> None:
+        """Use a nonce.
+
+        :param nonce: what was sent, as latin-1.
+        :param end: seconds since the epoch, until when it is remembered.
+        :raises Refusal: where it was used before, or cannot be remembered.
+        """
 
 
 class Nonces:

@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -351,20 +352,75 @@ def test_bounds_of_a_submission(tmp_path: Path) -> None:
         service.run(one)
 
 
+ASK = 'GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n'
+#: The head of a request whose body does not come.
+SLOW = 'POST /runs HTTP/1.1\r\nHost: {host}\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n'
+
+
+def ask(service: Service, path: str = '/healthz', text: str = ASK) -> socket.socket:
+    """A new connection over which something is asked."""
+    return service.raw(text.format(path=path, host=service.host).encode())
+
+
+def answered(service: Service, path: str = '/healthz') -> bytes:
+    """The status of the answer over a connection of its own."""
+    with ask(service, path) as sock:
+        return sock.recv(12)[9:]
+
+
 def test_bound_of_connections(tmp_path: Path) -> None:
-    """Beyond `--max-connections`, who comes waits until another leaves."""
+    """Beyond `--max-connections`, who asks something waits until another is answered; /healthz is told at once all the same."""
     with serving(tmp_path / 'runs', '--max-connections', 3) as service:
-        socks = [service.raw() for _ in range(3)]
-        gevent.sleep(0.1)
-        waiting = service.raw(f'GET /healthz HTTP/1.1\r\nHost: {service.host}\r\n\r\n'.encode())
-        waiting.settimeout(0.5)
-        with pytest.raises(OSError, match='timed out'):
+        slow = [ask(service, text=SLOW) for _ in range(3)]
+        waiting = ask(service, '/runs')
+        for _ in range(20):
+            assert answered(service) == b'200'
+        waiting.setblocking(False)
+        with pytest.raises(BlockingIOError):
             waiting.recv(1)
-        for sock in socks:
-            sock.close()
+        slow[0].close()
         waiting.settimeout(30)
         assert waiting.recv(12) == b'HTTP/1.1 200'
-        waiting.close()
+        for sock in [waiting, *slow[1:]]:
+            sock.close()
+
+
+def test_who_waits_too_long_is_told(tmp_path: Path) -> None:
+    """Who has waited for `--slow-timeout` is answered 503, with a time to come back."""
+    with serving(tmp_path / 'runs', '--max-connections', 1, '--slow-timeout', 1) as service:
+        with kit.serve(gate=(gate := kit.Gate())) as server:
+            id = service.start({'hosts': server.host, 'request': {}})['id']
+            watcher = Watcher(service, f'/runs/{id}/ws')
+            answer = service.ask('GET', '/runs')
+            assert answer.status == 503 and answer.headers['retry-after'] == '1' and answer.body['error_class'] == 'Unavailable'
+            gate.open()
+            assert len(results_of(watcher.messages())) == 1
+        assert service.ask('GET', '/runs').status == 200
+
+
+@pytest.mark.parametrize('text', ['', 'G', 'GET / HTTP/1.1\r\nHost: {host}\r\n', 'GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n', SLOW])
+def test_many_slow_clients(tmp_path: Path, text: str) -> None:
+    """However many connect and are slow, /healthz is answered, before any of their deadlines; the oldest idle ones give way."""
+    with serving(tmp_path / 'runs', '--max-connections', 40, '--header-timeout', 1000, '--slow-timeout', 1000) as service:
+        slow = []
+        for _ in range(30):
+            slow += [ask(service, text=text) for _ in range(10)]
+            assert answered(service) == b'200'
+        assert descriptors_of(service) < 140
+        for sock in slow:
+            sock.close()
+        kit.wait_until(lambda: answered(service, '/runs') == b'200', 'it serves as before', 30)
+
+
+def test_no_descriptors_left(tmp_path: Path) -> None:
+    """Where no descriptor is left for a new connection, an idle one gives way."""
+    with serving(tmp_path / 'runs', '--max-connections', 1000) as service:
+        number = descriptors_of(service) + 20
+        resource.prlimit(service.process.pid, resource.RLIMIT_NOFILE, (number, number))
+        idle = [service.raw() for _ in range(100)]
+        assert answered(service) == b'200'
+        for sock in idle:
+            sock.close()
 
 
 def test_keep_alive(service: Service) -> None:

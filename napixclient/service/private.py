@@ -1,0 +1,35 @@
+"""The files of a store are nobody else's business. Imports nothing of ours."""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+
+__all__ = ['make_private']
+
+log = logging.getLogger('napixclient.service')
+#: What SQLite, and we ourselves, put beside the file.
+_SUFFIXES = ('', '-wal', '-shm', '-journal', '.lock')
+
+
+def make_private(path: str) -> None:
+    """Take all rights to an SQLite store from others than its owner, and say so; they may have read it till now.
+
+    By name: to close any descriptor of the file would take away the locks of SQLite's own.
+
+    :raises OSError: where that is not ours to do.
+    """
+    for suffix in _SUFFIXES:
+        name = path + suffix
+        try:
+            mode = stat.S_IMODE(os.stat(name).st_mode)
+        except FileNotFoundError:
+            continue
+        if mode & 0o077:
+            try:
+                os.chmod(name, mode & 0o700)
+            except PermissionError as exc:
+                raise PermissionError(exc.errno, f'{name} is open to other users (mode {mode:04o}), and not ours to '
+                                                 'close') from exc
+            log.warning('%s was open to other users (mode %04o); its mode is %04o now', name, mode, mode & 0o700)
