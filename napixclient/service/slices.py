@@ -24,18 +24,19 @@ _scan_string: Any = json.decoder.scanstring     # type: ignore[attr-defined]  # 
 _blanks = re.compile(r'[ \t\n\r]*').match
 
 
-def loads(text: str, **hooks: Any) -> Any:
+def loads(text: str, *, size: int = SLICE, **hooks: Any) -> Any:
     """The value that a text of JSON stands for, as ``json.loads`` has it.
 
+    :param size: characters that are decoded at once.
     :param hooks: those for numbers and constants: ``parse_float``, ``parse_int``, ``parse_constant``.
     :raises ValueError: for what is no JSON, or has more than :data:`MOST_VALUES` lists, objects and commas.
     """
     decoder = json.JSONDecoder(**hooks)
-    if len(text) <= SLICE:
+    if len(text) <= size:
         return decoder.decode(text)
     if _marks(text) > MOST_VALUES and _marks_outside_strings(text) > MOST_VALUES:
         raise ValueError(f'there are more than {MOST_VALUES:,} lists, objects and commas')
-    return _Reader(text, decoder).read()
+    return _Reader(text, decoder, size).read()
 
 
 def _marks(text: str) -> int:
@@ -55,12 +56,13 @@ def _marks_outside_strings(text: str) -> int:
 class _Reader:
     """Goes through the large lists and objects of a text itself, and has what is in them decoded."""
 
-    def __init__(self, text: str, decoder: json.JSONDecoder) -> None:
+    def __init__(self, text: str, decoder: json.JSONDecoder, size: int) -> None:
         self._text = text
+        self._size = size
         self._decode = decoder.decode
         self._scan: Any = decoder.scan_once     # type: ignore[attr-defined]
         self._base = 0
-        self._window = text[:SLICE]
+        self._window = text[:size]
 
     def read(self) -> Any:
         value, at = self._value(self._after(0))
@@ -101,7 +103,7 @@ class _Reader:
                     pass
                 if not place:
                     return None
-            self._base, self._window = at, self._text[at:at + SLICE]
+            self._base, self._window = at, self._text[at:at + self._size]
         return None
 
     def _list(self, at: int) -> tuple[list[Any], int]:
@@ -112,7 +114,7 @@ class _Reader:
         tried = 0                               # to where many values have been tried at once
         while True:
             while at >= tried:
-                tried = at + SLICE
+                tried = at + self._size
                 some, at = self._many(at, '[]')
                 values += some or ()
             value, at = self._value(at)
@@ -129,7 +131,7 @@ class _Reader:
         tried = 0
         while True:
             while at >= tried:
-                tried = at + SLICE
+                tried = at + self._size
                 some, at = self._many(at, '{}')
                 members.update(some or {})
             name, at = self._name(at)
@@ -140,12 +142,12 @@ class _Reader:
 
     def _many(self, at: int, brackets: str) -> tuple[Any, int]:
         """The values to the last comma of a slice, and where the next one begins; none if it is not between them."""
-        piece = self._text[at:at + SLICE]
-        size = piece.rfind(',')
-        if size > 0:
+        piece = self._text[at:at + self._size]
+        end = piece.rfind(',')
+        if end > 0:
             try:
-                if some := self._decode(brackets[0] + piece[:size] + brackets[1]):
-                    return some, self._after(at + size + 1)
+                if some := self._decode(brackets[0] + piece[:end] + brackets[1]):
+                    return some, self._after(at + end + 1)
             except ValueError:
                 pass
         return None, at

@@ -1,15 +1,23 @@
 """What runs may ask, what callers may set, and what is kept of their secrets."""
 from __future__ import annotations
 
-import socket
+import re
+import sys
 from pathlib import Path
 from typing import Any
 
+import gevent
+import gevent.subprocess
 import pytest
+from gevent import socket
 
-from napixclient import ClientPool, ConnectError
+from napixclient import Client, ClientPool, ConnectError, Request
+from napixclient.authenticators import LoginAuthenticator
 from napixclient.service.allow import Allow
+from napixclient.service.database import open_database
+from napixclient.service.nonces import GRACE, TABLES, KeptNonces
 from napixclient.service.secrets import Secrets
+from napixclient.wsgi.refusals import Forbidden
 from tests import kit
 from tests.service.serving import Service, serving
 
@@ -229,3 +237,137 @@ def test_the_store_is_its_owners(tmp_path: Path) -> None:
         service.run({'hosts': server.host, 'request': {}})
         assert (tmp_path / 'state').stat().st_mode & 0o777 == 0o700
         assert {path.stat().st_mode & 0o777 for path in (tmp_path / 'state').iterdir()} == {0o600}
+
+
+# What others on this machine see -----------------------------------------------------------------------------------------
+
+@pytest.mark.parametrize('mode', [0o644, 0o660, 0o604, 0o777])
+def test_a_store_that_others_may_read_is_made_private(tmp_path: Path, mode: int) -> None:
+    """It is its owner's alone from the start on, with all files beside it, and the log says what it was."""
+    store = tmp_path / 'runs.sqlite'
+    with serving(store) as service:
+        id = service.start({'hosts': '127.0.0.1:1', 'request': {}})['id']
+        service.kill()                      # leaves what SQLite has beside it
+    files = [path for path in tmp_path.iterdir() if path.name.startswith(store.name)]
+    assert len(files) >= 3
+    for path in files:
+        path.chmod(mode)
+    with serving(store) as service:
+        assert service.show(id)['id'] == id
+        assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
+        for path in files:
+            assert service.said(f'{path} was open to other users (mode {mode:04o})')
+
+
+def test_a_private_store_is_not_spoken_of(tmp_path: Path) -> None:
+    """There is no word where nothing was wrong."""
+    for _ in range(2):
+        with serving(tmp_path / 'runs') as service:
+            assert not service.said('open to other users')
+
+
+def test_secrets_on_the_command_line(tmp_path: Path) -> None:
+    """Each is warned of, without being shown, and what to do instead is named; a file is no reason for a word."""
+    with serving(tmp_path / 'runs', '--token', 's3cret-t0ken', '--login', 'root', '--key', 's3cret-key') as service:
+        warnings = [one['message'] for one in service.log if one['level'] == 'warning']
+        assert [text.partition(':')[0] for text in warnings] == ['--token', '--key']
+        assert all('list of processes' in text and '@FILE' in text for text in warnings) and 's3cret' not in str(service.log)
+    (tmp_path / 'token').write_text('s3cret-t0ken')
+    with serving(tmp_path / 'runs', '--token', f'@{tmp_path / "token"}') as service:
+        assert not service.said('list of processes')
+
+
+SHADOWS = ('json', 'sqlalchemy', 'gevent', 'logging', 'geventwebsocket', 'prometheus_client', 'sqlite3', 'click', 'napix', 'http',
+           'readline', 'sitecustomize', 'usercustomize')
+
+
+@pytest.mark.parametrize('start', [['-m', 'napixclient'], ['-c', 'import sys; from napixclient.cli import main; sys.exit(main())']])
+def test_nothing_is_imported_from_the_working_directory(tmp_path: Path, start: list[str]) -> None:
+    """Without `--mount` a json.py where the service is started is not run, however it is started."""
+    place = tmp_path / 'place'
+    place.mkdir()
+    for name in SHADOWS:
+        (place / f'{name}.py').write_text(f'open({str(tmp_path / "imported")!r}, "a").write({name!r})')
+    arguments = ['serve', '--bind', '127.0.0.1:0', '--store', f'sqlite:///{tmp_path / "runs"}']
+    if start[0] == '-c':                    # for which Python itself puts the directory first
+        start = [*start[:1], 'import sys; del sys.path[0]\n' + start[1]]
+    process = gevent.subprocess.Popen([sys.executable, *start, *arguments], cwd=place, env=kit.environment(),
+                                      stderr=gevent.subprocess.PIPE)
+    try:
+        line = b''
+        while b'listening' not in line:
+            line = process.stderr.readline()
+            assert line
+        url = re.search(rb'http://([^/]*)/', line)
+        assert url is not None
+        with Client(url[1].decode()) as client:
+            assert client.request('GET', '/healthz').status == 200
+    finally:
+        process.terminate()
+        process.communicate()
+    assert process.returncode == 0 and not (tmp_path / 'imported').exists()
+
+
+def test_control_characters_of_a_path_are_escaped_in_the_log(tmp_path: Path) -> None:
+    """What a peer chooses to send does nothing to the terminal that shows the log, and makes no line of its own."""
+    process = gevent.subprocess.Popen(
+        [sys.executable, '-m', 'napixclient', 'serve', '--bind', '127.0.0.1:0', '--store', f'sqlite:///{tmp_path / "runs"}'],
+        cwd=kit.ROOT, env=kit.environment(), stderr=gevent.subprocess.PIPE)
+    try:
+        log = b''
+        while b'listening' not in log:
+            log += process.stderr.readline()
+        found = re.search(rb'http://127.0.0.1:([0-9]+)/', log)
+        assert found is not None
+        for target in (b'/\x1b[2J\x1b]0;title\x07', b'/\x9b31m', b'/a\rINFO\x0b', b'/\0', b'/\x7f', b'/%1b%0aINFO', b'/?a=\x1b'):
+            for method in b'GET', b'G\x1b':
+                with socket.create_connection(('127.0.0.1', int(found[1])), 30) as sock:
+                    sock.sendall(method + b' ' + target + b' HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n')
+                    assert sock.recv(9) == b'HTTP/1.1 '
+    finally:
+        process.terminate()
+        log += process.communicate()[1]
+    assert not re.search(rb'[\x00-\x09\x0b-\x1f\x7f-\x9f]', log), log
+    assert rb'GET /\x1b[2J\x1b]0;title\x07' in log and rb'/\x9b31m' in log and all(line[:1].isdigit() for line in log.splitlines())
+
+
+# Requests that are sent again ------------------------------------------------------------------------------------------
+
+def test_a_signed_request_is_refused_again_after_a_restart(tmp_path: Path) -> None:
+    """Whoever has seen a signed request cannot send it again: not at once, nor after a restart or a crash, with no other body."""
+    (tmp_path / 'key').write_text('toor')
+    options = ['--login', 'root', '--key', f'@{tmp_path / "key"}']
+    with serving(tmp_path / 'runs', *options) as service:
+        host = service.host
+        sign = LoginAuthenticator('root', 'toor')
+        signed = [sign(Request(host, 'POST', '/runs')).headers['Authorization'] for _ in range(20)]
+
+        def status(authorization: str, body: str) -> bytes:
+            with socket.create_connection(('127.0.0.1', service.port), 30) as sock:
+                sock.sendall(f'POST /runs HTTP/1.1\r\nHost: {host}\r\nAuthorization: {authorization}\r\nContent-Length: {len(body)}\r\n'
+                             f'Content-Type: application/json\r\nConnection: close\r\n\r\n{body}'.encode())
+                answer: bytes = sock.recv(12)
+                return answer[9:]
+
+        at_once = [gevent.spawn(status, one, '{}') for one in signed]       # 400: it was let in
+        assert {one.get() for one in at_once} == {b'400'}
+        assert status(signed[0], '{"a":1}') == b'403'
+        service.kill()
+    with serving(tmp_path / 'runs', *options) as service:
+        assert {status(one, '{"b":1}') for one in signed} == {b'403'}
+        fresh = sign(Request(host, 'POST', '/runs')).headers['Authorization']
+        assert status(fresh, '{}') == b'400'
+
+
+def test_nonces_are_forgotten_after_their_time(tmp_path: Path) -> None:
+    """They are kept for the window of their request, by whoever shares the store, and no longer."""
+    database = open_database(f'sqlite:///{tmp_path / "nonces"}')
+    database.write(lambda to: [to.run(sql) for sql in TABLES])
+    ours, theirs = KeptNonces(database), KeptNonces(database)
+    ours.take('root', 'n', 1300.0, 1000.0)
+    theirs.take('other', 'n', 1300.0, 1000.0)
+    with pytest.raises(Forbidden):
+        theirs.take('root', 'n', 1300.0, 1000.0)
+    ours.take('root', 'm', 1300.0 + 2 * GRACE, 1301.0 + GRACE)
+    assert database.read(lambda to: list(to.rows('SELECT COUNT(*) FROM nonces'))) == [(1,)]
+    database.close()
