@@ -99,7 +99,7 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option('--max-runs', type=click.IntRange(min=1), default=20, show_default=True, metavar='N',
               help='Runs under way at once.')
 @click.option('--max-connections', type=click.IntRange(min=1), default=1000, show_default=True, metavar='N',
-              help='Connections to the service.')
+              help='Requests to the service that are served at once; more wait.')
 @click.option('--connections-per-run', type=click.IntRange(min=1), metavar='N',
               help='Connections that one run opens. [default: what the limit on open files allows, up to 1024]')
 @click.option('--keep-days', type=_SECONDS, default=30, show_default=True, metavar='DAYS',

@@ -7,6 +7,9 @@ clients do not keep anybody from asking whether the service lives.
 
 from __future__ import annotations
 
+import logging
+from math import inf
+from time import monotonic
 from typing import Protocol
 
 from gevent.event import AsyncResult
@@ -14,6 +17,10 @@ from gevent.event import AsyncResult
 from .problems import Unavailable
 
 __all__ = ['Guest', 'Places']
+
+log = logging.getLogger('napixclient.service')
+#: Seconds between two words about it.
+TELL_EVERY = 10.0
 
 
 class Guest(Protocol):
@@ -34,6 +41,7 @@ class Places:
         self._most = most
         self._spare = spare
         self._served = 0
+        self._told = -inf
         self._others: dict[Guest, None] = {}            # that are not served; the oldest first
         self._waiting: dict[Guest, AsyncResult[bool]] = {}      # those of them that have asked something
 
@@ -45,6 +53,9 @@ class Places:
 
     def make_room(self) -> bool:
         """Have one give way; whether there was one that can."""
+        if monotonic() >= self._told + TELL_EVERY:
+            self._told = monotonic()
+            log.warning('there are too many connections: those that have asked nothing for the longest time give way')
         for guest in self._others:
             del self._others[guest]
             guest.give_way()
