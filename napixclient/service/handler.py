@@ -103,6 +103,7 @@ class Handler(RawURIHandler, UpgradingHandler):
 
     def _waits_well(self) -> bool:
         """Whether something comes over a kept connection before it has been idle for too long."""
+        gevent.sleep(0)                         # there may always be one more request to read
         with gevent.Timeout(IDLE_SECONDS, _QUIETLY), suppress(OSError, ValueError):
             return bool(self.rfile.peek(1))
         return False

@@ -42,25 +42,29 @@ class Places:
         self._spare = spare
         self._served = 0
         self._told = -inf
-        self._others: dict[Guest, None] = {}            # that are not served; the oldest first
-        self._waiting: dict[Guest, AsyncResult[bool]] = {}      # those of them that have asked something
+        self._others: dict[Guest, None] = {}            # over which nothing is asked; the oldest first
+        self._waiting: dict[Guest, AsyncResult[bool]] = {}      # for their turn to be served
 
     def enter(self, guest: Guest) -> None:
         """A new connection; if there are too many, the one that has been idle for the longest time gives way."""
-        if len(self._others) + self._served >= self._most + self._spare:
+        if len(self._others) + len(self._waiting) + self._served >= self._most + self._spare:
             self.make_room()
         self._others[guest] = None
 
     def make_room(self) -> bool:
-        """Have one give way; whether there was one that can."""
+        """Have one give way, of those that wait the last only where there is no other; whether one can."""
         if monotonic() >= self._told + TELL_EVERY:
             self._told = monotonic()
             log.warning('there are too many connections: those that have asked nothing for the longest time give way')
-        for guest in self._others:
+        if self._others:
+            guest = next(iter(self._others))
             del self._others[guest]
             guest.give_way()
-            if (turn := self._waiting.pop(guest, None)) is not None:
-                turn.set(False)
+            return True
+        if self._waiting:
+            guest, turn = self._waiting.popitem()
+            guest.give_way()
+            turn.set(False)
             return True
         return False
 
@@ -69,13 +73,10 @@ class Places:
 
         :raises Unavailable: when there is none for so long, or this one had to give way.
         """
+        self._others.pop(guest, None)
         if self._served < self._most:
             self._served += 1
-        else:
-            self._wait(guest, seconds)
-        self._others.pop(guest, None)
-
-    def _wait(self, guest: Guest, seconds: float) -> None:
+            return
         turn = self._waiting[guest] = AsyncResult()
         try:
             turn.wait(seconds)
@@ -86,6 +87,8 @@ class Places:
         finally:
             self._waiting.pop(guest, None)
         if not turn.value:
+            if not turn.ready():
+                self._others[guest] = None
             raise Unavailable(f'{self._most} requests are served at once, and all of them take long',
                               Retry_After='1', Connection='close')
 

@@ -26,7 +26,8 @@ class NonceStore(Protocol):
 
         :param nonce: what was sent, as latin-1.
         :param end: seconds since the epoch, until when it is remembered.
-        :raises Refusal: where it was used before, or cannot be remembered.
+        :raises Refusal: of :mod:`napixclient.wsgi.refusals`, such as ``denied('…')``, where it was used before, or
+            cannot be remembered.
         """
 
 

@@ -192,3 +192,14 @@ def test_two_proxies() -> None:
     code, _, err = napix('get', 'a,https://b', '/', http_proxy='http://p:1', HTTPS_PROXY='http://q:1')
     assert (code, err) == (2, 'napix: https_proxy and http_proxy name two proxies, and there are hosts for both: '
                               'name one with --proxy\n')
+
+
+def test_a_secret_on_the_command_line(tmp_path: Path) -> None:
+    """It is warned of, as all who list the processes see it; in a file or the environment there is no need for a word."""
+    (tmp_path / 'secret').write_text('s3cret')
+    with answering('yes', 200) as server:
+        for flags, env, flag in ((['--token', 's3cret'], {}, '--token'), (['--login', 'root', '--key', 's3cret'], {}, '--key'),
+                                 (['--token', '@secret'], {}, None), ([], {'NAPIX_TOKEN': 's3cret'}, None)):
+            code, out, err = napix('get', server.host, '/x', *flags, directory=tmp_path, **env)
+            assert code == 0 and 's3cret' not in out + err
+            assert (f'napix: {flag}: a secret on the command line shows' in err) is (flag is not None), err

@@ -435,6 +435,19 @@ def test_keep_alive(service: Service) -> None:
     sock.close()
 
 
+def test_a_flood_of_requests_lets_others_have_their_turn(service: Service) -> None:
+    """While one client sends requests over its connection as fast as it can, others are answered."""
+    one = f'GET /healthz HTTP/1.1\r\nHost: {service.host}\r\n\r\n'.encode()
+    sock = service.raw()
+    reader = gevent.spawn(lambda: [None for _ in iter(lambda: sock.recv(1 << 20), b'')])
+    writer = gevent.spawn(lambda: [sock.sendall(one * 1000) for _ in range(1000)])
+    for _ in range(10):
+        assert answered(service) == b'200'
+    assert not writer.ready()
+    gevent.killall([writer, reader])
+    sock.close()
+
+
 def test_log_has_each_request(service: Service) -> None:
     """`--log-json` has a record for each request, with its fields, and no secret."""
     service.ask('GET', '/healthz?token=v3ry-secret')

@@ -19,6 +19,7 @@ from napixclient.service.nonces import GRACE, TABLES, KeptNonces
 from napixclient.service.secrets import Secrets
 from napixclient.wsgi.refusals import Forbidden
 from tests import kit
+from tests.cli.programs import napix
 from tests.service.serving import Service, serving
 
 # Addresses ---------------------------------------------------------------------------------------------------------------
@@ -275,6 +276,8 @@ def test_secrets_on_the_command_line(tmp_path: Path) -> None:
     (tmp_path / 'token').write_text('s3cret-t0ken')
     with serving(tmp_path / 'runs', '--token', f'@{tmp_path / "token"}') as service:
         assert not service.said('list of processes')
+    finished = napix('serve', '--bind', '127.0.0.1:0', '--store', 'postgresql://napix:s3cret@127.0.0.1:1/runs')
+    assert finished.code == 2 and 'WARNING --store: a password' in finished.err and 's3cret' not in finished.err
 
 
 SHADOWS = ('json', 'sqlalchemy', 'gevent', 'logging', 'geventwebsocket', 'prometheus_client', 'sqlite3', 'click', 'napix', 'http',
