@@ -6,10 +6,16 @@ access      who may ask: host, origin, credentials              -> wsgi
 api         routes, and the documents they take and give        -> runs, watching, submission, openapi, page
 watching    a run as lines, events, over a WebSocket            -> runs, websocket
 runs        what is under way, and how it is kept               -> submission, results, store, allow
-submission  what is posted, checked                             -> allow, secrets
+submission  what is posted, checked                             -> allow, secrets, slices
 results     a result as a line of JSON                          -> secrets
-store       runs in a database                                  -> database
-handler     gevent's server with bounds                         -> websocket
+slices      JSON of any size, decoded in slices                 -> nothing
+store       runs in a database                                  -> database, nonces
+nonces      those of signed requests, in the same database      -> database, wsgi
+private     the files of a store, closed to others              -> nothing
+handler     gevent's server with bounds                         -> framing, places, websocket
+framing     requests as bytes, read strictly                    -> problems
+places      which connections are served, wait, give way        -> problems
+problems    what is answered where nothing can be done          -> wsgi
 websocket   gevent-websocket, hardened                          -> nothing
 allow       which addresses may be connected to                 -> the engine's opener
 """
