@@ -23,10 +23,11 @@ def make_private(path: str) -> None:
     for suffix in _SUFFIXES:
         name = path + suffix
         try:
-            mode = stat.S_IMODE(os.stat(name).st_mode)
+            found = os.stat(name).st_mode
         except FileNotFoundError:
             continue
-        if mode & 0o077:
+        mode = stat.S_IMODE(found)
+        if mode & 0o077 and stat.S_ISREG(found):    # what is no file is no store either: not ours to change
             try:
                 os.chmod(name, mode & 0o700)
             except PermissionError as exc:

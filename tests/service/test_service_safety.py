@@ -16,6 +16,7 @@ from napixclient.authenticators import LoginAuthenticator
 from napixclient.service.allow import Allow
 from napixclient.service.database import open_database
 from napixclient.service.nonces import GRACE, TABLES, KeptNonces
+from napixclient.service.private import make_private
 from napixclient.service.secrets import Secrets
 from napixclient.wsgi.refusals import Forbidden
 from tests import kit
@@ -258,6 +259,13 @@ def test_a_store_that_others_may_read_is_made_private(tmp_path: Path, mode: int)
         assert {path.stat().st_mode & 0o077 for path in tmp_path.iterdir()} == {0}
         for path in files:
             assert service.said(f'{path} was open to other users (mode {mode:04o})')
+
+
+def test_a_directory_is_left_as_it_is(tmp_path: Path) -> None:
+    """Who names a directory for the store has made a mistake; its rights are not the service's business."""
+    tmp_path.chmod(0o755)
+    make_private(str(tmp_path))
+    assert tmp_path.stat().st_mode & 0o777 == 0o755
 
 
 def test_a_private_store_is_not_spoken_of(tmp_path: Path) -> None:
