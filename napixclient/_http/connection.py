@@ -117,6 +117,10 @@ class Connection:
         self.turn = 0                       # answers since then
         self._watcher.start(self._readable)
 
+    def guard(self, around: Callable[[Callable[[Any], int]], Callable[[Any], int]]) -> None:
+        """Write to the socket through this from now on: the last look before the kernel has the bytes."""
+        self._send = around(self._send)
+
     # -- states ----------------------------------------------------------------------------------------------------
 
     @property

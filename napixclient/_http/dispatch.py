@@ -127,6 +127,8 @@ class Dispatcher(Sender):
                                 ResponseReader(settings.max_header_bytes, settings.max_header_fields))
         self._connections.append(connection)
         self._engine.connections.add(connection)
+        if self._engine.guard is not None:
+            connection.guard(self._engine.guard)
         pending = opening.pending
         if pending is not None and pending._outcome is not None:
             pending = None

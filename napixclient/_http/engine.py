@@ -72,6 +72,8 @@ class Engine:
         self.reapers: list[Callable[[], object]] = []
         #: Gives the client of a host, made on first use; held weakly, as it is a method of the pool.
         self.client_of: Callable[[], Callable[[str], Any] | None] = lambda: None
+        #: Goes around what writes to the socket of each new connection; it may refuse with an ``OSError``.
+        self.guard: Callable[[Callable[[Any], int]], Callable[[Any], int]] | None = None
         tick, reap = _weakly(self, 'sweep'), _weakly(self, 'reap')
         self._sweeper: Any = self.hub.loop.timer(SWEEP_SECONDS, SWEEP_SECONDS, ref=False)
         self._reaper: Any = self.hub.loop.timer(REAP_SECONDS, REAP_SECONDS, ref=False)
