@@ -130,9 +130,9 @@ def make(words: list[str], namespace: dict[str, Any]) -> None:
 
 
 def pip(words: list[str], namespace: dict[str, Any]) -> None:
-    """There are such extras."""
+    """There are such extras of ours."""
     metadata = (ROOT / 'setup.cfg').read_text().partition('[options.extras_require]')[2]
-    for extra in re.findall(r'\w+', ''.join(re.findall(r'\[(.*?)\]', ' '.join(words)))):
+    for extra in re.findall(r'\w+', ''.join(re.findall(r'(?:\.|napixclient)\[(.*?)\]', ' '.join(words)))):
         assert f'\n{extra} =' in metadata, f'setup.cfg has no extra {extra!r}'
 
 

@@ -4,13 +4,19 @@ command     the command, and how it ends                        -> service, hand
 service     the parts put together                              -> all below
 access      who may ask: host, origin, credentials              -> wsgi
 api         routes, and the documents they take and give        -> runs, watching, submission, openapi, page
-watching    a run as lines, events, over a WebSocket            -> runs, websocket
-runs        what is under way, and how it is kept               -> submission, results, store, allow
+watching    a run as lines, events, over a WebSocket            -> following, websocket
+following   reads the results of a run, wherever they are       -> runs, segments
+runs        takes new runs, takes over those that were left     -> run, store, lease, allow
+run         one that is under way: what is asked                -> keeping, lanes, lease, submission, results
+keeping     commits results, and what is to be sent next        -> store, results, counts, segments
+lanes       what is to be sent next                             -> submission
+lease       the right to send, where others share the store     -> nothing
 submission  what is posted, checked                             -> allow, secrets, slices
 results     a result as a line of JSON                          -> secrets
 slices      JSON of any size, decoded in slices                 -> nothing
-store       runs in a database                                  -> database, nonces
+store       runs in a database                                  -> database, lease, nonces
 nonces      those of signed requests, in the same database      -> database, wsgi
+database    threads that talk to one                            -> sqlite, alchemy
 private     the files of a store, closed to others              -> nothing
 handler     gevent's server with bounds                         -> framing, places, websocket
 framing     requests as bytes, read strictly                    -> problems

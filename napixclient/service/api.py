@@ -1,4 +1,4 @@
-"""The HTTP API: what is asked, and who answers. Imports runs, watching, submission, openapi, page, wsgi."""
+"""The HTTP API: what is asked, and who answers. Imports counts, runs, watching, submission, openapi, page, wsgi."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from gevent.threadpool import ThreadPool
 from ..messages import redump_json
 from ..wsgi.environ import Environ
 from ..wsgi.refusals import Refusal, answer
+from .counts import document_of_run
 from .framing import BadBody
 from .metrics import Metrics
 from .openapi import DOCUMENT
@@ -31,7 +32,7 @@ from .problems import (
     UnsupportedMediaType,
     UpgradeRequired,
 )
-from .runs import Busy, Runs, document_of_run
+from .runs import Busy, Runs
 from .submission import BadSubmission, Submission, read_submission
 from .watching import Heartbeat, events, lines, socket_session
 

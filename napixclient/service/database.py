@@ -1,41 +1,77 @@
-"""Where runs are kept: a database that is talked to in gevent's threadpool. Imports private.
+"""Where runs are kept: a database that is talked to in gevent's threadpool. Opens them with sqlite or alchemy.
 
 The SQL is the same for all of them: SQLite of the standard library, or what SQLAlchemy Core knows.
 """
 
 from __future__ import annotations
 
-import fcntl
-import os
-import sqlite3
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager
 from typing import Any, Protocol, TypeVar
 
+import gevent
 from gevent.threadpool import ThreadPool
 
-from .private import make_private
-
-__all__ = ['Connection', 'Database', 'StoreError', 'open_database']
+__all__ = ['Connection', 'Database', 'LeaseLost', 'RawConnection', 'StoreError', 'StoreRefused', 'open_database']
 
 _T = TypeVar('_T')
+#: Parameters of a statement, by name.
 Values = Mapping[str, Any]
 
-#: Seconds that SQLite waits for another program that reads or backs up the file.
-BUSY_SECONDS = 10.0
+#: What passes by itself: a full disk, a lock, a database that is away; by the names that DB-API 2.0 and SQLAlchemy use.
+_PASSING = frozenset(['OperationalError', 'InterfaceError', 'InternalError', 'TimeoutError', 'OSError'])
 
 
 class StoreError(Exception):
     """The store cannot be opened, or does not do what it is asked; the text says why."""
 
 
+class StoreRefused(StoreError):
+    """The store will never take what it was given."""
+
+
+class LeaseLost(StoreError):
+    """The run is another instance's by now."""
+
+
 class Connection(Protocol):
     """What a piece of work may ask of a database; parameters are written ``:name``."""
 
-    def run(self, sql: str, values: Values | list[Values] | None = None) -> int:
-        """Run a statement, once or for each of several values; the number of rows that it changed."""
+    #: The time by the database's own clock, in SQL: seconds since the epoch.
+    now: str
+    #: Statements that keep all others from making tables until the end of the transaction.
+    alone: tuple[str, ...]
+
+    def run(self, sql: str, values: Values | None = None) -> int:
+        """Run a statement; the number of rows that it changed."""
+
+    def insert(self, table: str, columns: Mapping[str, str], rows: list[tuple[Any, ...]]) -> None:
+        """Add rows to a table.
+
+        :param columns: the names of its columns, and their types.
+        """
 
     def rows(self, sql: str, values: Values | None = None) -> Iterator[tuple[Any, ...]]:
-        """The rows of a query, as they are read."""
+        """The rows of a query."""
+
+    def stream(self, sql: str, values: Values | None = None) -> Iterator[tuple[Any, ...]]:
+        """The same, where they may be many or large: as they are read."""
+
+    def columns(self, table: str) -> set[str]:
+        """The names of the columns of a table."""
+
+
+class RawConnection(Connection, Protocol):
+    """A connection, as the database has it."""
+
+    def transaction(self, write: bool) -> AbstractContextManager[None]:
+        """Commits at its end, or changes nothing; a connection that is broken is made anew by the next."""
+
+    def cut(self) -> None:
+        """From another thread: give up a statement that is not answered."""
+
+    def close(self) -> None:
+        """Close it."""
 
 
 class Database:
@@ -45,17 +81,19 @@ class Database:
     :param exclusive: whether no other process can have it open.
     """
 
-    def __init__(self, connect: Callable[[], Any], exclusive: bool, threads: int = 2) -> None:
+    def __init__(self, connect: Callable[[], RawConnection], exclusive: bool, threads: int = 2) -> None:
         self.exclusive = exclusive
         self._connect = connect
         self._writer = ThreadPool(1)
         self._reader = ThreadPool(1) if threads > 1 else self._writer
-        self._connections: dict[ThreadPool, Any] = {}
+        self._connections: dict[ThreadPool, RawConnection] = {}
+        self._watch = None if exclusive else gevent.spawn(self._cut_what_hangs)
 
     def write(self, work: Callable[[Connection], _T]) -> _T:
         """Run the work in a transaction; it is on the disk when this returns.
 
-        :raises StoreError: when it failed, and changed nothing.
+        :raises StoreError: when it failed, and changed nothing; or perhaps did, where the connection broke at its very
+            end. A :class:`StoreRefused` where it would fail again.
         """
         return self._run(self._writer, work)
 
@@ -69,141 +107,49 @@ class Database:
     def _run(self, pool: ThreadPool, work: Callable[[Connection], _T]) -> _T:
         # Exceptions come back as values: gevent would print those that a thread raises.
         value, failure = pool.apply(self._in_thread, (pool, work))
-        if failure is not None:
-            raise StoreError(str(failure).partition('\n')[0]) from failure
-        return value  # type: ignore[no-any-return]
+        if failure is None:
+            return value  # type: ignore[no-any-return]
+        if isinstance(failure, StoreError):
+            raise failure
+        passes = any(kind.__name__ in _PASSING for kind in type(failure).__mro__)
+        text = str(failure).partition('\n')[0]
+        raise (StoreError if passes else StoreRefused)(text) from failure
 
     def _in_thread(self, pool: ThreadPool, work: Callable[[Any], Any]) -> tuple[Any, BaseException | None]:
         try:
             connection = self._connections.get(pool)
             if connection is None:
                 connection = self._connections[pool] = self._connect()
-            with connection.transaction():
-                return work(connection), None
+            with connection.transaction(pool is self._writer):
+                value = work(connection)
+            return value, None
         except Exception as exc:
             return None, exc
+
+    def _cut_what_hangs(self) -> None:
+        while True:
+            gevent.sleep(1)
+            for connection in list(self._connections.values()):
+                connection.cut()
 
     def close(self) -> None:
         """Close the connections and end the threads. May be repeated."""
         for pool, connection in list(self._connections.items()):
             pool.apply(connection.close)
         self._connections.clear()
+        if self._watch is not None:
+            self._watch.kill()
         for pool in {self._writer, self._reader}:
             pool.kill()
 
 
-class _SQLite:
-    """A connection of the standard library's."""
-
-    def __init__(self, path: str) -> None:
-        # Threads of one pool follow each other; none uses it beside another.
-        self._raw = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        self._raw.execute('PRAGMA journal_mode=WAL')
-        self._raw.execute('PRAGMA synchronous=FULL')
-
-    def transaction(self) -> _SQLite:
-        return self
-
-    def __enter__(self) -> None:
-        self._raw.execute('BEGIN')
-
-    def __exit__(self, kind: object, *_: object) -> None:
-        self._raw.execute('COMMIT' if kind is None else 'ROLLBACK')
-
-    def run(self, sql: str, values: Values | list[Values] | None = None) -> int:
-        if isinstance(values, list):
-            return self._raw.executemany(sql, values).rowcount
-        return self._raw.execute(sql, values or {}).rowcount
-
-    def rows(self, sql: str, values: Values | None = None) -> Iterator[tuple[Any, ...]]:
-        return iter(self._raw.execute(sql, values or {}))
-
-    def close(self) -> None:
-        self._raw.close()
-
-
-class _Alchemy:
-    """A connection of SQLAlchemy's."""
-
-    def __init__(self, engine: Any) -> None:
-        from sqlalchemy import text
-        self._raw = engine.connect()
-        self._text = text
-
-    def transaction(self) -> Any:
-        return self._raw.begin()
-
-    def run(self, sql: str, values: Values | list[Values] | None = None) -> int:
-        return self._raw.execute(self._text(sql), values or {}).rowcount  # type: ignore[no-any-return]
-
-    def rows(self, sql: str, values: Values | None = None) -> Iterator[tuple[Any, ...]]:
-        return (tuple(row) for row in self._raw.execute(self._text(sql), values or {}))
-
-    def close(self) -> None:
-        self._raw.close()
-
-
 def open_database(url: str) -> Database:
-    """Open ``sqlite:///PATH`` (``sqlite:////absolute/path``), or any URL that SQLAlchemy knows.
+    """Open ``sqlite:///PATH`` (``sqlite:////absolute/path``), or a URL of SQLAlchemy's for PostgreSQL.
 
     :raises StoreError: when it cannot be opened, or another process has it.
     """
     if url.partition(':')[0] == 'sqlite':
-        return _open_sqlite(url)
-    return _open_alchemy(url)
-
-
-def _open_sqlite(url: str) -> Database:
-    path = url.removeprefix('sqlite:///')
-    if path == url or not path:
-        raise StoreError(f'not a store: {url!r}; expected sqlite:///PATH, with four slashes for an absolute path')
-    if path == ':memory:':
-        return Database(lambda: _SQLite(path), exclusive=True, threads=1)
-    path = os.path.abspath(path)
-    try:
-        os.makedirs(os.path.dirname(path), mode=0o700, exist_ok=True)
-        make_private(path)
-        return _Locked(path)
-    except OSError as exc:
-        raise StoreError(f'cannot open the store {path}: {exc.strerror}') from exc
-
-
-class _Locked(Database):
-    """An SQLite file that no other service has open: two would finish each other's runs."""
-
-    def __init__(self, path: str) -> None:
-        # Not the file itself: to close any descriptor of that would take away the locks of SQLite's own.
-        self._lock = os.open(f'{path}.lock', os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # What runs say and are told is nobody else's business; SQLite gives its other files the mode of this one.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as exc:
-            os.close(self._lock)
-            if isinstance(exc, BlockingIOError):
-                raise StoreError(f'the store {path} is in use by another service: end that one, or give this one a '
-                                 '--store of its own') from exc
-            raise
-        super().__init__(lambda: _SQLite(path), exclusive=True)
-
-    def close(self) -> None:
-        super().close()
-        if self._lock >= 0:
-            os.close(self._lock)
-        self._lock = -1
-
-
-def _open_alchemy(url: str) -> Database:
-    try:
-        from sqlalchemy import create_engine
-        from sqlalchemy.exc import ArgumentError, NoSuchModuleError
-        from sqlalchemy.pool import NullPool
-    except ImportError as exc:
-        raise StoreError("this store needs SQLAlchemy: pip install 'napixclient[postgresql]'") from exc
-    if url.startswith(('postgresql://', 'postgres://')):
-        url = f'postgresql+psycopg://{url.partition("://")[2]}'     # the same driver with every release of SQLAlchemy
-    try:
-        engine = create_engine(url, poolclass=NullPool, hide_parameters=True)   # we keep connections ourselves
-    except (ArgumentError, NoSuchModuleError, ImportError) as exc:
-        raise StoreError(f'cannot open the store: {str(exc).splitlines()[0]}') from exc
-    return Database(lambda: _Alchemy(engine), exclusive=False)
+        from .sqlite import open_sqlite
+        return open_sqlite(url)
+    from .alchemy import open_alchemy
+    return open_alchemy(url)

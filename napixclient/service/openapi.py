@@ -89,7 +89,8 @@ _SCHEMAS: _Schema = {
                        description='milliseconds, within 9 %'),
     'Run': _object({
         'id': {'type': 'string', 'pattern': '^[0-9a-f]{32}$'},
-        'state': {'enum': ['running', 'done', 'cancelled', 'interrupted']},
+        'state': {'enum': ['running', 'done', 'cancelled', 'interrupted', 'failed']},
+        'reason': {'type': ['string', 'null'], 'description': 'why it ended as it did, where that needs a word'},
         'created': {'type': 'number', 'description': 'seconds since the epoch'},
         'finished': {'type': ['number', 'null']},
         'about': _object({'method': {'type': ['string', 'null']}, 'url': {'type': ['string', 'null']},
@@ -204,9 +205,9 @@ _PATHS: _Schema = {
 _WEBSOCKETS = {'/runs/{id}/ws': {
     'parameters': [_ID, _FROM], 'summary': 'The results and the progress over a WebSocket',
     'receive': ['{"type": "result", "result": Result}',
-                '{"type": "progress", "state", "counts", "latency", "results", "finished"}'],
+                '{"type": "progress", "state", "reason", "counts", "latency", "results", "finished"}'],
     'send': ['{"type": "cancel"}'],
-    'close': {'1000': 'after the last result', '1001': 'the service ends: the run goes on when it is started again',
+    'close': {'1000': 'after the last result', '1001': 'the service ends, or its store fails: more results come later',
               '1008': 'too much, or a message that is not known', '1009': 'a message of more than 1 MiB'}}}
 
 DOCUMENT: _Schema = {

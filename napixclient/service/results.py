@@ -63,16 +63,26 @@ def _error_of(error: HTTPError) -> dict[str, Any]:
 
 
 def line_of(seq: int, result: dict[str, Any], secrets: Secrets) -> str:
-    """The line, in ASCII."""
+    """The line, in ASCII; whatever is in it that JSON has no word for is left out."""
     result = {'seq': seq, **result}
-    try:
-        result = secrets.without(result)
+    for part in None, 'body', 'tag', 'error':
+        if part == 'error':
+            result['error'] = result['error'] and {**result['error'], 'text': _UNWRITABLE, 'chain': []}
+        elif part is not None:
+            result[part] = _UNWRITABLE
         try:
-            return _encode(result)
-        except ValueError:                      # a number beyond the range of a double
-            return redump_json(result, separators=(',', ':'))
-    except RecursionError:                      # nested deeper than can be written
-        return _encode(secrets.without({**result, 'body': '(JSON that cannot be written again)'}))
+            return _written(secrets.without(result))
+        except (ValueError, RecursionError):    # nested deeper than can be written
+            pass
+    raise ValueError('the result cannot be written')
 
 
+def _written(result: dict[str, Any]) -> str:
+    try:
+        return _encode(result)
+    except ValueError:                          # a number beyond the range of a double
+        return redump_json(result, separators=(',', ':'))
+
+
+_UNWRITABLE = '(JSON that cannot be written again)'
 _encode = json.JSONEncoder(separators=(',', ':'), allow_nan=False, check_circular=False).encode

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import importlib
 import logging
-import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import gevent
 
+from ..masking import mask
 from ..wsgi import ExceptionsCatcher
 from ..wsgi.environ import App, Environ
 from .access import Credentials, HostCheck, is_loopback
@@ -19,10 +19,11 @@ from .allow import Allow
 from .api import Api
 from .database import StoreError, open_database
 from .framing import BadBody
+from .lease import RENEW_SECONDS
 from .metrics import Metrics
 from .nonces import KeptNonces
 from .page import Page
-from .runs import LEASE_EVERY, Runs
+from .runs import Runs
 from .store import Store
 from .watching import Heartbeat
 
@@ -106,23 +107,34 @@ class Service:
         self.app = ExceptionsCatcher(HostCheck(app, config.host, config.names),
                                      statuses={StoreError: 503, BadBody: 400})
         self._greenlets: list[Any] = []
+        self._failing: set[str] = set()         # what is looked after, and does not go well
 
     def start(self) -> None:
         """Go on with what was left, and begin to look after the store."""
-        self.runs.take_over()
-        self._greenlets = [gevent.spawn(self._look_after, LEASE_EVERY, self.runs.show_life),
-                           gevent.spawn(self._look_after, SWEEP_EVERY, self._sweep)]
+        self._try('taking over', self.runs.take_over)
+        self._greenlets = [gevent.spawn(self._look_after, *what) for what in (
+            (RENEW_SECONDS, 'renewing', self.runs.renew), (RENEW_SECONDS, 'taking over', self.runs.take_over),
+            (SWEEP_EVERY, 'forgetting', self._sweep))]
 
-    def _look_after(self, seconds: float, work: Any) -> None:
+    def _look_after(self, seconds: float, what: str, work: Callable[[], None]) -> None:
         while True:
-            try:
-                work()
-            except Exception:
-                log.exception('the store could not be looked after')
+            self._try(what, work)
             gevent.sleep(seconds)
 
+    def _try(self, what: str, work: Callable[[], None]) -> None:
+        """Do it; that the store fails is logged when it begins to, and no more until it has not."""
+        try:
+            work()
+            self._failing.discard(what)
+        except StoreError as exc:
+            if what not in self._failing:
+                log.error('the store fails at %s: %s', what, mask(str(exc)))
+            self._failing.add(what)
+        except Exception:
+            log.exception('the store could not be looked after')
+
     def _sweep(self) -> None:
-        count = self._store.sweep(time.time() - self.config.keep_days * 86400, self.config.keep_bytes)
+        count = self._store.sweep(self.config.keep_days * 86400, self.config.keep_bytes)
         if count:
             log.info('%d old runs were forgotten', count)
 

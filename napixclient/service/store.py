@@ -1,15 +1,16 @@
-"""What is kept of runs: what they are to do, their results, how they stand. Imports database, nonces."""
+"""What is kept of runs: what they are to do, their results, how they stand. Imports database, lease, nonces."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
-from .database import Connection, Database, StoreError
+from .database import Connection, Database, LeaseLost, StoreError, StoreRefused
+from .lease import LEASE_SECONDS
 from .nonces import TABLES
 
-__all__ = ['Kept', 'Store']
+__all__ = ['Kept', 'Left', 'Store']
 
 #: Result lines that are read at a time, and bytes of them after which no more are.
 PAGE_LINES = 500
@@ -19,7 +20,8 @@ _TABLES = (
     """CREATE TABLE IF NOT EXISTS runs (
         id VARCHAR(32) PRIMARY KEY, created DOUBLE PRECISION NOT NULL, finished DOUBLE PRECISION,
         state VARCHAR(16) NOT NULL, owner VARCHAR(32), seen DOUBLE PRECISION NOT NULL, cancel INTEGER NOT NULL,
-        options TEXT NOT NULL, summary TEXT NOT NULL, results BIGINT NOT NULL, bytes BIGINT NOT NULL)""",
+        options TEXT NOT NULL, summary TEXT NOT NULL, results BIGINT NOT NULL, bytes BIGINT NOT NULL,
+        fence BIGINT NOT NULL DEFAULT 0, sent TEXT)""",
     'CREATE INDEX IF NOT EXISTS runs_created ON runs (created)',
     """CREATE TABLE IF NOT EXISTS requests (
         run VARCHAR(32) NOT NULL, number BIGINT NOT NULL, request TEXT NOT NULL, PRIMARY KEY (run, number))""",
@@ -28,11 +30,19 @@ _TABLES = (
         PRIMARY KEY (run, seq))""",
     *TABLES,
 )
-_COLUMNS = 'id, created, finished, state, owner, cancel, options, summary, results'
+_REQUEST = {'run': 'VARCHAR', 'number': 'BIGINT', 'request': 'TEXT'}
+_RESULT = {'run': 'VARCHAR', 'seq': 'BIGINT', 'number': 'BIGINT', 'line': 'TEXT'}
+#: Columns of runs that older releases did not have.
+_NEWER = {'fence': 'BIGINT NOT NULL DEFAULT 0', 'sent': 'TEXT'}
+_COLUMNS = 'id, created, finished, state, owner, cancel, options, summary, results, fence'
 
 
 class Kept(NamedTuple):
-    """A run as the store has it."""
+    """A run as the store has it.
+
+    :param fence: how often it was taken over: who does not know the latest number commits nothing.
+    :param age: seconds since it was created, by the clock of the database.
+    """
 
     id: str
     created: float
@@ -43,12 +53,25 @@ class Kept(NamedTuple):
     options: dict[str, Any]
     summary: dict[str, Any]
     results: int
+    fence: int = 0
+    age: float = 0.0
+
+
+class Left(NamedTuple):
+    """A request that has no result.
+
+    :param sent: whether it may have been sent.
+    """
+
+    number: int
+    request: dict[str, Any]
+    sent: bool
 
 
 class Store:
-    """Runs in a database.
+    """Runs in a database. All times are of its clock: no two instances need to agree on one.
 
-    :param owner: who we are, among the services that share it.
+    :param owner: who we are, among the instances that share it.
     :raises StoreError: when it cannot be opened; and so does each method when it fails.
     """
 
@@ -57,7 +80,7 @@ class Store:
         self.owner = owner
         self._database = database
         try:
-            database.write(lambda to: [to.run(sql) for sql in _TABLES])
+            database.write(_make_tables)
         except StoreError as exc:
             database.close()
             raise StoreError(f'cannot open the store: {exc}') from exc
@@ -68,81 +91,129 @@ class Store:
 
     # -- a run's life ----------------------------------------------------------------------------------------------
 
-    def add(self, run: Kept, requests: list[dict[str, Any]], now: float) -> None:
-        """Keep a new run, with what it is to do."""
-        def work(to: Connection) -> None:
-            rows: list[Any] = [{'run': run.id, 'number': number, 'request': json.dumps(request)}
-                               for number, request in enumerate(requests)]
-            size = sum(len(row['request']) for row in rows)
+    def add(self, run: Kept, requests: Iterable[str], sent: Iterable[int]) -> Kept:
+        """Keep a new run; it comes back with the time at which it was created.
+
+        :param requests: what it is to do, in JSON.
+        :param sent: numbers of those that may be sent as soon as this returns.
+        """
+        rows: list[tuple[Any, ...]] = [(run.id, number, request) for number, request in enumerate(requests)]
+        values = {'id': run.id, 'state': run.state, 'owner': self.owner, 'options': json.dumps(run.options),
+                  'summary': json.dumps(run.summary), 'bytes': sum(len(request) for _, _, request in rows),
+                  'sent': json.dumps(sorted(sent))}
+
+        def work(to: Connection) -> Kept:
             to.run('INSERT INTO runs (id, created, finished, state, owner, seen, cancel, options, summary, results, '
-                   'bytes) VALUES (:id, :created, NULL, :state, :owner, :seen, 0, :options, :summary, 0, :bytes)',
-                   {'id': run.id, 'created': run.created, 'state': run.state, 'owner': self.owner, 'seen': now,
-                    'options': json.dumps(run.options), 'summary': json.dumps(run.summary), 'bytes': size})
-            to.run('INSERT INTO requests (run, number, request) VALUES (:run, :number, :request)', rows)
-
-        self._database.write(work)
-
-    def commit(self, id: str, first: int, results: list[tuple[int, str]], summary: dict[str, Any],
-               state: str, finished: float | None) -> None:
-        """Keep results, and how the run stands.
-
-        :param first: the number in sequence of the first of them.
-        :param results: number of the request, and the line.
-        :param finished: when the run ended, if it has: what it was to do is then forgotten.
-        """
-        rows: list[Any] = [{'run': id, 'seq': seq, 'number': number, 'line': line}
-                           for seq, (number, line) in enumerate(results, first)]
-
-        def work(to: Connection) -> None:
-            if rows:
-                to.run('INSERT INTO results (run, seq, number, line) VALUES (:run, :seq, :number, :line)', rows)
-            to.run('UPDATE runs SET summary = :summary, results = :results, bytes = bytes + :bytes, state = :state, '
-                   'finished = :finished WHERE id = :id',
-                   {'id': id, 'summary': json.dumps(summary), 'results': first + len(rows), 'state': state,
-                    'finished': finished, 'bytes': sum(len(line) for _, line in results)})
-            if finished is not None:
-                to.run('DELETE FROM requests WHERE run = :run', {'run': id})
-
-        self._database.write(work)
-
-    def ask_cancel(self, id: str) -> None:
-        """Note that the run is to be cancelled, by whoever runs it."""
-        self._database.write(lambda to: to.run('UPDATE runs SET cancel = 1 WHERE id = :id', {'id': id}))
-
-    def adopt(self, now: float, lease: float, ours: Container[str] = ()) -> list[Kept]:
-        """Take over the runs whose service is gone: all that run, or those not seen for a while where it is shared.
-
-        :param ours: ids of those that we run already.
-        """
-        def work(to: Connection) -> list[Kept]:
-            limit = now + 1 if self.exclusive else now - lease
-            found = [row[0] for row in to.rows(
-                "SELECT id FROM runs WHERE state = 'running' AND seen < :limit ORDER BY created", {'limit': limit})]
-            mine = [id for id in found if id not in ours and to.run(
-                "UPDATE runs SET owner = :owner, seen = :now WHERE id = :id AND state = 'running' AND seen < :limit",
-                {'owner': self.owner, 'now': now, 'id': id, 'limit': limit})]
-            return [run for id in mine for run in _found(to, 'WHERE id = :id', {'id': id})]
+                   f'bytes, fence, sent) VALUES (:id, {to.now}, NULL, :state, :owner, {to.now}, 0, :options, '
+                   ':summary, 0, :bytes, 0, :sent)', values)
+            to.insert('requests', _REQUEST, rows)
+            return _found(to, 'WHERE id = :id', {'id': run.id})[0]
 
         return self._database.write(work)
 
-    def seen(self, ids: Iterable[str], now: float) -> list[str]:
-        """Say that we still run these; those of them that somebody asked to cancel."""
-        rows: list[Any] = [{'id': id, 'now': now, 'owner': self.owner} for id in ids]
+    def commit(self, id: str, fence: int, first: int, results: list[tuple[int, str]], summary: dict[str, Any],
+               sent: Iterable[int], state: str = 'running') -> float | None:
+        """Keep results, how the run stands, and what of it may be sent from now on. May be repeated as it was.
 
-        def work(to: Connection) -> list[str]:
-            to.run('UPDATE runs SET seen = :now WHERE id = :id AND owner = :owner', rows)
-            return [row[0] for row in to.rows("SELECT id FROM runs WHERE state = 'running' AND cancel = 1 "
-                                              'AND owner = :owner', {'owner': self.owner})]
+        :param first: the number in sequence of the first of the results.
+        :param results: number of the request, and the line.
+        :param sent: numbers of all requests that may have been sent, and have no result.
+        :param state: any but ``running`` ends the run: what it was to do is then forgotten.
+        :returns: when the run ended.
+        :raises LeaseLost: when another instance has taken the run over; nothing is kept then.
+        """
+        rows: list[tuple[Any, ...]] = [(id, seq, number, line) for seq, (number, line) in enumerate(results, first)]
+        ends = state != 'running'
+        values = {'id': id, 'owner': self.owner, 'fence': fence, 'first': first, 'next': first + len(rows),
+                  'summary': json.dumps(summary), 'sent': json.dumps(sorted(sent)), 'state': state,
+                  'bytes': sum(len(line) for _, line in results)}
 
-        return self._database.write(work) if rows else []
+        def work(to: Connection) -> float | None:
+            # First of all: whoever takes the run over waits for the row, or makes this find none.
+            if not to.run('UPDATE runs SET summary = :summary, results = :next, bytes = bytes + :bytes, sent = :sent, '
+                          f'state = :state, finished = {to.now if ends else "NULL"} WHERE id = :id AND owner = :owner '
+                          "AND fence = :fence AND results = :first AND state = 'running'", values):
+                return self._committed(to, values, rows)
+            if rows:
+                to.insert('results', _RESULT, rows)
+            if not ends:
+                return None
+            to.run('DELETE FROM requests WHERE run = :run', {'run': id})
+            return _found(to, 'WHERE id = :id', {'id': id})[0].finished
 
-    def left(self, id: str) -> list[tuple[int, dict[str, Any]]]:
-        """The requests of a run that have no result, with their numbers."""
-        def work(to: Connection) -> list[tuple[int, dict[str, Any]]]:
-            done = {row[0] for row in to.rows('SELECT number FROM results WHERE run = :run', {'run': id})}
-            return [(row[0], json.loads(row[1])) for row in to.rows(
+        return self._database.write(work)
+
+    def _committed(self, to: Connection, values: dict[str, Any], rows: list[Any]) -> float | None:
+        """Whether the same was committed before, by a connection that broke before it could say so."""
+        found = _found(to, 'WHERE id = :id', {'id': values['id']})
+        if not found or (found[0].owner, found[0].fence) != (self.owner, values['fence']):
+            raise LeaseLost('the run was taken over by another instance')
+        last = [line for line, in to.rows('SELECT line FROM results WHERE run = :id AND seq = :last',
+                                          {'id': values['id'], 'last': values['next'] - 1})]
+        if (found[0].results, found[0].state) != (values['next'], values['state']) \
+                or (rows and last != [rows[-1][3]]):
+            raise StoreRefused('a place in the sequence is not unique')
+        return found[0].finished
+
+    def ask_cancel(self, id: str) -> None:
+        """Note that the run is to be cancelled, by whoever runs it."""
+        self._database.write(lambda to: to.run("UPDATE runs SET cancel = 1 WHERE id = :id AND state = 'running'",
+                                               {'id': id}))
+
+    def adopt(self, is_ours: Callable[[str], bool] = lambda id: False) -> list[Kept]:
+        """Take over the runs whose service is gone: all that run, or those whose lease is over where it is shared.
+
+        :param is_ours: tells of an id whether we run it already; asked after the store was, as we may begin one
+            meanwhile.
+        """
+        lease = {} if self.exclusive else {'lease': LEASE_SECONDS}
+
+        def over(to: Connection) -> str:
+            return "state = 'running'" if self.exclusive else f"state = 'running' AND seen < {to.now} - :lease"
+
+        def take(to: Connection) -> list[Kept]:
+            mine = [id for id, fence in found if to.run(
+                f'UPDATE runs SET owner = :owner, seen = {to.now}, fence = fence + 1 '
+                f'WHERE id = :id AND fence = :fence AND {over(to)}',
+                {'owner': self.owner, 'id': id, 'fence': fence, **lease})]
+            return [run for id in mine for run in _found(to, 'WHERE id = :id', {'id': id})]
+
+        found = [(id, fence) for id, fence in self._database.read(lambda to: list(to.rows(
+            f'SELECT id, fence FROM runs WHERE {over(to)} ORDER BY created', lease))) if not is_ours(id)]
+        return self._database.write(take) if found else []
+
+    def leave(self, id: str, fence: int) -> None:
+        """Let anybody take a run over at once."""
+        self._database.write(lambda to: to.run(
+            'UPDATE runs SET seen = 0 WHERE id = :id AND owner = :owner AND fence = :fence',
+            {'id': id, 'owner': self.owner, 'fence': fence}))
+
+    def renew(self, held: Iterable[tuple[str, int]]) -> dict[str, bool]:
+        """Say that we still run these.
+
+        :param held: ids, and their fences.
+        :returns: those that are ours, and whether somebody asked to cancel them.
+        """
+        rows: list[dict[str, Any]] = [{'id': id, 'fence': fence, 'owner': self.owner} for id, fence in held]
+
+        def work(to: Connection) -> dict[str, bool]:
+            ours = [row['id'] for row in rows if to.run(
+                f'UPDATE runs SET seen = {to.now} WHERE id = :id AND owner = :owner AND fence = :fence', row)]
+            cancelled = {id for id, in to.rows("SELECT id FROM runs WHERE state = 'running' AND cancel = 1 "
+                                               'AND owner = :owner', {'owner': self.owner})}
+            return {id: id in cancelled for id in ours}
+
+        return self._database.write(work) if rows else {}
+
+    def left(self, id: str) -> list[Left]:
+        """The requests of a run that have no result."""
+        def work(to: Connection) -> list[Left]:
+            done = {row[0] for row in to.stream('SELECT number FROM results WHERE run = :run', {'run': id})}
+            text = next((text for text, in to.rows('SELECT sent FROM runs WHERE id = :run', {'run': id})), None)
+            sent = None if text is None else set(json.loads(text))      # an older release did not say
+            return [Left(number, json.loads(request), sent is None or number in sent) for number, request in to.stream(
                 'SELECT number, request FROM requests WHERE run = :run ORDER BY number', {'run': id})
-                if row[0] not in done]
+                if number not in done]
 
         return self._database.read(work)
 
@@ -166,8 +237,8 @@ class Store:
         """Result lines from a number in sequence on: a page of them at most."""
         def work(to: Connection) -> list[str]:
             lines, size = [], 0
-            for line, in to.rows('SELECT line FROM results WHERE run = :run AND seq >= :seq ORDER BY seq LIMIT :limit',
-                                 {'run': id, 'seq': seq, 'limit': PAGE_LINES}):
+            for line, in to.stream('SELECT line FROM results WHERE run = :run AND seq >= :seq ORDER BY seq '
+                                   'LIMIT :limit', {'run': id, 'seq': seq, 'limit': PAGE_LINES}):
                 lines.append(line)
                 size += len(line)
                 if size >= PAGE_BYTES:
@@ -178,28 +249,39 @@ class Store:
 
     # -- retention -------------------------------------------------------------------------------------------------
 
-    def sweep(self, oldest: float, most_bytes: int) -> int:
-        """Forget the runs that ended before a time, then the oldest that have ended while all take too much room.
+    def sweep(self, seconds: float, most_bytes: int) -> int:
+        """Forget the runs that ended so long ago, then the oldest that have ended while all take too much room.
 
         A run at a time, so that nobody waits for long; how many there were.
         """
         count = 0
-        while self._database.write(lambda to: self._forget_one(to, oldest, most_bytes)):
+        while self._database.write(lambda to: self._forget_one(to, seconds, most_bytes)):
             count += 1
         return count
 
-    def _forget_one(self, to: Connection, oldest: float, most_bytes: int) -> bool:
-        for id, finished in list(to.rows('SELECT id, finished FROM runs WHERE finished IS NOT NULL '
-                                         'ORDER BY finished LIMIT 1')):
+    def _forget_one(self, to: Connection, seconds: float, most_bytes: int) -> bool:
+        for id, ago in list(to.rows(f'SELECT id, {to.now} - finished FROM runs WHERE finished IS NOT NULL '
+                                    'ORDER BY finished LIMIT 1')):
             size, = next(iter(to.rows('SELECT COALESCE(SUM(bytes), 0) FROM runs')))
-            if finished < oldest or size > most_bytes:
+            if ago > seconds or size > most_bytes:
                 for table, column in ('results', 'run'), ('requests', 'run'), ('runs', 'id'):
                     to.run(f'DELETE FROM {table} WHERE {column} = :id', {'id': id})
                 return True
         return False
 
 
+def _make_tables(to: Connection) -> None:
+    """Two that start on an empty store do so one after the other."""
+    for sql in (*to.alone, *_TABLES):
+        to.run(sql)
+    known = to.columns('runs')
+    for name, kind in _NEWER.items():
+        if name not in known:
+            to.run(f'ALTER TABLE runs ADD COLUMN {name} {kind}')
+
+
 def _found(to: Connection, which: str, values: dict[str, Any]) -> list[Kept]:
-    return [Kept(id, created, finished, state, owner, bool(cancel), json.loads(options), json.loads(summary), results)
-            for id, created, finished, state, owner, cancel, options, summary, results
-            in to.rows(f'SELECT {_COLUMNS} FROM runs {which}', values)]
+    return [Kept(id, created, finished, state, owner, bool(cancel), json.loads(options), json.loads(summary), results,
+                 fence, age)
+            for id, created, finished, state, owner, cancel, options, summary, results, fence, age
+            in to.rows(f'SELECT {_COLUMNS}, {to.now} - created FROM runs {which}', values)]

@@ -274,23 +274,30 @@ def _shown(item: Item, secrets: Secrets) -> Item:
 
 # For the store --------------------------------------------------------------------------------------------------------
 
-def kept(item: Item, given: Request | None, secrets: Secrets) -> dict[str, Any]:
-    """What is kept of a request: all of it only where it may be sent once more, and has no secrets.
+def kept(item: Item, given: Request | None, secrets: Secrets) -> str:
+    """What is kept of a request, in JSON: all of it only where it has no secrets.
 
     :param secrets: of all requests of the run: one may have in its body what is another's.
+    :raises BadSubmission: for what cannot be written down.
     """
     document = {'tag': item.tag, 'host': item.host, 'method': item.method, 'url': item.url}
-    if given is not None and not item.secret and item.method in IDEMPOTENT:
-        sent = {'url': given.url, 'headers': dict(given.headers.multi_items()), 'body': given.body}
-        if secrets.without(sent) == sent:       # masked it would be another request
-            document.update(sent)
-    return document
+    try:
+        if given is not None and not item.secret:
+            sent = {'url': given.url, 'headers': dict(given.headers.multi_items()), 'body': given.body}
+            if secrets.without(sent) == sent:   # masked it would be another request
+                document.update(sent)
+        return json.dumps(document, allow_nan=False)
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise BadSubmission(f'requests[{item.number}]: cannot be written down: {exc}') from exc
 
 
-def restored(number: int, document: dict[str, Any], options: Options) -> Item:
-    """A request from the store; without a ``request`` where it must not be sent once more."""
+def restored(number: int, document: dict[str, Any], options: Options, sent: bool) -> Item:
+    """A request from the store; without a ``request`` where it must not be sent, or cannot.
+
+    :param sent: whether it may have been sent before.
+    """
     request = None
-    if 'headers' in document:
+    if 'headers' in document and (not sent or document['method'] in IDEMPOTENT):
         request = _request(number, document['host'], document['method'], document['url'], document['body'],
                            document['headers'], options)
     return Item(number, document['tag'], document['host'], document['method'], document['url'], request, False)

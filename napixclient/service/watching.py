@@ -1,4 +1,4 @@
-"""A run, watched: as lines, as events, over a WebSocket. Imports runs, websocket.
+"""A run, watched: as lines, as events, over a WebSocket. Imports following, runs, websocket.
 
 All read the results in sequence, at their own pace; none holds the run or another watcher back.
 """
@@ -13,7 +13,9 @@ from typing import Any, NamedTuple
 import gevent
 
 from ..messages import load_json
-from .runs import Follower, Runs, Segment
+from .following import Follower
+from .runs import Runs
+from .segments import Segment
 from .websocket import LINGER_SECONDS, Gone, GuardedSocket, Violation, frame
 
 __all__ = ['Heartbeat', 'events', 'lines', 'socket_session']
@@ -50,7 +52,8 @@ class _Progress:
         document = self._runs.document(self._id)
         if document is None:
             return None
-        text = json.dumps({name: document[name] for name in ('state', 'counts', 'latency', 'results', 'finished')},
+        text = json.dumps({name: document[name] for name in ('state', 'reason', 'counts', 'latency', 'results',
+                                                            'finished')},
                           separators=(',', ':'))
         if text == self._last and not last:
             return None
@@ -85,8 +88,10 @@ def _lines(runs: Runs, id: str, seq: int, follow: bool, every: float) -> Iterato
             blank_at = monotonic() + every
             yield _made(segment, 'lines', _as_lines)
         elif follower.over or not follow:
-            if follower.broken:
-                raise gevent.GreenletExit('the run goes on when the service is started again')
+            if follower.broken and follow:
+                if not blank_at:
+                    yield b' '                  # so that it is an answer which breaks off, and no error of ours
+                raise gevent.GreenletExit('the service ends, or its store fails: more results come later')
             return
         elif monotonic() >= blank_at and follower.seq < total:      # so that a line must follow
             blank_at = monotonic() + every
@@ -189,7 +194,7 @@ def _write(websocket: GuardedSocket, runs: Runs, id: str, seq: int, heartbeat: H
             if segment is None:
                 follower.wait(min(ping_at - now, PROGRESS_SECONDS))
         if follower.broken:
-            websocket.close(1001, 'the service ends; the run goes on when it is started again')
+            websocket.close(1001, 'the service ends, or its store fails: more results come later')
         else:
             websocket.close(1000)
     except Gone:

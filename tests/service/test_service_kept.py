@@ -6,6 +6,7 @@ import os
 import signal
 import sqlite3
 import time
+import uuid
 from collections import Counter
 from collections.abc import Iterator
 from itertools import islice
@@ -15,8 +16,11 @@ from typing import Any
 import gevent
 import pytest
 
-from napixclient.service.database import StoreError, open_database
+from napixclient.service.database import LeaseLost, StoreError, StoreRefused, open_database
+from napixclient.service.service import Config
+from napixclient.service.service import Service as App
 from napixclient.service.store import Kept, Store
+from napixclient.service.submission import read_submission
 from tests import kit
 from tests.cli.programs import napix
 from tests.service.serving import Watcher, results_of, serving
@@ -55,9 +59,12 @@ def test_kill_9_in_the_middle(tmp_path: Path, at: float) -> None:
     assert results[:len(shown)] == shown
     assert [one['seq'] for one in results] == list(range(MANY))
     assert sorted(one['tag'] for one in results) == list(range(MANY))
-    assert max(counts[key] for key in counts if key.startswith('POST')) == 1
+    posts = [counts[f'POST /{number:06}'] for number in range(1, MANY, 2)]
+    assert max(posts) == 1
     interrupted = [one for one in results if one['state'] == 'interrupted']
     assert {one['method'] for one in interrupted} <= {'POST'}
+    # Whatever else had not been sent is, now. Recorded as sent and not sent are some of each host's at most.
+    assert sum(posts) >= MANY // 2 - len(interrupted) and posts.count(0) < MANY // 4
     assert run['state'] == ('interrupted' if interrupted else 'done')
     assert run['counts']['interrupted'] == len(interrupted) and run['counts']['done'] == MANY
     assert all(one['status'] == 200 and one['body'] == one['url'] for one in results if one['state'] == 'done')
@@ -86,6 +93,67 @@ def test_what_may_be_sent_once_more(tmp_path: Path) -> None:
     assert {tag for tag, one in results.items() if one['state'] == 'interrupted'} == {
         'patch', 'post', 'secret', 'token', 'cookie'}
     assert results['put']['body'] == 'PUT b {"a":1}' and results['delete']['body'] == 'DELETE None '
+
+
+@pytest.mark.parametrize('ends', ['killed', 'stopped'])
+def test_what_had_not_been_sent_is_sent(tmp_path: Path, ends: str) -> None:
+    """Of many POSTs only those are interrupted that may have been sent; the others are sent, once, as they were."""
+    gate = kit.Gate()
+    with kit.serve(lambda m, p, h, body: (200, {}, f'{p} {h.get("x-a")} {body.decode()}'), gate=gate) as server:
+        with serving(tmp_path / 'runs', '--drain-timeout', 0.1) as service:
+            id = service.start({'requests': [{'host': server.host, 'method': 'POST', 'url': f'/{number}', 'body': {'n': number},
+                                              'headers': {'X-A': 'b'}, 'tag': number} for number in range(50)]})['id']
+            gate.wait_for(2)
+            if ends == 'killed':
+                service.kill()
+            else:
+                assert service.stop() == 0
+        gate.open()
+        with serving(tmp_path / 'runs') as service:
+            run = service.follow(id)
+            results = {one['tag']: one for one in service.results(id)}
+        counts = Counter(request.path for request in server.requests)
+    interrupted = [tag for tag, one in results.items() if one['state'] == 'interrupted']
+    assert set(counts.values()) == {1} and len(results) == 50
+    assert {int(path[1:]) for path in counts} >= set(range(50)) - set(interrupted)
+    # Whoever is told to end knows what it has sent; a crash may also have had what was recorded to be sent next.
+    assert sorted(interrupted)[:2] == [0, 1] and len(interrupted) <= (2 if ends == 'stopped' else 4)
+    assert all(results[tag]['body'] == f'/{tag} b {{"n":{tag}}}' for tag in range(50) if tag not in interrupted)
+    assert run['state'] == 'interrupted' and run['counts']['ok'] == 50 - len(interrupted)
+
+
+def test_secrets_that_were_not_sent(tmp_path: Path) -> None:
+    """What was not sent and cannot be, as its secrets are gone, is no riddle: it is cancelled, and the run says why."""
+    gate = kit.Gate()
+    with kit.serve(gate=gate) as server:
+        with serving(tmp_path / 'runs') as service:
+            id = service.start({'requests': [{'host': server.host, 'method': 'POST', 'headers': {'Authorization': 'Bearer abcdef'}}] * 20,
+                                'simultaneous': 1})['id']
+            gate.wait_for(1)
+            service.kill()
+        gate.open()
+        with serving(tmp_path / 'runs') as service:
+            run = service.follow(id)
+            states = Counter(one['state'] for one in service.results(id))
+        assert len(server.requests) == 1
+    assert states['interrupted'] in (1, 2) and states['cancelled'] == 20 - states['interrupted']
+    assert run['state'] == 'interrupted' and 'secret' in run['reason']
+
+
+def test_enough_is_enough_after_a_kill(tmp_path: Path) -> None:
+    """A run that had as many successes as it needed sends nothing more when it goes on."""
+    with kit.serve() as server, kit.serve(gate=kit.Gate()) as slow:
+        with serving(tmp_path / 'runs') as service:
+            id = service.start({'requests': [{'host': server.host}, {'host': slow.host}, {'host': slow.host}], 'need': 2})['id']
+            kit.wait_until(lambda: service.show(id)['results'] == 1, 'one has its result', 30)
+            service.kill()
+        with sqlite3.connect(tmp_path / 'runs') as database:
+            options, = database.execute('SELECT options FROM runs').fetchone()
+            database.execute('UPDATE runs SET options = ?', [json.dumps({**json.loads(options), 'need': 1})])
+        database.close()
+        with serving(tmp_path / 'runs') as service:
+            assert service.follow(id)['counts'] == {
+                'total': 3, 'done': 3, 'ok': 1, 'failed': 0, 'cancelled': 2, 'interrupted': 0, 'in_flight': 0}
 
 
 def test_cancelled_and_deadline_hold_after_a_kill(tmp_path: Path) -> None:
@@ -132,11 +200,11 @@ def test_a_result_is_committed_before_it_is_shown(tmp_path: Path) -> None:
 
 
 def test_a_store_that_fails(tmp_path: Path) -> None:
-    """Where results cannot be kept they are not shown: who watches is told, the process lives, and a restart goes on."""
+    """Where results cannot be kept they are not shown: who watches is told, nothing more is sent, and then it goes on."""
     gate = kit.Gate()
     with kit.serve(gate=gate) as server:
         with serving(tmp_path / 'runs') as service:
-            id = service.start({'requests': [{'host': server.host}] * 2})['id']
+            id = service.start({'requests': [{'host': server.host, 'method': 'POST', 'url': f'/{number}'} for number in range(20)]})['id']
             watcher = Watcher(service, f'/runs/{id}/ws')
             gate.wait_for(2)
             with sqlite3.connect(tmp_path / 'runs') as database:
@@ -145,13 +213,56 @@ def test_a_store_that_fails(tmp_path: Path) -> None:
             assert results_of(watcher.messages()) == [] and watcher.code == 1001
             answer = service.ask('GET', f'/runs/{id}/results')
             assert answer.status == 200 and answer.data == b'' or answer.status == 503
-            assert service.alive()
+            assert service.show(id)['state'] == 'running' and service.show(id)['counts']['done'] == 0
+            assert service.alive() and len(server.requests) <= 4
             database.execute('ALTER TABLE lost RENAME TO results')
             database.close()
-            assert any('cannot be kept' in one['message'] for one in service.log)
+            assert service.said('cannot be kept')
             service.log[:] = [one for one in service.log if one['level'] != 'error']
-        with serving(tmp_path / 'runs') as service:
-            assert service.follow(id)['counts']['ok'] == 2
+            kit.wait_until(lambda: service.show(id)['state'] == 'done', 'it goes on', 30)
+            assert [one['seq'] for one in service.results(id)] == list(range(20)) and service.said('goes on')
+        assert sorted(request.path for request in server.requests) == sorted(f'/{number}' for number in range(20))
+
+
+def test_cancelled_while_the_store_fails(tmp_path: Path) -> None:
+    """A run whose results cannot be kept now can be cancelled, and ends when they can."""
+    gate = kit.Gate()
+    with kit.serve(gate=gate) as server, serving(tmp_path / 'runs') as service:
+        id = service.start({'requests': [{'host': server.host}] * 20})['id']
+        gate.wait_for(2)
+        database = sqlite3.connect(tmp_path / 'runs', isolation_level=None)
+        database.execute('ALTER TABLE results RENAME TO lost')
+        assert service.ask('DELETE', f'/runs/{id}').body['state'] == 'running'
+        gate.open()
+        database.execute('ALTER TABLE lost RENAME TO results')
+        database.close()
+        kit.wait_until(lambda: service.show(id)['state'] == 'cancelled', 'it ends', 30)
+        assert service.show(id)['counts']['cancelled'] == 20 and len(server.requests) <= 2
+        service.log[:] = [one for one in service.log if one['level'] != 'error']
+
+
+@pytest.mark.parametrize('table', ['results', 'requests'])
+def test_a_store_that_refuses(tmp_path: Path, table: str) -> None:
+    """What the store will never take ends the run as failed, with a reason; a submission is refused, or its run as well."""
+    with kit.serve() as server, serving(tmp_path / 'runs') as service:
+        with sqlite3.connect(tmp_path / 'runs') as database:
+            database.execute(f"CREATE TRIGGER no BEFORE INSERT ON {table} BEGIN SELECT RAISE(ABORT, 'never ever'); END")
+        database.close()
+        body = {'requests': [{'host': server.host, 'method': 'PUT'}] * 20}
+        if table == 'requests':
+            assert 'never ever' in service.start(body, 400)['error_text']
+            assert service.ask('GET', '/runs').body['runs'] == []
+        else:
+            id = service.start(body)['id']
+            kit.wait_until(lambda: service.show(id)['state'] == 'failed', 'it fails', 30)
+            run = service.show(id)
+            assert 'never ever' in run['reason'] and run['results'] == run['counts']['done'] == 0 and run['finished']
+            assert service.results(id, '?follow=1') == [] and service.said('cannot be kept')
+            assert service.ask('DELETE', f'/runs/{id}').body['state'] == 'failed'
+            assert service.ask('GET', f'/runs/{id}/events').status == 204
+            assert results_of(Watcher(service, f'/runs/{id}/ws').messages()) == []
+        assert service.ask('GET', '/healthz').body['runs'] == 0
+        service.log[:] = [one for one in service.log if one['level'] != 'error']
 
 
 def test_drain(tmp_path: Path) -> None:
@@ -223,6 +334,29 @@ def test_default_store(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+def test_nobody_takes_over_what_is_about_to_begin(tmp_path: Path) -> None:
+    """Runs that begin and end while somebody looks for those that were left are run once, and by who began them."""
+    service = App(Config(store=f'sqlite:///{tmp_path / "runs"}'))
+
+    def look() -> None:
+        while True:
+            service.runs.take_over()
+            gevent.sleep(0)
+
+    looking = [gevent.spawn(look) for _ in range(3)]
+    try:
+        with kit.serve() as server:
+            body = json.dumps({'requests': [{'host': server.host, 'method': 'POST'}]}).encode()
+            for _ in range(100):
+                run = service.runs.start(read_submission(body, 1, service.runs.allow))
+                run.greenlet.join(30)
+                assert run.state == 'done'
+            assert len(server.requests) == 100
+    finally:
+        gevent.killall(looking)
+        service.close()
+
+
 # The store itself --------------------------------------------------------------------------------------------------------
 
 def kept(number: int, **more: Any) -> Kept:
@@ -230,84 +364,128 @@ def kept(number: int, **more: Any) -> Kept:
     return Kept(f'{number:032x}', float(number), None, 'running', 'me', False, {'ordered': False}, {'counts': {}}, 0)._replace(**more)
 
 
-@pytest.fixture(params=['sqlite', 'alchemy', 'memory'])
+@pytest.fixture(params=['sqlite', 'alchemy', 'memory', 'postgresql'])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     """A store of each kind."""
-    url = {'sqlite': f'sqlite:///{tmp_path / "a"}', 'alchemy': f'sqlite+pysqlite:///{tmp_path / "b"}',
-           'memory': 'sqlite:///:memory:'}[request.param]
+    if request.param == 'postgresql':
+        url = request.getfixturevalue('postgres').create(f'store_{uuid.uuid4().hex}')
+    else:
+        url = {'sqlite': f'sqlite:///{tmp_path / "a"}', 'alchemy': f'sqlite+pysqlite:///{tmp_path / "b"}',
+               'memory': 'sqlite:///:memory:'}[request.param]
     made = Store(open_database(url), 'me')
     yield made
     made.close()
     made.close()
 
 
+def commit(store: Store, number: int, first: int, lines: list[tuple[int, str]], state: str = 'running', **more: Any) -> float | None:
+    """Commit as the one who added the run."""
+    return store.commit(kept(number).id, more.get('fence', 0), first, lines, more.get('summary', {}), more.get('sent', ()), state)
+
+
 def test_store(store: Store) -> None:
     """What is written is read, in order and from any place; what is to be done is forgotten at the end."""
-    store.add(kept(1), [{'url': '/0'}, {'url': '/1'}, {'url': '/2'}], 1.0)
-    store.commit(kept(1).id, 0, [(2, 'c'), (0, 'a')], {'counts': {'done': 2}}, 'running', None)
+    added = store.add(kept(1), ['{"url": "/0"}', '{"url": "/1"}', '{"url": "/2"}'], [0, 2])
+    assert abs(added.created - time.time()) < 60 and added.age < 60
+    assert store.left(kept(1).id) == [(0, {'url': '/0'}, True), (1, {'url': '/1'}, False), (2, {'url': '/2'}, True)]
+    commit(store, 1, 0, [(2, 'c'), (0, 'a')], summary={'counts': {'done': 2}})
     assert store.lines(kept(1).id, 0) == ['c', 'a'] and store.lines(kept(1).id, 1) == ['a'] and store.lines('x', 0) == []
-    assert store.left(kept(1).id) == [(1, {'url': '/1'})]
+    assert store.left(kept(1).id) == [(1, {'url': '/1'}, False)]
     found = store.find(kept(1).id)
     assert found is not None and found.results == 2 and found.summary == {'counts': {'done': 2}} and not found.cancel
     store.ask_cancel(kept(1).id)
-    store.commit(kept(1).id, 2, [(1, 'b')], {}, 'done', 5.0)
+    finished = commit(store, 1, 2, [(1, 'b')], 'done')
     found = store.find(kept(1).id)
-    assert found is not None and (found.state, found.finished, found.cancel) == ('done', 5.0, True)
+    assert found is not None and (found.state, found.finished, found.cancel) == ('done', finished, True)
+    assert finished is not None and finished >= found.created
     assert store.left(kept(1).id) == [] and store.find('x') is None
-    store.add(kept(2), [{}], 2.0)
-    store.add(kept(3, created=2.0), [{}], 2.0)
+    for number in 2, 3:
+        store.add(kept(number), ['{}'], [])
+        gevent.sleep(0.01)                  # the clock of some databases counts milliseconds
     newest = store.newest(2)
     assert [run.id for run in newest] == [kept(3).id, kept(2).id]
     assert [run.id for run in store.newest(9, newest[-1])] == [kept(1).id]
 
 
 def test_a_failure_changes_nothing(store: Store) -> None:
-    """What cannot be written whole is not written."""
-    store.add(kept(1), [{}, {}], 1.0)
-    store.commit(kept(1).id, 0, [(0, 'a')], {}, 'running', None)
-    with pytest.raises(Exception, match='(?i)unique'):
-        store.commit(kept(1).id, 0, [(1, 'b')], {}, 'running', None)
+    """What cannot be written whole is not written; the same once more, after a broken connection, is written once."""
+    store.add(kept(1), ['{}', '{}'], [])
+    for _ in range(2):
+        commit(store, 1, 0, [(0, 'a')])
+    with pytest.raises(StoreRefused, match='unique'):
+        commit(store, 1, 0, [(1, 'b')])
     assert store.lines(kept(1).id, 0) == ['a']
-    store.commit(kept(1).id, 1, [(1, 'b')], {}, 'running', None)
+    for _ in range(2):
+        commit(store, 1, 1, [(1, 'b')])
     assert store.lines(kept(1).id, 0) == ['a', 'b']
+    assert commit(store, 1, 2, [], 'done') == commit(store, 1, 2, [], 'done')
+    with pytest.raises(StoreRefused):
+        commit(store, 1, 2, [(1, 'c')])
 
 
 def test_pages_are_bounded(store: Store) -> None:
     """A page of lines is bounded in their number and in their size."""
-    store.add(kept(1), [{}] * 3, 1.0)
-    store.commit(kept(1).id, 0, [(number, 'x' * 600_000) for number in range(3)], {}, 'running', None)
+    store.add(kept(1), ['{}'] * 3, [])
+    commit(store, 1, 0, [(number, 'x' * 600_000) for number in range(3)])
     assert len(store.lines(kept(1).id, 0)) == 2
-    store.add(kept(2), [{}], 1.0)
-    store.commit(kept(2).id, 0, [(number, 'x') for number in range(600)], {}, 'running', None)
+    store.add(kept(2), ['{}'], [])
+    commit(store, 2, 0, [(number, 'x') for number in range(600)])
     assert len(store.lines(kept(2).id, 0)) == 500
 
 
 def test_retention(store: Store) -> None:
-    """What ended before a time goes, then the oldest while all take too much room; what is under way stays."""
+    """What ended long ago goes, then the oldest while all take too much room; what is under way stays."""
     for number in range(1, 7):
-        store.add(kept(number), [{}], 1.0)
-        store.commit(kept(number).id, 0, [(0, 'x' * 1000)], {}, *(('done', float(number)) if number < 6 else ('running', None)))
-    assert store.sweep(2.5, 1 << 30) == 2
-    assert [run.id for run in store.newest(9)] == [kept(number).id for number in (6, 5, 4, 3)]
-    assert store.sweep(0.0, 3500) == 1
-    assert store.sweep(0.0, 10) == 2
+        store.add(kept(number), ['{}'], [])
+        gevent.sleep(0.01)
+        commit(store, number, 0, [(0, 'x' * 1000)], 'done' if number < 6 else 'running')
+    store._database.write(lambda to: to.run('UPDATE runs SET finished = finished - 5000 WHERE id <= :id', {'id': kept(2).id}))
+    assert store.sweep(4000.0, 1 << 30) == 2
+    assert {run.id for run in store.newest(9)} == {kept(number).id for number in (6, 5, 4, 3)}
+    assert store.sweep(1e9, 3500) == 1
+    assert store.sweep(1e9, 10) == 2
     assert [run.id for run in store.newest(9)] == [kept(6).id] and store.lines(kept(5).id, 0) == []
 
 
 def test_leases(tmp_path: Path) -> None:
-    """Where a store is shared, a run is taken over only when its service has shown no life for a while, and by one."""
+    """Where a store is shared, a run is taken over only when its lease is over, by one; who has lost it commits nothing."""
     url = f'sqlite+pysqlite:///{tmp_path / "shared"}'
     first, second, third = (Store(open_database(url), name) for name in ('first', 'second', 'third'))
-    first.add(kept(1, owner='first'), [{}], 100.0)
-    assert second.adopt(110.0, 20.0) == []
-    assert first.seen([kept(1).id], 115.0) == []
-    assert second.adopt(134.0, 20.0) == []
+
+    def later(seconds: float) -> None:
+        first._database.write(lambda to: to.run('UPDATE runs SET seen = seen - :seconds', {'seconds': seconds}))
+
+    first.add(kept(1, owner='first'), ['{}'], [])
+    later(15)
+    assert second.adopt() == [] and first.renew([(kept(1).id, 0)]) == {kept(1).id: False}
+    later(15)
+    assert second.adopt() == []
     second.ask_cancel(kept(1).id)
-    assert first.seen([kept(1).id], 116.0) == [kept(1).id]
-    assert [run.id for run in second.adopt(140.0, 20.0)] == [kept(1).id]
-    assert third.adopt(141.0, 20.0) == [] and first.seen([kept(1).id], 142.0) == []
+    assert first.renew([(kept(1).id, 0)]) == {kept(1).id: True}
+    commit(first, 1, 0, [(0, 'a')])
+    later(25)
+    assert [(run.id, run.fence) for run in second.adopt()] == [(kept(1).id, 1)]
+    assert third.adopt() == [] and first.renew([(kept(1).id, 0)]) == {}
+    for state in 'running', 'done':
+        with pytest.raises(LeaseLost):
+            commit(first, 1, 1, [], state)
+    later(25)
+    assert [run.fence for run in first.adopt()] == [2]
+    with pytest.raises(LeaseLost):          # it has the run again, but what was begun before belongs to nobody
+        commit(first, 1, 1, [])
+    commit(first, 1, 1, [], 'done', fence=2)
     for store in first, second, third:
         store.close()
+
+
+def test_a_store_of_an_older_release(store: Store) -> None:
+    """A store without the newer columns gets them; of what was left in it, everything may have been sent."""
+    store.add(kept(1), ['{}'], [])
+    for column in 'fence', 'sent':
+        store._database.write(lambda to, column=column: to.run(f'ALTER TABLE runs DROP COLUMN {column}'))
+    again = Store(store._database, 'me')
+    assert again.left(kept(1).id) == [(0, {}, True)]
+    commit(again, 1, 0, [(0, 'a')], 'done')
 
 
 def test_two_services_on_one_store(tmp_path: Path) -> None:

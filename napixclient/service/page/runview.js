@@ -228,6 +228,7 @@ class RunView {
     this.drawTitle(known);
     write(this.badge, known.state);
     this.badge.className = `badge ${known.state}`;
+    this.badge.title = known.reason ?? '';
     const took = known.finished ? `, took ${duration((known.finished - known.created) * 1000)}` : '';
     write(this.when, `${ago(known.created)}${took}`);
     this.cancel.hidden = !run.running;

@@ -1,0 +1,345 @@
+"""A run that is under way here. Imports submission, results, keeping, lanes, lease, the pool.
+
+One greenlet takes outcomes from the pool. Its keeper, in another, commits results, and shows them only then; with each
+commit it records what is to be sent next, and hands it over only then. So whoever finds the run in the store after our
+end knows which requests may have been sent, and that the others were not.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Iterator
+from contextvars import Context
+from math import inf
+from time import monotonic
+from typing import Any, Protocol
+
+import gevent
+from gevent.event import Event
+
+from ..errors import Cancelled, HTTPError
+from ..masking import mask
+from ..messages import Request, Response
+from ..pool import ClientPool
+from .counts import document_of
+from .database import LeaseLost, StoreError
+from .keeping import Keeper
+from .lanes import Lanes
+from .lease import Lease, LeaseOver
+from .metrics import Metrics
+from .results import result_of, unasked
+from .segments import Segment
+from .store import Kept, Store
+from .submission import IDEMPOTENT, Item, Submission, politely
+
+__all__ = ['Parent', 'Run']
+
+log = logging.getLogger('napixclient.service')
+
+#: Requests in flight that are told one by one.
+MOST_FLYING = 2000
+#: Seconds between two looks at a lease that is over.
+PAUSE_SECONDS = 0.1
+INTERRUPTED = 'the service ended before the answer was kept; whether the request was carried out is not known'
+UNSENT = 'not sent: the service ended, and what is secret of the request was in its memory only'
+WHY = {'need': 'enough others had succeeded', 'cancelled': 'the run was cancelled', 'failed': 'the run failed'}
+
+
+class Parent(Protocol):
+    """What a run knows of those who run it."""
+
+    store: Store
+    metrics: Metrics
+
+    def open_pool(self, simultaneous: int | str, lease: Lease) -> ClientPool:
+        """A pool that connects to nothing that may not be asked, and sends nothing when the lease is over."""
+
+    def abandon(self, id: str) -> None:
+        """That the run has ended cannot be kept: it must not be taken for one that was left."""
+
+    def ended(self, run: Run) -> None:
+        """The run has ended here."""
+
+
+class Run:
+    """A run that is under way here, or was until lately.
+
+    :param lanes: what is to be sent.
+    :param group: what of it may be sent at once: that is recorded.
+    :param sent: numbers of what may have been sent before, and has no result.
+    """
+
+    def __init__(self, parent: Parent, found: Kept, submission: Submission, lease: Lease, lanes: Lanes,
+                 group: list[Item], sent: set[int]) -> None:
+        self.id = found.id
+        self.created = found.created
+        self.state = 'running'
+        self.options = submission.options
+        self.fence = found.fence
+        self.lease = lease
+        #: Set, and replaced by another, whenever there is something new.
+        self.news = Event()
+        #: Whether it goes on elsewhere, or after the next start: what is known ends here.
+        self.left_off = False
+        self._parent = parent
+        self._items = {item.number: item for item in submission.items}
+        self._keeper = Keeper(self, parent.store, found, sent | {item.number for item in group}, submission.secrets,
+                              parent.metrics)
+        self._succeeded = self._keeper.counts.counts['ok']
+        self._ending = 'cancelled' if found.cancel else ''       # why the rest is not asked any more
+        self._began = monotonic() - max(found.age, 0)
+        self._lanes = lanes
+        self._asked: dict[int, float] = {}      # number -> when the pool took it
+        self._cleared: deque[Item] = deque()    # recorded, and to be given to the pool
+        self._unsent: set[int] = set()          # recorded, and known not to have been sent
+        self._more = Event()
+        self.send(group)
+        self._order = deque(self._items) if self.options.ordered else None
+        self._early: dict[int, dict[str, Any]] = {}     # results whose turn has not come
+        self._pool: ClientPool | None = None
+        self.greenlet = gevent.Greenlet(self._run)
+        self.greenlet.gr_context = Context()    # it outlives the request that it came with
+
+    # -- what others see -------------------------------------------------------------------------------------------
+
+    @property
+    def ended(self) -> bool:
+        """Whether there will be no more results, at least for now."""
+        return self.state != 'running' or self.broken
+
+    @property
+    def broken(self) -> bool:
+        """Whether results come later or elsewhere: the store fails, or the run is another's."""
+        return self.state == 'running' and (self.left_off or self._keeper.stuck)
+
+    @property
+    def results(self) -> int:
+        """How many results can be read."""
+        return self._keeper.results
+
+    def document(self) -> dict[str, Any]:
+        """What ``GET /runs/<id>`` shows."""
+        keeper = self._keeper
+        summary = keeper.summary
+        flying = 0 if self.state != 'running' else sum(1 for _ in self._flying())
+        summary = {**summary, 'counts': {**summary['counts'], 'in_flight': flying}}
+        return document_of(self.id, self.state, self.created, keeper.finished, summary, self.results,
+                           self.options._asdict())
+
+    def in_flight(self) -> dict[str, Any]:
+        """What ``GET /runs/<id>/flying`` shows."""
+        flying = sorted(self._flying())[:MOST_FLYING]
+        return {'now': round(self._at(), 3), 'flying': [[number, round(at, 3)] for at, number in flying]}
+
+    def _flying(self) -> Iterator[tuple[float, int]]:
+        """When each request that is in flight was sent, in ms from the beginning, and its number.
+
+        Read off the connections when somebody asks: a hook would cost each request a greenlet.
+        """
+        if self._pool is not None:
+            for connection in self._pool._engine.connections:
+                if connection.pending is not None:
+                    yield (connection.started - self._began) * 1000, connection.pending.request.tag
+
+    def left(self) -> list[Item]:
+        """What has no result yet."""
+        return list(self._items.values())
+
+    def segment(self, seq: int) -> Segment | None:
+        """The segment in memory that has this place in the sequence."""
+        return self._keeper.tail.find(seq)
+
+    # -- its end ---------------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """End it: what is in flight is cancelled, what is not yet sent never is."""
+        self._end('cancelled')
+
+    def halt(self) -> None:
+        """The service ends: keep what has come, write down what was really sent, leave the rest for its next start."""
+        if not self._ending:
+            self.left_off = True
+            self._end('halted')
+
+    def lost(self) -> None:
+        """Another instance runs it by now: nothing more is sent, and nothing committed."""
+        if self.state == 'running' and not self.left_off:
+            log.warning('run %s is run by another instance by now', self.id)
+            self.left_off = True
+            self.lease.lose()
+            self.greenlet.kill(block=False)
+
+    def failed(self, reason: str) -> None:
+        """Nothing more can be kept."""
+        self._keeper.counts.reason = reason
+        self._end('failed')
+
+    def _end(self, why: str) -> None:
+        if not self._ending or why == 'failed':
+            self._ending = why
+            self._lanes.close()
+            self._more.set()
+            if self._pool is not None:
+                self._pool.cancel()
+
+    def _run(self) -> None:
+        keeper = gevent.spawn(self._keeper.run)
+        try:
+            try:
+                self._ask()
+                self._conclude()
+            except Exception as exc:            # ours to mend; but it must not run for ever
+                log.error('run %s failed', self.id, exc_info=True)
+                self.failed(f'{type(exc).__name__}: {mask(str(exc))}')
+            self._keeper.close()
+            keeper.join()
+            self._commit_end()
+        finally:
+            keeper.kill()
+            self.left_off = self.state == 'running'
+            self._parent.ended(self)
+            self.tell()
+
+    def _commit_end(self) -> None:
+        """Commit how it ended, unless it goes on elsewhere or later."""
+        counts = self._keeper.counts
+        if self._ending == 'halted':
+            self._keeper.sent -= self._unsent.union(item.number for item in self._cleared)
+            state = 'running'
+        elif self._ending in ('cancelled', 'failed'):
+            state = self._ending
+        else:
+            state = 'interrupted' if counts.counts['interrupted'] or counts.reason else 'done'
+        try:
+            self._keeper.end(state)
+        except LeaseLost:
+            self.lost()
+            return
+        except StoreError:
+            log.error('run %s: that its state is %s cannot be kept', self.id, state, exc_info=True)
+            self._parent.abandon(self.id)
+        self.state = state
+
+    # -- asking ----------------------------------------------------------------------------------------------------
+
+    def _ask(self) -> None:
+        self._interrupt()
+        if self._succeeded >= (self.options.need or inf):
+            self._end('need')
+        if self._ending or not self._items:
+            return
+        with self._parent.open_pool(self.options.simultaneous, self.lease) as pool:
+            self._pool = pool
+            if self.options.simultaneous == 'auto':
+                self._lanes.simultaneous = lambda host: pool._client(host)._simultaneous
+            try:
+                for outcome in pool.stream(self._requests(), window=self._lanes.most + 1):
+                    self._take(outcome)
+            finally:
+                self._pool = None
+
+    def _requests(self) -> Iterator[Request]:
+        """What the pool is given, as it is recorded."""
+        while self._items and not self._ending:
+            if not self._cleared:
+                self._more.clear()
+                self._more.wait()
+            elif not self.lease.holds:
+                gevent.sleep(PAUSE_SECONDS)
+            else:
+                item = self._cleared.popleft()
+                self._asked[item.number] = monotonic()
+                yield self._timed(item)
+
+    def _timed(self, item: Item) -> Request:
+        """The request, bounded by what is left of the run's time."""
+        assert item.request is not None
+        deadline, timeout = self.options.deadline, self.options.timeout
+        if deadline is None:
+            return item.request
+        left = max(self._began + deadline - monotonic(), 1e-3)
+        return item.request.replace(timeout=min(left, timeout or left))
+
+    def _take(self, outcome: Response | HTTPError) -> None:
+        request = outcome.request
+        assert request is not None
+        item, began = self._items[request.tag], self._asked.pop(request.tag)
+        if isinstance(outcome, HTTPError) and _held_back(outcome, item):
+            self._cleared.append(item)          # it was recorded, and is sent when the lease is renewed
+            self._more.set()
+            return
+        if self._ending == 'halted' and isinstance(outcome, Cancelled):
+            self._leave(item, outcome)
+            return
+        now = monotonic()
+        ms = (now - began if outcome.elapsed is None else outcome.elapsed) * 1000
+        self._finish(item, result_of(item, outcome, ms, (now - self._began) * 1000))
+        self._lanes.done(item)
+        if isinstance(outcome, Response):
+            self._succeeded += 1
+            if self._succeeded == self.options.need:
+                self._end('need')
+        self._keeper.wait_for_room()
+
+    def _leave(self, item: Item, outcome: HTTPError) -> None:
+        """The service ends, and the request with it: whether it was sent decides what may become of it later."""
+        if outcome.elapsed is None and not self.options.redirect:
+            self._unsent.add(item.number)
+
+    def _interrupt(self) -> None:
+        """What is left from a service that ended: some of it must not be sent once more, or cannot."""
+        for item in politely([item for item in self._items.values() if item.request is None]):
+            if item.number in self._keeper.sent:
+                self._finish(item, unasked(item, 'interrupted', INTERRUPTED, self._at()))
+            else:
+                self._keeper.counts.reason = UNSENT
+                self._finish(item, unasked(item, 'cancelled', UNSENT, self._at()))
+
+    def _conclude(self) -> None:
+        """What was never sent has its result too, unless it is sent later."""
+        if self._ending == 'halted':
+            return
+        for item in politely(list(self._items.values())):
+            self._finish(item, unasked(item, 'cancelled', f'not sent: {WHY.get(self._ending, "")}', self._at()))
+
+    def _at(self) -> float:
+        return (monotonic() - self._began) * 1000
+
+    def _finish(self, item: Item, result: dict[str, Any]) -> None:
+        """A request has its result; in order, where that was asked for."""
+        del self._items[item.number]
+        if not self._items:
+            self._more.set()
+        if result['error'] is not None and result['error']['class'] == 'Cancelled':
+            result['state'] = 'cancelled'
+        if self._order is None:
+            self._keeper.add(result)
+            return
+        self._early[item.number] = result
+        while self._order and self._order[0] in self._early:
+            self._lanes.released()
+            self._keeper.add(self._early.pop(self._order.popleft()))
+
+    # -- the keeper's side -----------------------------------------------------------------------------------------
+
+    def plan(self) -> list[Item]:
+        """What is to be sent next."""
+        return self._lanes.take()
+
+    def send(self, group: list[Item]) -> None:
+        """What was recorded may be sent."""
+        self._lanes.recorded()
+        self._cleared.extend(group)
+        self._more.set()
+
+    def tell(self) -> None:
+        """Wake all who watch."""
+        news, self.news = self.news, Event()
+        news.set()
+
+
+def _held_back(error: HTTPError, item: Item) -> bool:
+    """Whether the lease was over before anything was sent that must not be sent once more."""
+    return isinstance(error.__cause__, LeaseOver) and (
+        item.method in IDEMPOTENT or (error.phase == 'read' and error.attempts <= 1))
