@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faces test-programs test-service-full test-patched test-zaqar coverage fuzz soak bench docs lint clean
+.PHONY: help demo test test-faces test-programs test-service-full test-patched test-zaqar test-chaos coverage fuzz soak bench docs lint clean
 # Two pips in one environment would break each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -18,6 +18,7 @@ help:
 	@echo 'make test-faces  the tests of what stands on the library: servers, replicas and shards, REST, queues'
 	@echo 'make test-programs   the tests of the command and of the service'
 	@echo 'make test-service-full   those of the service at full size: 10,000 requests killed half-way, watched by 50'
+	@echo 'make test-chaos   the service under siege: killed, stopped, parted from its store (ARGS=--full takes longer)'
 	@echo 'make coverage   how much of the code the runs since make test began have reached'
 	@echo 'make test-zaqar  the Marconi client against Zaqar, Keystone and Redis, which it installs in .zaqar/'
 	@echo 'make fuzz    fuzzers that draw new cases each time (--seconds N, --hypothesis-seed=N)'
@@ -60,6 +61,10 @@ test-programs: $(VENV)/.installed-all,test
 # The service at full size: 10,000 requests killed half-way, and watched by 50.
 test-service-full: $(VENV)/.installed-all,test
 	FULL=1 $(BIN)/python -m pytest tests/service $(ARGS)
+
+# Nothing is lost, doubled, or sent by the dead; on PostgreSQL where it is installed (Debian: postgresql).
+test-chaos: $(VENV)/.installed-all,test
+	$(BIN)/python -m tests.chaos $(ARGS)
 
 # Of all that was traced since the last `make test` began.
 coverage: $(VENV)/.installed-all,test
