@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
@@ -107,7 +108,7 @@ def _json(data: bytes) -> Any:
             return load_json(data, finite=True)         # whose error says where
         return loads(json_text(data), **FINITE)
     except RecursionError as exc:
-        raise BadSubmission('the body is nested too deep') from exc
+        raise BadSubmission('the body is JSON that is nested too deep') from exc
     except ValueError as exc:
         raise BadSubmission(f'the body is not JSON that can be sent on: {exc}') from exc
 
