@@ -269,6 +269,9 @@ TABLE = [
       for fields, body in ((['Connection: close'], b''), (['Content-Length: 99'], b'too much'),
                            (['Transfer-Encoding: chunked'], b'8\r\ntoo much'))
       for how, end in (('a reset', RST), ('the end', CLOSE))],
+    *[Row(f'52 {status} whose coding is spoilt', [[READ, zipped(body=body).replace(b'200 OK', status.encode())]],
+          [int(status[:3])], ask=('POST',), closes=False)
+      for status, body in (('404 Gone', b'no gzip'), ('503 Busy', PACKED[:-9]))],
     Row('52 a redirect whose body breaks off', [[READ, moved(b'/' + ID).replace(b'0\r\n\r\n', b'9\r\n\r\nmo'), RST]],
         [TruncatedBody], options={'redirect': True}),
     Row('57 folded fields', [[READ, answer('A: a', ' b', 'Content-Length:', '\t6', body=ID)] * 2], [200, 200]),

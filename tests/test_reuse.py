@@ -121,6 +121,40 @@ def test_kept_connections_are_used_again(methods: tuple[str, ...]) -> None:
         assert server.accepted == 1
 
 
+@pytest.mark.parametrize('method', ['PUT', 'POST'])
+def test_bodies_that_are_read_once(method: str) -> None:
+    """A request whose body cannot be read again cannot be sent twice, whatever its method."""
+    with Closing(CLOSES['after each'], 0.005) as server, ClientPool() as pool:
+        for _ in range(60):
+            pool.request(server.host, method, f'/{next_id()}', iter([b'once']))
+        assert {answer.status for answer in pool.wait(timeout=40)} == {200}
+        assert {request.body for request in server.requests} == {b'once'}
+
+
+def test_a_server_that_announces_its_ends_is_believed() -> None:
+    """Who closes after every 5th answer, and says so, is known to keep connections until then."""
+    count = iter(range(1, 1000))
+    with kit.serve(lambda *_: (200, {'Connection': 'close'} if next(count) % 5 == 0 else {}, b'')) as server, \
+            Client(server.host) as client:
+        for _ in range(12):
+            client.request('POST', f'/{next_id()}', b'x')
+        assert client._reuse.kept and server.accepted == 3
+
+
+def test_errors_are_no_doubt() -> None:
+    """An error answer to a small body that was read, as those of most programs, holds nothing up."""
+    with kit.serve(lambda method, path, headers, body: (409 if 'no' in path else 200, {}, b'')) as server, \
+            Client(server.host, simultaneous=1) as client:
+        for _ in range(40):
+            client.request('POST', f'/{next_id()}', b'x')
+        assert not client._noted
+        for _ in range(5):
+            with pytest.raises(RemoteError):
+                client.request('POST', '/no', b'x')
+            assert not client._noted and not client._held_until
+        assert server.accepted == 1
+
+
 def test_a_request_that_could_not_be_sent_is_sent_elsewhere() -> None:
     """Where the server had reset the connection before anything went out, any request goes over another one."""
     with FaultServer([READ, ANSWER] * 20 + [RST]) as server, ClientPool(simultaneous=1) as pool:
@@ -130,8 +164,9 @@ def test_a_request_that_could_not_be_sent_is_sent_elsewhere() -> None:
         assert len(server.requests) == 60
 
 
+@pytest.mark.parametrize('answers', [1, 2, 5, 20, 40])
 @pytest.mark.parametrize('size', [10, 3_000_000])
-def test_a_request_that_waits_behind_an_early_refusal(size: int) -> None:
+def test_a_request_that_waits_behind_an_early_refusal(size: int, answers: int) -> None:
     """A server that refuses a body unread, and closes, takes none of the requests along that wait for the connection."""
     class Refusing(kit.Server):
         """Keeps its connections but after a refusal, of which it does not tell that it is the last answer."""
@@ -147,7 +182,7 @@ def test_a_request_that_waits_behind_an_early_refusal(size: int) -> None:
                 self.answer(peer)
 
     with Refusing() as server, ClientPool(simultaneous=1) as pool:
-        for _ in range(20):                     # it is known to keep its connections
+        for _ in range(answers):                # of which each makes it better known to keep its connections
             pool.request(server.host, 'POST', f'/{next_id()}', b'x')
         assert {answer.status for answer in pool.wait(timeout=20)} == {200}
         pool.request(server.host, 'POST', '/refused', b'x' * size)
@@ -172,7 +207,7 @@ def announcing(*fields: str) -> Any:
 
 @pytest.mark.parametrize(('field', 'requests', 'connections'), [
     ('timeout=60, max=1', 6, 3),                # one more after each of these, which says it again
-    ('max=0', 4, 4), ('timeout=0', 4, 4), ('timeout=0, max=100', 4, 4), ('MAX=0;timeout=9', 4, 4),
+    ('max=0', 4, 4), ('timeout=0', 4, 4), ('timeout=0.5', 4, 1), ('timeout=1e9', 4, 1), ('timeout=0, max=100', 4, 4), ('MAX=0;timeout=9', 4, 4),
     ('timeout=60', 6, 1), ('timeout=60, max=100', 6, 1), ('', 6, 1), ('nonsense', 6, 1), ('max=-1', 6, 1),
     ('maximum=0', 6, 1), ('timeout = "60", max = 0', 4, 4)])
 @pytest.mark.parametrize('method', ['GET', 'POST'])

@@ -15,6 +15,7 @@ import gevent
 from urllib3 import Retry
 
 from ..errors import (
+    BodyTooLarge,
     DeadlineExceeded,
     HTTPError,
     ProtocolError,
@@ -36,11 +37,14 @@ from .engine import Engine
 from .pending import Hop, Outcome, PendingResponse
 from .redirecting import MovedResponse, next_hop, without_expectation
 from .retrying import after_failure, after_response
+from .wire import INLINE
 
 __all__ = ['Concluder', 'stop']
 
 #: Methods that may be sent once more when nobody can know whether they arrived (RFC 9110 §9.2.2).
 IDEMPOTENT = frozenset(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
+#: What servers say of requests that they do not read to the end, however small they are.
+_REFUSES_UNREAD = frozenset([400, 408, 411, 413, 414, 417, 431])
 #: Decoded pieces that are made in the loop itself; a body of more goes on in a greenlet.
 _STEPS_AT_ONCE = 4
 
@@ -87,7 +91,7 @@ class Concluder(Dispatcher):
             pending._finish(response)
         else:
             self._ended(pending, response)
-            if response.status >= 400 and pending._current._payload is not None:
+            if response.status >= 400 and _may_be_unread(response.status, pending._current._payload):
                 self._be_doubtful(connection)
         if not self._plain:
             self._learn(response)
@@ -254,6 +258,10 @@ class Concluder(Dispatcher):
             self._ended(pending, response)
 
     def _spoiled(self, pending: PendingResponse, response: Response, error: HTTPError) -> None:
+        if response.status >= 400 and not isinstance(error, BodyTooLarge):
+            response._payload = b''             # its status tells what there is to tell
+            self._ended(pending, response)
+            return
         error.phase, error.elapsed = 'read', response.elapsed
         self._conclude_failure(pending, error)
 
@@ -387,6 +395,13 @@ class _Aside:
         """Stop the timer or the greenlet."""
         stop(self._client._aside.pop(pending, None))
         return self._client
+
+
+def _may_be_unread(status: int, payload: Any) -> bool:
+    """Whether a server that answers so may not have read the body, and may close the connection for that."""
+    if payload is None:
+        return False
+    return status in _REFUSES_UNREAD or not isinstance(payload, bytes) or len(payload) > INLINE
 
 
 def stop(under_way: Any) -> None:

@@ -415,7 +415,10 @@ class Connection:
             return False
         assert reader.head is not None
         self.pending = None
-        response = new_response(pending.request, reader.status, reader.head, reader.last, monotonic() - self.started)
+        body = reader.last
+        if reader.coding is not None and self._home.decodes(pending, reader.status):    # cut, it does not decode
+            body, reader.coding = b'', None
+        response = new_response(pending.request, reader.status, reader.head, body, monotonic() - self.started)
         self._close_keeping_home()
         self._home.answered(self, pending, response)
         return True

@@ -183,6 +183,8 @@ class Dispatcher(Sender):
             if self._start(connection, pending):
                 return
         if connection in self._connections:
+            if connection.served > 1:           # it said so: who does may be believed for the rest
+                self._reuse.announced()
             self._forget(connection)
             engine.release()
         self._widen()
@@ -246,12 +248,15 @@ class Dispatcher(Sender):
 
     def _may_reuse(self, connection: Connection, pending: PendingResponse) -> bool:
         """Whether the request is to be sent over this connection; where not, it is taken care of."""
-        verdict = self._reuse.verdict(connection, self._resendable(pending, pending._attempts + 1), monotonic())
+        again = self._resendable(pending, pending._attempts + 1) and pending._current._rereadable
+        before = self._reuse.deepest
+        verdict = self._reuse.verdict(connection, again, monotonic())
+        if self._reuse.deepest > before:
+            self._end_hold()
         if verdict is Verdict.GO:
             connection.doubtful = False
             if self._reuse.kept and not self._attentive and not any(one.doubtful for one in self._connections):
                 self._noted = False
-                self._end_hold()
             return True
         if verdict is Verdict.WAIT and not (self._engine.waiting or self._engine.hopeful):
             self._wait_with(connection, pending)
@@ -268,7 +273,8 @@ class Dispatcher(Sender):
         now = monotonic()
         # It may have been quiet for long enough by now: somebody has to come back for the request all the same.
         self._held_until = now + max(QUIET_SECONDS - max(idle.quiet_for(now) for idle in self._idle), SHORTEST_WAIT)
-        self._may_send()                        # starts the timer that comes back
+        if self._may_send():                    # else it has started the timer that comes back
+            self._engine.hub.loop.run_callback(self._catch_up)
 
     def _be_doubtful(self, connection: Connection) -> None:
         """The server may close the connection without having read the whole request."""

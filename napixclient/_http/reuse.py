@@ -17,8 +17,8 @@ __all__ = ['QUIET_SECONDS', 'Reuse', 'Verdict']
 
 #: Seconds after an answer within which a server closes that does not mean to keep the connection.
 QUIET_SECONDS = 0.05
-#: Answers over one connection after which an origin is known to keep them.
-KEPT = 8
+#: Answers over one connection after which an origin is known to keep them: for what may be sent twice, for the rest.
+KEPT, SURELY_KEPT = 8, 32
 #: Of so many connections that are taken to be at their end, one is tried once more.
 _PROBE = 8
 #: Unsaid closes after which also those that may be sent twice rather go over a fresh connection.
@@ -39,11 +39,13 @@ class Verdict(Enum):
 class Reuse:
     """What is known of one origin."""
 
-    __slots__ = ('_fresh_left', '_limit', '_patience', '_probes', '_scout', '_seen', 'kept')
+    __slots__ = ('_fresh_left', '_limit', '_patience', '_probes', '_scout', '_seen', 'deepest', 'kept')
 
     def __init__(self) -> None:
         #: Whether it is known to keep connections, so that there is nothing to ask.
         self.kept = False
+        #: Answers that one of its connections has brought; as many are waited for over no other one.
+        self.deepest = 0
         self._limit: int | None = None      # answers after which it has been seen to close unsaid
         self._seen = 0                      # how often
         self._scout: Any = None             # the one connection that goes ahead with what cannot be sent twice
@@ -67,20 +69,25 @@ class Reuse:
         if self._fresh_left:
             self._fresh_left -= 1
             return Verdict.FRESH
+        if connection.doubtful:
+            return Verdict.WAIT
         if self.kept:
-            return Verdict.WAIT if connection.doubtful else Verdict.GO
-        if connection is self._scout or (not self._scouted and served > 1):
+            return Verdict.GO
+        self._note_kept(served, SURELY_KEPT)
+        if served < self.deepest:               # as far as another one has come
+            return Verdict.GO
+        if served > 1 and (connection is self._scout or not self._scouted):
             self._scout = connection
-            self._note_kept(served)
+            self.deepest = served
             return Verdict.GO
         return Verdict.WAIT
 
     @property
     def _scouted(self) -> bool:
-        return self._scout is not None and not self._scout.closed
+        return self._scout is not None and not self._scout.closed and not self._scout.idle
 
-    def _note_kept(self, served: int) -> None:
-        if served >= KEPT and self._limit is None and not self._fresh_left:
+    def _note_kept(self, served: int, enough: int = KEPT) -> None:
+        if served >= enough and self._limit is None and not self._fresh_left:
             self.kept = True
             self._scout = None
 
@@ -106,4 +113,9 @@ class Reuse:
             self._patience = min(2 * self._patience, _MOST)
         self._limit = served if self._limit is None else min(self._limit, served)
         self._seen += 1
-        self.kept, self._scout = False, None
+        self.kept, self._scout, self.deepest = False, None, 0
+
+    def announced(self) -> None:
+        """The origin kept a connection for more than one answer, and said before it closed it."""
+        if self._limit is None and not self._fresh_left:
+            self.kept = True

@@ -30,7 +30,7 @@ _names_coding = re.compile(rb'-encoding:', re.IGNORECASE).search
 _names_special = re.compile(rb'-(?:encoding|alive):', re.IGNORECASE).search
 _names_keep_alive = re.compile(rb'-alive:', re.IGNORECASE).search
 _is_keep_alive = re.compile(rb'\r\nkeep-alive:([^\r]*)', re.IGNORECASE).search
-_announced = re.compile(rb'(?:\A|[,;\s])(timeout|max)[ \t]*=[ \t]*"?([0-9]{1,9})(?![0-9])', re.IGNORECASE).findall
+_announced = re.compile(rb'(?:\A|[,;\s])(timeout|max)[ \t]*=[ \t]*"?([0-9]{1,9})(?![0-9.e])', re.IGNORECASE).findall
 _names_travel = re.compile(rb'\r\n(?:trace(?:parent|state)|x-(?:request-id|napix-(?:via|timeout))):').search
 _leads_on = re.compile(rb'\r\nlocation:[ \t]*[^ \t\r]', re.IGNORECASE).search
 #: Bodies of at most so many bytes are written in one piece with the head.
@@ -528,8 +528,6 @@ class ResponseReader:
         if self.head is None or self.stream or self.status < (400 if self._framed else 300):
             return False
         self.last = self.take_body()
-        if self.coding is not None:         # cut, it does not decode
-            self.coding, self.last = None, b''
         self.complete = True
         self.keep_alive = False
         return True

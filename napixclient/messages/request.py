@@ -173,6 +173,11 @@ class Request(_Draft):
         return not isinstance(self._payload, Source) or self._payload.repeatable
 
     @property
+    def _rereadable(self) -> bool:
+        """Whether the body can be sent once more when it has been sent."""
+        return not isinstance(self._payload, Source) or self._payload.rereadable
+
+    @property
     def _expects(self) -> bool:
         """Whether there is a body that is held back until the server agrees."""
         payload = self._payload
@@ -399,6 +404,10 @@ class Source:
 
     @property
     def repeatable(self) -> bool:
-        """Whether it can be sent once more: a file that can seek, or an iterable that begins anew each time."""
-        return not self.begun or self.start is not None or not (
-            hasattr(self.stream, 'read') or hasattr(self.stream, '__next__'))
+        """Whether it can be sent (once more)."""
+        return not self.begun or self.rereadable
+
+    @property
+    def rereadable(self) -> bool:
+        """Whether it can be read again: a file that can seek, or an iterable that begins anew each time."""
+        return self.start is not None or not (hasattr(self.stream, 'read') or hasattr(self.stream, '__next__'))
