@@ -81,10 +81,17 @@ class Names:
             if len(self._known) >= _MAX_NAMES:
                 self._known.clear()
             entry = self._known[key] = _Entry()
-            gevent.spawn(self._look_up, key, entry, asker.counts)   # its own greenlet: who asked first may be killed
+            # Its own greenlet: who asked first may be killed.
+            entry.greenlet = gevent.spawn(self._look_up, key, entry, asker.counts)
         if not entry.over.is_set():
             asker.look_up(host, takes_turn=self._resolver is not None)
-            entry.over.wait()
+            entry.waiting += 1
+            try:
+                entry.over.wait()
+            finally:
+                entry.waiting -= 1
+                if not entry.waiting and not entry.over.is_set():
+                    self._give_up(key, entry)
             asker.looked_up()
         exc = entry.failure
         if exc is None:
@@ -92,6 +99,13 @@ class Names:
         if is_limit(exc):
             raise exc
         raise _failure(host, exc) from exc
+
+    def _give_up(self, key: tuple[str, int], entry: _Entry) -> None:
+        """Nobody waits for a look-up any more: where it has, or waits for, a thread, others need that."""
+        if self._resolver is None and entry.greenlet in lookups().threads.callers:
+            if self._known.get(key) is entry:
+                del self._known[key]
+            entry.greenlet.kill(block=False)
 
     def crowd(self) -> str:
         """Why a look-up may have had to wait; empty where it had not."""
@@ -128,11 +142,13 @@ class Names:
 class _Entry:
     """What is known of a name, or going to be."""
 
-    __slots__ = ('addresses', 'expires', 'failure', 'over')
+    __slots__ = ('addresses', 'expires', 'failure', 'greenlet', 'over', 'waiting')
 
     def __init__(self) -> None:
         self.addresses: list[Address] = []
         self.expires = 0.0
+        self.greenlet: Any = None               # of the look-up
+        self.waiting = 0                        # greenlets that wait for it
         self.failure: BaseException | None = None
         self.over = Event()                     # AsyncResult may need a descriptor to keep a failure
 

@@ -9,6 +9,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from gevent import getcurrent
 from gevent.event import Event
 from gevent.monkey import get_original
 
@@ -28,7 +29,8 @@ class Threads:
         self._tasks: deque[_Task] = deque()     # both ends of which are safe to use from any thread
         self._running = 0
         self._dead = 0                          # those with a call that nobody waits for any more
-        self._waiting = 0
+        #: Greenlets that wait for a call; to kill one gives its call up.
+        self.callers: set[Any] = set()
         # The loop cannot see threads, and would end while somebody waits for one.
         self._alive = hub.loop.timer(3600.0, 3600.0)
 
@@ -40,13 +42,14 @@ class Threads:
         task = _Task(function, arguments)
         self._tasks.append(task)
         self._widen()
-        self._waiting += 1
+        caller = getcurrent()
+        self.callers.add(caller)
         self._alive.start(int)
         try:
             task.done.wait()
         finally:
-            self._waiting -= 1
-            if not self._waiting:
+            self.callers.discard(caller)
+            if not self.callers:
                 self._alive.stop()
             if not task.done.is_set():
                 task.dropped = True
