@@ -76,6 +76,10 @@ def test_hosts(written: str, scheme: str, host: str, port: int, authority: str) 
 ])
 def test_bad_hosts(written: Any) -> None:
     """What is not a host in one of the forms of the contract is a ValueError, for any kind of value."""
+    for secret in 'http://me:s3cret@host', 'me:s3cret@host:80', 'https://s3cret@host/path', 'ftp://a:s3cret@b':
+        with pytest.raises(ValueError) as caught:
+            parse_origin(secret)
+        assert 's3cret' not in str(caught.value) and 'host' in str(caught.value)
     with pytest.raises(ValueError):
         parse_origin(written)
     with pytest.raises(ValueError):

@@ -81,6 +81,15 @@ def owned(path: Path, owner: int = NOBODY) -> Path:
     return path
 
 
+@pytest.mark.parametrize('name', ['nothing/', 'nothing/.', 'new/nothing/'])
+def test_the_name_of_a_directory_makes_no_file(place: Path, name: str) -> None:
+    """As `open` says: what ends in a slash is a directory."""
+    with FaultServer([READ, said(b'new')]) as server, Client(server.host) as client, \
+            client.request('GET', '/', stream=True) as found, pytest.raises(OSError):
+        found.save(f'{place}/{name}')  # type: ignore[attr-defined]
+    assert not list(place.iterdir())
+
+
 # What stays ----------------------------------------------------------------------------------------------------------
 
 @pytest.mark.parametrize('mode', [0o600, 0o640, 0o644, 0o666, 0o755, 0o200, 0o777])

@@ -77,7 +77,7 @@ def next_hop(pending: PendingResponse, response: Response, default: bool) -> Hop
         hop = request.replace(url=url, **changes)
     except ValueError as exc:
         where = mask(repr(locations[0][:200]))
-        raise ProtocolError(f'cannot follow the redirect {response.status} to {where}: {mask(str(exc))}',
+        raise ProtocolError(f'cannot follow the redirect {response.status} to {where}: {exc}',
                             response=response, phase='read', elapsed=response.elapsed) from exc
     return Hop(hop, followed, foreign or (pending._hop is not None and pending._hop.foreign), pending._attempts)
 

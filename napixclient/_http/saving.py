@@ -34,6 +34,8 @@ def save(path: str | os.PathLike[str], write: Writer) -> int:
     try:
         there = open(path, 'wb', opener=lambda name, _: os.open(name, os.O_WRONLY | os.O_CLOEXEC))
     except FileNotFoundError:
+        if os.path.basename(os.fspath(path)) in ('', '.'):      # of a directory: realpath forgets that
+            raise
         return _save_new(target, write)
     with there:
         if stat.S_ISREG(os.fstat(there.fileno()).st_mode):

@@ -58,20 +58,28 @@ def _parse_origin(host: str) -> Origin:
         return Origin('http', match[1].lower(), int(match[2] or 80))
     expected = 'expected name, name:port, [ipv6]:port, http://name or https://name:port'
     if not host or _has_control(host) or ' ' in host:
-        raise ValueError(f'not a host: {host!r}; {expected}')
+        raise ValueError(f'not a host: {_shown(host)}; {expected}')
     if '/' in host.partition('://')[2 if '://' in host else 0].removesuffix('/') or any(c in host for c in '@?#\\'):
-        raise ValueError(f'not a host: {host!r}; {expected}, without credentials, path or query')
+        raise ValueError(f'not a host: {_shown(host)}; {expected}, without credentials, path or query')
     if host.count(':') > 1 and '[' not in host and '://' not in host:
-        raise ValueError(f'not a host: {host!r}; an IPv6 address is written in brackets, [::1]:80')
+        raise ValueError(f'not a host: {_shown(host)}; an IPv6 address is written in brackets, [::1]:80')
     try:
         url = parse_url(host if '://' in host else f'http://{host}')
     except LocationParseError as exc:
-        raise ValueError(f'not a host: {host!r}; {expected}') from exc
+        raise ValueError(f'not a host: {_shown(host)}; {expected}') from exc
     if url.scheme not in _DEFAULT_PORTS:
-        raise ValueError(f'unknown scheme in host {host!r}: http and https are known')
+        raise ValueError(f'unknown scheme in host {_shown(host)}: http and https are known')
     if not url.host or not _is_host(url.host) or host.rstrip('/').endswith(':') or url.auth is not None \
             or ('%' in host and '[' not in host):
-        raise ValueError(f'not a host: {host!r}; {expected}')
+        raise ValueError(f'not a host: {_shown(host)}; {expected}')
     if url.port == 0:
-        raise ValueError(f'port out of range in host {host!r}')
+        raise ValueError(f'port out of range in host {_shown(host)}')
     return Origin(url.scheme, url.host.strip('[]').lower(), url.port or _DEFAULT_PORTS[url.scheme])
+
+
+def _shown(host: str) -> str:
+    """What was given, without the credentials that somebody has put into it."""
+    return repr(_userinfo('***@', host))
+
+
+_userinfo = re.compile(r'[^/@\s]*@').sub

@@ -178,7 +178,7 @@ def _marker_of(item: Any) -> str | None:
 
 
 # RFC 8288 §3: "<target>; rel=next; title="a; b, c", <…>; …"
-_links = re.compile(r'<([^>]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)').finditer
+_links = re.compile(r'<([^<>]*)>((?:\s*;\s*[^\s=;,"]+(?:\s*=\s*(?:"(?:[^"\\]|\\.)*"|[^\s;,"]*))?)*)').finditer
 _parameters = re.compile(r';\s*([^\s=;,"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,"]*))').finditer
 
 
