@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-faces test-programs test-service-full test-patched test-zaqar test-chaos coverage fuzz soak bench docs lint clean
+.PHONY: help demo test test-timed test-faces test-programs test-service-full test-patched test-zaqar test-chaos coverage fuzz soak bench docs lint clean
 # Two pips in one environment would break each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -14,6 +14,7 @@ ARGS ?=
 help:
 	@echo 'make demo    a fan-out over servers that it starts itself'
 	@echo 'make test    the tests of the library, in unpatched processes'
+	@echo 'make test-timed   those of them that have a limit in seconds, alone and untraced'
 	@echo 'make test-patched   the same in processes that gevent has patched'
 	@echo 'make test-faces  the tests of what stands on the library: servers, replicas and shards, REST, queues'
 	@echo 'make test-programs   the tests of the command and of the service'
@@ -33,10 +34,13 @@ help:
 demo: $(VENV)/.installed-all
 	$(BIN)/napix demo $(ARGS)
 
-# In halves side by side, as most tests wait more than they work. ARGS names tests: they run in both kinds of process.
+# In thirds side by side, as most tests wait more than they work. ARGS names tests: they run in both kinds of process.
 SERVING := $(addprefix tests/test_,catcher.py chains.py docs.py examples.py guard.py naming.py)
-FIRST := $(filter-out $(SERVING),$(wildcard tests/test_[a-n]*.py))
-SECOND := $(wildcard tests/test_[o-z]*.py)
+# Those that start programs of their own, or a DNS server.
+PROGRAMS := $(addprefix tests/test_,interrupts.py kills.py names.py)
+FIRST := $(filter-out $(SERVING),$(wildcard tests/test_[a-f]*.py))
+SECOND := $(filter-out $(SERVING) $(PROGRAMS),$(wildcard tests/test_[g-r]*.py))
+THIRD := $(wildcard tests/test_[s-z]*.py)
 TRACED := $(BIN)/coverage run -m pytest
 TOGETHER := $(BIN)/python tests/together.py
 # Limits in seconds are laws only where nothing traces and nothing runs beside. Failures are asked again, each suite alone.
@@ -45,14 +49,17 @@ TIMED := -m pytest -m timed
 test: $(VENV)/.installed-all,test
 ifeq ($(ARGS),)
 	$(BIN)/coverage erase
-	$(TOGETHER) '$(TRACED) $(FIRST)' '$(TRACED) $(SECOND)' --alone '$(BIN)/python $(TIMED) $(FIRST) $(SECOND)'
+	$(TOGETHER) '$(TRACED) $(FIRST)' '$(TRACED) $(SECOND)' '$(TRACED) $(THIRD)'
 else
 	$(BIN)/python -m pytest $(ARGS)
 	$(BIN)/python tests/patched.py $(ARGS)
 endif
 
+test-timed: $(VENV)/.installed-all,test
+	$(TOGETHER) --alone '$(BIN)/python $(TIMED) $(FIRST) $(SECOND) $(THIRD) $(PROGRAMS)'
+
 test-faces: $(VENV)/.installed-all,test
-	$(TOGETHER) '$(TRACED) tests/resources $(SERVING)' '$(TRACED) tests/rest tests/marconi' \
+	$(TOGETHER) '$(TRACED) tests/resources $(SERVING)' '$(TRACED) tests/rest tests/marconi' '$(TRACED) $(PROGRAMS)' \
 		--alone '$(BIN)/python $(TIMED) tests/resources $(SERVING) tests/rest'
 
 test-programs: $(VENV)/.installed-all,test
@@ -73,9 +80,10 @@ coverage: $(VENV)/.installed-all,test
 
 test-patched: $(VENV)/.installed-all,test
 	$(TOGETHER) '$(BIN)/python tests/patched.py $(FIRST)' '$(BIN)/python tests/patched.py $(SECOND)' \
-		--alone '$(BIN)/python tests/patched.py -m timed $(FIRST) $(SECOND)'
+		'$(BIN)/python tests/patched.py $(THIRD)' \
+		--alone '$(BIN)/python tests/patched.py -m timed $(FIRST) $(SECOND) $(THIRD) $(PROGRAMS)'
 	$(TOGETHER) '$(BIN)/python tests/patched.py tests/resources $(SERVING)' \
-		'$(BIN)/python tests/patched.py tests/rest tests/marconi'
+		'$(BIN)/python tests/patched.py tests/rest tests/marconi' '$(BIN)/python tests/patched.py $(PROGRAMS)'
 
 # With Keystone and without side by side, for both wait more than they work: for tokens and for claims to expire. Each
 # starts servers of its own.
