@@ -62,8 +62,11 @@ test-faces: $(VENV)/.installed-all,test
 	$(TOGETHER) '$(TRACED) tests/resources $(SERVING)' '$(TRACED) tests/rest tests/marconi' '$(TRACED) $(PROGRAMS)' \
 		--alone '$(BIN)/python $(TIMED) tests/resources $(SERVING) tests/rest'
 
+# About half of the tests of the service, by what they take.
+KEPT := $(wildcard tests/service/test_service_[k-l]*.py)
 test-programs: $(VENV)/.installed-all,test
-	$(TOGETHER) '$(TRACED) tests/cli' '$(TRACED) tests/service' --alone '$(BIN)/python $(TIMED) tests/cli tests/service'
+	$(TOGETHER) '$(TRACED) tests/cli' '$(TRACED) $(filter-out $(KEPT),$(wildcard tests/service/test_*.py))' \
+		'$(TRACED) $(KEPT)' --alone '$(BIN)/python $(TIMED) tests/cli tests/service'
 
 # The service at full size: 10,000 requests killed half-way, and watched by 50.
 test-service-full: $(VENV)/.installed-all,test
