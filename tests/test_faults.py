@@ -269,6 +269,9 @@ TABLE = [
       for fields, body in ((['Connection: close'], b''), (['Content-Length: 99'], b'too much'),
                            (['Transfer-Encoding: chunked'], b'8\r\ntoo much'))
       for how, end in (('a reset', RST), ('the end', CLOSE))],
+    *[Row(f'52 {status} that the end of the connection ends', [[READ, answer(*fields, status=status, body=body), CLOSE]],
+          [int(status[:3])], closes=False)
+      for status, fields, body in (('404 Gone', ['Content-Encoding: gzip'], PACKED), ('599 Odd', [], b'odd'))],
     *[Row(f'52 {status} whose coding is spoilt', [[READ, zipped(body=body).replace(b'200 OK', status.encode())]],
           [int(status[:3])], ask=('POST',), closes=False)
       for status, body in (('404 Gone', b'no gzip'), ('503 Busy', PACKED[:-9]))],

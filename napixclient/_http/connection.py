@@ -354,7 +354,7 @@ class Connection:
         except _AGAIN:
             return
         except OSError as exc:
-            if self.streamed is not None or self.pending is None or not self._cut_short():
+            if self.streamed is not None or self.pending is None or not self._cut_short(True):
                 self._lost(exc)
             return
         pending: Any = self.pending
@@ -369,7 +369,7 @@ class Connection:
         try:
             if data:
                 complete = reader.feed(data)
-            elif self.streamed is None and self._cut_short():
+            elif self.streamed is None and self._cut_short(False):
                 return
             else:
                 reader.eof()
@@ -408,10 +408,10 @@ class Connection:
             elif self._held_back is not None and reader.continued:
                 self._go_on()
 
-    def _cut_short(self) -> bool:
-        """The connection broke: whether what had come of the answer is told as the answer, and was."""
+    def _cut_short(self, reset: bool) -> bool:
+        """The connection ended: whether what had come of the answer is told as the answer, and was."""
         pending, reader = self.pending, self.reader
-        if pending is None or self.phase == 'authenticate' or not reader.cut_short():
+        if pending is None or self.phase == 'authenticate' or not reader.cut_short(reset):
             return False
         assert reader.head is not None
         self.pending = None

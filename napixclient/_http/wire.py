@@ -519,12 +519,16 @@ class ResponseReader:
         self.complete = True
         self.keep_alive = False
 
-    def cut_short(self) -> bool:
-        """The connection broke: whether what has come is an answer all the same, with as much of its body as came.
+    def cut_short(self, reset: bool) -> bool:
+        """The connection ended: whether what has come is an answer all the same, with as much of its body as came.
 
         It is where its status tells what there is to tell: a server that refuses a request often closes without having
         read all of it, and what it still had to read turns the close into a reset (RFC 9112 §9.6).
+
+        :param reset: whether it broke; else it is the end of a body that nothing else ends, which is whole.
         """
+        if not reset and not self._framed:
+            return False
         if self.head is None or self.stream or self.status < (400 if self._framed else 300):
             return False
         self.last = self.take_body()
