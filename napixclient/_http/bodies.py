@@ -161,7 +161,7 @@ class StreamedResponse(Response):
         group and permissions; a symbolic link stays one. Where a new file cannot be the same to everybody, the whole
         body is written into the one that is there: it has several names (hard links), an access list or extended
         attributes, belongs to somebody to whom we cannot give a file, or is in a directory in which we cannot make any
-        (then the body is kept in that of :mod:`tempfile` meanwhile). Set-user-ID and set-group-ID bits are dropped.
+        (then the body is kept in that of ``tempfile`` meanwhile). Set-user-ID and set-group-ID bits are dropped.
 
         A pipe or a device is written to as it is.
 
