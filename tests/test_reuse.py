@@ -14,7 +14,7 @@ import pytest
 
 from napixclient import Client, ClientPool, HTTPError, ProtocolError, RemoteError
 from tests import kit
-from tests.kit import ANSWER, READ, RST, FaultServer, next_id
+from tests.kit import ANSWER, CLOSE, READ, RST, FaultServer, next_id
 
 pytestmark = pytest.mark.usefixtures('tidy')
 
@@ -139,6 +139,15 @@ def test_a_server_that_announces_its_ends_is_believed() -> None:
         for _ in range(12):
             client.request('POST', f'/{next_id()}', b'x')
         assert client._reuse.kept and server.accepted == 3
+
+
+def test_one_odd_close_is_forgotten() -> None:
+    """A server that has closed one connection unsaid, and then keeps them, is soon sent to without a look."""
+    with FaultServer([READ, ANSWER, READ, CLOSE]) as server, Client(server.host, simultaneous=1) as client:
+        for _ in range(60):
+            client.request('GET', f'/{next_id()}')
+        assert client._reuse.kept and not client._noted
+        assert server.accepted == 2
 
 
 def test_errors_are_no_doubt() -> None:

@@ -87,6 +87,8 @@ class Reuse:
         return self._scout is not None and not self._scout.closed and not self._scout.idle
 
     def _note_kept(self, served: int, enough: int = KEPT) -> None:
+        if served >= SURELY_KEPT:               # whatever was seen before: it keeps them now
+            self._limit, self._seen, self._fresh_left = None, 0, 0
         if served >= enough and self._limit is None and not self._fresh_left:
             self.kept = True
             self._scout = None
