@@ -42,20 +42,31 @@ class AdaptiveCap:
     :param clock: seconds, as ``time.monotonic``.
     """
 
-    __slots__ = ('_baseline', '_clock', '_latencies', '_limit_when_slow', '_probed', '_resume', '_skip', '_spread',
-                 '_waited', '_windows', 'limit')
+    __slots__ = (
+        '_baseline',
+        '_clock',
+        '_latencies',
+        '_limit_when_slow',
+        '_probed',
+        '_resume',
+        '_skip',
+        '_spread',
+        '_waited',
+        '_windows',
+        'limit',
+    )
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         #: Requests that may be in flight.
         self.limit = FLOOR
         self._clock = clock
-        self._baseline = self._spread = 0.0     # mean and standard deviation of what answers take, in seconds
+        self._baseline = self._spread = 0.0  # mean and standard deviation of what answers take, in seconds
         self._limit_when_slow = float('inf')
         self._latencies: list[float] = []
-        self._waited = 0                        # how many of these answers found another request waiting
-        self._skip = FLOOR                      # answers to come that tell nothing about the present cap
-        self._probed, self._windows = clock(), 0    # when the baseline was last measured, and windows since then
-        self._resume = 0                        # the cap to go back to, while it is being measured
+        self._waited = 0  # how many of these answers found another request waiting
+        self._skip = FLOOR  # answers to come that tell nothing about the present cap
+        self._probed, self._windows = clock(), 0  # when the baseline was last measured, and windows since then
+        self._resume = 0  # the cap to go back to, while it is being measured
 
     def answered(self, elapsed: float, waiting: bool) -> None:
         """A request was answered.
@@ -95,7 +106,7 @@ class AdaptiveCap:
         if pressed and mean > self._baseline * (1 + TOLERANCE) + ERRORS * self._spread / sqrt(count):
             if self.limit > FLOOR:
                 self._shrink(SLOW)
-            else:                               # it is not we who make it slow
+            else:  # it is not we who make it slow
                 self._measure(mean, spread, PROBED)
             return
         if self.limit <= EASE * self._limit_when_slow:

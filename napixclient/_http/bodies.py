@@ -42,21 +42,44 @@ class StreamedResponse(Response):
     body breaks off, and :class:`Cancelled` after ``cancel()``.
     """
 
-    __slots__ = ('_changed', '_coded', '_connection', '_decoder', '_ended', '_error', '_lines_read', '_pieces', '_rest',
-                 '_steps', '_url', '_waiting', '_whole', '__weakref__')
+    __slots__ = (
+        '_changed',
+        '_coded',
+        '_connection',
+        '_decoder',
+        '_ended',
+        '_error',
+        '_lines_read',
+        '_pieces',
+        '_rest',
+        '_steps',
+        '_url',
+        '_waiting',
+        '_whole',
+        '__weakref__',
+    )
 
-    def __init__(self, request: Request, status: int, head: bytes, elapsed: float, connection: Connection,
-                 coding: str | None, decode: bool, max_body: int | None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        status: int,
+        head: bytes,
+        elapsed: float,
+        connection: Connection,
+        coding: str | None,
+        decode: bool,
+        max_body: int | None,
+    ) -> None:
         super().__init__(request, status, head, b'', elapsed)
         self._connection: Connection | None = connection
         self._decoder = Decoder(coding, max_body) if decode and coding is not None else None
         self._coded = coding is not None and (self._decoder is None or not self._decoder.known)
-        self._pieces: deque[bytes] = deque()    # as received
-        self._waiting = 0                       # bytes in them
-        self._rest: deque[bytes | memoryview] = deque()     # decoded, not yet read
+        self._pieces: deque[bytes] = deque()  # as received
+        self._waiting = 0  # bytes in them
+        self._rest: deque[bytes | memoryview] = deque()  # decoded, not yet read
         self._steps: Iterator[bytes] | None = None  # a piece that is being decoded
         self._changed = Event()
-        self._ended = False                     # nothing more will be received
+        self._ended = False  # nothing more will be received
         self._error: HTTPError | None = None
         self._lines_read = 0
         self._whole: bytes | None = None
@@ -83,7 +106,7 @@ class StreamedResponse(Response):
             error.response = self
             self._connection = None
         elif not self._left:
-            self._release()                     # there is nothing to read, or nothing more
+            self._release()  # there is nothing to read, or nothing more
         self._changed.set()
 
     def _abort(self, error: HTTPError) -> None:
@@ -113,7 +136,7 @@ class StreamedResponse(Response):
             yield line.decode('utf-8', 'replace')
 
     def _lines(self, end: bytes) -> Iterator[tuple[int, bytes]]:
-        begun: list[bytes] = []                 # of a line whose end has not come
+        begun: list[bytes] = []  # of a line whose end has not come
         cut = _cuts[end]
         try:
             while self._fill():
@@ -187,11 +210,11 @@ class StreamedResponse(Response):
             return b''
         piece: bytes | memoryview = self._rest.popleft()
         if 0 < most < len(piece):
-            piece = memoryview(piece)           # its rest is not copied each time
+            piece = memoryview(piece)  # its rest is not copied each time
             self._rest.appendleft(piece[most:])
             piece = piece[:most]
         if self._ended and not self._left:
-            self._release()                     # read to its end, though the reader cannot know yet
+            self._release()  # read to its end, though the reader cannot know yet
         return bytes(piece)
 
     def _fill(self) -> bool:
@@ -237,7 +260,7 @@ class StreamedResponse(Response):
                 self._release()
         else:
             self._rest.append(piece)
-            gevent.sleep(0)                     # the others' turn: decoding takes its time
+            gevent.sleep(0)  # the others' turn: decoding takes its time
 
     def _fail(self, error: HTTPError) -> None:
         error.request, error.response = self.request, self
@@ -266,8 +289,9 @@ class StreamedResponse(Response):
             self._rest.clear()
             self._steps = None
             self._ended = True
-            self._error = self._error or Cancelled('the answer was closed before it was read to its end',
-                                                   request=self.request, response=self)
+            self._error = self._error or Cancelled(
+                'the answer was closed before it was read to its end', request=self.request, response=self
+            )
         if connection is not None:
             connection.abandon()
 
@@ -295,7 +319,7 @@ class StreamedResponse(Response):
 
     def __del__(self) -> None:
         connection = self._connection
-        if connection is not None:              # nobody can read it any more; the slot must not be lost
+        if connection is not None:  # nobody can read it any more; the slot must not be lost
             connection.forsake()
 
 
@@ -340,7 +364,7 @@ class Upload:
                 self._write(b'0\r\n\r\n')
             elif self._left:
                 raise ValueError(f'the file ended {self._left} bytes before its length')
-        except BaseException as exc:            # a gevent.Timeout or GreenletExit of the source's own, too
+        except BaseException as exc:  # a gevent.Timeout or GreenletExit of the source's own, too
             if self._connection is not None:
                 self._connection.upload_failed(exc)
             if isinstance(exc, (KeyboardInterrupt, SystemExit)):
@@ -350,7 +374,7 @@ class Upload:
                 self._connection.uploaded()
 
     def _write(self, data: bytes) -> None:
-        if self._connection is None:            # cancelled by its own source, which nobody could stop
+        if self._connection is None:  # cancelled by its own source, which nobody could stop
             raise gevent.GreenletExit
         self._out.clear()
         self._connection.write(data)
@@ -369,7 +393,7 @@ class Upload:
                     return
                 continue
             if not self._chunked:
-                piece = piece[:self._left]      # a file that grows meanwhile ends where it ended when we looked
+                piece = piece[: self._left]  # a file that grows meanwhile ends where it ended when we looked
                 self._left -= len(piece)
             yield piece
             if not self._chunked and not self._left:
@@ -385,7 +409,7 @@ class Upload:
         while True:
             if here is None:
                 piece = stream.read(_PIECE)
-            else:                               # left where it stands: others may be sending it, or begin to
+            else:  # left where it stands: others may be sending it, or begin to
                 stands = stream.tell()
                 stream.seek(here)
                 piece = stream.read(_PIECE)

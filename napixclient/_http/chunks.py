@@ -20,15 +20,14 @@ _QUOTED = rb'"[\t !#-~\x80-\xff]*"'
 _size_line = re.compile(rb'([0-9A-Fa-f]+)\r\n').match
 #: Chunks of less than sixteen bytes, one behind the other, and the data in them: ten thousand come in one read.
 _TINY = [(b'[%x%X]' % (size, size), size) for size in range(1, 16)]
-_tiny_chunks = re.compile(rb'(?:%b){1,256}' % b'|'.join(
-    rb'%b\r\n[\x00-\xff]{%d}\r\n' % pair for pair in _TINY)).match
-_tiny_data = re.compile(rb'.\r\n(%b)\r\n' % b'|'.join(
-    rb'(?<=%b\r\n)[\x00-\xff]{%d}' % pair for pair in _TINY)).findall
+_tiny_chunks = re.compile(rb'(?:%b){1,256}' % b'|'.join(rb'%b\r\n[\x00-\xff]{%d}\r\n' % pair for pair in _TINY)).match
+_tiny_data = re.compile(rb'.\r\n(%b)\r\n' % b'|'.join(rb'(?<=%b\r\n)[\x00-\xff]{%d}' % pair for pair in _TINY)).findall
 _size = re.compile(rb'[0-9A-Fa-f]+').match
 #: As lax as llhttp: the name or the value may be missing, a quoted string may follow a token. One at a time, because
 #: Python's engine keeps a note of each repeat.
-_extension = re.compile(rb'[ \t]*;[ \t]*(?:%b|(?=[;=]))(?:[ \t]*=(?:[ \t]*(?:%b(?:%b)?|%b))?)?' % (
-    _TOKEN, _TOKEN, _QUOTED, _QUOTED)).match
+_extension = re.compile(
+    rb'[ \t]*;[ \t]*(?:%b|(?=[;=]))(?:[ \t]*=(?:[ \t]*(?:%b(?:%b)?|%b))?)?' % (_TOKEN, _TOKEN, _QUOTED, _QUOTED)
+).match
 #: What has come of a line that may still become one with a size; enough of it to see that there is one.
 _begins_size = re.compile(rb'[0-9A-Fa-f]+(?:\Z|[ \t;]|\r\Z)').match
 _MOST_DIGITS = 16
@@ -57,7 +56,7 @@ def unfolded(head: bytes) -> bytes:
 
 def _extended_size(line: bytes) -> bytes:
     """The digits of a size with chunk extensions, which are only checked: none is known to us (RFC 9112 §7.1.1)."""
-    if b'\\' in line:                       # a comma, too, may stand nowhere but within quotes
+    if b'\\' in line:  # a comma, too, may stand nowhere but within quotes
         line = line.replace(b'\\\\', b',,').replace(b'\\"', b',,')
     size = found = _size(line)
     while found is not None and not line.startswith(b'\r\n', found.end()):
@@ -77,12 +76,12 @@ class ChunkedBody:
 
     def __init__(self, emit: Callable[[bytes], object]) -> None:
         self._emit = emit
-        self._held = b''                    # what has come of a line
-        self._left = 0                      # bytes that are missing of the chunk, with the CRLF behind it
-        self._ended = False                 # whether the last chunk came: what follows are trailers
-        self._continues = False             # whether there is a trailer that a folded line may continue
-        self.ambiguous = False              # whether a trailer speaks of framing
-        self.rest = b''                     # what follows the body
+        self._held = b''  # what has come of a line
+        self._left = 0  # bytes that are missing of the chunk, with the CRLF behind it
+        self._ended = False  # whether the last chunk came: what follows are trailers
+        self._continues = False  # whether there is a trailer that a folded line may continue
+        self.ambiguous = False  # whether a trailer speaks of framing
+        self.rest = b''  # what follows the body
 
     def feed(self, data: bytes) -> bool:
         """Take bytes; true when the body, with its trailers, is complete.
@@ -96,7 +95,7 @@ class ChunkedBody:
         emit = self._emit
         while not self._ended:
             line = _size_line(data, at)
-            if line is None:                # there are extensions, or it is not whole
+            if line is None:  # there are extensions, or it is not whole
                 end = data.find(b'\n', at) + 1
                 if not end:
                     held = data[at:]
@@ -106,7 +105,7 @@ class ChunkedBody:
                 digits, at = line[1], line.end()
             size = int(digits, 16)
             end = at + size
-            if size and data[end:end + 2] == b'\r\n':      # a whole one
+            if size and data[end : end + 2] == b'\r\n':  # a whole one
                 emit(data[at:end])
                 at = end + 2
                 while size < 16 and (tiny := _tiny_chunks(data, at)) is not None:
@@ -126,12 +125,12 @@ class ChunkedBody:
         """Take the rest of a chunk, or what has come of it: how much that is."""
         left = self._left
         if left > 2:
-            piece = data[:left - 2]
+            piece = data[: left - 2]
             if piece:
                 self._emit(piece)
         at = max(min(len(data), left - 2), 0)
         self._left -= at
-        end = data[at:at + 2]
+        end = data[at : at + 2]
         if self._left == 2 and end:
             if end == b'\r\n':
                 self._left = 0
@@ -147,7 +146,7 @@ class ChunkedBody:
                 return self._hold(held, b'\n' not in held, 'a malformed trailer')
             self._check_trailer(line)
             at = line.end()
-        self.rest = data[at + 2:]
+        self.rest = data[at + 2 :]
         return True
 
     def _hold(self, data: bytes, may_go_on: bool, complaint: str) -> bool:

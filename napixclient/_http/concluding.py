@@ -52,14 +52,13 @@ _STEPS_AT_ONCE = 4
 class Concluder(Dispatcher):
     """Gives each request its one outcome."""
 
-    def __init__(self, engine: Engine, origin: Origin, simultaneous: int | str, authenticator: Any,
-                 line: Any) -> None:
+    def __init__(self, engine: Engine, origin: Origin, simultaneous: int | str, authenticator: Any, line: Any) -> None:
         super().__init__(engine, origin, simultaneous, authenticator, line)
         settings = self._settings
         self._retries = settings.retries
         #: Whether an answer that is a success is the outcome, without a further thought.
         self._simple = self._retries is None and not self._hooked and settings.cookies is None
-        self._aside: dict[PendingResponse, Any] = {}    # without a slot: a timer, or the greenlet that is busy with it
+        self._aside: dict[PendingResponse, Any] = {}  # without a slot: a timer, or the greenlet that is busy with it
         self._done = self._failed = self._received = 0
         self._latencies: dict[int, int] = {}
 
@@ -132,7 +131,7 @@ class Concluder(Dispatcher):
     def _consider(self, pending: PendingResponse, response: Response) -> None:
         """Make an answer the outcome, unless it is to be tried again."""
         if isinstance(response, StreamedResponse):
-            self.settle(pending, response)      # it is being received already
+            self.settle(pending, response)  # it is being received already
         else:
             self._unless_retried(pending, after_response, response, self._conclude_safely)
 
@@ -141,8 +140,9 @@ class Concluder(Dispatcher):
         try:
             self._conclude(pending, response)
         except Exception as exc:
-            error = ProtocolError(f'cannot read the answer: {type(exc).__name__}: {exc}', response=response,
-                                  phase='read')
+            error = ProtocolError(
+                f'cannot read the answer: {type(exc).__name__}: {exc}', response=response, phase='read'
+            )
             error.__cause__ = exc
             if pending._outcome is None:
                 self.settle(pending, error)
@@ -165,7 +165,7 @@ class Concluder(Dispatcher):
     def _go(self, pending: PendingResponse, hop: Hop) -> None:
         """Send something else instead, over a slot of the origin that it is for."""
         client = self._client_for(hop.request.host)
-        log.debug('%s: on to %s', self.origin, client.origin)      # a query may hold a secret
+        log.debug('%s: on to %s', self.origin, client.origin)  # a query may hold a secret
         pending._hop = hop
         client._enqueue_later(pending)
 
@@ -175,19 +175,23 @@ class Concluder(Dispatcher):
         error: HTTPError | None = None
         try:
             keep_cookies(jar, pending._current, response)
-        except BaseException as exc:            # a gevent.Timeout of its own, too
-            error = HTTPError(f'the cookie jar failed: {type(exc).__name__}: {mask(str(exc))}', response=response,
-                              phase='read', elapsed=response.elapsed)
+        except BaseException as exc:  # a gevent.Timeout of its own, too
+            error = HTTPError(
+                f'the cookie jar failed: {type(exc).__name__}: {mask(str(exc))}',
+                response=response,
+                phase='read',
+                elapsed=response.elapsed,
+            )
             error.__cause__ = exc
-        over = self._aside.pop(pending, None) is None       # cancelled meanwhile
+        over = self._aside.pop(pending, None) is None  # cancelled meanwhile
         if isinstance(response, StreamedResponse) and (over or error is not None):
-            response.close()                    # nobody will read it
+            response.close()  # nobody will read it
         if not over and error is not None:
             self.settle(pending, error)
         elif not over:
             self._consider(pending, response)
         if error is not None and isinstance(error.__cause__, (KeyboardInterrupt, SystemExit)):
-            raise error.__cause__               # the program's business
+            raise error.__cause__  # the program's business
 
     def settle(self, pending: PendingResponse, outcome: Outcome) -> None:
         """Set the outcome, count it, and tell the hooks."""
@@ -195,7 +199,7 @@ class Concluder(Dispatcher):
             self._failed += 1
             outcome.request = pending.request
             outcome.attempts = max(pending._tries, 1)
-            outcome._keeps = self._authenticator, self._settings    # whose secrets its text must not show
+            outcome._keeps = self._authenticator, self._settings  # whose secrets its text must not show
             if isinstance(outcome, DeadlineExceeded) and outcome.phase in ('send', 'read'):
                 self._learn_of_timeout()
         else:
@@ -222,10 +226,13 @@ class Concluder(Dispatcher):
         limit = pending.request._options.max_body
         parts: list[bytes] = []
         try:
-            decoder = Decoder(coding, self._max_body if limit is None else limit) \
-                if self.decodes(pending, response.status) else None
+            decoder = (
+                Decoder(coding, self._max_body if limit is None else limit)
+                if self.decodes(pending, response.status)
+                else None
+            )
             if decoder is None or not decoder.known:
-                response._body = response._payload      # it is as it came, and that is no text
+                response._body = response._payload  # it is as it came, and that is no text
                 self._ended(pending, response)
                 return
             steps = decoder.feed(response._payload)
@@ -242,8 +249,9 @@ class Concluder(Dispatcher):
         response._payload = b''.join(parts)
         self._ended(pending, response)
 
-    def _decode_rest(self, pending: PendingResponse, response: Response, decoder: Decoder, steps: Any,
-                     parts: list[bytes]) -> None:
+    def _decode_rest(
+        self, pending: PendingResponse, response: Response, decoder: Decoder, steps: Any, parts: list[bytes]
+    ) -> None:
         try:
             for piece in steps:
                 parts.append(piece)
@@ -259,7 +267,7 @@ class Concluder(Dispatcher):
 
     def _spoiled(self, pending: PendingResponse, response: Response, error: HTTPError) -> None:
         if response.status >= 400 and not isinstance(error, BodyTooLarge):
-            response._payload = b''             # its status tells what there is to tell
+            response._payload = b''  # its status tells what there is to tell
             self._ended(pending, response)
             return
         error.phase, error.elapsed = 'read', response.elapsed
@@ -270,7 +278,7 @@ class Concluder(Dispatcher):
     def broken(self, connection: Connection, pending: PendingResponse, error: HTTPError) -> None:
         """A request failed with its connection."""
         self._forget(connection)
-        if error.phase == 'authenticate':       # nothing was sent: it was the idle connection that ended
+        if error.phase == 'authenticate':  # nothing was sent: it was the idle connection that ended
             self._open_for(pending)
             return
         if error.phase == UNSENT:
@@ -280,12 +288,12 @@ class Concluder(Dispatcher):
             return
         again = False
         if (connection.served or connection.rested) and connection.untouched and isinstance(error, ProtocolError):
-            again = self._resendable(pending, pending._attempts)    # most likely it was closed before anything was sent
+            again = self._resendable(pending, pending._attempts)  # most likely it was closed before anything was sent
             if connection.served:
                 self._closed_unsaid(connection, not again)
         if again:
             log.debug('%s: the server had closed the connection; sending once more', self.origin)
-            self._open_for(pending)             # in the place of the old one, so that it gets a fresh one
+            self._open_for(pending)  # in the place of the old one, so that it gets a fresh one
             return
         self._engine.release()
         self._conclude_failure(pending, error if self._forwarder is None else self._of_proxy(connection, error))
@@ -315,8 +323,12 @@ class Concluder(Dispatcher):
         """
         request = pending._current
         first = 1 if pending._hop is None else pending._hop.sent_before + 1
-        return (request.method in IDEMPOTENT and attempt == first and request._repeatable
-                and not self._forbids_retries(pending))
+        return (
+            request.method in IDEMPOTENT
+            and attempt == first
+            and request._repeatable
+            and not self._forbids_retries(pending)
+        )
 
     def _forbids_retries(self, pending: PendingResponse) -> bool:
         retries = self._retries_of(pending)
@@ -345,7 +357,7 @@ class Concluder(Dispatcher):
             conclude(pending, last)
         elif type(retries) is Retry:
             self._ask_retries(pending, when, last, conclude)
-        else:                                   # a class of the caller's own: it may block
+        else:  # a class of the caller's own: it may block
             pending._holder = _Aside(self, 'backoff')
             self._aside[pending] = gevent.spawn(self._ask_retries, pending, when, last, conclude)
 
@@ -363,7 +375,7 @@ class Concluder(Dispatcher):
         if pending._outcome is None and (delay is None or not self._try_again(pending, delay)):
             conclude(pending, last)
         if interrupt is not None:
-            raise interrupt                     # the program's business
+            raise interrupt  # the program's business
 
     def _try_again(self, pending: PendingResponse, delay: float) -> bool:
         """Queue the request anew, after a delay; false when the deadline or the retry budget forbids it."""
@@ -372,7 +384,7 @@ class Concluder(Dispatcher):
         timer = self._engine.hub.loop.timer(delay)
         self._aside[pending] = timer
         pending._holder = _Aside(self, 'backoff')
-        timer.start(self._back, pending, update=True)    # the loop's own time may be that of long ago
+        timer.start(self._back, pending, update=True)  # the loop's own time may be that of long ago
         return True
 
     def _back(self, pending: PendingResponse) -> None:
@@ -422,8 +434,8 @@ def _marked(pending: PendingResponse, response: Response) -> Response:
 def _run_hook(context: contextvars.Context, hook: Any, value: Any) -> None:
     """In a greenlet, in the context of the ``request`` call; what it raises is logged and changes nothing."""
     try:
-        context.copy().run(hook, value)         # a copy: another call of the same request may be blocked in it
+        context.copy().run(hook, value)  # a copy: another call of the same request may be blocked in it
     except (KeyboardInterrupt, SystemExit):
         raise
-    except BaseException as exc:                # a gevent.Timeout of its own, too
+    except BaseException as exc:  # a gevent.Timeout of its own, too
         log.error('a hook failed\n%s', traceback_of(exc))

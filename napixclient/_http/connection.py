@@ -71,10 +71,39 @@ class Connection:
         more can be collected while its connections are idle.
     """
 
-    __slots__ = ('_heard_since', '_held_back', '_home', '_loop', '_out', '_patience', '_rest', '_recv', '_send',
-                 '_rested', '_rested_after', '_sock', '_upload', '_watcher', '_weak_home', '_writer', 'closed',
-                 'deadline', 'doubtful', 'ends', 'expires', 'helper', 'pending', 'phase', 'read_seconds', 'reader',
-                 'served', 'since', 'started', 'streamed', 'turn')
+    __slots__ = (
+        '_heard_since',
+        '_held_back',
+        '_home',
+        '_loop',
+        '_out',
+        '_patience',
+        '_rest',
+        '_recv',
+        '_send',
+        '_rested',
+        '_rested_after',
+        '_sock',
+        '_upload',
+        '_watcher',
+        '_weak_home',
+        '_writer',
+        'closed',
+        'deadline',
+        'doubtful',
+        'ends',
+        'expires',
+        'helper',
+        'pending',
+        'phase',
+        'read_seconds',
+        'reader',
+        'served',
+        'since',
+        'started',
+        'streamed',
+        'turn',
+    )
 
     def __init__(self, home: Any, weak_home: Callable[[], Any], sock: Any, reader: ResponseReader) -> None:
         sock.settimeout(0.0)
@@ -93,28 +122,28 @@ class Connection:
         self._loop = get_hub().loop
         self._watcher: Any = self._loop.io(sock.fileno(), _READ)
         self._writer: Any = None
-        self._heard_since: Any = None           # made when it is first used again: many never are
+        self._heard_since: Any = None  # made when it is first used again: many never are
         self._out: memoryview | None = None
-        self._rest: memoryview | None = None    # what goes out after that
+        self._rest: memoryview | None = None  # what goes out after that
         self._upload: Upload | None = None
-        self._held_back: Any = None             # a body until the server agrees to it
-        self._patience: Any = None              # the timer that ends this
+        self._held_back: Any = None  # a body until the server agrees to it
+        self._patience: Any = None  # the timer that ends this
         self.read_seconds = NEVER
         self.closed = False
         self.pending: PendingResponse | None = None
-        self.streamed: Callable[[], StreamedResponse | None] | None = None    # weak: who drops it gives it back
+        self.streamed: Callable[[], StreamedResponse | None] | None = None  # weak: who drops it gives it back
         self.helper: Any = None
         self.phase = 'read'
-        self.expires = NEVER                # of monotonic(): when the server has been silent for too long
-        self.started = 0.0                  # of monotonic(): when the request in flight began
-        self.deadline = NEVER               # of monotonic(): of the streamed answer
-        self.served = 0                     # answers that came over this connection
-        self.doubtful = False               # whether the server may not have read all of the last request
-        self.ends = NEVER                   # of monotonic(): when the server, as it said, is about to close it
-        self._rested = 0.0                  # of monotonic(): since when it has had nothing to do …
-        self._rested_after = -1             # … after so many answers; below 0 before the first rest
-        self.since = monotonic()            # when its client got the place in the pool that it fills
-        self.turn = 0                       # answers since then
+        self.expires = NEVER  # of monotonic(): when the server has been silent for too long
+        self.started = 0.0  # of monotonic(): when the request in flight began
+        self.deadline = NEVER  # of monotonic(): of the streamed answer
+        self.served = 0  # answers that came over this connection
+        self.doubtful = False  # whether the server may not have read all of the last request
+        self.ends = NEVER  # of monotonic(): when the server, as it said, is about to close it
+        self._rested = 0.0  # of monotonic(): since when it has had nothing to do …
+        self._rested_after = -1  # … after so many answers; below 0 before the first rest
+        self.since = monotonic()  # when its client got the place in the pool that it fills
+        self.turn = 0  # answers since then
         self._watcher.start(self._readable)
 
     def guard(self, around: Callable[[Callable[[Any], int]], Callable[[Any], int]]) -> None:
@@ -135,7 +164,7 @@ class Connection:
             return False
         if self._heard_since is None:
             self._heard_since = _listener(self._sock)
-        if self._heard_since(0) and not self._is_quiet():   # the loop may not have had its turn since
+        if self._heard_since(0) and not self._is_quiet():  # the loop may not have had its turn since
             self._closed_idle()
             return False
         self._home = home
@@ -183,8 +212,15 @@ class Connection:
         self.phase = 'authenticate'
         self.expires = NEVER
 
-    def start(self, pending: PendingResponse, request: Request, data: bytes, read_seconds: float,
-              max_body: int, max_streamed: int | None) -> None:
+    def start(
+        self,
+        pending: PendingResponse,
+        request: Request,
+        data: bytes,
+        read_seconds: float,
+        max_body: int,
+        max_streamed: int | None,
+    ) -> None:
         """Send a request, as the authenticator left it. What goes wrong is reported to the client.
 
         :param data: its head, with its body where that is bytes.
@@ -205,13 +241,13 @@ class Connection:
         else:
             self.reader.begin(request.method, max_body)
         if request.headers._block and 'close' in request.headers.get('connection', '').lower():
-            self.reader.overrun = True         # RFC 9112 §9.6: the caller said that it is the last one
+            self.reader.overrun = True  # RFC 9112 §9.6: the caller said that it is the last one
         try:
             sent = self._send(data)
         except _AGAIN:
             sent = 0
         except OSError as exc:
-            if self.served:                     # what it may have said was said before
+            if self.served:  # what it may have said was said before
                 self._fail(_unsent(exc))
             elif not self._answered_early():
                 self._lost(exc)
@@ -225,7 +261,7 @@ class Connection:
             return
         if request._options.expect and request._expects:
             self.phase = 'expect'
-            self.expires = NEVER                # the silence that is borne now is shorter
+            self.expires = NEVER  # the silence that is borne now is shorter
             self._held_back = payload
             self._patience = self._loop.timer(EXPECT_SECONDS)
             self._patience.start(self._go_on)
@@ -282,7 +318,7 @@ class Connection:
         """The whole body is out."""
         self._upload = None
         self.phase = 'read'
-        if self._watcher.active:            # else it is the reader of a streamed answer who is slow
+        if self._watcher.active:  # else it is the reader of a streamed answer who is slow
             self.expires = monotonic() + self.read_seconds
 
     def upload_failed(self, exc: BaseException) -> None:
@@ -298,10 +334,10 @@ class Connection:
             out, self._out, self._rest = self._rest, self._rest, None
         if out is None:
             self._writer.stop()
-            self._readable()                # TLS had something to say before it could read on
+            self._readable()  # TLS had something to say before it could read on
             return
         try:
-            sent = self._send(out)          # after want-write TLS demands the same buffer again: this is it
+            sent = self._send(out)  # after want-write TLS demands the same buffer again: this is it
         except _AGAIN:
             return
         except OSError as exc:
@@ -325,7 +361,7 @@ class Connection:
         self._writer.stop()
         if self._upload is not None:
             self._more()
-        elif self.phase == 'expect':            # the head took its time; its body is still held back
+        elif self.phase == 'expect':  # the head took its time; its body is still held back
             self.expires = NEVER
         else:
             self.phase = 'read'
@@ -337,7 +373,7 @@ class Connection:
             before = self.expires
             self.expires = NEVER
             self._readable()
-            if self.expires == NEVER:       # nothing more to read
+            if self.expires == NEVER:  # nothing more to read
                 self.expires = before
                 break
         return self.closed or self.pending is not pending
@@ -348,7 +384,7 @@ class Connection:
         """The loop says that there is something to read: one read, so that no server starves the others."""
         try:
             data = self._recv(READ_SIZE)
-        except ssl.SSLWantWriteError:       # TLS has to answer first: to a CertificateRequest, a KeyUpdate
+        except ssl.SSLWantWriteError:  # TLS has to answer first: to a CertificateRequest, a KeyUpdate
             self._watch_writing()
             return
         except _AGAIN:
@@ -360,7 +396,7 @@ class Connection:
         pending: Any = self.pending
         if pending is None:
             if self.streamed is None:
-                self._closed_idle()         # closed by the server, or bytes that nobody asked for
+                self._closed_idle()  # closed by the server, or bytes that nobody asked for
                 return
         elif self.phase == 'authenticate':  # nothing was sent yet, so whatever it is, it is not an answer
             self._lost(None)
@@ -382,7 +418,7 @@ class Connection:
             error.__cause__ = exc
             self._malformed(error)
             return
-        except BaseException:               # SIGINT and SystemExit leave, after clean-up
+        except BaseException:  # SIGINT and SystemExit leave, after clean-up
             self._fail(ProtocolError('interrupted', phase='read'))
             raise
         now = monotonic()
@@ -416,7 +452,7 @@ class Connection:
         assert reader.head is not None
         self.pending = None
         body = reader.last
-        if reader.coding is not None and self._home.decodes(pending, reader.status):    # cut, it does not decode
+        if reader.coding is not None and self._home.decodes(pending, reader.status):  # cut, it does not decode
             body, reader.coding = b'', None
         response = new_response(pending.request, reader.status, reader.head, body, monotonic() - self.started)
         self._close_keeping_home()
@@ -445,8 +481,16 @@ class Connection:
         head = reader.head
         assert head is not None
         try:
-            response = StreamedResponse(pending.request, reader.status, head, now - self.started, self, reader.coding,
-                                        self._home.decodes(pending, reader.status), reader.max_streamed)
+            response = StreamedResponse(
+                pending.request,
+                reader.status,
+                head,
+                now - self.started,
+                self,
+                reader.coding,
+                self._home.decodes(pending, reader.status),
+                reader.max_streamed,
+            )
         except NapixError as exc:
             self._malformed(exc)
             return
@@ -461,14 +505,14 @@ class Connection:
         """Give the reader of a streamed body what has come; stop reading while it has enough."""
         response = None if self.streamed is None else self.streamed()
         if response is None:
-            return                          # it was dropped; forsake() is on its way
+            return  # it was dropped; forsake() is on its way
         data = self.reader.take_body()
         self._home.received(len(data))
         if data and response._receive(data):
             self._watcher.stop()
-            self.expires = NEVER            # the reader is slow, not the server
+            self.expires = NEVER  # the reader is slow, not the server
         if complete:
-            self._watcher.stop()            # the slot is held until the reader is through
+            self._watcher.stop()  # the slot is held until the reader is through
             self.expires = NEVER
             response._end(None)
 
@@ -497,8 +541,13 @@ class Connection:
         """The total time of a streamed answer is up."""
         response = None if self.streamed is None else self.streamed()
         if response is not None:
-            response._abort(DeadlineExceeded('the total time was up after sending had begun (phase: read)',
-                                             request=response.request, phase='read'))
+            response._abort(
+                DeadlineExceeded(
+                    'the total time was up after sending had begun (phase: read)',
+                    request=response.request,
+                    phase='read',
+                )
+            )
 
     def abandon(self) -> None:
         """The reader of a streamed body leaves it half read."""
@@ -522,11 +571,11 @@ class Connection:
         """In the child of a fork: the connection is the parent's, so nothing may be sent over it, not even a FIN."""
         response = None if self.streamed is None else self.streamed()
         if response is not None:
-            response._end(Cancelled('the process was forked; this answer is the parent\'s', request=response.request))
+            response._end(Cancelled("the process was forked; this answer is the parent's", request=response.request))
         self.pending = self.streamed = None
         sock, self._sock = self._sock, _Nothing()
         self.close()
-        _socket.close(sock.detach())        # at once: the others leave it to a later turn of the loop
+        _socket.close(sock.detach())  # at once: the others leave it to a later turn of the loop
 
     def home(self) -> Any:
         """The client, if there still is one."""
@@ -590,7 +639,7 @@ class Connection:
             try:
                 self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
             except OSError:
-                pass                        # the socket is broken already
+                pass  # the socket is broken already
             self.close()
 
     def close(self) -> None:
@@ -647,7 +696,7 @@ class _Nothing:
 
 def _listener(sock: Any) -> Any:
     """What tells whether something may have come. To ask by reading costs an exception, which takes thrice as long."""
-    if isinstance(sock, ssl.SSLSocket):         # what came may be in its buffer
+    if isinstance(sock, ssl.SSLSocket):  # what came may be in its buffer
         return _always
     poller = _poll()
     poller.register(sock.fileno(), select.POLLIN)

@@ -33,7 +33,7 @@ def keep_cookies(jar: CookieJar, request: Request, response: Response) -> None:
     """Give the jar the cookies that an answer sets."""
     message = Message()
     for name, value in response.headers.multi_items():
-        message[name] = value               # appends
+        message[name] = value  # appends
     jar.extract_cookies(_Said(message), _Asked(request))  # type: ignore[arg-type]
 
 

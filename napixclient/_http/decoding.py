@@ -75,14 +75,14 @@ class Decoder:
     def _run(self, data: bytes) -> tuple[bytes, bool]:
         """One piece, and whether there may be more although it is empty."""
         begin = 0
-        if not data:                            # who holds input back gets no more: brotli refuses, others pile it up
+        if not data:  # who holds input back gets no more: brotli refuses, others pile it up
             begin = max((at for at, stage in enumerate(self._stages) if stage.has_unconsumed_tail), default=0)
         more = begin > 0
         try:
             for stage in self._stages[begin:]:
                 data = stage.decompress(data, max_length=STEP)
                 more = more or bool(data) or stage.has_unconsumed_tail
-        except Exception as exc:                # each library has errors of its own
+        except Exception as exc:  # each library has errors of its own
             raise InvalidResponse(f'the body does not decode: {exc}') from exc
         return data, more
 
@@ -107,38 +107,38 @@ class _Inflater:
     def __init__(self, name: str) -> None:
         self._gzip = name != 'deflate'
         self._obj = zlib.decompressobj(31 if self._gzip else 15)
-        self._begun: bytes | None = None if self._gzip else b''     # of deflate: what to try again as bare
+        self._begun: bytes | None = None if self._gzip else b''  # of deflate: what to try again as bare
         self._data = b''
-        self._at = 0                            # of the data: what has been given to zlib
-        self._padded = False                    # whether what follows the last member is no other one
+        self._at = 0  # of the data: what has been given to zlib
+        self._padded = False  # whether what follows the last member is no other one
         #: Whether the last call stopped because it had made enough.
         self.has_unconsumed_tail = False
 
     def decompress(self, data: bytes, max_length: int) -> bytes:
         """At most so many bytes of what these, and those held back before, decode to."""
         if data:
-            self._data, self._at = self._data[self._at:] + data, 0
+            self._data, self._at = self._data[self._at :] + data, 0
         made = bytearray()
         while len(made) < max_length and (not self._obj.eof or self._next_member()):
-            piece = self._data[self._at:self._at + _SLICE]
+            piece = self._data[self._at : self._at + _SLICE]
             new = self._inflate(piece, max_length - len(made))
             taken = len(piece) - len(self._obj.unconsumed_tail or self._obj.unused_data)
             made += new
             self._at += taken
-            if not new and not taken:           # zlib had its chance to give out what it still held
+            if not new and not taken:  # zlib had its chance to give out what it still held
                 break
         self.has_unconsumed_tail = len(made) >= max_length
         return bytes(made)
 
     def _next_member(self) -> bool:
         if self._gzip and not self._padded:
-            self._at = _zeros(self._data, self._at).end()   # type: ignore[union-attr]  # it always matches
-            begins = self._data[self._at:self._at + 2]
+            self._at = _zeros(self._data, self._at).end()  # type: ignore[union-attr]  # it always matches
+            begins = self._data[self._at : self._at + 2]
             if begins == _GZIP_MAGIC:
                 self._obj = zlib.decompressobj(31)
                 return True
             if _GZIP_MAGIC.startswith(begins):
-                return False                    # it may be still to come
+                return False  # it may be still to come
             self._padded = True
         self._at = len(self._data)
         return False
@@ -167,7 +167,7 @@ def _ended(stage: Any) -> bool:
     if isinstance(stage, _Inflater):
         return stage.ended
     inner = stage._obj
-    end = getattr(inner, 'eof', None)           # zstd; the other name is brotli's
+    end = getattr(inner, 'eof', None)  # zstd; the other name is brotli's
     if end is None:
         end = inner.is_finished()
     return bool(end)
@@ -186,7 +186,11 @@ def _is_bounded(name: str) -> bool:
     return True
 
 
-_STAGES: dict[str, Any] = {'gzip': _Inflater, 'x-gzip': _Inflater, 'deflate': _Inflater,
-                           **{name: _get_decoder for name in ('br', 'zstd') if _is_bounded(name)}}
+_STAGES: dict[str, Any] = {
+    'gzip': _Inflater,
+    'x-gzip': _Inflater,
+    'deflate': _Inflater,
+    **{name: _get_decoder for name in ('br', 'zstd') if _is_bounded(name)},
+}
 #: What is offered to servers: gzip and deflate always, br and zstd where their libraries are there.
 ACCEPT_ENCODING = ', '.join(name for name in _STAGES if name != 'x-gzip')

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ['Applicant', 'Opening', 'log']
 
 log = logging.getLogger('napixclient')
-log.addHandler(logging.NullHandler())       # a library is silent unless told
+log.addHandler(logging.NullHandler())  # a library is silent unless told
 
 
 class Applicant(Protocol):
@@ -75,14 +75,28 @@ class Opening:
     TLS or a resolver of the caller's, has a greenlet.
     """
 
-    __slots__ = ('_client', '_clock', '_engine', '_greenlet', '_has_turn', '_seconds', '_sock', '_turn',
-                 '_watcher', 'expires', 'name', 'over', 'pending', 'proxy')
+    __slots__ = (
+        '_client',
+        '_clock',
+        '_engine',
+        '_greenlet',
+        '_has_turn',
+        '_seconds',
+        '_sock',
+        '_turn',
+        '_watcher',
+        'expires',
+        'name',
+        'over',
+        'pending',
+        'proxy',
+    )
 
     def __init__(self, engine: Engine, client: Applicant, pending: PendingResponse, seconds: float) -> None:
         self.over = False
         self.pending: PendingResponse | None = pending
-        self.expires = NEVER                    # of monotonic(), while it is dialled on the loop
-        self.proxy: Proxy | None = None         # the one that is being talked to
+        self.expires = NEVER  # of monotonic(), while it is dialled on the loop
+        self.proxy: Proxy | None = None  # the one that is being talked to
         pending._holder = self
         self._engine = engine
         self._client = client
@@ -91,8 +105,8 @@ class Opening:
         self._sock: Any = None
         self._watcher: Any = None
         self._clock: Any = None
-        self.name: str | None = None           # the one that is being looked up
-        self._has_turn = False                  # whether it is one of those that may be opened at the same time
+        self.name: str | None = None  # the one that is being looked up
+        self._has_turn = False  # whether it is one of those that may be opened at the same time
         self._turn: Any = None
 
     @property
@@ -215,7 +229,7 @@ class Opening:
             error = exc
         finally:
             self._clock.close()
-        if self.over:                           # dropped in the very turn in which it was done
+        if self.over:  # dropped in the very turn in which it was done
             if sock is not None:
                 sock.close()
         elif error is None or isinstance(error, HTTPError):
@@ -223,7 +237,7 @@ class Opening:
         else:
             self._failed(error)
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
-            raise error                         # the program's business
+            raise error  # the program's business
 
     def _too_late(self) -> HTTPError:
         within = f'within {self._seconds:g} s'

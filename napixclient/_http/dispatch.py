@@ -30,8 +30,7 @@ __all__ = ['Dispatcher']
 class Dispatcher(Sender):
     """At most ``simultaneous`` requests at a time to one origin, over as many connections."""
 
-    def __init__(self, engine: Engine, origin: Origin, simultaneous: int | str, authenticator: Any,
-                 line: Any) -> None:
+    def __init__(self, engine: Engine, origin: Origin, simultaneous: int | str, authenticator: Any, line: Any) -> None:
         super().__init__(engine, origin, simultaneous, authenticator, line)
         self.waiting: deque[Any] | None = None  # the queue for a place in the pool in which it stands
         self._idle: list[Connection] = []
@@ -52,7 +51,7 @@ class Dispatcher(Sender):
             return
         pending._holder = self
         self._queue.append(pending)
-        if self._idle:                          # those that came before it have the first right to the rate
+        if self._idle:  # those that came before it have the first right to the rate
             self._catch_up()
         elif self._in_use < self._simultaneous and self.waiting is None:
             self._widen()
@@ -105,7 +104,7 @@ class Dispatcher(Sender):
     def _open_next(self) -> None:
         """Open a connection, in a place that was taken for it, for the next request in the queue."""
         pending = self._pop()
-        assert pending is not None              # the queue is longer than its dropped entries
+        assert pending is not None  # the queue is longer than its dropped entries
         self._open_for(pending)
 
     def _open_for(self, pending: PendingResponse) -> None:
@@ -123,8 +122,9 @@ class Dispatcher(Sender):
             self._engine.places -= 1
             return
         settings = self._settings
-        connection = Connection(self, self._weak, sock,
-                                ResponseReader(settings.max_header_bytes, settings.max_header_fields))
+        connection = Connection(
+            self, self._weak, sock, ResponseReader(settings.max_header_bytes, settings.max_header_fields)
+        )
         self._connections.append(connection)
         self._engine.connections.add(connection)
         if self._engine.guard is not None:
@@ -152,7 +152,7 @@ class Dispatcher(Sender):
         if pending is not None and pending._outcome is None:
             pending._attempts += 1
             if self._pace is not None:
-                self._pace.take()               # it was a try
+                self._pace.take()  # it was a try
             self._conclude_failure(pending, error)
         self._widen_later()
 
@@ -161,8 +161,11 @@ class Dispatcher(Sender):
         engine = self._engine
         while not connection.closed:
             pending = self._pop() if self._queue and self._may_send() else None
-            if (engine.waiting and (pending is None or engine.turn_is_over(connection))) or (
-                    pending is None and engine.hopeful) or self._in_use > self._simultaneous:
+            if (
+                (engine.waiting and (pending is None or engine.turn_is_over(connection)))
+                or (pending is None and engine.hopeful)
+                or self._in_use > self._simultaneous
+            ):
                 if pending is not None:
                     self._queue.appendleft(pending)
                 self._leave(connection)
@@ -183,7 +186,7 @@ class Dispatcher(Sender):
             if self._start(connection, pending):
                 return
         if connection in self._connections:
-            if connection.served > 1:           # it said so: who does may be believed for the rest
+            if connection.served > 1:  # it said so: who does may be believed for the rest
                 self._reuse.announced()
             self._forget(connection)
             engine.release()
@@ -262,18 +265,18 @@ class Dispatcher(Sender):
             self._wait_with(connection, pending)
         else:
             self._leave(connection)
-            self._open_for(pending)             # in the place of the old one
+            self._open_for(pending)  # in the place of the old one
         return False
 
     def _wait_with(self, connection: Connection, pending: PendingResponse) -> None:
         """Let the connection rest until it is clear that the server leaves it open."""
-        self._idle.insert(0, connection)        # the one that has rested for longest is taken first
+        self._idle.insert(0, connection)  # the one that has rested for longest is taken first
         self._engine.rest(connection)
         self._put_back(pending)
         now = monotonic()
         # It may have been quiet for long enough by now: somebody has to come back for the request all the same.
         self._held_until = now + max(QUIET_SECONDS - max(idle.quiet_for(now) for idle in self._idle), SHORTEST_WAIT)
-        if self._may_send():                    # else it has started the timer that comes back
+        if self._may_send():  # else it has started the timer that comes back
             self._engine.hub.loop.run_callback(self._catch_up)
 
     def _be_doubtful(self, connection: Connection) -> None:

@@ -49,17 +49,17 @@ class Engine:
         self.settings = settings
         self.opener = Opener(settings)
         self.max_connections = settings.max_connections or default_max_connections()
-        self.cap = self.max_connections         # lower for a while after the process ran out of descriptors
-        self.places = 0                         # connections open or being opened
+        self.cap = self.max_connections  # lower for a while after the process ran out of descriptors
+        self.places = 0  # connections open or being opened
         self.connections: set[Connection] = set()
-        self.idle: dict[Connection, float] = {}     # since when; the least recently used first
-        self.waiting: deque[Applicant] = deque()    # who has no connection and gets no place for one
-        self.hopeful: deque[Applicant] = deque()    # who would like one more
+        self.idle: dict[Connection, float] = {}  # since when; the least recently used first
+        self.waiting: deque[Applicant] = deque()  # who has no connection and gets no place for one
+        self.hopeful: deque[Applicant] = deque()  # who would like one more
         self.clients: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.requests = 0                       # asked for so far: what the retry budget is a share of
+        self.requests = 0  # asked for so far: what the retry budget is a share of
         self.closed = False
         self.sweeping = False
-        self.dialling: set[Opening] = set()         # those of the openings that need no greenlet
+        self.dialling: set[Opening] = set()  # those of the openings that need no greenlet
         self._opening = 0
         self._granting = False
         self._parked: deque[Opening] = deque()
@@ -124,14 +124,14 @@ class Engine:
     def grant(self) -> None:
         """Give free places out, one to each in turn."""
         if self._granting:
-            return                              # a connection failed at once: the loop below goes on
+            return  # a connection failed at once: the loop below goes on
         self._granting = True
         try:
             while self.places < self.cap and (self.waiting or self.hopeful):
                 queue = self.waiting or self.hopeful
                 client = queue.popleft()
                 if client.waiting is not queue:
-                    continue                    # it lost its connections meanwhile, and stands in the other queue
+                    continue  # it lost its connections meanwhile, and stands in the other queue
                 client.waiting = None
                 if client.open_one() and client.wants_more():
                     self.enlist(client)
@@ -222,7 +222,7 @@ class Engine:
         """End the request when ``monotonic()`` reaches the deadline."""
         pending._deadline = deadline
         heap = self._deadlines
-        if len(heap) >= self._compact_at:       # most are over by now: forget them, or millions pile up
+        if len(heap) >= self._compact_at:  # most are over by now: forget them, or millions pile up
             heap[:] = [entry for entry in heap if _unfinished(entry[2])]
             heapify(heap)
             self._compact_at = max(1024, 2 * len(heap))
@@ -250,10 +250,11 @@ class Engine:
         for opening in [opening for opening in self.dialling if opening.expires < now]:
             opening.expire()
         for connection in overdue:
-            if connection.expires < now:        # an earlier one's end may have given it another request
+            if connection.expires < now:  # an earlier one's end may have given it another request
                 what = 'took' if connection.phase == 'send' else 'sent'
-                connection.fail(ReadTimeout(f'the server {what} nothing for {connection.read_seconds:g} s',
-                                            phase=connection.phase))
+                connection.fail(
+                    ReadTimeout(f'the server {what} nothing for {connection.read_seconds:g} s', phase=connection.phase)
+                )
         for connection in late:
             connection.cut_off()
         heap = self._deadlines
@@ -311,7 +312,7 @@ class Engine:
     def after_fork(self) -> None:
         """In the child: the sockets are the parent's; close them without a word on the wire."""
         if get_hub() is not self.hub:
-            return                              # of a thread that the child does not have
+            return  # of a thread that the child does not have
         for client in list(self.clients):
             client.forked()
         for connection in list(self.connections):
@@ -351,6 +352,7 @@ def _weakly(owner: Any, name: str) -> Callable[[], None]:
         method = reference()
         if method is not None:
             method()
+
     return call
 
 

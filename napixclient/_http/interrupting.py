@@ -14,7 +14,7 @@ __all__ = ['hush', 'unhush']
 
 
 class _Hushed(NamedTuple):
-    pools: int                              # that are open on this hub
+    pools: int  # that are open on this hub
     before: tuple[type[BaseException], ...]
     ours: tuple[type[BaseException], ...]
 

@@ -127,7 +127,7 @@ class Names:
             if not entry.addresses:
                 raise OSError(errno.EADDRNOTAVAIL, 'no address')
             entry.expires = monotonic() + ttl
-        except BaseException as exc:            # a gevent.Timeout of the resolver's own, too
+        except BaseException as exc:  # a gevent.Timeout of the resolver's own, too
             clock.close()
             counts.failed += 1
             entry.failure = _Late() if exc is clock else _own(exc)
@@ -147,10 +147,10 @@ class _Entry:
     def __init__(self) -> None:
         self.addresses: list[Address] = []
         self.expires = 0.0
-        self.greenlet: Any = None               # of the look-up
-        self.waiting = 0                        # greenlets that wait for it
+        self.greenlet: Any = None  # of the look-up
+        self.waiting = 0  # greenlets that wait for it
         self.failure: BaseException | None = None
-        self.over = Event()                     # AsyncResult may need a descriptor to keep a failure
+        self.over = Event()  # AsyncResult may need a descriptor to keep a failure
 
     @property
     def is_good(self) -> bool:
@@ -190,6 +190,6 @@ def _failure(host: str, exc: BaseException) -> HTTPError:
     elif isinstance(exc, socket.gaierror):
         known = 'no such name, or it has no address' if exc.errno in _NOT_FOUND else 'the resolver failed for now'
         text = f'{known}: {exc.strerror or exc}'
-    else:                                       # the system's words, or those of the caller's resolver
+    else:  # the system's words, or those of the caller's resolver
         text = (str(exc) if isinstance(exc, OSError) else mask(str(exc))) or type(exc).__name__
     return NameResolutionError(f'cannot resolve {host}: {text}', phase='connect')

@@ -38,8 +38,14 @@ class Rules:
     :param mdns_allow: whether nss-mdns was told to answer for other names than ``.local``.
     """
 
-    def __init__(self, nsswitch: str | None, resolv: str | None, hosts: Iterable[str] = (), host_name: str = '',
-                 mdns_allow: bool = False) -> None:
+    def __init__(
+        self,
+        nsswitch: str | None,
+        resolv: str | None,
+        hosts: Iterable[str] = (),
+        host_name: str = '',
+        mdns_allow: bool = False,
+    ) -> None:
         self._hosts = frozenset(hosts)
         host_name = host_name.lower()
         self._own = _MADE_UP | {host_name, host_name.partition('.')[0]}
@@ -50,13 +56,19 @@ class Rules:
     def need_system(self, name: str, environ: Mapping[str, str]) -> bool:
         """Whether ``getaddrinfo`` knows better than DNS of this name, an ASCII one."""
         if self._always or 'LOCALDOMAIN' in environ or 'RES_OPTIONS' in environ or 'HOSTALIASES' in environ:
-            return True                         # resolv.conf(5), hostname(7)
+            return True  # resolv.conf(5), hostname(7)
         exact = name.lower()
         bare = exact.removesuffix('.')
         last = bare.rpartition('.')[2]
-        return (exact in self._hosts or bare in _LOCAL or bare.endswith(_BELOW_LOCAL)
-                or last.isdigit() or last.startswith('0x')              # an old spelling of an address
-                or ':' in bare or (self._invents and bare in self._own))
+        return (
+            exact in self._hosts
+            or bare in _LOCAL
+            or bare.endswith(_BELOW_LOCAL)
+            or last.isdigit()
+            or last.startswith('0x')  # an old spelling of an address
+            or ':' in bare
+            or (self._invents and bare in self._own)
+        )
 
 
 def _sources(nsswitch: str | None) -> list[str]:
@@ -147,4 +159,4 @@ def _text(path: str) -> str | None:
     except (FileNotFoundError, NotADirectoryError):
         return None
     except PermissionError:
-        return '?'                              # means something that we cannot know: for the C library
+        return '?'  # means something that we cannot know: for the C library

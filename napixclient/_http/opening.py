@@ -53,9 +53,14 @@ class Opener:
         if origin.scheme == 'http':
             return self._reach(origin, opening)
         settings = self._settings
-        return self._secure(origin.host, origin.port, lambda: self._reach(origin, opening),
-                            assert_hostname=settings.assert_hostname, assert_fingerprint=settings.assert_fingerprint,
-                            server_hostname=settings.server_hostname)
+        return self._secure(
+            origin.host,
+            origin.port,
+            lambda: self._reach(origin, opening),
+            assert_hostname=settings.assert_hostname,
+            assert_fingerprint=settings.assert_fingerprint,
+            server_hostname=settings.server_hostname,
+        )
 
     def plain_address(self, origin: Origin) -> tuple[int, tuple[str, int]] | None:
         """Family and address of what can be reached without asking anybody: a literal, over plain TCP."""
@@ -86,9 +91,9 @@ class Opener:
         for host, port in places:
             try:
                 return self._through(proxy, opening, ask_socks, host.partition('%')[0], port)
-            except Refusal as exc:              # of that address; perhaps not of the next
+            except Refusal as exc:  # of that address; perhaps not of the next
                 refusal = exc
-        assert refusal is not None              # there was an address
+        assert refusal is not None  # there was an address
         raise refusal.error
 
     def _secure(self, host: str, port: int, dial: Callable[[], Any], **checks: Any) -> Any:
@@ -97,8 +102,9 @@ class Opener:
         :param checks: what urllib3 is to check instead.
         """
         handshake: Any = _Handshake(self._settings.ssl_context())
-        connection = _TLSConnection(host, port, ssl_context=handshake,
-                                    cert_reqs=None if self._settings.verify else 'CERT_NONE', **checks)
+        connection = _TLSConnection(
+            host, port, ssl_context=handshake, cert_reqs=None if self._settings.verify else 'CERT_NONE', **checks
+        )
         connection.dial = dial
         try:
             connection.connect()
@@ -135,17 +141,24 @@ class Opener:
 
     def _call(self, proxy: Proxy, opening: Opening) -> Any:
         """A socket to the proxy itself."""
+
         def dial() -> Any:
             return race(self._addresses(proxy.host, proxy.port, opening))
+
         return self._secure(proxy.host, proxy.port, dial) if proxy.scheme == 'https' else dial()
 
     def _tunnel(self, sock: Any, proxy: Proxy, origin: Origin, opening: Opening) -> Any:
         if proxy.forwards(origin):
             return None
         settings, pending = self._settings, opening.pending
-        ask_tunnel(sock, proxy, origin, ResponseReader(settings.max_header_bytes, settings.max_header_fields),
-                   None if pending is None else pending.request,
-                   min(REFUSAL_SECONDS, max(opening.expires - monotonic(), 0.0) / 2))
+        ask_tunnel(
+            sock,
+            proxy,
+            origin,
+            ResponseReader(settings.max_header_bytes, settings.max_header_fields),
+            None if pending is None else pending.request,
+            min(REFUSAL_SECONDS, max(opening.expires - monotonic(), 0.0) / 2),
+        )
         return relayed(sock) if proxy.scheme == 'https' else None
 
     # -- names -----------------------------------------------------------------------------------------------------
@@ -226,5 +239,8 @@ def connect_error(exc: BaseException) -> HTTPError:
 def _blame(proxy: Proxy, exc: Exception) -> HTTPError:
     """The error for a proxy's failure; that the process may open no more files is not one."""
     error = connect_error(exc)
-    return error if isinstance(error, NoPlace) else ProxyError(
-        Shown(f'the proxy {proxy}: {error.message}'), phase='connect')
+    return (
+        error
+        if isinstance(error, NoPlace)
+        else ProxyError(Shown(f'the proxy {proxy}: {error.message}'), phase='connect')
+    )

@@ -23,10 +23,12 @@ SIX_HOURS = 21600.0
 #: More digits than a float holds are nobody's number.
 _is_number = re.compile('[0-9]{1,300}').fullmatch
 # The three forms of RFC 9110 §5.6.7, all of them in GMT; of the first one also what mail makes of it (RFC 5322 §3.3).
-_is_date = re.compile('[A-Z]{3}, [0-9]{1,2} [A-Z]{3} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} (?:GMT|UTC|[+-][0-9]{4})'
-                      '|[A-Z]{6,9}, [0-9]{2}-[A-Z]{3}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT'
-                      '|[A-Z]{3} [A-Z]{3} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{4}',
-                      re.IGNORECASE | re.ASCII).fullmatch
+_is_date = re.compile(
+    '[A-Z]{3}, [0-9]{1,2} [A-Z]{3} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} (?:GMT|UTC|[+-][0-9]{4})'
+    '|[A-Z]{6,9}, [0-9]{2}-[A-Z]{3}-[0-9]{2} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT'
+    '|[A-Z]{3} [A-Z]{3} [ 0-9][0-9] [0-9]{2}:[0-9]{2}:[0-9]{2} [0-9]{4}',
+    re.IGNORECASE | re.ASCII,
+).fullmatch
 
 
 class Pace:
@@ -45,9 +47,9 @@ class Pace:
         self._clock = clock
         self._rate = self._low = rate
         self._level = max(1.0, rate)
-        self._at = clock()                      # when the level was, or will be, what it says: later during a pause
-        self._resumed = self._at - RECOVERY_SECONDS     # when the rate was ``_low``, from where it grows back
-        self._tightened = float('-inf')         # when it was last halved
+        self._at = clock()  # when the level was, or will be, what it says: later during a pause
+        self._resumed = self._at - RECOVERY_SECONDS  # when the rate was ``_low``, from where it grows back
+        self._tightened = float('-inf')  # when it was last halved
 
     def wait(self, ahead: int = 0) -> float:
         """Seconds until a request may be sent; 0 for now.
@@ -144,7 +146,7 @@ class RetryBudget:
         self._saved = 10.0
         self._requests = 0
         self._at = self._marked = clock()
-        self._mark = self._before = 0       # how many requests there had been at the last mark, and the one before
+        self._mark = self._before = 0  # how many requests there had been at the last mark, and the one before
 
     def mark(self, requests: int) -> None:
         """Called now and then, so that it is known what is long ago."""
@@ -182,7 +184,7 @@ def pause_asked_for(retry_after: str | None, most: float = SIX_HOURS) -> float |
     if date is None:
         return None
     try:
-        when = datetime(*date[:5], min(date[5], 59), tzinfo=timezone.utc)   # a minute may have 61 seconds
-    except ValueError:                          # such as the 31st of February
+        when = datetime(*date[:5], min(date[5], 59), tzinfo=timezone.utc)  # a minute may have 61 seconds
+    except ValueError:  # such as the 31st of February
         return None
     return min(max(when.timestamp() - (date[9] or 0) - time(), 0.0), most)

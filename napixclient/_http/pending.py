@@ -57,9 +57,9 @@ class Hop(NamedTuple):
     """Where a redirect leads."""
 
     request: Request
-    followed: int                           # redirects so far
-    foreign: bool                           # it has left the origin that its caller named: credentials stay behind
-    sent_before: int                        # attempts of the requests before it
+    followed: int  # redirects so far
+    foreign: bool  # it has left the origin that its caller named: credentials stay behind
+    sent_before: int  # attempts of the requests before it
 
     @property
     def url(self) -> str:
@@ -73,24 +73,39 @@ class PendingResponse:
     ``gevent.wait``, ``gevent.iwait`` and ``gevent.joinall`` take it.
     """
 
-    __slots__ = ('_attempts', '_batch', '_context', '_deadline', '_holder', '_hop', '_index', '_links', '_outcome',
-                 '_retry', '_sent', '_travelled', '_waiter', '__weakref__', 'request')
+    __slots__ = (
+        '_attempts',
+        '_batch',
+        '_context',
+        '_deadline',
+        '_holder',
+        '_hop',
+        '_index',
+        '_links',
+        '_outcome',
+        '_retry',
+        '_sent',
+        '_travelled',
+        '_waiter',
+        '__weakref__',
+        'request',
+    )
 
     #: The :class:`Request` as its caller made it.
     request: Request
     _batch: Batch | None
-    _index: int                             # its place in the batch
+    _index: int  # its place in the batch
     _outcome: Outcome | None
     _holder: Holder | None
     _links: list[Link] | None
-    _waiter: Waiter[Any] | None             # of a greenlet that waits without a clock: it costs less than a link
-    _deadline: float                        # of time.monotonic(), for the total
+    _waiter: Waiter[Any] | None  # of a greenlet that waits without a clock: it costs less than a link
+    _deadline: float  # of time.monotonic(), for the total
     _context: Context | None
-    _attempts: int                          # tries begun
-    _sent: bool                             # whether a byte of it ever left
-    _retry: Any                             # urllib3.Retry as it stands; None before the first failure
-    _travelled: str | None                  # the fields that travelled with its last attempt
-    _hop: Hop | None                        # what is sent instead of the request, after a redirect
+    _attempts: int  # tries begun
+    _sent: bool  # whether a byte of it ever left
+    _retry: Any  # urllib3.Retry as it stands; None before the first failure
+    _travelled: str | None  # the fields that travelled with its last attempt
+    _hop: Hop | None  # what is sent instead of the request, after a redirect
 
     def ready(self) -> bool:
         """Whether the outcome is there."""
@@ -162,8 +177,8 @@ class PendingResponse:
             if self._sent and started:
                 error.elapsed = monotonic() - started
             holder.drop(self).settle(self, error)
-        elif self._streaming:               # the answer was handed out, but its body can still be cut off
-            self._outcome._abort(error)     # type: ignore[union-attr]
+        elif self._streaming:  # the answer was handed out, but its body can still be cut off
+            self._outcome._abort(error)  # type: ignore[union-attr]
 
     @property
     def _streaming(self) -> bool:
@@ -187,14 +202,14 @@ class PendingResponse:
         if batch is not None:
             self._batch = None
             index = self._index
-            batch.outcomes[index] = outcome     # in place of the pending, which nobody may need any more
+            batch.outcomes[index] = outcome  # in place of the pending, which nobody may need any more
             finished = batch.finished
             finished.append(index)
             if len(finished) >= batch.wake_at:
                 batch.wake()
         if self._links is not None:
             get_hub().loop.run_callback(self._notify)
-        if self._waiter is not None:            # behind the links: a span ends before who made the call goes on
+        if self._waiter is not None:  # behind the links: a span ends before who made the call goes on
             get_hub().loop.run_callback(self._waiter.switch, self)
 
     def rawlink(self, callback: Link) -> None:
@@ -216,7 +231,7 @@ class PendingResponse:
             link = links.pop(0)
             try:
                 link(self)
-            except Exception as exc:        # the caller's own callback: reported as gevent reports one
+            except Exception as exc:  # the caller's own callback: reported as gevent reports one
                 hub.handle_error(link, type(exc), exc, exc.__traceback__)
 
     def _raise_exception(self) -> None:
@@ -265,7 +280,7 @@ class Batch:
         self.outcomes = outcomes
         #: The places of what has finished, in that order.
         self.finished: deque[int] = deque()
-        self.wake_at = NEVER                # how many must have finished before the waiter is woken
+        self.wake_at = NEVER  # how many must have finished before the waiter is woken
         self.waiter: Any = None
 
     def wake(self) -> None:
@@ -333,8 +348,9 @@ def timeout_of(pending: PendingResponse, clock: str) -> Timeout:
         if phase == 'connect' and clock == 'total':
             return ConnectTimeout(f'{what} was up while connecting{where}', request=pending.request, phase=phase)
         return QueueTimeout(f'{what} was up before anything was sent{where}', request=pending.request, phase=phase)
-    return DeadlineExceeded(f'{what} was up after sending had begun (phase: {phase})', request=pending.request,
-                            phase=phase)
+    return DeadlineExceeded(
+        f'{what} was up after sending had begun (phase: {phase})', request=pending.request, phase=phase
+    )
 
 
 def deadline_of(timeout: float | None) -> float | None:

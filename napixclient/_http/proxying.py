@@ -22,14 +22,17 @@ from .wire import ResponseReader
 __all__ = ['NoProxy', 'Proxy', 'Refusal', 'ask_socks', 'ask_tunnel', 'is_own', 'proxy_of', 'shows_origin']
 
 _PORTS = {'http': 80, 'https': 443, 'socks5': 1080, 'socks5h': 1080}
-_EXPECTED = "proxy is a URL such as 'http://user:password@proxy.example:3128', its scheme one of http, https, " \
-            'socks5 and socks5h'
+_EXPECTED = (
+    "proxy is a URL such as 'http://user:password@proxy.example:3128', its scheme one of http, https, "
+    'socks5 and socks5h'
+)
 _names_port = re.compile(r':[0-9]+/?\Z').search
 _has_delimiter = re.compile(r'[\x00-\x20\x7f/?#\\]').search
 _has_control = re.compile(rb'[\x00-\x1f\x7f]').search
 
 
 # What the options mean -----------------------------------------------------------------------------------------------
+
 
 @dataclass(frozen=True, slots=True)
 class Proxy:
@@ -84,8 +87,12 @@ def proxy_of(value: Any) -> Proxy | None:
             import socksio  # noqa: F401
         except ImportError:
             raise ValueError("a SOCKS proxy needs the package socksio: pip install 'napixclient[socks]'") from None
-    return Proxy(scheme, origin.host, origin.port if _names_port(place) else _PORTS[scheme],
-                 _credentials(scheme, credentials) if mark else None)
+    return Proxy(
+        scheme,
+        origin.host,
+        origin.port if _names_port(place) else _PORTS[scheme],
+        _credentials(scheme, credentials) if mark else None,
+    )
 
 
 def _credentials(scheme: str, text: str) -> tuple[bytes, bytes] | None:
@@ -121,8 +128,10 @@ class NoProxy:
             if entry == '*':
                 self._all = True
             elif not isinstance(entry, str) or not self._add(entry.strip()):
-                raise ValueError("no_proxy: expected hosts, suffixes such as '.example.com', networks such as "
-                                 f"'10.0.0.0/8', '*', or 'host:port'; not {entry!r}")
+                raise ValueError(
+                    "no_proxy: expected hosts, suffixes such as '.example.com', networks such as "
+                    f"'10.0.0.0/8', '*', or 'host:port'; not {entry!r}"
+                )
 
     def _add(self, entry: str) -> bool:
         """Take an entry; false when it is none."""
@@ -146,8 +155,10 @@ class NoProxy:
             return True
         host, address = origin.host.rstrip('.'), _address(origin.host)
         if address is None:
-            return any((host == name or host.endswith(f'.{name}')) and port in (None, origin.port)
-                       for name, port in self._names)
+            return any(
+                (host == name or host.endswith(f'.{name}')) and port in (None, origin.port)
+                for name, port in self._names
+            )
         return any(address in network and port in (None, origin.port) for network, port in self._networks)
 
 
@@ -211,10 +222,15 @@ _READ_SIZE = 16384
 _MAX_REFUSAL = 65536
 #: RFC 1928 §6: what a reply stands for. The first five are about the origin, the others about the proxy.
 _REPLIES: dict[int, tuple[type[ConnectError], str]] = {
-    3: (ConnectError, 'network unreachable'), 4: (ConnectError, 'host unreachable'), 6: (ConnectError, 'TTL expired'),
-    1: (ConnectError, 'general failure'), 5: (RefusedError, 'connection refused'),
-    2: (ProxyError, 'not allowed by its rules'), 7: (ProxyError, 'command not supported'),
-    8: (ProxyError, 'address type not supported')}
+    3: (ConnectError, 'network unreachable'),
+    4: (ConnectError, 'host unreachable'),
+    6: (ConnectError, 'TTL expired'),
+    1: (ConnectError, 'general failure'),
+    5: (RefusedError, 'connection refused'),
+    2: (ProxyError, 'not allowed by its rules'),
+    7: (ProxyError, 'command not supported'),
+    8: (ProxyError, 'address type not supported'),
+}
 
 
 class Refusal(Exception):
@@ -225,8 +241,9 @@ class Refusal(Exception):
         self.error = error
 
 
-def ask_tunnel(sock: Any, proxy: Proxy, origin: Origin, reader: ResponseReader, request: Request | None,
-               seconds: float) -> None:
+def ask_tunnel(
+    sock: Any, proxy: Proxy, origin: Origin, reader: ResponseReader, request: Request | None, seconds: float
+) -> None:
     """Have an HTTP proxy connect to an origin (RFC 9110 §9.3.6).
 
     :param reader: a new one. The answer ends with its head where it is a 2xx, as that to a HEAD does.
@@ -247,7 +264,7 @@ def ask_tunnel(sock: Any, proxy: Proxy, origin: Origin, reader: ResponseReader, 
             said.append(_some(sock, proxy, _READ_SIZE))
             if len(first) < 5:
                 first = (first + said[-1]).lstrip(b'\r\n')
-            if not b'HTTP/'.startswith(first[:5]):      # no end of a head is to be waited for
+            if not b'HTTP/'.startswith(first[:5]):  # no end of a head is to be waited for
                 raise ProtocolError(f'it said {first[:20]!r}')
     except ProtocolError as exc:
         raise ProxyError(f'the proxy {proxy} did not answer CONNECT in HTTP: {exc.message}', phase='connect') from exc
@@ -276,7 +293,7 @@ def _refusal(sock: Any, reader: ResponseReader, said: bytes, seconds: float) -> 
             if not said:
                 reader.eof()
                 break
-    except (OSError, ProtocolError):            # broken off: the head says enough
+    except (OSError, ProtocolError):  # broken off: the head says enough
         pass
     except gevent.Timeout as exc:
         if exc is not clock:

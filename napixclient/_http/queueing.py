@@ -37,14 +37,14 @@ class Queueing(ABC):
     def __init__(self, engine: Engine, simultaneous: int | str) -> None:
         self._engine = engine
         self._queue: deque[PendingResponse] = deque()
-        self._dropped = 0                       # requests in the queue that are over already
+        self._dropped = 0  # requests in the queue that are over already
         self._connections: list[Connection] = []
         self._openings: list[Opening] = []
         self._cap = AdaptiveCap() if simultaneous == AUTO else None
         self._simultaneous = simultaneous if isinstance(simultaneous, int) else AdaptiveCap().limit
         self._pace = None if engine.settings.rate is None else Pace(engine.settings.rate)
-        self._held_until = 0.0                  # of monotonic(): when a connection has been quiet for long enough
-        self._alarm: Any = None                 # the timer that tells when the rate allows more, or this is over
+        self._held_until = 0.0  # of monotonic(): when a connection has been quiet for long enough
+        self._alarm: Any = None  # the timer that tells when the rate allows more, or this is over
 
     @property
     def _waits(self) -> bool:
@@ -96,9 +96,13 @@ class Queueing(ABC):
             if seconds <= 0:
                 seconds = self._held_until = 0.0
         if self._pace is not None:
-            seconds = max(seconds, self._pace.wait(
-                sum(opening.pending is not None for opening in self._openings)
-                + sum(connection.helper is not None for connection in self._connections)))
+            seconds = max(
+                seconds,
+                self._pace.wait(
+                    sum(opening.pending is not None for opening in self._openings)
+                    + sum(connection.helper is not None for connection in self._connections)
+                ),
+            )
         if not seconds:
             return True
         if self._alarm is None and self._waits:

@@ -19,7 +19,7 @@ from gevent.select import poll
 
 __all__ = ['Address', 'by_turns', 'dial', 'is_limit', 'literal_family', 'race']
 
-Address = tuple[int, Any]                       # family, and what connect() takes
+Address = tuple[int, Any]  # family, and what connect() takes
 
 #: Milliseconds that an address has before the next one is tried beside it: RFC 8305 §5.
 HEAD_START = 250
@@ -87,7 +87,7 @@ def race(addresses: list[Address]) -> Any:
     :raises OSError: when none does: the failure that tells most.
     """
     waiting = addresses[::-1]
-    dialled: dict[int, Any] = {}                # descriptor -> socket
+    dialled: dict[int, Any] = {}  # descriptor -> socket
     failures: list[OSError] = []
     poller = poll()
     try:
@@ -97,7 +97,7 @@ def race(addresses: list[Address]) -> Any:
                     sock = dial(*waiting.pop())
                 except OSError as exc:
                     failures.append(exc)
-                    gevent.sleep(0)             # there may be thousands, and all may fail at once
+                    gevent.sleep(0)  # there may be thousands, and all may fail at once
                     continue
                 dialled[sock.fileno()] = sock
                 poller.register(sock, POLLOUT)

@@ -26,8 +26,9 @@ class MovedResponse(Response):
     __slots__ = ('_url',)
 
     def __init__(self, response: Response, url: str) -> None:
-        super().__init__(response.request, response.status, response._head, response._payload, response.elapsed,
-                         response.attempts)
+        super().__init__(
+            response.request, response.status, response._head, response._payload, response.elapsed, response.attempts
+        )
         self._url = url
 
     @property
@@ -55,8 +56,9 @@ def next_hop(pending: PendingResponse, response: Response, default: bool) -> Hop
         return None
     followed = 1 if pending._hop is None else pending._hop.followed + 1
     if followed > MAX_REDIRECTS:
-        raise ProtocolError(f'more than {MAX_REDIRECTS} redirects', response=response, phase='read',
-                            elapsed=response.elapsed)
+        raise ProtocolError(
+            f'more than {MAX_REDIRECTS} redirects', response=response, phase='read', elapsed=response.elapsed
+        )
     request = pending._current
     try:
         if len(set(locations)) > 1:
@@ -64,7 +66,7 @@ def next_hop(pending: PendingResponse, response: Response, default: bool) -> Hop
         target, url = lead(f'{request._base()}{request.url.removeprefix("*")}', locations[0])
         origin = parse_origin(target)
         foreign = origin != parse_origin(request.host)
-        if foreign:                             # in our own spelling: a server may think of many, and a pool keeps all
+        if foreign:  # in our own spelling: a server may think of many, and a pool keeps all
             host = origin.authority if origin.scheme == 'http' else str(origin)
             changes: dict[str, Any] = {'host': host, 'headers': without_credentials(request.headers)}
         else:
@@ -77,8 +79,12 @@ def next_hop(pending: PendingResponse, response: Response, default: bool) -> Hop
         hop = request.replace(url=url, **changes)
     except ValueError as exc:
         where = mask(repr(locations[0][:200]))
-        raise ProtocolError(f'cannot follow the redirect {response.status} to {where}: {exc}',
-                            response=response, phase='read', elapsed=response.elapsed) from exc
+        raise ProtocolError(
+            f'cannot follow the redirect {response.status} to {where}: {exc}',
+            response=response,
+            phase='read',
+            elapsed=response.elapsed,
+        ) from exc
     return Hop(hop, followed, foreign or (pending._hop is not None and pending._hop.foreign), pending._attempts)
 
 
@@ -101,5 +107,8 @@ def _method(method: str, status: int) -> str:
 
 def _without_content(headers: Headers) -> Headers:
     """Without the fields that describe a body."""
-    return Headers(pair for pair in headers.multi_items()
-                   if not pair[0].lower().startswith('content-') and pair[0].lower() not in OF_CONTENT)
+    return Headers(
+        pair
+        for pair in headers.multi_items()
+        if not pair[0].lower().startswith('content-') and pair[0].lower() not in OF_CONTENT
+    )

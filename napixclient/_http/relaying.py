@@ -60,7 +60,7 @@ class Relay:
             try:
                 self._far.shutdown(socket.SHUT_WR)
             except OSError:
-                pass                            # closed already
+                pass  # closed already
 
     def close(self, linger: bytes | None = None) -> None:
         """Close both; the greenlets end with them. May be repeated.
@@ -74,7 +74,7 @@ class Relay:
             try:
                 self._outer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             except OSError:
-                pass                            # broken already
+                pass  # broken already
         self._outer.close()
         self._far.close()
 
@@ -95,7 +95,7 @@ def _pump(source: Any, target: Any) -> None:
         while data := source.recv(SIZE):
             target.sendall(data)
     except Exception:
-        pass                                    # either end broke, or was closed
+        pass  # either end broke, or was closed
 
 
 class End(socket.socket):

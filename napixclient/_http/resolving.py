@@ -24,7 +24,7 @@ from .threads import Threads
 Resolver: Any
 try:
     from gevent.resolver.ares import Resolver
-except ImportError:                             # pragma: no cover  # gevent can be built without c-ares
+except ImportError:  # pragma: no cover  # gevent can be built without c-ares
     Resolver = None
 
 __all__ = ['Lookups', 'encoded', 'lookups']
@@ -45,7 +45,7 @@ def encoded(name: str) -> bytes:
         raise ValueError(f'a name has no blanks and no control characters: {name!r}')
     try:
         raw = name.encode('ascii')
-        if b':' in raw:                         # an address with the scope of its link
+        if b':' in raw:  # an address with the scope of its link
             return raw
         if raw == b'.' or not all(0 < len(label) < 64 for label in raw.removesuffix(b'.').split(b'.')):
             raise UnicodeError('a label, what is between two dots, has 1 to 63 bytes')
@@ -74,7 +74,7 @@ class Lookups:
         self.hub = hub
         self._watch = Watch()
         self._channel: _Channel | None = None
-        self._channels: set[_Channel] = set()   # those with look-ups under way, and that one
+        self._channels: set[_Channel] = set()  # those with look-ups under way, and that one
         self._closer: Any = None
 
     def find(self, host: str, port: int) -> list[Any]:
@@ -86,15 +86,20 @@ class Lookups:
         name = encoded(host)
         if self._is_replaced():
             return list(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
-        if type(_socket.getaddrinfo) is not BuiltinFunctionType or Resolver is None \
-                or self._watch.rules().need_system(name.decode(), os.environ):
+        if (
+            type(_socket.getaddrinfo) is not BuiltinFunctionType
+            or Resolver is None
+            or self._watch.rules().need_system(name.decode(), os.environ)
+        ):
             return list(self.threads.call(_socket.getaddrinfo, name, port, 0, socket.SOCK_STREAM))
         return self._ask_dns(name, port)
 
     def _is_replaced(self) -> bool:
         """Whether somebody has put a resolver of their own in the place of gevent's: that one is asked."""
-        return not all(str(getattr(asked, '__module__', '')).startswith('gevent.')
-                       for asked in (socket.getaddrinfo, type(self.hub.resolver)))
+        return not all(
+            str(getattr(asked, '__module__', '')).startswith('gevent.')
+            for asked in (socket.getaddrinfo, type(self.hub.resolver))
+        )
 
     def _ask_dns(self, name: bytes, port: int) -> list[Any]:
         channel = self._channel
@@ -114,7 +119,7 @@ class Lookups:
         return sorted(found, key=_family_turn)
 
     def _open(self) -> _Channel:
-        os.close(os.open(os.devnull, os.O_RDONLY))      # without descriptors it would ask servers nobody has named
+        os.close(os.open(os.devnull, os.O_RDONLY))  # without descriptors it would ask servers nobody has named
         channel = self._channel = _Channel(self._new_resolver(), self._watch.version)
         self._channels.add(channel)
         if self._closer is None:
@@ -123,7 +128,7 @@ class Lookups:
         return channel
 
     def _new_resolver(self) -> Any:
-        return _Quiet(self.hub, use_environ=False)      # the variables of gevent's are not for us
+        return _Quiet(self.hub, use_environ=False)  # the variables of gevent's are not for us
 
     def _retire(self) -> None:
         """Give the channel up; it is closed with its last look-up."""
@@ -154,13 +159,14 @@ class _Channel:
 
     def __init__(self, resolver: Any, version: int) -> None:
         self.resolver = resolver
-        self.version = version                  # of the system's files
+        self.version = version  # of the system's files
         self.expires = monotonic() + CHANNEL_SECONDS
         self.left = CHANNEL_NAMES
         self.busy = 0
 
 
 if Resolver is not None:
+
     class _Quiet(Resolver):  # type: ignore[misc]
         """One that a program which ends may leave open."""
 

@@ -62,7 +62,7 @@ def _step(retry: Retry, pending: PendingResponse, error: Exception | None = None
     request = pending._current
     try:
         pending._retry = retry = retry.increment(request.method, mask(request.url), response=answer, error=error)
-    except urllib3_errors.HTTPError:            # used up, or not allowed for this kind of failure
+    except urllib3_errors.HTTPError:  # used up, or not allowed for this kind of failure
         return None
     delay = None
     if answer is not None and retry.respect_retry_after_header:
@@ -73,7 +73,7 @@ def _step(retry: Retry, pending: PendingResponse, error: Exception | None = None
 def _pause(retry: Retry, answer: Any) -> float | None:
     """Seconds that the server asked for; ``None`` where nobody can read that: then the back-off is what it is."""
     if not _reads_itself(retry):
-        most = getattr(retry, 'retry_after_max', SIX_HOURS)     # which urllib3 2.6.0 has not
+        most = getattr(retry, 'retry_after_max', SIX_HOURS)  # which urllib3 2.6.0 has not
         return pause_asked_for(answer.headers.get('Retry-After'), most)
     try:
         return retry.get_retry_after(answer)
@@ -92,7 +92,7 @@ def _as_urllib3(error: HTTPError) -> Exception | None:
     nobody: Any = None
     if isinstance(error, TLSError):
         return urllib3_errors.SSLError(error.message)
-    if isinstance(error, ProxyError) and error.phase != 'connect':       # the request was sent
+    if isinstance(error, ProxyError) and error.phase != 'connect':  # the request was sent
         return urllib3_errors.ProtocolError(error.message)
     if isinstance(error, (ConnectError, ConnectTimeout)):
         return urllib3_errors.ConnectTimeoutError(error.message)

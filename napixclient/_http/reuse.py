@@ -46,12 +46,12 @@ class Reuse:
         self.kept = False
         #: Answers that one of its connections has brought; as many are waited for over no other one.
         self.deepest = 0
-        self._limit: int | None = None      # answers after which it has been seen to close unsaid
-        self._seen = 0                      # how often
-        self._scout: Any = None             # the one connection that goes ahead with what cannot be sent twice
+        self._limit: int | None = None  # answers after which it has been seen to close unsaid
+        self._seen = 0  # how often
+        self._scout: Any = None  # the one connection that goes ahead with what cannot be sent twice
         self._probes = 0
         self._patience = _AFTER_LOSS
-        self._fresh_left = 0                # of those that cannot be sent twice: so many go over fresh connections
+        self._fresh_left = 0  # of those that cannot be sent twice: so many go over fresh connections
 
     def verdict(self, connection: Any, repeatable: bool, now: float) -> Verdict:
         """Whether a connection that has brought answers may carry another request.
@@ -74,7 +74,7 @@ class Reuse:
         if self.kept:
             return Verdict.GO
         self._note_kept(served, SURELY_KEPT)
-        if served < self.deepest:               # as far as another one has come
+        if served < self.deepest:  # as far as another one has come
             return Verdict.GO
         if served > 1 and (connection is self._scout or not self._scouted):
             self._scout = connection
@@ -87,7 +87,7 @@ class Reuse:
         return self._scout is not None and not self._scout.closed and not self._scout.idle
 
     def _note_kept(self, served: int, enough: int = KEPT) -> None:
-        if served >= SURELY_KEPT:               # whatever was seen before: it keeps them now
+        if served >= SURELY_KEPT:  # whatever was seen before: it keeps them now
             self._limit, self._seen, self._fresh_left = None, 0, 0
         if served >= enough and self._limit is None and not self._fresh_left:
             self.kept = True

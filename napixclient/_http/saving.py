@@ -30,11 +30,11 @@ def save(path: str | os.PathLike[str], write: Writer) -> int:
 
     :raises OSError: when the file cannot be written.
     """
-    target = os.path.realpath(path)             # a symbolic link stays one
+    target = os.path.realpath(path)  # a symbolic link stays one
     try:
         there = open(path, 'wb', opener=lambda name, _: os.open(name, os.O_WRONLY | os.O_CLOEXEC))
     except FileNotFoundError:
-        if os.path.basename(os.fspath(path)) in ('', '.'):      # of a directory: realpath forgets that
+        if os.path.basename(os.fspath(path)) in ('', '.'):  # of a directory: realpath forgets that
             raise
         return _save_new(target, write)
     with there:
@@ -44,7 +44,7 @@ def save(path: str | os.PathLike[str], write: Writer) -> int:
 
 
 def _save_new(target: str, write: Writer) -> int:
-    with _temporary(_beside(target, 0o666)) as file:    # the system takes away what the umask says
+    with _temporary(_beside(target, 0o666)) as file:  # the system takes away what the umask says
         written = write(file)
         file.flush()
         os.replace(file.name, target)
@@ -59,7 +59,7 @@ def _save_over(there: IO[bytes], target: str, write: Writer) -> int:
     new: IO[bytes]
     try:
         new = _beside(target, 0o600)
-    except OSError:                             # nothing new can be made there
+    except OSError:  # nothing new can be made there
         new = tempfile.TemporaryFile()
     with _temporary(new):
         written = write(new)
@@ -68,7 +68,7 @@ def _save_over(there: IO[bytes], target: str, write: Writer) -> int:
             try:
                 os.replace(new.name, target)
                 return written
-            except OSError:                     # such as a file that something is mounted on
+            except OSError:  # such as a file that something is mounted on
                 pass
         _overwrite(there, new)
     return written
@@ -88,7 +88,7 @@ def _temporary(file: IO[bytes]) -> Iterator[IO[bytes]]:
         with file:
             yield file
     finally:
-        if isinstance(file.name, str):          # else it never had one
+        if isinstance(file.name, str):  # else it never had one
             with suppress(FileNotFoundError):
                 os.unlink(file.name)
 
@@ -115,7 +115,7 @@ def _has_attributes(file: int) -> bool:
     """Whether there is an access list or an extended attribute; labels are the system's business."""
     try:
         return any(not name.startswith('security.') for name in os.listxattr(file))
-    except (AttributeError, OSError):           # neither this system nor this file system has any
+    except (AttributeError, OSError):  # neither this system nor this file system has any
         return False
 
 
@@ -124,7 +124,7 @@ def _overwrite(there: IO[bytes], file: IO[bytes]) -> None:
     size, before = file.seek(0, os.SEEK_END), os.fstat(there.fileno()).st_size
     if size > before and hasattr(os, 'posix_fallocate'):
         try:
-            os.posix_fallocate(there.fileno(), 0, size)     # a full disk shows before anything is lost
+            os.posix_fallocate(there.fileno(), 0, size)  # a full disk shows before anything is lost
         except OSError as exc:
             if exc.errno in _NO_ROOM:
                 os.ftruncate(there.fileno(), before)
@@ -134,10 +134,10 @@ def _overwrite(there: IO[bytes], file: IO[bytes]) -> None:
         while piece := file.read(_STEP):
             there.write(piece)
             gevent.sleep(0)
-    finally:                                    # who is interrupted meanwhile leaves a whole file all the same
+    finally:  # who is interrupted meanwhile leaves a whole file all the same
         shutil.copyfileobj(file, there, _STEP)
         there.truncate(size)
     mode = stat.S_IMODE(os.fstat(there.fileno()).st_mode)
-    if mode & _RUN_AS:                          # it was root who wrote
+    if mode & _RUN_AS:  # it was root who wrote
         with suppress(OSError):
             os.fchmod(there.fileno(), mode & ~_RUN_AS)

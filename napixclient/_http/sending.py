@@ -35,8 +35,7 @@ class Sender(Queueing):
     :param line: instead of calling that, where it adds one field to requests without fields: what writes the field.
     """
 
-    def __init__(self, engine: Engine, origin: Origin, simultaneous: int | str, authenticator: Any,
-                 line: Any) -> None:
+    def __init__(self, engine: Engine, origin: Origin, simultaneous: int | str, authenticator: Any, line: Any) -> None:
         super().__init__(engine, simultaneous)
         settings = engine.settings
         self.origin = origin
@@ -73,7 +72,7 @@ class Sender(Queueing):
                 return True
             try:
                 signed = self._authenticate(pending)
-            except BaseException:               # SIGINT and SystemExit leave, after clean-up
+            except BaseException:  # SIGINT and SystemExit leave, after clean-up
                 self._next(connection)
                 raise
             if signed is None:
@@ -95,11 +94,12 @@ class Sender(Queueing):
             asked = 'cookie jar'
             if self._settings.cookies is not None:
                 request = add_cookies(self._settings.cookies, request)
-        except BaseException as exc:            # a gevent.Timeout of its own, too: the slot must come back
+        except BaseException as exc:  # a gevent.Timeout of its own, too: the slot must come back
             if reserved is not None and reserved.pending is not pending:
-                return None                     # killed with its connection; its request is elsewhere by now
-            error = HTTPError(f'the {asked} failed: {type(exc).__name__}: {mask(str(exc))}', request=request,
-                              phase='authenticate')
+                return None  # killed with its connection; its request is elsewhere by now
+            error = HTTPError(
+                f'the {asked} failed: {type(exc).__name__}: {mask(str(exc))}', request=request, phase='authenticate'
+            )
             error.__cause__ = exc
             if pending._outcome is None:
                 self.settle(pending, error)
@@ -128,7 +128,7 @@ class Sender(Queueing):
 
     def _go_on(self, connection: Connection, pending: PendingResponse, request: Request | None) -> None:
         if connection.closed or connection.pending is not pending:
-            return                              # cancelled, or the server closed the connection, meanwhile
+            return  # cancelled, or the server closed the connection, meanwhile
         connection.helper = None
         if request is None:
             connection.pending = None
@@ -174,7 +174,7 @@ class Sender(Queueing):
             travel = _travel(pending)
         if line is None:
             data = writer.write(request, b'', travel)
-        elif request.headers._block:            # perhaps with a field of that name
+        elif request.headers._block:  # perhaps with a field of that name
             data = writer.write(self._authenticator(request), b'', travel)
         else:
             data = writer.write(request, line(request), travel)
@@ -183,8 +183,9 @@ class Sender(Queueing):
     def _writer_for_foreigners(self) -> RequestWriter:
         """For requests that a redirect of another origin has sent here: credentials do not follow (RFC 9110 §15.4)."""
         if self._foreign_writer is None:
-            self._foreign_writer = self._new_writer(without_credentials(self._settings.headers),
-                                                    without_credentials(self._settings.ranged))
+            self._foreign_writer = self._new_writer(
+                without_credentials(self._settings.headers), without_credentials(self._settings.ranged)
+            )
         return self._foreign_writer
 
     def _new_writer(self, headers: Headers, ranged: Headers) -> RequestWriter:

@@ -81,19 +81,36 @@ class Settings:
     :raises ValueError: for a value that makes no sense.
     """
 
-    def __init__(self, *, max_connections: int | None = None, timeout: float | Timeouts | None = None,
-                 retries: Retry | int | bool | None = None,
-                 retry_budget: tuple[float, float] | None = (0.2, 10), max_body: int | None = None,
-                 decode: bool = True, headers: Mapping[str, Any] | None = None, verify: bool = True,
-                 ca_certs: str | None = None, cert: str | tuple[str, str] | None = None,
-                 ssl_context: ssl.SSLContext | None = None,
-                 assert_hostname: str | bool | None = None, assert_fingerprint: str | None = None,
-                 server_hostname: str | None = None, ssl_minimum_version: ssl.TLSVersion | None = None,
-                 proxy: str | None = None, no_proxy: str | Iterable[str] | None = None,
-                 resolver: Resolver | None = None,
-                 redirect: bool = False, cookies: CookieJar | None = None, rate: float | None = None,
-                 on_request: Hook | None = None, on_response: Hook | None = None, on_error: Hook | None = None,
-                 max_header_bytes: int = 65536, max_header_fields: int = 256) -> None:
+    def __init__(
+        self,
+        *,
+        max_connections: int | None = None,
+        timeout: float | Timeouts | None = None,
+        retries: Retry | int | bool | None = None,
+        retry_budget: tuple[float, float] | None = (0.2, 10),
+        max_body: int | None = None,
+        decode: bool = True,
+        headers: Mapping[str, Any] | None = None,
+        verify: bool = True,
+        ca_certs: str | None = None,
+        cert: str | tuple[str, str] | None = None,
+        ssl_context: ssl.SSLContext | None = None,
+        assert_hostname: str | bool | None = None,
+        assert_fingerprint: str | None = None,
+        server_hostname: str | None = None,
+        ssl_minimum_version: ssl.TLSVersion | None = None,
+        proxy: str | None = None,
+        no_proxy: str | Iterable[str] | None = None,
+        resolver: Resolver | None = None,
+        redirect: bool = False,
+        cookies: CookieJar | None = None,
+        rate: float | None = None,
+        on_request: Hook | None = None,
+        on_response: Hook | None = None,
+        on_error: Hook | None = None,
+        max_header_bytes: int = 65536,
+        max_header_fields: int = 256,
+    ) -> None:
         # A request that carries all defaults is what checks those that requests can set as well.
         Request('host', 'GET', '/', timeout=timeout, max_body=max_body)
         self.max_connections = None if max_connections is None else whole_number(max_connections, 'max_connections')
@@ -148,13 +165,16 @@ class Settings:
         self._context: ssl.SSLContext | None = None
         if ssl_context is not None:
             if not isinstance(ssl_context, ssl.SSLContext):
-                raise ValueError('ssl_context is a gevent.ssl.SSLContext: that of the standard library would block '
-                                 'every other greenlet during its handshake')
+                raise ValueError(
+                    'ssl_context is a gevent.ssl.SSLContext: that of the standard library would block '
+                    'every other greenlet during its handshake'
+                )
             if ca_certs is not None or cert is not None or not verify or ssl_minimum_version is not None:
-                raise ValueError('ssl_context excludes verify, ca_certs, cert and ssl_minimum_version: set them on '
-                                 'the context')
+                raise ValueError(
+                    'ssl_context excludes verify, ca_certs, cert and ssl_minimum_version: set them on the context'
+                )
         elif ca_certs is not None or cert is not None or ssl_minimum_version is not None:
-            self.ssl_context()              # now, so that a file that cannot be read is told where it was named
+            self.ssl_context()  # now, so that a file that cannot be read is told where it was named
 
     def ssl_context(self) -> ssl.SSLContext:
         """The one context of this configuration, made on first use: reading the system's certificates takes 20 ms.
@@ -166,7 +186,7 @@ class Settings:
         if self._context is None:
             context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             context.minimum_version = self._minimum_version or ssl.TLSVersion.TLSv1_2
-            context.post_handshake_auth = True      # a server may ask for a certificate later (RFC 8446 §4.6.2)
+            context.post_handshake_auth = True  # a server may ask for a certificate later (RFC 8446 §4.6.2)
             if not self.verify:
                 context.check_hostname = False
                 context.verify_mode = ssl.CERT_NONE
@@ -181,8 +201,9 @@ class Settings:
                         raise TypeError('cert is the path of a file, or a pair of them')
                     context.load_cert_chain(files[0], files[1], _refuse_encrypted)
             except (OSError, ssl.SSLError, TypeError) as exc:
-                raise ValueError(f'cannot load the certificates of ca_certs={self._ca_certs!r}, cert={self._cert!r}: '
-                                 f'{exc}') from exc
+                raise ValueError(
+                    f'cannot load the certificates of ca_certs={self._ca_certs!r}, cert={self._cert!r}: {exc}'
+                ) from exc
             self._context = context
         return self._context
 
@@ -195,20 +216,24 @@ class Settings:
         connect, read, _ = self.clocks
         if not isinstance(timeout, Timeouts):
             return Clocks(connect, read, timeout)
-        return Clocks(_seconds(timeout._connect, connect), _seconds(timeout._read, read),
-                      _seconds(timeout.total, NEVER))
+        return Clocks(
+            _seconds(timeout._connect, connect), _seconds(timeout._read, read), _seconds(timeout.total, NEVER)
+        )
 
     @staticmethod
     def _headers(given: Mapping[str, Any] | None, codings: str) -> Headers:
         if given is not None and not isinstance(given, Mapping):
             raise ValueError(f'headers is a mapping of names to values, not {type(given).__name__}')
         fields = dict(Headers(given or {}).multi_items())
-        Request('host', 'GET', '/', headers=fields)         # refuses those that frame a message
+        Request('host', 'GET', '/', headers=fields)  # refuses those that frame a message
         own = {name.lower() for name in fields}
         if 'content-length' in own:
             raise ValueError('headers: Content-Length follows from the body of each request; leave it out')
-        defaults = {'User-Agent': f'napixclient/{__version__}', 'Accept': 'application/json',
-                    'Accept-Encoding': codings}
+        defaults = {
+            'User-Agent': f'napixclient/{__version__}',
+            'Accept': 'application/json',
+            'Accept-Encoding': codings,
+        }
         return Headers({**{name: value for name, value in defaults.items() if name.lower() not in own}, **fields})
 
 
@@ -256,8 +281,9 @@ def _text(value: Any, name: str) -> str | None:
 
 def _fingerprint(value: Any) -> str | None:
     digits = _text(value, 'assert_fingerprint')
-    if digits is not None and not re.fullmatch(r'(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})', digits.replace(
-            ':', '').lower()):
+    if digits is not None and not re.fullmatch(
+        r'(?:[0-9a-f]{32}|[0-9a-f]{40}|[0-9a-f]{64})', digits.replace(':', '').lower()
+    ):
         raise ValueError(f'assert_fingerprint is a digest in hex (SHA-256: 64 digits), not {value!r}')
     return digits
 

@@ -26,9 +26,9 @@ class Threads:
 
     def __init__(self, hub: Any) -> None:
         self._loop = hub.loop
-        self._tasks: deque[_Task] = deque()     # both ends of which are safe to use from any thread
+        self._tasks: deque[_Task] = deque()  # both ends of which are safe to use from any thread
         self._running = 0
-        self._dead = 0                          # those with a call that nobody waits for any more
+        self._dead = 0  # those with a call that nobody waits for any more
         #: Greenlets that wait for a call; to kill one gives its call up.
         self.callers: set[Any] = set()
         # The loop cannot see threads, and would end while somebody waits for one.
@@ -68,8 +68,10 @@ class Threads:
         """Why a call may have to wait for a thread; empty when there is one for each."""
         if not self._tasks:
             return ''
-        return (f'; all {self._running} threads for look-ups are busy, {self._dead} of them with look-ups that were '
-                'given up')
+        return (
+            f'; all {self._running} threads for look-ups are busy, {self._dead} of them with look-ups that were '
+            'given up'
+        )
 
     def _widen(self) -> None:
         """Start a thread if a call waits for one and another is allowed."""
@@ -79,7 +81,7 @@ class Threads:
                 _start(self._work, ())
             except RuntimeError as exc:
                 self._running -= 1
-                while self._tasks and not self._running:        # else one of those takes it
+                while self._tasks and not self._running:  # else one of those takes it
                     task = self._tasks.popleft()
                     task.failure = exc
                     task.done.set()
@@ -100,7 +102,7 @@ class Threads:
     def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
         try:
             self._loop.run_callback_threadsafe(callback, *arguments)
-        except Exception:   # the hub was destroyed meanwhile
+        except Exception:  # the hub was destroyed meanwhile
             pass
 
     def _made(self, task: _Task) -> None:
@@ -110,7 +112,7 @@ class Threads:
 
     def _ended(self) -> None:
         self._running -= 1
-        self._widen()                           # for what came while it was ending
+        self._widen()  # for what came while it was ending
 
 
 class _Task:
@@ -121,7 +123,7 @@ class _Task:
     def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
         self._function = function
         self._arguments = arguments
-        self.done = Event()                     # AsyncResult may need a descriptor to keep a failure
+        self.done = Event()  # AsyncResult may need a descriptor to keep a failure
         self.begun = self.dead = self.dropped = False
         self.value: Any = None
         self.failure: BaseException | None = None

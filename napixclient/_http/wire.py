@@ -45,14 +45,19 @@ def _left_of(travel: str, lowered: bytes) -> str:
     """The fields that travel, without those that the caller sets; a ``tracestate`` belongs to its ``traceparent``."""
     if b'\r\ntraceparent:' in lowered:
         lowered += b'\r\ntracestate:'
-    return ''.join(f'\r\n{field}' for field in travel.split('\r\n')[1:]
-                   if f'\r\n{field.partition(":")[0].lower()}:'.encode() not in lowered)
+    return ''.join(
+        f'\r\n{field}'
+        for field in travel.split('\r\n')[1:]
+        if f'\r\n{field.partition(":")[0].lower()}:'.encode() not in lowered
+    )
 
 
 def _marked(fields: Headers) -> list[tuple[bytes, bytes]]:
     """Each field as it is written, behind the mark by which it is found in a block of lowered ones."""
-    return [(f'\r\n{name.lower()}:'.encode('latin-1'), Headers([(name, value)])._block)
-            for name, value in fields.multi_items()]
+    return [
+        (f'\r\n{name.lower()}:'.encode('latin-1'), Headers([(name, value)])._block)
+        for name, value in fields.multi_items()
+    ]
 
 
 class RequestWriter:
@@ -85,8 +90,7 @@ class RequestWriter:
             if not block:
                 return f'{request.method} {request.url}{self._open}{travel}\r\n\r\n'.encode('latin-1')
             if block is line and not self._authorizes:
-                return b'%b%b\r\n\r\n' % (
-                    f'{request.method} {request.url}{self._open}{travel}'.encode('latin-1'), line)
+                return b'%b%b\r\n\r\n' % (f'{request.method} {request.url}{self._open}{travel}'.encode('latin-1'), line)
         lowered = block.lower()
         if self._travels or _names_travel(lowered):
             travel = _left_of(travel, self._marks + lowered)
@@ -106,9 +110,12 @@ class RequestWriter:
         elif payload is not None:
             if request._expects:
                 parts.append(_EXPECT)
-            parts.append(b'\r\nTransfer-Encoding: chunked\r\n\r\n' if payload.length is None
-                         else b'\r\nContent-Length: %d\r\n\r\n' % payload.length)
-        else:                               # RFC 9110 §8.6: a method that expects content says that there is none
+            parts.append(
+                b'\r\nTransfer-Encoding: chunked\r\n\r\n'
+                if payload.length is None
+                else b'\r\nContent-Length: %d\r\n\r\n' % payload.length
+            )
+        else:  # RFC 9110 §8.6: a method that expects content says that there is none
             parts.append(b'\r\nContent-Length: 0\r\n\r\n' if request.method in _SENDS_BODY else b'\r\n\r\n')
         return b''.join(parts)
 
@@ -124,6 +131,7 @@ class ForwardingWriter(RequestWriter):
     def __init__(self, origin: Origin, defaults: Headers, fields: Headers, ranged: Headers | None = None) -> None:
         def both(own: Headers) -> Headers:
             return Headers([*(pair for pair in own.multi_items() if pair[0] not in fields), *fields.multi_items()])
+
         super().__init__(origin.authority, both(defaults), None if ranged is None else both(ranged))
         self._prefix = str(origin).encode('latin-1')
 
@@ -140,11 +148,41 @@ class ResponseReader:
     :param max_header_fields: bound of the number of fields in a head.
     """
 
-    __slots__ = ('_apart', '_body_size', '_chunks', '_counted', '_feed', '_framed', '_fresh', '_head_only',
-                 '_idle_bytes', '_informational', '_max_bytes', '_max_fields', '_more', '_parser', '_pieces', '_raw',
-                 '_searched', '_small', 'coding', 'complete', 'continued', 'follows', 'head', 'idle_seconds',
-                 'keep_alive', 'last',
-                 'max_body', 'max_streamed', 'on_body', 'on_message_begin', 'overrun', 'status', 'stream')
+    __slots__ = (
+        '_apart',
+        '_body_size',
+        '_chunks',
+        '_counted',
+        '_feed',
+        '_framed',
+        '_fresh',
+        '_head_only',
+        '_idle_bytes',
+        '_informational',
+        '_max_bytes',
+        '_max_fields',
+        '_more',
+        '_parser',
+        '_pieces',
+        '_raw',
+        '_searched',
+        '_small',
+        'coding',
+        'complete',
+        'continued',
+        'follows',
+        'head',
+        'idle_seconds',
+        'keep_alive',
+        'last',
+        'max_body',
+        'max_streamed',
+        'on_body',
+        'on_message_begin',
+        'overrun',
+        'status',
+        'stream',
+    )
 
     def __init__(self, max_header_bytes: int, max_header_fields: int) -> None:
         self._max_bytes = max_header_bytes
@@ -156,11 +194,11 @@ class ResponseReader:
         # is also how _check_overrun() knows.
         self.on_body = self._pieces.append
         self.on_message_begin = self._pieces.clear
-        self.last = b''                     # the body, or the end of a streamed one, of a complete answer
+        self.last = b''  # the body, or the end of a streamed one, of a complete answer
         self._fresh = False
-        self.follows = False                # whether a redirect is followed, and not handed out to be read in pieces
-        self.idle_seconds: int | None = None    # for which the server keeps the connection, as its Keep-Alive says
-        self._more: int | None = None       # requests that it takes over this connection, likewise
+        self.follows = False  # whether a redirect is followed, and not handed out to be read in pieces
+        self.idle_seconds: int | None = None  # for which the server keeps the connection, as its Keep-Alive says
+        self._more: int | None = None  # requests that it takes over this connection, likewise
         self._new_parser()
         self.begin('GET', None)
 
@@ -174,23 +212,23 @@ class ResponseReader:
         :param max_body: bound of a body, in bytes; of an answer below 400 that is streamed it is ``max_streamed``.
         """
         self.complete = self.keep_alive = self.overrun = False
-        self.head: bytes | None = None      # the final head without its last CRLF CRLF, once it is whole
+        self.head: bytes | None = None  # the final head without its last CRLF CRLF, once it is whole
         self.max_body = max_body
         self.stream = stream
         self.max_streamed = max_streamed
         self._pieces.clear()
         if self._fresh and method != 'HEAD':
-            return                          # the answer before came in one read, and left the rest untouched
+            return  # the answer before came in one read, and left the rest untouched
         self.status = 0
-        self.coding: str | None = None      # the Content-Encoding, where there is one
+        self.coding: str | None = None  # the Content-Encoding, where there is one
         self._raw: bytes | bytearray | None = None
-        self._searched = 0                  # how much of that holds no end of a head
-        self._apart = self._head_only = method == 'HEAD'    # apart: llhttp gets each head alone, and mended
-        self._chunks: ChunkedBody | None = None     # reads the body, instead of llhttp
+        self._searched = 0  # how much of that holds no end of a head
+        self._apart = self._head_only = method == 'HEAD'  # apart: llhttp gets each head alone, and mended
+        self._chunks: ChunkedBody | None = None  # reads the body, instead of llhttp
         self._informational = 0
-        self.continued = False              # whether a 100 came: the server wants the body
+        self.continued = False  # whether a 100 came: the server wants the body
         self._body_size = self._idle_bytes = self._counted = 0
-        self._framed = True                 # whether the end shows without the connection's end
+        self._framed = True  # whether the end shows without the connection's end
         self._fresh = not self._head_only
 
     # -- called by llhttp ------------------------------------------------------------------------------------------
@@ -217,7 +255,7 @@ class ResponseReader:
             pieces[:] = [_TAKEN]
         self.last = last
         self.complete = True
-        self.keep_alive = parser.should_keep_alive()    # right only in here
+        self.keep_alive = parser.should_keep_alive()  # right only in here
 
     # -- called by the connection ----------------------------------------------------------------------------------
 
@@ -242,7 +280,7 @@ class ResponseReader:
                     if (special is None and self._more is None) or self._only_keeps_alive(head, special):
                         self.head = head
                         if end + 4 + len(self.last) != len(data):
-                            self.overrun = True     # more than the answer
+                            self.overrun = True  # more than the answer
                         return True
                 self._check_overrun()
             self._fresh = False
@@ -266,7 +304,7 @@ class ResponseReader:
             self._check_head(bytes(self._raw[:end]))
             raw, self._raw = self._raw, None
             if self._chunks is not None:
-                return self._feed_body(bytes(raw[end + 4:]))
+                return self._feed_body(bytes(raw[end + 4 :]))
             if not self.complete:
                 self._count_body()
         elif self.complete:
@@ -283,15 +321,15 @@ class ResponseReader:
 
     def _check_overrun(self) -> None:
         if not self._pieces or self._pieces[0] is not _TAKEN:
-            self.overrun = True             # a second answer in one read: what follows is nobody's
+            self.overrun = True  # a second answer in one read: what follows is nobody's
 
     def _explain(self, exc: Exception, data: bytes) -> None:
         self._reraise(exc)
         if self.complete:
-            self.overrun = True             # left-over bytes: the answer stands, the connection does not
+            self.overrun = True  # left-over bytes: the answer stands, the connection does not
         elif self.head is not None or isinstance(exc, HttpParserUpgrade):
             self._refuse(exc)
-        else:                               # it may be legal all the same: anew, from its first byte that is here
+        else:  # it may be legal all the same: anew, from its first byte that is here
             self._raw = self._raw or data
             self._apart = True
             self._pieces.clear()
@@ -332,7 +370,7 @@ class ResponseReader:
             self._searched = 0
             if raw[0] in b'\r\n':
                 self._idle_bytes += len(raw)
-                raw = raw.lstrip(b'\r\n')   # RFC 9112 §2.2: an empty line before the status line
+                raw = raw.lstrip(b'\r\n')  # RFC 9112 §2.2: an empty line before the status line
                 self._idle_bytes -= len(raw)
                 continue
             if end > self._max_bytes:
@@ -346,12 +384,12 @@ class ResponseReader:
             if not seen:
                 self._parse_alone(unfolded(head) + b'\r\n\r\n')
                 self._new_parser()
-            raw = raw[end + 4:]
+            raw = raw[end + 4 :]
             self._informational += 1
             if self._informational > MAX_INFORMATIONAL:
                 raise InvalidResponse(f'more than {MAX_INFORMATIONAL} answers 1xx')
         self._raw = raw
-        if len(raw) + self._idle_bytes > self._max_bytes + len(b'\r\n\r'):   # its end may have begun
+        if len(raw) + self._idle_bytes > self._max_bytes + len(b'\r\n\r'):  # its end may have begun
             raise InvalidResponse(f'the head is larger than {self._max_bytes} bytes')
         return -1
 
@@ -365,10 +403,10 @@ class ResponseReader:
         if not head.startswith(b'HTTP/1.1 '):
             self._check_version(head)
             if 'close' in _options(Headers._of_block(head)):
-                self.overrun = True         # llhttp overlooks it beside a keep-alive (RFC 9112 §9.3)
-        if b'\0' in head:                   # llhttp lets it through in the reason
+                self.overrun = True  # llhttp overlooks it beside a keep-alive (RFC 9112 §9.3)
+        if b'\0' in head:  # llhttp lets it through in the reason
             raise InvalidResponse('NUL in the head (RFC 9110 §5.5)')
-        if status < 100:                    # from 600 on it is processed as a 5xx
+        if status < 100:  # from 600 on it is processed as a 5xx
             raise InvalidResponse(f'status {status} is not between 100 and 999 (RFC 9110 §15)')
         self.head = head
         if self.stream and (status >= 400 or (self.follows and status in REDIRECTS and _leads_on(head) is not None)):
@@ -394,7 +432,7 @@ class ResponseReader:
             self._more -= 1
         self._more = said.get(b'max', self._more)
         if self.idle_seconds == 0 or (self._more is not None and self._more <= 0):
-            self.overrun = True             # nothing follows
+            self.overrun = True  # nothing follows
 
     def _check_version(self, head: bytes) -> None:
         if not head.startswith((b'HTTP/1.1 ', b'HTTP/1.0 ')):
@@ -416,9 +454,9 @@ class ResponseReader:
         self._framed = transfer is not None or length is not None or self.status in (204, 304)
         if not self._head_only and self.status not in (204, 304):
             if length is not None:
-                self._check_size(int(length))   # llhttp let digits through only
+                self._check_size(int(length))  # llhttp let digits through only
             elif transfer is not None and not self.complete:
-                self._pieces.clear()        # what llhttp may have found is found anew, from the first byte
+                self._pieces.clear()  # what llhttp may have found is found anew, from the first byte
                 self._new_parser()
                 self._chunks = ChunkedBody(self._pieces.append)
         coding = fields.get('content-encoding')
@@ -432,7 +470,7 @@ class ResponseReader:
             return self._end_chunks(self._chunks)
         if not self.complete and self._count_body():
             self._idle_bytes = 0
-        else:                               # chunk lengths, their extensions, or trailers: nothing that counts
+        else:  # chunk lengths, their extensions, or trailers: nothing that counts
             self._idle_bytes += len(data)
             if self._idle_bytes > self._max_bytes and not self.complete:
                 raise InvalidResponse(f'more than {self._max_bytes} bytes of trailers or chunk extensions')
@@ -450,7 +488,7 @@ class ResponseReader:
             return False
         self._body_size += sum(map(len, pieces[counted:]))
         self._check_size(self._body_size)
-        if len(pieces) > counted + _FEW_PIECES:     # chunks of a byte each: no object for each
+        if len(pieces) > counted + _FEW_PIECES:  # chunks of a byte each: no object for each
             pieces[counted:] = [b''.join(pieces[counted:])]
         self._counted = len(pieces)
         return True
@@ -481,11 +519,11 @@ class ResponseReader:
         assert self._raw is not None
         if end < 0:
             if not self._head_only and b'\r\n ' not in self._raw and b'\r\n\t' not in self._raw:
-                self._apart = False         # there is nothing to mend, or not yet
+                self._apart = False  # there is nothing to mend, or not yet
                 self._parse_alone(bytes(self._raw))
             return False
         raw = bytes(self._raw)
-        head, rest = unfolded(raw[:end]), raw[end + 4:]
+        head, rest = unfolded(raw[:end]), raw[end + 4 :]
         self._parse_alone(head + b'\r\n\r\n')
         if self._head_only:
             self.complete = False
