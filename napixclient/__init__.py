@@ -49,13 +49,41 @@ if TYPE_CHECKING:
     from .pool import ClientPool
 
 __all__ = [
-    'BodyTooLarge', 'Cancelled', 'Client', 'ClientPool', 'ConnectError', 'ConnectTimeout', 'DeadlineExceeded',
-    'HTTPError', 'Headers', 'Hop', 'InvalidResponse', 'NameResolutionError', 'NapixError', 'PendingResponse',
-    'ProtocolError', 'ProxyError', 'QueueTimeout', 'ReadTimeout', 'RefusedError', 'RemoteError', 'Request',
-    'Response', 'TLSError', 'Timeout', 'TruncatedBody', '__version__',
+    'BodyTooLarge',
+    'Cancelled',
+    'Client',
+    'ClientPool',
+    'ConnectError',
+    'ConnectTimeout',
+    'DeadlineExceeded',
+    'HTTPError',
+    'Headers',
+    'Hop',
+    'InvalidResponse',
+    'NameResolutionError',
+    'NapixError',
+    'PendingResponse',
+    'ProtocolError',
+    'ProxyError',
+    'QueueTimeout',
+    'ReadTimeout',
+    'RefusedError',
+    'RemoteError',
+    'Request',
+    'Response',
+    'TLSError',
+    'Timeout',
+    'TruncatedBody',
+    '__version__',
 ]
 
-_HOMES = {'Client': 'client', 'ClientPool': 'pool', 'Headers': 'messages', 'PendingResponse': '_http.pending',
-          'Request': 'messages', 'Response': 'messages'}
+_HOMES = {
+    'Client': 'client',
+    'ClientPool': 'pool',
+    'Headers': 'messages',
+    'PendingResponse': '_http.pending',
+    'Request': 'messages',
+    'Response': 'messages',
+}
 
 __getattr__, __dir__ = lazy(__name__, __all__, _HOMES, 'errors')

@@ -10,8 +10,9 @@ from typing import Any
 __all__ = ['lazy']
 
 
-def lazy(package: str, names: Sequence[str], homes: Mapping[str, str],
-         others: str = '') -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+def lazy(
+    package: str, names: Sequence[str], homes: Mapping[str, str], others: str = ''
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package.
 
     :param package: its name.
@@ -19,6 +20,7 @@ def lazy(package: str, names: Sequence[str], homes: Mapping[str, str],
     :param homes: the module within it, without the package's name, that each of these names comes from.
     :param others: the module of those that are not in ``homes``.
     """
+
     def get(name: str) -> Any:
         if name not in names:
             raise AttributeError(f'module {package!r} has no attribute {name!r}')

@@ -1,2 +1,3 @@
 """The version, said once: packaging, the User-Agent and the docs read it here. Imports nothing."""
+
 __version__ = '0.1.0'

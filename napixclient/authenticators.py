@@ -18,8 +18,15 @@ from urllib.parse import quote, quote_plus
 from .masking import MASK, hide, hide_parameter, mask
 from .messages import Headers, Request
 
-__all__ = ['AnonAuthenticator', 'Authenticator', 'BasicAuth', 'BearerToken', 'LoginAuthenticator', 'TokenIdentifier',
-           'authenticator_of']
+__all__ = [
+    'AnonAuthenticator',
+    'Authenticator',
+    'BasicAuth',
+    'BearerToken',
+    'LoginAuthenticator',
+    'TokenIdentifier',
+    'authenticator_of',
+]
 
 Authenticator = Callable[[Request], 'Request | None']
 
@@ -84,8 +91,9 @@ class LoginAuthenticator(OneField):
             nonce = _nonces.pop()
         except IndexError:
             nonce = _more_nonces()
-        message = (f'{self._prefix}{nonce}&path={path}&host={host}&method={method}'
-                   f'&timestamp={self._clock():.6f}').encode('ascii')
+        message = (
+            f'{self._prefix}{nonce}&path={path}&host={host}&method={method}&timestamp={self._clock():.6f}'
+        ).encode('ascii')
         inner, outer = self._inner.copy(), self._outer.copy()
         inner.update(message)
         outer.update(inner.digest())
@@ -108,11 +116,11 @@ _nonces: list[str] = []
 def _more_nonces() -> str:
     """Random texts that are used once each, a few hundred for one call of the system."""
     drawn = os.urandom(16 * 256).hex()
-    _nonces.extend(drawn[at:at + 32] for at in range(32, len(drawn), 32))
+    _nonces.extend(drawn[at : at + 32] for at in range(32, len(drawn), 32))
     return drawn[:32]
 
 
-os.register_at_fork(after_in_child=_nonces.clear)      # what is left is the parent's
+os.register_at_fork(after_in_child=_nonces.clear)  # what is left is the parent's
 
 
 def _hmac_halves(key: bytes) -> tuple[Any, Any]:
@@ -153,7 +161,7 @@ class _FieldAuthenticator(OneField):
     """Sends a constant ``Authorization`` field."""
 
     def __init__(self, value: str) -> None:
-        self._written = Headers([('Authorization', value)])._block      # refuses what cannot be sent
+        self._written = Headers([('Authorization', value)])._block  # refuses what cannot be sent
 
     def _line(self, request: Request) -> bytes:
         return self._written
@@ -202,5 +210,4 @@ def authenticator_of(given: Any) -> Authenticator | None:
         return LoginAuthenticator(given['login'], given['key'])
     if callable(given) and not isinstance(given, type):
         return given  # type: ignore[no-any-return]
-    raise ValueError("an authenticator is a callable, {'login': …, 'key': …} or None, "
-                     f'not {type(given).__name__}')
+    raise ValueError(f"an authenticator is a callable, {{'login': …, 'key': …}} or None, not {type(given).__name__}")

@@ -26,6 +26,7 @@ from .tracing import tracing
 
 __all__ = ['Client']
 
+
 class Client(Concluder):
     """Sends requests to one host, at most ``simultaneous`` at a time over as many connections.
 
@@ -42,28 +43,29 @@ class Client(Concluder):
 
     def __init__(self, host: str, authenticator: Any = None, simultaneous: int | str = 2, **options: Any) -> None:
         origin = parse_origin(host)
-        self._set_up(Engine(Settings(**options)), origin, host, authenticator_of(authenticator),
-                     cap_of(simultaneous))
+        self._set_up(Engine(Settings(**options)), origin, host, authenticator_of(authenticator), cap_of(simultaneous))
         self._owns_engine = True
         self._engine.client_of = weakref.WeakMethod(self._sibling)
 
     @classmethod
-    def _of_pool(cls, engine: Engine, origin: Origin, host: str, authenticator: Authenticator | None,
-                 simultaneous: int | str) -> Client:
+    def _of_pool(
+        cls, engine: Engine, origin: Origin, host: str, authenticator: Authenticator | None, simultaneous: int | str
+    ) -> Client:
         self = cls.__new__(cls)
         self._set_up(engine, origin, host, authenticator, simultaneous)
         self._owns_engine = False
         return self
 
-    def _set_up(self, engine: Engine, origin: Origin, host: str, authenticator: Authenticator | None,
-                simultaneous: int | str) -> None:
+    def _set_up(
+        self, engine: Engine, origin: Origin, host: str, authenticator: Authenticator | None, simultaneous: int | str
+    ) -> None:
         line = None
         if isinstance(authenticator, OneField) and type(authenticator).__call__ is OneField.__call__:
             line = authenticator._line
         super().__init__(engine, origin, simultaneous, authenticator, line)
         #: The host as it was first written.
         self.host = host
-        self._siblings: dict[Origin, Client] = {}   # where redirects have led
+        self._siblings: dict[Origin, Client] = {}  # where redirects have led
         self._needs_context = self._hooked or self._asks
         self._total = self._settings.clocks.total
         self._tracing = tracing()
@@ -110,10 +112,10 @@ class Client(Concluder):
                 pending._context = contextvars.copy_context()
             if self._tracing is not None:
                 self._tracing.begin(pending, self.origin, journey)
-            if journey is not None:             # nobody waits for longer than our own caller does
+            if journey is not None:  # nobody waits for longer than our own caller does
                 total = min(total, journey.remaining)
         if total != NEVER:
-            if total <= 0:                      # that caller has left
+            if total <= 0:  # that caller has left
                 self.settle(pending, timeout_of(pending, 'total'))
                 return pending
             engine.watch(pending, monotonic() + total)
@@ -138,8 +140,11 @@ class Client(Concluder):
         if status == 407:
             return error_of(response, ProxyError)
         # tinyproxy answers a wrong password with 401. All else is what it says of the origin.
-        return error_of(response, ProxyError if status == 401 or 'proxy-authenticate' in fields else RemoteError,
-                        f'by the proxy {proxy}')
+        return error_of(
+            response,
+            ProxyError if status == 401 or 'proxy-authenticate' in fields else RemoteError,
+            f'by the proxy {proxy}',
+        )
 
     def _conclude_failure(self, pending: PendingResponse, error: HTTPError) -> None:
         if isinstance(error, ProxyError) and error.response is not None:
@@ -158,16 +163,20 @@ class Client(Concluder):
         sibling = self._siblings.get(origin)
         if sibling is None:
             self._siblings = {known: other for known, other in self._siblings.items() if not other._forgettable}
-            sibling = self._siblings[origin] = Client._of_pool(self._engine, origin, host, None,
-                                                               AUTO if self._cap else self._simultaneous)
+            sibling = self._siblings[origin] = Client._of_pool(
+                self._engine, origin, host, None, AUTO if self._cap else self._simultaneous
+            )
         return sibling
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def _unfinished(self) -> list[PendingResponse]:
         held = [opening.pending for opening in self._openings] + [conn.pending for conn in self._connections]
-        return [pending for pending in (*self._queue, *held, *self._aside)
-                if pending is not None and pending._outcome is None]
+        return [
+            pending
+            for pending in (*self._queue, *held, *self._aside)
+            if pending is not None and pending._outcome is None
+        ]
 
     def cancel(self) -> None:
         """End everything that is queued or in flight with :class:`Cancelled`, streamed answers too."""
@@ -207,7 +216,7 @@ class Client(Concluder):
             stop(under_way)
         for pending in unfinished:
             pending._holder = None
-            pending._end(Cancelled('the process was forked; this request is the parent\'s', request=pending.request))
+            pending._end(Cancelled("the process was forked; this request is the parent's", request=pending.request))
         self._aside.clear()
 
     @property
@@ -228,12 +237,16 @@ class Client(Concluder):
         """
         in_flight = sum(1 for connection in self._connections if not connection.idle)
         opening = sum(1 for opening in self._openings if opening.pending is not None)
-        return {'queued': len(self._queue) - self._dropped + opening + len(self._aside), 'in_flight': in_flight,
-                'done': self._done, 'failed': self._failed, 'bytes': self._received,
-                'simultaneous': self._simultaneous,
-                'lookups': {'count': self.lookups.count, 'failed': self.lookups.failed,
-                            'seconds': self.lookups.seconds},
-                'latency': {f'p{percent}': self._quantile(percent / 100) for percent in (50, 90, 99)}}
+        return {
+            'queued': len(self._queue) - self._dropped + opening + len(self._aside),
+            'in_flight': in_flight,
+            'done': self._done,
+            'failed': self._failed,
+            'bytes': self._received,
+            'simultaneous': self._simultaneous,
+            'lookups': {'count': self.lookups.count, 'failed': self.lookups.failed, 'seconds': self.lookups.seconds},
+            'latency': {f'p{percent}': self._quantile(percent / 100) for percent in (50, 90, 99)},
+        }
 
     def _quantile(self, share: float) -> float | None:
         missing = share * sum(self._latencies.values())
@@ -241,10 +254,12 @@ class Client(Concluder):
             missing -= self._latencies[bucket]
             if missing <= 0:
                 exponent, part = divmod(bucket - 8, 8)
-                return float((part + 8.5) / 16 * 2.0 ** exponent)
+                return float((part + 8.5) / 16 * 2.0**exponent)
         return None
 
     def __repr__(self) -> str:
         stats = self.stats()
-        return (f'<Client {self.origin}: {stats["queued"]} queued, {stats["in_flight"]} in flight, '
-                f'{len(self._idle)} idle connections>')
+        return (
+            f'<Client {self.origin}: {stats["queued"]} queued, {stats["in_flight"]} in flight, '
+            f'{len(self._idle)} idle connections>'
+        )

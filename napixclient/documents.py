@@ -43,7 +43,7 @@ class Nested(NamedTuple):
     status: int | None
     elapsed: float | None
     document: Any
-    cut: int = 0                            # calls that were taken out between the two; in its place, without either
+    cut: int = 0  # calls that were taken out between the two; in its place, without either
 
 
 def said(document: Any) -> Said:
@@ -64,25 +64,27 @@ def said(document: Any) -> Said:
 def _foreign(document: dict[Any, Any], depth: int) -> Said:
     """An object that is not napix's."""
     error, errors = document.get('error'), document.get('errors')
-    if isinstance(error, dict) and depth < _DEEPEST:        # Google, Keystone
+    if isinstance(error, dict) and depth < _DEEPEST:  # Google, Keystone
         return _foreign(error, depth + 1)
     title = next((text for key in _TITLES if (text := _str(document.get(key))) and text != 'about:blank'), None)
-    if isinstance(errors, list) and depth < _DEEPEST:       # OpenStack: [{…}, …]
-        found = [_foreign(one, depth + 1) if isinstance(one, dict) else Said(None, _str(one), None)
-                 for one in errors[:_MOST_ERRORS]]
+    if isinstance(errors, list) and depth < _DEEPEST:  # OpenStack: [{…}, …]
+        found = [
+            _foreign(one, depth + 1) if isinstance(one, dict) else Said(None, _str(one), None)
+            for one in errors[:_MOST_ERRORS]
+        ]
         text = '; '.join(one.error_text for one in found if one.error_text)
         if text:
             return Said(title or found[0].error_class, text, None)
     if len(document) == 1:
-        (name, value), = document.items()
+        ((name, value),) = document.items()
         if isinstance(value, dict) and depth < _DEEPEST and any(_str(value.get(key)) for key in _TEXTS):
-            return Said(_str(name), _foreign(value, depth + 1).error_text, None)    # OpenStack: {"badRequest": {…}}
+            return Said(_str(name), _foreign(value, depth + 1).error_text, None)  # OpenStack: {"badRequest": {…}}
         if _str(value) and name not in _NO_TEXTS:
             return Said(None, value, None)
     texts = list(dict.fromkeys(text for key in _TEXTS if (text := _str(document.get(key)))))
     if isinstance(error, str) and error:
         if texts and title is None:
-            title = error                   # OAuth: RFC 6749 §5.2
+            title = error  # OAuth: RFC 6749 §5.2
         elif error not in (title, *texts):
             texts.append(error)
     if not texts:
@@ -99,7 +101,7 @@ def fault(document: Any) -> tuple[str | None, list[Any]]:
         document = inner
     if not isinstance(document, dict) or _str(document.get('error_class')) or _str(document.get('error_text')):
         return None, []
-    if isinstance(document.get('errors'), list):            # OpenStack: [{…}, …]
+    if isinstance(document.get('errors'), list):  # OpenStack: [{…}, …]
         return _str(document.get('message')), document['errors']
     texts = [text for key in _TEXTS[1:] if (text := _str(document.get(key)))]
     details = document.get('details')
@@ -183,8 +185,13 @@ def _truncated(document: dict[Any, Any]) -> int:
 
 def _nested(document: dict[Any, Any]) -> Nested:
     answer, count = skipped(answer_of(document))
-    return Nested(_str(document.get('remote_call')), _status(document.get('remote_status')),
-                  _seconds(document.get('remote_elapsed')), answer, count)
+    return Nested(
+        _str(document.get('remote_call')),
+        _status(document.get('remote_status')),
+        _seconds(document.get('remote_elapsed')),
+        answer,
+        count,
+    )
 
 
 def _status(value: Any) -> int | None:
@@ -214,8 +221,12 @@ def pruned(value: Any, size: int, room: list[int], depth: int = 0) -> Any:
         room[0] -= len(text)
         return text
     if isinstance(value, dict) and depth < _DEEPEST:
-        return {pruned(name if isinstance(name, str) else f'<{type(name).__name__}>', 100, room):
-                pruned(member, size, room, depth + 1) for name, member in islice(value.items(), _BROADEST)}
+        return {
+            pruned(name if isinstance(name, str) else f'<{type(name).__name__}>', 100, room): pruned(
+                member, size, room, depth + 1
+            )
+            for name, member in islice(value.items(), _BROADEST)
+        }
     if isinstance(value, (list, tuple)) and depth < _DEEPEST:
         return [pruned(member, size, room, depth + 1) for member in value[:_BROADEST]]
     if value is None or isinstance(value, bool) or (isinstance(value, int) and value.bit_length() <= 64):
@@ -239,11 +250,13 @@ def _text_of(text: str) -> str:
     start = _page(text)
     if start is None:
         return text
-    head, page = text[:start.start(1)], cut(text[start.start(1):], 20 * MAX_TEXT)
+    head, page = text[: start.start(1)], cut(text[start.start(1) :], 20 * MAX_TEXT)
     return ' '.join(f'{head} {html.unescape(_tags(" ", _hidden(" ", page)))}'.split())
 
 
-_page = re.compile(r'(?is)\A\s*(?:"[^"\n]*"\s*)?'
-                   r'(<(?:!doctype html|html|head|body|h1|title|center|pre|p|\?xml)\b)').search
+_page = re.compile(
+    r'(?is)\A\s*(?:"[^"\n]*"\s*)?'
+    r'(<(?:!doctype html|html|head|body|h1|title|center|pre|p|\?xml)\b)'
+).search
 _hidden = re.compile(r'(?is)<(script|style)\b.*?(?:</\1\s*>|\Z)|<!--.*?(?:-->|\Z)').sub
 _tags = re.compile(r'<[^<>]*>').sub

@@ -37,9 +37,25 @@ if TYPE_CHECKING:
     from .messages import Request, Response
 
 __all__ = [
-    'BodyTooLarge', 'Cancelled', 'ConnectError', 'ConnectTimeout', 'DeadlineExceeded', 'HTTPError', 'Hop',
-    'InvalidResponse', 'NameResolutionError', 'NapixError', 'ProtocolError', 'ProxyError', 'QueueTimeout',
-    'ReadTimeout', 'RefusedError', 'RemoteError', 'TLSError', 'Timeout', 'TruncatedBody',
+    'BodyTooLarge',
+    'Cancelled',
+    'ConnectError',
+    'ConnectTimeout',
+    'DeadlineExceeded',
+    'HTTPError',
+    'Hop',
+    'InvalidResponse',
+    'NameResolutionError',
+    'NapixError',
+    'ProtocolError',
+    'ProxyError',
+    'QueueTimeout',
+    'ReadTimeout',
+    'RefusedError',
+    'RemoteError',
+    'TLSError',
+    'Timeout',
+    'TruncatedBody',
 ]
 
 #: A chain longer than this is cut: a document may nest as deep as its sender likes.
@@ -96,8 +112,16 @@ class HTTPError(NapixError):
     #: Gives the message and ``remote_error`` when they are first asked for.
     _unread: Callable[[HTTPError], tuple[str, Any]] | None = None
 
-    def __init__(self, message: str = '', *, request: Request | None = None, response: Response | None = None,
-                 remote_error: Any = None, phase: str | None = None, elapsed: float | None = None) -> None:
+    def __init__(
+        self,
+        message: str = '',
+        *,
+        request: Request | None = None,
+        response: Response | None = None,
+        remote_error: Any = None,
+        phase: str | None = None,
+        elapsed: float | None = None,
+    ) -> None:
         message = sentence(str(message))
         super().__init__(message)
         self._message = message
@@ -161,7 +185,7 @@ class HTTPError(NapixError):
             calls.append(further[0])
             further = nested(further[0].document)
         if len(calls) >= MAX_HOPS:
-            calls[MAX_HOPS - 2:] = calls[-1:]   # the middle goes, never the root
+            calls[MAX_HOPS - 2 :] = calls[-1:]  # the middle goes, never the root
         return [self._own_hop(), *map(_hop, calls)]
 
     @property
@@ -198,13 +222,14 @@ class HTTPError(NapixError):
         if len(lines) >= MAX_HOPS:
             root = self.root
             what = ': '.join(part for part in (root.error_class, root.error_text) if part)
-            lines[MAX_HOPS - 1:] = [f'  and so on, at last because of {one_line(what)}']
+            lines[MAX_HOPS - 1 :] = [f'  and so on, at last because of {one_line(what)}']
         return sentence('\n'.join(lines))
 
     def __repr__(self) -> str:
         call = self.remote_call
-        return sentence(f'<{type(self).__name__} {self._told}>' if call is None else
-                        f'<{type(self).__name__} {call}: {self._told}>')
+        return sentence(
+            f'<{type(self).__name__} {self._told}>' if call is None else f'<{type(self).__name__} {call}: {self._told}>'
+        )
 
 
 class RemoteError(HTTPError):
@@ -279,7 +304,7 @@ class Cancelled(HTTPError):
 
 def _hop(one: Nested) -> Hop:
     error_class, text, traceback = said(one.document)
-    if one.cut:                             # it was not this call that was answered so
+    if one.cut:  # it was not this call that was answered so
         return Hop(None, None, _shown(error_class), _shown(text), None, traceback)
     return Hop(_shown(one.call), one.status, _shown(error_class), _shown(text), one.elapsed, traceback)
 
@@ -299,7 +324,7 @@ def traceback_of(exc: BaseException) -> str:
         if isinstance(members, tuple):
             left += [member for member in members if isinstance(member, BaseException)]
         if isinstance(one, NapixError) or (isinstance(one, OSError) and one.errno and one.filename is None):
-            with suppress(Exception):       # its __str__ may be the caller's
+            with suppress(Exception):  # its __str__ may be the caller's
                 sentences.append(str(one))
     return mask_around(''.join(traceback.format_exception(exc)).rstrip(), sentences)
 

@@ -19,7 +19,7 @@ __all__ = ['Journey', 'arrive', 'begin', 'beginnings', 'current', 'departure']
 MAX_VIA = 8
 
 # W3C Trace Context §3.2.2; a version above 00 may carry more fields behind.
-_FLAGS = 0x03                               # sampled, random; unknown ones are not passed on (§3.2.2.5)
+_FLAGS = 0x03  # sampled, random; unknown ones are not passed on (§3.2.2.5)
 _traceparent = re.compile(r'([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?').fullmatch
 # No comma: two values of a field come as one with a comma in it.
 _is_id = re.compile(r'[A-Za-z0-9._~:+/=@-]{1,128}').fullmatch
@@ -63,19 +63,28 @@ def arrive(header: Callable[[str], str | None], server_id: str) -> tuple[Journey
     :param server_id: the id of the server that serves it.
     """
     trace = _traceparent(header('traceparent') or '')
-    if trace is None or trace[1] == 'ff' or (trace[1] == '00' and trace[5]) or not (
-            trace[2].strip('0') and trace[3].strip('0')):
+    if (
+        trace is None
+        or trace[1] == 'ff'
+        or (trace[1] == '00' and trace[5])
+        or not (trace[2].strip('0') and trace[3].strip('0'))
+    ):
         trace = None
     state = header('tracestate') if trace is not None else None
     request_id = header('X-Request-ID')
-    passed = tuple(one for part in (header('X-Napix-Via') or '').split(',')
-                   if _is_id(one := part.strip()))[:MAX_VIA + 1]
+    passed = tuple(one for part in (header('X-Napix-Via') or '').split(',') if _is_id(one := part.strip()))[
+        : MAX_VIA + 1
+    ]
     new = _random()
-    journey = Journey(trace[2] if trace else new, trace[3] if trace else None,
-                      f'{int(trace[4], 16) & _FLAGS:02x}' if trace else '00',
-                      state if state and _is_tracestate(state) else None,
-                      request_id if request_id and _is_id(request_id) else trace[2] if trace else new,
-                      (*passed, server_id), _deadline(header('X-Napix-Timeout')))
+    journey = Journey(
+        trace[2] if trace else new,
+        trace[3] if trace else None,
+        f'{int(trace[4], 16) & _FLAGS:02x}' if trace else '00',
+        state if state and _is_tracestate(state) else None,
+        request_id if request_id and _is_id(request_id) else trace[2] if trace else new,
+        (*passed, server_id),
+        _deadline(header('X-Napix-Timeout')),
+    )
     return journey, server_id in passed or len(passed) > MAX_VIA
 
 
@@ -87,8 +96,7 @@ def _deadline(value: str | None) -> float:
     return monotonic() + int(text) / 1000
 
 
-def departure(journey: Journey | None, before: str | None, deadline: float,
-              span: tuple[str, str] | None = None) -> str:
+def departure(journey: Journey | None, before: str | None, deadline: float, span: tuple[str, str] | None = None) -> str:
     """The fields that an attempt carries, as they are written.
 
     :param journey: of the request that is being served, if any.
@@ -130,7 +138,7 @@ def begin() -> str:
     first, last, parent = drawn[:16], drawn[16:28], drawn[28:]
     opening, between, rest = f'\r\ntraceparent: 00-{first}', f'{last}-', f'{parent}-00\r\nX-Request-ID: {first}'
     made = [f'{opening}{part}{between}{part}{rest}{part}{last}' for part in _SPREAD]
-    beginnings.extend(made[1:])             # of which another thread may take all at once
+    beginnings.extend(made[1:])  # of which another thread may take all at once
     return made[0]
 
 
@@ -138,4 +146,4 @@ def _random() -> str:
     return os.urandom(16).hex()
 
 
-os.register_at_fork(after_in_child=beginnings.clear)   # what is left is the parent's
+os.register_at_fork(after_in_child=beginnings.clear)  # what is left is the parent's

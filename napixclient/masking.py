@@ -19,8 +19,20 @@ from math import inf
 from urllib.parse import quote, quote_plus, unquote_plus
 from weakref import finalize
 
-__all__ = ['FIELDS', 'MASK', 'Shown', 'cut', 'hide', 'hide_fields', 'hide_parameter', 'is_secret', 'mask',
-           'mask_around', 'mask_query', 'sentence']
+__all__ = [
+    'FIELDS',
+    'MASK',
+    'Shown',
+    'cut',
+    'hide',
+    'hide_fields',
+    'hide_parameter',
+    'is_secret',
+    'mask',
+    'mask_around',
+    'mask_query',
+    'sentence',
+]
 
 MASK = '***'
 #: Header fields whose values are secret, in lower case.
@@ -41,10 +53,10 @@ _QUOTED = r'(?m)(?<=["\'=/])%s(?=[]"\'/,;&?#)}\s]|$)'
 
 # Without a lock, though every thread may hide something: each step is one that no thread sees the half of.
 _numbers = count(1)
-_held: dict[int, tuple[str, ...]] = {}      # by the number of their holder: its secrets, in all spellings
-_gone: deque[int] = deque()                 # the holders that are gone since the last one came
+_held: dict[int, tuple[str, ...]] = {}  # by the number of their holder: its secrets, in all spellings
+_gone: deque[int] = deque()  # the holders that are gone since the last one came
 _latest = 0
-_known: tuple[int, tuple[str, ...]] = 0, ()     # the latest of the holders whose secrets are in it; the longest first
+_known: tuple[int, tuple[str, ...]] = 0, ()  # the latest of the holders whose secrets are in it; the longest first
 _parameters = {'token'}
 
 _names = '|'.join(sorted(FIELDS, key=len, reverse=True)).replace('-', '[-_]')
@@ -53,7 +65,8 @@ _names = '|'.join(sorted(FIELDS, key=len, reverse=True)).replace('-', '[-_]')
 _mask_fields = re.compile(
     rf'(?im)(?<![a-z0-9])({_names})(\\{{0,3}}["\']?[ \t]*[:=][ \t]*|\\{{0,3}}["\'][ \t]*,[ \t]*(?=b?\\{{0,3}}["\']))'
     r'(?=\S)(?:b?"(?:[^"\\\r\n]|\\.)*"?|b?\'(?:[^\'\\\r\n]|\\.)*\'?|\\+["\'][^"\'\\\r\n]*|[\[(][^\])\r\n]*[\])]?'
-    r'|(?:="[^"\r\n]*"?|[^\r\n"\']|["\'](?![ \t]*(?:[,)]|$)))+)').sub
+    r'|(?:="[^"\r\n]*"?|[^\r\n"\']|["\'](?![ \t]*(?:[,)]|$)))+)'
+).sub
 _find_parameters = re.compile(r'([?&;]([^=&;#?\s"\'<>]{1,100})=)[^&;#\s"\'<>]*').sub
 _mask_userinfo = re.compile(r'(?<=://)[^/\s@"\'<>]+@').sub
 _percents = re.compile('%[0-9A-F]{2}').sub
@@ -68,8 +81,8 @@ def hide(holder: object, *values: str | bytes) -> None:
     number = next(_numbers)
     _held[number] = tuple({spelling for value in values for text in _texts(value) for spelling in _spelled(text)})
     _latest = number
-    finalize(holder, _gone.append, number).atexit = False   # called at any time, so that it only takes note
-    with suppress(IndexError):              # when there are no more, or another thread took the last one
+    finalize(holder, _gone.append, number).atexit = False  # called at any time, so that it only takes note
+    with suppress(IndexError):  # when there are no more, or another thread took the last one
         while True:
             _held.pop(_gone.popleft(), None)
 
@@ -91,7 +104,7 @@ def hide_fields(holder: object, fields: Iterable[tuple[str, str]]) -> None:
         if is_secret(name):
             secrets.append(value)
             if 'auth' in name.lower():
-                secrets.append(value.partition(' ')[2])     # what follows the scheme
+                secrets.append(value.partition(' ')[2])  # what follows the scheme
             elif 'cookie' in name.lower():
                 values = (pair.partition('=')[2].strip() for pair in value.split(';'))
                 secrets += [one for one in values if len(one) >= _SHORTEST_COOKIE]
@@ -139,8 +152,11 @@ def mask_around(text: str, sentences: Iterable[str]) -> str:
     """What others said, but for the sentences of ours in it, as a traceback has them."""
     pieces = [text]
     for told in sorted(filter(None, sentences), key=len, reverse=True):
-        pieces = [part for piece in pieces for part in (
-            [piece] if type(piece) is Shown else _between(piece, sentence(told), told))]
+        pieces = [
+            part
+            for piece in pieces
+            for part in ([piece] if type(piece) is Shown else _between(piece, sentence(told), told))
+        ]
     return ''.join(map(mask, pieces))
 
 
@@ -210,16 +226,25 @@ def _texts(value: str | bytes) -> set[str]:
 def _spelled(text: str) -> set[str]:
     """The ways to write a secret."""
     spelled: set[str] = set()
-    for one in {text, text.strip(), ' '.join(text.split())}:        # as our own lines show it
+    for one in {text, text.strip(), ' '.join(text.split())}:  # as our own lines show it
         if len(one.strip()) < _SHORTEST:
             continue
         data = one.encode('utf-8', 'surrogatepass')
         quoted = {quote(data, safe=''), quote(data), quote_plus(data)}
         escaped = html.escape(one)
         spelled |= {
-            one, data.decode('latin-1'), repr(data)[2:-1],
-            *quoted, *(_percents(lambda match: match[0].lower(), each) for each in quoted),
-            json.dumps(one)[1:-1], json.dumps(one, ensure_ascii=False)[1:-1],
-            repr(one)[1:-1], repr(f'{one}\'"')[1:-4], ascii(one)[1:-1],
-            escaped, html.escape(one, quote=False), escaped.replace('&quot;', '&#34;').replace('&#x27;', '&#39;')}
+            one,
+            data.decode('latin-1'),
+            repr(data)[2:-1],
+            *quoted,
+            *(_percents(lambda match: match[0].lower(), each) for each in quoted),
+            json.dumps(one)[1:-1],
+            json.dumps(one, ensure_ascii=False)[1:-1],
+            repr(one)[1:-1],
+            repr(f'{one}\'"')[1:-4],
+            ascii(one)[1:-1],
+            escaped,
+            html.escape(one, quote=False),
+            escaped.replace('&quot;', '&#34;').replace('&#x27;', '&#39;'),
+        }
     return spelled

@@ -63,8 +63,9 @@ class ClientPool:
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
-    def request(self, host: str, method: str, url: str, body: Any = None, headers: Any = None,
-                **options: Any) -> PendingResponse:
+    def request(
+        self, host: str, method: str, url: str, body: Any = None, headers: Any = None, **options: Any
+    ) -> PendingResponse:
         """Send a request; its outcome is part of the next ``wait``, also when it was taken by ``get`` before.
 
         A pool that is only ever asked for single outcomes had better be a :class:`Client` for each host: what no
@@ -75,18 +76,21 @@ class ClientPool:
             ``redirect``, ``expect``, ``decode`` as :class:`Request` takes them.
         :raises ValueError: for a part that cannot be sent. Everything later is part of the outcome.
         """
-        request = Request(host, method, url, body, headers, **options) if options else \
-            plain_request(host, method, url, body, headers)
+        request = (
+            Request(host, method, url, body, headers, **options)
+            if options
+            else plain_request(host, method, url, body, headers)
+        )
         batch = self._batch
         outcomes = batch.outcomes
         index = len(outcomes)
-        outcomes.append(None)                   # its place: it may have an outcome at once
+        outcomes.append(None)  # its place: it may have an outcome at once
         try:
             pending = (self._by_host.get(host) or self._client(host))._submit(request, batch, index)
         except Exception:
             outcomes.pop()
             raise
-        except BaseException:                   # Ctrl-C in the midst of it: it may end yet, but in nobody else's place
+        except BaseException:  # Ctrl-C in the midst of it: it may end yet, but in nobody else's place
             self._batch = Batch([])
             self._batch.restart(outcomes[:-1])
             raise
@@ -105,15 +109,19 @@ class ClientPool:
             if len(self._clients) >= self._prune_at:
                 self._prune()
             client = self._clients[origin] = Client._of_pool(
-                self._engine, origin, host, self._authenticator, self._simultaneous)
+                self._engine, origin, host, self._authenticator, self._simultaneous
+            )
         self._by_host[host] = client
         return client
 
     def _prune(self) -> bool:
         """Forget the clients that have had nothing to do for a while; whether some are left."""
         limit = monotonic() - IDLE_SECONDS
-        self._clients = {origin: client for origin, client in self._clients.items()
-                         if not client._forgettable or client._used > limit}
+        self._clients = {
+            origin: client
+            for origin, client in self._clients.items()
+            if not client._forgettable or client._used > limit
+        }
         self._by_host = {host: client for host, client in self._by_host.items() if client.origin in self._clients}
         self._prune_at = max(_FEW, 2 * len(self._clients))
         return bool(self._clients)
@@ -134,7 +142,7 @@ class ClientPool:
         try:
             if not batch.wait(len(batch.outcomes), deadline):
                 batch.expire()
-        except BaseException:                   # thrown in: nothing is cancelled, nothing is lost
+        except BaseException:  # thrown in: nothing is cancelled, nothing is lost
             self._give_back(batch)
             raise
         if raise_errors:
@@ -166,7 +174,7 @@ class ClientPool:
             elif not finished:
                 try:
                     batch.wait(1, deadline)
-                except BaseException:           # thrown in: nothing is cancelled, nothing is lost
+                except BaseException:  # thrown in: nothing is cancelled, nothing is lost
                     self._give_back(batch)
                     raise
                 continue
@@ -210,8 +218,9 @@ class ClientPool:
         batch.restart(batch.outcomes + self._batch.outcomes)
         self._batch = batch
 
-    def stream(self, requests: Iterable[Request | tuple[Any, ...]], ordered: bool = False,
-               window: int | None = None) -> Iterator[Outcome]:
+    def stream(
+        self, requests: Iterable[Request | tuple[Any, ...]], ordered: bool = False, window: int | None = None
+    ) -> Iterator[Outcome]:
         """Send any number of requests, and hand each outcome out: lazily, in constant memory.
 
         The iterable runs in a greenlet of its own: while it blocks, finished outcomes are still handed out; while the
@@ -262,16 +271,18 @@ class ClientPool:
 
     def __repr__(self) -> str:
         stats = [client.stats() for client in self._clients.values()]
-        return (f'<ClientPool {len(stats)} hosts: {sum(host["queued"] for host in stats)} queued, '
-                f'{sum(host["in_flight"] for host in stats)} in flight, {self._engine.places} of '
-                f'{self._engine.max_connections} connections>')
+        return (
+            f'<ClientPool {len(stats)} hosts: {sum(host["queued"] for host in stats)} queued, '
+            f'{sum(host["in_flight"] for host in stats)} in flight, {self._engine.places} of '
+            f'{self._engine.max_connections} connections>'
+        )
 
 
 class _Feed:
     """The producing side of a stream: takes requests from the caller's iterable while there is room."""
 
     def __init__(self, pool: ClientPool, requests: Iterator[Any], window: int) -> None:
-        self.under_way: dict[int, Any] = {}     # what is not yet taken: a PendingResponse, then its outcome
+        self.under_way: dict[int, Any] = {}  # what is not yet taken: a PendingResponse, then its outcome
         self.batch = Batch(self.under_way)
         self.over = False
         self.failure: BaseException | None = None
@@ -282,7 +293,7 @@ class _Feed:
         self._low = window - max(1, window // 4)
         self._room = Event()
         self.greenlet = gevent.Greenlet(self._run)
-        self.greenlet.gr_context = copy_context()   # what travels with a call travels with these too
+        self.greenlet.gr_context = copy_context()  # what travels with a call travels with these too
         self.greenlet.start()
 
     def _run(self) -> None:
@@ -298,7 +309,7 @@ class _Feed:
                     self._room.wait()
         except gevent.GreenletExit:
             pass
-        except BaseException as exc:            # a gevent.Timeout of the iterable's own, too
+        except BaseException as exc:  # a gevent.Timeout of the iterable's own, too
             self.failure = exc
         finally:
             self.over = True
@@ -324,8 +335,9 @@ class _Feed:
 
 def _request_of(given: Any) -> Request:
     if not isinstance(given, tuple) or not 3 <= len(given) <= 5:
-        raise ValueError(f'a stream takes Request objects or tuples (host, method, url[, body[, headers]]), '
-                         f'not {given!r}')
+        raise ValueError(
+            f'a stream takes Request objects or tuples (host, method, url[, body[, headers]]), not {given!r}'
+        )
     return Request(*given)
 
 

@@ -28,13 +28,25 @@ _LONGEST_REASON = 200
 #: Longest texts, tried one after the other until a document is small enough.
 _TEXT_LIMITS = (MAX_TEXT, 500, 120, 30, 8)
 #: Members that are kept where space is short.
-_KNOWN = ('type', 'title', 'status', 'instance', 'trace_id', 'error_class', 'error_text', 'request', 'remote_call',
-          'remote_status', 'remote_elapsed')
+_KNOWN = (
+    'type',
+    'title',
+    'status',
+    'instance',
+    'trace_id',
+    'error_class',
+    'error_text',
+    'request',
+    'remote_call',
+    'remote_status',
+    'remote_elapsed',
+)
 _WHERE = frozenset(['traceback', 'filename', 'line'])
 _FURTHER = frozenset(['remote_error', 'remote_errors'])
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
+
 
 def error_of(response: Response, kind: type[HTTPError] = RemoteError, by: str = '') -> HTTPError:
     """The error that an answer of 400 or above stands for.
@@ -68,7 +80,7 @@ def _read_beside(error: HTTPError) -> tuple[str, Any]:
 def _told(error: HTTPError) -> tuple[str, Any]:
     response = error.response
     assert response is not None
-    hide_fields(error, response.request.headers.multi_items())      # the server may have echoed them
+    hide_fields(error, response.request.headers.multi_items())  # the server may have echoed them
     body = response.body if is_json(response.headers.get('content-type', '')) else None
     if isinstance(body, dict):
         return one_line(f'{_status_line(response)} {words(body)}'.rstrip()), body
@@ -84,8 +96,10 @@ def _status_line(response: Response) -> str:
 
 # Writing -------------------------------------------------------------------------------------------------------------
 
-def document_of(exc: BaseException, status: int, method: str, path: str, trace_id: str | None = None,
-                expose_traceback: bool = False) -> dict[str, Any]:
+
+def document_of(
+    exc: BaseException, status: int, method: str, path: str, trace_id: str | None = None, expose_traceback: bool = False
+) -> dict[str, Any]:
     """The document that tells a caller of a failure: napix's members beside those of RFC 9457.
 
     An :class:`HTTPError`, or an exception raised ``from`` one, brings the call that failed and what it was answered;
@@ -96,10 +110,15 @@ def document_of(exc: BaseException, status: int, method: str, path: str, trace_i
     :param expose_traceback: with our own traceback.
     """
     document: dict[str, Any] = {
-        'type': 'about:blank', 'title': Shown(_title(status)), 'status': status, 'instance': f'urn:uuid:{uuid.uuid4()}',
+        'type': 'about:blank',
+        'title': Shown(_title(status)),
+        'status': status,
+        'instance': f'urn:uuid:{uuid.uuid4()}',
         **({'trace_id': trace_id} if trace_id else {}),
-        'error_class': Shown(type(exc).__name__), 'error_text': _text(exc),
-        'request': {'method': method, 'path': path}}
+        'error_class': Shown(type(exc).__name__),
+        'error_text': _text(exc),
+        'request': {'method': method, 'path': path},
+    }
     if expose_traceback:
         document |= _traceback(exc)
     calls = failed_calls(exc)
@@ -136,8 +155,12 @@ def _call(error: HTTPError) -> dict[str, Any]:
     answer = error.remote_error
     if answer is None:
         answer = {'error_class': Shown(error._kind), 'error_text': _text(error)}
-    return {'remote_call': error.remote_call, 'remote_status': error.status or None,
-            'remote_elapsed': None if elapsed is None else round(elapsed, 6), 'remote_error': answer}
+    return {
+        'remote_call': error.remote_call,
+        'remote_status': error.status or None,
+        'remote_elapsed': None if elapsed is None else round(elapsed, 6),
+        'remote_error': answer,
+    }
 
 
 def _text(exc: BaseException) -> str:
@@ -159,8 +182,10 @@ def _title(status: int) -> str:
 
 def _traceback(exc: BaseException) -> dict[str, Any]:
     """Where an exception came from, in the members that napix gives it."""
-    frames = [{'filename': frame.filename, 'line': frame.lineno, 'in': frame.name, 'call': frame.line}
-              for frame in traceback.extract_tb(exc.__traceback__, limit=-_MAX_MEMBERS)]
+    frames = [
+        {'filename': frame.filename, 'line': frame.lineno, 'in': frame.name, 'call': frame.line}
+        for frame in traceback.extract_tb(exc.__traceback__, limit=-_MAX_MEMBERS)
+    ]
     if not frames:
         return {}
     return {'filename': frames[-1]['filename'], 'line': frames[-1]['line'], 'traceback': frames}
@@ -175,7 +200,7 @@ def encode(document: dict[str, Any], expose_traceback: bool = False) -> bytes:
     """
     data = b''
     for size in _TEXT_LIMITS:
-        for where in ((True, False) if expose_traceback and size == MAX_TEXT else (False,)):
+        for where in (True, False) if expose_traceback and size == MAX_TEXT else (False,):
             data = _inert(json.dumps(_shaped(document, MAX_OBJECTS, size, where)))
             if len(data) <= MAX_BYTES:
                 return data
@@ -196,7 +221,7 @@ def _shaped(document: Any, objects: int, size: int, where: bool) -> Any:
     """A copy with so many error objects at most, and texts of such a size."""
     links = _links(document, through=objects < 3)
     told, more = branches(links[-1][0]) if objects >= 3 else ([], 0)
-    if told:                                # leave some room for them
+    if told:  # leave some room for them
         links = _without_middle(links, max(objects - min(len(told), objects // 2), 2))
     else:
         links = _without_middle(links, objects)
@@ -220,8 +245,11 @@ def _marked(shaped: Any, count: int) -> Any:
 
 def _is_call(entry: dict[Any, Any]) -> bool:
     """Whether an entry of a fan-out tells of a call alone, and the error is what that was answered."""
-    return entry.get('remote_error') is not None and not isinstance(entry.get('remote_errors'), list) \
+    return (
+        entry.get('remote_error') is not None
+        and not isinstance(entry.get('remote_errors'), list)
         and 'error_class' not in entry
+    )
 
 
 def _links(document: Any, through: bool) -> list[Link]:
@@ -259,7 +287,7 @@ def _without_middle(links: list[Link], objects: int) -> list[Link]:
     *others, (root, count) = links
     room = objects - 2 if objects > 2 else objects - 1
     kept = 0
-    while kept < len(others) and _count(others[:kept + 1]) <= room:
+    while kept < len(others) and _count(others[: kept + 1]) <= room:
         kept += 1
     dropped = others[kept:]
     return [*others[:kept], (root, count + len(dropped) + sum(before for _, before in dropped))]
@@ -277,15 +305,23 @@ def _object(link: Any, size: int, where: bool) -> Any:
             shaped[name] = _fitting(_bounded(value, where) if isinstance(value, str) else pruned(value, 0, [9]), size)
         elif name == 'request' and isinstance(value, dict):
             told = _bounded(value, where)
-            shaped[name] = told if size == MAX_TEXT else {
-                part: _fitting(told[part], size) for part in ('method', 'path') if isinstance(told.get(part), str)}
+            shaped[name] = (
+                told
+                if size == MAX_TEXT
+                else {
+                    part: _fitting(told[part], size) for part in ('method', 'path') if isinstance(told.get(part), str)
+                }
+            )
     if size < MAX_TEXT:
         for name, text in zip(('error_class', 'error_text'), said(link), strict=False):
             if text is not None:
                 shaped[name] = _fitting(_bounded(text, where), size)
         return shaped
-    others = {name: value for name, value in islice(link.items(), 2 * _MAX_MEMBERS)
-              if name not in shaped and name not in _FURTHER and name != 'traceback'}
+    others = {
+        name: value
+        for name, value in islice(link.items(), 2 * _MAX_MEMBERS)
+        if name not in shaped and name not in _FURTHER and name != 'traceback'
+    }
     shaped |= _bounded(others, where)
     if where and isinstance(link.get('traceback'), list):
         shaped['traceback'] = _bounded(link['traceback'][-_MAX_MEMBERS:], where)
@@ -301,11 +337,14 @@ def _masked(value: Any, where: bool) -> Any:
     if isinstance(value, str):
         return mask(value)
     if isinstance(value, dict):
-        return {mask(name): MASK if is_secret(name) else _masked(member, where)
-                for name, member in value.items() if where or name not in _WHERE}
+        return {
+            mask(name): MASK if is_secret(name) else _masked(member, where)
+            for name, member in value.items()
+            if where or name not in _WHERE
+        }
     if isinstance(value, list):
         if len(value) == 2 and isinstance(value[0], str) and is_secret(value[0]):
-            return [value[0], MASK]         # a field as a pair
+            return [value[0], MASK]  # a field as a pair
         return [_masked(member, where) for member in value]
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         text = str(value)

@@ -43,7 +43,7 @@ def tracing() -> Tracing | None:
             return None
         # Not an import statement: what a type checker says of it would depend on whether it is installed.
         return Tracing(import_module('opentelemetry.trace'))
-    except Exception as exc:                    # another package of that namespace, or half an installation
+    except Exception as exc:  # another package of that namespace, or half an installation
         log.debug('no spans: %s: %s', type(exc).__name__, exc)
         return None
 
@@ -90,21 +90,30 @@ class Tracing:
     def _span(self, pending: PendingResponse, origin: Origin, journey: Journey | None) -> Any:
         request = pending.request
         method = request.method if request.method in _METHODS else '_OTHER'
-        attributes = {'http.request.method': method, 'server.address': origin.host, 'server.port': origin.port,
-                      'url.full': mask(f'{request._base()}{request.url}')}
+        attributes = {
+            'http.request.method': method,
+            'server.address': origin.host,
+            'server.port': origin.port,
+            'url.full': mask(f'{request._base()}{request.url}'),
+        }
         if method == '_OTHER':
             attributes['http.request.method_original'] = request.method
-        return self._tracer.start_span('HTTP' if method == '_OTHER' else method, self._parent(journey),
-                                       self._api.SpanKind.CLIENT, attributes)
+        return self._tracer.start_span(
+            'HTTP' if method == '_OTHER' else method, self._parent(journey), self._api.SpanKind.CLIENT, attributes
+        )
 
     def _parent(self, journey: Journey | None) -> Any:
         """The context of the span's parent; ``None`` is the current one."""
         api = self._api
         if journey is None or journey.parent_id is None or api.get_current_span().get_span_context().is_valid:
             return None
-        remote = api.SpanContext(int(journey.trace_id, 16), int(journey.parent_id, 16), True,
-                                 api.TraceFlags(int(journey.flags, 16)),
-                                 api.TraceState.from_header([journey.tracestate or '']))
+        remote = api.SpanContext(
+            int(journey.trace_id, 16),
+            int(journey.parent_id, 16),
+            True,
+            api.TraceFlags(int(journey.flags, 16)),
+            api.TraceState.from_header([journey.tracestate or '']),
+        )
         return api.set_span_in_context(api.NonRecordingSpan(remote))
 
     def _end(self, span: Any, outcome: Any, when: int) -> None:

@@ -40,8 +40,16 @@ class Claim:
                 message.delete()
     """
 
-    def __init__(self, queue: Queue, id: str | None, ttl: int, grace: int, told: Iterable[Any] = (),
-                 renew: bool = False, since: float | None = None) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        id: str | None,
+        ttl: int,
+        grace: int,
+        told: Iterable[Any] = (),
+        renew: bool = False,
+        since: float | None = None,
+    ) -> None:
         #: Its id, ``None`` for an empty one.
         self.id = id
         self._queue = queue
@@ -85,8 +93,12 @@ class Claim:
         except ServiceUnavailable as error:
             if self._left > 0:
                 raise
-            raise NotFound('the claim is over', 404, f'The server answers {error.code}, as Zaqar on Redis does for a '
-                           f'claim that has expired, and the {self._ttl} s of this one have passed.') from error
+            raise NotFound(
+                'the claim is over',
+                404,
+                f'The server answers {error.code}, as Zaqar on Redis does for a '
+                f'claim that has expired, and the {self._ttl} s of this one have passed.',
+            ) from error
 
     @property
     def _path(self) -> str:
@@ -94,8 +106,14 @@ class Claim:
             raise ValueError('nothing was claimed: this claim is empty, and there is nothing to renew')
         return f'{self._queue._path}/claims/{quote(self.id, safe="")}'
 
-    def messages(self, ids: Any = None, limit: int | None = None, marker: str | None = None, echo: bool = False,
-                 include_claimed: bool = False) -> Any:
+    def messages(
+        self,
+        ids: Any = None,
+        limit: int | None = None,
+        marker: str | None = None,
+        echo: bool = False,
+        include_claimed: bool = False,
+    ) -> Any:
         """Its messages as the server has them now: :meth:`Queue.get_messages` for this claim."""
         if self.id is None:
             return self._queue._nothing()
@@ -189,8 +207,9 @@ class Renewal:
 
     def _lose(self, error: ErrorBase) -> None:
         self.lost = True
-        logger.warning('the claim %s of the queue %s was over before it could be renewed', self._claim.id,
-                       self._claim._queue.name)
+        logger.warning(
+            'the claim %s of the queue %s was over before it could be renewed', self._claim.id, self._claim._queue.name
+        )
         if self._on_lost is not None:
             self._on_lost(error)
 

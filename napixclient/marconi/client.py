@@ -78,8 +78,9 @@ class Client:
             raise ErrorBase('an answer that makes no sense', 0, f'It is not what the API has: {exc!r}') from exc
 
     def _no_sense(self, answer: Response) -> ErrorBase:
-        return ErrorBase('an answer that makes no sense', answer.status_code,
-                         f'It is not what the API has: {answer.text:.200}')
+        return ErrorBase(
+            'an answer that makes no sense', answer.status_code, f'It is not what the API has: {answer.text:.200}'
+        )
 
     def _mapping(self, given: Any) -> dict[str, Any]:
         """Metadata, also as JSON."""
@@ -111,9 +112,12 @@ class Client:
             query = _query({'limit': limit, 'marker': marker, 'detailed': 'true' if detailed else None})
             told = self._object(self._ask('GET', f'/queues{query}'))
             found = told.get('queues', [])
-            return self._understood(lambda: Page(
-                [(each['name'], Queue(self, each['name'], each)) for each in found],
-                marker_of(told) if found else None))
+            return self._understood(
+                lambda: Page(
+                    [(each['name'], Queue(self, each['name'], each)) for each in found],
+                    marker_of(told) if found else None,
+                )
+            )
 
         return follow(fetch, marker)
 

@@ -71,12 +71,24 @@ class Connection:
     :raises ErrorBase: when Keystone or Zaqar fails, or the catalogue has no endpoint.
     """
 
-    def __init__(self, username: str | None = None, *, apikey: str | None = None, password: str | None = None,
-                 token: str | None = None, application_credential: tuple[str, str] | None = None,
-                 auth_url: str | None = None, domain: str = 'default', tenant: str | int | None = None,
-                 region: str | None = None, endpoint: str | None = None, verify: bool | str = True,
-                 version: int | float | str | None = None, presigned: Mapping[str, Any] | None = None,
-                 **options: Any) -> None:
+    def __init__(
+        self,
+        username: str | None = None,
+        *,
+        apikey: str | None = None,
+        password: str | None = None,
+        token: str | None = None,
+        application_credential: tuple[str, str] | None = None,
+        auth_url: str | None = None,
+        domain: str = 'default',
+        tenant: str | int | None = None,
+        region: str | None = None,
+        endpoint: str | None = None,
+        verify: bool | str = True,
+        version: int | float | str | None = None,
+        presigned: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> None:
         if apikey is not None and password is not None:
             raise ValueError('apikey is another name of password: give one of them')
         if auth_url is None and endpoint is None:
@@ -93,13 +105,21 @@ class Connection:
             if auth_url is not None or token is not None:
                 raise ValueError('presigned takes the place of an account: give no auth_url and no token')
             self._presigned = Presigned(presigned)
-            wanted = wanted or '2.0'            # what is signed is the path, with the only version that has this
+            wanted = wanted or '2.0'  # what is signed is the path, with the only version that has this
             self._tenant = self._presigned['project']
         try:
             if auth_url is not None:
-                first = self._authenticate(auth_url, Credential(
-                    username, apikey if password is None else password, token, application_credential, domain,
-                    self._tenant))
+                first = self._authenticate(
+                    auth_url,
+                    Credential(
+                        username,
+                        apikey if password is None else password,
+                        token,
+                        application_credential,
+                        domain,
+                        self._tenant,
+                    ),
+                )
                 endpoint = endpoint or _endpoint_of(first, region)
             elif token is not None:
                 self._authenticator = FixedToken(token)
@@ -128,9 +148,9 @@ class Connection:
         found = _version_in(endpoint)
         if found:
             self._version, self._prefix = _version_of(found[1]), found[0].rstrip('/')
-            self._root = endpoint[:found.start()]
+            self._root = endpoint[: found.start()]
         self._client_id = str(uuid.uuid4())
-        self._trusting(self._verify)            # refuses what is no endpoint
+        self._trusting(self._verify)  # refuses what is no endpoint
         if not self._version:
             self._version = self._newest()
         self._prefix = self._prefix or f'/{VERSIONS[self._version]}'
@@ -141,8 +161,11 @@ class Connection:
             ids = [_NAMES[one['id']] for one in listed['versions'] if one['id'] in _NAMES]
             return max(ids, key=float)
         except (KeyError, TypeError, ValueError):
-            raise ErrorBase('no version of the API', 0, f'{self._root} lists none of {", ".join(VERSIONS)}: give '
-                            'version, or the endpoint of a Zaqar.') from None
+            raise ErrorBase(
+                'no version of the API',
+                0,
+                f'{self._root} lists none of {", ".join(VERSIONS)}: give version, or the endpoint of a Zaqar.',
+            ) from None
 
     # -- what it knows ---------------------------------------------------------------------------------------------
 
@@ -189,16 +212,27 @@ class Connection:
         ``date`` and ``content-length`` are those of the last request.
         """
         ours = self._main._core._settings.headers
-        fields = [('x-auth-token', self.token), ('x-project-id', self._tenant),
-                  ('host', parse_origin(self._main._endpoint.host).authority), ('date', self._date),
-                  ('accept', ours['accept']), ('accept-encoding', ours['accept-encoding']),
-                  ('content-length', str(self._length))]
+        fields = [
+            ('x-auth-token', self.token),
+            ('x-project-id', self._tenant),
+            ('host', parse_origin(self._main._endpoint.host).authority),
+            ('date', self._date),
+            ('accept', ours['accept']),
+            ('accept-encoding', ours['accept-encoding']),
+            ('content-length', str(self._length)),
+        ]
         return Headers([(name, value) for name, value in fields if value is not None])
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
-    def request(self, method: str | Http, path: str = '', headers: Mapping[str, Any] | None = None,
-                data: Any = None, verify: bool | str | None = None) -> Response:
+    def request(
+        self,
+        method: str | Http,
+        path: str = '',
+        headers: Mapping[str, Any] | None = None,
+        data: Any = None,
+        verify: bool | str | None = None,
+    ) -> Response:
         """Send a request, and wait for its answer.
 
         :param method: ``Http.GET``, or ``'GET'``.
@@ -212,16 +246,29 @@ class Connection:
             raise TypeError(f'data is a text or bytes, such as json.dumps(…), not {type(data).__name__}')
         method = method.value if isinstance(method, Http) else method
         path = path if path.startswith('/') else f'/{path}'
-        return self._send(method, f'{self._prefix}{path}', data.encode() if isinstance(data, str) else data,
-                          fields_of(headers or ()), _NO_ERROR, verify)
+        return self._send(
+            method,
+            f'{self._prefix}{path}',
+            data.encode() if isinstance(data, str) else data,
+            fields_of(headers or ()),
+            _NO_ERROR,
+            verify,
+        )
 
     def _ask(self, method: str, path: str, body: Any = None, fields: Iterable[tuple[str, str]] = ()) -> Response:
         """What the other objects ask with: below the version, and only a 2xx will do."""
         data = body if body is None or isinstance(body, bytes) else encoded(body)
         return self._send(method, f'{self._prefix}{path}', data, fields)
 
-    def _send(self, method: str, target: str, body: bytes | None = None, fields: Iterable[tuple[str, str]] = (),
-              success: Any = SUCCESS, verify: bool | str | None = None) -> Response:
+    def _send(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        fields: Iterable[tuple[str, str]] = (),
+        success: Any = SUCCESS,
+        verify: bool | str | None = None,
+    ) -> Response:
         wire = self._main if verify is None else self._trusting(verify)
         own = self._fields(fields)
         self._length = len(body or b'')

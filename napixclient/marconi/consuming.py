@@ -43,9 +43,17 @@ class Consumer:
     its handlers too.
     """
 
-    def __init__(self, queue: Queue, handler: Callable[[Message], object], concurrency: int, ttl: int, grace: int,
-                 on_error: Callable[[BaseException, Message | None], object] | None, sigterm: bool,
-                 release: str) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        handler: Callable[[Message], object],
+        concurrency: int,
+        ttl: int,
+        grace: int,
+        on_error: Callable[[BaseException, Message | None], object] | None,
+        sigterm: bool,
+        release: str,
+    ) -> None:
         if not callable(handler):
             raise ValueError(f'handler is called with each message, but {handler!r} cannot be called')
         if isinstance(concurrency, bool) or not isinstance(concurrency, int) or concurrency < 1:
@@ -64,20 +72,20 @@ class Consumer:
         #: Messages that were in hand when their claim was lost, so that they may be handed out elsewhere too.
         self.lost = 0
         self._stopping = self._over = False
-        self._rests_until = 0.0                 # monotonic: claims nothing before
-        self._after_nothing = self._after_failure = SHORTEST        # seconds to rest then
-        self._tried_again = False               # the last free place went to a message that had failed
-        self._tasks: dict[str, Task] = {}       # all that is in hand, by the message's id
+        self._rests_until = 0.0  # monotonic: claims nothing before
+        self._after_nothing = self._after_failure = SHORTEST  # seconds to rest then
+        self._tried_again = False  # the last free place went to a message that had failed
+        self._tasks: dict[str, Task] = {}  # all that is in hand, by the message's id
         self._handlers: dict[Any, Task] = {}
-        self._waiting: list[Task] = []          # have failed
+        self._waiting: list[Task] = []  # have failed
         self._batches: set[Batch] = set()
         # What is known of messages that are no longer in hand: that they were handled; how often they failed, and when
         # they are to be tried again.
         self._deleted, self._undeleted = Memory[None](_DELETED), Memory[None](_UNDELETED)
         self._tries = Memory[tuple[int, float]](_DELETED)
-        self._telling: set[Any] = set()         # greenlets that are in on_error
-        self._change = Event()                  # wakes the greenlet that claims
-        self._calm = Event()                    # there was nothing to claim, or it stops
+        self._telling: set[Any] = set()  # greenlets that are in on_error
+        self._change = Event()  # wakes the greenlet that claims
+        self._calm = Event()  # there was nothing to claim, or it stops
         if sigterm:
             attend(self, self._ask_to_stop)
         self._handled = Deleter(queue, self._is_deleted, self._stays, lambda error: self._tell(error, None))
@@ -116,8 +124,11 @@ class Consumer:
 
     @property
     def _may_claim(self) -> bool:
-        return (len(self._handlers) < self._concurrency and len(self._handled) <= self._concurrency + MOST
-                and len(self._waiting) < _WAITING)
+        return (
+            len(self._handlers) < self._concurrency
+            and len(self._handled) <= self._concurrency + MOST
+            and len(self._waiting) < _WAITING
+        )
 
     def _pause(self) -> float | None:
         """Seconds until the next thing is due; ``None`` where only a change can tell."""
@@ -152,7 +163,7 @@ class Consumer:
             if message.id not in self._tasks:
                 self._hand_out(Task(message, *self._tries.pop(message.id, ())))
             batch.hold(self._tasks[message.id])
-        if not batch.open:                      # a claim of nothing
+        if not batch.open:  # a claim of nothing
             self._end(batch)
         return len(self._handlers) > before
 
@@ -161,7 +172,7 @@ class Consumer:
         self._tasks[id] = task
         if id in self._deleted or id in self._undeleted:
             self._delete_soon(task)
-        elif task.due > monotonic():            # given back, and not taken by anybody else
+        elif task.due > monotonic():  # given back, and not taken by anybody else
             self._waiting.append(task)
         else:
             self._start(task)
@@ -181,14 +192,14 @@ class Consumer:
             self._handler(message)
         except (gevent.GreenletExit, KeyboardInterrupt, SystemExit):
             raise
-        except BaseException as exc:            # a gevent.Timeout of the handler's own, too
+        except BaseException as exc:  # a gevent.Timeout of the handler's own, too
             self._tell(exc, message)
             return False
         return True
 
     def _ended(self, greenlet: Any) -> None:
         """Called by the loop, also for a handler that was killed before it began."""
-        if self._elsewhere:                     # it was the handler that forked
+        if self._elsewhere:  # it was the handler that forked
             return
         task = self._handlers.pop(greenlet)
         if greenlet.value is True:
@@ -213,8 +224,9 @@ class Consumer:
             elif message is None:
                 logger.warning('consumer of the queue %s: %s', self._queue.name, error)
             else:
-                logger.error('consumer of the queue %s: %s the message %s', self._queue.name, what, message.id,
-                             exc_info=error)
+                logger.error(
+                    'consumer of the queue %s: %s the message %s', self._queue.name, what, message.id, exc_info=error
+                )
         except Exception:
             logger.exception('consumer of the queue %s: on_error failed', self._queue.name)
         finally:
@@ -314,15 +326,15 @@ class Consumer:
 
     def _end(self, batch: Batch) -> None:
         batch.renewal.stop()
-        if self._at_once and batch.failed == len(batch.claim):      # to claim it again at once would be in vain
+        if self._at_once and batch.failed == len(batch.claim):  # to claim it again at once would be in vain
             self._rest_after_failure()
-        if not self._over:                      # it was killed, and asks for nothing more
+        if not self._over:  # it was killed, and asks for nothing more
             Staying.spawn(self._finish, batch)
 
     def _finish(self, batch: Batch) -> None:
         """Release what has failed; and an empty claim, which costs the queue its statistics if it is left to expire."""
         try:
-            if not batch.failed:                # in time, but when there is nothing better to do
+            if not batch.failed:  # in time, but when there is nothing better to do
                 batch.claim._messages = []
                 self._calm.wait(batch.claim.ttl / 2)
             if (batch.failed or not batch.undeleted) and not self._over:
@@ -383,5 +395,7 @@ class Consumer:
     def __repr__(self) -> str:
         state = 'stopped' if self.stopped else 'stopping' if self._stopping else 'at work'
         lost = f', {self.lost} lost' if self.lost else ''
-        return (f'<Consumer of {self._queue.name}: {state}, {0 if self.stopped else len(self._handlers)} under way, '
-                f'{self.done} done, {self.failed} failed{lost}>')
+        return (
+            f'<Consumer of {self._queue.name}: {state}, {0 if self.stopped else len(self._handlers)} under way, '
+            f'{self.done} done, {self.failed} failed{lost}>'
+        )

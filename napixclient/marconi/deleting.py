@@ -34,8 +34,13 @@ class Deleter:
     :param failed: called with an error of the server; all that it concerns is tried again until ``task.due``.
     """
 
-    def __init__(self, queue: Queue, deleted: Callable[[Task], object],
-                 stays: Callable[[Task, ErrorBase | None], object], failed: Callable[[ErrorBase], object]) -> None:
+    def __init__(
+        self,
+        queue: Queue,
+        deleted: Callable[[Task], object],
+        stays: Callable[[Task, ErrorBase | None], object],
+        failed: Callable[[ErrorBase], object],
+    ) -> None:
         self._queue, self._deleted, self._stays, self._failed = queue, deleted, stays, failed
         self._tasks: deque[Task] = deque()
         self._come = Event()
@@ -70,7 +75,7 @@ class Deleter:
         sure = [task for task in some if task.surely_held and not task.alone]
         if sure:
             for task in sure:
-                task.alone = True               # the next time, if there is one
+                task.alone = True  # the next time, if there is one
             claims = {batch.claim.id or '': None for task in sure for batch in task.batches}
             self._queue._delete_messages([task.message for task in sure], claims)
             some[:] = [task for task in some if task not in sure]

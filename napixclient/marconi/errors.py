@@ -22,8 +22,21 @@ from ..errors import one_line
 from ..masking import sentence
 from ..rest.errors import ClientError
 
-__all__ = ['Conflict', 'ErrorBase', 'Forbidden', 'MalformedRequest', 'MethodNotAllowed', 'NoAnswer', 'NotFound',
-           'ServerError', 'ServiceUnavailable', 'TooManyRequests', 'Unauthorized', 'Unsupported', 'class_of']
+__all__ = [
+    'Conflict',
+    'ErrorBase',
+    'Forbidden',
+    'MalformedRequest',
+    'MethodNotAllowed',
+    'NoAnswer',
+    'NotFound',
+    'ServerError',
+    'ServiceUnavailable',
+    'TooManyRequests',
+    'Unauthorized',
+    'Unsupported',
+    'class_of',
+]
 
 
 class ErrorBase(ClientError):
@@ -123,8 +136,14 @@ class Unsupported(ErrorBase):
 
 _CLASSES: dict[int, type[ErrorBase]] = {
     **dict.fromkeys((400, 406, 411, 413, 414, 415, 422), MalformedRequest),
-    401: Unauthorized, 403: Forbidden, 404: NotFound, 405: MethodNotAllowed, 409: Conflict, 429: TooManyRequests,
-    **dict.fromkeys((502, 503, 504), ServiceUnavailable), 0: NoAnswer,
+    401: Unauthorized,
+    403: Forbidden,
+    404: NotFound,
+    405: MethodNotAllowed,
+    409: Conflict,
+    429: TooManyRequests,
+    **dict.fromkeys((502, 503, 504), ServiceUnavailable),
+    0: NoAnswer,
 }
 
 

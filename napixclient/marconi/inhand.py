@@ -64,7 +64,7 @@ class Batch:
 
     def __init__(self, claim: Claim, on_lost: Callable[[Batch, ErrorBase], object]) -> None:
         self.claim = claim
-        self.open: dict[Task, None] = {}        # in order
+        self.open: dict[Task, None] = {}  # in order
         #: Messages that have failed, and such as were handled and could not be deleted.
         self.failed = self.undeleted = 0
         self.renewal = Renewal(claim, lambda error: on_lost(self, error))

@@ -37,28 +37,44 @@ def identity_url(auth_url: str) -> str:
 class Credential:
     """What proves to Keystone who asks; its secret is shown nowhere."""
 
-    def __init__(self, username: str | None, password: str | None, token: str | None,
-                 application_credential: tuple[str, str] | None, domain: str, tenant: str | None) -> None:
+    def __init__(
+        self,
+        username: str | None,
+        password: str | None,
+        token: str | None,
+        application_credential: tuple[str, str] | None,
+        domain: str,
+        tenant: str | None,
+    ) -> None:
         if sum(secret is not None for secret in (password, token, application_credential)) != 1:
-            raise ValueError('with auth_url, exactly one of password (or apikey), token and application_credential '
-                             'is needed')
+            raise ValueError(
+                'with auth_url, exactly one of password (or apikey), token and application_credential is needed'
+            )
         if password is not None and not username:
             raise ValueError('a password needs a username')
         self._domain = {'id' if domain == 'default' or _is_id(domain) else 'name': domain}
-        self._scope = None if tenant is None else {
-            'project': {'id': tenant} if _is_id(tenant) else {'name': tenant, 'domain': self._domain}}
+        self._scope = (
+            None
+            if tenant is None
+            else {'project': {'id': tenant} if _is_id(tenant) else {'name': tenant, 'domain': self._domain}}
+        )
         self._method, self._proof = self._told(username, password, token, application_credential)
         #: A token that was made from a token lives no longer than that.
         self.lasting = token is None
 
-    def _told(self, username: str | None, password: str | None, token: str | None,
-              application_credential: tuple[str, str] | None) -> tuple[str, dict[str, Any]]:
+    def _told(
+        self,
+        username: str | None,
+        password: str | None,
+        token: str | None,
+        application_credential: tuple[str, str] | None,
+    ) -> tuple[str, dict[str, Any]]:
         if application_credential is not None:
             if len(application_credential) != 2 or isinstance(application_credential, str):
                 raise ValueError('application_credential is its id and its secret: (id, secret)')
             id, secret = application_credential
             hide(self, secret)
-            self._scope = None                  # it belongs to one project
+            self._scope = None  # it belongs to one project
             return 'application_credential', {'id': id, 'secret': secret}
         if token is not None:
             hide(self, token)
@@ -127,8 +143,10 @@ class Token:
                 if service.get('type') == 'messaging' and one.get('interface') == 'public' and region in (None, place):
                     return str(one['url'])
         where = '' if region is None else f' in the region {region}'
-        raise NoEndpoint(f'the catalogue has no public endpoint of type messaging{where}; it has: '
-                         f'{", ".join(known) or "nothing, for the token belongs to no project: give tenant"}')
+        raise NoEndpoint(
+            f'the catalogue has no public endpoint of type messaging{where}; it has: '
+            f'{", ".join(known) or "nothing, for the token belongs to no project: give tenant"}'
+        )
 
     def __repr__(self) -> str:
         return f'<Token expires:{self.expires.isoformat()}>'

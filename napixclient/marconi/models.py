@@ -71,9 +71,13 @@ class Presigned(dict[str, Any]):
 
     def headers(self) -> dict[str, str]:
         """The fields that prove it."""
-        return {'URL-Signature': self['signature'], 'URL-Expires': self['expires'],
-                'URL-Methods': ','.join(self['methods']), 'URL-Paths': ','.join(self['paths']),
-                'X-Project-ID': self['project']}
+        return {
+            'URL-Signature': self['signature'],
+            'URL-Expires': self['expires'],
+            'URL-Methods': ','.join(self['methods']),
+            'URL-Paths': ','.join(self['paths']),
+            'X-Project-ID': self['project'],
+        }
 
     def __repr__(self) -> str:
         return f'<Presigned {",".join(self["methods"])} {",".join(self["paths"])} until {self["expires"]}>'

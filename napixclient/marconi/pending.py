@@ -43,8 +43,8 @@ class PendingResult(AsyncResult):  # type: ignore[type-arg]
     def _run(self, work: Callable[[], Any]) -> None:
         try:
             self.set(work())
-        except BaseException as exc:            # a gevent.Timeout of its own, too: somebody waits for the outcome
-            interrupt = isinstance(exc, (KeyboardInterrupt, SystemExit))    # the main greenlet gets it, and once
+        except BaseException as exc:  # a gevent.Timeout of its own, too: somebody waits for the outcome
+            interrupt = isinstance(exc, (KeyboardInterrupt, SystemExit))  # the main greenlet gets it, and once
             if not self.ready():
                 self.set_exception(_cancelled() if interrupt or isinstance(exc, gevent.GreenletExit) else exc)
             if interrupt:
@@ -62,7 +62,7 @@ class PendingResult(AsyncResult):  # type: ignore[type-arg]
             raise _NotReady
         return super().get(block=False)
 
-    def cancel(self) -> bool:       # type: ignore[override]
+    def cancel(self) -> bool:  # type: ignore[override]
         """End it now with :class:`~napixclient.Cancelled`; false when it has ended. What the server did is done."""
         if self.ready():
             return False
@@ -83,22 +83,26 @@ def _cancelled() -> Cancelled:
 
 def asks(method: Callable[P, Any]) -> Callable[P, Any]:
     """A method that asks the server: in place, or, if its client is asynchronous, in a greenlet."""
+
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> Any:
         self: Any = args[0]
         if self._client.async_:
             return PendingResult(partial(method, *args, **kwargs))
         return method(*args, **kwargs)
+
     return call
 
 
 def lists(method: Callable[P, Iterator[Any]]) -> Callable[P, Any]:
     """A method that lists what the server has, page by page; an asynchronous client has the first one fetched."""
+
     @wraps(method)
     def call(*args: P.args, **kwargs: P.kwargs) -> Any:
         self: Any = args[0]
         listing = method(*args, **kwargs)
         return PendingResult(partial(_begun, listing)) if self._client.async_ else listing
+
     return call
 
 

@@ -49,9 +49,9 @@ def post(queue: Queue, messages: Iterable[Mapping[str, Any]] | Mapping[str, Any]
             posted += _post_part(queue, part)
         except ErrorBase as error:
             smaller = _limit_of(queue) if isinstance(error, MalformedRequest) and len(part.encoded) > 1 else size
-            if smaller < size:                  # this queue takes less than others
+            if smaller < size:  # this queue takes less than others
                 size = smaller
-                parts = list(_parts(encoded[part.start:], part.start, size))
+                parts = list(_parts(encoded[part.start :], part.start, size))
                 continue
             _explain(error, given, posted, part)
             raise
@@ -91,8 +91,11 @@ def _post_part(queue: Queue, part: _Part) -> list[str]:
     document = queue._client._object(answer)
     ids = queue._client._understood(lambda: [href.rpartition('/')[2] for href in document['resources']])
     if document.get('partial') or len(ids) != len(part.encoded):
-        raise ErrorBase('only some messages were stored', answer.status_code,
-                        f'The server tells of {len(ids)} out of {len(part.encoded)}.')
+        raise ErrorBase(
+            'only some messages were stored',
+            answer.status_code,
+            f'The server tells of {len(ids)} out of {len(part.encoded)}.',
+        )
     return ids
 
 
@@ -102,7 +105,7 @@ def _limit_of(queue: Queue) -> int:
         return MAX_BYTES
     try:
         limit = queue._metadata().get('_max_messages_post_size')
-    except ErrorBase:                           # the refusal tells more
+    except ErrorBase:  # the refusal tells more
         return MAX_BYTES
     return limit if isinstance(limit, int) and limit > 0 else MAX_BYTES
 
@@ -112,19 +115,21 @@ def _explain(error: ErrorBase, given: list[Any], posted: list[str], part: _Part)
     end = part.start + len(part.encoded)
     doubtful = _may_be_stored(error)
     error.posted = posted
-    error.uncertain = given[part.start:end] if doubtful else []
-    error.unposted = given[end if doubtful else part.start:]
+    error.uncertain = given[part.start : end] if doubtful else []
+    error.unposted = given[end if doubtful else part.start :]
     told = [f'{len(posted)} of {len(given)} messages were stored (see posted).']
     if doubtful:
-        told.append(f'{len(error.uncertain)} more may have been stored or not (see uncertain): they were not sent '
-                    'again, as that could store them twice.')
+        told.append(
+            f'{len(error.uncertain)} more may have been stored or not (see uncertain): they were not sent '
+            'again, as that could store them twice.'
+        )
     if error.unposted:
         told.append(f'{len(error.unposted)} were not (see unposted).')
     error._remark = ' '.join(told)
 
 
 def _may_be_stored(error: ErrorBase) -> bool:
-    if error.phase == 'authenticate':           # it was Keystone that failed
+    if error.phase == 'authenticate':  # it was Keystone that failed
         return False
     if error.code:
         return not 300 <= error.code < 500

@@ -37,16 +37,19 @@ def purge(queue: Queue, resource_types: Iterable[str]) -> None:
     if 'messages' in resource_types:
         _purge_messages(queue)
     if 'subscriptions' in resource_types:
-        _until_none_is_left('subscriptions', lambda: queue._page_of_subscriptions(_MOST, None), lambda found: [
-            queue._client._ask('DELETE', each._path) for each in found])
+        _until_none_is_left(
+            'subscriptions',
+            lambda: queue._page_of_subscriptions(_MOST, None),
+            lambda found: [queue._client._ask('DELETE', each._path) for each in found],
+        )
 
 
 def _purge_messages(queue: Queue) -> None:
     known = queue._metadata()
     if known.get('_dead_letter_queue') is None or known.get('_max_claim_count') is None:
-        try:                                    # the most of it with one request
+        try:  # the most of it with one request
             queue._client._ask('POST', f'{queue._path}/purge', {'resource_types': ['messages']})
-        except ServiceUnavailable:              # what follows does it, or says why not
+        except ServiceUnavailable:  # what follows does it, or says why not
             pass
     _until_none_is_left('messages', lambda: queue._page(_MOST, None, True, True, True), queue._delete_messages)
 
@@ -59,7 +62,11 @@ def _until_none_is_left(what: str, first_page: Callable[[], Page], delete: Calla
         if not found:
             return
         if ids <= before:
-            raise ErrorBase(f'{what} were not deleted', 0, f'The server says that it has deleted {len(ids)} of them, '
-                            f'and still lists them: {", ".join(sorted(ids))}.')
+            raise ErrorBase(
+                f'{what} were not deleted',
+                0,
+                f'The server says that it has deleted {len(ids)} of them, '
+                f'and still lists them: {", ".join(sorted(ids))}.',
+            )
         delete(found)
         before = ids

@@ -51,8 +51,11 @@ class Queue:
 
     def _since(self, version: str, what: str) -> None:
         if float(self._client._version) < float(version):
-            raise Unsupported(f'{what} not possible', 0, f'Version {self._client._version} of the API has no {what}; '
-                              f'it needs {version}.')
+            raise Unsupported(
+                f'{what} not possible',
+                0,
+                f'Version {self._client._version} of the API has no {what}; it needs {version}.',
+            )
 
     # -- the queue itself ------------------------------------------------------------------------------------------
 
@@ -61,8 +64,10 @@ class Queue:
         try:
             told = self._client._object(self._client._ask('GET', f'{self._path}/stats'))
         except ServiceUnavailable as error:
-            error._remark = ('On its Redis store Zaqar answers so for as long as the queue has messages, once a claim '
-                             'of it has expired instead of being released.')
+            error._remark = (
+                'On its Redis store Zaqar answers so for as long as the queue has messages, once a claim '
+                'of it has expired instead of being released.'
+            )
             raise
         return self._client._understood(lambda: QueueStats(told['messages']))
 
@@ -107,9 +112,13 @@ class Queue:
         present = self._metadata()
         changes: list[dict[str, Any]] = [
             {'op': 'replace' if key in present else 'add', 'path': f'/metadata/{_pointer(key)}', 'value': value}
-            for key, value in wanted.items()]
-        changes += [{'op': 'remove', 'path': f'/metadata/{_pointer(key)}'} for key in present
-                    if key not in wanted and not key.startswith('_')]
+            for key, value in wanted.items()
+        ]
+        changes += [
+            {'op': 'remove', 'path': f'/metadata/{_pointer(key)}'}
+            for key in present
+            if key not in wanted and not key.startswith('_')
+        ]
         if changes:
             self._client._ask('PATCH', self._path, changes, {'Content-Type': _PATCH})
 
@@ -120,8 +129,12 @@ class Queue:
         :raises Unsupported: on versions 1.1 and 2: their servers answer alike for queues that exist and others.
         """
         if self._client._version != '1.0':
-            raise Unsupported('nobody can tell', 0, f'Version {self._client._version} of the API answers alike for '
-                              'queues that exist and those that do not: a queue comes into being with its first use.')
+            raise Unsupported(
+                'nobody can tell',
+                0,
+                f'Version {self._client._version} of the API answers alike for '
+                'queues that exist and those that do not: a queue comes into being with its first use.',
+            )
         try:
             self._client._ask('GET', self._path)
         except NotFound:
@@ -148,9 +161,15 @@ class Queue:
         return post(self, messages)
 
     @lists
-    def get_messages(self, ids: Iterable[str] | str | None = None, claim: Claim | str | None = None,
-                     limit: int | None = None, marker: str | None = None, echo: bool = False,
-                     include_claimed: bool = False) -> Iterator[Message]:
+    def get_messages(
+        self,
+        ids: Iterable[str] | str | None = None,
+        claim: Claim | str | None = None,
+        limit: int | None = None,
+        marker: str | None = None,
+        echo: bool = False,
+        include_claimed: bool = False,
+    ) -> Iterator[Message]:
         """Its messages, oldest first, page by page: a lazy iterator. No message comes twice.
 
         :param ids: only these.
@@ -165,7 +184,7 @@ class Queue:
         if isinstance(ids, str):
             ids = [ids]
         if claim is not None:
-            _id_of(claim)                       # refuses an empty one
+            _id_of(claim)  # refuses an empty one
             return self._of_claim(self._claim_of(claim), None if ids is None else set(ids))
         if ids is not None:
             return self._by_ids(list(ids), min(limit or MOST, MOST))
@@ -187,10 +206,10 @@ class Queue:
 
     def _by_ids(self, ids: list[str], size: int) -> Iterator[Message]:
         for start in range(0, len(ids), size):
-            listed = ','.join(quote(id, safe='') for id in ids[start:start + size])     # the comma itself is no data
+            listed = ','.join(quote(id, safe='') for id in ids[start : start + size])  # the comma itself is no data
             try:
                 answer = self._client._ask('GET', f'{self._path}/messages?ids={listed}')
-            except NotFound:                    # how version 2 says that there is none of them
+            except NotFound:  # how version 2 says that there is none of them
                 continue
             yield from self._messages_of(self._client._json(answer))
 
@@ -208,11 +227,16 @@ class Queue:
 
         return follow(fetch, marker)
 
-    def _page(self, size: int | None, marker: str | None, echo: bool, include_claimed: bool,
-              include_delayed: bool = False) -> Page:
-        query = {'limit': size, 'marker': marker, 'echo': 'true' if echo else None,
-                 'include_claimed': 'true' if include_claimed else None,
-                 'include_delayed': 'true' if include_delayed else None}
+    def _page(
+        self, size: int | None, marker: str | None, echo: bool, include_claimed: bool, include_delayed: bool = False
+    ) -> Page:
+        query = {
+            'limit': size,
+            'marker': marker,
+            'echo': 'true' if echo else None,
+            'include_claimed': 'true' if include_claimed else None,
+            'include_delayed': 'true' if include_delayed else None,
+        }
         try:
             told = self._client._json(self._client._ask('GET', f'{self._path}/messages{_query(query)}'))
         except ServiceUnavailable:
@@ -220,8 +244,9 @@ class Queue:
                 raise
             return self._page(size, _BEGINNING, echo, include_claimed, include_delayed)
         messages = self._messages_of(told)
-        return self._client._understood(lambda: Page(
-            [(message.id, message) for message in messages], marker_of(told) if messages else None))
+        return self._client._understood(
+            lambda: Page([(message.id, message) for message in messages], marker_of(told) if messages else None)
+        )
 
     def _messages_of(self, told: Any, claim_id: str | None = None) -> list[Message]:
         """The messages in an answer: a list by itself, or with a name, or nothing."""
@@ -289,7 +314,7 @@ class Queue:
         if claim:
             try:
                 claim._patch()
-            except ErrorBase as error:          # it may live all the same, for as long as it was asked for
+            except ErrorBase as error:  # it may live all the same, for as long as it was asked for
                 logger.warning('a claim of the queue %s could not be renewed yet: %s', self.name, error)
 
     @asks
@@ -321,9 +346,17 @@ class Queue:
     def _claim_of(self, claim: Claim | str) -> Claim:
         return claim if isinstance(claim, Claim) else Claim(self, _id_of(claim), 60, 60)
 
-    def consume(self, handler: Callable[[Message], object], concurrency: int = MOST, ttl: int = 60, grace: int = 60, *,
-                on_error: Callable[[BaseException, Message | None], object] | None = None,
-                sigterm: bool = False, release: str = 'when idle') -> Consumer:
+    def consume(
+        self,
+        handler: Callable[[Message], object],
+        concurrency: int = MOST,
+        ttl: int = 60,
+        grace: int = 60,
+        *,
+        on_error: Callable[[BaseException, Message | None], object] | None = None,
+        sigterm: bool = False,
+        release: str = 'when idle',
+    ) -> Consumer:
         """Hand each message to ``handler(message)``, from now on until ``stop()``.
 
         What the handler returns from is deleted; what it raises at is handed out again by this consumer after a pause,
@@ -351,8 +384,9 @@ class Queue:
     # -- subscriptions and shares ----------------------------------------------------------------------------------
 
     @asks
-    def subscribe(self, subscriber: str, ttl: int | None = None,
-                  options: Mapping[str, Any] | None = None) -> Subscription:
+    def subscribe(
+        self, subscriber: str, ttl: int | None = None, options: Mapping[str, Any] | None = None
+    ) -> Subscription:
         """Have the server send each message on to an address, ``http://…``, ``https://…`` or ``mailto:…``.
 
         :param ttl: how many seconds it lives.
@@ -379,13 +413,17 @@ class Queue:
         query = _query({'limit': limit, 'marker': marker})
         told = self._client._object(self._client._ask('GET', f'{self._path}/subscriptions{query}'))
         found = told.get('subscriptions', [])
-        return self._client._understood(lambda: Page(
-            [(each['id'], Subscription(self, each['id'], each)) for each in found],
-            marker_of(told) if found else None))
+        return self._client._understood(
+            lambda: Page(
+                [(each['id'], Subscription(self, each['id'], each)) for each in found],
+                marker_of(told) if found else None,
+            )
+        )
 
     @asks
-    def share(self, paths: Iterable[str] = ('messages',), methods: Iterable[str] = ('GET', 'POST'),
-              expires: str | None = None) -> Presigned:
+    def share(
+        self, paths: Iterable[str] = ('messages',), methods: Iterable[str] = ('GET', 'POST'), expires: str | None = None
+    ) -> Presigned:
         """Access to this queue for somebody without an account: give it to ``Connection(presigned=…)``.
 
         :param paths: of ``messages``, ``claims``, ``subscriptions``, ``stats``.

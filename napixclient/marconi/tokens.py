@@ -40,7 +40,7 @@ class Tokens:
         try:
             answer = self._wire.ask('POST', '/auth/tokens', encoded(self._credential.body()), success=(200, 201))
         except ErrorBase as error:
-            error.phase = 'authenticate'        # what the token was wanted for was not done
+            error.phase = 'authenticate'  # what the token was wanted for was not done
             raise
         try:
             return Token(answer.headers.get('x-subject-token'), answer.json, asked, self._credential.lasting)
@@ -57,8 +57,9 @@ class Tokens:
         except ErrorBase as error:
             if not token.alive:
                 raise
-            logger.warning('the token could not be renewed yet, and is good for %.1f s more: %s',
-                           token.ends - monotonic(), error)
+            logger.warning(
+                'the token could not be renewed yet, and is good for %.1f s more: %s', token.ends - monotonic(), error
+            )
             return token
 
     def renewed(self, stale: Token) -> Token:
@@ -76,7 +77,7 @@ class Tokens:
     def _renew(self, coming: AsyncResult[Token]) -> None:
         try:
             self.current = self._get()
-        except (KeyboardInterrupt, SystemExit):     # the main greenlet gets it, and once
+        except (KeyboardInterrupt, SystemExit):  # the main greenlet gets it, and once
             self._coming = None
             coming.set_exception(Cancelled('interrupted while a token was asked for'))
             raise
@@ -105,7 +106,7 @@ class FixedToken:
 
     def __init__(self, token: str) -> None:
         hide(self, token)
-        Headers([('X-Auth-Token', token)])      # refuses what cannot be sent
+        Headers([('X-Auth-Token', token)])  # refuses what cannot be sent
         self.value = token
 
     def __call__(self, request: Request) -> Request:

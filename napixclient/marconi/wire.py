@@ -26,8 +26,14 @@ def encoded(document: Any) -> bytes:
 class Wire(Client):
     """Asks for targets that are written as they go on the request line, below the endpoint."""
 
-    def ask(self, method: str, target: str, body: bytes | None = None, fields: Iterable[tuple[str, str]] = (),
-            success: Success = SUCCESS) -> Response:
+    def ask(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        fields: Iterable[tuple[str, str]] = (),
+        success: Success = SUCCESS,
+    ) -> Response:
         """Ask, and wait for the answer.
 
         :param target: path and query, quoted.
@@ -42,7 +48,7 @@ class Wire(Client):
         except NoAnswer as error:
             failure: Any = error.__cause__
             if failure.phase == 'authenticate' and isinstance(failure.__cause__, ErrorBase):
-                raise failure.__cause__ from None       # it was Keystone that failed, and it says how
+                raise failure.__cause__ from None  # it was Keystone that failed, and it says how
             raise
 
     @classmethod

@@ -13,7 +13,23 @@ from .request import NO_OPTIONS, Request, Source, plain_request, retry_of
 from .response import Response, new_response
 
 __all__ = [
-    'FINITE', 'Headers', 'NO_OPTIONS', 'Origin', 'Request', 'Response', 'Source',
-    'dump_json', 'is_json', 'json_text', 'lead', 'load_json', 'new_response', 'parse_origin', 'plain_request',
-    'redump_json', 'retry_of', 'split_reference', 'written',
+    'FINITE',
+    'Headers',
+    'NO_OPTIONS',
+    'Origin',
+    'Request',
+    'Response',
+    'Source',
+    'dump_json',
+    'is_json',
+    'json_text',
+    'lead',
+    'load_json',
+    'new_response',
+    'parse_origin',
+    'plain_request',
+    'redump_json',
+    'retry_of',
+    'split_reference',
+    'written',
 ]

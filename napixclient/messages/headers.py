@@ -70,8 +70,10 @@ class Headers(Mapping[str, str]):
         return isinstance(name, str) and bool(_finder(name)(self._block))
 
     def __iter__(self) -> Iterator[str]:
-        return iter({name.lower(): name for name, _ in reversed(self.multi_items())}[key]
-                    for key in dict.fromkeys(name.lower() for name, _ in self.multi_items()))
+        return iter(
+            {name.lower(): name for name, _ in reversed(self.multi_items())}[key]
+            for key in dict.fromkeys(name.lower() for name, _ in self.multi_items())
+        )
 
     def __len__(self) -> int:
         return len({name.lower() for name, _ in self.multi_items()})

@@ -13,8 +13,17 @@ __all__ = ['FINITE', 'dump_json', 'is_json', 'is_json_sequence', 'json_text', 'l
 
 #: Types of one JSON text whose names end without "+json": those of the MIME Sniffing Standard, their elder spellings,
 #: the home document of draft-nottingham-json-home and what AWS calls its own.
-_JSON = frozenset(['application/json', 'text/json', 'application/x-json', 'text/x-json', 'application/json-home',
-                   'application/x-amz-json-1.0', 'application/x-amz-json-1.1'])
+_JSON = frozenset(
+    [
+        'application/json',
+        'text/json',
+        'application/x-json',
+        'text/x-json',
+        'application/json-home',
+        'application/x-amz-json-1.0',
+        'application/x-amz-json-1.1',
+    ]
+)
 #: Lines of JSON, though its name ends in what RFC 6839 gives to one text.
 _LINES = 'application/stream+json'
 
@@ -40,6 +49,7 @@ def _media(content_type: str) -> str:
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
+
 
 class _OutOfRange(ValueError):
     """A number that a double cannot hold."""
@@ -83,7 +93,7 @@ def load_json(data: bytes | str, finite: bool = False) -> Any:
             return value
     except (StopIteration, ValueError, RecursionError):
         pass
-    return _load(_decoder.decode, data)         # white space around it, a byte order mark, or an error to be told
+    return _load(_decoder.decode, data)  # white space around it, a byte order mark, or an error to be told
 
 
 def _load(decode: Callable[[str], Any], data: bytes | str) -> Any:
@@ -108,7 +118,7 @@ def json_text(data: bytes | str) -> str:
     """
     if isinstance(data, str):
         return data.removeprefix('\ufeff')
-    return data.decode(json.detect_encoding(data))      # of which those that a mark tells take it off
+    return data.decode(json.detect_encoding(data))  # of which those that a mark tells take it off
 
 
 # Writing -------------------------------------------------------------------------------------------------------------
@@ -130,11 +140,13 @@ def dump_json(value: Any, what: str = 'the value') -> bytes:
         raise ValueError(f'{what} cannot be written as JSON: it is nested too deep') from exc
     except ValueError as exc:
         found = _infinite(value)
-        if found is None:                       # a circle, or more digits than Python converts
+        if found is None:  # a circle, or more digits than Python converts
             raise ValueError(f'{what} cannot be written as JSON: {exc}') from exc
         place, number = found
-        raise ValueError(f'{what} cannot be written as JSON, which has no {number} (RFC 8259 §6): '
-                         f'it stands {f"at {place}" if place else "alone"}') from exc
+        raise ValueError(
+            f'{what} cannot be written as JSON, which has no {number} (RFC 8259 §6): '
+            f'it stands {f"at {place}" if place else "alone"}'
+        ) from exc
 
 
 def redump_json(value: Any, **style: Any) -> str:

@@ -69,8 +69,13 @@ def _parse_origin(host: str) -> Origin:
         raise ValueError(f'not a host: {_shown(host)}; {expected}') from exc
     if url.scheme not in _DEFAULT_PORTS:
         raise ValueError(f'unknown scheme in host {_shown(host)}: http and https are known')
-    if not url.host or not _is_host(url.host) or host.rstrip('/').endswith(':') or url.auth is not None \
-            or ('%' in host and '[' not in host):
+    if (
+        not url.host
+        or not _is_host(url.host)
+        or host.rstrip('/').endswith(':')
+        or url.auth is not None
+        or ('%' in host and '[' not in host)
+    ):
         raise ValueError(f'not a host: {_shown(host)}; {expected}')
     if url.port == 0:
         raise ValueError(f'port out of range in host {_shown(host)}')

@@ -15,8 +15,9 @@ from .request import checked_target
 __all__ = ['Reference', 'lead', 'resolve', 'split_reference', 'written']
 
 # RFC 3986, appendix B, but for the scheme, which is one by §3.1 only: "12:30" is a path.
-_split = re.compile(r'(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?',
-                    re.DOTALL).fullmatch
+_split = re.compile(
+    r'(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?', re.DOTALL
+).fullmatch
 _leading_dots = re.compile(r'(?:\.\.?/)*(?:\.\.?\Z)?').match
 _segments = re.compile(r'/[^/]*|[^/]+').findall
 
@@ -36,7 +37,7 @@ class Reference(NamedTuple):
         path = self.path or '/'
         return path if self.query is None else f'{path}?{self.query}'
 
-    def __str__(self) -> str:                   # §5.3
+    def __str__(self) -> str:  # §5.3
         scheme = '' if self.scheme is None else f'{self.scheme}:'
         authority = '' if self.authority is None else f'//{self.authority}'
         query = '' if self.query is None else f'?{self.query}'
@@ -58,8 +59,9 @@ def resolve(base: str, reference: str) -> Reference:
     """
     home, given = split_reference(base), split_reference(reference)
     if given.scheme is not None or given.authority is not None:
-        return given._replace(scheme=home.scheme if given.scheme is None else given.scheme,
-                              path=_without_dots(given.path))
+        return given._replace(
+            scheme=home.scheme if given.scheme is None else given.scheme, path=_without_dots(given.path)
+        )
     if not given.path:
         return home._replace(query=home.query if given.query is None else given.query, fragment=given.fragment)
     path = given.path if given.path.startswith('/') else _merged(home, given.path)
@@ -70,12 +72,12 @@ def _merged(base: Reference, path: str) -> str:
     """§5.2.3."""
     if base.authority is not None and not base.path:
         return f'/{path}'
-    return base.path[:base.path.rfind('/') + 1] + path
+    return base.path[: base.path.rfind('/') + 1] + path
 
 
 def _without_dots(path: str) -> str:
     """§5.2.4, in one pass."""
-    path = path[_leading_dots(path).end():]     # type: ignore[union-attr]  # it always matches
+    path = path[_leading_dots(path).end() :]  # type: ignore[union-attr]  # it always matches
     segments: list[str] = _segments(path)
     kept: list[str] = []
     for segment in segments:
@@ -100,9 +102,9 @@ def lead(base: str, reference: str) -> tuple[str, str]:
     scheme = (found.scheme or '').lower()
     if scheme not in ('http', 'https'):
         raise ValueError('only http and https are followed')
-    if not found.authority:                     # RFC 9110 §4.2.1
+    if not found.authority:  # RFC 9110 §4.2.1
         raise ValueError('it names no host')
-    host = f'{scheme}://{found.authority.removesuffix(":")}'    # RFC 9110 §4.2.3: without a number, the scheme's own
+    host = f'{scheme}://{found.authority.removesuffix(":")}'  # RFC 9110 §4.2.3: without a number, the scheme's own
     parse_origin(host)
     return host, checked_target(found.target)
 

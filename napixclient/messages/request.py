@@ -19,7 +19,7 @@ from .origin import _origins, parse_origin
 
 __all__ = ['NO_OPTIONS', 'Request', 'Source', 'checked_target', 'plain_request', 'retry_of']
 
-_is_target = re.compile(r'/[!$-~]*|\*').fullmatch           # visible ASCII but '"' and '#'
+_is_target = re.compile(r'/[!$-~]*|\*').fullmatch  # visible ASCII but '"' and '#'
 _has_control = re.compile(r'[\x00-\x1f\x7f]').search
 _new_object = object.__new__
 
@@ -80,22 +80,46 @@ class Request(_Draft):
 
     __slots__ = ()
 
-    def __new__(cls, host: str, method: str, url: str, body: Any = None,
-                headers: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None, *,
-                params: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
-                timeout: float | Timeouts | None = None, retries: Retry | int | bool | None = None,
-                tag: Any = None, stream: bool = False, max_body: int | None = None, multipart: Any = None,
-                redirect: bool | None = None, expect: bool = False, decode: bool | None = None) -> Request:
+    def __new__(
+        cls,
+        host: str,
+        method: str,
+        url: str,
+        body: Any = None,
+        headers: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
+        *,
+        params: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
+        timeout: float | Timeouts | None = None,
+        retries: Retry | int | bool | None = None,
+        tag: Any = None,
+        stream: bool = False,
+        max_body: int | None = None,
+        multipart: Any = None,
+        redirect: bool | None = None,
+        expect: bool = False,
+        decode: bool | None = None,
+    ) -> Request:
         """Check the parts and make the request of them."""
-        if multipart is None and params is None and timeout is None and retries is None and not stream \
-                and max_body is None and redirect is None and not expect and decode is None:
+        if (
+            multipart is None
+            and params is None
+            and timeout is None
+            and retries is None
+            and not stream
+            and max_body is None
+            and redirect is None
+            and not expect
+            and decode is None
+        ):
             return plain_request(host, method, url, body, headers, tag)
         if multipart is not None:
             if body is not None:
                 raise ValueError('body and multipart exclude each other')
             body, content_type = encode_multipart_formdata(multipart)
-            headers = [*(pair for pair in Headers(headers or ()).multi_items() if pair[0].lower() != 'content-type'),
-                       ('Content-Type', content_type)]
+            headers = [
+                *(pair for pair in Headers(headers or ()).multi_items() if pair[0].lower() != 'content-type'),
+                ('Content-Type', content_type),
+            ]
         if params is not None:
             url = _target(url, params)
         _check_timeout(timeout)
@@ -104,8 +128,9 @@ class Request(_Draft):
             if value is not None and not isinstance(value, bool):
                 raise ValueError(f'{name} is True, False or None (the default of the client), not {value!r}')
         request: Any = plain_request(host, method, url, body, headers, tag)
-        _set_options(request, _Options(timeout, retry_of(retries), bool(stream), max_body, redirect, bool(expect),
-                                       decode))
+        _set_options(
+            request, _Options(timeout, retry_of(retries), bool(stream), max_body, redirect, bool(expect), decode)
+        )
         return request  # type: ignore[no-any-return]
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -158,7 +183,7 @@ class Request(_Draft):
         """A new request with some parts changed: ``request.replace(headers={…})``."""
         parts: dict[str, Any] = {name: getattr(self, name) for name in _PARTS if name not in changes}
         kept = 'body' not in changes and 'multipart' not in changes
-        if kept:                                # what was checked, whatever became of the caller's object since
+        if kept:  # what was checked, whatever became of the caller's object since
             parts['body'] = self._payload
         changed = Request(**parts, **changes)
         if kept:
@@ -210,8 +235,9 @@ class Request(_Draft):
         :param name: lowered.
         """
         if self.headers is not NO_HEADERS:
-            others = [other for other in self.headers._block.split(b'\r\n')[1:]
-                      if other.partition(b':')[0].lower() != name]
+            others = [
+                other for other in self.headers._block.split(b'\r\n')[1:] if other.partition(b':')[0].lower() != name
+            ]
             line = b''.join(b'\r\n' + other for other in others) + line
         headers = _new_object(Headers)
         headers._block = line
@@ -292,8 +318,21 @@ def _remade(*values: Any) -> Request:
 
 
 _KNOWN_METHODS = frozenset(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])
-_PARTS = ('host', 'method', 'url', 'body', 'headers', 'timeout', 'retries', 'tag', 'stream', 'max_body',
-          'redirect', 'expect', 'decode')
+_PARTS = (
+    'host',
+    'method',
+    'url',
+    'body',
+    'headers',
+    'timeout',
+    'retries',
+    'tag',
+    'stream',
+    'max_body',
+    'redirect',
+    'expect',
+    'decode',
+)
 
 
 def _target(url: Any, params: Any) -> str:
@@ -309,8 +348,11 @@ def _target(url: Any, params: Any) -> str:
     if '#' in url:
         raise ValueError(f'a fragment is never sent; leave out what follows "#" or write it as %23: {url!r}')
     if params is not None:
-        query = params if isinstance(params, str) else urlencode(
-            list(params.items()) if isinstance(params, Mapping) else list(params), doseq=True)
+        query = (
+            params
+            if isinstance(params, str)
+            else urlencode(list(params.items()) if isinstance(params, Mapping) else list(params), doseq=True)
+        )
         if query:
             url = f'{url}{"&" if "?" in url else "?"}{query}'
     return quote(url, safe="%/?:@!$&'()*+,;=[]-._~|{}^`\\<>")
@@ -349,14 +391,18 @@ def _checked_fields(fields: Headers, payload: Any) -> Headers:
     return fields
 
 
-_LONGEST = 1e9                                  # seconds: what is added to a clock must not overflow
+_LONGEST = 1e9  # seconds: what is added to a clock must not overflow
 
 
 def _check_timeout(timeout: Any) -> None:
     if timeout is None or isinstance(timeout, Timeouts):
         return
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout > 0 or (
-            timeout > _LONGEST and timeout != float('inf')):
+    if (
+        isinstance(timeout, bool)
+        or not isinstance(timeout, (int, float))
+        or not timeout > 0
+        or (timeout > _LONGEST and timeout != float('inf'))
+    ):
         raise ValueError(f'timeout is a number of seconds above 0 or urllib3.Timeout, not {timeout!r}')
 
 
@@ -390,12 +436,12 @@ class Source:
         self.stream = stream
         self.length: int | None = None
         self.start: int | None = None
-        self.begun = False                  # whether anything was read from it
-        try:                                # whatever the caller's object raises: it is told when it is read
+        self.begun = False  # whether anything was read from it
+        try:  # whatever the caller's object raises: it is told when it is read
             here = stream.tell()
             stream.seek(here)
             self.start = here
-            if isinstance(stream.read(0), bytes):       # a text file counts in characters
+            if isinstance(stream.read(0), bytes):  # a text file counts in characters
                 end = stream.seek(0, os.SEEK_END)
                 self.length = max(int(end) - int(here), 0)
             stream.seek(here)

@@ -37,8 +37,9 @@ class Response:
     _payload: bytes
     _body: Any
 
-    def __init__(self, request: Request, status: int, head: bytes, data: bytes, elapsed: float,
-                 attempts: int = 1) -> None:
+    def __init__(
+        self, request: Request, status: int, head: bytes, data: bytes, elapsed: float, attempts: int = 1
+    ) -> None:
         self.request = request
         self.status = status
         self._head = head
@@ -77,7 +78,7 @@ class Response:
     def _decoded(self, data: bytes) -> str:
         try:
             return data.decode(self._encoding, 'replace')
-        except (LookupError, ValueError):       # no such charset
+        except (LookupError, ValueError):  # no such charset
             return data.decode('utf-8', 'replace')
 
     @property
@@ -179,7 +180,7 @@ class Response:
         return f'<Response {self.status} {self.reason}>' if self.reason else f'<Response {self.status}>'
 
 
-_UNREAD: Any = ...                          # which pickle knows
+_UNREAD: Any = ...  # which pickle knows
 
 
 def new_response(request: Request, status: int, head: bytes, data: bytes, elapsed: float) -> Response:

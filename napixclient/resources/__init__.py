@@ -35,10 +35,24 @@ if TYPE_CHECKING:
     from .rolling import Rollout
     from .shards import Shards
 
-__all__ = ['NoHostAvailable', 'QuorumError', 'Resource', 'Resources', 'Response', 'RollingError', 'Rollout', 'Shards',
-           'UnknownHost']
+__all__ = [
+    'NoHostAvailable',
+    'QuorumError',
+    'Resource',
+    'Resources',
+    'Response',
+    'RollingError',
+    'Rollout',
+    'Shards',
+    'UnknownHost',
+]
 
-_HOMES = {'Resource': 'resource', 'Resources': 'resources', 'Response': 'resource', 'Rollout': 'rolling',
-          'Shards': 'shards'}
+_HOMES = {
+    'Resource': 'resource',
+    'Resources': 'resources',
+    'Response': 'resource',
+    'Rollout': 'rolling',
+    'Shards': 'shards',
+}
 
 __getattr__, __dir__ = lazy(__name__, __all__, _HOMES, 'errors')

@@ -60,7 +60,7 @@ def least_cover(holders: Mapping[Any, Set[str]], priorities: Mapping[str, float 
     """
     hosts = [host for host, priority in priorities.items() if priority is not None]
     bits = {**dict.fromkeys(priorities, 0), **{host: 1 << index for index, host in enumerate(hosts)}}
-    rows: dict[int, None] = {}              # keys with the same hosts are one
+    rows: dict[int, None] = {}  # keys with the same hosts are one
     for key, held_by in holders.items():
         row = sum(map(bits.__getitem__, held_by))
         if not row:
@@ -76,7 +76,7 @@ def _weights(priorities: Mapping[str, Any]) -> list[int]:
     exact = _fractions(priorities)
     scale = math.lcm(*(number.denominator for number in exact))
     whole = [number.numerator * (scale // number.denominator) for number in exact]
-    least = min(whole, default=0)           # the same for all, so it changes nothing between covers of one size
+    least = min(whole, default=0)  # the same for all, so it changes nothing between covers of one size
     many = len(whole) << 32
     fine = [(number - least) * many + random.getrandbits(32) for number in whole]
     one_more = sum(fine) + 1
@@ -91,8 +91,10 @@ def _fractions(priorities: Mapping[str, Any]) -> list[Fraction]:
     finite = [Fraction(number) for number in priorities.values() if abs(number) != math.inf] or [Fraction(0)]
     low, high = min(finite), max(finite)
     beyond = (high - low + 1) * (len(priorities) + 1)
-    return [Fraction(number) if abs(number) != math.inf else high + beyond if number > 0 else low - beyond
-            for number in priorities.values()]
+    return [
+        Fraction(number) if abs(number) != math.inf else high + beyond if number > 0 else low - beyond
+        for number in priorities.values()
+    ]
 
 
 def _ones(bits: int) -> Iterator[int]:
@@ -113,9 +115,9 @@ _WORD = (1 << 1024) - 1
 
 def _transposed(rows: Sequence[int], width: int) -> list[int]:
     """The rows of each host, as bits."""
-    if sum(map(int.bit_count, rows)) * 16 > len(rows) * width:     # many ones: as a text, which is a tenth of the time
+    if sum(map(int.bit_count, rows)) * 16 > len(rows) * width:  # many ones: as a text, which is a tenth of the time
         text = ''.join([f'{row:0{width}b}' for row in reversed(rows)])
-        return [int(text[width - 1 - host::width], 2) for host in range(width)]
+        return [int(text[width - 1 - host :: width], 2) for host in range(width)]
     columns = [bytearray(len(rows) // 8 + 1) for _ in range(width)]
     for index, row in enumerate(rows):
         at, bit = index >> 3, 1 << (index & 7)
@@ -131,13 +133,13 @@ class _Cover:
         self.rows = rows
         self.reach = _transposed(rows, len(weights))
         self.weights = weights
-        self.alive = (1 << len(weights)) - 1    # hosts that may be chosen
-        self.left = (1 << len(rows)) - 1        # rows that are to be covered
-        self.chosen = 0                         # hosts
-        self.budget = _REDUCING                 # what may still be compared
-        self.improving = _IMPROVING             # what the pieces may still be
-        self.hasty = False                      # whether more rows are worth any weight
-        self.near: dict[int, int] = {}          # what `_around` has found
+        self.alive = (1 << len(weights)) - 1  # hosts that may be chosen
+        self.left = (1 << len(rows)) - 1  # rows that are to be covered
+        self.chosen = 0  # hosts
+        self.budget = _REDUCING  # what may still be compared
+        self.improving = _IMPROVING  # what the pieces may still be
+        self.hasty = False  # whether more rows are worth any weight
+        self.near: dict[int, int] = {}  # what `_around` has found
 
     def solve(self) -> int:
         """The hosts to ask, as bits."""
@@ -233,7 +235,7 @@ class _Cover:
     def _exact(self, hosts: int, left: int) -> int:
         """The best cover of some rows by some hosts; each row has one of them."""
         places = list(_ones(hosts))
-        small: dict[int, int] = {}          # the rows, over these hosts only
+        small: dict[int, int] = {}  # the rows, over these hosts only
         for number, place in enumerate(places):
             bit = 1 << number
             for index in _ones(self.reach[place] & left):
@@ -253,10 +255,10 @@ class _Cover:
                 freed, piece, missing = self._piece(chosen, host, hosts, left)
                 better = self._exact(piece, missing)
                 self.improving -= _ONE_PIECE + sum((self.reach[other] & missing).bit_count() for other in _ones(piece))
-                if better != freed:             # that makes others worth another look
+                if better != freed:  # that makes others worth another look
                     queue.extend(_ones(better))
                     chosen ^= freed ^ better
-        return self._thin(chosen, left)     # what is new may have all rows of others
+        return self._thin(chosen, left)  # what is new may have all rows of others
 
     def _greedy(self, hosts: int, left: int) -> int:
         """The host with the most new rows, time and again; after each, what does not matter any more is left out.
@@ -270,7 +272,7 @@ class _Cover:
         while part.left:
             known, weight, host = heapq.heappop(heap)
             new = self.reach[host] & part.left
-            if not part.alive >> host & 1:      # rows were dropped because other hosts will be chosen
+            if not part.alive >> host & 1:  # rows were dropped because other hosts will be chosen
                 continue
             if new.bit_count() < -known:
                 heapq.heappush(heap, (-new.bit_count(), weight, host))
@@ -307,13 +309,17 @@ class _Cover:
     def _piece(self, chosen: int, host: int, hosts: int, left: int) -> tuple[int, int, int]:
         """Some of the chosen near a host; these and those that could take their place; the rows that are at stake."""
         around = self._around(host, left)
-        near = sorted(_ones(chosen & ~(1 << host)), reverse=True,
-                      key=lambda other: (self._around(other, left) & around).bit_count())
-        freed = 1 << host | sum(1 << other for other in near[:_PIECE // 2 - 1])
+        near = sorted(
+            _ones(chosen & ~(1 << host)),
+            reverse=True,
+            key=lambda other: (self._around(other, left) & around).bit_count(),
+        )
+        freed = 1 << host | sum(1 << other for other in near[: _PIECE // 2 - 1])
         missing = left & ~self._reached(chosen & ~freed)
-        others = sorted(_ones(hosts & ~chosen), reverse=True,
-                        key=lambda other: (self.reach[other] & missing).bit_count())
-        return freed, freed | sum(1 << other for other in others[:_PIECE - freed.bit_count()]), missing
+        others = sorted(
+            _ones(hosts & ~chosen), reverse=True, key=lambda other: (self.reach[other] & missing).bit_count()
+        )
+        return freed, freed | sum(1 << other for other in others[: _PIECE - freed.bit_count()]), missing
 
     def _around(self, host: int, left: int) -> int:
         """The hosts that share a row with this one."""

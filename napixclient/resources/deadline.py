@@ -27,7 +27,7 @@ class Deadline:
         self._timeout = timeout
         self._clocks = settings.clocks if timeout is None else settings.clocks_of(timeout)
         journey, total = current.get(), self._clocks.total
-        if journey is not None:                 # nobody waits for longer than our own caller does
+        if journey is not None:  # nobody waits for longer than our own caller does
             total = min(total, journey.remaining)
         #: Of ``time.monotonic()``; infinite where there is no bound.
         self.at = NEVER if total == NEVER else monotonic() + total

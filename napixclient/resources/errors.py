@@ -26,7 +26,7 @@ class UnknownHost(KeyError, ValueError):
     """A host that is none of the mapping's."""
 
     def __str__(self) -> str:
-        return str(self.args[0])            # a KeyError would quote it
+        return str(self.args[0])  # a KeyError would quote it
 
 
 class QuorumError(HTTPError):
@@ -53,8 +53,9 @@ class RollingError(HTTPError):
     :class:`HTTPError` for each. ``not_started`` are those that were not sent, as they were given.
     """
 
-    def __init__(self, message: str = '', *, outcomes: Sequence[Any] = (), not_started: Sequence[Any] = (),
-                 **more: Any) -> None:
+    def __init__(
+        self, message: str = '', *, outcomes: Sequence[Any] = (), not_started: Sequence[Any] = (), **more: Any
+    ) -> None:
         super().__init__(message, **more)
         self.outcomes = list(outcomes)
         self.not_started = list(not_started)
@@ -98,8 +99,9 @@ def as_value(error: HTTPError) -> HTTPError:
 def _value_class(kind: type[HTTPError]) -> Any:
     found = _classes.get(kind)
     if found is None:
-        found = _classes[kind] = type(kind.__name__, (_Value, kind), {
-            '__slots__': (), '__module__': kind.__module__, '__doc__': kind.__doc__})
+        found = _classes[kind] = type(
+            kind.__name__, (_Value, kind), {'__slots__': (), '__module__': kind.__module__, '__doc__': kind.__doc__}
+        )
     return found
 
 

@@ -22,7 +22,7 @@ def exact_cover(rows: Collection[int], weights: Sequence[int]) -> int:
     :param rows: sets of hosts as bits, none of them empty; the cover has a host of each.
     :param weights: not negative, one for each host.
     """
-    low = max(3, len(weights) // 2)             # the lower half of the hosts; at least 3, for a field of whole bytes
+    low = max(3, len(weights) // 2)  # the lower half of the hosts; at least 3, for a field of whole bytes
     high = max(len(weights) - low, 0)
     fields = _left_out(rows, low, high)
     below = _by_size(weights[:low], low)
@@ -42,7 +42,7 @@ def exact_cover(rows: Collection[int], weights: Sequence[int]) -> int:
             starts.append((above[upper], upper, size))
     best, found = -1, 0
     for start, upper, size in sorted(starts, reverse=True):
-        for weight, bit in below[size]:         # the heaviest first
+        for weight, bit in below[size]:  # the heaviest first
             if start + weight <= best:
                 break
             if fields[upper] & bit:
@@ -58,10 +58,10 @@ def _left_out(rows: Iterable[int], low: int, high: int) -> list[int]:
     for row in rows:
         marks[row >> 3] |= 1 << (row & 7)
     needed = int.from_bytes(marks, 'little')
-    for host in range(low):                     # what holds a set that is needed is needed
+    for host in range(low):  # what holds a set that is needed is needed
         needed |= (needed & _without(host, size)) << (1 << host)
     table, width = needed.to_bytes(size >> 3, 'little'), (1 << low) >> 3
-    fields = [int.from_bytes(table[at:at + width], 'little') for at in range(0, size >> 3, width)]
+    fields = [int.from_bytes(table[at : at + width], 'little') for at in range(0, size >> 3, width)]
     for host in range(high):
         bit = 1 << host
         for upper in range(1 << high):
@@ -74,7 +74,7 @@ def _left_out(rows: Iterable[int], low: int, high: int) -> list[int]:
 def _without(host: int, size: int) -> int:
     """The bits of the sets that a host is not in."""
     if host < 3:
-        return int.from_bytes(bytes([(0x55, 0x33, 0x0f)[host]]) * (size >> 3), 'little')
+        return int.from_bytes(bytes([(0x55, 0x33, 0x0F)[host]]) * (size >> 3), 'little')
     run = 1 << host - 3
     return int.from_bytes((b'\xff' * run + bytes(run)) * (size >> host + 1), 'little')
 

@@ -93,8 +93,9 @@ class Flight:
             return
         if is_failure(outcome):
             late = isinstance(outcome, Timeout) and monotonic() >= self.pending._deadline
-            health.failed(self._began, probe=self._probe, late=late,
-                          dead=isinstance(outcome, (ConnectError, ConnectTimeout)))
+            health.failed(
+                self._began, probe=self._probe, late=late, dead=isinstance(outcome, (ConnectError, ConnectTimeout))
+            )
         else:
             health.succeeded()
             self._note(seconds)

@@ -18,8 +18,12 @@ from .quorum import Quorum
 __all__ = ['gather']
 
 
-def gather(requests: Sequence[Request], send: Callable[[Request], Flight | Share], deadline: Deadline,
-           quorum: Quorum | None = None) -> list[Any]:
+def gather(
+    requests: Sequence[Request],
+    send: Callable[[Request], Flight | Share],
+    deadline: Deadline,
+    quorum: Quorum | None = None,
+) -> list[Any]:
     """Send them all at once, and return an outcome for each, in that order.
 
     :param deadline: of those that have no clock themselves.
@@ -51,7 +55,7 @@ def gather(requests: Sequence[Request], send: Callable[[Request], Flight | Share
             landed.account()
             note(landed, landed.outcome)
         decided = quorum is not None and (quorum.reached or quorum.lost)
-        for flight in landing.flights:          # ended in the same turn, or too late
+        for flight in landing.flights:  # ended in the same turn, or too late
             if flight.pending.ready():
                 note(flight, flight.outcome)
             elif not decided:

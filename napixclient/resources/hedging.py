@@ -29,9 +29,9 @@ class Hedging:
     def __init__(self, share: float = 0.05) -> None:
         self._share = share
         self._tokens = 0.0
-        self._line: dict[object, None] = {}     # who waits for a token, the first one first
+        self._line: dict[object, None] = {}  # who waits for a token, the first one first
         self._recent: deque[float] = deque()
-        self._latencies: list[float] = []       # the same, sorted
+        self._latencies: list[float] = []  # the same, sorted
 
     def earn(self) -> None:
         """A request is made."""
@@ -48,7 +48,7 @@ class Hedging:
         if self._tokens < ahead + 1 - 1e-9:
             self._line[who] = None
             return False
-        self._tokens -= 1 + self._share         # as it is a request itself, and brings in its share
+        self._tokens -= 1 + self._share  # as it is a request itself, and brings in its share
         self.leave(who)
         return True
 

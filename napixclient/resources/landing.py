@@ -25,10 +25,12 @@ class Landing:
 
     def add(self, flight: Flight | Share) -> None:
         """Wait for this one, too."""
+
         def ended(_: Any) -> None:
             self._ended.append(flight)
             if self._waiter is not None:
                 self._waiter.switch(None)
+
         self._links[flight] = ended
         flight.pending.rawlink(ended)
 

@@ -59,7 +59,7 @@ class Lease(Resource):
             if not self._wait_until_sent(flight, until):
                 raise self._too_late(request)
             if flight.pending._outcome is not None and not flight.pending._sent:
-                self.getresponse()              # raises why
+                self.getresponse()  # raises why
         except BaseException:
             self.close()
             raise
@@ -81,8 +81,11 @@ class Lease(Resource):
             going_out.pop(pending, None)
 
     def _too_late(self, request: Request) -> QueueTimeout:
-        return QueueTimeout(f'all connections to {request.host} were taken for as long as the caller would wait',
-                            request=request, phase='queue')
+        return QueueTimeout(
+            f'all connections to {request.host} were taken for as long as the caller would wait',
+            request=request,
+            phase='queue',
+        )
 
     def request(self, method: str, path: str, body: Any = None, **options: Any) -> None:
         """:raises RuntimeError: always: this resource is for the request that was sent with it."""
@@ -96,7 +99,7 @@ class Lease(Resource):
         """
         if self._asked is None:
             raise RuntimeError('the answer was taken, and the resource released: ask Resources.request() for another')
-        self._awaited = True                    # by whoever it was handed to
+        self._awaited = True  # by whoever it was handed to
         try:
             return self._answer(self._asked)
         finally:
@@ -114,17 +117,22 @@ class Lease(Resource):
                 self._owner.unlink(self._link)
 
     def __del__(self) -> None:
-        if getattr(self, '_held', False):       # collected in whatever thread
+        if getattr(self, '_held', False):  # collected in whatever thread
             self._hub.loop.run_callback_threadsafe(_give_back, self._flight, self._places, self._owner, self._link)
 
 
 def _ended(lease: weakref.ref[Lease]) -> Callable[[Any], None]:
     """What a greenlet calls at its end: where it was killed or failed, nobody will take the answer."""
+
     def ended(owner: Any) -> None:
         orphan = lease()
-        if orphan is not None and not orphan._awaited and (
-                owner.exception is not None or isinstance(owner.value, gevent.GreenletExit)):
+        if (
+            orphan is not None
+            and not orphan._awaited
+            and (owner.exception is not None or isinstance(owner.value, gevent.GreenletExit))
+        ):
             orphan.close()
+
     return ended
 
 

@@ -58,8 +58,8 @@ class Load:
         self.in_flight = 0
         self._clock = clock
         self._at = clock()
-        self._latency: float | None = None      # moving average of what answers take, in seconds
-        self._failing = 0.0                     # moving average of 1 for a failure, 0 for an answer
+        self._latency: float | None = None  # moving average of what answers take, in seconds
+        self._failing = 0.0  # moving average of 1 for a failure, 0 for an answer
 
     @property
     def latency(self) -> float | None:

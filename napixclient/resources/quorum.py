@@ -26,8 +26,9 @@ class Quorum:
                 raise ValueError('need names no zone; leave it out to wait for all hosts')
             unknown = [zone for zone in need if zone not in zones.values()]
             if unknown:
-                raise ValueError(f'need: no host is in the zone {unknown[0]!r}; zones={{host: zone}} tells where they '
-                                 'are')
+                raise ValueError(
+                    f'need: no host is in the zone {unknown[0]!r}; zones={{host: zone}} tells where they are'
+                )
             self._zones = [zones.get(host, _ALL) for host in hosts]
             needs: Mapping[Any, int] = need
         else:
@@ -57,5 +58,7 @@ class Quorum:
         return any(self._succeeded[zone] + self._unknown[zone] < number for zone, number in self._needs.items())
 
     def __str__(self) -> str:
-        return ', '.join(f'{self._succeeded[zone]} of {number} succeeded' + ('' if zone is _ALL else f' in {zone}')
-                         for zone, number in self._needs.items())
+        return ', '.join(
+            f'{self._succeeded[zone]} of {number} succeeded' + ('' if zone is _ALL else f' in {zone}')
+            for zone, number in self._needs.items()
+        )

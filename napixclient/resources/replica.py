@@ -72,14 +72,21 @@ class Replica:
     :param kept: connections that are kept while they are idle.
     """
 
-    def __init__(self, engine: Engine, host: str, authenticator: Authenticator | None, simultaneous: int | str,
-                 kept: int, figures: Figures) -> None:
+    def __init__(
+        self,
+        engine: Engine,
+        host: str,
+        authenticator: Authenticator | None,
+        simultaneous: int | str,
+        kept: int,
+        figures: Figures,
+    ) -> None:
         self.host = host
         client = HostClient._of_pool(engine, parse_origin(host), host, authenticator, simultaneous)
         assert isinstance(client, HostClient)
         client.kept = kept
         client.going_out = {}
-        client._attentive = True                # so that _note() is asked
+        client._attentive = True  # so that _note() is asked
         self.client: HostClient = client
         self.figures = figures
         self.health = Health()

@@ -36,7 +36,7 @@ class Response(messages.Response):
         :param error: what it stands for, where that is known already.
         """
         self = cls(answer.request, answer.status, answer._head, answer.data, answer.elapsed, answer.attempts)
-        if type(answer._body) is bytes:         # still coded
+        if type(answer._body) is bytes:  # still coded
             self._body = answer._body
         self._url = answer.url
         if error is None and not self:
@@ -95,8 +95,9 @@ class Resource:
     #: What answers are made; a class of one's own may be derived from :class:`Response`.
     response_class: type[Response] = Response
 
-    def __init__(self, host: str, port: int | None = None, *, timeout: Any = None, authenticator: Any = None,
-                 **options: Any) -> None:
+    def __init__(
+        self, host: str, port: int | None = None, *, timeout: Any = None, authenticator: Any = None, **options: Any
+    ) -> None:
         if port is not None:
             host = _with_port(host, port)
         self._client = Client(host, authenticator, timeout=timeout, **options)
@@ -160,8 +161,14 @@ class Resource:
         with answer:
             if 200 <= answer.status < 300:
                 return answer.save(filename)  # type: ignore[no-any-return]
-            said = messages.Response(answer.request, answer.status, answer._head, answer.read(_LONGEST_ERROR),
-                                     answer.elapsed, answer.attempts)
+            said = messages.Response(
+                answer.request,
+                answer.status,
+                answer._head,
+                answer.read(_LONGEST_ERROR),
+                answer.elapsed,
+                answer.attempts,
+            )
         raise error_of(said, RemoteError)
 
     # -- two steps -------------------------------------------------------------------------------------------------
@@ -238,7 +245,7 @@ def _with_port(host: Any, port: Any) -> Any:
     if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
         raise ValueError(f'port is a number from 1 to 65535, not {port!r}')
     if not isinstance(host, str):
-        return host                             # the client says what a host is
+        return host  # the client says what a host is
     if _ends_in_port(host):
         raise ValueError(f'the host {host!r} has a port already; leave port={port} out')
     return f'{host.rstrip("/")}:{port}'

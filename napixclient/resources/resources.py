@@ -61,9 +61,19 @@ class Resources(Mapping[str, Resource]):
     :raises ValueError: for a host, a zone or an option that makes no sense.
     """
 
-    def __init__(self, hosts: Iterable[str], limit: int = 0, *, simultaneous: int | str = 2,
-                 zones: Mapping[str, Any] | None = None, policy: str | None = None, singleflight: bool = False,
-                 hedge_budget: float = 0.05, authenticator: Any = None, **options: Any) -> None:
+    def __init__(
+        self,
+        hosts: Iterable[str],
+        limit: int = 0,
+        *,
+        simultaneous: int | str = 2,
+        zones: Mapping[str, Any] | None = None,
+        policy: str | None = None,
+        singleflight: bool = False,
+        hedge_budget: float = 0.05,
+        authenticator: Any = None,
+        **options: Any,
+    ) -> None:
         hosts = _listed(hosts)
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             raise ValueError(f'limit is a number of connections of at least 0, not {limit!r}')
@@ -92,8 +102,9 @@ class Resources(Mapping[str, Resource]):
         clients = {origin: replica.client for origin, replica in self._by_origin.items()}
         for replica in self._replicas.values():
             replica.client.others = clients
-        self._places = {host: Semaphore(simultaneous if isinstance(simultaneous, int) else CEILING)
-                        for host in self._replicas}
+        self._places = {
+            host: Semaphore(simultaneous if isinstance(simultaneous, int) else CEILING) for host in self._replicas
+        }
         self._zones = {self._replica(host).host: zone for host, zone in (zones or {}).items()}
 
     # -- the mapping -----------------------------------------------------------------------------------------------
@@ -167,13 +178,14 @@ class Resources(Mapping[str, Resource]):
         for replica in replicas:
             if replica.health.due and self.priority(replica.host) is not None and replica.health.due:
                 return replica
-        left = [replica for replica in replicas if replica.health.up] or \
-            [replica for replica in replicas if not replica.health.out]
+        left = [replica for replica in replicas if replica.health.up] or [
+            replica for replica in replicas if not replica.health.out
+        ]
         if not left:
             raise _no_host(hosts)
         names = [replica.host for replica in left]
         chosen = self.choice(names)
-        if chosen is None:                      # as a choice of one's own may say it
+        if chosen is None:  # as a choice of one's own may say it
             raise _no_host(hosts)
         if self._replica(chosen).host not in names:
             raise ValueError(f'choice() chose {chosen!r}, which is none of those that it was given')
@@ -212,8 +224,17 @@ class Resources(Mapping[str, Resource]):
             raise ValueError(f'{resource!r} is no resource of the host {host!r}')
         return resource.getresponse()
 
-    def unicast(self, method: str, path: str, body: Any = None, hosts: Iterable[str] = (), *, attempts: int = 1,
-                hedge: float | None = None, **options: Any) -> Response:
+    def unicast(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        hosts: Iterable[str] = (),
+        *,
+        attempts: int = 1,
+        hedge: float | None = None,
+        **options: Any,
+    ) -> Response:
         """Send a request to any host, and return its answer, whatever its status.
 
         :param hosts: the hosts to choose from; by default all.
@@ -241,8 +262,16 @@ class Resources(Mapping[str, Resource]):
 
     # -- many hosts ------------------------------------------------------------------------------------------------
 
-    def broadcast(self, method: str, path: str, body: Any = None, hosts: Iterable[str] = (), *,
-                  need: int | Mapping[Any, int] | None = None, **options: Any) -> list[Any]:
+    def broadcast(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        hosts: Iterable[str] = (),
+        *,
+        need: int | Mapping[Any, int] | None = None,
+        **options: Any,
+    ) -> list[Any]:
         """Send a request to all hosts at once, and return their answers in the order of the hosts.
 
         What one of them answers, or that it does not, changes nothing for the others. Each is a :class:`Response`, of
@@ -270,8 +299,9 @@ class Resources(Mapping[str, Resource]):
             raise QuorumError(f'too few hosts: {quorum}', outcomes=outcomes)
         return outcomes
 
-    def rolling(self, requests: Iterable[tuple[Any, ...]], serial: int | str = 5, max_fail: int | str = 0,
-                **options: Any) -> Rollout:
+    def rolling(
+        self, requests: Iterable[tuple[Any, ...]], serial: int | str = 5, max_fail: int | str = 0, **options: Any
+    ) -> Rollout:
         """Send requests batch by batch, and stop when too many of a batch failed.
 
         What fails is what is no success (2xx). A batch that has begun is brought to its end.
@@ -286,19 +316,23 @@ class Resources(Mapping[str, Resource]):
         given = list(requests)
         drafts = [self._drafted_of(one, options) for one in given]
         outcomes: list[Any] = []
-        is_too_many(0, 1, max_fail)             # is it a number at all?
+        is_too_many(0, 1, max_fail)  # is it a number at all?
         for batch in batches(drafts, serial):
             ended = gather(batch, lambda one: self._replicas[one.host].send(one), Deadline(None, self._settings))
             outcomes += ended
             failed = sum(not outcome for outcome in ended)
             if is_too_many(failed, len(batch), max_fail):
-                not_started = given[len(outcomes):]
-                raise RollingError(f'{failed} of a batch of {len(batch)} failed; {len(not_started)} of {len(given)} '
-                                   'were not started', outcomes=outcomes, not_started=not_started)
+                not_started = given[len(outcomes) :]
+                raise RollingError(
+                    f'{failed} of a batch of {len(batch)} failed; {len(not_started)} of {len(given)} were not started',
+                    outcomes=outcomes,
+                    not_started=not_started,
+                )
         return Rollout(outcomes, [])
 
-    def _drafted(self, host: str, method: str, path: str, body: Any,
-                 options: dict[str, Any]) -> tuple[Request, Deadline]:
+    def _drafted(
+        self, host: str, method: str, path: str, body: Any, options: dict[str, Any]
+    ) -> tuple[Request, Deadline]:
         """A request, checked before anything is chosen or sent."""
         refuse_stream(options)
         request = Request(host, method, path, body, **options)
@@ -357,5 +391,6 @@ def _refuse_source(request: Request) -> None:
 def _no_host(hosts: Iterable[str]) -> NoHostAvailable:
     known = list(hosts)
     shown = ', '.join(known[:_SHOWN]) + (', …' if len(known) > _SHOWN else '')
-    return NoHostAvailable(f'no host can be asked now: {shown} set aside or taken out' if known else
-                           'no host can be asked: there is none')
+    return NoHostAvailable(
+        f'no host can be asked now: {shown} set aside or taken out' if known else 'no host can be asked: there is none'
+    )

@@ -41,7 +41,7 @@ def batches(requests: Sequence[Any], serial: Any) -> Iterator[Sequence[Any]]:
     """The requests in batches of so many; a percentage is one of all requests, rounded down, and at least one."""
     number, is_percentage = share_of(serial, 'serial', 1)
     size = max(int(number * len(requests) / 100), 1) if is_percentage else int(number)
-    return (requests[start:start + size] for start in range(0, len(requests), size))
+    return (requests[start : start + size] for start in range(0, len(requests), size))
 
 
 def is_too_many(failed: int, batch: int, max_fail: Any) -> bool:

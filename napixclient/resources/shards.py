@@ -18,8 +18,11 @@ __all__ = ['Shards']
 
 #: Keywords that are options, and no hosts.
 OPTIONS = frozenset(
-    name for taker in (Resources, Settings) for name, parameter in inspect.signature(taker).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY)
+    name
+    for taker in (Resources, Settings)
+    for name, parameter in inspect.signature(taker).parameters.items()
+    if parameter.kind is parameter.KEYWORD_ONLY
+)
 
 
 class Shards(dict[Any, set[str]]):
@@ -72,8 +75,9 @@ class Shards(dict[Any, set[str]]):
         """
         return self.resources.broadcast(method, path, body, self._ordered(self._holders(key)), **options)
 
-    def multicast(self, keys: Iterable[Hashable], method: str, path: str, body: Any = None,
-                  **options: Any) -> list[Any]:
+    def multicast(
+        self, keys: Iterable[Hashable], method: str, path: str, body: Any = None, **options: Any
+    ) -> list[Any]:
         """Send a request to as few hosts as can be, so that each key is held by one of them.
 
         Of the subsets of the least size it is one with the best sum of priorities. A host may hold several of the keys,
@@ -132,7 +136,7 @@ class Shards(dict[Any, set[str]]):
         usable = {host for host, health in healths.items() if weights[host] is not None and not health.out}
         sound = {host for host in usable if healths[host].up or healths[host].due}
         for host in sound:
-            if healths[host].due:               # its pause is over: this is its probe
+            if healths[host].due:  # its pause is over: this is its probe
                 weights[host] = -math.inf
         if len(sound) < len(hosts):
             holders = {key: sound & held_by or usable & held_by for key, held_by in holders.items()}

@@ -35,9 +35,17 @@ class Tries:
     :param send: sends a request to a host.
     """
 
-    def __init__(self, request: Request, deadline: Deadline, hosts: list[str], attempts: int, quantile: float | None,
-                 hedging: Hedging, pick: Callable[[list[str]], Replica],
-                 send: Callable[[Replica, Request, Deadline], Flight | Share]) -> None:
+    def __init__(
+        self,
+        request: Request,
+        deadline: Deadline,
+        hosts: list[str],
+        attempts: int,
+        quantile: float | None,
+        hedging: Hedging,
+        pick: Callable[[list[str]], Replica],
+        send: Callable[[Replica, Request, Deadline], Flight | Share],
+    ) -> None:
         self._request = request
         self._deadline = deadline
         self._left = hosts
@@ -46,13 +54,13 @@ class Tries:
         self._pick = pick
         self._send = send
         self._landing = Landing()
-        self._flown = False                     # whether it was sent at all
-        self._slow: Flight | Share | None = None       # the one that was too slow, where a second one was sent
+        self._flown = False  # whether it was sent at all
+        self._slow: Flight | Share | None = None  # the one that was too slow, where a second one was sent
         self._outcome: Response | HTTPError | None = None
         self._idempotent = request.method in IDEMPOTENT
         self._delay = hedging.delay(quantile) if quantile is not None and self._idempotent else None
         self._hedge_at = NEVER
-        self._cutoff = NEVER                    # where the request itself has no clock
+        self._cutoff = NEVER  # where the request itself has no clock
 
     def run(self) -> Response:
         """Go on until there is an answer that is no failure, or nothing more to try.

@@ -28,7 +28,13 @@ if TYPE_CHECKING:
 
 __all__ = ['Client', 'ClientError', 'Response', 'SilentEvent', 'paginate', 'wait']
 
-_HOMES = {'Client': 'client', 'ClientError': 'errors', 'Response': 'responses', 'SilentEvent': 'concurrency',
-          'paginate': 'paging', 'wait': 'polling'}
+_HOMES = {
+    'Client': 'client',
+    'ClientError': 'errors',
+    'Response': 'responses',
+    'SilentEvent': 'concurrency',
+    'paginate': 'paging',
+    'wait': 'polling',
+}
 
 __getattr__, __dir__ = lazy(__name__, __all__, _HOMES)

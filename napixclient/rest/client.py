@@ -50,9 +50,17 @@ class Client:
     :raises ValueError: for an endpoint, a token, a field or an option that makes no sense.
     """
 
-    def __init__(self, endpoint_url: str, token: str | None = None, *, authenticator: Any = None,
-                 base_headers: Fields | None = None, max_concurrency: int | str = 10, log_bodies: bool = False,
-                 **options: Any) -> None:
+    def __init__(
+        self,
+        endpoint_url: str,
+        token: str | None = None,
+        *,
+        authenticator: Any = None,
+        base_headers: Fields | None = None,
+        max_concurrency: int | str = 10,
+        log_bodies: bool = False,
+        **options: Any,
+    ) -> None:
         for name, ours in ('headers', 'base_headers'), ('simultaneous', 'max_concurrency'):
             if name in options:
                 raise TypeError(f'{name} is called {ours} here')
@@ -108,8 +116,18 @@ class Client:
         """``MOVE`` (RFC 4918 §9.9); see :meth:`request`."""
         return self.request('MOVE', path, **options)
 
-    def request(self, method: str, path: str = '', *, params: Params | None = None, headers: Fields | None = None,
-                json: Any = None, data: Any = None, success: Success = 200, **options: Any) -> Response:
+    def request(
+        self,
+        method: str,
+        path: str = '',
+        *,
+        params: Params | None = None,
+        headers: Fields | None = None,
+        json: Any = None,
+        data: Any = None,
+        success: Success = 200,
+        **options: Any,
+    ) -> Response:
         """Make a call, and wait for its answer.
 
         :param path: joined to the endpoint with one slash; ``''`` is the endpoint itself. It is text: ``%``, ``?`` and
@@ -129,8 +147,10 @@ class Client:
             _check_success(success)
         if options and not _OPTIONS.issuperset(options):
             unknown = ', '.join(sorted(options.keys() - _OPTIONS))
-            raise TypeError(f'a call takes no {unknown}; it takes params, headers, json, data, success, '
-                            f'{", ".join(sorted(_OPTIONS))}')
+            raise TypeError(
+                f'a call takes no {unknown}; it takes params, headers, json, data, success, '
+                f'{", ".join(sorted(_OPTIONS))}'
+            )
         fields = None if headers is None else fields_of(headers)
         if json is not None or data is not None:
             data, fields = _body(json, data, fields)
@@ -150,11 +170,15 @@ class Client:
                 return f'{target}?{query}'
         return target
 
-    def _call(self, method: str, target: str, body: Any, fields: Any, success: Success,
-              options: Mapping[str, Any]) -> Response:
+    def _call(
+        self, method: str, target: str, body: Any, fields: Any, success: Success, options: Mapping[str, Any]
+    ) -> Response:
         core = self._core
-        pending = core.submit(method, target, body, fields, **options) if options else \
-            core._submit(plain_request(core.host, method, target, body, fields), None)
+        pending = (
+            core.submit(method, target, body, fields, **options)
+            if options
+            else core._submit(plain_request(core.host, method, target, body, fields), None)
+        )
         if send.isEnabledFor(DEBUG):
             log_request(pending.request, core._settings, core._authenticator, self._log_bodies)
         if success is None:
@@ -190,8 +214,13 @@ class Client:
     def _stranger(self, host: str) -> Client:
         """A client of the same kind for another origin, which is not told who asks."""
         fields = without_credentials(self._core._settings.headers)
-        stranger = Client(host, base_headers=fields, max_concurrency=self._max_concurrency,
-                          log_bodies=self._log_bodies, **self._options)
+        stranger = Client(
+            host,
+            base_headers=fields,
+            max_concurrency=self._max_concurrency,
+            log_bodies=self._log_bodies,
+            **self._options,
+        )
         stranger._faults = self._faults
         return stranger
 
@@ -202,8 +231,14 @@ class Client:
 
     # -- side by side ----------------------------------------------------------------------------------------------
 
-    def async_run(self, method: Callable[..., _T], kwarg_list: Iterable[Mapping[str, Any]], *,
-                  max_concurrency: int | str | None = None, return_errors: bool = False) -> list[_T]:
+    def async_run(
+        self,
+        method: Callable[..., _T],
+        kwarg_list: Iterable[Mapping[str, Any]],
+        *,
+        max_concurrency: int | str | None = None,
+        return_errors: bool = False,
+    ) -> list[_T]:
         """Call a method many times, side by side in greenlets; the results, in the order of ``kwarg_list``.
 
         :param method: called with each member of ``kwarg_list`` as its keywords.
@@ -214,8 +249,9 @@ class Client:
         :raises ValueError: for a ``max_concurrency`` that makes no sense.
         :raises TypeError: for a ``kwarg_list`` of anything but mappings.
         """
-        allowance = Allowance(self._max_concurrency if max_concurrency is None else concurrency_of(max_concurrency),
-                              self._max_concurrency)
+        allowance = Allowance(
+            self._max_concurrency if max_concurrency is None else concurrency_of(max_concurrency), self._max_concurrency
+        )
         return run_all(method, kwarg_list, allowance, return_errors)
 
     def _init_thread_limit(self, limit: int | None = None) -> None:
@@ -263,8 +299,12 @@ def _token(token: Any) -> str:
 
 
 def _check_success(success: Any) -> None:
-    if isinstance(success, bool) or not isinstance(success, (int, Collection)) or isinstance(success, (str, bytes)) or (
-            not isinstance(success, (int, range)) and not all(isinstance(one, int) for one in success)):
+    if (
+        isinstance(success, bool)
+        or not isinstance(success, (int, Collection))
+        or isinstance(success, (str, bytes))
+        or (not isinstance(success, (int, range)) and not all(isinstance(one, int) for one in success))
+    ):
         raise ValueError(f'success is a status such as 200, a collection or range of them, or None, not {success!r}')
 
 
@@ -272,8 +312,10 @@ def _body(json: Any, data: Any, fields: list[tuple[str, str]] | None) -> tuple[A
     """The body of a call, and its fields."""
     if json is None:
         if isinstance(data, (Mapping, list)):
-            raise TypeError(f'data is sent as it is: a text, bytes, a file or an iterable of bytes; '
-                            f'json={type(data).__name__} is sent as JSON')
+            raise TypeError(
+                f'data is sent as it is: a text, bytes, a file or an iterable of bytes; '
+                f'json={type(data).__name__} is sent as JSON'
+            )
         return data, fields
     if data is not None:
         raise ValueError('json and data exclude each other')

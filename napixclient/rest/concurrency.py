@@ -64,8 +64,8 @@ class SilentEvent:
             self._value = method(*args, **kwargs)
         except (KeyboardInterrupt, SystemExit) as exc:
             self._exception = exc
-            raise                               # the program's business
-        except BaseException as exc:            # a gevent.Timeout of its own, too; one that was killed has no value
+            raise  # the program's business
+        except BaseException as exc:  # a gevent.Timeout of its own, too; one that was killed has no value
             self._exception = exc
         finally:
             self._elapsed = monotonic() - began
@@ -95,8 +95,15 @@ class SilentEvent:
 
     def __repr__(self) -> str:
         name = getattr(self._call[0], '__name__', type(self._call[0]).__name__)
-        state = 'running' if self.is_alive() else 'not started' if self._greenlet is None else \
-            'done' if self._exception is None else f'failed: {type(self._exception).__name__}'
+        state = (
+            'running'
+            if self.is_alive()
+            else 'not started'
+            if self._greenlet is None
+            else 'done'
+            if self._exception is None
+            else f'failed: {type(self._exception).__name__}'
+        )
         return f'<SilentEvent {name}: {state}>'
 
 
@@ -166,8 +173,9 @@ def still_running(allowance: Allowance, threads: list[SilentEvent]) -> list[Sile
         gevent.wait([thread._greenlet for thread in running if thread._greenlet is not None], count=1)
 
 
-def run_all(method: Callable[..., Any], kwarg_list: Iterable[Mapping[str, Any]], allowance: Allowance,
-            return_errors: bool) -> list[Any]:
+def run_all(
+    method: Callable[..., Any], kwarg_list: Iterable[Mapping[str, Any]], allowance: Allowance, return_errors: bool
+) -> list[Any]:
     """Call a method with each of these keywords, side by side; the results in their order."""
     calls = list(kwarg_list)
     for index, kwargs in enumerate(calls):
@@ -179,10 +187,11 @@ def run_all(method: Callable[..., Any], kwarg_list: Iterable[Mapping[str, Any]],
 class _Run:
     """Greenlets that each take the next call when they are through with one."""
 
-    def __init__(self, method: Callable[..., Any], calls: list[Mapping[str, Any]], allowance: Allowance,
-                 return_errors: bool) -> None:
+    def __init__(
+        self, method: Callable[..., Any], calls: list[Mapping[str, Any]], allowance: Allowance, return_errors: bool
+    ) -> None:
         self._method = method
-        self._left = deque(enumerate(calls))    # calls that have not begun
+        self._left = deque(enumerate(calls))  # calls that have not begun
         self._allowance = allowance
         self._return_errors = return_errors
         self._context = copy_context()

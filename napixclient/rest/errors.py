@@ -32,10 +32,10 @@ class ClientError(HTTPError):
     """
 
     #: The :class:`Response`, where the server answered.
-    response: Response | None = None        # type: ignore[assignment]
+    response: Response | None = None  # type: ignore[assignment]
     _status: int = 0
     _details: list[Any] | None = None
-    _line: str | None = None                # status line and words
+    _line: str | None = None  # status line and words
 
     def __init__(self, message: str, status: int = 0, details: Any = None) -> None:
         super().__init__(message)
@@ -67,7 +67,7 @@ class ClientError(HTTPError):
 
     @property
     def _told(self) -> str:
-        message = self.message              # read first
+        message = self.message  # read first
         return self._line or message
 
     @property
@@ -136,7 +136,7 @@ def _read(error: HTTPError) -> tuple[str, Any]:
     assert answer is not None
     told = error_of(answer)
     error._line, document = told.message, told.remote_error
-    error._keeps = error._keeps, told       # which knows the secrets of this request
+    error._keeps = error._keeps, told  # which knows the secrets of this request
     if isinstance(document, dict):
         text, error._details = fault(document)
         text = text or words(document)

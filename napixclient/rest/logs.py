@@ -41,7 +41,7 @@ class _Masking(logging.Filter):
 
 send = logging.getLogger('napixclient.send')
 recv = logging.getLogger('napixclient.recv')
-logging.getLogger('napixclient').addHandler(logging.NullHandler())     # a library is silent unless told
+logging.getLogger('napixclient').addHandler(logging.NullHandler())  # a library is silent unless told
 for _logger in send, recv:
     _logger.addFilter(_Masking())
 
@@ -74,11 +74,14 @@ def log_outcome(request: Request, outcome: Response | HTTPError, bodies: bool) -
     """
     response = outcome.response if isinstance(outcome, HTTPError) else outcome
     holder = _Holder(request.headers, *(() if response is None else (response.headers,)))
-    if response is None:                    # a sentence of ours
+    if response is None:  # a sentence of ours
         recv.debug(sentence(_printable([f'{mask(str(request))}: {outcome!r}'])))
         return
-    lines = [f'{request}: {response.status} {response.reason}, {len(response.data)} bytes '
-             f'in {response.elapsed * 1000:.1f} ms', *_lines(response.headers.multi_items())]
+    lines = [
+        f'{request}: {response.status} {response.reason}, {len(response.data)} bytes '
+        f'in {response.elapsed * 1000:.1f} ms',
+        *_lines(response.headers.multi_items()),
+    ]
     if bodies:
         lines += _body(response.data)
     _tell(recv, lines, holder)
@@ -86,10 +89,12 @@ def log_outcome(request: Request, outcome: Response | HTTPError, bodies: bool) -
 
 def log_outcome_later(pending: PendingResponse, bodies: bool) -> None:
     """Log the outcome of a request that nobody may ever ask for."""
+
     def log(pending: PendingResponse) -> None:
         outcome = pending.value or pending.exception
         assert outcome is not None
         log_outcome(pending.request, outcome, bodies)
+
     pending.rawlink(lambda pending: gevent.spawn(log, pending))
 
 
@@ -111,11 +116,15 @@ def _lines(fields: list[tuple[str, str]]) -> list[str]:
 
 
 def _body(data: bytes) -> list[str]:
-    text = cut(data[:_SHOWN + _BEHIND].decode('utf-8', 'replace'), _SHOWN)
+    text = cut(data[: _SHOWN + _BEHIND].decode('utf-8', 'replace'), _SHOWN)
     return ['', *text.splitlines()] if text else []
 
 
 def _printable(lines: list[str]) -> str:
     """In one text, without what a terminal would obey."""
-    return '\n'.join(line if line.isprintable() else ''.join(
-        char if char.isprintable() else char.encode('unicode_escape').decode() for char in line) for line in lines)
+    return '\n'.join(
+        line
+        if line.isprintable()
+        else ''.join(char if char.isprintable() else char.encode('unicode_escape').decode() for char in line)
+        for line in lines
+    )

@@ -23,8 +23,16 @@ _OPTIONS = {'params', 'headers', 'success', 'timeout', 'retries', 'redirect', 'm
 Items = str | Callable[[Any], Iterable[Any]]
 
 
-def paginate(client: Client, path: str = '', *, items: Items, marker: str | None = 'marker', limit: int | None = None,
-             prefetch: int = 0, **options: Any) -> Iterator[Any]:
+def paginate(
+    client: Client,
+    path: str = '',
+    *,
+    items: Items,
+    marker: str | None = 'marker',
+    limit: int | None = None,
+    prefetch: int = 0,
+    **options: Any,
+) -> Iterator[Any]:
     """The items of a listing that comes in pages, one by one; a page is asked for when its first item is wanted.
 
     The next page is where the answer's field ``Link: <…>; rel="next"`` says (RFC 8288). A listing without such fields
@@ -69,19 +77,22 @@ def _items(pages: Iterator[list[Any]]) -> Iterator[Any]:
 class _Listing:
     """Where the pages are."""
 
-    def __init__(self, client: Client, path: str, items: Items, marker: str | None, limit: int | None,
-                 options: dict[str, Any]) -> None:
+    def __init__(
+        self, client: Client, path: str, items: Items, marker: str | None, limit: int | None, options: dict[str, Any]
+    ) -> None:
         params = options.pop('params', None) or ()
-        self._params = [*(params.items() if hasattr(params, 'items') else params),
-                        *([] if limit is None else [('limit', limit)])]
+        self._params = [
+            *(params.items() if hasattr(params, 'items') else params),
+            *([] if limit is None else [('limit', limit)]),
+        ]
         self._client = client
         self._path = path
         self._items = items
         self._marker = marker
         self._limit = limit
         self._options = options
-        self._stranger: Client | None = None    # who asks another origin
-        self._seen: set[str] = set()            # links and markers
+        self._stranger: Client | None = None  # who asks another origin
+        self._seen: set[str] = set()  # links and markers
 
     def pages(self) -> Iterator[list[Any]]:
         """The items of each page."""
@@ -110,7 +121,7 @@ class _Listing:
         return self._client.get(self._path, params=[*self._params, *more], **self._options)
 
     def _read(self, response: Response) -> list[Any]:
-        if not response.content:                # such as a 204: there is nothing
+        if not response.content:  # such as a 204: there is nothing
             return []
         page = response.json
         if not isinstance(self._items, str):
@@ -129,15 +140,16 @@ class _Listing:
         if last is None:
             if not full:
                 return None
-            raise response._faults.broken(f'nobody knows what follows an item without id and name: '
-                                          f'{mask(repr(page[-1]))}', response)
+            raise response._faults.broken(
+                f'nobody knows what follows an item without id and name: {mask(repr(page[-1]))}', response
+            )
         self._seen.add(last)
         assert self._marker is not None
         further = self._first((self._marker, last))
         behind = self._read(further)
         if behind and _marker_of(behind[-1]) in self._seen:
             if not full and behind == page:
-                return None                     # it has no pages, and does not look at the marker
+                return None  # it has no pages, and does not look at the marker
             raise further._faults.broken(f'the listing repeats itself: what follows {last!r} was there before', further)
         return further
 
@@ -148,8 +160,9 @@ class _Listing:
         try:
             host, target = lead(_url(response), link)
         except ValueError as exc:
-            raise response._faults.broken(f'cannot follow the link to the next page, {link!r}: {exc}',
-                                          response) from exc
+            raise response._faults.broken(
+                f'cannot follow the link to the next page, {link!r}: {exc}', response
+            ) from exc
         url, origin = f'{host}{target}', parse_origin(host)
         if url in self._seen:
             raise response._faults.broken(f'the listing repeats itself: {url} was there before', response)
@@ -186,7 +199,7 @@ def _next_link(response: Response) -> str | None:
     """Where the next page is, as the answer tells it."""
     for link in _links(response.headers.get('link', '')):
         for name, quoted, plain in (match.groups() for match in _parameters(link[2])):
-            if name.lower() == 'rel':           # the first one counts: §3.3
+            if name.lower() == 'rel':  # the first one counts: §3.3
                 if 'next' in (quoted or plain or '').lower().split():
                     return written(link[1].strip())
                 break
@@ -194,6 +207,7 @@ def _next_link(response: Response) -> str | None:
 
 
 # Ahead ---------------------------------------------------------------------------------------------------------------
+
 
 def _ahead(pages: Iterator[list[Any]], count: int) -> Iterator[list[Any]]:
     """The same pages, so many of which are fetched before they are wanted, by a greenlet of its own."""
@@ -211,7 +225,7 @@ def _ahead(pages: Iterator[list[Any]], count: int) -> Iterator[list[Any]]:
                 ready.put((page, None))
         except gevent.GreenletExit:
             raise
-        except BaseException as exc:            # whatever a page raises is raised where its items are wanted
+        except BaseException as exc:  # whatever a page raises is raised where its items are wanted
             failure = exc
         ready.put((None, failure))
 

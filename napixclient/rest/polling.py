@@ -15,8 +15,15 @@ __all__ = ['wait']
 _T = TypeVar('_T')
 
 
-def wait(poll: Callable[[], _T], *, until: Callable[[_T], object] = bool, delay: float = 1.0,
-         timeout: float | None = 100.0, backoff: float = 1.0, on_poll: Callable[[_T], object] | None = None) -> _T:
+def wait(
+    poll: Callable[[], _T],
+    *,
+    until: Callable[[_T], object] = bool,
+    delay: float = 1.0,
+    timeout: float | None = 100.0,
+    backoff: float = 1.0,
+    on_poll: Callable[[_T], object] | None = None,
+) -> _T:
     """Ask again and again, until the answer is the one that is waited for; that answer.
 
     >>> from napixclient.rest import Client, wait
@@ -45,7 +52,7 @@ def wait(poll: Callable[[], _T], *, until: Callable[[_T], object] = bool, delay:
         if until(value):
             return value
         last = f'the last poll gave {one_line(repr(value))}'
-        _within(lambda: gevent.sleep(delay), deadline, timeout, last)   # noqa: B023 - called at once
+        _within(lambda: gevent.sleep(delay), deadline, timeout, last)  # noqa: B023 - called at once
         delay *= backoff
 
 

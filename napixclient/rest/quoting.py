@@ -27,9 +27,9 @@ _stray_percent = re.compile(r'%(?![0-9A-Fa-f]{2})').search
 class Endpoint(NamedTuple):
     """Where a service is."""
 
-    host: str                               # with its scheme, as a client takes it
-    path: str                               # as it goes on the request line; begins with "/"
-    prefix: str                             # the same without slashes at its end
+    host: str  # with its scheme, as a client takes it
+    path: str  # as it goes on the request line; begins with "/"
+    prefix: str  # the same without slashes at its end
 
 
 def endpoint_of(url: Any) -> Endpoint:
@@ -87,8 +87,9 @@ def _pairs(given: Any, what: str) -> Iterator[tuple[Any, Any]]:
         raise ValueError(f'{what} is a mapping or pairs of name and value, not {type(given).__name__}')
     for pair in given.items() if isinstance(given, Mapping) else given:
         if not isinstance(pair, (tuple, list)) or len(pair) != 2:
-            raise ValueError(f'{what} is a mapping or pairs of name and value; a {type(pair).__name__} in it '
-                             'is no pair')
+            raise ValueError(
+                f'{what} is a mapping or pairs of name and value; a {type(pair).__name__} in it is no pair'
+            )
         yield pair[0], pair[1]
 
 

@@ -22,6 +22,25 @@ from .serving import serve
 from .steps import ANSWER, CLOSE, FIN, LATER, READ, RST, SILENCE, Drip, Forever, Pause, Script, Step, Wait
 
 __all__ = [
-    'ANSWER', 'CLOSE', 'Drip', 'FIN', 'FakeClock', 'FaultServer', 'Forever', 'Gate', 'LATER', 'Pause', 'Peer', 'READ',
-    'RST', 'Received', 'SILENCE', 'Script', 'Server', 'Step', 'Wait', 'serve', 'wait_until',
+    'ANSWER',
+    'CLOSE',
+    'Drip',
+    'FIN',
+    'FakeClock',
+    'FaultServer',
+    'Forever',
+    'Gate',
+    'LATER',
+    'Pause',
+    'Peer',
+    'READ',
+    'RST',
+    'Received',
+    'SILENCE',
+    'Script',
+    'Server',
+    'Step',
+    'Wait',
+    'serve',
+    'wait_until',
 ]

@@ -27,8 +27,17 @@ class AppServer(Server):
         super().__init__(None, gate, **options)
         name = self.authority.rpartition(':')[0].strip('[]')
         # It never listens: connections come from this server. Named, for it would look for its name in the DNS.
-        self.wsgi = WSGIServer((name, self.port), app, log=None, error_log=LOGGER, environ={
-            'SERVER_NAME': name, 'SERVER_PORT': str(self.port), 'wsgi.url_scheme': 'https' if self.tls else 'http'})
+        self.wsgi = WSGIServer(
+            (name, self.port),
+            app,
+            log=None,
+            error_log=LOGGER,
+            environ={
+                'SERVER_NAME': name,
+                'SERVER_PORT': str(self.port),
+                'wsgi.url_scheme': 'https' if self.tls else 'http',
+            },
+        )
         self._talking: dict[Peer, _Handler] = {}
 
     def talk(self, peer: Peer) -> None:
@@ -51,14 +60,14 @@ class _Handler(WSGIHandler):
         super().__init__(peer.socket, peer.socket.getpeername(), ours.wsgi)
         self._ours = ours
         self._peer = peer
-        self._lost: BaseException | None = None         # that the client was gone when something was sent
+        self._lost: BaseException | None = None  # that the client was gone when something was sent
         peer.reader = self.rfile
 
     def handle(self) -> None:
         """All requests of the connection. The server closes it."""
         while (found := self.handle_one_request()) is True:
             pass
-        if found is not None:                           # what was no request
+        if found is not None:  # what was no request
             self.socket.sendall(found[1])
 
     def handle_one_response(self) -> None:
@@ -74,7 +83,7 @@ class _Handler(WSGIHandler):
         """Read the body, take note of the request, and let it through the gate."""
         try:
             body = self._read_body()
-        except OSError:                                 # the client is gone, or sent what are no chunks
+        except OSError:  # the client is gone, or sent what are no chunks
             self.close_connection = True
             return
         ours, peer = self._ours, self._peer
@@ -92,7 +101,7 @@ class _Handler(WSGIHandler):
 
     def _read_body(self) -> bytes:
         environ: Any = self.environ
-        if not environ['wsgi.input_terminated']:        # another protocol was asked for
+        if not environ['wsgi.input_terminated']:  # another protocol was asked for
             return b''
         body: bytes = environ['wsgi.input'].read()
         environ['wsgi.input'] = BytesIO(body)
@@ -117,13 +126,18 @@ class _Handler(WSGIHandler):
     def handle_error(self, t: Any, v: Any, tb: Any) -> None:
         """Tell of it in the answer, where none has begun."""
         self.close_connection = True
-        if issubclass(t, GreenletExit):                 # the server closes
+        if issubclass(t, GreenletExit):  # the server closes
             return
         data = self._ours.failed(v).encode()
         if not self.headers_sent:
-            self.start_response('500 Internal Server Error', [
-                ('Content-Type', 'text/plain; charset=utf-8'), ('Content-Length', str(len(data))),
-                ('Connection', 'close')])
+            self.start_response(
+                '500 Internal Server Error',
+                [
+                    ('Content-Type', 'text/plain; charset=utf-8'),
+                    ('Content-Length', str(len(data))),
+                    ('Connection', 'close'),
+                ],
+            )
             try:
                 self.write(b'' if self.command == 'HEAD' else data)
             except OSError:

@@ -38,8 +38,15 @@ class FaultServer(Server):
     :raises ValueError: for a ``tls`` that would block.
     """
 
-    def __init__(self, *scripts: Script, handler: Handler | None = None, gate: Gate | None = None,
-                 tls: ssl.SSLContext | None = None, address: str = '127.0.0.1', listening: bool = True) -> None:
+    def __init__(
+        self,
+        *scripts: Script,
+        handler: Handler | None = None,
+        gate: Gate | None = None,
+        tls: ssl.SSLContext | None = None,
+        address: str = '127.0.0.1',
+        listening: bool = True,
+    ) -> None:
         #: The scripts that no connection has begun to play.
         self.scripts = deque(map(checked, scripts))
         super().__init__(handler, gate, tls=tls, address=address, listening=listening)

@@ -21,7 +21,7 @@ __all__ = ['Peer', 'Received']
 
 # The real one, also in a patched process: to ask whether a client is gone must not switch greenlets.
 poll = monkey.get_original('select', 'poll')
-RDHUP: int = getattr(select, 'POLLRDHUP', 0)            # poll tells of the others unasked
+RDHUP: int = getattr(select, 'POLLRDHUP', 0)  # poll tells of the others unasked
 GONE = RDHUP | select.POLLERR | select.POLLHUP | select.POLLNVAL
 
 
@@ -81,8 +81,8 @@ class Peer:
         self.socket: Any = raw
         #: The request that was read last.
         self.request: Received | None = None
-        self.willing = False                    # whether a client that asks (Expect) is told to go on with its body
-        self.reader: Any = None                 # a file that others read the socket by: it would keep it open
+        self.willing = False  # whether a client that asks (Expect) is told to go on with its body
+        self.reader: Any = None  # a file that others read the socket by: it would keep it open
         self._buffer = bytearray()
 
     @property

@@ -38,8 +38,15 @@ class Server:
     #: What a request is kept as.
     received: type[Received] = Received
 
-    def __init__(self, handler: Handler | None = None, gate: Gate | None = None, *,
-                 tls: ssl.SSLContext | None = None, address: str = '127.0.0.1', listening: bool = True) -> None:
+    def __init__(
+        self,
+        handler: Handler | None = None,
+        gate: Gate | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        address: str = '127.0.0.1',
+        listening: bool = True,
+    ) -> None:
         _check_tls(tls)
         self.handler = handler
         #: What holds and counts its requests; an open one where none was given.
@@ -99,7 +106,7 @@ class Server:
         try:
             self._greet(peer)
             self.talk(peer)
-        except (OSError, EOFError):         # the client went away; ssl.SSLError is an OSError
+        except (OSError, EOFError):  # the client went away; ssl.SSLError is an OSError
             pass
         except (Exception, gevent.Timeout) as exc:
             self.failed(exc)
@@ -126,7 +133,7 @@ class Server:
                 else:
                     self.play(request.script, peer)
             finally:
-                self.gate.leave(request)    # no switch since the last byte went: nobody saw the answer before this
+                self.gate.leave(request)  # no switch since the last byte went: nobody saw the answer before this
             if request.headers.get('connection', '').lower() == 'close':
                 return
 
@@ -146,8 +153,11 @@ class Server:
         if request is None:
             raise ValueError('there is no request to answer: ANSWER comes after READ')
         try:
-            returned = None if self.handler is None else self.handler(
-                request.method, request.path, request.headers, request.body)
+            returned = (
+                None
+                if self.handler is None
+                else self.handler(request.method, request.path, request.headers, request.body)
+            )
             data = encode(*_answered(returned), request.method)
         except (Exception, gevent.Timeout) as exc:
             data = encode(500, {'Content-Type': 'text/plain; charset=utf-8'}, self.failed(exc), request.method)
@@ -184,7 +194,7 @@ class Server:
                     gevent.sleep(seconds)
                 case Drip(data, every):
                     for index in range(len(data)):
-                        peer.send(data[index:index + 1])
+                        peer.send(data[index : index + 1])
                         gevent.sleep(every)
                 case Forever(data):
                     while True:
@@ -198,9 +208,9 @@ class Server:
         """Close the server and all its connections, and wait until they are closed. May be repeated."""
         self._listener.close()
         talking = list(self._greenlets)
-        for some in range(0, len(talking), 50):         # a thousand at once would hold the hub
-            gevent.killall(talking[some:some + 50])
-            gevent.sleep(1e-6)                          # with 0 the hub need not look at its sockets
+        for some in range(0, len(talking), 50):  # a thousand at once would hold the hub
+            gevent.killall(talking[some : some + 50])
+            gevent.sleep(1e-6)  # with 0 the hub need not look at its sockets
         for peer in list(self.peers.values()):
             peer.close()
 
@@ -218,11 +228,14 @@ def _check_tls(tls: Any) -> None:
     if tls is None:
         return
     if not isinstance(tls, gevent.ssl.SSLContext):
-        raise ValueError('tls is a gevent.ssl.SSLContext: the handshakes of any other would block every greenlet, '
-                         f'the client of the test too; not {tls!r}')
+        raise ValueError(
+            'tls is a gevent.ssl.SSLContext: the handshakes of any other would block every greenlet, '
+            f'the client of the test too; not {tls!r}'
+        )
     if tls.protocol == ssl.PROTOCOL_TLS_CLIENT:
-        raise ValueError('tls is the context of a server, not of a client: '
-                         'gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)')
+        raise ValueError(
+            'tls is the context of a server, not of a client: gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)'
+        )
 
 
 def _answered(returned: Any) -> tuple[int, Any, Any]:
@@ -236,8 +249,9 @@ def _answered(returned: Any) -> tuple[int, Any, Any]:
     raise TypeError(f'a handler returns (status, headers, body), (status, body) or a body, not {returned!r}')
 
 
-def encode(status: int, headers: Mapping[str, Any] | Iterable[tuple[str, Any]] | None, body: Any,
-           method: str = 'GET') -> bytes:
+def encode(
+    status: int, headers: Mapping[str, Any] | Iterable[tuple[str, Any]] | None, body: Any, method: str = 'GET'
+) -> bytes:
     """The bytes of an answer: dict and list go as JSON; Content-Length is added where neither it nor chunks are given.
 
     :raises TypeError: for a body that is none of dict, list, str, bytes and None.

@@ -13,8 +13,14 @@ from .server import Handler, Server
 __all__ = ['serve']
 
 
-def serve(app_or_handler: Handler | App, gate: Gate | None = None, *, tls: ssl.SSLContext | None = None,
-          address: str = '127.0.0.1', listening: bool = True) -> Server:
+def serve(
+    app_or_handler: Handler | App,
+    gate: Gate | None = None,
+    *,
+    tls: ssl.SSLContext | None = None,
+    address: str = '127.0.0.1',
+    listening: bool = True,
+) -> Server:
     """Start a real server in this process, on a port of its own; a context manager that ends it.
 
     It is made for a handler or for a WSGI application. The number of positional arguments tells which it is.
@@ -63,9 +69,11 @@ def is_app(given: Any) -> bool:
             return two
         if not two:
             break
-    raise TypeError('serve takes a handler, called as (method, path, headers, body), or a WSGI application, called as '
-                    f'(environ, start_response); this could be either or neither: {given!r}. A lambda around it with '
-                    'the right arguments tells which')
+    raise TypeError(
+        'serve takes a handler, called as (method, path, headers, body), or a WSGI application, called as '
+        f'(environ, start_response); this could be either or neither: {given!r}. A lambda around it with '
+        'the right arguments tells which'
+    )
 
 
 def _takes(signature: inspect.Signature, count: int) -> bool:

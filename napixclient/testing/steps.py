@@ -8,8 +8,22 @@ from typing import NamedTuple
 
 from gevent.event import Event
 
-__all__ = ['ANSWER', 'CLOSE', 'Drip', 'FIN', 'Forever', 'LATER', 'Pause', 'READ', 'RST', 'SILENCE', 'Script', 'Step',
-           'Wait', 'checked']
+__all__ = [
+    'ANSWER',
+    'CLOSE',
+    'Drip',
+    'FIN',
+    'Forever',
+    'LATER',
+    'Pause',
+    'READ',
+    'RST',
+    'SILENCE',
+    'Script',
+    'Step',
+    'Wait',
+    'checked',
+]
 
 
 class Step(enum.Enum):

@@ -26,13 +26,15 @@ from .naming import default_id
 __all__ = ['CallerLeft', 'ExceptionsCatcher', 'LoopDetected']
 
 log = logging.getLogger('napixclient.wsgi')
-logging.getLogger('napixclient').addHandler(logging.NullHandler())     # a library is silent unless told
+logging.getLogger('napixclient').addHandler(logging.NullHandler())  # a library is silent unless told
 #: Seconds after which who was answered 503 may ask again.
 RETRY_AFTER = 1
 
 #: The fields that travel, as they stand in the environ.
-_VARIABLES = {name: f'HTTP_{name.upper().replace("-", "_")}' for name in (
-    'traceparent', 'tracestate', 'X-Request-ID', 'X-Napix-Via', 'X-Napix-Timeout')}
+_VARIABLES = {
+    name: f'HTTP_{name.upper().replace("-", "_")}'
+    for name in ('traceparent', 'tracestate', 'X-Request-ID', 'X-Napix-Via', 'X-Napix-Timeout')
+}
 
 _is_id = re.compile(r'[A-Za-z0-9._~:+/=@-]{1,128}').fullmatch
 
@@ -66,17 +68,25 @@ class ExceptionsCatcher:
     :raises ValueError: for a value that makes no sense.
     """
 
-    def __init__(self, app: App, *, expose_traceback: bool = False,
-                 on_error: Callable[[BaseException, Environ], object] | None = None,
-                 statuses: Mapping[type[BaseException], int] | None = None, passthrough: Collection[int] = (),
-                 server_id: str | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        *,
+        expose_traceback: bool = False,
+        on_error: Callable[[BaseException, Environ], object] | None = None,
+        statuses: Mapping[type[BaseException], int] | None = None,
+        passthrough: Collection[int] = (),
+        server_id: str | None = None,
+    ) -> None:
         if not callable(app):
             raise ValueError(f'app is a WSGI application, a callable, not {app!r}')
         if on_error is not None and not callable(on_error):
             raise ValueError(f'on_error is called, so it must be callable, not {on_error!r}')
         if server_id is not None and (not isinstance(server_id, str) or not _is_id(server_id)):
-            raise ValueError('server_id is up to 128 letters, digits and . _ ~ : + / = @ -, '
-                             f'without commas and spaces, not {server_id!r}')
+            raise ValueError(
+                'server_id is up to 128 letters, digits and . _ ~ : + / = @ -, '
+                f'without commas and spaces, not {server_id!r}'
+            )
         self._app = app
         self._expose_traceback = bool(expose_traceback)
         self._on_error = on_error
@@ -86,8 +96,7 @@ class ExceptionsCatcher:
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """The application's side of PEP 3333."""
-        journey, loops = arrive(lambda name: environ.get(_VARIABLES[name]),
-                                self._server_id or default_id(environ))
+        journey, loops = arrive(lambda name: environ.get(_VARIABLES[name]), self._server_id or default_id(environ))
         answer = _Answer(self, environ, start_response, journey)
         if loops:
             answer.refuse(LoopDetected(_why(journey.via)))
@@ -104,8 +113,11 @@ class ExceptionsCatcher:
                 status = self._statuses[known]
                 if not isinstance(exc, HTTPError) or known not in (RemoteError, HTTPError):
                     return status
-                if exc.remote_error is not None and exc.status is not None and (
-                        exc.status == 508 or exc.status in self._passthrough):
+                if (
+                    exc.remote_error is not None
+                    and exc.status is not None
+                    and (exc.status == 508 or exc.status in self._passthrough)
+                ):
                     return exc.status
                 # An error of a REST client's own that stands for one of ours.
                 if isinstance(exc.__cause__, HTTPError) and exc.request is not None:
@@ -116,17 +128,27 @@ class ExceptionsCatcher:
             return max(self.status_of(member) for member in members)
         return 500
 
-    def answer_of(self, exc: BaseException, environ: Environ, journey: Journey) -> tuple[str, list[tuple[str, str]],
-                                                                                         bytes]:
+    def answer_of(
+        self, exc: BaseException, environ: Environ, journey: Journey
+    ) -> tuple[str, list[tuple[str, str]], bytes]:
         """Status line, fields and body that tell of an exception."""
         status = self.status_of(exc)
-        document = document_of(exc, status, text_of(environ, 'REQUEST_METHOD', 'GET'), path_of(environ),
-                               journey.trace_id, self._expose_traceback)
+        document = document_of(
+            exc,
+            status,
+            text_of(environ, 'REQUEST_METHOD', 'GET'),
+            path_of(environ),
+            journey.trace_id,
+            self._expose_traceback,
+        )
         data = encode(document, self._expose_traceback)
-        media = 'application/problem+json' if accepts_problems(text_of(environ, 'HTTP_ACCEPT')) else \
-            'application/json'
-        fields = [('Content-Type', media), ('Content-Length', str(len(data))), ('X-Content-Type-Options', 'nosniff'),
-                  ('X-Request-ID', journey.request_id)]
+        media = 'application/problem+json' if accepts_problems(text_of(environ, 'HTTP_ACCEPT')) else 'application/json'
+        fields = [
+            ('Content-Type', media),
+            ('Content-Length', str(len(data))),
+            ('X-Content-Type-Options', 'nosniff'),
+            ('X-Request-ID', journey.request_id),
+        ]
         if status == 503:
             fields.append(('Retry-After', str(RETRY_AFTER)))
         return f'{status} {document["title"]}', fields, b'' if environ.get('REQUEST_METHOD') == 'HEAD' else data
@@ -151,8 +173,10 @@ def _why(via: tuple[str, ...]) -> str:
     passed = ', '.join(via)
     if via[-1] not in via[:-1]:
         return f'this call has passed more than {MAX_VIA} servers: {passed}'
-    return (f'this call goes in a circle: {passed}. If it does not, two servers have the same name: '
-            f'give each one of its own, ExceptionsCatcher(app, server_id=...)')
+    return (
+        f'this call goes in a circle: {passed}. If it does not, two servers have the same name: '
+        f'give each one of its own, ExceptionsCatcher(app, server_id=...)'
+    )
 
 
 def _is_bytes(part: object) -> bool:
@@ -162,8 +186,15 @@ def _is_bytes(part: object) -> bool:
 #: What is not the application's own error. A clock of ours that ran out when something had been sent is 504; when
 #: nothing had been, another server may do better in a while.
 STATUSES: dict[type[BaseException], int] = {
-    LoopDetected: 508, CallerLeft: 503, RemoteError: 502, ReadTimeout: 504, DeadlineExceeded: 504, QueueTimeout: 503,
-    Timeout: 503, HTTPError: 502}
+    LoopDetected: 508,
+    CallerLeft: 503,
+    RemoteError: 502,
+    ReadTimeout: 504,
+    DeadlineExceeded: 504,
+    QueueTimeout: 503,
+    Timeout: 503,
+    HTTPError: 502,
+}
 
 
 def _checked_statuses(given: Mapping[Any, Any]) -> dict[type[BaseException], int]:
@@ -185,19 +216,30 @@ class _Answer:
     The status line is held back until the first byte of the body, its end, or a failure.
     """
 
-    __slots__ = ('_body', '_catcher', '_environ', '_failed', '_held', '_journey', '_parts', '_sent', '_start', '_tried',
-                 '_write')
+    __slots__ = (
+        '_body',
+        '_catcher',
+        '_environ',
+        '_failed',
+        '_held',
+        '_journey',
+        '_parts',
+        '_sent',
+        '_start',
+        '_tried',
+        '_write',
+    )
 
     def __init__(self, catcher: ExceptionsCatcher, environ: Environ, start_response: Any, journey: Journey) -> None:
         self._catcher = catcher
         self._environ = environ
         self._start = start_response
         self._journey = journey
-        self._held: tuple[Any, ...] | None = None   # what the application gave to start_response
-        self._tried = self._sent = False    # whether the server has been told, and has taken it
+        self._held: tuple[Any, ...] | None = None  # what the application gave to start_response
+        self._tried = self._sent = False  # whether the server has been told, and has taken it
         self._failed = False
         self._write: Any = None
-        self._body: Any = None              # the application's iterable, until it is closed
+        self._body: Any = None  # the application's iterable, until it is closed
         self._parts: Iterator[bytes] = iter(())
 
     def run(self) -> Iterable[bytes]:
@@ -206,7 +248,7 @@ class _Answer:
         try:
             self._body = self._catcher._app(self._environ, self._start_response)
             if type(self._body) is list and self._held is not None and all(map(_is_bytes, self._body)):
-                self._send_head()           # nothing can break out of such a list, and servers know its length
+                self._send_head()  # nothing can break out of such a list, and servers know its length
                 return self._body
             self._parts = iter(self._body)
         except MemoryError:
@@ -229,11 +271,11 @@ class _Answer:
             if exc_info is None and self._held is not None:
                 raise AssertionError('start_response was called a second time without exc_info (PEP 3333)')
             if self._sent:
-                self._start(status, headers, exc_info)      # raises, as the headers are out
+                self._start(status, headers, exc_info)  # raises, as the headers are out
             headers = checked_head(status, headers)
             self._held = (status, headers) if exc_info is None else (status, headers, exc_info)
         finally:
-            exc_info = None                 # no cycle through the frame
+            exc_info = None  # no cycle through the frame
         return self._written
 
     def _written(self, data: bytes) -> None:
@@ -259,7 +301,7 @@ class _Answer:
                     return part
             if not self._failed:
                 if not self._sent:
-                    self._close()           # what it raises can still be told
+                    self._close()  # what it raises can still be told
                 self._send_head()
         except MemoryError:
             raise
@@ -277,7 +319,7 @@ class _Answer:
             self._close()
         except MemoryError:
             raise
-        except Exception as exc:            # every byte is out: nothing can be told to the caller any more
+        except Exception as exc:  # every byte is out: nothing can be told to the caller any more
             self._catcher.caught(exc, self._environ)
         finally:
             current.reset(token)
@@ -288,7 +330,7 @@ class _Answer:
                 raise AssertionError('the application gave a body without calling start_response (PEP 3333)')
             held, self._held = self._held, (self._held[0], self._held[1])
             self._tried = True
-            self._write = self._start(*held)    # may find that a field cannot be sent
+            self._write = self._start(*held)  # may find that a field cannot be sent
             self._sent = True
 
     def _close(self) -> None:
@@ -309,7 +351,7 @@ class _Answer:
         status, headers, data = self._catcher.answer_of(exc, self._environ, self._journey)
         self._failed = self._sent = True
         self._parts = iter((data,) if data else ())
-        if self._tried:                     # PEP 3333: to replace what it was told before
+        if self._tried:  # PEP 3333: to replace what it was told before
             self._start(status, headers, (type(exc), exc, exc.__traceback__))
         else:
             self._start(status, headers)

@@ -27,7 +27,7 @@ def path_of(environ: Environ) -> str:
         path, safe = target.partition('?')[0], f'%{_SAFE}'
     else:
         path, safe = text_of(environ, 'SCRIPT_NAME') + text_of(environ, 'PATH_INFO'), _SAFE
-    return quote(path.encode('latin-1', 'replace'), safe)       # PEP 3333: bytes disguised as text
+    return quote(path.encode('latin-1', 'replace'), safe)  # PEP 3333: bytes disguised as text
 
 
 #: What stands in a path as it is (RFC 3986 §3.3).
@@ -39,8 +39,9 @@ def accepts_problems(accept: str) -> bool:
     for part in accept.split(','):
         media, *parameters = part.split(';')
         if media.strip().lower() == 'application/problem+json':
-            return not any(re.fullmatch(r'\s*q\s*=\s*0(\.0*)?\s*', parameter, re.IGNORECASE)
-                           for parameter in parameters)
+            return not any(
+                re.fullmatch(r'\s*q\s*=\s*0(\.0*)?\s*', parameter, re.IGNORECASE) for parameter in parameters
+            )
     return False
 
 

@@ -64,15 +64,26 @@ class SignatureGuard:
     :raises ValueError: for a value that makes no sense.
     """
 
-    def __init__(self, app: App, keys: Mapping[str, str | bytes] | Callable[[str], str | bytes | None], *,
-                 hosts: Collection[str] | None = None, window: float = 300,
-                 tokens: Mapping[str, str] | Collection[str] | Callable[[str], str | bool | None] | None = None,
-                 parameter: str = 'token', max_nonces: int = 1_000_000, nonces: NonceStore | None = None,
-                 clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        app: App,
+        keys: Mapping[str, str | bytes] | Callable[[str], str | bytes | None],
+        *,
+        hosts: Collection[str] | None = None,
+        window: float = 300,
+        tokens: Mapping[str, str] | Collection[str] | Callable[[str], str | bool | None] | None = None,
+        parameter: str = 'token',
+        max_nonces: int = 1_000_000,
+        nonces: NonceStore | None = None,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
         if not callable(app):
             raise ValueError(f'app is a WSGI application, a callable, not {app!r}')
-        if hosts is not None and (isinstance(hosts, (str, bytes)) or not isinstance(hosts, Collection)
-                                  or not all(isinstance(host, str) for host in hosts)):
+        if hosts is not None and (
+            isinstance(hosts, (str, bytes))
+            or not isinstance(hosts, Collection)
+            or not all(isinstance(host, str) for host in hosts)
+        ):
             raise ValueError(f'hosts is a collection of texts such as "name:8002", not {hosts!r}')
         if isinstance(window, bool) or not isinstance(window, (int, float)) or not 0 < window < math.inf:
             raise ValueError(f'window is a finite number of seconds above 0, not {window!r}')
@@ -88,7 +99,7 @@ class SignatureGuard:
         self._parameter = parameter.encode()
         self._clock = clock
         self._nonces = Nonces(max_nonces) if nonces is None else nonces
-        self._nobody = os.urandom(32)           # the key of those who have none
+        self._nobody = os.urandom(32)  # the key of those who have none
         if tokens is not None:
             hide_parameter(parameter)
 
@@ -181,6 +192,7 @@ class SignatureGuard:
 
 # What is sent and what is configured ---------------------------------------------------------------------------------
 
+
 def _read(authorization: str) -> tuple[bytes, bytes, dict[str, str]]:
     """The message as it was received, its signature, and what it says, as latin-1 like all of the environ."""
     if len(authorization) > _MAX_LENGTH:
@@ -202,13 +214,14 @@ def _is_target(environ: Environ, path: str, host: str) -> bool:
         path, _, query = path.partition('?')
         found = environ.get('SCRIPT_NAME', '') + environ.get('PATH_INFO', '')
         return (found.startswith('/') or found == '*') and bool(
-            unquote_to_bytes(_latin1(path)) == _latin1(found) and query == environ.get('QUERY_STRING', ''))
+            unquote_to_bytes(_latin1(path)) == _latin1(found) and query == environ.get('QUERY_STRING', '')
+        )
     scheme, absolute, rest = target.partition('://')
     if target.startswith('/') or not absolute or scheme.lower() not in ('http', 'https'):
         return bool(target == path)
     # The absolute form (RFC 9112 §3.2.2) names a host of its own.
     authority = rest.partition('?')[0].partition('/')[0]
-    rest = rest[len(authority):]
+    rest = rest[len(authority) :]
     return authority == host and path in (target, rest if rest.startswith('/') else f'/{rest}')
 
 

@@ -40,7 +40,7 @@ def _listens_at(environ: Environ) -> tuple[str, str]:
     if text_of(environ, 'SERVER_ADDR'):
         name = text_of(environ, 'SERVER_ADDR')
     elif isinstance(connection, tuple) and not _is_address(name):
-        name = str(connection[0])               # two addresses may share a name
+        name = str(connection[0])  # two addresses may share a name
     return name, port
 
 
@@ -59,13 +59,13 @@ def _own_end(environ: Environ) -> Any:
         for name in 'gunicorn.socket', 'werkzeug.socket':
             if name in environ:
                 return environ[name].getsockname()
-        if 'waitress.client_disconnected' in environ:       # a method of what holds the connection
+        if 'waitress.client_disconnected' in environ:  # a method of what holds the connection
             return environ['waitress.client_disconnected'].__self__.socket.getsockname()
         body = environ['wsgi.input']
         ours = _socket.socket(fileno=(body if hasattr(body, 'fileno') else body.rfile).fileno())
         try:
             return ours.getsockname()
         finally:
-            ours.detach()                       # it is the server's
-    except Exception:                           # no socket, or one whose caller has left
+            ours.detach()  # it is the server's
+    except Exception:  # no socket, or one whose caller has left
         return None

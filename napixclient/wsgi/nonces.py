@@ -39,8 +39,8 @@ class Nonces:
 
     def __init__(self, most: int) -> None:
         self._most = most
-        self._used: dict[str, set[bytes]] = {}                  # by login
-        self._ends: list[tuple[float, bytes, str]] = []         # a heap: when which is forgotten
+        self._used: dict[str, set[bytes]] = {}  # by login
+        self._ends: list[tuple[float, bytes, str]] = []  # a heap: when which is forgotten
         self._forgotten = -math.inf
         # The real lock, also in a patched process: that of gevent may hang for ever between threads. Greenlets do not
         # need one, for nothing switches while it is held.
@@ -55,7 +55,7 @@ class Nonces:
         :param end: seconds since the epoch, until when it is remembered.
         :raises Refusal: where it was used before, or cannot be remembered.
         """
-        digest = blake2b(nonce.encode('latin-1'), digest_size=16).digest()      # of one size, however long it is
+        digest = blake2b(nonce.encode('latin-1'), digest_size=16).digest()  # of one size, however long it is
         with self._lock:
             self._forget(now)
             used = self._used.get(login) or set()

@@ -32,7 +32,7 @@ class Unauthorized(Refusal):
     """The caller did not try to prove anything."""
 
     status = 401
-    fields = (('WWW-Authenticate', 'Napix'),)       # RFC 9110 §15.5.2 wants one
+    fields = (('WWW-Authenticate', 'Napix'),)  # RFC 9110 §15.5.2 wants one
 
 
 class Forbidden(Refusal):
@@ -61,8 +61,14 @@ def answer(refusal: Refusal, environ: Environ, start_response: Any) -> list[byte
     document = document_of(refusal, refusal.status, method, path_of(environ), journey.trace_id if journey else None)
     data = encode(document)
     media = 'problem+json' if accepts_problems(text_of(environ, 'HTTP_ACCEPT')) else 'json'
-    start_response(f'{refusal.status} {document["title"]}', [
-        ('Content-Type', f'application/{media}'), ('Content-Length', str(len(data))),
-        ('X-Content-Type-Options', 'nosniff'), *([('X-Request-ID', journey.request_id)] if journey else []),
-        *refusal.fields])
+    start_response(
+        f'{refusal.status} {document["title"]}',
+        [
+            ('Content-Type', f'application/{media}'),
+            ('Content-Length', str(len(data))),
+            ('X-Content-Type-Options', 'nosniff'),
+            *([('X-Request-ID', journey.request_id)] if journey else []),
+            *refusal.fields,
+        ],
+    )
     return [] if method == 'HEAD' else [data]
