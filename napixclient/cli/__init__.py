@@ -15,11 +15,14 @@ def main() -> int:
     """
     try:
         from gevent import monkey
+
         monkey.patch_all()
 
         from .signals import exit_on_interrupt
+
         exit_on_interrupt()
-    except KeyboardInterrupt:       # pragma: no cover  # in the few milliseconds before it is taken care of
+    except KeyboardInterrupt:  # pragma: no cover  # in the few milliseconds before it is taken care of
         return 130
     from .command import run
+
     return run()

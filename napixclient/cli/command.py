@@ -48,17 +48,34 @@ def _send(**asked: object) -> int:
 
 
 #: All that sends requests. Commands such as `demo` are words in the place of the method.
-napix = click.Command('napix', callback=_send, add_help_option=False, params=[
-    click.Argument(['method'], shell_complete=complete_methods, is_eager=True),
-    click.Argument(['hosts'], shell_complete=complete_hosts),
-    click.Argument(['url']),
-    click.Argument(['items'], nargs=-1, metavar='ITEM'),
-    *FLAGS,
-    click.Option(['-h', '--help'], is_flag=True, expose_value=False, is_eager=True, callback=_print_help,
-                 help='Show the help.'),
-    click.Option(['-V', '--version'], is_flag=True, expose_value=False, is_eager=True, callback=_print_version,
-                 help='Show the version.'),
-])
+napix = click.Command(
+    'napix',
+    callback=_send,
+    add_help_option=False,
+    params=[
+        click.Argument(['method'], shell_complete=complete_methods, is_eager=True),
+        click.Argument(['hosts'], shell_complete=complete_hosts),
+        click.Argument(['url']),
+        click.Argument(['items'], nargs=-1, metavar='ITEM'),
+        *FLAGS,
+        click.Option(
+            ['-h', '--help'],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_print_help,
+            help='Show the help.',
+        ),
+        click.Option(
+            ['-V', '--version'],
+            is_flag=True,
+            expose_value=False,
+            is_eager=True,
+            callback=_print_version,
+            help='Show the version.',
+        ),
+    ],
+)
 
 
 def _command(name: str, rest: list[str]) -> int:
@@ -66,8 +83,9 @@ def _command(name: str, rest: list[str]) -> int:
     if name == 'help' and rest:
         found = [topic for topic in TOPICS if topic.name == rest[0]]
         if not found or len(rest) > 1:
-            raise click.UsageError(f'{" ".join(rest)!r} is no topic of the help: '
-                                   f'{", ".join(topic.name for topic in TOPICS)}')
+            raise click.UsageError(
+                f'{" ".join(rest)!r} is no topic of the help: {", ".join(topic.name for topic in TOPICS)}'
+            )
         click.echo(topic_text(found[0]), nl=False)
     elif name == 'completion':
         if len(rest) != 1 or rest[0] not in SHELLS:
@@ -122,18 +140,18 @@ def run() -> int:
     sys.stdout = sys.stdout or open(os.devnull, 'w')
     sys.stderr = sys.stderr or open(os.devnull, 'w')
     for stream in sys.stdout, sys.stderr:
-        stream.reconfigure(errors='backslashreplace')       # type: ignore[union-attr]  # what ASCII cannot show
+        stream.reconfigure(errors='backslashreplace')  # type: ignore[union-attr]  # what ASCII cannot show
     try:
         return _dispatch(sys.argv[1:])
     except click.UsageError as exc:
         _complain(exc.format_message().rstrip('.'))
         return 2
     except OSError as exc:
-        if exc.errno != errno.EPIPE:            # a reader who has seen enough
+        if exc.errno != errno.EPIPE:  # a reader who has seen enough
             _complain(exc.strerror or str(exc))
         # What could not be written must not be tried again when Python ends.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception as exc:        # pragma: no cover  # no run is known that comes here
+    except Exception as exc:  # pragma: no cover  # no run is known that comes here
         _complain(f'this is a fault of napix itself: {type(exc).__name__}: {exc}')
     return 1
 

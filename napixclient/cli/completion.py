@@ -18,9 +18,13 @@ __all__ = ['COMMANDS', 'SHELLS', 'VARIABLE', 'complete_hosts', 'complete_methods
 SHELLS = ('bash', 'zsh', 'fish')
 #: The shell says in it what it wants.
 VARIABLE = '_NAPIX_COMPLETE'
-COMMANDS = {'demo': 'see a fan-out over servers that it starts itself',
-            'serve': 'serve fan-outs over HTTP, with a page to watch them', 'completion': 'print what a shell needs',
-            'man': 'print the man page', 'help': 'tell more about a topic'}
+COMMANDS = {
+    'demo': 'see a fan-out over servers that it starts itself',
+    'serve': 'serve fan-outs over HTTP, with a page to watch them',
+    'completion': 'print what a shell needs',
+    'man': 'print the man page',
+    'help': 'tell more about a topic',
+}
 _METHODS = ('get', 'post', 'put', 'patch', 'delete', 'head', 'options')
 
 
@@ -36,8 +40,11 @@ def complete_methods(context: click.Context, parameter: click.Parameter, incompl
     """Methods and commands."""
     known = {**dict.fromkeys(_METHODS, 'send a request'), **COMMANDS}
     capitals = {name.upper(): text for name, text in known.items() if name in _METHODS}
-    return [CompletionItem(name, help=text) for name, text in {**known, **(capitals if incomplete else {})}.items()
-            if name.startswith(incomplete)]
+    return [
+        CompletionItem(name, help=text)
+        for name, text in {**known, **(capitals if incomplete else {})}.items()
+        if name.startswith(incomplete)
+    ]
 
 
 def complete_hosts(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
@@ -50,7 +57,7 @@ def complete_hosts(context: click.Context, parameter: click.Parameter, incomplet
     if method in COMMANDS or '@' not in incomplete:
         return []
     before, _, name = incomplete.rpartition('@')
-    with contextlib.suppress(Exception):        # a shell that completes has no use for an error
+    with contextlib.suppress(Exception):  # a shell that completes has no use for an error
         from .hosts import read_groups
 
         named = read_groups(context.params.get('groups')).grouplist()

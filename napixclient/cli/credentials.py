@@ -30,6 +30,7 @@ def _environ(name: str) -> str | None:
 
 # The configuration ---------------------------------------------------------------------------------------------------
 
+
 def profile_of(asked: Asked) -> Profile:
     """The profile that is asked for by flag or environment; an empty one without.
 
@@ -49,7 +50,7 @@ def profile_of(asked: Asked) -> Profile:
             profiles = tomllib.load(file).get('profiles', {})
     except OSError as exc:
         raise BadCredentials(f'profile {name!r}: cannot read {path}: {exc.strerror}') from exc
-    except ValueError as exc:               # TOMLDecodeError, UnicodeDecodeError
+    except ValueError as exc:  # TOMLDecodeError, UnicodeDecodeError
         raise BadCredentials(f'{path} is not TOML: {exc}') from exc
     profile = profiles.get(name) if isinstance(profiles, dict) else None
     if not isinstance(profile, dict):
@@ -63,6 +64,7 @@ def profile_of(asked: Asked) -> Profile:
 
 
 # Who asks ------------------------------------------------------------------------------------------------------------
+
 
 def authenticator_of(asked: Asked, profile: Profile) -> LoginAuthenticator | TokenIdentifier | None:
     """What signs the requests or adds the token. The first of flags, environment and profile that says how counts.
@@ -106,8 +108,11 @@ def authenticator_of(asked: Asked, profile: Profile) -> LoginAuthenticator | Tok
 def _warn_of_secret(asked: Asked, flag: str, given: str | None, variable: str) -> None:
     """What is on a command line is shown to all who list the processes of the machine; ``--curl`` only shows one."""
     if given and not given.startswith('@') and not asked.curl:
-        print(f'napix: {flag}: a secret on the command line shows in the list of processes; give {flag} @FILE, or set '
-              f'{variable}', file=sys.stderr)
+        print(
+            f'napix: {flag}: a secret on the command line shows in the list of processes; give {flag} @FILE, or set '
+            f'{variable}',
+            file=sys.stderr,
+        )
 
 
 def _secret(flag: str, value: str) -> str:
@@ -119,6 +124,7 @@ def _secret(flag: str, value: str) -> str:
 
 
 # Through what --------------------------------------------------------------------------------------------------------
+
 
 def connection_options(asked: Asked, profile: Profile, hosts: Iterable[str]) -> dict[str, Any]:
     """The options of the pool for TLS and proxies.
@@ -157,14 +163,16 @@ def _of_environment(hosts: list[str]) -> tuple[str | None, list[str]]:
     wanted = {proxies[scheme] for scheme in schemes.values()}
     named = wanted - {None}
     if len(named) > 1:
-        raise BadCredentials('https_proxy and http_proxy name two proxies, and there are hosts for both: '
-                             'name one with --proxy')
+        raise BadCredentials(
+            'https_proxy and http_proxy name two proxies, and there are hosts for both: name one with --proxy'
+        )
     if not named:
         return None, []
     proxy = named.pop()
     assert proxy is not None
-    without = [] if None not in wanted else [
-        _with_port(host) for host, scheme in schemes.items() if proxies[scheme] is None]
+    without = (
+        [] if None not in wanted else [_with_port(host) for host, scheme in schemes.items() if proxies[scheme] is None]
+    )
     return proxy if '://' in proxy else f'http://{proxy}', without
 
 

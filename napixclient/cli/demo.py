@@ -24,8 +24,27 @@ GB = 10**9
 EXPECTED = 32 * GB
 #: Of each hypervisor, hv-01 to hv-20: GB left, and seconds that it takes to tell. A few are slow.
 CAPACITIES = [
-    (8, 0.15), (64, 0.22), (16, 1.10), (4, 0.09), (48, 0.14), (24, 0.19), (96, 0.80), (12, 0.12), (0, 0.0), (16, 0.17),
-    (64, 1.30), (8, 0.10), (0, 0.0), (40, 0.24), (24, 0.95), (32, 0.20), (6, 0.08), (128, 1.20), (10, 0.13), (20, 0.21)]
+    (8, 0.15),
+    (64, 0.22),
+    (16, 1.10),
+    (4, 0.09),
+    (48, 0.14),
+    (24, 0.19),
+    (96, 0.80),
+    (12, 0.12),
+    (0, 0.0),
+    (16, 0.17),
+    (64, 1.30),
+    (8, 0.10),
+    (0, 0.0),
+    (40, 0.24),
+    (24, 0.95),
+    (32, 0.20),
+    (6, 0.08),
+    (128, 1.20),
+    (10, 0.13),
+    (20, 0.21),
+]
 DEAD, TROUBLED = 9, 13
 KEY = {'login': 'root', 'key': 'toor'}
 
@@ -39,9 +58,11 @@ def run_demo() -> int:
             hypervisors, allocator_host, filer_host = _start(peers)
             peers.wait_until_up()
             signals.raise_exit()
-        console.print(f'[bold]{len(peers)} peers[/] are up after {monotonic() - began:.2f} s, each a process of its '
-                      f'own, on loopback:\nan IP allocator, a filer, a storage backend, 19 hypervisors; the 20th is '
-                      f'dead.\n')
+        console.print(
+            f'[bold]{len(peers)} peers[/] are up after {monotonic() - began:.2f} s, each a process of its '
+            f'own, on loopback:\nan IP allocator, a filer, a storage backend, 19 hypervisors; the 20th is '
+            f'dead.\n'
+        )
         run = Run(peers.names, console)
         run.provision(hypervisors, allocator_host, filer_host)
         run.report()
@@ -67,7 +88,7 @@ def _start(peers: Peers) -> tuple[list[str], str, str]:
 class Row(NamedTuple):
     """An outcome, as it stands in the table."""
 
-    at: float                       # seconds since the first request
+    at: float  # seconds since the first request
     answer: Response | HTTPError
     text: str
     style: str = ''
@@ -77,9 +98,9 @@ class Run:
     """One provisioning: what is asked, what comes back, and when."""
 
     def __init__(self, names: dict[str, str], console: Console) -> None:
-        self.ready = False                      # whether the machine has its hypervisor, its IP and its storage
+        self.ready = False  # whether the machine has its hypervisor, its IP and its storage
         self.rows: list[Row] = []
-        self._server: str | None = None         # the host of the hypervisor that was taken
+        self._server: str | None = None  # the host of the hypervisor that was taken
         self._names = names
         self._console = console
         self._began = monotonic()
@@ -87,14 +108,15 @@ class Run:
 
     def provision(self, hypervisors: list[str], allocator: str, filer: str) -> None:
         """Ask all hypervisors at once, take the first that fits, order an IP and storage together."""
-        self._console.print(f'Asking all {len(hypervisors)} hypervisors at once for their capacity; '
-                            f'{EXPECTED // GB} GB are needed.')
+        self._console.print(
+            f'Asking all {len(hypervisors)} hypervisors at once for their capacity; {EXPECTED // GB} GB are needed.'
+        )
         with ClientPool(KEY) as pool, ClientPool(KEY) as orders:
             for host in hypervisors:
                 pool.request(host, 'GET', '/capacity/capacity')
             for answer in pool.wait_unordered(timeout=10):
                 if answer.status != 200 or isinstance(answer, HTTPError):
-                    self._note(answer, type(answer).__name__, 'red')        # disregard failures
+                    self._note(answer, type(answer).__name__, 'red')  # disregard failures
                     continue
                 size = answer.body['size']
                 if size < EXPECTED:
@@ -105,8 +127,10 @@ class Run:
                     self._server = _host(answer)
                     self._note(answer, f'{size // GB:3} GB: taken', 'bold green')
                     self._say_choice()
-                    for order in (orders.request(allocator, 'POST', '/vm-ip/', {'size': 1}),
-                                  orders.request(filer, 'POST', '/storage/', {'size': GB})):
+                    for order in (
+                        orders.request(allocator, 'POST', '/vm-ip/', {'size': 1}),
+                        orders.request(filer, 'POST', '/storage/', {'size': GB}),
+                    ):
                         order.rawlink(self._note_order)
                     # Others leave the loop here. The demo stays, to show the answers of all hypervisors.
             if self._server is not None:
@@ -119,8 +143,10 @@ class Run:
 
     def _say_choice(self) -> None:
         name = self._names[self._server or '']
-        self._console.print(f'[bold green]After {_ms(self._now())} {name} is taken[/], the first that fits; its IP and '
-                            f'storage are\nordered together, while the slower ones are still being listened to.\n')
+        self._console.print(
+            f'[bold green]After {_ms(self._now())} {name} is taken[/], the first that fits; its IP and '
+            f'storage are\nordered together, while the slower ones are still being listened to.\n'
+        )
 
     def _note_order(self, order: PendingResponse) -> None:
         """Called by the hub as soon as an order has its outcome."""
@@ -140,8 +166,9 @@ class Run:
                 self._tell(row.answer)
         if self.ready and self._server is not None:
             ready = max(row.at for row in self.rows if row.answer.status == 204)
-            self._console.print(f'{self._names[self._server]}, its IP and its storage were there '
-                                f'[bold green]after {_ms(ready)}[/].')
+            self._console.print(
+                f'{self._names[self._server]}, its IP and its storage were there [bold green]after {_ms(ready)}[/].'
+            )
         else:
             self._console.print('[bold red]The machine was not provisioned.[/]')
         self._console.print(self._totals())
@@ -156,8 +183,9 @@ class Run:
         for at, answer, text, style in self.rows:
             host, took = _host(answer), answer.elapsed
             status = '' if answer.status is None else f'{answer.status} '
-            table.add_row(_ms(at), self._names[host], host, '-' if took is None else _ms(took), status + text,
-                          style=style)
+            table.add_row(
+                _ms(at), self._names[host], host, '-' if took is None else _ms(took), status + text, style=style
+            )
         return table
 
     def _tell(self, error: HTTPError) -> None:
@@ -174,12 +202,14 @@ class Run:
 
     def _totals(self) -> str:
         one_by_one = sum(row.answer.elapsed or 0 for row in self.rows)
-        return (f'[bold]{len(self.rows)} requests in {self._ended:.2f} s[/]; '
-                f'one after the other they would have taken {one_by_one:.2f} s.')
+        return (
+            f'[bold]{len(self.rows)} requests in {self._ended:.2f} s[/]; '
+            f'one after the other they would have taken {one_by_one:.2f} s.'
+        )
 
 
 def _host(answer: Response | HTTPError) -> str:
-    assert answer.request is not None       # it is of a pool
+    assert answer.request is not None  # it is of a pool
     return answer.request.host
 
 

@@ -55,8 +55,9 @@ class Folder:
         return sorted(self._found.values(), key=lambda group: -group.count)
 
     def _name(self, group: _Group) -> str:
-        count = f'{len(group.hosts)}' if group.count == len(group.hosts) else \
-            f'{len(group.hosts)}, {group.count} answers'
+        count = (
+            f'{len(group.hosts)}' if group.count == len(group.hosts) else f'{len(group.hosts)}, {group.count} answers'
+        )
         return f'{fold(group.hosts, self._groups, self._regroup)} ({count})'
 
     def blocks(self) -> Iterator[str]:
@@ -70,8 +71,9 @@ class Folder:
         for most in ranked[:1]:
             yield from (_LINE, self._name(most), _LINE, *most.shown)
             for other in ranked[1:]:
-                yield from difflib.unified_diff(most.shown, other.shown, self._name(most), self._name(other),
-                                                lineterm='')
+                yield from difflib.unified_diff(
+                    most.shown, other.shown, self._name(most), self._name(other), lineterm=''
+                )
 
 
 def _shown(outcome: Outcome, spread: bool) -> list[str]:
@@ -85,7 +87,7 @@ def _shown(outcome: Outcome, spread: bool) -> list[str]:
         return [first, *chain[1:]]
     body = response.body
     if spread and isinstance(body, (dict, list)):
-        with suppress(RecursionError):          # it is shown as it is
+        with suppress(RecursionError):  # it is shown as it is
             return [first, *map(escaped, redump_json(body, indent=2, ensure_ascii=False).split('\n'))]
     text = response.text if body_of(response)[:10] != '{"base64":' else repr(response.data)
     return [first, *map(escaped, text.splitlines())]

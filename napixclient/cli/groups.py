@@ -97,7 +97,7 @@ class Groups:
 
         resolver = std_group_resolver()
         if getattr(resolver, 'filenames', None) != DEF_GROUPS_CONFIGS:
-            return resolver                     # the program has set another than that of the samples
+            return resolver  # the program has set another than that of the samples
         return GroupResolverConfig(_configurations(), ILLEGAL_GROUP_CHARS)
 
     def _sources(self, written: str) -> list[str]:
@@ -124,7 +124,8 @@ class Groups:
             return ask()
         except self._failures as exc:
             raise BadHosts(
-                f'{written!r} names no host: ClusterShell cannot look it up: {exc}; {self._searched()}') from exc
+                f'{written!r} names no host: ClusterShell cannot look it up: {exc}; {self._searched()}'
+            ) from exc
 
     def _searched(self) -> str:
         if self._path is None:
@@ -150,6 +151,7 @@ def _xdg() -> str:
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
+
 
 def lines_of(path: str, name: str) -> list[str]:
     """The lines of a text file; ``-`` is standard input.

@@ -11,8 +11,10 @@ __all__ = ['EXAMPLES', 'SUMMARY', 'SYNOPSIS', 'TOPICS', 'Topic', 'screen', 'topi
 
 WIDTH = 80
 SUMMARY = 'send HTTP requests to many servers at once'
-SYNOPSIS = ('napix METHOD HOSTS URL [ITEM...] [FLAGS]',
-            'napix demo | serve [FLAGS] | completion SHELL | man | help TOPIC')
+SYNOPSIS = (
+    'napix METHOD HOSTS URL [ITEM...] [FLAGS]',
+    'napix demo | serve [FLAGS] | completion SHELL | man | help TOPIC',
+)
 
 
 class Topic:
@@ -32,57 +34,76 @@ class Topic:
 
 TOPICS = [
     Topic(
-        'hosts', 'which servers: node sets, groups, files; ranges in URLs',
+        'hosts',
+        'which servers: node sets, groups, files; ranges in URLs',
         'HOSTS is a node set, as ClusterShell has them. A host may carry a scheme and a port. '
         '"." stands for no hosts but those of --hostfile, "-" for those on standard input.',
-        [('web[1-100].example:8002', 'a range; also [01-10], [1,3,5-7] and [0-10/2]'),
-         ('https://a,b:8443,[::1]:80', 'several; [::1] is an IPv6 address'),
-         ('@web', 'a group; @* and web* are all hosts of all groups, or those like it'),
-         ('web[1-9]!web3', 'without web3; & is what is in both, ^ what is in one of the two')],
+        [
+            ('web[1-100].example:8002', 'a range; also [01-10], [1,3,5-7] and [0-10/2]'),
+            ('https://a,b:8443,[::1]:80', 'several; [::1] is an IPv6 address'),
+            ('@web', 'a group; @* and web* are all hosts of all groups, or those like it'),
+            ('web[1-9]!web3', 'without web3; & is what is in both, ^ what is in one of the two'),
+        ],
         'Groups are in ~/.config/napix/groups or the file of --groups, as "name: node set" on each line, and behind it '
         'where ClusterShell is configured to look: by groups.conf in $CLUSTERSHELL_CFGDIR, ~/.config/clustershell and '
         '/etc/clustershell. The samples of its package do not count.',
         'URL is a path and a query. Numbers in it are written like those of hosts: /vm/[1-100] asks each host for all '
-        'of them. {host} in URL and items is the host with its port, without scheme.'),
+        'of them. {host} in URL and items is the host with its port, without scheme.',
+    ),
     Topic(
-        'items', 'what is sent: query, header fields, JSON, forms, files',
+        'items',
+        'what is sent: query, header fields, JSON, forms, files',
         'Items follow the URL.',
-        [('key=value', 'a text of the JSON object that is the body'),
-         ('key:=json', 'a number, a list, or other JSON of it: size:=1'),
-         ('param==value', 'goes to the query'),
-         ('Header:value', 'a header field; "Header;" is an empty one'),
-         ('field@file', 'a file of a form (multipart/form-data); then key=value are fields of it as well'),
-         ('@file', 'the content of the file is the body; "@-" is standard input')],
+        [
+            ('key=value', 'a text of the JSON object that is the body'),
+            ('key:=json', 'a number, a list, or other JSON of it: size:=1'),
+            ('param==value', 'goes to the query'),
+            ('Header:value', 'a header field; "Header;" is an empty one'),
+            ('field@file', 'a file of a form (multipart/form-data); then key=value are fields of it as well'),
+            ('@file', 'the content of the file is the body; "@-" is standard input'),
+        ],
         'With "@" after the separator the value is in a file: key=@file, key:=@file, param==@file, Header:@file. '
         'A backslash before a separator makes it a character like any other. "--" stands before items that begin '
-        'with "-".'),
+        'with "-".',
+    ),
     Topic('limits', 'how many at once, how long, how often, and when to stop'),
     Topic(
-        'output', 'what is shown: lines, JSON, folded answers, differences',
+        'output',
+        'what is shown: lines, JSON, folded answers, differences',
         'In a pipe each answer is a line as soon as it is there: host, status or kind of error, milliseconds and body, '
         'with tabs between them and control characters escaped. On a terminal the lines have columns, and a table '
         'below them shows how far each host is. Only results go to standard output. When a server failed because one '
         'behind it did, standard error tells the chain.',
         'An object of --json has index, host, method, url, status, ms, attempts, body (JSON as it is, other text as a '
         'string, what is no text as {"base64": ...}) and error (class, text and chain, or null).',
-        'NO_COLOR, CLICOLOR_FORCE and CLICOLOR say whether there are colours.'),
-    Topic('resume', 'going on after a failure: job logs, who failed',
-          'A torn last line of a job log, of a run that was killed, does not count.'),
+        'NO_COLOR, CLICOLOR_FORCE and CLICOLOR say whether there are colours.',
+    ),
     Topic(
-        'credentials', 'who asks: logins, tokens, profiles; TLS and proxies',
+        'resume',
+        'going on after a failure: job logs, who failed',
+        'A torn last line of a job log, of a run that was killed, does not count.',
+    ),
+    Topic(
+        'credentials',
+        'who asks: logins, tokens, profiles; TLS and proxies',
         'What flags do not say, the environment says, then the profile. The command line can be read by every user '
         'of the machine: leave keys and tokens in files or in the environment.',
         'Profiles are in ~/.config/napix/config.toml (or $XDG_CONFIG_HOME/napix): [profiles.NAME] with any of login, '
-        'key, token, ca_certs and proxy. "@file" is what is in a file there too.'),
+        'key, token, ca_certs and proxy. "@file" is what is in a file there too.',
+    ),
     Topic(
-        'exit', 'the exit codes',
-        [('0', 'all answered below 400; or --need or --min-ok is met'),
-         ('1', 'some failed'),
-         ('2', 'bad usage; nothing was sent'),
-         ('3', 'nothing answered'),
-         ('124', 'the deadline of the run ended it'),
-         ('130', 'interrupted')],
-        'Ctrl-C shows who has not answered yet, a second one ends the run. SIGTERM ends it with 143.'),
+        'exit',
+        'the exit codes',
+        [
+            ('0', 'all answered below 400; or --need or --min-ok is met'),
+            ('1', 'some failed'),
+            ('2', 'bad usage; nothing was sent'),
+            ('3', 'nothing answered'),
+            ('124', 'the deadline of the run ended it'),
+            ('130', 'interrupted'),
+        ],
+        'Ctrl-C shows who has not answered yet, a second one ends the run. SIGTERM ends it with 143.',
+    ),
 ]
 
 EXAMPLES = [
@@ -96,10 +117,14 @@ EXAMPLES = [
 def screen() -> str:
     """The help that fits a screen of 24 lines and 80 columns."""
     lines = [f'Usage: {SYNOPSIS[0]}', f'       {SYNOPSIS[1]}', '', f'{SUMMARY[0].upper()}{SUMMARY[1:]}.', '']
-    lines += _table([('METHOD', 'get, post, put, patch, delete, head, options, or any other in capitals'),
-                     ('HOSTS', "web[1-9].example:8002, https://a,b, @group, '.' with --hostfile"),
-                     ('URL', 'a path such as /status'),
-                     ('ITEM', 'key=value key:=json param==value Header:value field@file @file')])
+    lines += _table(
+        [
+            ('METHOD', 'get, post, put, patch, delete, head, options, or any other in capitals'),
+            ('HOSTS', "web[1-9].example:8002, https://a,b, @group, '.' with --hostfile"),
+            ('URL', 'a path such as /status'),
+            ('ITEM', 'key=value key:=json param==value Header:value field@file @file'),
+        ]
+    )
     lines += ['', 'napix help TOPIC tells more, with all flags:']
     lines += _table([(topic.name, topic.line) for topic in TOPICS])
     lines += ['']
@@ -115,8 +140,11 @@ def topic_text(topic: Topic) -> str:
 def _body(topic: Topic) -> Iterator[str]:
     for paragraph in topic.paragraphs:
         yield ''
-        yield from _table(paragraph) if isinstance(paragraph, list) else textwrap.wrap(
-            paragraph, WIDTH, break_on_hyphens=False, break_long_words=False)
+        yield from (
+            _table(paragraph)
+            if isinstance(paragraph, list)
+            else textwrap.wrap(paragraph, WIDTH, break_on_hyphens=False, break_long_words=False)
+        )
     if topic.flags:
         yield ''
         yield from _table([(flag.written, flag.help or '') for flag in topic.flags])
@@ -127,6 +155,11 @@ def _table(rows: list[tuple[str, str]]) -> list[str]:
     width = max(len(written) for written, _ in rows)
     lines = []
     for written, meaning in rows:
-        lines += textwrap.wrap(meaning, WIDTH, initial_indent=f'  {written:<{width}}  ',
-                               subsequent_indent=' ' * (width + 4), break_on_hyphens=False)
+        lines += textwrap.wrap(
+            meaning,
+            WIDTH,
+            initial_indent=f'  {written:<{width}}  ',
+            subsequent_indent=' ' * (width + 4),
+            break_on_hyphens=False,
+        )
     return lines

@@ -9,11 +9,22 @@ from collections.abc import Iterable, Iterator
 from .groups import Groups, config_directory, lines_of, read_groups
 from .nodesets import BadHosts, expanded, folded, items_of, size_of
 
-__all__ = ['BadHosts', 'Groups', 'config_directory', 'expand', 'fold', 'name_of', 'read_groups', 'read_hosts',
-           'sizes_of', 'without']
+__all__ = [
+    'BadHosts',
+    'Groups',
+    'config_directory',
+    'expand',
+    'fold',
+    'name_of',
+    'read_groups',
+    'read_hosts',
+    'sizes_of',
+    'without',
+]
 
 
 # Node sets -----------------------------------------------------------------------------------------------------------
+
 
 def expand(text: str, groups: Groups | None = None) -> Iterator[str]:
     """The hosts of one or more node sets with blanks between them: ``web[1-100].example:8002,[::1]:80``.
@@ -38,7 +49,7 @@ def _expand(text: str, groups: Groups, source: str | None, within: tuple[str, ..
     found: dict[str, None] = {}
     for operator, item in items_of(text):
         hosts = dict.fromkeys(_hosts_of(item, groups, source, within))
-        if not operator:                        # what was before is another set
+        if not operator:  # what was before is another set
             yield from found
             found = hosts
         elif operator == ',':
@@ -146,6 +157,7 @@ def without(hosts: Iterable[str], excluded: Iterable[str]) -> Iterator[str]:
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
+
 
 def read_hosts(path: str, groups: Groups | None = None) -> Iterator[str]:
     """The hosts in a file (``-`` is standard input): node sets on each line, ``#`` begins a comment.

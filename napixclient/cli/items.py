@@ -59,8 +59,8 @@ class Items:
     def __init__(self, texts: Iterable[str]) -> None:
         self.headers: list[tuple[str, str]] = []
         self.params: list[tuple[str, str]] = []
-        self.fields: list[tuple[str, Any]] = []     # of JSON or of a form; uploads among them
-        self.file: str | None = None                # whose content is the body
+        self.fields: list[tuple[str, Any]] = []  # of JSON or of a form; uploads among them
+        self.file: str | None = None  # whose content is the body
         self._body: Any = None
         self._type: str | None = None
         for text in texts:
@@ -74,8 +74,11 @@ class Items:
         except ValueError as exc:
             raise BadItem(str(exc)) from exc
         hide_fields(self, self.headers)
-        written = [*self.headers, *self.params, *((name, value) for name, value in self.fields
-                                                  if isinstance(value, (str, _Json)))]
+        written = [
+            *self.headers,
+            *self.params,
+            *((name, value) for name, value in self.fields if isinstance(value, (str, _Json))),
+        ]
         self.per_host = any(_HOST in name or _HOST in value for name, value in written)
         self._same = None if self.per_host else self._make('')
 
@@ -137,8 +140,10 @@ class Items:
         if self.is_form:
             return encode_multipart_formdata([(fill(name), _part(value, fill)) for name, value in self.fields])
         if self.fields:
-            values = {fill(name): load_json(fill(value)) if isinstance(value, _Json) else fill(value)
-                      for name, value in self.fields}
+            values = {
+                fill(name): load_json(fill(value)) if isinstance(value, _Json) else fill(value)
+                for name, value in self.fields
+            }
             return dump_json(values, 'the body'), 'application/json'
         return self._body, self._type
 
@@ -158,9 +163,9 @@ def _split(text: str) -> tuple[str, str, str]:
     """Name, separator and value. The first separator that is not escaped counts."""
     start = 0
     while found := _find_separator(text, start):
-        if text[found.start() - 1:found.start()] != '\\':
-            name = re.sub(r'\\([:=@;\\])', r'\1', text[:found.start()])
-            return name, found[0], text[found.end():]
+        if text[found.start() - 1 : found.start()] != '\\':
+            name = re.sub(r'\\([:=@;\\])', r'\1', text[: found.start()])
+            return name, found[0], text[found.end() :]
         start = found.start() + 1
     raise BadItem(f'{text!r} is not an item: key=value, key:=json, param==value, Header:value, field@file or @file')
 

@@ -49,7 +49,7 @@ class Done:
         if found is None:
             return False
         key, failed = found
-        (self._keys.discard if failed else self._keys.add)(key)     # the last line of a request counts
+        (self._keys.discard if failed else self._keys.add)(key)  # the last line of a request counts
         self.size += len(line)
         self.open_ended = not line.endswith(b'\n')
         return True

@@ -53,8 +53,8 @@ class Board:
         self._tally = tally
         self._targets = schedule.targets
         self._few = len(self._targets.hosts) <= 4 * _ROWS
-        self._waiting: dict[int, tuple[int, float]] = {}    # number -> place and beginning, the longest wait first
-        self._last: dict[int, _Cell] = {}                   # place -> its latest outcome, where there are few hosts
+        self._waiting: dict[int, tuple[int, float]] = {}  # number -> place and beginning, the longest wait first
+        self._last: dict[int, _Cell] = {}  # place -> its latest outcome, where there are few hosts
         self._failed: deque[_Cell] = deque(maxlen=4 * _ROWS)
         self._good: deque[_Cell] = deque(maxlen=4 * _ROWS)
         self._name = min(max(map(cell_len, self._targets.hosts)), _NAME)
@@ -69,8 +69,12 @@ class Board:
         tag = tag_of(outcome)
         self._waiting.pop(tag.number, None)
         good = not isinstance(outcome, HTTPError)
-        cell = _Cell(self._targets.hosts[tag.place], status_of(outcome), _ms(milliseconds(outcome) / 1000),
-                     'green' if good else 'red')
+        cell = _Cell(
+            self._targets.hosts[tag.place],
+            status_of(outcome),
+            _ms(milliseconds(outcome) / 1000),
+            'green' if good else 'red',
+        )
         (self._good if good else self._failed).appendleft(cell)
         if self._few:
             self._last[tag.place] = cell
@@ -79,8 +83,14 @@ class Board:
 
     def frame(self, columns: int, lines: int) -> list[str]:
         """The lines of the table, each narrower than the terminal."""
-        console = Console(file=StringIO(), width=columns - 1, force_terminal=True, highlight=False,
-                          legacy_windows=False, color_system='standard' if self._colour else None)
+        console = Console(
+            file=StringIO(),
+            width=columns - 1,
+            force_terminal=True,
+            highlight=False,
+            legacy_windows=False,
+            color_system='standard' if self._colour else None,
+        )
         rows = max(min(lines // 2 - 2, _ROWS), 0)
         console.print(self._progress(columns - 1))
         if rows > 0:
@@ -95,18 +105,28 @@ class Board:
     def _progress(self, width: int) -> Table:
         tally, grid = self._tally, Table.grid(padding=(0, 2, 0, 0), expand=True)
         ended = tally.ended + tally.done
-        wide, bad = len(f'{tally.asked:,}'), tally.bad + tally.silent       # so that the bar stands still
-        parts = [(f'{ended:>{wide},}/{tally.asked:,}', 'bold'), (f'{tally.good:>{wide},} ok', 'green'),
-                 (f'{bad:,} failed', 'red' if bad else 'dim'), (f'{len(self._waiting):>{min(wide, 5)},} waiting', ''),
-                 (f'{tally.ended / max(tally.seconds, 0.001):,.0f}/s', 'dim'),
-                 (_clock(tally.seconds), 'dim')]
+        wide, bad = len(f'{tally.asked:,}'), tally.bad + tally.silent  # so that the bar stands still
+        parts = [
+            (f'{ended:>{wide},}/{tally.asked:,}', 'bold'),
+            (f'{tally.good:>{wide},} ok', 'green'),
+            (f'{bad:,} failed', 'red' if bad else 'dim'),
+            (f'{len(self._waiting):>{min(wide, 5)},} waiting', ''),
+            (f'{tally.ended / max(tally.seconds, 0.001):,.0f}/s', 'dim'),
+            (_clock(tally.seconds), 'dim'),
+        ]
         grid.add_column(ratio=1)
         for _ in parts:
             grid.add_column(no_wrap=True, justify='right')
         texts = [Text(text, style=style) for text, style in parts]
         used = sum(map(len, texts)) + 2 * len(texts)
-        bar = ProgressBar(total=max(tally.asked, 1), completed=ended, width=max(width - used - 2, 4),
-                          complete_style='green', finished_style='green', style='bright_black')
+        bar = ProgressBar(
+            total=max(tally.asked, 1),
+            completed=ended,
+            width=max(width - used - 2, 4),
+            complete_style='green',
+            finished_style='green',
+            style='bright_black',
+        )
         grid.add_row(bar, *texts)
         return grid
 
@@ -123,11 +143,13 @@ class Board:
         room -= 1
         waiting = [self._cell(place, waits) for place in waits]
         told = min(len(self._failed), max(room // 3, room - len(waiting)))
-        cells = waiting[:room - told] + list(self._failed)[:told]
-        cells += list(self._good)[:room - len(cells)]
+        cells = waiting[: room - told] + list(self._failed)[:told]
+        cells += list(self._good)[: room - len(cells)]
         to_come = self._schedule.unasked
-        return cells, f'{len(hosts):,} hosts in all, {to_come:,} requests to come' if to_come else \
-            f'{len(hosts):,} hosts in all'
+        return (
+            cells,
+            f'{len(hosts):,} hosts in all, {to_come:,} requests to come' if to_come else f'{len(hosts):,} hosts in all',
+        )
 
     def _cell(self, place: int, waits: dict[int, float]) -> _Cell:
         host = self._targets.hosts[place]
@@ -168,13 +190,13 @@ class Live(Paper):
 
     def __init__(self, board: Board) -> None:
         self._board = board
-        self._drawn: list[int] = []             # cells of each line that stands there
+        self._drawn: list[int] = []  # cells of each line that stands there
         self._columns = 0
         self._lock = BoundedSemaphore()
         self._same = is_same_terminal(sys.stdout, sys.stderr)
         super().__init__()
-        self._together = False                  # notes come above the table
-        gevent.get_hub().loop.update_now()      # what was imported took its time
+        self._together = False  # notes come above the table
+        gevent.get_hub().loop.update_now()  # what was imported took its time
         self._drawer = gevent.spawn_later(_FIRST, self._draw)
 
     def note(self, text: str) -> None:
@@ -190,14 +212,14 @@ class Live(Paper):
             return
         self._show(data, bool(self._drawn))
         if self._drawn:
-            gevent.sleep(_EVERY)                # what comes meanwhile is shown together
+            gevent.sleep(_EVERY)  # what comes meanwhile is shown together
 
     def _draw(self) -> None:
         try:
             while True:
                 self._show(b'', True)
                 gevent.sleep(_EVERY)
-        except OSError:                         # the terminal is gone: the results tell of it, if they go there
+        except OSError:  # the terminal is gone: the results tell of it, if they go there
             pass
 
     def close(self, patience: float | None = None) -> None:
@@ -215,7 +237,7 @@ class Live(Paper):
         try:
             self._show_now(above, table)
         except OSError:
-            if self._same:                      # else nobody sees the table, and the results go elsewhere
+            if self._same:  # else nobody sees the table, and the results go elsewhere
                 raise
 
     def _show_now(self, above: bytes, table: bool) -> None:
@@ -225,8 +247,13 @@ class Live(Paper):
             stays = not above and len(rows) >= len(self._drawn)
             back = self._back(columns, stays)
             self._drawn, self._columns = [_cells(row) for row in rows], columns
-            parts = [b'\x1b[?2026h', back, above,
-                     b'\n'.join(row.encode(sys.stderr.encoding, 'replace') + b'\x1b[K' for row in rows), b'\x1b[?2026l']
+            parts = [
+                b'\x1b[?2026h',
+                back,
+                above,
+                b'\n'.join(row.encode(sys.stderr.encoding, 'replace') + b'\x1b[K' for row in rows),
+                b'\x1b[?2026l',
+            ]
             if back or above or rows:
                 write(self._err, b''.join(parts))
 
@@ -238,8 +265,9 @@ class Live(Paper):
         """
         if not self._drawn:
             return b''
-        height = sum(max(-(-cells // columns), 1) for cells in self._drawn) if columns < self._columns else \
-            len(self._drawn)
+        height = (
+            sum(max(-(-cells // columns), 1) for cells in self._drawn) if columns < self._columns else len(self._drawn)
+        )
         if stays and columns >= self._columns:
             return b'\r\x1b[%dA' % (height - 1) if height > 1 else b'\r'
         return b'\r\x1b[2K' + b'\x1b[A\x1b[2K' * (height - 1)

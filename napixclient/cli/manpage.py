@@ -10,26 +10,44 @@ from .options import Flag
 
 __all__ = ['man_page']
 
-_TITLES = {'hosts': 'HOSTS AND URLS', 'items': 'ITEMS', 'limits': 'LIMITS', 'output': 'OUTPUT', 'resume': 'RESUMING',
-           'credentials': 'CREDENTIALS, TLS AND PROXIES', 'exit': 'EXIT STATUS'}
+_TITLES = {
+    'hosts': 'HOSTS AND URLS',
+    'items': 'ITEMS',
+    'limits': 'LIMITS',
+    'output': 'OUTPUT',
+    'resume': 'RESUMING',
+    'credentials': 'CREDENTIALS, TLS AND PROXIES',
+    'exit': 'EXIT STATUS',
+}
 
 
 def man_page() -> str:
     """The whole page."""
-    lines = [f'.TH NAPIX 1 "" "napix {__version__}" "User Commands"', '.SH NAME', f'napix \\- {SUMMARY}',
-             '.SH SYNOPSIS']
+    lines = [
+        f'.TH NAPIX 1 "" "napix {__version__}" "User Commands"',
+        '.SH NAME',
+        f'napix \\- {SUMMARY}',
+        '.SH SYNOPSIS',
+    ]
     for synopsis in SYNOPSIS:
         lines += [f'.B {_text(synopsis)}', '.br']
-    lines[-1:] = ['.SH DESCRIPTION', _text(
-        'Sends a request to each of many hosts at once and shows every answer as it arrives. METHOD is get, post, '
-        'put, patch, delete, head, options, or any other in capitals. "napix demo" shows a fan-out over servers that '
-        'it starts itself, "napix serve" serves fan-outs over HTTP, with a page to watch them ("napix serve --help" '
-        'tells more), "napix completion" prints what bash, zsh or fish need to complete a command line, '
-        '"napix man" prints this page, "napix help" a part of it.')]
+    lines[-1:] = [
+        '.SH DESCRIPTION',
+        _text(
+            'Sends a request to each of many hosts at once and shows every answer as it arrives. METHOD is get, post, '
+            'put, patch, delete, head, options, or any other in capitals. "napix demo" shows a fan-out over servers '
+            'that it starts itself, "napix serve" serves fan-outs over HTTP, with a page to watch them '
+            '("napix serve --help" tells more), "napix completion" prints what bash, zsh or fish need to complete a '
+            'command line, "napix man" prints this page, "napix help" a part of it.'
+        ),
+    ]
     for topic in TOPICS:
         lines += [f'.SH "{_TITLES[topic.name]}"', *_section(topic)]
-    lines += ['.SH FILES', *_entry('~/.config/napix/config.toml', 'profiles'),
-              *_entry('~/.config/napix/groups', 'groups of hosts')]
+    lines += [
+        '.SH FILES',
+        *_entry('~/.config/napix/config.toml', 'profiles'),
+        *_entry('~/.config/napix/groups', 'groups of hosts'),
+    ]
     lines += ['.SH EXAMPLES']
     for command, meaning in EXAMPLES:
         lines += _entry(command, f'{meaning[0].upper()}{meaning[1:]}.')

@@ -33,7 +33,8 @@ class Item(NamedTuple):
 
 # Blanks and operators within brackets belong to the item.
 _tokens = re.compile(
-    r'(?P<part>\[[^\[\]]*\]|[^\s,!&^\[\]]+)|(?P<operator>[,!&^])|(?P<blank>\s+)|(?P<bracket>[\[\]])').finditer
+    r'(?P<part>\[[^\[\]]*\]|[^\s,!&^\[\]]+)|(?P<operator>[,!&^])|(?P<blank>\s+)|(?P<bracket>[\[\]])'
+).finditer
 _rest = re.compile(r'[^\s,!&^]{1,40}').match
 
 
@@ -43,8 +44,8 @@ def items_of(text: str) -> Iterator[Item]:
     :raises BadHosts: for an operator with nothing beside it, and a bracket that is no pair.
     """
     operator = ''
-    parts: list[str] = []                       # of the item that is being read
-    ended = False                               # by a blank
+    parts: list[str] = []  # of the item that is being read
+    ended = False  # by a blank
     for found in _tokens(text):
         kind = found.lastgroup
         if kind == 'operator':
@@ -69,13 +70,16 @@ def items_of(text: str) -> Iterator[Item]:
 
 
 def _nothing_beside(operator: str) -> str:
-    return 'a comma with no host beside it' if operator == ',' else \
-        f'not a node set: missing operand, {operator!r} with no host beside it'
+    return (
+        'a comma with no host beside it'
+        if operator == ','
+        else f'not a node set: missing operand, {operator!r} with no host beside it'
+    )
 
 
 def _unpaired(before: str, text: str, at: int) -> str:
     rest = _rest(text, at)
-    assert rest is not None                     # it begins with the bracket
+    assert rest is not None  # it begins with the bracket
     item = f'{before[-40:]}{rest[0]}'
     if text[at] == ']':
         return f'{item!r} is not a node set: missing bracket "["'
@@ -84,6 +88,7 @@ def _unpaired(before: str, text: str, at: int) -> str:
 
 
 # Ranges --------------------------------------------------------------------------------------------------------------
+
 
 class _Range(NamedTuple):
     """Numbers, ``08-10/2``: the texts that they are written as."""
@@ -113,7 +118,7 @@ def _size(parts: list[str | list[_Range]]) -> int:
     for part in parts:
         if not isinstance(part, str):
             size *= sum(len(one.numbers) for one in part)
-            if size > _MOST:                    # the whole product may have as many digits as the text
+            if size > _MOST:  # the whole product may have as many digits as the text
                 break
     return size
 
@@ -165,8 +170,11 @@ def _ranges(text: str, before: str | list[_Range]) -> list[_Range]:
     pieces[1:] = (piece.lstrip(' \t') for piece in pieces[1:])
     pieces[:-1] = (piece.rstrip(' \t') for piece in pieces[:-1])
     ranges = [_range_of(piece) for piece in pieces]
-    if isinstance(before, str) and before[-1:] in _DIGIT and len({
-            one.width or len(str(one.numbers[end])) for one in ranges for end in (0, -1)}) > 1:
+    if (
+        isinstance(before, str)
+        and before[-1:] in _DIGIT
+        and len({one.width or len(str(one.numbers[end])) for one in ranges for end in (0, -1)}) > 1
+    ):
         # ClusterShell reads web1[8-12] as web[18-112], a shell as web18, web19, web110 …
         raise BadHosts(f'[{text:.40}] has numbers of different length, and a digit stands before it')
     return ranges
@@ -175,8 +183,9 @@ def _ranges(text: str, before: str | list[_Range]) -> list[_Range]:
 def _range_of(text: str) -> _Range:
     found = _range(text)
     if found is None:
-        raise BadHosts(f'{text!r:.60} is no range of numbers, such as 1-10, 08-12 or 0-10/2' if text else
-                       'an empty range')
+        raise BadHosts(
+            f'{text!r:.60} is no range of numbers, such as 1-10, 08-12 or 0-10/2' if text else 'an empty range'
+        )
     first, last, step = found[1], found[2] or found[1], found[3] or '1'
     if max(map(len, (first, last, step))) > _DIGITS:
         raise BadHosts(f'a number is too long in {text:.60}: it has more than {_DIGITS} digits')
@@ -204,8 +213,9 @@ def folded(hosts: Iterable[str]) -> str:
     for host in dict.fromkeys(hosts):
         shape, numbers = _taken_apart(host)
         shapes.setdefault(shape, []).append(numbers)
-    return ','.join(_written(shape, row) for shape, rows in sorted(shapes.items())
-                    for row in _merged(sum(map(len, shape)), rows))
+    return ','.join(
+        _written(shape, row) for shape, rows in sorted(shapes.items()) for row in _merged(sum(map(len, shape)), rows)
+    )
 
 
 def _taken_apart(host: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
@@ -249,7 +259,7 @@ def _merge(around: int, rows: list[tuple[str, ...]], column: int) -> tuple[int, 
     """The rows, merged in a column where that makes no longer text, and the characters that it saves."""
     alike: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for row in rows:
-        alike.setdefault(row[:column] + row[column + 1:], []).append(row)
+        alike.setdefault(row[:column] + row[column + 1 :], []).append(row)
     merged, saved = [], 0
     for key, group in alike.items():
         if len(group) > 1:

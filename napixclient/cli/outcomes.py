@@ -12,8 +12,19 @@ from ..masking import mask
 from ..messages import Response, is_json, load_json
 from .targets import Tag
 
-__all__ = ['Outcome', 'answered_of', 'body_of', 'chain_of', 'escaped', 'json_line', 'log_line', 'milliseconds',
-           'piece_of', 'status_of', 'tag_of']
+__all__ = [
+    'Outcome',
+    'answered_of',
+    'body_of',
+    'chain_of',
+    'escaped',
+    'json_line',
+    'log_line',
+    'milliseconds',
+    'piece_of',
+    'status_of',
+    'tag_of',
+]
 
 Outcome = Response | HTTPError
 
@@ -27,7 +38,7 @@ _PIECE = 2000
 
 def tag_of(outcome: Outcome) -> Tag:
     """Which request it is the outcome of."""
-    assert outcome.request is not None          # it is of a pool
+    assert outcome.request is not None  # it is of a pool
     tag: Tag = outcome.request.tag
     return tag
 
@@ -49,6 +60,7 @@ def milliseconds(outcome: Outcome) -> float:
 
 
 # On a line -----------------------------------------------------------------------------------------------------------
+
 
 def piece_of(outcome: Outcome, longest: int | None = None) -> str:
     """The body on one line, or what went wrong: nothing in it steers a terminal.
@@ -83,6 +95,7 @@ def chain_of(outcome: Outcome) -> list[str]:
 
 # JSON ----------------------------------------------------------------------------------------------------------------
 
+
 def json_line(outcome: Outcome) -> str:
     """The outcome as a JSON object on one line, in ASCII."""
     response = answered_of(outcome)
@@ -102,17 +115,26 @@ def _head(outcome: Outcome) -> str:
     request = outcome.request
     assert request is not None
     status = 'null' if outcome.status is None else outcome.status
-    return (f'"index":{request.tag.number},"host":{quoted(request.host)},"method":{quoted(request.method)},'
-            f'"url":{quoted(mask(request.url))},"status":{status},"ms":{milliseconds(outcome):.3f},'
-            f'"attempts":{outcome.attempts}')
+    return (
+        f'"index":{request.tag.number},"host":{quoted(request.host)},"method":{quoted(request.method)},'
+        f'"url":{quoted(mask(request.url))},"status":{status},"ms":{milliseconds(outcome):.3f},'
+        f'"attempts":{outcome.attempts}'
+    )
 
 
 def _error(outcome: Outcome) -> str:
     if not isinstance(outcome, HTTPError):
         return 'null'
-    chain = [{'remote_call': hop.remote_call, 'status': hop.status, 'error_class': hop.error_class,
-              'error_text': hop.error_text,
-              'ms': None if hop.elapsed is None else round(hop.elapsed * 1000, 3)} for hop in outcome.chain]
+    chain = [
+        {
+            'remote_call': hop.remote_call,
+            'status': hop.status,
+            'error_class': hop.error_class,
+            'error_text': hop.error_text,
+            'ms': None if hop.elapsed is None else round(hop.elapsed * 1000, 3),
+        }
+        for hop in outcome.chain
+    ]
     return json.dumps({'class': type(outcome).__name__, 'text': outcome.message, 'chain': chain}, separators=(',', ':'))
 
 

@@ -48,8 +48,8 @@ def write(descriptor: int, data: bytes) -> None:
     """
     kind = os.fstat(descriptor).st_mode
     if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or os.isatty(descriptor)):
-        while data:                             # a file is always ready
-            data = data[os.write(descriptor, data):]
+        while data:  # a file is always ready
+            data = data[os.write(descriptor, data) :]
         return
     poller = _poll()
     poller.register(descriptor, _POLLOUT)
@@ -58,8 +58,8 @@ def write(descriptor: int, data: bytes) -> None:
         if not poller.poll(0):
             socket.wait_write(descriptor)
         try:
-            view = view[os.write(descriptor, view[:_PIECE]):]
-        except BlockingIOError:                 # somebody else has made it so
+            view = view[os.write(descriptor, view[:_PIECE]) :]
+        except BlockingIOError:  # somebody else has made it so
             socket.wait_write(descriptor)
 
 
@@ -85,7 +85,7 @@ class Paper:
         self._room = Event()
         self._owner = gevent.getcurrent()
         self._failure: OSError | None = None
-        self._told = False              # whether the owner has it, or is not to have it any more
+        self._told = False  # whether the owner has it, or is not to have it any more
         self._together = sys.stdout.isatty()
         self._writer = gevent.spawn(self._write)
         self._watcher = self._watch()

@@ -38,7 +38,7 @@ class Peers:
     """A context manager that ends its peers and waits until they are gone."""
 
     def __init__(self) -> None:
-        self.names: dict[str, str] = {}         # host -> name
+        self.names: dict[str, str] = {}  # host -> name
         self._pids: list[int] = []
         self._ghosts: list[socket.socket] = []
         self._alive, self._lifeline = _pipe()
@@ -79,7 +79,7 @@ class Peers:
         """The life of a peer."""
         try:
             self._lifeline.close()
-            signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C is for the demo, which then ends its peers
+            signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the demo, which then ends its peers
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             null = os.open(os.devnull, os.O_RDWR)
             for number in range(3):
@@ -88,7 +88,7 @@ class Peers:
             self._write_here.write(b'.')
             socket.wait_read(self._alive.fileno())
         finally:
-            os._exit(0)                 # nothing of what the demo would do at its end
+            os._exit(0)  # nothing of what the demo would do at its end
 
     def wait_until_up(self) -> None:
         """Block until each peer takes requests. Signals are to be held meanwhile.
@@ -120,7 +120,7 @@ class Peers:
             pass
         for pid in self._pids:
             with contextlib.suppress(ProcessLookupError, ChildProcessError):
-                os.kill(pid, signal.SIGKILL)        # not yet waited for, so the number is still its own
+                os.kill(pid, signal.SIGKILL)  # not yet waited for, so the number is still its own
                 os.waitpid(pid, 0)
         self._alive.close()
         self._here.close()
@@ -144,18 +144,26 @@ class _Server(WSGIServer):
 
 def _told(app: App) -> App:
     """Answer exceptions with napix's error object; that of a call to another server brings along what that one said."""
+
     def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         try:
             return app(environ, start_response)
         except Exception as exc:
             document: dict[str, Any] = {
-                'error_class': type(exc).__name__, 'error_text': getattr(exc, 'message', str(exc)),
-                'request': {'method': environ['REQUEST_METHOD'], 'path': environ['PATH_INFO']}}
+                'error_class': type(exc).__name__,
+                'error_text': getattr(exc, 'message', str(exc)),
+                'request': {'method': environ['REQUEST_METHOD'], 'path': environ['PATH_INFO']},
+            }
             if not isinstance(exc, HTTPError):
                 return _json(start_response, '500 Internal Server Error', document)
-            document.update(remote_call=exc.remote_call, remote_status=exc.status, remote_elapsed=exc.elapsed,
-                            remote_error=exc.remote_error)
+            document.update(
+                remote_call=exc.remote_call,
+                remote_status=exc.status,
+                remote_elapsed=exc.elapsed,
+                remote_error=exc.remote_error,
+            )
             return _json(start_response, '502 Bad Gateway', document)
+
     return wrapped
 
 
@@ -167,17 +175,21 @@ def _json(start_response: Callable[..., Any], status: str, document: dict[str, A
 
 def hypervisor(size: int, seconds: float) -> App:
     """Tells, after some seconds, how many bytes it has left."""
+
     def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         gevent.sleep(seconds)
         return _json(start_response, '200 OK', {'size': size})
+
     return app
 
 
 def troubled_hypervisor(storage: str) -> App:
     """Has to ask its storage first."""
+
     def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
         with Client(storage) as client:
             return _json(start_response, '200 OK', client.request('GET', '/volumes/vg-13').body)
+
     return app
 
 

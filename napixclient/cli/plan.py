@@ -43,19 +43,19 @@ class Plan:
             self.groups = read_groups(asked.groups)
             self.items = Items(asked.items)
             hosts = _hosts(asked, self.groups)
-            self.targets = Targets(_method(asked.method), hosts, asked.url, self.items, asked.repeat or 1,
-                                   asked.serial)
+            self.targets = Targets(_method(asked.method), hosts, asked.url, self.items, asked.repeat or 1, asked.serial)
             profile = profile_of(asked)
             self.authenticator = authenticator_of(asked, profile)
             self.connecting = connection_options(asked, profile, hosts)
             self.done = Done(asked.joblog) if asked.resume and asked.joblog is not None else None
             #: What sends the requests.
-            self.pool = ClientPool(self.authenticator, asked.simultaneous or 2, **_pool_options(asked),
-                                   **self.connecting)
+            self.pool = ClientPool(
+                self.authenticator, asked.simultaneous or 2, **_pool_options(asked), **self.connecting
+            )
             if asked.output is not None:
                 os.makedirs(asked.output, exist_ok=True)
             if asked.failed_out is not None:
-                open(asked.failed_out, 'a').close()         # before anything is sent; what is in it may be the hosts
+                open(asked.failed_out, 'a').close()  # before anything is sent; what is in it may be the hosts
         except (BadHosts, BadItem, BadCredentials, BadUrl, BadLog) as exc:
             raise BadUsage(str(exc)) from exc
         except OSError as exc:
@@ -90,8 +90,9 @@ def _method(text: str) -> str:
 def _hosts(asked: Asked, groups: Any) -> list[str]:
     """The hosts, each once, in the order in which they were named."""
     try:
-        named = dict.fromkeys(() if asked.hosts == '.' else read_hosts('-', groups) if asked.hosts == '-' else
-                              expand(asked.hosts, groups))
+        named = dict.fromkeys(
+            () if asked.hosts == '.' else read_hosts('-', groups) if asked.hosts == '-' else expand(asked.hosts, groups)
+        )
         for path in asked.hostfile:
             named.update(dict.fromkeys(read_hosts(path, groups)))
         excluded = [host for text in asked.exclude for host in expand(text, groups)]
@@ -99,8 +100,9 @@ def _hosts(asked: Asked, groups: Any) -> list[str]:
         raise BadUsage(str(exc)) from exc
     hosts = list(without(named, excluded)) if excluded else list(named)
     if not hosts:
-        raise BadUsage('no hosts: all of them are excluded' if named else
-                       'no hosts: neither HOSTS nor --hostfile names one')
+        raise BadUsage(
+            'no hosts: all of them are excluded' if named else 'no hosts: neither HOSTS nor --hostfile names one'
+        )
     if asked.pick is not None and asked.pick < len(hosts):
         hosts = [hosts[place] for place in sorted(random.sample(range(len(hosts)), asked.pick))]
     return hosts
@@ -118,7 +120,13 @@ def _pool_options(asked: Asked) -> dict[str, Any]:
     elif asked.timeout is not None:
         options['timeout'] = asked.timeout
     if asked.retries:
-        options['retries'] = Retry(asked.retries, redirect=0, status_forcelist=_AGAIN, backoff_factor=_BACKOFF,
-                                   backoff_jitter=_BACKOFF / 2, raise_on_status=False)
-        options['retry_budget'] = None          # so many were asked for
+        options['retries'] = Retry(
+            asked.retries,
+            redirect=0,
+            status_forcelist=_AGAIN,
+            backoff_factor=_BACKOFF,
+            backoff_jitter=_BACKOFF / 2,
+            raise_on_status=False,
+        )
+        options['retry_budget'] = None  # so many were asked for
     return options

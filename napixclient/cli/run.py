@@ -76,11 +76,18 @@ class Run:
         self._enough = False
         self._failed: dict[str, None] = {}
         self._schedule = Schedule(
-            targets, _AUTO if asked.simultaneous == 'auto' else int(asked.simultaneous or 2), ordered=asked.ordered,
-            rate=asked.rate, end=self._end, timeout=asked.timeout, skip=None if plan.done is None else self._skip)
+            targets,
+            _AUTO if asked.simultaneous == 'auto' else int(asked.simultaneous or 2),
+            ordered=asked.ordered,
+            rate=asked.rate,
+            end=self._end,
+            timeout=asked.timeout,
+            skip=None if plan.done is None else self._skip,
+        )
         self._folder: Folder | None = None
         if asked.folds:
             from .folding import Folder
+
             self._folder = Folder(plan.groups, asked.regroup, asked.diff)
         self._files = None if asked.output is None else Files(asked.output, targets)
         self._lines = None if asked.json or asked.folds or asked.quiet else Lines(targets.hosts)
@@ -169,8 +176,9 @@ class Run:
 
     def _tell_who_is_pending(self) -> None:
         hosts = self._schedule.unfinished()
-        self._paper.note(f'napix: waiting for {len(hosts)} of {self._tally.hosts}: {fold(hosts)} '
-                         '(Ctrl-C again to stop)\n')
+        self._paper.note(
+            f'napix: waiting for {len(hosts)} of {self._tally.hosts}: {fold(hosts)} (Ctrl-C again to stop)\n'
+        )
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -27,9 +27,17 @@ class Schedule:
     :param skip: ``(place, turn)`` -> whether this one need not be asked.
     """
 
-    def __init__(self, targets: Targets, cap: int, *, ordered: bool = False, rate: float | None = None,
-                 end: float | None = None, timeout: float | None = None,
-                 skip: Callable[[int, int], bool] | None = None) -> None:
+    def __init__(
+        self,
+        targets: Targets,
+        cap: int,
+        *,
+        ordered: bool = False,
+        rate: float | None = None,
+        end: float | None = None,
+        timeout: float | None = None,
+        skip: Callable[[int, int], bool] | None = None,
+    ) -> None:
         self.targets = targets
         #: Each is called with each request, before it is sent.
         self.tells: list[Callable[[Request], None]] = []
@@ -45,9 +53,9 @@ class Schedule:
         self._timeout = timeout
         self._skip = skip
         self._under_way = [0] * len(targets.hosts)
-        self._next = [0] * len(targets.hosts)       # turn
+        self._next = [0] * len(targets.hosts)  # turn
         self._ready: deque[int] = deque()
-        self._waiting: set[int] = set()             # those with requests left, at their cap
+        self._waiting: set[int] = set()  # those with requests left, at their cap
         self._change = Event()
         self._stopped = False
 
@@ -150,9 +158,11 @@ class Schedule:
 
     def unfinished(self) -> list[str]:
         """The hosts that have not ended all their requests."""
-        return [host for host, under_way, upcoming in zip(
-            self.targets.hosts, self._under_way, self._next, strict=True)
-            if under_way or upcoming < self.targets.turns]
+        return [
+            host
+            for host, under_way, upcoming in zip(self.targets.hosts, self._under_way, self._next, strict=True)
+            if under_way or upcoming < self.targets.turns
+        ]
 
     @property
     def unasked(self) -> int:

@@ -51,6 +51,7 @@ def request_lines(request: Request, authenticator: Any) -> Iterator[str]:
 
 # curl ----------------------------------------------------------------------------------------------------------------
 
+
 class Curl:
     """Writes requests as commands of curl. Where there is a secret they say ``$NAPIX_TOKEN``."""
 
@@ -63,9 +64,14 @@ class Curl:
     def _flags(asked: Asked, options: dict[str, Any]) -> list[str]:
         """What is the same for all."""
         flags = ['curl', '-sS']
-        for flag, value in (('--max-time', asked.timeout), ('--connect-timeout', asked.connect_timeout),
-                            ('--retry', asked.retries), ('--cacert', options.get('ca_certs')),
-                            ('--cert', options.get('cert')), ('--noproxy', ','.join(options.get('no_proxy', ())))):
+        for flag, value in (
+            ('--max-time', asked.timeout),
+            ('--connect-timeout', asked.connect_timeout),
+            ('--retry', asked.retries),
+            ('--cacert', options.get('ca_certs')),
+            ('--cert', options.get('cert')),
+            ('--noproxy', ','.join(options.get('no_proxy', ()))),
+        ):
             if value:
                 flags += [flag, _word(f'{value:g}' if isinstance(value, float) else str(value))]
         if asked.insecure:
@@ -82,8 +88,13 @@ class Curl:
             words.append('-g')
         if '/.' in url:
             words.append('--path-as-is')
-        words += ['-I'] if request.method == 'HEAD' else \
-            [] if request.method == 'GET' and request.body is None else ['-X', _word(request.method)]
+        words += (
+            ['-I']
+            if request.method == 'HEAD'
+            else []
+            if request.method == 'GET' and request.body is None
+            else ['-X', _word(request.method)]
+        )
         # What curl would say of itself is not what napix says.
         named = {name.lower() for name in request.headers}
         if 'accept' not in named:

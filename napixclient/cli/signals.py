@@ -20,6 +20,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 def exit_on_interrupt() -> None:
     """From now on Ctrl-C ends the process at once: for the time in which there is nothing to put away."""
+
     def leave(number: int, frame: FrameType | None) -> None:
         os._exit(128 + number)
 

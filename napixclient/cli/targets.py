@@ -27,9 +27,9 @@ class Tag(NamedTuple):
     """Which request it is; it comes back with the answer."""
 
     number: int
-    place: int              # that of its host
-    turn: int               # which of the host's requests it is, from 0
-    began: float            # ``monotonic()`` when the pool took it
+    place: int  # that of its host
+    turn: int  # which of the host's requests it is, from 0
+    began: float  # ``monotonic()`` when the pool took it
 
 
 class _Numbers:
@@ -66,7 +66,7 @@ class Urls:
         end = 0
         for found in _find_ranges(text):
             if '-' in found[1] or ',' in found[1]:
-                self._pieces += [text[end:found.start()], _Numbers(found[1])]
+                self._pieces += [text[end : found.start()], _Numbers(found[1])]
                 end = found.end()
         self._pieces.append(text[end:])
         self.count = 1
@@ -75,7 +75,7 @@ class Urls:
 
     def __getitem__(self, number: int) -> str:
         texts = []
-        for piece in reversed(self._pieces):        # the last range turns first
+        for piece in reversed(self._pieces):  # the last range turns first
             if isinstance(piece, _Numbers):
                 number, at = divmod(number, piece.count)
                 texts.append(piece[at])
@@ -92,8 +92,9 @@ class Targets:
     :raises ValueError: when a host is none, or its request cannot be made.
     """
 
-    def __init__(self, method: str, hosts: list[str], url: str, items: Items, repeat: int = 1,
-                 serial: int | None = None) -> None:
+    def __init__(
+        self, method: str, hosts: list[str], url: str, items: Items, repeat: int = 1, serial: int | None = None
+    ) -> None:
         self.method = method
         self.hosts = hosts
         self._urls = Urls(url)

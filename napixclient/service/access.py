@@ -69,7 +69,7 @@ class HostCheck:
             if bound.is_unspecified and is_loopback(name):
                 return True
             address = ip_address(name)
-        except ValueError:                      # one of them is a name
+        except ValueError:  # one of them is a name
             return name == self._bound.lower()
         return bound.is_unspecified or address == bound
 
@@ -83,8 +83,14 @@ class Credentials:
     :param nonces: what remembers those of signed requests; by default this process, as long as it lives.
     """
 
-    def __init__(self, app: App, token: str | None, keys: dict[str, str],
-                 is_public: Callable[[str], bool], nonces: NonceStore | None = None) -> None:
+    def __init__(
+        self,
+        app: App,
+        token: str | None,
+        keys: dict[str, str],
+        is_public: Callable[[str], bool],
+        nonces: NonceStore | None = None,
+    ) -> None:
         self._app = app
         self._is_public = is_public
         self._salt = os.urandom(32)
@@ -102,9 +108,12 @@ class Credentials:
             if self._token is None or not hmac.compare_digest(self._digest(token.strip()), self._token):
                 return answer(denied('the token is unknown'), environ, start_response)
             return self._app(environ, start_response)
-        if 'websocket' in environ.get('HTTP_UPGRADE', '').lower() and scheme == '' \
-                and not _has_token(environ.get('QUERY_STRING', '')):
-            return answer(denied('no credentials'), environ, start_response)    # 401 would have a browser ask again
+        if (
+            'websocket' in environ.get('HTTP_UPGRADE', '').lower()
+            and scheme == ''
+            and not _has_token(environ.get('QUERY_STRING', ''))
+        ):
+            return answer(denied('no credentials'), environ, start_response)  # 401 would have a browser ask again
         return self._guard(environ, start_response)
 
     def _digest(self, token: str) -> bytes:

@@ -27,12 +27,16 @@ _SESSION = ('SET idle_in_transaction_session_timeout = 4000', 'SET lock_timeout 
 _AT_ONCE = 1000
 #: Rows that are asked for at a time, where they may be large.
 _ROWS = 50
-_allocate_lock = monkey.get_original('_thread', 'allocate_lock')    # between threads, whatever gevent has patched
+_allocate_lock = monkey.get_original('_thread', 'allocate_lock')  # between threads, whatever gevent has patched
 #: By the name of a dialect: the time, what keeps others from making tables, what begins a transaction.
 _DIALECTS: dict[str, tuple[str, tuple[str, ...], str]] = {
-    'postgresql': ('CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)',
-                   ('SELECT pg_advisory_xact_lock(7881369014)',), ''),
-    'sqlite': ("((julianday('now') - 2440587.5) * 86400)", (), 'BEGIN IMMEDIATE')}
+    'postgresql': (
+        'CAST(EXTRACT(EPOCH FROM clock_timestamp()) AS DOUBLE PRECISION)',
+        ('SELECT pg_advisory_xact_lock(7881369014)',),
+        '',
+    ),
+    'sqlite': ("((julianday('now') - 2440587.5) * 86400)", (), 'BEGIN IMMEDIATE'),
+}
 
 
 class _Alchemy:
@@ -40,21 +44,22 @@ class _Alchemy:
 
     def __init__(self, engine: Any) -> None:
         from sqlalchemy import inspect, text
+
         self._engine = engine
         self._text = text
         self._inspect = inspect
         self.now, self.alone, self._begin = _DIALECTS[engine.dialect.name]
         self._raw: Any = None
-        self._file = -1                         # its socket, where it has one
-        self._lock = _allocate_lock()           # as long as it is held the socket is not closed
-        self._asked = inf                       # when it was given the statement that it works on
+        self._file = -1  # its socket, where it has one
+        self._lock = _allocate_lock()  # as long as it is held the socket is not closed
+        self._asked = inf  # when it was given the statement that it works on
         self._failed: tuple[float, Exception] | None = None
 
     def _connected(self) -> Any:
         if self._raw is not None:
             return self._raw
         if self._failed is not None and time.monotonic() < self._failed[0] + AGAIN_SECONDS:
-            raise self._failed[1].with_traceback(None)      # else all who wait in line would try, one after the other
+            raise self._failed[1].with_traceback(None)  # else all who wait in line would try, one after the other
         try:
             raw = self._engine.connect()
         except Exception as exc:
@@ -64,7 +69,7 @@ class _Alchemy:
         self._raw = raw
         inner = raw.connection.dbapi_connection
         if self._begin:
-            inner.isolation_level = None        # else the module of the standard library begins transactions itself
+            inner.isolation_level = None  # else the module of the standard library begins transactions itself
         self._file = inner.fileno() if hasattr(inner, 'fileno') else -1
         if self._engine.dialect.name == 'postgresql':
             self._asked = time.monotonic()
@@ -95,14 +100,18 @@ class _Alchemy:
         # there would keep what is locked for ever. So it is one, with a list for each column.
         into = f'INSERT INTO {table} ({", ".join(columns)})'
         for start in range(0, len(rows), _AT_ONCE):
-            some = rows[start:start + _AT_ONCE]
+            some = rows[start : start + _AT_ONCE]
             if self._engine.dialect.name == 'postgresql':
                 lists = ', '.join(f'CAST(:{name} AS {kind}[])' for name, kind in columns.items())
-                self._execute(f'{into} SELECT * FROM unnest({lists})',
-                              dict(zip(columns, map(list, zip(*some, strict=True)), strict=True)))
+                self._execute(
+                    f'{into} SELECT * FROM unnest({lists})',
+                    dict(zip(columns, map(list, zip(*some, strict=True)), strict=True)),
+                )
             else:
-                self._execute(f'{into} VALUES ({", ".join(f":{name}" for name in columns)})',
-                              [dict(zip(columns, row, strict=True)) for row in some])
+                self._execute(
+                    f'{into} VALUES ({", ".join(f":{name}" for name in columns)})',
+                    [dict(zip(columns, row, strict=True)) for row in some],
+                )
 
     def rows(self, sql: str, values: Values | None = None) -> Iterator[tuple[Any, ...]]:
         return (tuple(row) for row in self._execute(sql, values))
@@ -127,7 +136,7 @@ class _Alchemy:
         with self._lock:
             if self._file >= 0 and time.monotonic() - self._asked > STUCK_SECONDS:
                 with suppress(OSError), socket.socket(fileno=os.dup(self._file)) as same:
-                    same.shutdown(socket.SHUT_RDWR)     # the thread that waits for it is told that it has ended
+                    same.shutdown(socket.SHUT_RDWR)  # the thread that waits for it is told that it has ended
 
     def _disconnect(self) -> None:
         with self._lock:
@@ -155,11 +164,16 @@ def open_alchemy(url: str) -> Database:
     except ImportError as exc:
         raise StoreError("this store needs SQLAlchemy: pip install 'napixclient[postgresql]'") from exc
     if url.startswith(('postgresql://', 'postgres://')):
-        url = f'postgresql+psycopg://{url.partition("://")[2]}'     # the same driver with every release of SQLAlchemy
+        url = f'postgresql+psycopg://{url.partition("://")[2]}'  # the same driver with every release of SQLAlchemy
     try:
         made = make_url(url)
-        more = {} if made.get_backend_name() != 'postgresql' or 'connect_timeout' in made.query \
-            or made.get_driver_name() not in ('psycopg', 'psycopg2') else {'connect_timeout': CONNECT_SECONDS}
+        more = (
+            {}
+            if made.get_backend_name() != 'postgresql'
+            or 'connect_timeout' in made.query
+            or made.get_driver_name() not in ('psycopg', 'psycopg2')
+            else {'connect_timeout': CONNECT_SECONDS}
+        )
         # We keep connections ourselves.
         engine = create_engine(made, poolclass=NullPool, hide_parameters=True, connect_args=more)
     except (ArgumentError, NoSuchModuleError, ImportError) as exc:

@@ -24,15 +24,32 @@ __all__ = ['Allow']
 _AnyAddress = IPv4Address | IPv6Address
 
 #: Nobody's business from here, whatever is allowed: the machine's own link, and where clouds tell of their machines.
-NEVER = tuple(map(ip_network, (
-    '169.254.0.0/16', 'fe80::/10',                              # link-local; most clouds' metadata
-    '100.100.100.200/32', '168.63.129.16/32', '192.0.0.192/32',         # Alibaba, Azure, Oracle
-    'fd00:ec2::/32', 'fd20:ce::254/128',                        # Amazon, Google
-    '0.0.0.0/8', '::/128',                                      # another way to say loopback
-    '224.0.0.0/4', 'ff00::/8', '255.255.255.255/32')))
+NEVER = tuple(
+    map(
+        ip_network,
+        (
+            '169.254.0.0/16',
+            'fe80::/10',  # link-local; most clouds' metadata
+            '100.100.100.200/32',
+            '168.63.129.16/32',
+            '192.0.0.192/32',  # Alibaba, Azure, Oracle
+            'fd00:ec2::/32',
+            'fd20:ce::254/128',  # Amazon, Google
+            '0.0.0.0/8',
+            '::/128',  # another way to say loopback
+            '224.0.0.0/4',
+            'ff00::/8',
+            '255.255.255.255/32',
+        ),
+    )
+)
 #: Networks of IPv6 in which an address of IPv4 is written, and its place in bits from the right.
-_CARRIERS = ((IPv6Network('64:ff9b::/96'), 0), (IPv6Network('64:ff9b:1::/48'), 0), (IPv6Network('2002::/16'), 80),
-             (IPv6Network('::/96'), 0))
+_CARRIERS = (
+    (IPv6Network('64:ff9b::/96'), 0),
+    (IPv6Network('64:ff9b:1::/48'), 0),
+    (IPv6Network('2002::/16'), 80),
+    (IPv6Network('::/96'), 0),
+)
 _REMEMBERED = 8192
 _is_pattern = re.compile(r'[0-9a-z._*-]+').fullmatch
 
@@ -55,8 +72,9 @@ class Allow:
             except ValueError:
                 name = pattern.lower().rstrip('.')
                 if not _is_pattern(name) or re.fullmatch(r'[0-9.]+', name):
-                    raise ValueError(f'{pattern!r} is neither a network such as 10.0.0.0/8 nor the name of a host '
-                                     'such as *.example') from None
+                    raise ValueError(
+                        f'{pattern!r} is neither a network such as 10.0.0.0/8 nor the name of a host such as *.example'
+                    ) from None
                 names.append(name)
         if loopback and not self._networks and not names:
             self._networks = [ip_network('127.0.0.0/8'), ip_network('::1')]
@@ -105,8 +123,10 @@ class _GuardedOpener(Opener):
         allowed = [address for address in found if self._allow.permits(host, address[1][0])]
         if not allowed:
             where = ', '.join(sorted({address[1][0] for address in found})[:3])
-            raise ConnectError(f'{host} may not be asked' + (f': it is at {where}' if where != host else '')
-                               + '; see --allow', phase='connect')
+            raise ConnectError(
+                f'{host} may not be asked' + (f': it is at {where}' if where != host else '') + '; see --allow',
+                phase='connect',
+            )
         return allowed
 
 
@@ -126,7 +146,7 @@ def _is_literal(host: str) -> bool:
 def _read(address: str) -> _AnyAddress:
     found = ip_address(address.partition('%')[0])
     if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-        return found.ipv4_mapped            # the kernel connects to that
+        return found.ipv4_mapped  # the kernel connects to that
     return found
 
 
@@ -134,6 +154,5 @@ def _faces(address: _AnyAddress) -> list[_AnyAddress]:
     """The address, and the one of IPv4 to which a gateway would translate it."""
     faces = [address]
     if isinstance(address, IPv6Address) and int(address) > 1:
-        faces += [IPv4Address(int(address) >> place & 0xffffffff) for network, place in _CARRIERS
-                  if address in network]
+        faces += [IPv4Address(int(address) >> place & 0xFFFFFFFF) for network, place in _CARRIERS if address in network]
     return faces

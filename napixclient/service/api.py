@@ -58,8 +58,17 @@ class Api:
     :param metrics: what ``/metrics`` shows.
     """
 
-    def __init__(self, runs: Runs, page: Page, *, max_body: int, max_requests: int, slow_seconds: float,
-                 heartbeat: Heartbeat, metrics: Metrics) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        page: Page,
+        *,
+        max_body: int,
+        max_requests: int,
+        slow_seconds: float,
+        heartbeat: Heartbeat,
+        metrics: Metrics,
+    ) -> None:
         self._runs = runs
         self._page = page
         self._max_body = max_body
@@ -67,9 +76,10 @@ class Api:
         self._slow_seconds = slow_seconds
         self._heartbeat = heartbeat
         self._metrics = metrics
-        self._threads = ThreadPool(1)           # one large submission after the other
+        self._threads = ThreadPool(1)  # one large submission after the other
         self._routes: list[tuple[re.Pattern[str], dict[str, Route]]] = [
-            (re.compile(pattern), methods) for pattern, methods in (
+            (re.compile(pattern), methods)
+            for pattern, methods in (
                 (r'/healthz', {'GET': self._health}),
                 (r'/metrics', {'GET': self._show_metrics}),
                 (r'/openapi\.json', {'GET': self._openapi}),
@@ -79,7 +89,9 @@ class Api:
                 (r'/runs/([^/]*)/flying', {'GET': self._flying}),
                 (r'/runs/([^/]*)/results', {'GET': self._results}),
                 (r'/runs/([^/]*)/events', {'GET': self._events}),
-                (r'/runs/([^/]*)/ws', {'GET': self._watch}))]
+                (r'/runs/([^/]*)/ws', {'GET': self._watch}),
+            )
+        ]
 
     def close(self) -> None:
         """End the thread that reads large submissions."""
@@ -112,8 +124,9 @@ class Api:
     # -- about the service -----------------------------------------------------------------------------------------
 
     def _health(self, environ: Environ, start_response: Any) -> Answer:
-        return _json(start_response, {'status': 'draining' if self._runs.draining else 'ok',
-                                      'runs': len(self._runs.under_way)})
+        return _json(
+            start_response, {'status': 'draining' if self._runs.draining else 'ok', 'runs': len(self._runs.under_way)}
+        )
 
     def _show_metrics(self, environ: Environ, start_response: Any) -> Answer:
         data, media = self._metrics.show()
@@ -192,8 +205,10 @@ class Api:
             if before is None:
                 raise NotFound('before: there is no run of that id')
         found = self._runs.store.newest(limit + 1, before)
-        shown = [self._runs.under_way[run.id].document() if run.id in self._runs.under_way else document_of_run(run)
-                 for run in found[:limit]]
+        shown = [
+            self._runs.under_way[run.id].document() if run.id in self._runs.under_way else document_of_run(run)
+            for run in found[:limit]
+        ]
         return _json(start_response, {'runs': shown, 'next': shown[-1]['id'] if len(found) > limit else None})
 
     def _show(self, environ: Environ, start_response: Any, id: str) -> Answer:
@@ -209,7 +224,7 @@ class Api:
         if not _is_id(id) or not self._runs.cancel(id):
             raise NotFound('there is no run of that id')
         run = self._runs.under_way.get(id)
-        if run is not None:                     # what is in flight is cut at once, and the rest is only written down
+        if run is not None:  # what is in flight is cut at once, and the rest is only written down
             run.greenlet.join(self._slow_seconds)
         return _json(start_response, self._document(id))
 
@@ -244,7 +259,7 @@ class Api:
             seq = int(last) + 1
         document = self._document(id)
         if document['state'] != 'running' and seq >= document['results']:
-            start_response('204 No Content', [])        # a browser asks again and again else (HTML §9.2.3)
+            start_response('204 No Content', [])  # a browser asks again and again else (HTML §9.2.3)
             return []
         start_response('200 OK', [('Content-Type', 'text/event-stream'), ('X-Accel-Buffering', 'no'), *_PLAIN])
         if environ['REQUEST_METHOD'] == 'HEAD':
@@ -256,9 +271,13 @@ class Api:
         self._document(id)
         upgrade = environ.get('napix.upgrade')
         tokens = {word.strip().lower() for word in environ.get('HTTP_CONNECTION', '').split(',')}
-        if upgrade is None or environ['REQUEST_METHOD'] != 'GET' or 'upgrade' not in tokens \
-                or environ.get('HTTP_UPGRADE', '').strip().lower() != 'websocket' \
-                or environ.get('SERVER_PROTOCOL') != 'HTTP/1.1':
+        if (
+            upgrade is None
+            or environ['REQUEST_METHOD'] != 'GET'
+            or 'upgrade' not in tokens
+            or environ.get('HTTP_UPGRADE', '').strip().lower() != 'websocket'
+            or environ.get('SERVER_PROTOCOL') != 'HTTP/1.1'
+        ):
             raise UpgradeRequired('this is for WebSockets (RFC 6455)', Upgrade='websocket', Connection='Upgrade')
         if environ.get('HTTP_SEC_WEBSOCKET_VERSION', '').strip() != '13':
             raise UpgradeRequired('version 13 of WebSocket is known (RFC 6455)', Sec_WebSocket_Version='13')
@@ -291,13 +310,15 @@ def _not_with(method: str, methods: Iterable[str]) -> MethodNotAllowed:
     return MethodNotAllowed(f'{method[:20]} is not one of {", ".join(allowed)}', Allow=', '.join(allowed))
 
 
-def _json(start_response: Any, document: Any, status: str = '200 OK',
-          fields: Iterable[tuple[str, str]] = ()) -> list[bytes]:
+def _json(
+    start_response: Any, document: Any, status: str = '200 OK', fields: Iterable[tuple[str, str]] = ()
+) -> list[bytes]:
     return _send(start_response, redump_json(document).encode(), 'application/json', status, fields)
 
 
-def _send(start_response: Any, data: bytes, media: str, status: str = '200 OK',
-          fields: Iterable[tuple[str, str]] = ()) -> list[bytes]:
+def _send(
+    start_response: Any, data: bytes, media: str, status: str = '200 OK', fields: Iterable[tuple[str, str]] = ()
+) -> list[bytes]:
     start_response(status, [('Content-Type', media), ('Content-Length', str(len(data))), *_PLAIN, *fields])
     return [data]
 

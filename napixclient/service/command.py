@@ -66,46 +66,141 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 
 
 @click.command(context_settings={'help_option_names': ['-h', '--help']})
-@click.option('--bind', metavar='ADDRESS:PORT', default='127.0.0.1:8080', show_default=True, callback=_address,
-              help='Listen there. Anywhere but on loopback callers need credentials.')
-@click.option('--store', metavar='URL', help='Keep runs in sqlite:///PATH, or in postgresql://… '
-              '[default: sqlite, under $XDG_STATE_HOME/napix/]')
-@click.option('--allow', metavar='PATTERN', multiple=True,
-              help='Let runs ask this network (10.0.0.0/8) or these hosts (*.example); may be repeated. '
-              '[default: this machine, while bound to loopback]')
-@click.option('--name', 'names', metavar='HOST', multiple=True,
-              help='Answer to this name too, such as that of a proxy; may be repeated.')
+@click.option(
+    '--bind',
+    metavar='ADDRESS:PORT',
+    default='127.0.0.1:8080',
+    show_default=True,
+    callback=_address,
+    help='Listen there. Anywhere but on loopback callers need credentials.',
+)
+@click.option(
+    '--store',
+    metavar='URL',
+    help='Keep runs in sqlite:///PATH, or in postgresql://… [default: sqlite, under $XDG_STATE_HOME/napix/]',
+)
+@click.option(
+    '--allow',
+    metavar='PATTERN',
+    multiple=True,
+    help='Let runs ask this network (10.0.0.0/8) or these hosts (*.example); may be repeated. '
+    '[default: this machine, while bound to loopback]',
+)
+@click.option(
+    '--name',
+    'names',
+    metavar='HOST',
+    multiple=True,
+    help='Answer to this name too, such as that of a proxy; may be repeated.',
+)
 @click.option('--token', metavar='@FILE', callback=_secret, help='Let in who has this token.')
 @click.option('--login', metavar='NAME', help='Let in who signs requests in this name; needs the key.')
 @click.option('--key', metavar='@FILE', callback=_secret, help='The key of the login.')
-@click.option('--mount', 'mounts', metavar='/PATH=MODULE:APP', multiple=True,
-              help='Serve this WSGI application below /PATH; may be repeated.')
-@click.option('--header-timeout', type=_SECONDS, default=10, show_default=True, metavar='SECONDS',
-              help='For the head of a request.')
-@click.option('--slow-timeout', type=_SECONDS, default=10, show_default=True, metavar='SECONDS',
-              help='For a peer that takes or sends nothing.')
-@click.option('--ping-every', type=_SECONDS, default=20, show_default=True, metavar='SECONDS',
-              help='Between two pings of a WebSocket.')
-@click.option('--ping-timeout', type=_SECONDS, default=40, show_default=True, metavar='SECONDS',
-              help='Of silence, after which a WebSocket is dropped.')
-@click.option('--drain-timeout', type=click.FloatRange(min=0), default=10, show_default=True, metavar='SECONDS',
-              help='For runs to finish after SIGTERM.')
-@click.option('--max-body', default='16M', show_default=True, metavar='SIZE', callback=_size,
-              help='Largest body of a request to the service.')
-@click.option('--max-answer', default='1M', show_default=True, metavar='SIZE', callback=_size,
-              help='Largest body of an answer to a run.')
-@click.option('--max-requests', type=click.IntRange(min=1), default=100_000, show_default=True, metavar='N',
-              help='Requests of one run.')
-@click.option('--max-runs', type=click.IntRange(min=1), default=20, show_default=True, metavar='N',
-              help='Runs under way at once.')
-@click.option('--max-connections', type=click.IntRange(min=1), default=1000, show_default=True, metavar='N',
-              help='Requests to the service that are served at once; more wait.')
-@click.option('--connections-per-run', type=click.IntRange(min=1), metavar='N',
-              help='Connections that one run opens. [default: what the limit on open files allows, up to 1024]')
-@click.option('--keep-days', type=_SECONDS, default=30, show_default=True, metavar='DAYS',
-              help='Forget runs that ended before that.')
-@click.option('--keep-size', 'keep_bytes', default='1G', show_default=True, metavar='SIZE', callback=_size,
-              help='Forget the oldest runs when all take more.')
+@click.option(
+    '--mount',
+    'mounts',
+    metavar='/PATH=MODULE:APP',
+    multiple=True,
+    help='Serve this WSGI application below /PATH; may be repeated.',
+)
+@click.option(
+    '--header-timeout',
+    type=_SECONDS,
+    default=10,
+    show_default=True,
+    metavar='SECONDS',
+    help='For the head of a request.',
+)
+@click.option(
+    '--slow-timeout',
+    type=_SECONDS,
+    default=10,
+    show_default=True,
+    metavar='SECONDS',
+    help='For a peer that takes or sends nothing.',
+)
+@click.option(
+    '--ping-every',
+    type=_SECONDS,
+    default=20,
+    show_default=True,
+    metavar='SECONDS',
+    help='Between two pings of a WebSocket.',
+)
+@click.option(
+    '--ping-timeout',
+    type=_SECONDS,
+    default=40,
+    show_default=True,
+    metavar='SECONDS',
+    help='Of silence, after which a WebSocket is dropped.',
+)
+@click.option(
+    '--drain-timeout',
+    type=click.FloatRange(min=0),
+    default=10,
+    show_default=True,
+    metavar='SECONDS',
+    help='For runs to finish after SIGTERM.',
+)
+@click.option(
+    '--max-body',
+    default='16M',
+    show_default=True,
+    metavar='SIZE',
+    callback=_size,
+    help='Largest body of a request to the service.',
+)
+@click.option(
+    '--max-answer',
+    default='1M',
+    show_default=True,
+    metavar='SIZE',
+    callback=_size,
+    help='Largest body of an answer to a run.',
+)
+@click.option(
+    '--max-requests',
+    type=click.IntRange(min=1),
+    default=100_000,
+    show_default=True,
+    metavar='N',
+    help='Requests of one run.',
+)
+@click.option(
+    '--max-runs', type=click.IntRange(min=1), default=20, show_default=True, metavar='N', help='Runs under way at once.'
+)
+@click.option(
+    '--max-connections',
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    metavar='N',
+    help='Requests to the service that are served at once; more wait.',
+)
+@click.option(
+    '--connections-per-run',
+    type=click.IntRange(min=1),
+    metavar='N',
+    help='Connections that one run opens. [default: what the limit on open files allows, up to 1024]',
+)
+@click.option(
+    '--keep-days',
+    type=_SECONDS,
+    default=30,
+    show_default=True,
+    metavar='DAYS',
+    help='Forget runs that ended before that.',
+)
+@click.option(
+    '--keep-size',
+    'keep_bytes',
+    default='1G',
+    show_default=True,
+    metavar='SIZE',
+    callback=_size,
+    help='Forget the oldest runs when all take more.',
+)
 @click.option('--log-json', is_flag=True, help='Log in JSON, a line for each record.')
 def serve(bind: tuple[str, int], store: str | None, mounts: tuple[str, ...], log_json: bool, **options: Any) -> int:
     """Serve fan-outs over HTTP: submit them, watch them, come back to them.
@@ -113,11 +208,12 @@ def serve(bind: tuple[str, int], store: str | None, mounts: tuple[str, ...], log
     The page is at /, what can be asked at /openapi.json. Without credentials everybody on this machine may use it.
     SIGTERM lets what is under way finish; what does not goes on at the next start.
     """
-    if mounts:                                  # nothing else may be taken from where we were started
+    if mounts:  # nothing else may be taken from where we were started
         sys.path.insert(0, os.getcwd())
     try:
-        config = Config(store=store or _default_store(), host=_resolved(bind[0]),
-                        mounts=tuple(map(load_app, mounts)), **options)
+        config = Config(
+            store=store or _default_store(), host=_resolved(bind[0]), mounts=tuple(map(load_app, mounts)), **options
+        )
         listener = _listen(config.host, bind[1])
     except ValueError as exc:
         raise click.UsageError(str(exc)) from exc
@@ -137,11 +233,14 @@ def serve(bind: tuple[str, int], store: str | None, mounts: tuple[str, ...], log
 def _warn_of_secrets(options: Iterable[str], store: str) -> None:
     """What is on a command line is shown to all who list the processes of the machine."""
     for option in options:
-        log.warning('%s: a secret on the command line shows in the list of processes; give a file: %s @FILE', option,
-                    option)
+        log.warning(
+            '%s: a secret on the command line shows in the list of processes; give a file: %s @FILE', option, option
+        )
     if re.match(r'[^:]+://[^/@]*:[^/@]+@', store):
-        log.warning('--store: a password on the command line shows in the list of processes; '
-                    'put it into ~/.pgpass, or PGPASSWORD')
+        log.warning(
+            '--store: a password on the command line shows in the list of processes; '
+            'put it into ~/.pgpass, or PGPASSWORD'
+        )
 
 
 def _resolved(host: str) -> str:
@@ -153,7 +252,7 @@ def _listen(host: str, port: int) -> Any:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((host, port))
-        listener.listen(4096)              # as many as the kernel keeps
+        listener.listen(4096)  # as many as the kernel keeps
     except BaseException:
         listener.close()
         raise
@@ -170,8 +269,13 @@ def _raise_limit() -> None:
 def _serve(service: Service, listener: Any) -> int:
     """Serve until a signal comes; then drain. A second signal ends it at once."""
     config = service.config
-    server = Server(listener, service.app, connections=config.max_connections,
-                    header_seconds=config.header_timeout, slow_seconds=config.slow_timeout)
+    server = Server(
+        listener,
+        service.app,
+        connections=config.max_connections,
+        header_seconds=config.header_timeout,
+        slow_seconds=config.slow_timeout,
+    )
     stopping = Event()
     codes = []
 
@@ -188,9 +292,9 @@ def _serve(service: Service, listener: Any) -> int:
     _say_hello(service, listener)
     stopping.wait()
     log.info('draining: at most %g s', config.drain_timeout)
-    server.close()                              # nobody new is taken; who is connected stays
+    server.close()  # nobody new is taken; who is connected stays
     service.drain()
-    service.runs.stop()                         # whoever watches is told
+    service.runs.stop()  # whoever watches is told
     server.stop(timeout=1)
     service.close()
     log.info('stopped')

@@ -17,9 +17,16 @@ class Counts:
         self.about = about
         #: Why the run ended as it did, where that needs a word.
         self.reason: str | None = None
-        self.counts = {'total': total, 'done': 0, 'ok': 0, 'failed': 0, 'cancelled': 0, 'interrupted': 0,
-                       'in_flight': 0}
-        self.buckets: dict[str, int] = {}       # of milliseconds, eight to a power of two
+        self.counts = {
+            'total': total,
+            'done': 0,
+            'ok': 0,
+            'failed': 0,
+            'cancelled': 0,
+            'interrupted': 0,
+            'in_flight': 0,
+        }
+        self.buckets: dict[str, int] = {}  # of milliseconds, eight to a power of two
 
     @classmethod
     def of(cls, summary: dict[str, Any]) -> Counts:
@@ -56,7 +63,7 @@ class Counts:
             missing -= self.buckets[str(bucket)]
             if missing <= 0:
                 exponent, part = divmod(bucket, 8)
-                return round(float((part + 8.5) / 16 * 2.0 ** exponent), 3)
+                return round(float((part + 8.5) / 16 * 2.0**exponent), 3)
         return None
 
     def summary(self) -> dict[str, Any]:
@@ -64,14 +71,29 @@ class Counts:
         return {'about': self.about, 'counts': dict(self.counts), 'buckets': dict(self.buckets), 'reason': self.reason}
 
 
-def document_of(id: str, state: str, created: float, finished: float | None, summary: dict[str, Any], results: int,
-                options: dict[str, Any]) -> dict[str, Any]:
+def document_of(
+    id: str,
+    state: str,
+    created: float,
+    finished: float | None,
+    summary: dict[str, Any],
+    results: int,
+    options: dict[str, Any],
+) -> dict[str, Any]:
     """A run as it is shown; times in seconds since the epoch, latencies in milliseconds."""
     counts = Counts.of(summary)
-    return {'id': id, 'state': state, 'reason': counts.reason, 'created': round(created, 3),
-            'finished': None if finished is None else round(finished, 3),
-            'about': counts.about, 'counts': summary['counts'], 'latency': counts.latency(),
-            'results': results, **options}
+    return {
+        'id': id,
+        'state': state,
+        'reason': counts.reason,
+        'created': round(created, 3),
+        'finished': None if finished is None else round(finished, 3),
+        'about': counts.about,
+        'counts': summary['counts'],
+        'latency': counts.latency(),
+        'results': results,
+        **options,
+    }
 
 
 def document_of_run(run: Kept) -> dict[str, Any]:

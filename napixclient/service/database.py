@@ -150,6 +150,8 @@ def open_database(url: str) -> Database:
     """
     if url.partition(':')[0] == 'sqlite':
         from .sqlite import open_sqlite
+
         return open_sqlite(url)
     from .alchemy import open_alchemy
+
     return open_alchemy(url)

@@ -41,7 +41,7 @@ class Follower:
             lines = self._runs.store.lines(self._id, self.seq)
             segment = Segment(self.seq, lines) if lines else None
         elif segment is not None and segment.first < self.seq:
-            segment = Segment(self.seq, segment.lines[self.seq - segment.first:])
+            segment = Segment(self.seq, segment.lines[self.seq - segment.first :])
         if segment is None:
             self.over = ended
             self.broken = ended and run is not None and run.broken

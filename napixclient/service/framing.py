@@ -35,8 +35,12 @@ _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _is_request_line = re.compile(rb'(' + _TOKEN + rb') ([!-~\x80-\xff]+) (HTTP/[0-9]\.[0-9])\r\n').fullmatch
 _is_field = re.compile(rb'(' + _TOKEN + rb'):([^\x00-\x08\x0a-\x1f\x7f]*)\r\n').fullmatch
 _is_chunk = re.compile(
-    rb'([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*' + _TOKEN + rb'(?:[ \t]*=[ \t]*(?:' + _TOKEN
-    + rb'|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t -~\x80-\xff])*"))?)*)\r\n').fullmatch
+    rb'([0-9A-Fa-f]{1,16})((?:[ \t]*;[ \t]*'
+    + _TOKEN
+    + rb'(?:[ \t]*=[ \t]*(?:'
+    + _TOKEN
+    + rb'|"(?:[^"\\\x00-\x08\x0a-\x1f\x7f]|\\[\t -~\x80-\xff])*"))?)*)\r\n'
+).fullmatch
 _is_length = re.compile(r'[0-9]+', re.ASCII).fullmatch
 _is_authority = re.compile(r'https?://([^/?#@]+)(?=[/?]|\Z)', re.IGNORECASE).match
 
@@ -46,6 +50,7 @@ class BadBody(OSError):
 
 
 # The head ------------------------------------------------------------------------------------------------------------
+
 
 def read_request_line(line: bytes) -> tuple[str, str, str]:
     """Method, target and version of a request line (RFC 9112 §3).
@@ -70,7 +75,7 @@ def split_target(target: str) -> tuple[str | None, str]:
     match = _is_authority(target)
     if match is None:
         return None, target
-    rest = target[match.end():]
+    rest = target[match.end() :]
     return match[1], rest if rest.startswith('/') else f'/{rest}'
 
 
@@ -141,6 +146,7 @@ def length_of(fields: Iterable[tuple[str, str]], version: str) -> int:
 
 # The body ------------------------------------------------------------------------------------------------------------
 
+
 class Body(io.BufferedReader):
     """A request's body as PEP 3333 wants it: it ends where the request does.
 
@@ -176,7 +182,7 @@ class _Source(io.RawIOBase):
     def __init__(self, rfile: Any, length: int, agree: Any) -> None:
         self._rfile = rfile
         self._chunked = length == CHUNKED
-        self._left = max(length, 0)             # of the body, or of the chunk
+        self._left = max(length, 0)  # of the body, or of the chunk
         self._extensions = MOST_EXTENSIONS
         self._in_turn = 0
         self._broken = False
@@ -191,7 +197,7 @@ class _Source(io.RawIOBase):
             return 0
         if self._broken:
             raise BadBody('the body broke off')
-        self._broken = True                     # until this has gone well: nobody knows where the next byte belongs
+        self._broken = True  # until this has gone well: nobody knows where the next byte belongs
         if self.agree is not None:
             agree, self.agree = self.agree, None
             agree()
@@ -200,7 +206,7 @@ class _Source(io.RawIOBase):
         data = self._rfile.read1(min(len(buffer), self._left)) if not self.ended else b''
         if not data and not self.ended:
             raise BadBody('the body broke off')
-        buffer[:len(data)] = data
+        buffer[: len(data)] = data
         self._end_piece(len(data))
         self._broken = False
         return len(data)
@@ -217,7 +223,7 @@ class _Source(io.RawIOBase):
             raise BadBody('the chunk extensions are too long')
         if not self._left:
             try:
-                read_fields(self._rfile)        # of the trailer section nothing is used
+                read_fields(self._rfile)  # of the trailer section nothing is used
             except (BadRequest, FieldsTooLarge) as exc:
                 raise BadBody(f'after the last chunk: {exc}') from exc
             self.ended = True
@@ -229,6 +235,6 @@ class _Source(io.RawIOBase):
         if not self._chunked and not self._left:
             self.ended = True
         self._in_turn += size + 64
-        if self._in_turn > TURN:                # a gevent socket lets nobody else run while there is something to read
+        if self._in_turn > TURN:  # a gevent socket lets nobody else run while there is something to read
             self._in_turn = 0
             gevent.sleep(0)

@@ -76,7 +76,7 @@ class Handler(RawURIHandler, UpgradingHandler):
     def give_way(self) -> None:
         """Nothing more is read, as if the peer had ended; what is being answered still is."""
         self.outdone = True
-        with suppress(OSError, AttributeError):         # not through gevent, which would break a wait of any kind
+        with suppress(OSError, AttributeError):  # not through gevent, which would break a wait of any kind
             self.socket._sock.shutdown(socket.SHUT_RD)  # type: ignore[attr-defined]
 
     def handle_one_request(self) -> Any:
@@ -91,7 +91,7 @@ class Handler(RawURIHandler, UpgradingHandler):
             return super().handle_one_request()
         except Refusal as exc:
             self._refuse(Unavailable('there are too many connections', Retry_After='1') if self.outdone else exc)
-        except OSError:                         # the peer is gone, or broken
+        except OSError:  # the peer is gone, or broken
             pass
         except gevent.Timeout as exc:
             if exc is not clock:
@@ -103,7 +103,7 @@ class Handler(RawURIHandler, UpgradingHandler):
 
     def _waits_well(self) -> bool:
         """Whether something comes over a kept connection before it has been idle for too long."""
-        gevent.sleep(0)                         # there may always be one more request to read
+        gevent.sleep(0)  # there may always be one more request to read
         with gevent.Timeout(IDLE_SECONDS, _QUIETLY), suppress(OSError, ValueError):
             return bool(self.rfile.peek(1))
         return False
@@ -117,7 +117,7 @@ class Handler(RawURIHandler, UpgradingHandler):
             line = self.rfile.readline(framing.LONGEST_LINE)
         self.requestline = line.decode('latin-1')
         if len(line) == framing.LONGEST_LINE:
-            framing.read_request_line(line)     # refuses it; pywsgi would do so without a document
+            framing.read_request_line(line)  # refuses it; pywsgi would do so without a document
         return line.decode('latin-1')
 
     def read_request(self, raw_requestline: str) -> Any:
@@ -136,7 +136,8 @@ class Handler(RawURIHandler, UpgradingHandler):
             raise BadRequest('the target names another host than Host (RFC 9112 §3.2.2)')
         options = {word.strip().lower() for word in ','.join(self.headers.get_all('connection', [])).split(',')}
         self.close_connection = 'close' in options or (
-            self.request_version == 'HTTP/1.0' and 'keep-alive' not in options)
+            self.request_version == 'HTTP/1.0' and 'keep-alive' not in options
+        )
         self.content_length = max(self._length, 0)
         return True
 
@@ -179,14 +180,19 @@ class Handler(RawURIHandler, UpgradingHandler):
 
     def _refuse(self, refusal: Refusal) -> None:
         """Say what is wrong, and close: where this request ends, and another begins, nobody knows."""
-        if not self.outdone:                    # of those there may be thousands a second
+        if not self.outdone:  # of those there may be thousands a second
             address = self.client_address[0] if self.client_address else '-'
             line = escaped(mask(mask_query(self.requestline.strip())))
             log.info('%s was answered %d: %s: %s', address, refusal.status, refusal, line[:1000])
         document = document_of(refusal, refusal.status, self.command or '-', self.path.partition('?')[0] or '-')
         data = encode(document)
-        fields = {'Content-Type': 'application/json', 'Content-Length': str(len(data)),
-                  'X-Content-Type-Options': 'nosniff', **dict(refusal.fields), 'Connection': 'close'}
+        fields = {
+            'Content-Type': 'application/json',
+            'Content-Length': str(len(data)),
+            'X-Content-Type-Options': 'nosniff',
+            **dict(refusal.fields),
+            'Connection': 'close',
+        }
         head = ''.join(f'{name}: {value}\r\n' for name, value in fields.items())
         answer = f'HTTP/1.1 {refusal.status} {document["title"]}\r\n{head}\r\n'.encode('latin-1')
         with suppress(OSError), gevent.Timeout(self.slow_seconds, _QUIETLY):
@@ -207,7 +213,7 @@ class Handler(RawURIHandler, UpgradingHandler):
         try:
             for start in range(0, len(view), PIECE):
                 clock.start()
-                super()._sendall(view[start:start + PIECE])
+                super()._sendall(view[start : start + PIECE])
                 clock.cancel()
         except gevent.Timeout as exc:
             if exc is not clock:
@@ -227,13 +233,18 @@ class Handler(RawURIHandler, UpgradingHandler):
 
     def log_error(self, msg: str, *args: Any) -> None:
         """What a peer did wrong."""
-        log.info('%s: %s', self.client_address[0] if self.client_address else '-',
-                 escaped(mask(msg % args if args else msg)))
+        log.info(
+            '%s: %s', self.client_address[0] if self.client_address else '-', escaped(mask(msg % args if args else msg))
+        )
 
     def _log_error(self, t: Any, v: Any, tb: Any) -> None:
         if not issubclass(t, gevent.GreenletExit):
-            log.error('%s %s failed', self.command, escaped(mask_query((self.path or '').partition('?')[0])),
-                      exc_info=(t, v, tb))
+            log.error(
+                '%s %s failed',
+                self.command,
+                escaped(mask_query((self.path or '').partition('?')[0])),
+                exc_info=(t, v, tb),
+            )
 
     def log_request(self) -> None:
         """One record for each request."""
@@ -242,9 +253,25 @@ class Handler(RawURIHandler, UpgradingHandler):
             ms = (self.time_finish - self.time_start) * 1000 if self.time_finish else 0.0
             path = escaped(mask(mask_query(self.path or '')))
             address = self.client_address[0] if self.client_address else '-'
-            access.info('%s %s %s %s %d bytes %.1f ms', address, self.command, path, status, self.response_length, ms,
-                        extra={'fields': {'remote': address, 'method': self.command, 'path': path,
-                                          'status': int(status), 'bytes': self.response_length, 'ms': round(ms, 1)}})
+            access.info(
+                '%s %s %s %s %d bytes %.1f ms',
+                address,
+                self.command,
+                path,
+                status,
+                self.response_length,
+                ms,
+                extra={
+                    'fields': {
+                        'remote': address,
+                        'method': self.command,
+                        'path': path,
+                        'status': int(status),
+                        'bytes': self.response_length,
+                        'ms': round(ms, 1),
+                    }
+                },
+            )
 
 
 class Server(WSGIServer):
@@ -253,14 +280,19 @@ class Server(WSGIServer):
     :param connections: requests that are served at once; more wait. An eighth more connections may be open.
     """
 
-    def __init__(self, listener: Any, app: Callable[..., Any], *, connections: int, header_seconds: float,
-                 slow_seconds: float) -> None:
+    def __init__(
+        self, listener: Any, app: Callable[..., Any], *, connections: int, header_seconds: float, slow_seconds: float
+    ) -> None:
         self._places = Places(connections, spare=max(connections // 8, 16))
-        handler = type('Handler', (Handler,), {'header_seconds': header_seconds, 'slow_seconds': slow_seconds,
-                                               'places': self._places})
+        handler = type(
+            'Handler',
+            (Handler,),
+            {'header_seconds': header_seconds, 'slow_seconds': slow_seconds, 'places': self._places},
+        )
         name = listener.getsockname()[0]
-        super().__init__(listener, app, spawn=Pool(), handler_class=handler, log=None, error_log=None,
-                         environ={'SERVER_NAME': name})     # else it asks the DNS for one
+        super().__init__(
+            listener, app, spawn=Pool(), handler_class=handler, log=None, error_log=None, environ={'SERVER_NAME': name}
+        )  # else it asks the DNS for one
 
     def do_read(self) -> Any:
         """The next connection; where no descriptor is left, one that has asked nothing gives way (their seam)."""
@@ -268,12 +300,12 @@ class Server(WSGIServer):
             return super().do_read()
         except OSError as exc:
             if exc.errno in (EMFILE, ENFILE) and self._places.make_room():
-                return None                     # in the next turn of the loop there is one
+                return None  # in the next turn of the loop there is one
             raise
 
     def handle(self, sock: Any, address: Any) -> None:
         """A connection that is new."""
         with suppress(OSError):
-            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)     # pywsgi sends head and body apart
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # pywsgi sends head and body apart
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
         super().handle(sock, address)

@@ -67,8 +67,9 @@ class Keeper:
     :param sent: numbers of the requests that may have been sent, and have no result.
     """
 
-    def __init__(self, owner: Owner, store: Store, found: Kept, sent: set[int], secrets: Secrets,
-                 metrics: Metrics) -> None:
+    def __init__(
+        self, owner: Owner, store: Store, found: Kept, sent: set[int], secrets: Secrets, metrics: Metrics
+    ) -> None:
         self.counts = Counts.of(found.summary)
         #: As it was committed last.
         self.summary = found.summary
@@ -89,8 +90,8 @@ class Keeper:
         self._size = 0
         self._room = Event()
         self._work = Event()
-        self._work.set()                        # the first group
-        self._over = Event()                    # nothing more will wait for its commit
+        self._work.set()  # the first group
+        self._over = Event()  # nothing more will wait for its commit
         self._dead = False
 
     # -- the run's side --------------------------------------------------------------------------------------------
@@ -121,13 +122,13 @@ class Keeper:
                 self._work.clear()
                 began = monotonic()
                 while self._commit():
-                    self._over.wait(max(began + COMMIT_SECONDS - monotonic(), 0))   # what comes meanwhile goes together
+                    self._over.wait(max(began + COMMIT_SECONDS - monotonic(), 0))  # what comes meanwhile goes together
                     began = monotonic()
         except LeaseLost:
             self._owner.lost()
         except Exception as exc:
             log.error('run %s: its results cannot be kept', self._id, exc_info=True)
-            self.counts = Counts.of(self.summary)       # without those that are lost
+            self.counts = Counts.of(self.summary)  # without those that are lost
             self._owner.failed(f'its results cannot be kept: {type(exc).__name__}: {mask(str(exc))}')
         finally:
             self._dead = True
@@ -139,8 +140,9 @@ class Keeper:
         :raises StoreRefused: when it cannot, now or later; :class:`LeaseLost` when it is another's.
         """
         summary, sent = self.counts.summary(), self.sent if state == 'running' else ()
-        self.finished = self._persist(lambda: self._store.commit(self._id, self._fence, self.results, [], summary,
-                                                                 sent, state))
+        self.finished = self._persist(
+            lambda: self._store.commit(self._id, self._fence, self.results, [], summary, sent, state)
+        )
         self.summary = summary
         if state == 'running':
             self._store.leave(self._id, self._fence)
@@ -153,7 +155,7 @@ class Keeper:
         size = 0
         while self._waiting and len(lines) < COMMIT_LINES and size < COMMIT_BYTES:
             result = self._waiting.popleft()
-            self.counts.count(result)           # here, so that what is kept counts what is kept with it
+            self.counts.count(result)  # here, so that what is kept counts what is kept with it
             self._metrics.on_result(result)
             line = line_of(self.results + len(lines), result, self._secrets)
             lines.append((result['index'], line))

@@ -28,14 +28,14 @@ class _Lane:
     __slots__ = ('fresh', 'highest', 'items', 'least', 'out', 'round', 'spare', 'turned', 'waits')
 
     def __init__(self) -> None:
-        self.items: list[Item] = []             # the next one last
-        self.out = 0                            # handed out, and not yet done
-        self.fresh = 0                          # of those, in the group that is being recorded
-        self.highest = 0                        # the others, when they were most,
-        self.least = _MANY                      # and when they were fewest
-        self.turned = 0                         # done since then
+        self.items: list[Item] = []  # the next one last
+        self.out = 0  # handed out, and not yet done
+        self.fresh = 0  # of those, in the group that is being recorded
+        self.highest = 0  # the others, when they were most,
+        self.least = _MANY  # and when they were fewest
+        self.turned = 0  # done since then
         self.spare = FEWEST_SPARE
-        self.waits = True                       # whether it stands in the queue for its turn
+        self.waits = True  # whether it stands in the queue for its turn
         self.round = 0
 
     def adapt(self, simultaneous: int) -> None:
@@ -43,8 +43,8 @@ class _Lane:
         if self.least < simultaneous:
             self.spare = min(self.spare * (4 if self.spare < 16 else 2), MOST_SPARE)
         elif self.turned < max(self.spare // 2, FEWEST_TURNED):
-            return                              # too few to tell
-        else:                                   # never more than twice of what was used up at most
+            return  # too few to tell
+        else:  # never more than twice of what was used up at most
             self.spare = max(min(self.spare, 2 * (self.highest - self.least)), FEWEST_SPARE)
         self.highest, self.least, self.turned = self.out, _MANY, 0
 
@@ -68,9 +68,9 @@ class Lanes:
         self._out = 0
         self._round = 0
         self._fresh: list[Item] = []
-        self._places: dict[int, int] = {}       # number -> its place, where places matter
+        self._places: dict[int, int] = {}  # number -> its place, where places matter
         self._first = 0
-        self._early: list[tuple[int, str]] = []     # a heap: what is too far ahead, and its host
+        self._early: list[tuple[int, str]] = []  # a heap: what is too far ahead, and its host
         for place, item in enumerate(items):
             if item.request is None:
                 continue

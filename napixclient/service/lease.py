@@ -72,4 +72,5 @@ class Lease:
             if gettime(which) >= self.until:
                 raise LeaseOver('the lease of the run is over')
             return send(data)
+
         return guarded

@@ -12,9 +12,17 @@ from ..masking import sentence
 __all__ = ['escaped', 'set_up']
 
 #: What a terminal obeys, or a reader takes for another line, or for other text than it is.
-_ESCAPES = {number: f'\\x{number:02x}' if number < 256 else f'\\u{number:04x}'
-            for number in (*range(32), *range(127, 160), *range(0x200b, 0x2010), *range(0x2028, 0x202f),
-                           *range(0x2066, 0x206a), 0xfeff)}
+_ESCAPES = {
+    number: f'\\x{number:02x}' if number < 256 else f'\\u{number:04x}'
+    for number in (
+        *range(32),
+        *range(127, 160),
+        *range(0x200B, 0x2010),
+        *range(0x2028, 0x202F),
+        *range(0x2066, 0x206A),
+        0xFEFF,
+    )
+}
 _ESCAPES_OF_LINES = {number: text for number, text in _ESCAPES.items() if chr(number) not in '\t\n'}
 
 
@@ -31,15 +39,19 @@ class _Lines(logging.Formatter):
         return escaped(super().formatMessage(record))
 
     def format(self, record: logging.LogRecord) -> str:
-        return sentence(super().format(record)).translate(_ESCAPES_OF_LINES)    # a traceback has lines
+        return sentence(super().format(record)).translate(_ESCAPES_OF_LINES)  # a traceback has lines
 
 
 class _JSON(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         seconds, ms = divmod(int(record.created * 1000), 1000)
-        document = {'time': f'{time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))}.{ms:03}Z',
-                    'level': record.levelname.lower(), 'logger': record.name, 'message': sentence(record.getMessage()),
-                    **getattr(record, 'fields', {})}
+        document = {
+            'time': f'{time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(seconds))}.{ms:03}Z',
+            'level': record.levelname.lower(),
+            'logger': record.name,
+            'message': sentence(record.getMessage()),
+            **getattr(record, 'fields', {}),
+        }
         if record.exc_info:
             document['traceback'] = sentence(self.formatException(record.exc_info))
         return json.dumps(document)

@@ -16,7 +16,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 __all__ = ['Metrics']
 
 #: Upper bounds of the buckets of the histogram, in seconds.
-_BUCKETS = (.001, .002, .005, .01, .02, .05, .1, .2, .5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
+_BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0, 60.0)
 
 
 class Metrics:
@@ -40,7 +40,7 @@ class Metrics:
         if status is None:
             self._outcomes[result['error']['class']] += 1
             return
-        self._outcomes[f'{min(status // 100, 5)}xx'] += 1      # RFC 9110 §15: 600 and above as a 5xx
+        self._outcomes[f'{min(status // 100, 5)}xx'] += 1  # RFC 9110 §15: 600 and above as a 5xx
         seconds = result['ms'] / 1000
         self._buckets[bisect_left(_BUCKETS, seconds)] += 1
         self._seconds += seconds
@@ -73,9 +73,12 @@ class Metrics:
         requests = CounterMetricFamily('napix_requests', 'Requests that have a result', labels=['outcome'])
         yield _filled(requests, self._outcomes.items())
         bounds = [*map(str, _BUCKETS), '+Inf']
-        yield HistogramMetricFamily('napix_request_seconds', 'Time from sending a request to its whole answer',
-                                    buckets=list(zip(bounds, accumulate(self._buckets), strict=True)),
-                                    sum_value=self._seconds)
+        yield HistogramMetricFamily(
+            'napix_request_seconds',
+            'Time from sending a request to its whole answer',
+            buckets=list(zip(bounds, accumulate(self._buckets), strict=True)),
+            sum_value=self._seconds,
+        )
 
     def show(self) -> tuple[bytes, str]:
         """The text format of Prometheus, and its type."""

@@ -72,5 +72,10 @@ def _keep_all(rows: list[dict[str, Any]], to: Connection) -> list[bool]:
 def _keep(to: Connection, row: dict[str, Any]) -> bool:
     """Keep one, and forget those that have ended; whether it is new."""
     to.run('DELETE FROM nonces WHERE ends < :now', {'now': row['now'] - GRACE})
-    return to.run('INSERT INTO nonces (digest, ends) VALUES (:digest, :ends) ON CONFLICT DO NOTHING',
-                  {'digest': row['digest'], 'ends': row['ends']}) > 0
+    return (
+        to.run(
+            'INSERT INTO nonces (digest, ends) VALUES (:digest, :ends) ON CONFLICT DO NOTHING',
+            {'digest': row['digest'], 'ends': row['ends']},
+        )
+        > 0
+    )

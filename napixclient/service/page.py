@@ -8,11 +8,19 @@ from typing import Any
 
 __all__ = ['Page']
 
-_MEDIA = {'html': 'text/html; charset=utf-8', 'js': 'text/javascript; charset=utf-8', 'css': 'text/css; charset=utf-8',
-          'svg': 'image/svg+xml', 'png': 'image/png', 'txt': 'text/plain; charset=utf-8'}
+_MEDIA = {
+    'html': 'text/html; charset=utf-8',
+    'js': 'text/javascript; charset=utf-8',
+    'css': 'text/css; charset=utf-8',
+    'svg': 'image/svg+xml',
+    'png': 'image/png',
+    'txt': 'text/plain; charset=utf-8',
+}
 #: Nothing from anywhere else, nothing inline, in nobody's frame.
-_POLICY = ("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
-           "base-uri 'none'; form-action 'none'; frame-ancestors 'none'")
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
+    "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
 
 
 class _File:
@@ -23,8 +31,13 @@ class _File:
 
     def serve(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
         """The file, or 304 for who has it."""
-        fields = [('ETag', self._tag), ('Cache-Control', 'no-cache'), ('X-Content-Type-Options', 'nosniff'),
-                  ('Content-Security-Policy', _POLICY), ('Referrer-Policy', 'no-referrer')]
+        fields = [
+            ('ETag', self._tag),
+            ('Cache-Control', 'no-cache'),
+            ('X-Content-Type-Options', 'nosniff'),
+            ('Content-Security-Policy', _POLICY),
+            ('Referrer-Policy', 'no-referrer'),
+        ]
         if environ.get('HTTP_IF_NONE_MATCH') == self._tag:
             start_response('304 Not Modified', fields)
             return []

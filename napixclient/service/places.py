@@ -42,8 +42,8 @@ class Places:
         self._spare = spare
         self._served = 0
         self._told = -inf
-        self._others: dict[Guest, None] = {}            # over which nothing is asked; the oldest first
-        self._waiting: dict[Guest, AsyncResult[bool]] = {}      # for their turn to be served
+        self._others: dict[Guest, None] = {}  # over which nothing is asked; the oldest first
+        self._waiting: dict[Guest, AsyncResult[bool]] = {}  # for their turn to be served
 
     def enter(self, guest: Guest) -> None:
         """A new connection; if there are too many, the one that has been idle for the longest time gives way."""
@@ -89,8 +89,11 @@ class Places:
         if not turn.value:
             if not turn.ready():
                 self._others[guest] = None
-            raise Unavailable(f'{self._most} requests are served at once, and all of them take long',
-                              Retry_After='1', Connection='close')
+            raise Unavailable(
+                f'{self._most} requests are served at once, and all of them take long',
+                Retry_After='1',
+                Connection='close',
+            )
 
     def give(self, guest: Guest) -> None:
         """The request has been answered."""

@@ -27,10 +27,11 @@ def make_private(path: str) -> None:
         except FileNotFoundError:
             continue
         mode = stat.S_IMODE(found)
-        if mode & 0o077 and stat.S_ISREG(found):    # what is no file is no store either: not ours to change
+        if mode & 0o077 and stat.S_ISREG(found):  # what is no file is no store either: not ours to change
             try:
                 os.chmod(name, mode & 0o700)
             except PermissionError as exc:
-                raise PermissionError(exc.errno, f'{name} is open to other users (mode {mode:04o}), and not ours to '
-                                                 'close') from exc
+                raise PermissionError(
+                    exc.errno, f'{name} is open to other users (mode {mode:04o}), and not ours to close'
+                ) from exc
             log.warning('%s was open to other users (mode %04o); its mode is %04o now', name, mode, mode & 0o700)

@@ -4,8 +4,19 @@ from __future__ import annotations
 
 from ..wsgi.refusals import Refusal
 
-__all__ = ['BadRequest', 'FieldsTooLarge', 'MethodNotAllowed', 'NotFound', 'RequestTimeout', 'TooLarge', 'URITooLong',
-           'Unavailable', 'UnsupportedMediaType', 'UpgradeRequired', 'VersionNotSupported']
+__all__ = [
+    'BadRequest',
+    'FieldsTooLarge',
+    'MethodNotAllowed',
+    'NotFound',
+    'RequestTimeout',
+    'TooLarge',
+    'URITooLong',
+    'Unavailable',
+    'UnsupportedMediaType',
+    'UpgradeRequired',
+    'VersionNotSupported',
+]
 
 
 class _Problem(Refusal):

@@ -23,9 +23,16 @@ def result_of(item: Item, outcome: Response | HTTPError, ms: float, at: float) -
     """
     failed = isinstance(outcome, HTTPError)
     response = outcome.response if isinstance(outcome, HTTPError) else outcome
-    return _result(item, 'done', outcome.status, ms, at, outcome.attempts,
-                   None if response is None else _body_of(response),
-                   _error_of(outcome) if failed else None)     # type: ignore[arg-type]
+    return _result(
+        item,
+        'done',
+        outcome.status,
+        ms,
+        at,
+        outcome.attempts,
+        None if response is None else _body_of(response),
+        _error_of(outcome) if failed else None,
+    )  # type: ignore[arg-type]
 
 
 def unasked(item: Item, state: str, text: str, at: float) -> dict[str, Any]:
@@ -36,17 +43,36 @@ def unasked(item: Item, state: str, text: str, at: float) -> dict[str, Any]:
     return _result(item, state, None, 0.0, at, 0, None, {'class': state.capitalize(), 'text': text, 'chain': []})
 
 
-def _result(item: Item, state: str, status: int | None, ms: float, at: float, attempts: int, body: Any,
-            error: dict[str, Any] | None) -> dict[str, Any]:
-    return {'index': item.number, 'tag': item.tag, 'host': item.host, 'method': item.method, 'url': item.url,
-            'state': Shown(state), 'status': status, 'ms': round(ms, 3), 'at': round(at, 3), 'attempts': attempts,
-            'body': body, 'error': error}
+def _result(
+    item: Item,
+    state: str,
+    status: int | None,
+    ms: float,
+    at: float,
+    attempts: int,
+    body: Any,
+    error: dict[str, Any] | None,
+) -> dict[str, Any]:
+    return {
+        'index': item.number,
+        'tag': item.tag,
+        'host': item.host,
+        'method': item.method,
+        'url': item.url,
+        'state': Shown(state),
+        'status': status,
+        'ms': round(ms, 3),
+        'at': round(at, 3),
+        'attempts': attempts,
+        'body': body,
+        'error': error,
+    }
 
 
 def _body_of(response: Response) -> Any:
     """JSON as it is, other text as a string, bytes as ``{"base64": …}``."""
     body = response.body
-    if isinstance(body, bytes):                 # in a content coding
+    if isinstance(body, bytes):  # in a content coding
         return {'base64': base64.b64encode(body).decode()}
     if isinstance(body, str) and '\ufffd' in body and 'charset' not in response.headers.get('content-type', ''):
         try:
@@ -57,9 +83,20 @@ def _body_of(response: Response) -> Any:
 
 
 def _error_of(error: HTTPError) -> dict[str, Any]:
-    return {'class': Shown(type(error).__name__), 'text': error.message,
-            'chain': [{'remote_call': hop.remote_call, 'status': hop.status, 'error_class': hop.error_class,
-                       'error_text': hop.error_text, 'elapsed': hop.elapsed} for hop in error.chain]}
+    return {
+        'class': Shown(type(error).__name__),
+        'text': error.message,
+        'chain': [
+            {
+                'remote_call': hop.remote_call,
+                'status': hop.status,
+                'error_class': hop.error_class,
+                'error_text': hop.error_text,
+                'elapsed': hop.elapsed,
+            }
+            for hop in error.chain
+        ],
+    }
 
 
 def line_of(seq: int, result: dict[str, Any], secrets: Secrets) -> str:
@@ -72,7 +109,7 @@ def line_of(seq: int, result: dict[str, Any], secrets: Secrets) -> str:
             result[part] = _UNWRITABLE
         try:
             return _written(secrets.without(result))
-        except (ValueError, RecursionError):    # nested deeper than can be written
+        except (ValueError, RecursionError):  # nested deeper than can be written
             pass
     raise ValueError('the result cannot be written')
 
@@ -80,7 +117,7 @@ def line_of(seq: int, result: dict[str, Any], secrets: Secrets) -> str:
 def _written(result: dict[str, Any]) -> str:
     try:
         return _encode(result)
-    except ValueError:                          # a number beyond the range of a double
+    except ValueError:  # a number beyond the range of a double
         return redump_json(result, separators=(',', ':'))
 
 

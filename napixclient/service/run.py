@@ -70,8 +70,16 @@ class Run:
     :param sent: numbers of what may have been sent before, and has no result.
     """
 
-    def __init__(self, parent: Parent, found: Kept, submission: Submission, lease: Lease, lanes: Lanes,
-                 group: list[Item], sent: set[int]) -> None:
+    def __init__(
+        self,
+        parent: Parent,
+        found: Kept,
+        submission: Submission,
+        lease: Lease,
+        lanes: Lanes,
+        group: list[Item],
+        sent: set[int],
+    ) -> None:
         self.id = found.id
         self.created = found.created
         self.state = 'running'
@@ -84,22 +92,23 @@ class Run:
         self.left_off = False
         self._parent = parent
         self._items = {item.number: item for item in submission.items}
-        self._keeper = Keeper(self, parent.store, found, sent | {item.number for item in group}, submission.secrets,
-                              parent.metrics)
+        self._keeper = Keeper(
+            self, parent.store, found, sent | {item.number for item in group}, submission.secrets, parent.metrics
+        )
         self._succeeded = self._keeper.counts.counts['ok']
-        self._ending = 'cancelled' if found.cancel else ''       # why the rest is not asked any more
+        self._ending = 'cancelled' if found.cancel else ''  # why the rest is not asked any more
         self._began = monotonic() - max(found.age, 0)
         self._lanes = lanes
-        self._asked: dict[int, float] = {}      # number -> when the pool took it
-        self._cleared: deque[Item] = deque()    # recorded, and to be given to the pool
-        self._unsent: set[int] = set()          # recorded, and known not to have been sent
+        self._asked: dict[int, float] = {}  # number -> when the pool took it
+        self._cleared: deque[Item] = deque()  # recorded, and to be given to the pool
+        self._unsent: set[int] = set()  # recorded, and known not to have been sent
         self._more = Event()
         self.send(group)
         self._order = deque(self._items) if self.options.ordered else None
-        self._early: dict[int, dict[str, Any]] = {}     # results whose turn has not come
+        self._early: dict[int, dict[str, Any]] = {}  # results whose turn has not come
         self._pool: ClientPool | None = None
         self.greenlet = gevent.Greenlet(self._run)
-        self.greenlet.gr_context = Context()    # it outlives the request that it came with
+        self.greenlet.gr_context = Context()  # it outlives the request that it came with
 
     # -- what others see -------------------------------------------------------------------------------------------
 
@@ -124,8 +133,9 @@ class Run:
         summary = keeper.summary
         flying = 0 if self.state != 'running' else sum(1 for _ in self._flying())
         summary = {**summary, 'counts': {**summary['counts'], 'in_flight': flying}}
-        return document_of(self.id, self.state, self.created, keeper.finished, summary, self.results,
-                           self.options._asdict())
+        return document_of(
+            self.id, self.state, self.created, keeper.finished, summary, self.results, self.options._asdict()
+        )
 
     def in_flight(self) -> dict[str, Any]:
         """What ``GET /runs/<id>/flying`` shows."""
@@ -189,7 +199,7 @@ class Run:
             try:
                 self._ask()
                 self._conclude()
-            except Exception as exc:            # ours to mend; but it must not run for ever
+            except Exception as exc:  # ours to mend; but it must not run for ever
                 log.error('run %s failed', self.id, exc_info=True)
                 self.failed(f'{type(exc).__name__}: {mask(str(exc))}')
             self._keeper.close()
@@ -266,7 +276,7 @@ class Run:
         assert request is not None
         item, began = self._items[request.tag], self._asked.pop(request.tag)
         if isinstance(outcome, HTTPError) and _held_back(outcome, item):
-            self._cleared.append(item)          # it was recorded, and is sent when the lease is renewed
+            self._cleared.append(item)  # it was recorded, and is sent when the lease is renewed
             self._more.set()
             return
         if self._ending == 'halted' and isinstance(outcome, Cancelled):
@@ -342,4 +352,5 @@ class Run:
 def _held_back(error: HTTPError, item: Item) -> bool:
     """Whether the lease was over before anything was sent that must not be sent once more."""
     return isinstance(error.__cause__, LeaseOver) and (
-        item.method in IDEMPOTENT or (error.phase == 'read' and error.attempts <= 1))
+        item.method in IDEMPOTENT or (error.phase == 'read' and error.attempts <= 1)
+    )

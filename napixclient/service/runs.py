@@ -43,8 +43,16 @@ class Runs:
     :param max_answer: bytes of an answer's body, at most.
     """
 
-    def __init__(self, store: Store, allow: Allow, *, max_runs: int, max_answer: int, connections_of_run: int | None,
-                 metrics: Metrics) -> None:
+    def __init__(
+        self,
+        store: Store,
+        allow: Allow,
+        *,
+        max_runs: int,
+        max_answer: int,
+        connections_of_run: int | None,
+        metrics: Metrics,
+    ) -> None:
         self.store = store
         self.allow = allow
         self.metrics = metrics
@@ -53,7 +61,7 @@ class Runs:
         self._max_runs = max_runs
         self._max_answer = max_answer
         self._connections = connections_of_run
-        self._starting: set[str] = set()        # ids of runs that the store is being given
+        self._starting: set[str] = set()  # ids of runs that the store is being given
         self._abandoned: set[str] = set()
 
     def start(self, submission: Submission) -> Run:
@@ -70,8 +78,9 @@ class Runs:
         self._starting.add(id)
         try:
             counts = Counts(len(submission.items), _about(submission.items))
-            found = Kept(id, 0.0, None, 'running', self.store.owner, False, submission.options._asdict(),
-                         counts.summary(), 0)
+            found = Kept(
+                id, 0.0, None, 'running', self.store.owner, False, submission.options._asdict(), counts.summary(), 0
+            )
             requests = [kept(item, item.request, submission.secrets) for item in politely(submission.items)]
             lanes = self._lanes(submission)
             group = lanes.take()
@@ -91,11 +100,16 @@ class Runs:
     def _lanes(self, submission: Submission) -> Lanes:
         """What is to be sent; a quarter more than there are connections, so that none waits for the next commit."""
         limit, connections = submission.options.simultaneous, self._connections or default_max_connections()
-        return Lanes(politely(submission.items), limit if isinstance(limit, int) else 2, connections * 5 // 4 + 16,
-                     MOST_AHEAD if submission.options.ordered else None)
+        return Lanes(
+            politely(submission.items),
+            limit if isinstance(limit, int) else 2,
+            connections * 5 // 4 + 16,
+            MOST_AHEAD if submission.options.ordered else None,
+        )
 
-    def _begin(self, found: Kept, submission: Submission, lease: Lease, lanes: Lanes, group: list[Item],
-               sent: set[int]) -> Run:
+    def _begin(
+        self, found: Kept, submission: Submission, lease: Lease, lanes: Lanes, group: list[Item], sent: set[int]
+    ) -> Run:
         run = self.under_way[found.id] = Run(self, found, submission, lease, lanes, group, sent)
         self.metrics.on_begin()
         run.greenlet.start()
@@ -113,8 +127,9 @@ class Runs:
             left = self.store.left(one.id)
             items = [restored(number, document, options, sent) for number, document, sent in politely(left)]
             sent = {number for number, _, sent in left if sent}
-            log.info('run %s goes on: %d requests are left, of which %d may have been sent', one.id, len(items),
-                     len(sent))
+            log.info(
+                'run %s goes on: %d requests are left, of which %d may have been sent', one.id, len(items), len(sent)
+            )
             submission = Submission(items, options, Secrets())
             self._begin(one, submission, Lease(asked), self._lanes(submission), [], sent)
 
@@ -159,10 +174,10 @@ class Runs:
         """Cancel a run that is under way, here or elsewhere; whether there is a run of that id."""
         run = self.under_way.get(id)
         if run is not None:
-            run.cancel()                        # also where the store cannot be told now
+            run.cancel()  # also where the store cannot be told now
         elif self.store.find(id) is None:
             return False
-        self.store.ask_cancel(id)               # so that it holds after a kill, too
+        self.store.ask_cancel(id)  # so that it holds after a kill, too
         return True
 
     def document(self, id: str) -> dict[str, Any] | None:
@@ -178,8 +193,10 @@ class Runs:
         run = self.under_way.get(id)
         if run is not None:
             return [_shown(item.number, item.tag, item.host, item.method, item.url) for item in run.left()]
-        return [_shown(number, *(request[name] for name in ('tag', 'host', 'method', 'url')))
-                for number, request, _ in self.store.left(id)]
+        return [
+            _shown(number, *(request[name] for name in ('tag', 'host', 'method', 'url')))
+            for number, request, _ in self.store.left(id)
+        ]
 
     def in_flight(self, id: str) -> dict[str, Any]:
         """Which requests of a run are in flight, the earliest first; none where another service runs it."""
@@ -203,8 +220,12 @@ class Runs:
 def _about(items: list[Item]) -> dict[str, Any]:
     """What tells a run from others at a glance; ``None`` for what differs between its requests."""
     methods, urls = {item.method for item in items}, {item.url for item in items}
-    return {'method': methods.pop() if len(methods) == 1 else None, 'url': urls.pop() if len(urls) == 1 else None,
-            'host': items[0].host, 'hosts': len({item.host for item in items})}
+    return {
+        'method': methods.pop() if len(methods) == 1 else None,
+        'url': urls.pop() if len(urls) == 1 else None,
+        'host': items[0].host,
+        'hosts': len({item.host for item in items}),
+    }
 
 
 def _shown(number: int, tag: Any, host: str, method: str, url: str) -> dict[str, Any]:

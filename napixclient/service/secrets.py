@@ -34,8 +34,10 @@ def is_secret_field(name: str) -> bool:
 
 def mask_url(url: str) -> str:
     """The URL without the values of parameters that are likely to be credentials."""
+
     def masked(pair: re.Match[str]) -> str:
         return f'{pair[1]}{pair[2]}={MASK}' if _says_secret(unquote_plus(pair[2])) else pair[0]
+
     return _pairs.sub(masked, url)
 
 
@@ -48,8 +50,9 @@ class Secrets:
 
     def of_request(self, url: str, headers: Iterable[tuple[str, str]]) -> bool:
         """Take note of the secrets of a request; whether it has any."""
-        found = [unquote_plus(value) for _, name, value in _pairs.findall(url)
-                 if value and _says_secret(unquote_plus(name))]
+        found = [
+            unquote_plus(value) for _, name, value in _pairs.findall(url) if value and _says_secret(unquote_plus(name))
+        ]
         has_secret = bool(found)
         for name, value in headers:
             if is_secret_field(name):
@@ -72,7 +75,7 @@ class Secrets:
 
 def _mapped(value: Any, masked: Callable[[str], str]) -> Any:
     if isinstance(value, str):
-        return value if type(value) is Shown else masked(value)     # that is a sentence of ours
+        return value if type(value) is Shown else masked(value)  # that is a sentence of ours
     if isinstance(value, dict):
         return {_mapped(name, masked): _mapped(member, masked) for name, member in value.items()}
     if isinstance(value, list):
@@ -120,11 +123,13 @@ class _Finder:
         """Where a beginning stands, with each place looked up among them."""
         known = self._beginnings
         for start in range(0, len(text), _STRETCH):
-            yield from [at for at in range(start, min(start + _STRETCH, len(text))) if text[at:at + _SHORTEST] in known]
+            yield from [
+                at for at in range(start, min(start + _STRETCH, len(text))) if text[at : at + _SHORTEST] in known
+            ]
 
     def _size(self, text: str, at: int) -> int:
         """Characters of the longest value that stands there; 0 for none."""
-        index = bisect_right(self._values, text[at:at + self._longest]) - 1
+        index = bisect_right(self._values, text[at : at + self._longest]) - 1
         # What stands there, and sorts before that one, is a beginning of it; and so are all shorter ones of it.
         while index >= 0 and not text.startswith(self._values[index], at):
             far = self._far_within[index]

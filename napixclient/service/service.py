@@ -92,29 +92,48 @@ class Service:
         self.metrics = Metrics()
         database = open_database(config.store)
         self._store = Store(database, uuid.uuid4().hex)
-        self.runs = Runs(self._store, allow, max_runs=config.max_runs, max_answer=config.max_answer,
-                         connections_of_run=config.connections_per_run, metrics=self.metrics)
+        self.runs = Runs(
+            self._store,
+            allow,
+            max_runs=config.max_runs,
+            max_answer=config.max_answer,
+            connections_of_run=config.connections_per_run,
+            metrics=self.metrics,
+        )
         page = Page()
-        self._api = api = Api(self.runs, page, max_body=config.max_body, max_requests=config.max_requests,
-                  slow_seconds=config.slow_timeout, heartbeat=Heartbeat(config.ping_every, config.ping_timeout),
-                  metrics=self.metrics)
+        self._api = api = Api(
+            self.runs,
+            page,
+            max_body=config.max_body,
+            max_requests=config.max_requests,
+            slow_seconds=config.slow_timeout,
+            heartbeat=Heartbeat(config.ping_every, config.ping_timeout),
+            metrics=self.metrics,
+        )
         app: App = _Mounts(api, dict(config.mounts)) if config.mounts else api
         if config.guarded:
             keys = {} if config.login is None or config.key is None else {config.login: config.key}
-            app = Credentials(app, config.token, keys, lambda path: path == '/healthz' or path in page,
-                              KeptNonces(database))
+            app = Credentials(
+                app, config.token, keys, lambda path: path == '/healthz' or path in page, KeptNonces(database)
+            )
         #: The WSGI application.
-        self.app = ExceptionsCatcher(HostCheck(app, config.host, config.names),
-                                     statuses={StoreError: 503, BadBody: 400})
+        self.app = ExceptionsCatcher(
+            HostCheck(app, config.host, config.names), statuses={StoreError: 503, BadBody: 400}
+        )
         self._greenlets: list[Any] = []
-        self._failing: set[str] = set()         # what is looked after, and does not go well
+        self._failing: set[str] = set()  # what is looked after, and does not go well
 
     def start(self) -> None:
         """Go on with what was left, and begin to look after the store."""
         self._try('taking over', self.runs.take_over)
-        self._greenlets = [gevent.spawn(self._look_after, *what) for what in (
-            (RENEW_SECONDS, 'renewing', self.runs.renew), (RENEW_SECONDS, 'taking over', self.runs.take_over),
-            (SWEEP_EVERY, 'forgetting', self._sweep))]
+        self._greenlets = [
+            gevent.spawn(self._look_after, *what)
+            for what in (
+                (RENEW_SECONDS, 'renewing', self.runs.renew),
+                (RENEW_SECONDS, 'taking over', self.runs.take_over),
+                (SWEEP_EVERY, 'forgetting', self._sweep),
+            )
+        ]
 
     def _look_after(self, seconds: float, what: str, work: Callable[[], None]) -> None:
         while True:
@@ -162,7 +181,7 @@ class _Mounts:
         for prefix, app in self._mounts.items():
             if path == prefix or path.startswith(f'{prefix}/'):
                 environ['SCRIPT_NAME'] = environ.get('SCRIPT_NAME', '') + prefix
-                environ['PATH_INFO'] = path[len(prefix):]
+                environ['PATH_INFO'] = path[len(prefix) :]
                 environ.pop('napix.upgrade', None)
                 return app(environ, start_response)
         return self._app(environ, start_response)

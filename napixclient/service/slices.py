@@ -20,7 +20,7 @@ SLICE = 32 * 1024
 MOST_VALUES = 2_000_000
 #: Characters after a number by which it may go on: ``1`` is the beginning of ``1.5`` and of ``1e+5``.
 _TAIL = 3
-_scan_string: Any = json.decoder.scanstring     # type: ignore[attr-defined]  # typeshed does not tell of it
+_scan_string: Any = json.decoder.scanstring  # type: ignore[attr-defined]  # typeshed does not tell of it
 _blanks = re.compile(r'[ \t\n\r]*').match
 
 
@@ -47,7 +47,7 @@ def _marks_outside_strings(text: str) -> int:
     text = text.replace('\\\\', '').replace('\\"', '')
     count, inside = 0, 0
     for start in range(0, len(text), SLICE):
-        parts = text[start:start + SLICE].split('"')
+        parts = text[start : start + SLICE].split('"')
         count += _marks(''.join(parts[inside::2]))
         inside ^= (len(parts) - 1) & 1
     return count
@@ -60,7 +60,7 @@ class _Reader:
         self._text = text
         self._size = size
         self._decode = decoder.decode
-        self._scan: Any = decoder.scan_once     # type: ignore[attr-defined]
+        self._scan: Any = decoder.scan_once  # type: ignore[attr-defined]
         self._base = 0
         self._window = text[:size]
 
@@ -80,7 +80,7 @@ class _Reader:
         short = self._short(at)
         if short is not None:
             return short
-        opening = self._text[at:at + 1]
+        opening = self._text[at : at + 1]
         if opening == '[':
             return self._list(at + 1)
         if opening == '{':
@@ -99,19 +99,19 @@ class _Reader:
                     value, end = self._scan(self._window, place)
                     if end + _TAIL <= len(self._window) or self._base + len(self._window) == len(self._text):
                         return value, self._base + end
-                except (StopIteration, ValueError):     # it does not end there, or is none
+                except (StopIteration, ValueError):  # it does not end there, or is none
                     pass
                 if not place:
                     return None
-            self._base, self._window = at, self._text[at:at + self._size]
+            self._base, self._window = at, self._text[at : at + self._size]
         return None
 
     def _list(self, at: int) -> tuple[list[Any], int]:
         values: list[Any] = []
         at = self._after(at)
-        if self._text[at:at + 1] == ']':
+        if self._text[at : at + 1] == ']':
             return values, at + 1
-        tried = 0                               # to where many values have been tried at once
+        tried = 0  # to where many values have been tried at once
         while True:
             while at >= tried:
                 tried = at + self._size
@@ -126,7 +126,7 @@ class _Reader:
     def _object(self, at: int) -> tuple[dict[str, Any], int]:
         members: dict[str, Any] = {}
         at = self._after(at)
-        if self._text[at:at + 1] == '}':
+        if self._text[at : at + 1] == '}':
             return members, at + 1
         tried = 0
         while True:
@@ -142,7 +142,7 @@ class _Reader:
 
     def _many(self, at: int, brackets: str) -> tuple[Any, int]:
         """The values to the last comma of a slice, and where the next one begins; none if it is not between them."""
-        piece = self._text[at:at + self._size]
+        piece = self._text[at : at + self._size]
         end = piece.rfind(',')
         if end > 0:
             try:
@@ -153,18 +153,18 @@ class _Reader:
         return None, at
 
     def _name(self, at: int) -> tuple[str, int]:
-        if self._text[at:at + 1] != '"':
+        if self._text[at : at + 1] != '"':
             raise json.JSONDecodeError('Expecting property name enclosed in double quotes', self._text, at)
         name, at = _scan_string(self._text, at + 1)
         at = self._after(at)
-        if self._text[at:at + 1] != ':':
+        if self._text[at : at + 1] != ':':
             raise json.JSONDecodeError("Expecting ':' delimiter", self._text, at)
         return name, self._after(at + 1)
 
     def _separator(self, at: int, closing: str) -> tuple[bool, int]:
         """Whether the end has come, and where to go on."""
         at = self._after(at)
-        found = self._text[at:at + 1]
+        found = self._text[at : at + 1]
         if found == closing:
             return True, at + 1
         if found != ',':

@@ -23,12 +23,12 @@ class _SQLite:
     """A connection of the standard library's."""
 
     now = 'epoch()'
-    alone: tuple[str, ...] = ()                                  # a transaction that writes is
+    alone: tuple[str, ...] = ()  # a transaction that writes is
 
     def __init__(self, path: str) -> None:
         # Threads of one pool follow each other; none uses it beside another.
         self._raw = sqlite3.connect(path, timeout=BUSY_SECONDS, isolation_level=None, check_same_thread=False)
-        self._raw.create_function('epoch', 0, time.time)    # its own know milliseconds only
+        self._raw.create_function('epoch', 0, time.time)  # its own know milliseconds only
         self._raw.execute('PRAGMA journal_mode=WAL')
         self._raw.execute('PRAGMA synchronous=FULL')
 
@@ -40,7 +40,7 @@ class _SQLite:
             yield
             self._raw.execute('COMMIT')
         except BaseException:
-            if self._raw.in_transaction:        # a full disk may have ended it
+            if self._raw.in_transaction:  # a full disk may have ended it
                 self._raw.execute('ROLLBACK')
             raise
 
@@ -60,7 +60,7 @@ class _SQLite:
         return {row[0] for row in self.rows(f"SELECT name FROM pragma_table_info('{table}')")}
 
     def cut(self) -> None:
-        pass                                    # it waits for BUSY_SECONDS at most
+        pass  # it waits for BUSY_SECONDS at most
 
     def close(self) -> None:
         self._raw.close()
@@ -98,8 +98,10 @@ class _Locked(Database):
         except OSError as exc:
             os.close(self._lock)
             if isinstance(exc, BlockingIOError):
-                raise StoreError(f'the store {path} is in use by another service: end that one, or give this one a '
-                                 '--store of its own') from exc
+                raise StoreError(
+                    f'the store {path} is in use by another service: end that one, or give this one a '
+                    '--store of its own'
+                ) from exc
             raise
         super().__init__(lambda: _SQLite(path), exclusive=True)
 

@@ -98,21 +98,38 @@ class Store:
         :param sent: numbers of those that may be sent as soon as this returns.
         """
         rows: list[tuple[Any, ...]] = [(run.id, number, request) for number, request in enumerate(requests)]
-        values = {'id': run.id, 'state': run.state, 'owner': self.owner, 'options': json.dumps(run.options),
-                  'summary': json.dumps(run.summary), 'bytes': sum(len(request) for _, _, request in rows),
-                  'sent': json.dumps(sorted(sent))}
+        values = {
+            'id': run.id,
+            'state': run.state,
+            'owner': self.owner,
+            'options': json.dumps(run.options),
+            'summary': json.dumps(run.summary),
+            'bytes': sum(len(request) for _, _, request in rows),
+            'sent': json.dumps(sorted(sent)),
+        }
 
         def work(to: Connection) -> Kept:
-            to.run('INSERT INTO runs (id, created, finished, state, owner, seen, cancel, options, summary, results, '
-                   f'bytes, fence, sent) VALUES (:id, {to.now}, NULL, :state, :owner, {to.now}, 0, :options, '
-                   ':summary, 0, :bytes, 0, :sent)', values)
+            to.run(
+                'INSERT INTO runs (id, created, finished, state, owner, seen, cancel, options, summary, results, '
+                f'bytes, fence, sent) VALUES (:id, {to.now}, NULL, :state, :owner, {to.now}, 0, :options, '
+                ':summary, 0, :bytes, 0, :sent)',
+                values,
+            )
             to.insert('requests', _REQUEST, rows)
             return _found(to, 'WHERE id = :id', {'id': run.id})[0]
 
         return self._database.write(work)
 
-    def commit(self, id: str, fence: int, first: int, results: list[tuple[int, str]], summary: dict[str, Any],
-               sent: Iterable[int], state: str = 'running') -> float | None:
+    def commit(
+        self,
+        id: str,
+        fence: int,
+        first: int,
+        results: list[tuple[int, str]],
+        summary: dict[str, Any],
+        sent: Iterable[int],
+        state: str = 'running',
+    ) -> float | None:
         """Keep results, how the run stands, and what of it may be sent from now on. May be repeated as it was.
 
         :param first: the number in sequence of the first of the results.
@@ -124,15 +141,26 @@ class Store:
         """
         rows: list[tuple[Any, ...]] = [(id, seq, number, line) for seq, (number, line) in enumerate(results, first)]
         ends = state != 'running'
-        values = {'id': id, 'owner': self.owner, 'fence': fence, 'first': first, 'next': first + len(rows),
-                  'summary': json.dumps(summary), 'sent': json.dumps(sorted(sent)), 'state': state,
-                  'bytes': sum(len(line) for _, line in results)}
+        values = {
+            'id': id,
+            'owner': self.owner,
+            'fence': fence,
+            'first': first,
+            'next': first + len(rows),
+            'summary': json.dumps(summary),
+            'sent': json.dumps(sorted(sent)),
+            'state': state,
+            'bytes': sum(len(line) for _, line in results),
+        }
 
         def work(to: Connection) -> float | None:
             # First of all: whoever takes the run over waits for the row, or makes this find none.
-            if not to.run('UPDATE runs SET summary = :summary, results = :next, bytes = bytes + :bytes, sent = :sent, '
-                          f'state = :state, finished = {to.now if ends else "NULL"} WHERE id = :id AND owner = :owner '
-                          "AND fence = :fence AND results = :first AND state = 'running'", values):
+            if not to.run(
+                'UPDATE runs SET summary = :summary, results = :next, bytes = bytes + :bytes, sent = :sent, '
+                f'state = :state, finished = {to.now if ends else "NULL"} WHERE id = :id AND owner = :owner '
+                "AND fence = :fence AND results = :first AND state = 'running'",
+                values,
+            ):
                 return self._committed(to, values, rows)
             if rows:
                 to.insert('results', _RESULT, rows)
@@ -148,17 +176,22 @@ class Store:
         found = _found(to, 'WHERE id = :id', {'id': values['id']})
         if not found or (found[0].owner, found[0].fence) != (self.owner, values['fence']):
             raise LeaseLost('the run was taken over by another instance')
-        last = [line for line, in to.rows('SELECT line FROM results WHERE run = :id AND seq = :last',
-                                          {'id': values['id'], 'last': values['next'] - 1})]
-        if (found[0].results, found[0].state) != (values['next'], values['state']) \
-                or (rows and last != [rows[-1][3]]):
+        last = [
+            line
+            for (line,) in to.rows(
+                'SELECT line FROM results WHERE run = :id AND seq = :last',
+                {'id': values['id'], 'last': values['next'] - 1},
+            )
+        ]
+        if (found[0].results, found[0].state) != (values['next'], values['state']) or (rows and last != [rows[-1][3]]):
             raise StoreRefused('a place in the sequence is not unique')
         return found[0].finished
 
     def ask_cancel(self, id: str) -> None:
         """Note that the run is to be cancelled, by whoever runs it."""
-        self._database.write(lambda to: to.run("UPDATE runs SET cancel = 1 WHERE id = :id AND state = 'running'",
-                                               {'id': id}))
+        self._database.write(
+            lambda to: to.run("UPDATE runs SET cancel = 1 WHERE id = :id AND state = 'running'", {'id': id})
+        )
 
     def adopt(self, is_ours: Callable[[str], bool] = lambda id: False) -> list[Kept]:
         """Take over the runs whose service is gone: all that run, or those whose lease is over where it is shared.
@@ -172,21 +205,34 @@ class Store:
             return "state = 'running'" if self.exclusive else f"state = 'running' AND seen < {to.now} - :lease"
 
         def take(to: Connection) -> list[Kept]:
-            mine = [id for id, fence in found if to.run(
-                f'UPDATE runs SET owner = :owner, seen = {to.now}, fence = fence + 1 '
-                f'WHERE id = :id AND fence = :fence AND {over(to)}',
-                {'owner': self.owner, 'id': id, 'fence': fence, **lease})]
+            mine = [
+                id
+                for id, fence in found
+                if to.run(
+                    f'UPDATE runs SET owner = :owner, seen = {to.now}, fence = fence + 1 '
+                    f'WHERE id = :id AND fence = :fence AND {over(to)}',
+                    {'owner': self.owner, 'id': id, 'fence': fence, **lease},
+                )
+            ]
             return [run for id in mine for run in _found(to, 'WHERE id = :id', {'id': id})]
 
-        found = [(id, fence) for id, fence in self._database.read(lambda to: list(to.rows(
-            f'SELECT id, fence FROM runs WHERE {over(to)} ORDER BY created', lease))) if not is_ours(id)]
+        found = [
+            (id, fence)
+            for id, fence in self._database.read(
+                lambda to: list(to.rows(f'SELECT id, fence FROM runs WHERE {over(to)} ORDER BY created', lease))
+            )
+            if not is_ours(id)
+        ]
         return self._database.write(take) if found else []
 
     def leave(self, id: str, fence: int) -> None:
         """Let anybody take a run over at once."""
-        self._database.write(lambda to: to.run(
-            'UPDATE runs SET seen = 0 WHERE id = :id AND owner = :owner AND fence = :fence',
-            {'id': id, 'owner': self.owner, 'fence': fence}))
+        self._database.write(
+            lambda to: to.run(
+                'UPDATE runs SET seen = 0 WHERE id = :id AND owner = :owner AND fence = :fence',
+                {'id': id, 'owner': self.owner, 'fence': fence},
+            )
+        )
 
     def renew(self, held: Iterable[tuple[str, int]]) -> dict[str, bool]:
         """Say that we still run these.
@@ -197,23 +243,36 @@ class Store:
         rows: list[dict[str, Any]] = [{'id': id, 'fence': fence, 'owner': self.owner} for id, fence in held]
 
         def work(to: Connection) -> dict[str, bool]:
-            ours = [row['id'] for row in rows if to.run(
-                f'UPDATE runs SET seen = {to.now} WHERE id = :id AND owner = :owner AND fence = :fence', row)]
-            cancelled = {id for id, in to.rows("SELECT id FROM runs WHERE state = 'running' AND cancel = 1 "
-                                               'AND owner = :owner', {'owner': self.owner})}
+            ours = [
+                row['id']
+                for row in rows
+                if to.run(f'UPDATE runs SET seen = {to.now} WHERE id = :id AND owner = :owner AND fence = :fence', row)
+            ]
+            cancelled = {
+                id
+                for (id,) in to.rows(
+                    "SELECT id FROM runs WHERE state = 'running' AND cancel = 1 AND owner = :owner",
+                    {'owner': self.owner},
+                )
+            }
             return {id: id in cancelled for id in ours}
 
         return self._database.write(work) if rows else {}
 
     def left(self, id: str) -> list[Left]:
         """The requests of a run that have no result."""
+
         def work(to: Connection) -> list[Left]:
             done = {row[0] for row in to.stream('SELECT number FROM results WHERE run = :run', {'run': id})}
-            text = next((text for text, in to.rows('SELECT sent FROM runs WHERE id = :run', {'run': id})), None)
-            sent = None if text is None else set(json.loads(text))      # an older release did not say
-            return [Left(number, json.loads(request), sent is None or number in sent) for number, request in to.stream(
-                'SELECT number, request FROM requests WHERE run = :run ORDER BY number', {'run': id})
-                if number not in done]
+            text = next((text for (text,) in to.rows('SELECT sent FROM runs WHERE id = :run', {'run': id})), None)
+            sent = None if text is None else set(json.loads(text))  # an older release did not say
+            return [
+                Left(number, json.loads(request), sent is None or number in sent)
+                for number, request in to.stream(
+                    'SELECT number, request FROM requests WHERE run = :run ORDER BY number', {'run': id}
+                )
+                if number not in done
+            ]
 
         return self._database.read(work)
 
@@ -227,18 +286,27 @@ class Store:
     def newest(self, limit: int, before: Kept | None = None) -> list[Kept]:
         """The newest runs, or those older than one."""
         if before is None:
-            return self._database.read(lambda to: _found(to, 'ORDER BY created DESC, id DESC LIMIT :limit',
-                                                         {'limit': limit}))
-        return self._database.read(lambda to: _found(
-            to, 'WHERE created < :created OR (created = :created AND id < :id) ORDER BY created DESC, id DESC '
-                'LIMIT :limit', {'limit': limit, 'created': before.created, 'id': before.id}))
+            return self._database.read(
+                lambda to: _found(to, 'ORDER BY created DESC, id DESC LIMIT :limit', {'limit': limit})
+            )
+        return self._database.read(
+            lambda to: _found(
+                to,
+                'WHERE created < :created OR (created = :created AND id < :id) ORDER BY created DESC, id DESC '
+                'LIMIT :limit',
+                {'limit': limit, 'created': before.created, 'id': before.id},
+            )
+        )
 
     def lines(self, id: str, seq: int) -> list[str]:
         """Result lines from a number in sequence on: a page of them at most."""
+
         def work(to: Connection) -> list[str]:
             lines, size = [], 0
-            for line, in to.stream('SELECT line FROM results WHERE run = :run AND seq >= :seq ORDER BY seq '
-                                   'LIMIT :limit', {'run': id, 'seq': seq, 'limit': PAGE_LINES}):
+            for (line,) in to.stream(
+                'SELECT line FROM results WHERE run = :run AND seq >= :seq ORDER BY seq LIMIT :limit',
+                {'run': id, 'seq': seq, 'limit': PAGE_LINES},
+            ):
                 lines.append(line)
                 size += len(line)
                 if size >= PAGE_BYTES:
@@ -260,9 +328,10 @@ class Store:
         return count
 
     def _forget_one(self, to: Connection, seconds: float, most_bytes: int) -> bool:
-        for id, ago in list(to.rows(f'SELECT id, {to.now} - finished FROM runs WHERE finished IS NOT NULL '
-                                    'ORDER BY finished LIMIT 1')):
-            size, = next(iter(to.rows('SELECT COALESCE(SUM(bytes), 0) FROM runs')))
+        for id, ago in list(
+            to.rows(f'SELECT id, {to.now} - finished FROM runs WHERE finished IS NOT NULL ORDER BY finished LIMIT 1')
+        ):
+            (size,) = next(iter(to.rows('SELECT COALESCE(SUM(bytes), 0) FROM runs')))
             if ago > seconds or size > most_bytes:
                 for table, column in ('results', 'run'), ('requests', 'run'), ('runs', 'id'):
                     to.run(f'DELETE FROM {table} WHERE {column} = :id', {'id': id})
@@ -281,7 +350,21 @@ def _make_tables(to: Connection) -> None:
 
 
 def _found(to: Connection, which: str, values: dict[str, Any]) -> list[Kept]:
-    return [Kept(id, created, finished, state, owner, bool(cancel), json.loads(options), json.loads(summary), results,
-                 fence, age)
-            for id, created, finished, state, owner, cancel, options, summary, results, fence, age
-            in to.rows(f'SELECT {_COLUMNS}, {to.now} - created FROM runs {which}', values)]
+    return [
+        Kept(
+            id,
+            created,
+            finished,
+            state,
+            owner,
+            bool(cancel),
+            json.loads(options),
+            json.loads(summary),
+            results,
+            fence,
+            age,
+        )
+        for id, created, finished, state, owner, cancel, options, summary, results, fence, age in to.rows(
+            f'SELECT {_COLUMNS}, {to.now} - created FROM runs {which}', values
+        )
+    ]

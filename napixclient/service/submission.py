@@ -26,8 +26,20 @@ IDEMPOTENT = frozenset(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 #: Statuses after which ``retries`` tries again.
 RETRIED = (429, 502, 503, 504)
 #: Fields that belong to the connection, not to the caller.
-FORBIDDEN = frozenset(['host', 'content-length', 'transfer-encoding', 'connection', 'keep-alive', 'proxy-connection',
-                       'te', 'trailer', 'upgrade', 'expect'])
+FORBIDDEN = frozenset(
+    [
+        'host',
+        'content-length',
+        'transfer-encoding',
+        'connection',
+        'keep-alive',
+        'proxy-connection',
+        'te',
+        'trailer',
+        'upgrade',
+        'expect',
+    ]
+)
 LONGEST_SECONDS = 86400.0
 MOST_RETRIES = 20
 MOST_SIMULTANEOUS = 1000
@@ -102,10 +114,11 @@ def politely(things: Iterable[_T]) -> Iterator[_T]:
 
 # Its shape ------------------------------------------------------------------------------------------------------------
 
+
 def _json(data: bytes) -> Any:
     try:
         if len(data) <= SLICE:
-            return load_json(data, finite=True)         # whose error says where
+            return load_json(data, finite=True)  # whose error says where
         return loads(json_text(data), **FINITE)
     except RecursionError as exc:
         raise BadSubmission('the body is JSON that is nested too deep') from exc
@@ -130,8 +143,8 @@ def _requests(document: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
     if 'request' in document:
         request = document.pop('request')
     elif isinstance(document.get('requests'), list) and len(document['requests']) == 1:
-        request, = document.pop('requests')
-    else:                                   # its parts beside the hosts
+        (request,) = document.pop('requests')
+    else:  # its parts beside the hosts
         request = {name: document.pop(name) for name in _PARTS if name in document}
     _no_others(document, 'the body', ())
     request = _object(request, 'request')
@@ -167,7 +180,7 @@ def _hosts(given: Any, most: int) -> Iterable[str]:
 def _size(text: str) -> int:
     """Hosts that a node set may come to: it is not expanded before that is known to be few."""
     size = 0
-    with suppress(BadHosts):                    # which is told when it is expanded
+    with suppress(BadHosts):  # which is told when it is expanded
         for more in politely(sizes_of(text)):
             size += more
     return size
@@ -188,11 +201,19 @@ def _no_others(document: dict[str, Any], name: str, known: Iterable[str]) -> Non
 def _kind(value: Any) -> str:
     if value is None or isinstance(value, bool):
         return str(value).lower().replace('none', 'null')
-    return 'an object' if isinstance(value, dict) else 'a list' if isinstance(value, list) else \
-        'a text' if isinstance(value, str) else 'a number'
+    return (
+        'an object'
+        if isinstance(value, dict)
+        else 'a list'
+        if isinstance(value, list)
+        else 'a text'
+        if isinstance(value, str)
+        else 'a number'
+    )
 
 
 # Its parts ------------------------------------------------------------------------------------------------------------
+
 
 def _options(given: dict[str, Any]) -> Options:
     given = {name: value for name, value in given.items() if value is not None}
@@ -201,8 +222,12 @@ def _options(given: dict[str, Any]) -> Options:
     for name in 'timeout', 'deadline':
         if name in given:
             value = given[name]
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LONGEST_SECONDS \
-                    or not math.isfinite(value):
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, (int, float))
+                or not 0 < value <= LONGEST_SECONDS
+                or not math.isfinite(value)
+            ):
                 raise BadSubmission(f'{name}: seconds above 0, at most {LONGEST_SECONDS:g}')
     if 'retries' in given:
         given['retries'] = _whole(given['retries'], 'retries', 0, MOST_RETRIES)
@@ -215,7 +240,7 @@ def _options(given: dict[str, Any]) -> Options:
 
 
 def _whole(value: Any, name: str, least: int, most: int | None) -> int:
-    if isinstance(value, float) and value.is_integer():     # JSON knows no difference
+    if isinstance(value, float) and value.is_integer():  # JSON knows no difference
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
         bounds = f'at least {least}' if most is None else f'from {least} to {most}'
@@ -249,31 +274,42 @@ def _headers(given: Any, where: str) -> dict[str, str]:
         return {}
     headers = _object(given, f'{where}.headers')
     for name, value in headers.items():
-        if name.replace('_', '-').lower() in FORBIDDEN:     # many a server takes one for the other
+        if name.replace('_', '-').lower() in FORBIDDEN:  # many a server takes one for the other
             raise BadSubmission(f'{where}.headers: {name} cannot be set; it follows from the request')
         if not isinstance(value, str):
             raise BadSubmission(f'{where}.headers: {name[:100]!r} has a text as its value, not {_kind(value)}')
     return headers
 
 
-def _request(number: int, host: str, method: str, url: str, body: Any, headers: dict[str, str],
-             options: Options) -> Request:
+def _request(
+    number: int, host: str, method: str, url: str, body: Any, headers: dict[str, str], options: Options
+) -> Request:
     retries = None
     if options.retries:
         retries = Retry(options.retries, redirect=0, status_forcelist=RETRIED, backoff_factor=0.1, backoff_jitter=0.1)
-    return Request(host, method, url, body, headers, timeout=options.timeout, retries=retries, tag=number,
-                   redirect=options.redirect or None)
+    return Request(
+        host,
+        method,
+        url,
+        body,
+        headers,
+        timeout=options.timeout,
+        retries=retries,
+        tag=number,
+        redirect=options.redirect or None,
+    )
 
 
 def _shown(item: Item, secrets: Secrets) -> Item:
     try:
-        secrets.without([[[[item.request and item.request.body]]]])     # some deeper than where it is kept
+        secrets.without([[[[item.request and item.request.body]]]])  # some deeper than where it is kept
         return item._replace(tag=secrets.without(item.tag), url=secrets.without(item.url))
     except RecursionError as exc:
         raise BadSubmission(f'requests[{item.number}]: nested too deep') from exc
 
 
 # For the store --------------------------------------------------------------------------------------------------------
+
 
 def kept(item: Item, given: Request | None, secrets: Secrets) -> str:
     """What is kept of a request, in JSON: all of it only where it has no secrets.
@@ -285,7 +321,7 @@ def kept(item: Item, given: Request | None, secrets: Secrets) -> str:
     try:
         if given is not None and not item.secret:
             sent = {'url': given.url, 'headers': dict(given.headers.multi_items()), 'body': given.body}
-            if secrets.without(sent) == sent:   # masked it would be another request
+            if secrets.without(sent) == sent:  # masked it would be another request
                 document.update(sent)
         return json.dumps(document, allow_nan=False)
     except (ValueError, TypeError, RecursionError) as exc:
@@ -299,6 +335,13 @@ def restored(number: int, document: dict[str, Any], options: Options, sent: bool
     """
     request = None
     if 'headers' in document and (not sent or document['method'] in IDEMPOTENT):
-        request = _request(number, document['host'], document['method'], document['url'], document['body'],
-                           document['headers'], options)
+        request = _request(
+            number,
+            document['host'],
+            document['method'],
+            document['url'],
+            document['body'],
+            document['headers'],
+            options,
+        )
     return Item(number, document['tag'], document['host'], document['method'], document['url'], request, False)

@@ -52,9 +52,10 @@ class _Progress:
         document = self._runs.document(self._id)
         if document is None:
             return None
-        text = json.dumps({name: document[name] for name in ('state', 'reason', 'counts', 'latency', 'results',
-                                                            'finished')},
-                          separators=(',', ':'))
+        text = json.dumps(
+            {name: document[name] for name in ('state', 'reason', 'counts', 'latency', 'results', 'finished')},
+            separators=(',', ':'),
+        )
         if text == self._last and not last:
             return None
         self._last = text
@@ -62,6 +63,7 @@ class _Progress:
 
 
 # Lines ----------------------------------------------------------------------------------------------------------------
+
 
 def lines(runs: Runs, id: str, seq: int, follow: bool, every: float) -> Iterator[bytes]:
     """The results as NDJSON; those that are there, or all until the run ends.
@@ -90,10 +92,10 @@ def _lines(runs: Runs, id: str, seq: int, follow: bool, every: float) -> Iterato
         elif follower.over or not follow:
             if follower.broken and follow:
                 if not blank_at:
-                    yield b' '                  # so that it is an answer which breaks off, and no error of ours
+                    yield b' '  # so that it is an answer which breaks off, and no error of ours
                 raise gevent.GreenletExit('the service ends, or its store fails: more results come later')
             return
-        elif monotonic() >= blank_at and follower.seq < total:      # so that a line must follow
+        elif monotonic() >= blank_at and follower.seq < total:  # so that a line must follow
             blank_at = monotonic() + every
             yield b' '
         else:
@@ -113,6 +115,7 @@ def _as_lines(segment: Segment) -> bytes:
 
 
 # Events ---------------------------------------------------------------------------------------------------------------
+
 
 def events(runs: Runs, id: str, seq: int, every: float) -> Iterator[bytes]:
     """The results as server-sent events (HTML §9.2), each with its place in the sequence as its id.
@@ -149,14 +152,17 @@ def _events(runs: Runs, id: str, seq: int, every: float) -> Iterator[bytes]:
 
 
 def _as_events(segment: Segment) -> bytes:
-    return ''.join(f'id: {seq}\nevent: result\ndata: {line}\n\n'
-                   for seq, line in enumerate(segment.lines, segment.first)).encode('ascii')
+    return ''.join(
+        f'id: {seq}\nevent: result\ndata: {line}\n\n' for seq, line in enumerate(segment.lines, segment.first)
+    ).encode('ascii')
 
 
 # WebSocket ------------------------------------------------------------------------------------------------------------
 
+
 def socket_session(runs: Runs, id: str, seq: int, heartbeat: Heartbeat) -> Callable[[GuardedSocket], None]:
     """What is run on a WebSocket: one greenlet writes, one reads, and both are gone when it returns."""
+
     def session(websocket: GuardedSocket) -> None:
         writer: Any = gevent.spawn(_write, websocket, runs, id, seq, heartbeat)
         reader: Any = gevent.spawn(_read, websocket, runs, id)
@@ -164,9 +170,10 @@ def socket_session(runs: Runs, id: str, seq: int, heartbeat: Heartbeat) -> Calla
             try:
                 gevent.wait([reader, writer], count=1)
                 if writer.ready():
-                    reader.join(LINGER_SECONDS)     # for the peer's Close
+                    reader.join(LINGER_SECONDS)  # for the peer's Close
             finally:
                 gevent.killall([reader, writer])
+
     return session
 
 

@@ -28,7 +28,7 @@ __all__ = ['LINGER_SECONDS', 'Gone', 'GuardedSocket', 'UpgradingHandler', 'Viola
 #: Bounds of what a peer may send (RFC 6455 §10.4 leaves them to us).
 MAX_MESSAGE = 1 << 20
 MAX_FRAGMENTS = 1000
-MAX_CONTROLS = 100                  # a second, messages too
+MAX_CONTROLS = 100  # a second, messages too
 #: Bytes that are handed to the kernel at once: each piece has the whole time of a slow reader.
 PIECE = 64 * 1024
 #: Seconds for which we read on after our Close, for the peer's: to close with something unread would reset the
@@ -82,7 +82,7 @@ class GuardedSocket(WebSocket):  # type: ignore[misc]
         self._lock = RLock()
         self._controls: deque[float] = deque(maxlen=MAX_CONTROLS)
         self._in_turn = 0
-        self._told = False                  # whether our Close has been sent
+        self._told = False  # whether our Close has been sent
         #: Whether nothing can be sent any more.
         self.gone = False
         #: When the peer was last heard of, by ``time.monotonic()``.
@@ -112,12 +112,12 @@ class GuardedSocket(WebSocket):  # type: ignore[misc]
         try:
             for start in range(0, len(frames), PIECE):
                 clock.start()
-                self.raw_write(view[start:start + PIECE])
+                self.raw_write(view[start : start + PIECE])
                 clock.cancel()
         except gevent.Timeout as exc:
             if exc is not clock:
                 raise
-            self.gone = True              # a frame was cut: nothing can follow it
+            self.gone = True  # a frame was cut: nothing can follow it
             raise Gone(f'nothing was read for {self._slow:g} s') from None
         except OSError as exc:
             self.gone = True
@@ -216,18 +216,19 @@ class GuardedSocket(WebSocket):  # type: ignore[misc]
         first, second = self._read(2)
         length = second & Header.LENGTH_MASK
         if length == 126:
-            length, = struct.unpack('!H', self._read(2))
+            (length,) = struct.unpack('!H', self._read(2))
         elif length == 127:
-            length, = struct.unpack('!Q', self._read(8))
-        header = Header(bool(first & Header.FIN_MASK), first & Header.OPCODE_MASK, first & Header.HEADER_FLAG_MASK,
-                        length)
+            (length,) = struct.unpack('!Q', self._read(8))
+        header = Header(
+            bool(first & Header.FIN_MASK), first & Header.OPCODE_MASK, first & Header.HEADER_FLAG_MASK, length
+        )
         return header, self._read(4) if second & Header.MASK_MASK else b''
 
     def _read(self, size: int) -> bytes:
         data = self.raw_read(size) if size else b''
         if len(data) != size:
             raise EOFError
-        self._in_turn += size + 64          # a gevent socket does not let others run while there is something to read
+        self._in_turn += size + 64  # a gevent socket does not let others run while there is something to read
         if self._in_turn > TURN:
             self._in_turn = 0
             gevent.sleep(0)
@@ -247,16 +248,16 @@ class GuardedSocket(WebSocket):  # type: ignore[misc]
             return True
         self._count()
         if opcode == self.OPCODE_PING:
-            with suppress(Gone):            # after our Close there is no answer
+            with suppress(Gone):  # after our Close there is no answer
                 self.send_frame(payload, self.OPCODE_PONG)
         return False
 
     def _closed_by_peer(self, payload: bytes) -> None:
-        code = 1005                         # there was none: RFC 6455 §7.1.5
+        code = 1005  # there was none: RFC 6455 §7.1.5
         if len(payload) == 1:
             raise Violation(1002, 'half a close code')
         if payload:
-            code, = struct.unpack('!H', payload[:2])
+            (code,) = struct.unpack('!H', payload[:2])
             if code not in _CODES and not 3000 <= code < 5000:
                 raise Violation(1002, 'a close code that must not be sent')
             try:
@@ -322,8 +323,10 @@ class UpgradingHandler(WebSocketHandler):  # type: ignore[misc]
         self.environ['wsgi.websocket'] = self.websocket
         key = self.environ['HTTP_SEC_WEBSOCKET_KEY'].strip() + self.GUID
         accept = base64.b64encode(hashlib.sha1(key.encode('latin-1')).digest()).decode()
-        self.start_response('101 Switching Protocols', [
-            ('Upgrade', 'websocket'), ('Connection', 'Upgrade'), ('Sec-WebSocket-Accept', accept)])
+        self.start_response(
+            '101 Switching Protocols',
+            [('Upgrade', 'websocket'), ('Connection', 'Upgrade'), ('Sec-WebSocket-Accept', accept)],
+        )
 
     def _shut(self) -> None:
         """Close through gevent: pywsgi would close the descriptor under whoever waits for it, and libev abort."""
