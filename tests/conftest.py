@@ -1,4 +1,5 @@
 """What all tests share: a bound on each test's time, the oracle, an authority for TLS, hypothesis' profiles."""
+
 from __future__ import annotations
 
 import gc
@@ -15,7 +16,7 @@ import pytest
 from tests import kit
 
 TEST_SECONDS = 60
-GAP = 0.1                           # seconds that the hub may be held
+GAP = 0.1  # seconds that the hub may be held
 
 # The same examples in every run under CI; a failure prints how to get its example again.
 hypothesis.settings.register_profile('default', deadline=None, database=None, print_blob=True)
@@ -54,7 +55,7 @@ def warm() -> None:
 def tidy(capfd: pytest.CaptureFixture[str]) -> Iterator[None]:
     """Descriptors, greenlets and watchers are given back, and nothing is printed."""
     gc.collect()
-    gc.freeze()                             # only what this test makes is looked at: a fifth of the time of a run
+    gc.freeze()  # only what this test makes is looked at: a fifth of the time of a run
     before = kit.Leaks.now()
     yield
     before.assert_back()

@@ -4,6 +4,7 @@ A process of its own for each page: `python -m tests.docs_page PAGE patched|unpa
 input. The hosts of the pages (`server.example`) are looked up by `Names`, a resolver of gevent, so the code runs as it
 is printed and nothing of napixclient is touched; the programs that a page starts look them up in the same way.
 """
+
 from __future__ import annotations
 
 import contextlib
@@ -36,8 +37,9 @@ class Names(Resolver):
     def __init__(self, hub: object = None) -> None:
         self._ports: dict[str, int] = json.loads(os.environ[VARIABLE])
 
-    def getaddrinfo(self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0,
-                    flags: int = 0) -> list[Any]:
+    def getaddrinfo(
+        self, host: Any, port: Any, family: int = 0, type: int = 0, proto: int = 0, flags: int = 0
+    ) -> list[Any]:
         """The address of a known name or of a literal; any other name does not exist."""
         name = host.decode() if isinstance(host, bytes) else host
         if name in self._ports:
@@ -71,7 +73,7 @@ def run(page: str, blocks: list[dict[str, Any]]) -> None:
                 with contextlib.redirect_stdout(io.StringIO()) as out:
                     exec(code, namespace)
                     for name in sorted(set(namespace) - known):
-                        if name.startswith('test_'):        # as pytest would
+                        if name.startswith('test_'):  # as pytest would
                             namespace[name]()
                 printed = out.getvalue()
             case 'pycon':
@@ -87,7 +89,7 @@ def run(page: str, blocks: list[dict[str, Any]]) -> None:
 def session(page: str, line: int, source: str, namespace: dict[str, Any]) -> None:
     """A block with prompts, as doctest has it."""
     examples = doctest.DocTestParser().get_doctest(source, namespace, page, page, line - 1)
-    examples.globs = namespace          # not a copy: the blocks that follow go on with it
+    examples.globs = namespace  # not a copy: the blocks that follow go on with it
     out = io.StringIO()
     runner = doctest.DocTestRunner(Checker(), verbose=False, optionflags=FLAGS)
     runner.run(examples, out=out.write, clear_globs=False)
@@ -109,10 +111,18 @@ def console(page: str, line: int, source: str, namespace: dict[str, Any]) -> Non
             CHECKED[program](words, namespace)
             continue
         assert program in RUN, f'{page}:{line}: nobody checks the command {program!r}'
-        done = subprocess.run(command, shell=True, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                              stderr=subprocess.STDOUT, text=True, timeout=SECONDS, check=False,
-                              cwd=ROOT if program == 'python' else None)
-        if 'napix get' in command and '--fold' not in command:      # a line per answer as it arrives: any order
+        done = subprocess.run(
+            command,
+            shell=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=SECONDS,
+            check=False,
+            cwd=ROOT if program == 'python' else None,
+        )
+        if 'napix get' in command and '--fold' not in command:  # a line per answer as it arrives: any order
             want, done.stdout = by_host(want), by_host(done.stdout)
         compare(page, line, want, done.stdout)
 

@@ -3,6 +3,7 @@
 As a program, `serve PORT LOG ADDRESS…` is the server, and `enter DIRECTORY ARGUMENT…` runs a program in a namespace that
 `unshare` has made. So that these begin at once, what only the tests themselves need is imported where it is used.
 """
+
 from __future__ import annotations
 
 import functools
@@ -28,6 +29,7 @@ NEEDED = ('ld.so.cache', 'passwd', 'group', 'localtime', 'gai.conf')
 
 # The server ----------------------------------------------------------------------------------------------------------
 
+
 class Server:
     """Answers by the first label of a name; writes a line for each query: server, protocol, id, name, type.
 
@@ -43,7 +45,7 @@ class Server:
         self._selector = selectors.DefaultSelector()
         for address in addresses:
             family = socket.AF_INET6 if ':' in address else socket.AF_INET
-            while True:                                 # a port that is free for datagrams may be taken for streams
+            while True:  # a port that is free for datagrams may be taken for streams
                 udp, tcp = socket.socket(family, socket.SOCK_DGRAM), socket.socket(family, socket.SOCK_STREAM)
                 tcp.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 try:
@@ -71,7 +73,7 @@ class Server:
         query, peer = sock.recvfrom(4096)
         answer = self._answer(query, address, 'udp')
         if answer is not None:
-            if len(answer) > 1200:                      # the flag TC, and nothing else
+            if len(answer) > 1200:  # the flag TC, and nothing else
                 answer = answer[:2] + b'\x83\x80' + query[4:6] + bytes(6) + question(query)
             sock.sendto(answer, peer)
 
@@ -90,13 +92,20 @@ class Server:
         name, (kind,) = name_of(asked), struct.unpack('!H', asked[-4:-2])
         self._log.write(f'{address} {protocol} {query[:2].hex()} {name} {kind}\n')
         label = name.partition('.')[0].lower()
-        if label.startswith('dead') or (label.startswith('mutea') and kind == A) or (
-                label.startswith('mutesix') and kind == AAAA):
+        if (
+            label.startswith('dead')
+            or (label.startswith('mutea') and kind == A)
+            or (label.startswith('mutesix') and kind == AAAA)
+        ):
             return None
         code = RCODES.get(label.rstrip('0123456789'), 0)
         records = [] if code else self._records(label, name, kind)
-        return (query[:2] + struct.pack('!BBHHHH', 0x81, 0x80 | code, 1, len(records), 0, 0) + asked
-                + b''.join(b'\xc0\x0c' + record if record[:1] != b'\xff' else record[1:] for record in records))
+        return (
+            query[:2]
+            + struct.pack('!BBHHHH', 0x81, 0x80 | code, 1, len(records), 0, 0)
+            + asked
+            + b''.join(b'\xc0\x0c' + record if record[:1] != b'\xff' else record[1:] for record in records)
+        )
 
     def _records(self, label: str, name: str, kind: int) -> list[bytes]:
         if label.startswith('flip') and (name, kind) not in self._flipped:
@@ -106,8 +115,10 @@ class Server:
             return [record(CNAME, packed(f'loop{1 - int(label[4:] or 0)}.example'))]
         if label.startswith('chain'):
             names = [name, *(f'c{n}.example' for n in range(20))]
-            chain = [b'\xff' + packed(one) + record(CNAME, packed(other))
-                     for one, other in zip(names, names[1:], strict=False)]
+            chain = [
+                b'\xff' + packed(one) + record(CNAME, packed(other))
+                for one, other in zip(names, names[1:], strict=False)
+            ]
             return chain + ([b'\xff' + packed(names[-1]) + record(A, bytes([127, 0, 0, 1]))] if kind == A else [])
         if label.startswith('many'):
             return [record(kind, bytes([127, 0, 1, n]) if kind == A else bytes(15) + bytes([n])) for n in range(1, 41)]
@@ -127,14 +138,14 @@ def question(query: bytes) -> bytes:
     end = 12
     while query[end]:
         end += query[end] + 1
-    return query[12:end + 5]
+    return query[12 : end + 5]
 
 
 def name_of(asked: bytes) -> str:
     """The name in a question, without the dot at its end."""
     labels, at = [], 0
     while asked[at]:
-        labels.append(asked[at + 1:at + 1 + asked[at]].decode('latin-1'))
+        labels.append(asked[at + 1 : at + 1 + asked[at]].decode('latin-1'))
         at += asked[at] + 1
     return '.'.join(labels)
 
@@ -164,6 +175,7 @@ def stop(process: Any) -> None:
 
 # The namespace -------------------------------------------------------------------------------------------------------
 
+
 @functools.cache
 def why_not() -> str:
     """Why there can be no namespace here; empty where there can."""
@@ -174,9 +186,15 @@ def why_not() -> str:
     return '' if tried.returncode == 0 else f'no user namespaces: {tried.stderr.strip()}'
 
 
-def in_namespace(source: str, *arguments: object, nsswitch: str | None = 'hosts: files dns\n',
-                 resolv: str | None = 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n',
-                 hosts: str = '127.0.0.1 localhost\n', seconds: float = 50, **env: str) -> Any:
+def in_namespace(
+    source: str,
+    *arguments: object,
+    nsswitch: str | None = 'hosts: files dns\n',
+    resolv: str | None = 'nameserver 127.0.0.1\noptions timeout:1 attempts:1\n',
+    hosts: str = '127.0.0.1 localhost\n',
+    seconds: float = 50,
+    **env: str,
+) -> Any:
     """Run Python source where our server is the system's, with that /etc; what it prints, read as JSON.
 
     `from tests.helpers_dns import *` there has `queries()` and `write_etc()`.
@@ -185,6 +203,7 @@ def in_namespace(source: str, *arguments: object, nsswitch: str | None = 'hosts:
     import pytest
 
     from tests import kit
+
     if why_not():
         pytest.skip(why_not())
     with tempfile.TemporaryDirectory() as directory:
@@ -200,8 +219,13 @@ def in_namespace(source: str, *arguments: object, nsswitch: str | None = 'hosts:
         patch = 'from gevent import monkey; monkey.patch_all()\n' if kit.is_patched() else ''
         program.write_text(f'{patch}import json, os, sys\nfrom tests.helpers_dns import *\n{source}')
         process = gevent.subprocess.Popen(
-            ['unshare', '-Urnm', sys.executable, __file__, 'enter', directory, *map(str, arguments)], cwd=kit.ROOT,
-            env=kit.environment(**env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+            ['unshare', '-Urnm', sys.executable, __file__, 'enter', directory, *map(str, arguments)],
+            cwd=kit.ROOT,
+            env=kit.environment(**env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
         try:
             out, err = process.communicate(timeout=seconds)
         except BaseException:
@@ -241,6 +265,7 @@ def write_etc(name: str, text: str, rename: bool = True) -> None:
 def outcome(find: Any, name: str) -> Any:
     """What a look-up of a name comes to: the addresses, in order, or what kind of failure it was."""
     import _socket
+
     try:
         return list(dict.fromkeys(found[4][0] for found in find(name)))
     except _socket.gaierror as exc:

@@ -2,6 +2,7 @@
 
 `python tests/helpers_guard.py werkzeug` (or `wsgiref`) serves it on port 0 and prints the port; gunicorn loads `app`.
 """
+
 from __future__ import annotations
 
 import hmac
@@ -29,8 +30,13 @@ def whoami(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     body = 0
     while body < left and (part := environ['wsgi.input'].read(min(left - body, 65536))):
         body += len(part)
-    seen = {'login': environ.get('napix.login'), 'user': environ.get('REMOTE_USER'), 'query': environ['QUERY_STRING'],
-            'path': environ['PATH_INFO'], 'size': body}
+    seen = {
+        'login': environ.get('napix.login'),
+        'user': environ.get('REMOTE_USER'),
+        'query': environ['QUERY_STRING'],
+        'path': environ['PATH_INFO'],
+        'size': body,
+    }
     data = json.dumps(seen).encode()
     start_response('200 OK', [('Content-Type', 'application/json'), ('Content-Length', str(len(data)))])
     return [] if environ['REQUEST_METHOD'] == 'HEAD' else [data]
@@ -59,8 +65,15 @@ def signed(message: bytes, key: bytes = b'toor') -> str:
 
 def fields(**changed: Any) -> dict[str, Any]:
     """What a signed request says of itself."""
-    return {'login': 'root', 'nonce': os.urandom(8).hex(), 'path': '/', 'host': 'server.example', 'method': 'GET',
-            'timestamp': repr(time.time()), **changed}
+    return {
+        'login': 'root',
+        'nonce': os.urandom(8).hex(),
+        'path': '/',
+        'host': 'server.example',
+        'method': 'GET',
+        'timestamp': repr(time.time()),
+        **changed,
+    }
 
 
 def authorization(**changed: Any) -> str:
@@ -76,9 +89,16 @@ def program(*arguments: str, listener: Any = None) -> Iterator[int]:
     import gevent.subprocess
 
     from tests import kit
+
     process = gevent.subprocess.Popen(
-        [sys.executable, *arguments], env=kit.environment(), cwd=kit.ROOT, stdin=gevent.subprocess.DEVNULL,
-        stdout=gevent.subprocess.PIPE, stderr=gevent.subprocess.DEVNULL, pass_fds=[listener.fileno()] if listener else [])
+        [sys.executable, *arguments],
+        env=kit.environment(),
+        cwd=kit.ROOT,
+        stdin=gevent.subprocess.DEVNULL,
+        stdout=gevent.subprocess.PIPE,
+        stderr=gevent.subprocess.DEVNULL,
+        pass_fds=[listener.fileno()] if listener else [],
+    )
     try:
         yield listener.getsockname()[1] if listener else int(process.stdout.readline())
     finally:
@@ -87,6 +107,7 @@ def program(*arguments: str, listener: Any = None) -> Iterator[int]:
 
 
 if __name__ == '__main__':
+
     class Quiet(simple_server.WSGIRequestHandler):
         """Tells nobody of its requests."""
 
@@ -95,6 +116,7 @@ if __name__ == '__main__':
 
     if sys.argv[1] == 'werkzeug':
         from werkzeug.serving import make_server
+
         logging.getLogger('werkzeug').setLevel('ERROR')
         server: Any = make_server('127.0.0.1', 0, app, threaded=True)
     else:

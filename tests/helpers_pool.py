@@ -1,4 +1,5 @@
 """What the tests of clients and pools share beside the kit: names without DNS, small askers, servers for TLS."""
+
 from __future__ import annotations
 
 import socket as stdlib_socket

@@ -1,4 +1,5 @@
 """Proxies for the tests: small ones of our own, and programs that are really used as such."""
+
 from __future__ import annotations
 
 import os
@@ -54,9 +55,11 @@ def connected(port: int) -> Any:
 
 def join(peer: kit.Peer, onward: Any) -> None:
     """Pump both ways until either has ended."""
+
     def back() -> None:
         pump(onward, peer.socket)
         peer.close()
+
     pumping = gevent.spawn(back)
     try:
         pump(peer.socket, onward)
@@ -69,7 +72,7 @@ def pump(source: Any, target: Any) -> None:
     try:
         while data := source.recv(65536):
             target.sendall(data)
-    except (OSError, ValueError, AttributeError):       # a TLS socket that is closed by another greenlet
+    except (OSError, ValueError, AttributeError):  # a TLS socket that is closed by another greenlet
         pass
 
 
@@ -84,8 +87,9 @@ def path_of(program: str) -> str:
 @contextmanager
 def running(*command: str) -> Iterator[None]:
     """A program; it is ended by its process id."""
-    process = gevent.subprocess.Popen(command, stdin=gevent.subprocess.DEVNULL, stdout=gevent.subprocess.DEVNULL,
-                                      stderr=gevent.subprocess.DEVNULL)
+    process = gevent.subprocess.Popen(
+        command, stdin=gevent.subprocess.DEVNULL, stdout=gevent.subprocess.DEVNULL, stderr=gevent.subprocess.DEVNULL
+    )
     try:
         yield
     finally:
@@ -103,6 +107,7 @@ def on_some_port(command: Callable[[int], list[str]]) -> Iterator[int]:
     def listens() -> bool:
         with socket.socket() as probe:
             return probe.connect_ex(('127.0.0.1', port)) == 0
+
     with running(*command(port)):
         wait_until(listens, f'{command(port)[0]} listens')
         yield port

@@ -1,4 +1,5 @@
 """WSGI applications on real servers: gevent's in this process, gunicorn and our examples in processes of their own."""
+
 from __future__ import annotations
 
 import contextlib
@@ -24,10 +25,12 @@ App = Callable[[Environ, Any], Iterable[bytes]]
 
 def says(view: Callable[[Environ], Any]) -> App:
     """An application that answers with what the function returns, as JSON."""
+
     def app(environ: Environ, start_response: Any) -> list[bytes]:
         data = json.dumps(view(environ)).encode()
         start_response('200 OK', [('Content-Type', 'application/json'), ('Content-Length', str(len(data)))])
         return [] if environ['REQUEST_METHOD'] == 'HEAD' else [data]
+
     return app
 
 
@@ -70,6 +73,7 @@ def host_of(listener: socket.socket) -> str:
 
 # Programs ------------------------------------------------------------------------------------------------------------
 
+
 class Programs:
     """Programs in processes of their own, which are ended together."""
 
@@ -81,11 +85,20 @@ class Programs:
         """Start Python with these arguments. What it says on standard error is nobody's business."""
         runtime = self._stack.enter_context(tempfile.TemporaryDirectory())
         # Coverage is not counted in them: all that they run is run in this process too, and they start twice as fast.
-        env = {name: value for name, value in kit.environment(XDG_RUNTIME_DIR=runtime).items()
-               if not name.startswith('COVERAGE_')}
+        env = {
+            name: value
+            for name, value in kit.environment(XDG_RUNTIME_DIR=runtime).items()
+            if not name.startswith('COVERAGE_')
+        }
         process = gevent.subprocess.Popen(
-            [sys.executable, *map(str, arguments)], env=env, cwd=kit.ROOT, stdin=gevent.subprocess.DEVNULL,
-            stdout=gevent.subprocess.PIPE, stderr=gevent.subprocess.DEVNULL, **how)
+            [sys.executable, *map(str, arguments)],
+            env=env,
+            cwd=kit.ROOT,
+            stdin=gevent.subprocess.DEVNULL,
+            stdout=gevent.subprocess.PIPE,
+            stderr=gevent.subprocess.DEVNULL,
+            **how,
+        )
         self._stack.callback(process.stdout.close)
         self._running.append(process)
         return process
@@ -99,9 +112,24 @@ class Programs:
     def gunicorn(self, app: str, worker: str = 'gevent', directory: str = '.', workers: int = 1) -> str:
         """Have gunicorn serve an application, `module:app` as it is written on its command line; its host."""
         listener = self._stack.enter_context(listening())
-        self.python('-m', 'gunicorn', '--worker-class', worker, '--workers', workers, '--bind',
-                    f'fd://{listener.fileno()}', '--log-level', 'critical', '--graceful-timeout', 1, '--chdir', directory,
-                    app, pass_fds=[listener.fileno()])
+        self.python(
+            '-m',
+            'gunicorn',
+            '--worker-class',
+            worker,
+            '--workers',
+            workers,
+            '--bind',
+            f'fd://{listener.fileno()}',
+            '--log-level',
+            'critical',
+            '--graceful-timeout',
+            1,
+            '--chdir',
+            directory,
+            app,
+            pass_fds=[listener.fileno()],
+        )
         return host_of(listener)
 
     def row(self, under: str) -> str:

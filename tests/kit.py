@@ -3,6 +3,7 @@
 Servers that answer with the id of the request and can be told to relent, a `Ticker` that tells whether something
 blocked the hub, `Leaks`, an `Authority` for TLS, programs in processes of their own. All on gevent's hub.
 """
+
 from __future__ import annotations
 
 import functools
@@ -49,11 +50,56 @@ from napixclient.testing.gate import LONG
 from napixclient.testing.server import Handler
 
 __all__ = [
-    'ANSWER', 'Authority', 'CLOSE', 'Drip', 'FIN', 'FLOOD', 'FaultServer', 'Finished', 'Forever', 'FullServer', 'Gate',
-    'Handler', 'HandlerServer', 'Held', 'ID', 'LATER', 'LONG', 'Leaks', 'Mute', 'MuteAtFirst', 'Pause', 'Peer',
-    'READ', 'ROOT', 'RST', 'Received', 'SILENCE', 'Script', 'Server', 'Step', 'Ticker', 'Took', 'Wait', 'descriptors', 'echo',
-    'environment', 'flood', 'greenlets', 'is_patched', 'limit', 'next_id', 'own_time', 'play', 'rss', 'run_program', 'sent', 'serve',
-    'started', 'turn', 'wait_until',
+    'ANSWER',
+    'Authority',
+    'CLOSE',
+    'Drip',
+    'FIN',
+    'FLOOD',
+    'FaultServer',
+    'Finished',
+    'Forever',
+    'FullServer',
+    'Gate',
+    'Handler',
+    'HandlerServer',
+    'Held',
+    'ID',
+    'LATER',
+    'LONG',
+    'Leaks',
+    'Mute',
+    'MuteAtFirst',
+    'Pause',
+    'Peer',
+    'READ',
+    'ROOT',
+    'RST',
+    'Received',
+    'SILENCE',
+    'Script',
+    'Server',
+    'Step',
+    'Ticker',
+    'Took',
+    'Wait',
+    'descriptors',
+    'echo',
+    'environment',
+    'flood',
+    'greenlets',
+    'is_patched',
+    'limit',
+    'next_id',
+    'own_time',
+    'play',
+    'rss',
+    'run_program',
+    'sent',
+    'serve',
+    'started',
+    'turn',
+    'wait_until',
 ]
 
 
@@ -74,15 +120,17 @@ def limit(seconds: float) -> float:
 @functools.lru_cache(maxsize=1)
 def _slowness(second: int) -> float:
     """How many times longer a loop takes in this second; measured once, as that holds the hub for some milliseconds."""
+
     def loop() -> float:
         began = time.perf_counter()
         for _ in range(20_000):
             pass
         return time.perf_counter() - began
+
     return max(1.0, min(loop() for _ in range(5)) / LOOP)
 
 
-LOOP = 0.35e-3                              # seconds
+LOOP = 0.35e-3  # seconds
 
 
 def own_time() -> float:
@@ -139,11 +187,12 @@ class Ticker:
 
     def __exit__(self, *exc: object) -> None:
         assert self._greenlet is not None
-        gevent.sleep(2 * self.every)        # a blocked hub shows at the first tick after it
+        gevent.sleep(2 * self.every)  # a blocked hub shows at the first tick after it
         self._greenlet.kill()
 
 
 # Leaks ---------------------------------------------------------------------------------------------------------------
+
 
 def descriptors() -> dict[str, str]:
     """The open descriptors of this process: number -> what it is."""
@@ -151,15 +200,22 @@ def descriptors() -> dict[str, str]:
     for number in os.listdir('/proc/self/fd'):
         try:
             found[number] = os.readlink(f'/proc/self/fd/{number}')
-        except OSError:                     # the one that lists the directory
+        except OSError:  # the one that lists the directory
             continue
     return found
 
 
 def greenlets() -> list[greenlet]:
     """The greenlets that are alive, but for workers of gevent's thread pool, and what each thread is itself."""
-    return [o for o in gc.get_objects() if issubclass(type(o), greenlet) and o and not o.dead
-            and 'WorkerGreenlet' not in type(o).__name__ and o.parent is not None]
+    return [
+        o
+        for o in gc.get_objects()
+        if issubclass(type(o), greenlet)
+        and o
+        and not o.dead
+        and 'WorkerGreenlet' not in type(o).__name__
+        and o.parent is not None
+    ]
 
 
 def rss() -> int:
@@ -195,6 +251,7 @@ class Leaks(NamedTuple):
 
 # TLS -----------------------------------------------------------------------------------------------------------------
 
+
 class Authority:
     """A certificate authority of the tests: contexts for servers, and the file that clients name as `ca_certs`."""
 
@@ -212,7 +269,7 @@ class Authority:
 
 # Servers -------------------------------------------------------------------------------------------------------------
 
-ID = b'######'                          # in a script's bytes: the id of the request that was read last
+ID = b'######'  # in a script's bytes: the id of the request that was read last
 
 
 def id_of(path: str) -> str:
@@ -326,7 +383,7 @@ class FullServer(FaultServer):
         super().__init__(listening=False, **options)
         self._listener.listen(0)
         self._fillers = []
-        for _ in range(4):                  # the kernel takes one or two more than the backlog says
+        for _ in range(4):  # the kernel takes one or two more than the backlog says
             filler = socket.socket()
             filler.setblocking(False)
             filler.connect_ex(self._listener.getsockname())
@@ -367,8 +424,9 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, 'PYTHONPATH': str(ROOT), 'PYTHONWARNINGS': 'error', **more}
 
 
-def run_program(source: str, *arguments: object, patched: bool | None = None, seconds: float = 30,
-                **env: str) -> Finished:
+def run_program(
+    source: str, *arguments: object, patched: bool | None = None, seconds: float = 30, **env: str
+) -> Finished:
     """Run Python source in a process of its own (patched as this one is, unless told), while our servers go on.
 
     It finds its arguments in sys.argv[1:].
@@ -384,8 +442,13 @@ def started(source: str, *arguments: object, patched: bool | None = None, **env:
     if is_patched() if patched is None else patched:
         source = 'from gevent import monkey; monkey.patch_all()\n' + source
     process = gevent.subprocess.Popen(
-        [sys.executable, '-c', source, *map(str, arguments)], env=environment(**env), cwd=ROOT,
-        stdin=gevent.subprocess.DEVNULL, stdout=gevent.subprocess.PIPE, stderr=gevent.subprocess.PIPE)
+        [sys.executable, '-c', source, *map(str, arguments)],
+        env=environment(**env),
+        cwd=ROOT,
+        stdin=gevent.subprocess.DEVNULL,
+        stdout=gevent.subprocess.PIPE,
+        stderr=gevent.subprocess.PIPE,
+    )
     try:
         yield process
     except BaseException:
@@ -404,7 +467,7 @@ def is_patched() -> bool:
     return bool(monkey.is_module_patched('socket'))
 
 
-FLOOD = '''
+FLOOD = """
 import re, socket, sys, threading
 KINDS = {
     'body': (b'', b'x' * 65536),
@@ -446,7 +509,7 @@ threading.Thread(target=lambda: (sys.stdin.read(), __import__('os')._exit(0)), d
 while True:
     sock, _ = listener.accept()
     threading.Thread(target=talk, args=(sock,), daemon=True).start()
-'''
+"""
 
 
 @contextmanager
@@ -456,8 +519,12 @@ def flood() -> Iterator[str]:
     A path with `body`, `chunks`, `trailers` or `informational` in it is answered with that, without end; any other
     with the id in it. It ends when its standard input is closed, so also when this process dies.
     """
-    process = gevent.subprocess.Popen([sys.executable, '-S', '-c', FLOOD], env=environment(),
-                                      stdin=gevent.subprocess.PIPE, stdout=gevent.subprocess.PIPE)
+    process = gevent.subprocess.Popen(
+        [sys.executable, '-S', '-c', FLOOD],
+        env=environment(),
+        stdin=gevent.subprocess.PIPE,
+        stdout=gevent.subprocess.PIPE,
+    )
     try:
         yield f'127.0.0.1:{int(process.stdout.readline())}'
     finally:

@@ -2,6 +2,7 @@
 
 `python tests/patched.py ARGS` is `python -m pytest ARGS`, patched. Before it patches, it imports only gevent.
 """
+
 from gevent import monkey
 
 monkey.patch_all()

@@ -1,4 +1,5 @@
 """A table of cases in one test, all at once: a test for each would cost as much again to look for leaks."""
+
 from __future__ import annotations
 
 import inspect
@@ -29,7 +30,8 @@ def side_by_side(*tables: Iterable[Any]) -> Callable[[Callable[..., None]], Call
                 one.get()
 
         test.__name__, test.__doc__, test.__module__ = check.__name__, check.__doc__, check.__module__
-        parameters = list(inspect.signature(check).parameters.values())[len(tables):]
-        test.__signature__ = inspect.Signature(parameters)      # type: ignore[attr-defined]
+        parameters = list(inspect.signature(check).parameters.values())[len(tables) :]
+        test.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         return test
+
     return decorate

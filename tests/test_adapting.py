@@ -1,4 +1,5 @@
 """The cap that is learned: it finds what a server can take, gives way when that shrinks, and is never left."""
+
 from __future__ import annotations
 
 import random
@@ -33,8 +34,9 @@ class Model:
     Time is the model's own. With `refuses` the server answers 503 at once to what it would have to keep waiting.
     """
 
-    def __init__(self, capacity: int, seconds: float, noise: Noise = NOISES['even'], seed: int = 0,
-                 refuses: bool = False) -> None:
+    def __init__(
+        self, capacity: int, seconds: float, noise: Noise = NOISES['even'], seed: int = 0, refuses: bool = False
+    ) -> None:
         self.capacity, self.seconds, self.refuses = capacity, seconds, refuses
         self.now = 0.0
         self.cap = AdaptiveCap(lambda: self.now)
@@ -96,8 +98,19 @@ def near(mean: float, capacity: int) -> bool:
 
 # The model -----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('noise', 'seconds'), [
-    ('even', 0.001), ('even', 0.02), ('even', 0.2), ('skewed', 0.001), ('skewed', 0.02), ('skewed', 0.2), ('none', 0.02)])
+
+@pytest.mark.parametrize(
+    ('noise', 'seconds'),
+    [
+        ('even', 0.001),
+        ('even', 0.02),
+        ('even', 0.2),
+        ('skewed', 0.001),
+        ('skewed', 0.02),
+        ('skewed', 0.2),
+        ('none', 0.02),
+    ],
+)
 @pytest.mark.parametrize('capacity', [5, 10, 20, 40])
 def test_it_finds_the_capacity(capacity: int, noise: str, seconds: float) -> None:
     """It comes within 20 % of what the server can take and stays there, gives way when that halves, and comes back."""
@@ -179,6 +192,7 @@ def test_one_hiccup_is_no_sign() -> None:
 
 # Growing and shrinking -----------------------------------------------------------------------------------------------
 
+
 def grown_to(limit: int, clock: Callable[[], float] = lambda: 0.0) -> AdaptiveCap:
     """A cap that has come so far."""
     cap = AdaptiveCap(clock)
@@ -244,6 +258,7 @@ def test_the_baseline_is_measured_anew() -> None:
 
 # A real server -------------------------------------------------------------------------------------------------------
 
+
 class Workers:
     """A handler that works on so many requests at a time, each for so long; the others wait in turn."""
 
@@ -268,6 +283,7 @@ class Workers:
 @contextmanager
 def streaming(pool: ClientPool, server: kit.Server) -> Iterator[None]:
     """The pool has always more to ask of the server."""
+
     def requests() -> Iterator[Any]:
         while True:
             yield server.host, 'GET', '/000001'
@@ -290,6 +306,7 @@ def test_a_real_server() -> None:
     """Over real connections too it finds about what the server can take, and never has more in flight than its cap."""
     workers, gate = Workers(8, 0.04), Gate(opened=True)
     with serve(workers, gate=gate) as server, ClientPool(simultaneous='auto') as pool:
+
         def cap() -> int:
             found: int = pool.stats()[server.host]['simultaneous']
             return found
@@ -313,8 +330,11 @@ def test_a_real_server() -> None:
 def test_it_begins_with_two() -> None:
     """A client, and each origin of a pool, begins with two, as its stats tell."""
     gate = Gate()
-    with serve(gate=gate) as server, ClientPool(simultaneous='auto') as pool, \
-            Client(server.host, simultaneous='auto') as client:
+    with (
+        serve(gate=gate) as server,
+        ClientPool(simultaneous='auto') as pool,
+        Client(server.host, simultaneous='auto') as client,
+    ):
         for _ in range(5):
             ask(pool, server)
             client.submit('GET', '/000001')
@@ -381,8 +401,11 @@ def test_signs_of_overload(sign: Any) -> None:
     """A 429, a 503 and each kind of timeout make the cap shrink."""
     gate = Gate()
     timeout = {'read': Timeout(read=0.1), 'total': 0.1, 'connect': Timeout(connect=0.1)}.get(sign)
-    with serve(gate=gate) as server, kit.FullServer() as full, \
-            Client(full.host if sign == 'connect' else server.host, simultaneous='auto', timeout=timeout) as client:
+    with (
+        serve(gate=gate) as server,
+        kit.FullServer() as full,
+        Client(full.host if sign == 'connect' else server.host, simultaneous='auto', timeout=timeout) as client,
+    ):
         assert client._cap is not None
         client._cap = grown_to(20)
         client._follow_cap(20)
@@ -408,7 +431,7 @@ def test_the_pool_is_the_bound() -> None:
 def test_the_rate_is_the_bound() -> None:
     """Where it is the rate that holds requests back, the cap does not grow."""
     with serve() as server, ClientPool(simultaneous='auto', rate=20) as pool:
-        for _ in range(24):                 # twenty at once, the rest at the rate
+        for _ in range(24):  # twenty at once, the rest at the rate
             ask(pool, server)
         pool.wait(timeout=10)
         before = pool.stats()[server.host]['simultaneous']

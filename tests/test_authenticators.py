@@ -1,4 +1,5 @@
 """What proves who asks, verified by another reading of the protocol, and by a server that got it."""
+
 from __future__ import annotations
 
 import base64
@@ -48,8 +49,9 @@ def verify(method: str, target: str, fields: list[tuple[str, str]], key: bytes) 
     message, colon, signature = authorization.rpartition(':')
     assert colon
     assert hmac.compare_digest(signature, hmac.new(key, message.encode('ascii'), hashlib.sha256).hexdigest())
-    pairs = urllib.parse.parse_qsl(message, strict_parsing=True, keep_blank_values=True, encoding='utf-8',
-                                   errors='strict')
+    pairs = urllib.parse.parse_qsl(
+        message, strict_parsing=True, keep_blank_values=True, encoding='utf-8', errors='strict'
+    )
     signed = dict(pairs)
     assert len(pairs) == len(signed)
     assert set(signed) == {'login', 'nonce', 'path', 'host', 'method', 'timestamp'}
@@ -62,16 +64,37 @@ def verify(method: str, target: str, fields: list[tuple[str, str]], key: bytes) 
 
 # Signing -------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('host', ['server.example', 'server.example:80', 'server.example:8002',
-                                  'https://server.example',
-                                  'https://server.example:443', 'https://server.example:8443', 'Server.EXAMPLE',
-                                  '[::1]',
-                                  '[::1]:8002', '[2001:DB8::1]:80', '127.0.0.1:8002'])
-@pytest.mark.parametrize(('method', 'url', 'params'), [
-    ('GET', '/', None), ('GET', '/hello/?x=1', None), ('POST', '/vm-ip/', None), ('DELETE', '/a%20b/%C3%A9', None),
-    ('GET', '/é b?€=&x', None), ('GET', '/?a=b+c&d=%26%3D', None), ('GET', '/x?', None),
-    ('GET', '/x', {'a b': 'c+d&e', 'é': '€'}), ('PATCH', "/!$'()*,;:@=~-._", None),
-])
+
+@pytest.mark.parametrize(
+    'host',
+    [
+        'server.example',
+        'server.example:80',
+        'server.example:8002',
+        'https://server.example',
+        'https://server.example:443',
+        'https://server.example:8443',
+        'Server.EXAMPLE',
+        '[::1]',
+        '[::1]:8002',
+        '[2001:DB8::1]:80',
+        '127.0.0.1:8002',
+    ],
+)
+@pytest.mark.parametrize(
+    ('method', 'url', 'params'),
+    [
+        ('GET', '/', None),
+        ('GET', '/hello/?x=1', None),
+        ('POST', '/vm-ip/', None),
+        ('DELETE', '/a%20b/%C3%A9', None),
+        ('GET', '/é b?€=&x', None),
+        ('GET', '/?a=b+c&d=%26%3D', None),
+        ('GET', '/x?', None),
+        ('GET', '/x', {'a b': 'c+d&e', 'é': '€'}),
+        ('PATCH', "/!$'()*,;:@=~-._", None),
+    ],
+)
 def test_signature(host: str, method: str, url: str, params: Any) -> None:
     """A server that knows only the protocol accepts the signature: of the very target and Host that it received."""
     target, fields = sent(SIGN(Request(host, method, url, params=params)))
@@ -85,10 +108,17 @@ def test_signature_of_any_method(method: str) -> None:
     verify(method, target, fields, b'toor')
 
 
-@pytest.mark.parametrize(('login', 'key'), [
-    ('root', 'toor'), ('a:b', 'k:e:y'), ('ünï cödé', 'schlüssel'), ('a&b=c+d%', b'\x00\xff'), ('x' * 1000, b'k' * 1000),
-    ('a\r\nb', 'k'),
-])
+@pytest.mark.parametrize(
+    ('login', 'key'),
+    [
+        ('root', 'toor'),
+        ('a:b', 'k:e:y'),
+        ('ünï cödé', 'schlüssel'),
+        ('a&b=c+d%', b'\x00\xff'),
+        ('x' * 1000, b'k' * 1000),
+        ('a\r\nb', 'k'),
+    ],
+)
 def test_any_login_and_key(login: str, key: str | bytes) -> None:
     """A login may be any text and a key any bytes; a text as key is UTF-8."""
     target, fields = sent(LoginAuthenticator(login, key)(Request('server.example', 'GET', '/')))
@@ -155,29 +185,33 @@ def test_signed_on_the_wire() -> None:
         for number in range(3):
             pool.request(server.host, 'GET', '/000001', params={'n': number, 'e': 'é &'})
         assert [answer.status for answer in pool.wait()] == [200] * 3
-        received = [(got, [(name.lower(), value) for name, value in got.headers.multi_items()])
-                    for got in server.requests]
+        received = [
+            (got, [(name.lower(), value) for name, value in got.headers.multi_items()]) for got in server.requests
+        ]
         nonces = {verify(got.method, got.path, fields, b'toor')['nonce'] for got, fields in received}
         assert len(nonces) == 3
 
 
 # Tokens, basic, anonymous --------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('url', 'expected'), [
-    ('/', '/?token=abc'), ('/x?a=1', '/x?a=1&token=abc'), ('/é b', '/%C3%A9%20b?token=abc'),
-])
+
+@pytest.mark.parametrize(
+    ('url', 'expected'), [('/', '/?token=abc'), ('/x?a=1', '/x?a=1&token=abc'), ('/é b', '/%C3%A9%20b?token=abc')]
+)
 def test_token(url: str, expected: str) -> None:
     """The token is one more parameter of the query."""
     assert TokenIdentifier('abc')(Request('server.example', 'GET', url)).url == expected
 
 
-@pytest.mark.parametrize('token', ['abc', 'a b', 'a&b=c', 'a+b', '%41', 'é€', 'a\r\nb', '\0', '#', '/?', "'\"<>"])
+@pytest.mark.parametrize('token', ['abc', 'a b', 'a&b=c', 'a+b', '%41', 'é€', 'a\r\nb', '\0', '#', '/?', '\'"<>'])
 @pytest.mark.parametrize('parameter', ['token', 'auth_token', 'a b&c', 'é'])
 def test_any_token(token: str, parameter: str) -> None:
     """Whatever a token and its parameter are made of, the server reads them back, and nothing else."""
     target, _ = sent(TokenIdentifier(token, parameter)(Request('server.example', 'GET', '/x?a=1')))
-    assert urllib.parse.parse_qsl(urllib.parse.urlsplit(target).query, strict_parsing=True) == [('a', '1'),
-        (parameter, token)]
+    assert urllib.parse.parse_qsl(urllib.parse.urlsplit(target).query, strict_parsing=True) == [
+        ('a', '1'),
+        (parameter, token),
+    ]
 
 
 def test_token_keeps_the_rest() -> None:
@@ -210,7 +244,8 @@ def test_token_with_an_asterisk() -> None:
 def test_bearer() -> None:
     """RFC 6750 §2.1."""
     assert values(sent(BearerToken('mF_9.B5f-4.1JqM')(Request('h', 'GET', '/')))[1], 'authorization') == [
-        'Bearer mF_9.B5f-4.1JqM']
+        'Bearer mF_9.B5f-4.1JqM'
+    ]
 
 
 @pytest.mark.parametrize(('user', 'password'), [('Aladdin', 'open sesame'), ('ü', '£'), ('', ''), ('u', 'a:b:c')])
@@ -230,8 +265,10 @@ def test_anonymous() -> None:
 
 # One Authorization ---------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('authenticator', [SIGN, BearerToken('abc'), BasicAuth('a', 'b')],
-                         ids=lambda it: type(it).__name__)
+
+@pytest.mark.parametrize(
+    'authenticator', [SIGN, BearerToken('abc'), BasicAuth('a', 'b')], ids=lambda it: type(it).__name__
+)
 @pytest.mark.parametrize('spelling', ['Authorization', 'authorization', 'AUTHORIZATION'])
 def test_one_authorization(authenticator: Any, spelling: str) -> None:
     """The caller's Authorization and the authenticator's do not both go out: servers differ in which one they read."""
@@ -253,30 +290,50 @@ def test_authorization_of_the_client_s_defaults() -> None:
 
 # Construction --------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('make', [
-    lambda: LoginAuthenticator('', 'key'), lambda: LoginAuthenticator(None, 'key'),
-    lambda: LoginAuthenticator(b'a', 'key'),
-    lambda: LoginAuthenticator('login', ''), lambda: LoginAuthenticator('login', b''),
-    lambda: LoginAuthenticator('login', None),
-    lambda: LoginAuthenticator('login', 5), lambda: LoginAuthenticator('\ud800', 'key'),
-    lambda: LoginAuthenticator('login', '\ud800'),
-    lambda: TokenIdentifier(''), lambda: TokenIdentifier(None), lambda: TokenIdentifier(b'abc'),
-    lambda: TokenIdentifier('\ud800'),
-    lambda: TokenIdentifier('abc', ''), lambda: TokenIdentifier('abc', None),
-    lambda: BearerToken(''), lambda: BearerToken(None), lambda: BearerToken(b'abc'), lambda: BearerToken('a\r\nX: y'),
-    lambda: BearerToken('a\0'), lambda: BearerToken('€'),
-    lambda: BasicAuth('a:b', 'c'), lambda: BasicAuth(None, 'c'), lambda: BasicAuth('a', None),
-    lambda: BasicAuth(5, 'c'),
-    lambda: BasicAuth('a', 5), lambda: BasicAuth('a\r\n', 'c'), lambda: BasicAuth('a', 'c\0'),
-], ids=range(28))
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: LoginAuthenticator('', 'key'),
+        lambda: LoginAuthenticator(None, 'key'),
+        lambda: LoginAuthenticator(b'a', 'key'),
+        lambda: LoginAuthenticator('login', ''),
+        lambda: LoginAuthenticator('login', b''),
+        lambda: LoginAuthenticator('login', None),
+        lambda: LoginAuthenticator('login', 5),
+        lambda: LoginAuthenticator('\ud800', 'key'),
+        lambda: LoginAuthenticator('login', '\ud800'),
+        lambda: TokenIdentifier(''),
+        lambda: TokenIdentifier(None),
+        lambda: TokenIdentifier(b'abc'),
+        lambda: TokenIdentifier('\ud800'),
+        lambda: TokenIdentifier('abc', ''),
+        lambda: TokenIdentifier('abc', None),
+        lambda: BearerToken(''),
+        lambda: BearerToken(None),
+        lambda: BearerToken(b'abc'),
+        lambda: BearerToken('a\r\nX: y'),
+        lambda: BearerToken('a\0'),
+        lambda: BearerToken('€'),
+        lambda: BasicAuth('a:b', 'c'),
+        lambda: BasicAuth(None, 'c'),
+        lambda: BasicAuth('a', None),
+        lambda: BasicAuth(5, 'c'),
+        lambda: BasicAuth('a', 5),
+        lambda: BasicAuth('a\r\n', 'c'),
+        lambda: BasicAuth('a', 'c\0'),
+    ],
+    ids=range(28),
+)
 def test_bad_parts(make: Any) -> None:
     """What cannot be sent is a ValueError when the authenticator is made, not at each request."""
     with pytest.raises(ValueError):
         make()
 
 
-@pytest.mark.parametrize('given', [{'login': 'root', 'key': 'toor'},
-                                   MappingProxyType({'key': b'toor', 'login': 'root'})])
+@pytest.mark.parametrize(
+    'given', [{'login': 'root', 'key': 'toor'}, MappingProxyType({'key': b'toor', 'login': 'root'})]
+)
 def test_mapping(given: Any) -> None:
     """A mapping of login and key means ``LoginAuthenticator``."""
     authenticator = authenticator_of(given)
@@ -285,27 +342,50 @@ def test_mapping(given: Any) -> None:
 
 def test_none_and_callables() -> None:
     """``None`` is anonymous; any callable is taken as it is."""
+
     def mine(request: Request) -> None:
         return None
+
     assert authenticator_of(None) is None
     assert authenticator_of(mine) is mine and authenticator_of(SIGN) is SIGN
 
 
-@pytest.mark.parametrize('given', [{}, {'login': 'a'}, {'key': 'b'}, {'login': 'a', 'key': 'b', 'c': 'd'},
-                                   {'login': '', 'key': 'b'},
-                                   {'login': 'a', 'key': None}, 'root:toor', b'x', 5, True, False, (), [],
-                                   ('root', 'toor'),
-                                   object(), LoginAuthenticator, Request])
-@pytest.mark.parametrize('make', [authenticator_of, ClientPool, lambda given: Client('server.example', given)],
-                         ids=['authenticator_of', 'ClientPool', 'Client'])
+@pytest.mark.parametrize(
+    'given',
+    [
+        {},
+        {'login': 'a'},
+        {'key': 'b'},
+        {'login': 'a', 'key': 'b', 'c': 'd'},
+        {'login': '', 'key': 'b'},
+        {'login': 'a', 'key': None},
+        'root:toor',
+        b'x',
+        5,
+        True,
+        False,
+        (),
+        [],
+        ('root', 'toor'),
+        object(),
+        LoginAuthenticator,
+        Request,
+    ],
+)
+@pytest.mark.parametrize(
+    'make',
+    [authenticator_of, ClientPool, lambda given: Client('server.example', given)],
+    ids=['authenticator_of', 'ClientPool', 'Client'],
+)
 def test_anything_else(make: Any, given: Any) -> None:
     """Anything else is a ValueError at construction."""
     with pytest.raises(ValueError):
         make(given)
 
 
-@pytest.mark.parametrize('wrong', [{'login': 'a', 'key': 5}, {'login': 'a', 'key': 'hush', 'c': 1}, ('a', 'hush'),
-                                   'a:hush'])
+@pytest.mark.parametrize(
+    'wrong', [{'login': 'a', 'key': 5}, {'login': 'a', 'key': 'hush', 'c': 1}, ('a', 'hush'), 'a:hush']
+)
 def test_no_secret_in_the_error(wrong: Any) -> None:
     """The error for a wrong authenticator does not show the secret in it."""
     with pytest.raises(ValueError) as caught:
@@ -313,9 +393,11 @@ def test_no_secret_in_the_error(wrong: Any) -> None:
     assert 'hush' not in str(caught.value)
 
 
-@pytest.mark.parametrize('authenticator', [
-    LoginAuthenticator('root', 'hush'), TokenIdentifier('hush'), BearerToken('hush'), BasicAuth('root', 'hush')],
-    ids=lambda it: type(it).__name__)
+@pytest.mark.parametrize(
+    'authenticator',
+    [LoginAuthenticator('root', 'hush'), TokenIdentifier('hush'), BearerToken('hush'), BasicAuth('root', 'hush')],
+    ids=lambda it: type(it).__name__,
+)
 def test_repr_hides_secrets(authenticator: Any) -> None:
     """No repr or text shows a secret, plain or encoded, nor does that of a request's headers once signed."""
     shown = repr(authenticator) + str(authenticator)

@@ -1,4 +1,5 @@
 """Bodies at their edges: read in pieces and interrupted, saved, uploaded by sources that fail, answered too early."""
+
 from __future__ import annotations
 
 import email
@@ -48,7 +49,7 @@ pytestmark = pytest.mark.usefixtures('oracle')
 
 HEAD = b'HTTP/1.1 200 OK\r\n'
 CHUNKED = HEAD + b'Transfer-Encoding: chunked\r\n\r\n'
-READ_TIMEOUT = 0.8              # seconds: a machine that stops for a while is no silent server
+READ_TIMEOUT = 0.8  # seconds: a machine that stops for a while is no silent server
 CLOCKS = urllib3.Timeout(read=READ_TIMEOUT)
 
 
@@ -91,8 +92,10 @@ BROKEN: dict[str, tuple[list[Any], type[HTTPError]]] = {
     'endless chunk extension': ([CHUNKED + chunk(b'abc'), Wait, b'3;', Forever(b'a' * 10_000)], ProtocolError),
     'silence': ([HEAD + b'Content-Length: 9\r\n\r\nabc', Wait, SILENCE], ReadTimeout),
     'more than the bound': ([CHUNKED + chunk(b'abc'), Wait, Forever(chunk(b'x' * 1000))], BodyTooLarge),
-    'dripped within the read timeout': ([HEAD + b'Content-Length: 99\r\n\r\nabc', Wait, Drip(b'x' * 96, 0.05)],
-                                        DeadlineExceeded),
+    'dripped within the read timeout': (
+        [HEAD + b'Content-Length: 99\r\n\r\nabc', Wait, Drip(b'x' * 96, 0.05)],
+        DeadlineExceeded,
+    ),
 }
 
 
@@ -102,8 +105,10 @@ def test_streamed_body_breaks(what: str, scheme: str, authority: kit.Authority) 
     go = Event()
     script, expected = BROKEN[what]
     tls = authority.server() if scheme == 'https' else None
-    with FaultServer([READ, *(Wait(go) if step is Wait else step for step in script)], tls=tls) as server, \
-            Client(server.host, simultaneous=1, max_body=50_000, ca_certs=authority.ca_certs, retries=5) as client:
+    with (
+        FaultServer([READ, *(Wait(go) if step is Wait else step for step in script)], tls=tls) as server,
+        Client(server.host, simultaneous=1, max_body=50_000, ca_certs=authority.ca_certs, retries=5) as client,
+    ):
         found = client.request('GET', '/', stream=True, timeout=urllib3.Timeout(read=READ_TIMEOUT, total=2))
         assert found.read(3) == b'abc'
         go.set()
@@ -119,10 +124,12 @@ def test_streamed_body_breaks(what: str, scheme: str, authority: kit.Authority) 
 def test_streamed_coding_is_cut(cut: int, pieces: int) -> None:
     """A coding that does not end breaks a streamed body as well, in whatever pieces it came."""
     packed = PACKED[:cut]
-    parts = [chunk(packed[at:at + pieces]) for at in range(0, min(len(packed), 300), pieces)]
+    parts = [chunk(packed[at : at + pieces]) for at in range(0, min(len(packed), 300), pieces)]
     parts.append(chunk(packed[300:]) if pieces < 300 < len(packed) else b'')
-    with FaultServer([READ, HEAD + ZIPPED + b'Transfer-Encoding: chunked\r\n\r\n', *parts, b'0\r\n\r\n']) as server, \
-            Client(server.host) as client:
+    with (
+        FaultServer([READ, HEAD + ZIPPED + b'Transfer-Encoding: chunked\r\n\r\n', *parts, b'0\r\n\r\n']) as server,
+        Client(server.host) as client,
+    ):
         found = client.request('GET', '/', stream=True)
         assert isinstance(error_of(lambda: drained(found)), TruncatedBody)
         assert client.stats()['in_flight'] == 0
@@ -132,10 +139,9 @@ def test_streamed_bomb() -> None:
     """A bomb that is read in pieces ends at the bound, and costs little memory without one."""
     packer = zlib.compressobj(9, zlib.DEFLATED, 31)
     head = packer.compress(b'') + packer.flush(zlib.Z_FULL_FLUSH)
-    block = packer.compress(bytes(10**6)) + packer.flush(zlib.Z_FULL_FLUSH)     # no copy depends on another
+    block = packer.compress(bytes(10**6)) + packer.flush(zlib.Z_FULL_FLUSH)  # no copy depends on another
     bomb = HEAD + ZIPPED + b'\r\n' + head + block * 60
-    with FaultServer(*[[READ, bomb, SILENCE]] * 2) as server, \
-            Client(server.host) as client:
+    with FaultServer(*[[READ, bomb, SILENCE]] * 2) as server, Client(server.host) as client:
         found = client.request('GET', '/', stream=True, max_body=10**6)
         size = 0
         with pytest.raises(BodyTooLarge):
@@ -151,8 +157,10 @@ def test_streamed_bomb() -> None:
 
 def test_streamed_head_with_too_many_codings() -> None:
     """Six codings are refused at the head, and so is a length above the bound: nothing is handed out."""
-    for head in (HEAD + b'Content-Encoding: ' + b'gzip,' * 6 + b'\r\nContent-Length: 9\r\n\r\n',
-                 HEAD + b'Content-Length: 101\r\n\r\n'):
+    for head in (
+        HEAD + b'Content-Encoding: ' + b'gzip,' * 6 + b'\r\nContent-Length: 9\r\n\r\n',
+        HEAD + b'Content-Length: 101\r\n\r\n',
+    ):
         with FaultServer([READ, head, SILENCE]) as server, Client(server.host, max_body=100) as client:
             assert isinstance(failure(client, 'GET', '/', stream=True, timeout=20), (InvalidResponse, BodyTooLarge))
             assert client.request('GET', '/000001', stream=True).read() == b'000001'
@@ -171,6 +179,7 @@ def test_error_answers_are_decoded() -> None:
 
 
 # Read in pieces: sizes, ends, interruptions --------------------------------------------------------------------------
+
 
 def test_sizes_of_read() -> None:
     """No bytes are no bytes, a negative size or None is all that is left, at the end there is nothing."""
@@ -202,8 +211,12 @@ def test_sizes_that_are_none() -> None:
 def test_interrupted_reader_misses_nothing(how: str) -> None:
     """A clock of the caller's own that fires while he reads passes through; who reads on has every byte."""
     go = Event()
-    with FaultServer([READ, CHUNKED + chunk(b'one\ntw'), chunk(b'o'), Wait(go), chunk(b'!\nthree'), b'0\r\n\r\n']) \
-            as server, Client(server.host) as client:
+    with (
+        FaultServer(
+            [READ, CHUNKED + chunk(b'one\ntw'), chunk(b'o'), Wait(go), chunk(b'!\nthree'), b'0\r\n\r\n']
+        ) as server,
+        Client(server.host) as client,
+    ):
         found = client.request('GET', '/', stream=True)
         assert found.read(4) == b'one\n'
         mine = gevent.Timeout(0.1)
@@ -226,7 +239,7 @@ def test_interrupted_reader_misses_nothing(how: str) -> None:
 def test_lines_and_then_the_rest(size: int) -> None:
     """Who leaves the loop over lines reads on behind the last line that he got."""
     body = 'first: é\r\n\r\nrest\nof it'.encode()
-    parts = [chunk(body[at:at + size]) for at in range(0, len(body), size)]
+    parts = [chunk(body[at : at + size]) for at in range(0, len(body), size)]
     with FaultServer([READ, CHUNKED, *parts, b'0\r\n\r\n']) as server, Client(server.host) as client:
         found = client.request('GET', '/', stream=True)
         lines = []
@@ -260,8 +273,16 @@ def test_read_after_close() -> None:
         assert found.read(2) == b'ab'
         found.close()
         found.close()
-        for read in (found.read, lambda: found.read(2), lambda: drained(found), lambda: list(found.iter_lines()),
-                     lambda: found.data, found.json, lambda: found.text, lambda: found.body):
+        for read in (
+            found.read,
+            lambda: found.read(2),
+            lambda: drained(found),
+            lambda: list(found.iter_lines()),
+            lambda: found.data,
+            found.json,
+            lambda: found.text,
+            lambda: found.body,
+        ):
             assert isinstance(error_of(read), Cancelled)
         assert found.read(0) == b''
         assert (found.status, found.headers['content-length']) == (200, '6')
@@ -293,10 +314,14 @@ def test_exception_within_the_context(raised: type[BaseException]) -> None:
 
 def test_killed_reader() -> None:
     """A greenlet that is killed while it reads leaves no slot taken."""
-    with FaultServer([READ, HEAD + b'Content-Length: 9\r\n\r\nabc', SILENCE]) as server, \
-            Client(server.host, simultaneous=1) as client:
+    with (
+        FaultServer([READ, HEAD + b'Content-Length: 9\r\n\r\nabc', SILENCE]) as server,
+        Client(server.host, simultaneous=1) as client,
+    ):
+
         def read() -> None:
             client.request('GET', '/', stream=True).read()
+
         reader = gevent.spawn(read)
         wait_until(lambda: client.stats()['done'] == 1)
         gevent.sleep(0.01)
@@ -311,8 +336,11 @@ def test_two_readers(coding: str) -> None:
     """Two greenlets that read one body get each byte once between them, and both see the end."""
     body = bytes(range(256)) * 400
     packed = gzip.compress(body)
-    script = [CHUNKED, *(chunk(body[at:at + 1000]) for at in range(0, len(body), 1000)), b'0\r\n\r\n'] \
-        if coding == 'none' else [HEAD + ZIPPED + b'Content-Length: %d\r\n\r\n' % len(packed), packed]
+    script = (
+        [CHUNKED, *(chunk(body[at : at + 1000]) for at in range(0, len(body), 1000)), b'0\r\n\r\n']
+        if coding == 'none'
+        else [HEAD + ZIPPED + b'Content-Length: %d\r\n\r\n' % len(packed), packed]
+    )
     with FaultServer([READ, *script]) as server, Client(server.host) as client:
         found = client.request('GET', '/', stream=True)
         got: list[bytes] = []
@@ -321,6 +349,7 @@ def test_two_readers(coding: str) -> None:
             for piece in found.iter_bytes(700):
                 got.append(piece)
                 gevent.sleep(0)
+
         gevent.joinall([gevent.spawn(read) for _ in range(2)], timeout=5, raise_error=True)
         assert sorted(b''.join(got)) == sorted(body)
         assert client.request('GET', '/000001').data == b'000001'
@@ -358,11 +387,13 @@ def test_read_to_the_last_byte(kind: str) -> None:
     go = Event()
     packed = gzip.compress(b'abc\n')
     script = {
-        'length': [said(b'abc\n')], 'chunked': [CHUNKED + chunk(b'abc\n') + b'0\r\n\r\n'],
+        'length': [said(b'abc\n')],
+        'chunked': [CHUNKED + chunk(b'abc\n') + b'0\r\n\r\n'],
         'final chunk late': [CHUNKED + chunk(b'abc\n'), Wait(go), b'0\r\n\r\n'],
         'gzip': [said(packed, 'Content-Encoding: gzip')],
         'gzip, chunked': [HEAD + ZIPPED + b'Transfer-Encoding: chunked\r\n\r\n' + chunk(packed) + b'0\r\n\r\n'],
-        'lines': [said(b'abc\n')]}[kind]
+        'lines': [said(b'abc\n')],
+    }[kind]
     with FaultServer([READ, *script]) as server, Client(server.host, simultaneous=1) as client:
         found = client.request('GET', '/', stream=True)
         assert next(found.iter_lines()) == 'abc' if kind == 'lines' else found.read(4) == b'abc\n'
@@ -389,8 +420,7 @@ def test_as_a_file(tmp_path: Path) -> None:
     with tarfile.open(fileobj=packed, mode='w:gz') as tar:
         tar.addfile(tarfile.TarInfo('empty'))
     bodies = [b'[1, 2]', b'x' * 200_000, gzip.compress(b'zipped'), packed.getvalue()]
-    with FaultServer([step for body in bodies for step in (READ, said(body))]) as server, \
-            Client(server.host) as client:
+    with FaultServer([step for body in bodies for step in (READ, said(body))]) as server, Client(server.host) as client:
         with client.request('GET', '/', stream=True) as found:
             assert json.load(found) == [1, 2]
         with client.request('GET', '/', stream=True) as found, open(tmp_path / 'copy', 'wb') as file:
@@ -405,8 +435,11 @@ def test_as_a_file(tmp_path: Path) -> None:
 def test_streamed_answer_is_a_response() -> None:
     """It is a Response with its status, fields, reason, time and attempts; of the last try where there were several."""
     left = [503, 200]
-    with serve(lambda *_: (left.pop(0), {'A': 'b'}, 'abc')) as server, Client(server.host) as client, \
-            client.request('GET', '/x', stream=True, retries=urllib3.Retry(2, status_forcelist=[503])) as found:
+    with (
+        serve(lambda *_: (left.pop(0), {'A': 'b'}, 'abc')) as server,
+        Client(server.host) as client,
+        client.request('GET', '/x', stream=True, retries=urllib3.Retry(2, status_forcelist=[503])) as found,
+    ):
         assert isinstance(found, Response)
         assert (repr(found), found.reason, found.headers['a'], found.attempts) == ('<Response 200 OK>', 'OK', 'b', 2)
         assert found.url == f'http://{server.authority}/x'
@@ -417,9 +450,11 @@ def test_streamed_answer_is_a_response() -> None:
 def test_slow_reader_over_tls(authority: kit.Authority) -> None:
     """A reader who pauses over TLS makes the server wait, and misses nothing of what TLS held back."""
     body = bytes(range(256)) * 20_000
-    with serve(lambda *_: (200, None, body), tls=authority.server()) as server, \
-            Client(server.host, ca_certs=authority.ca_certs, timeout=CLOCKS) as client, \
-            client.request('GET', '/', stream=True) as found:
+    with (
+        serve(lambda *_: (200, None, body), tls=authority.server()) as server,
+        Client(server.host, ca_certs=authority.ca_certs, timeout=CLOCKS) as client,
+        client.request('GET', '/', stream=True) as found,
+    ):
         parts = [found.read(10)]
         gevent.sleep(2 * READ_TIMEOUT)
         for piece in found.iter_bytes(100_000):
@@ -454,14 +489,16 @@ def test_deadlines_hold_no_answers() -> None:
         for _ in range(3):
             found = client.request('GET', '/', stream=True)
             assert found.read(1) == b'\0'
-            del found                           # nobody can close it any more
+            del found  # nobody can close it any more
         assert client.request('GET', '/', timeout=20).data == body
 
 
 def test_cancel_of_a_streamed_answer() -> None:
     """`cancel()`, of the request or the answer, ends the reader with Cancelled, and does nothing to what was read."""
-    with FaultServer(*[[READ, HEAD + b'Content-Length: 9\r\n\r\nabc', SILENCE]] * 2) as server, \
-            Client(server.host, simultaneous=1) as client:
+    with (
+        FaultServer(*[[READ, HEAD + b'Content-Length: 9\r\n\r\nabc', SILENCE]] * 2) as server,
+        Client(server.host, simultaneous=1) as client,
+    ):
         for end in 'pending', 'answer':
             pending = client.submit('GET', '/', stream=True)
             found = pending.get()
@@ -485,6 +522,7 @@ def test_cancel_of_a_streamed_answer() -> None:
 
 # Saved ---------------------------------------------------------------------------------------------------------------
 
+
 def test_save_to_where_nothing_can_be_written(tmp_path: Path) -> None:
     """A path that cannot be written is an OSError before a byte is read: the body can be saved elsewhere."""
     (tmp_path / 'file').write_bytes(b'')
@@ -505,8 +543,10 @@ def test_save_keeps_what_was_there_until_it_is_whole(tmp_path: Path) -> None:
     target.write_bytes(b'old')
     link.symlink_to(target)
     mode = target.stat().st_mode
-    with FaultServer([READ, said(b'abcdef')[:-1], CLOSE], [READ, said(b'abcdef')]) as server, \
-            Client(server.host) as client:
+    with (
+        FaultServer([READ, said(b'abcdef')[:-1], CLOSE], [READ, said(b'abcdef')]) as server,
+        Client(server.host) as client,
+    ):
         with pytest.raises(TruncatedBody):
             client.request('GET', '/', stream=True).save(link)
         assert target.read_bytes() == b'old'
@@ -535,6 +575,7 @@ def test_save_to_what_is_no_file(tmp_path: Path) -> None:
 
 
 # Uploads -------------------------------------------------------------------------------------------------------------
+
 
 class Listening(kit.Server):
     """Takes note of every byte, and answers when a request is whole: what an upload looks like from outside."""
@@ -567,6 +608,7 @@ def test_iterable_raises(raised: type[BaseException], stream: bool) -> None:
         yield b'abc'
         gevent.sleep(0.01)
         raise mine
+
     with Listening() as server, Client(server.host, simultaneous=1, retries=5) as client:
         error = failure(client, 'PUT', '/', parts(), stream=stream, timeout=5)
         assert (type(error), error.phase, error.__cause__, error.attempts) == (HTTPError, 'send', mine, 1)
@@ -602,6 +644,7 @@ def test_source_fails_behind_an_early_head(kind: str) -> None:
             peer._until(b'\r\n\r\n')
             peer.send(CHUNKED + chunk(b'early'))
             super().talk(peer)
+
     with Early() as server, Client(server.host) as client:
         source: Any = Source() if kind == 'file' else iter(Source().read, b'')
         found = client.request('POST', '/', source, stream=True)
@@ -620,7 +663,7 @@ def test_file_that_changes(change: str, tmp_path: Path) -> None:
     path.write_bytes(b'x' * 100_000)
     with serve() as server, Client(server.host) as client, open(path, 'rb') as file:
         with gevent.Timeout(5):
-            request = client.submit('POST', '/000001', file)     # opens the connection: nothing was read of the file
+            request = client.submit('POST', '/000001', file)  # opens the connection: nothing was read of the file
             if change == 'shrinks':
                 os.truncate(path, 90_000)
             elif change == 'grows':
@@ -649,12 +692,13 @@ def test_iterable_that_blocks(end: str) -> None:
             Event().wait()
         finally:
             ended.set()
+
     with serve() as server, Client(server.host, timeout=CLOCKS) as client:
         pending = client.submit('POST', '/', parts(), timeout=urllib3.Timeout(read=0.1, total=1))
         wait_until(lambda: client.stats()['in_flight'] == 1)
         for _ in range(5):
             assert client.request('GET', '/000001', timeout=10).data == b'000001'
-        if end == 'read timeout':               # it is not the server who is silent
+        if end == 'read timeout':  # it is not the server who is silent
             gevent.sleep(0.2)
             assert not pending.ready()
             pending.cancel()
@@ -667,12 +711,14 @@ def test_iterable_that_blocks(end: str) -> None:
 
 def test_source_cancels_its_own_request() -> None:
     """An iterable may cancel the request that it is the body of, and sends nothing more."""
+
     def parts() -> Iterator[bytes]:
         yield b'abc'
         pending.cancel()
         yield b'def'
         went_on.append(True)
         yield b'ghi'
+
     went_on: list[bool] = []
     with Listening() as server, Client(server.host, simultaneous=1) as client:
         pending = client.submit('POST', '/', parts())
@@ -700,11 +746,12 @@ def test_iterable_is_asked_as_fast_as_the_server_takes() -> None:
             """Later."""
             willing.wait()
             super().talk(peer)
+
     with Waiting() as server, Client(server.host) as client:
         pending = client.submit('POST', '/', parts())
         wait_until(lambda: asked)
         gevent.sleep(0.1)
-        assert len(asked) < 2000                # what the kernel takes for both sides
+        assert len(asked) < 2000  # what the kernel takes for both sides
         willing.set()
         assert pending.get(timeout=20).data == b'thanks'
         assert len(asked) == 3000
@@ -720,6 +767,7 @@ LARGE: dict[str, Callable[[], Any]] = {
 @side_by_side(LARGE, ['goes on reading', 'closes', 'resets'], [False, True])
 def test_early_refusal(kind: str, then: str, stream: bool) -> None:
     """The refusal of a server that does not want the rest is heard, and no other request goes over that connection."""
+
     class Refusing(FaultServer):
         """Refuses the first request at its head."""
 
@@ -736,6 +784,7 @@ def test_early_refusal(kind: str, then: str, stream: bool) -> None:
                     peer.reset()
                 return
             super().talk(peer)
+
     with Refusing() as server, Client(server.host, simultaneous=1) as client:
         error = failure(client, 'POST', '/', LARGE[kind](), stream=stream, timeout=5)
         assert isinstance(error, RemoteError)
@@ -747,6 +796,7 @@ def test_early_refusal(kind: str, then: str, stream: bool) -> None:
 @side_by_side(LARGE)
 def test_early_success_in_pieces(kind: str) -> None:
     """A server that answers, and stops to read the upload, is heard to the end of its answer."""
+
     class Hasty(kit.Server):
         """Answers in two parts and closes, the rest of the request unread."""
 
@@ -758,8 +808,12 @@ def test_early_success_in_pieces(kind: str) -> None:
             peer.send(b'x' * 200_000)
             peer.finish()
             gevent.sleep(0.05)
-    with Hasty() as server, Client(server.host) as client, \
-            client.request('POST', '/', LARGE[kind](), stream=True, timeout=5) as found:
+
+    with (
+        Hasty() as server,
+        Client(server.host) as client,
+        client.request('POST', '/', LARGE[kind](), stream=True, timeout=5) as found,
+    ):
         assert found.read(3) == b'abc'
         gevent.sleep(0.2)
         assert found.read() == b'x' * 200_000
@@ -767,6 +821,7 @@ def test_early_success_in_pieces(kind: str) -> None:
 
 def test_both_ways_at_once() -> None:
     """A server may answer while it reads; neither a slow source nor a slow reader is taken for its silence."""
+
     class Echoing(kit.Server):
         """Sends each chunk back as it comes."""
 
@@ -783,6 +838,7 @@ def test_both_ways_at_once() -> None:
         for number in range(2):
             yield b'%d' % number
             gevent.sleep(2 * READ_TIMEOUT)
+
     with Echoing() as server, Client(server.host, timeout=CLOCKS) as client:
         with client.request('POST', '/', parts(), stream=True) as found:
             assert list(found.iter_bytes()) == [b'0', b'1']
@@ -796,6 +852,7 @@ def test_both_ways_at_once() -> None:
 @side_by_side([b'HTTP/1.1 102 Processing\r\n\r\n', b'HTTP/1.1 200 O'])
 def test_slow_source_behind_a_sign_of_life(early: bytes) -> None:
     """What a server says meanwhile does not start its clock: it is the source that is waited for."""
+
     def parts() -> Iterator[bytes]:
         yield b'a'
         gevent.sleep(2 * READ_TIMEOUT)
@@ -810,6 +867,7 @@ def test_slow_source_behind_a_sign_of_life(early: bytes) -> None:
             peer.send(early)
             _, body = peer._chunks()
             peer.send(said(body).removeprefix(early))
+
     with Chatting() as server, Client(server.host, timeout=CLOCKS) as client:
         assert client.request('POST', '/', parts()).data == b'ab'
 
@@ -826,13 +884,19 @@ def test_silence_behind_an_upload() -> None:
 def test_streamed_answer_as_a_body() -> None:
     """An answer can be sent on to another server while it comes in; where it breaks off, that is the cause."""
     body = bytes(range(256)) * 4000
-    with serve(lambda *_: (200, None, body)) as origin, serve(lambda *_: (204, None, None)) as target, \
-            ClientPool() as pool:
+    with (
+        serve(lambda *_: (200, None, body)) as origin,
+        serve(lambda *_: (204, None, None)) as target,
+        ClientPool() as pool,
+    ):
         with pool.request(origin.host, 'GET', '/', stream=True).get() as found:
             assert pool.request(target.host, 'PUT', '/', found).get().status == 204
         assert target.requests[0].body == body
-    with FaultServer([READ, HEAD + b'Content-Length: 9\r\n\r\nabc', CLOSE]) as origin, Listening() as target, \
-            ClientPool() as pool:
+    with (
+        FaultServer([READ, HEAD + b'Content-Length: 9\r\n\r\nabc', CLOSE]) as origin,
+        Listening() as target,
+        ClientPool() as pool,
+    ):
         found = pool.request(origin.host, 'GET', '/', stream=True).get()
         error = error_of(pool.request(target.host, 'PUT', '/', found).get)
         assert isinstance(error.__cause__, TruncatedBody)
@@ -840,17 +904,24 @@ def test_streamed_answer_as_a_body() -> None:
 
 def test_against_pywsgi() -> None:
     """The server of gevent reads what we send, whatever it is, and we what it sends, also while it still reads."""
+
     def app(environ: dict[str, Any], start: Any) -> Iterator[bytes]:
         source = environ['wsgi.input']
         start('200 OK', [('Content-Type', 'application/octet-stream')])
         while piece := source.read(10_000):
             yield piece
+
     application = WSGIServer(('127.0.0.1', 0), app, log=None, error_log=None, environ={'SERVER_NAME': 'here'})
     application.start()
     data = bytes(range(256)) * 2000
     bodies: list[Callable[[], Any]] = [
-        lambda: data, lambda: bytearray(data), lambda: memoryview(data), lambda: io.BytesIO(data),
-        lambda: (data[at:at + 7777] for at in range(0, len(data), 7777)), lambda: data.decode('latin-1')]
+        lambda: data,
+        lambda: bytearray(data),
+        lambda: memoryview(data),
+        lambda: io.BytesIO(data),
+        lambda: (data[at : at + 7777] for at in range(0, len(data), 7777)),
+        lambda: data.decode('latin-1'),
+    ]
     try:
         with Client(f'127.0.0.1:{application.server_port}') as client:
             for make in bodies:
@@ -874,6 +945,7 @@ def test_cancelled_uploads() -> None:
             """Wait."""
             willing.wait()
             return super().read(peer)
+
     with Deaf(kit.echo) as server, serve() as good, ClientPool(simultaneous=3) as pool:
         uploads = [pool.request(server.host, 'PUT', '/', make()) for make in LARGE.values()]
         gevent.sleep(0.05)
@@ -887,6 +959,7 @@ def test_cancelled_uploads() -> None:
 
 # Forms ---------------------------------------------------------------------------------------------------------------
 
+
 def parts_of(request: kit.Received) -> list[tuple[str | None, str | None, str, bytes]]:
     """Name, file name, type and content of each part of a form, as another program reads it."""
     head = f'Content-Type: {request.headers["content-type"]}\r\n\r\n'.encode()
@@ -895,8 +968,14 @@ def parts_of(request: kit.Received) -> list[tuple[str | None, str | None, str, b
     found = []
     for part in message.iter_parts():
         disposition = part['content-disposition'].params
-        found.append((disposition.get('name'), disposition.get('filename'), part.get_content_type(),
-                      part.get_payload(decode=True)))
+        found.append(
+            (
+                disposition.get('name'),
+                disposition.get('filename'),
+                part.get_content_type(),
+                part.get_payload(decode=True),
+            )
+        )
     return found
 
 
@@ -905,11 +984,21 @@ FORMS: dict[str, tuple[Any, list[tuple[str | None, str | None, str, bytes]]]] = 
     'pairs, repeated': ([('a', 'b'), ('a', 'c')], [('a', None, 'text/plain', b'b'), ('a', None, 'text/plain', b'c')]),
     'file': ({'f': ('a.json', b'{}')}, [('f', 'a.json', 'application/json', b'{}')]),
     'file of a type': ({'f': ('a', b'\0\xff\r\n--', 'image/png')}, [('f', 'a', 'image/png', b'\0\xff\r\n--')]),
-    'unicode': ({'schlüssel': ('büro €.txt', 'grüße'.encode())},
-                [('schlüssel', 'büro €.txt', 'text/plain', 'grüße'.encode())]),
-    'field': ([RequestField('f', b'x', 'n.bin', {'Content-Disposition': 'form-data; name="f"; filename="n.bin"',
-                                                 'Content-Type': 'application/x'})],
-              [('f', 'n.bin', 'application/x', b'x')]),
+    'unicode': (
+        {'schlüssel': ('büro €.txt', 'grüße'.encode())},
+        [('schlüssel', 'büro €.txt', 'text/plain', 'grüße'.encode())],
+    ),
+    'field': (
+        [
+            RequestField(
+                'f',
+                b'x',
+                'n.bin',
+                {'Content-Disposition': 'form-data; name="f"; filename="n.bin"', 'Content-Type': 'application/x'},
+            )
+        ],
+        [('f', 'n.bin', 'application/x', b'x')],
+    ),
     'large': ({'f': ('big', b'x' * 300_000, 'application/x')}, [('f', 'big', 'application/x', b'x' * 300_000)]),
 }
 
@@ -920,8 +1009,16 @@ def test_forms(kind: str) -> None:
     form, expected = FORMS[kind]
     left = [503, 204]
     with serve(lambda *_: (left.pop(0), None, None)) as server, Client(server.host) as client:
-        assert client.request('PUT', '/', multipart=form, headers={'content-type': 'x/y', 'A': 'b'},
-                              retries=urllib3.Retry(1, status_forcelist=[503])).attempts == 2
+        assert (
+            client.request(
+                'PUT',
+                '/',
+                multipart=form,
+                headers={'content-type': 'x/y', 'A': 'b'},
+                retries=urllib3.Retry(1, status_forcelist=[503]),
+            ).attempts
+            == 2
+        )
         first, second = server.requests
         assert parts_of(first) == expected
         assert first.raw.lower().count(b'content-type: multipart/form-data; boundary=') == 1
@@ -940,16 +1037,16 @@ def test_not_a_form(form: Any) -> None:
 
 # Codings whose libraries may not be there ----------------------------------------------------------------------------
 
-ASKS = '''
+ASKS = """
 import sys, gevent
 from napixclient import Client
 client = Client(sys.argv[1])
 found = client.request('GET', '/')
 print(found.request.headers.get('accept-encoding'), found.status, found.headers.get('content-encoding'),
       len(found.data))
-'''
+"""
 
-OLD_BROTLI = '''
+OLD_BROTLI = """
 import sys, types
 old = types.ModuleType('brotli')
 old.error = ValueError
@@ -958,13 +1055,13 @@ class Decompressor:
         return data * 1000
 old.Decompressor = Decompressor
 sys.modules['brotli'], sys.modules['brotlicffi'] = old, None
-'''
+"""
 
-NO_LIBRARY = '''
+NO_LIBRARY = """
 import sys
 for name in 'brotli', 'brotlicffi', 'backports.zstd', 'compression.zstd':
     sys.modules[name] = None
-'''
+"""
 
 
 @side_by_side([NO_LIBRARY, OLD_BROTLI])
@@ -998,8 +1095,10 @@ def test_codings_with_libraries(coding: str, stream: bool) -> None:
 
 def test_streamed_answers_in_a_pool() -> None:
     """Streamed answers come out of `wait_unordered` at their heads; errors among them are values as ever."""
-    with serve(lambda method, path, *_: (500 if 'bad' in path else 200, None, path * 1000)) as server, \
-            ClientPool(simultaneous=4) as pool:
+    with (
+        serve(lambda method, path, *_: (500 if 'bad' in path else 200, None, path * 1000)) as server,
+        ClientPool(simultaneous=4) as pool,
+    ):
         for path in '/a', '/bad', '/c':
             pool.request(server.host, 'GET', path, stream=True)
         seen = {}

@@ -3,6 +3,7 @@
 After each step the servers must have in flight exactly what the caps allow of what is outstanding: one less is a lost
 slot, one more a slot that was won. Each answer belongs to its request. A failure prints how to get its example again.
 """
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -26,7 +27,7 @@ from napixclient import Cancelled, Client, ClientPool, HTTPError, ProtocolError,
 from tests import kit
 from tests.kit import ANSWER, CLOSE, ID, RST, SILENCE, Gate, HandlerServer, Held, next_id, serve, wait_until
 
-SHORT = 0.02                    # seconds: the deadline of those requests that are to time out
+SHORT = 0.02  # seconds: the deadline of those requests that are to time out
 HEAD = b'HTTP/1.1 200 OK\r\nContent-Length: 6\r\n'
 ENDINGS: dict[str, tuple[Any, ...]] = {
     # how a server may end a request that it holds: what it plays, what may come of it
@@ -51,8 +52,8 @@ class One:
         self.server = server
         self.method = method
         self.id = next_id()
-        self.short = short                  # it has a deadline that may pass
-        self.allowed: set[type] = set()     # what its end may be, besides a Timeout where `short`
+        self.short = short  # it has a deadline that may pass
+        self.allowed: set[type] = set()  # what its end may be, besides a Timeout where `short`
         self.ends = 0
         self.result: Any = None
 
@@ -81,7 +82,7 @@ class Machine(RuleBasedStateMachine):
 
     origins: int
     simultaneous: int
-    limit: int                  # in flight over all origins
+    limit: int  # in flight over all origins
 
     ones = Bundle('ones')
 
@@ -112,8 +113,12 @@ class Machine(RuleBasedStateMachine):
 
     # The rules.
 
-    @rule(target=ones, server=st.integers(0, 9), method=st.sampled_from(['GET', 'GET', 'POST']),
-          short=st.sampled_from([False, False, False, True]))
+    @rule(
+        target=ones,
+        server=st.integers(0, 9),
+        method=st.sampled_from(['GET', 'GET', 'POST']),
+        short=st.sampled_from([False, False, False, True]),
+    )
     def submit(self, server: int, method: str, short: bool) -> One:
         """One more request."""
         one = One(self.servers[server % self.origins], method, short)
@@ -136,7 +141,7 @@ class Machine(RuleBasedStateMachine):
     def end(self, held: Held, ending: str) -> None:
         """Let it go so, and wait until it has gone."""
         if ending == 'answers and closes' and any(one.method == 'POST' for one in self.all if not one.ends):
-            ending = 'answers'              # a POST may meet that close on the way, and is then rightly an error
+            ending = 'answers'  # a POST may meet that close on the way, and is then rightly an error
         script, outcome = ENDINGS[ending]
         one = next(one for one in self.all if one.id == held.id)
         one.allowed.add(outcome)
@@ -165,8 +170,9 @@ class Machine(RuleBasedStateMachine):
     def close_idle(self, index: int) -> None:
         """A server closes a connection that carries no request."""
         busy = {request.peer for request in self.gate.requests()}
-        idle = [peer for server in self.servers for peer in server.peers.values()
-                if peer not in busy and not peer.is_gone()]
+        idle = [
+            peer for server in self.servers for peer in server.peers.values() if peer not in busy and not peer.is_gone()
+        ]
         if idle:
             peer = idle[index % len(idle)]
             peer.finish()
@@ -181,8 +187,10 @@ class Machine(RuleBasedStateMachine):
 
     def expected(self) -> list[int]:
         """How many requests each server should have in flight, were there no cap over all."""
-        return [min(self.simultaneous, sum(not one.ends for one in self.all if one.server is server))
-                for server in self.servers]
+        return [
+            min(self.simultaneous, sum(not one.ends for one in self.all if one.server is server))
+            for server in self.servers
+        ]
 
     @invariant()
     def in_flight_is_what_the_caps_allow(self) -> None:
@@ -272,6 +280,7 @@ class CallerMachine(Machine):
 
     def start(self, one: One) -> None:
         """In a greenlet of its own."""
+
         def call() -> None:
             try:
                 one.ended(self.client.request(one.method, f'/{one.id}', **one.how()))
@@ -279,6 +288,7 @@ class CallerMachine(Machine):
                 one.ended(error)
             except gevent.GreenletExit as killed:
                 one.ended(killed)
+
         self.callers[one] = gevent.spawn(call)
         gevent.sleep(0)
 
@@ -301,9 +311,13 @@ class OneByOneMachine(PoolMachine):
     origins, simultaneous, limit = 2, 3, 1
 
 
-@pytest.mark.usefixtures('tidy')           # hypothesis itself holds the hub now and then
+@pytest.mark.usefixtures('tidy')  # hypothesis itself holds the hub now and then
 @pytest.mark.parametrize('machine', [PoolMachine, CallerMachine, OneByOneMachine])
 def test_caps_hold(machine: type[Machine]) -> None:
     """In flight at the servers is never above a cap, nor below what it allows; each request gets its own answer."""
-    run_state_machine_as_test(machine, settings=settings(       # each failing try takes a second: too long to shrink
-        max_examples=60, stateful_step_count=30, phases=[Phase.generate], suppress_health_check=list(HealthCheck)))
+    run_state_machine_as_test(
+        machine,
+        settings=settings(  # each failing try takes a second: too long to shrink
+            max_examples=60, stateful_step_count=30, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+        ),
+    )

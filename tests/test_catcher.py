@@ -1,4 +1,5 @@
 """The law of ExceptionsCatcher: what it answers, what it lets pass, and that a server and an application see PEP 3333."""
+
 from __future__ import annotations
 
 import json
@@ -48,6 +49,7 @@ TEXT = [('Content-Type', 'text/plain')]
 
 # A server of PEP 3333 that writes down what happens -------------------------------------------------------------------
 
+
 class Ran(NamedTuple):
     """One request, as its server saw it: `events` has each status line and each part of the body, in their order."""
 
@@ -93,7 +95,7 @@ def run(app: App, method: str = 'GET', path: str = '/', **environ: Any) -> Ran:
         try:
             events.extend(iter(answer))
         finally:
-            answer.close()                  # type: ignore[attr-defined]
+            answer.close()  # type: ignore[attr-defined]
     except BaseException as exc:
         raised = exc
     return Ran(events, fields, raised)
@@ -141,14 +143,17 @@ class Body:
 
 def gives(body: Any, status: str = '200 OK', fields: list[tuple[str, str]] = TEXT) -> App:
     """An application that gives this body."""
+
     def app(environ: Environ, start_response: Any) -> Any:
         start_response(status, list(fields))
         return body
+
     return app
 
 
 def writes(*parts: Any) -> App:
     """An application that uses `write`, and perhaps fails."""
+
     def app(environ: Environ, start_response: Any) -> list[bytes]:
         write = start_response('200 OK', list(TEXT))
         for part in parts:
@@ -156,24 +161,29 @@ def writes(*parts: Any) -> App:
                 raise part
             write(part)
         return []
+
     return app
 
 
 def raises(exc: BaseException) -> App:
     """An application that raises at once."""
+
     def app(environ: Environ, start_response: Any) -> list[bytes]:
         raise exc
+
     return app
 
 
 def generates(*parts: Any) -> App:
     """An application that is a generator: it is called, and nothing of it runs before the first part is wanted."""
+
     def app(environ: Environ, start_response: Any) -> Iterator[bytes]:
         start_response('200 OK', list(TEXT))
         for part in parts:
             if isinstance(part, BaseException):
                 raise part
             yield part
+
     return app
 
 
@@ -208,11 +218,16 @@ def starts_twice(environ: Environ, start_response: Any) -> list[bytes]:
 # What does not fail ---------------------------------------------------------------------------------------------------
 
 GOOD = {
-    'a list': lambda: gives([b'one', b'', b'two']), 'an empty list': lambda: gives([], '204 No Content', []),
-    'a tuple': lambda: gives((b'one', b'two')), 'an iterable': lambda: gives(Body(b'one', b'', b'two')),
-    'nothing': lambda: gives(Body()), 'empty parts': lambda: gives(Body(b'', b'')),
-    'a generator': lambda: generates(b'one', b'two'), 'write': lambda: writes(b'one', b'', b'two'),
-    'an error handler': lambda: starts_anew}
+    'a list': lambda: gives([b'one', b'', b'two']),
+    'an empty list': lambda: gives([], '204 No Content', []),
+    'a tuple': lambda: gives((b'one', b'two')),
+    'an iterable': lambda: gives(Body(b'one', b'', b'two')),
+    'nothing': lambda: gives(Body()),
+    'empty parts': lambda: gives(Body(b'', b'')),
+    'a generator': lambda: generates(b'one', b'two'),
+    'write': lambda: writes(b'one', b'', b'two'),
+    'an error handler': lambda: starts_anew,
+}
 
 
 @pytest.mark.parametrize('name', GOOD)
@@ -220,8 +235,9 @@ GOOD = {
 def test_what_does_not_fail_is_served_as_it_is(name: str, method: str) -> None:
     """The server sees the same status, fields and bytes as without the middleware."""
     caught = Caught()
-    bare, served = (run(app, method) for app in (
-        GOOD[name](), ExceptionsCatcher(validator(GOOD[name]()), on_error=caught)))
+    bare, served = (
+        run(app, method) for app in (GOOD[name](), ExceptionsCatcher(validator(GOOD[name]()), on_error=caught))
+    )
     assert (served.status, served.fields, served.body, served.raised) == (bare.status, bare.fields, bare.body, None)
     assert caught.told == []
 
@@ -229,7 +245,9 @@ def test_what_does_not_fail_is_served_as_it_is(name: str, method: str) -> None:
 def test_a_list_stays_a_list() -> None:
     """So that the server can tell its length."""
     started: list[str] = []
-    answer = ExceptionsCatcher(gives([b'body']))({'REQUEST_METHOD': 'GET'}, lambda status, *rest: started.append(status))
+    answer = ExceptionsCatcher(gives([b'body']))(
+        {'REQUEST_METHOD': 'GET'}, lambda status, *rest: started.append(status)
+    )
     assert (answer, started) == ([b'body'], ['200 OK'])
 
 
@@ -270,7 +288,8 @@ FAILS = {
     'in an iterable': (lambda: gives(Body(ValueError('boom'))), 'ValueError: boom'),
     'after an empty write': (lambda: writes(b'', ValueError('boom')), 'ValueError: boom'),
     'in close': (lambda: gives(Body(close=ValueError('boom'))), 'ValueError: boom'),
-    'StopIteration': (lambda: raises(StopIteration('boom')), 'StopIteration: boom')}
+    'StopIteration': (lambda: raises(StopIteration('boom')), 'StopIteration: boom'),
+}
 #: Applications that break PEP 3333, and what their callers are told.
 BREAKS = {
     'starts twice': (lambda: starts_twice, 'AssertionError: start_response was called a second time'),
@@ -282,7 +301,8 @@ BREAKS = {
     'a field in two lines': (lambda: gives([b'x'], fields=[('X-A', 'a\r\nSet-Cookie: b')]), "ValueError: .*'X-A'"),
     'a field that is no latin-1': (lambda: gives([b'x'], fields=[('X-A', '€')]), "ValueError: .*'X-A'"),
     'a name with a space': (lambda: gives([b'x'], fields=[('X A', 'a')]), "ValueError: .*'X A'"),
-    'no status': (lambda: gives([b'x'], 'fine'), "ValueError: .*'fine'")}
+    'no status': (lambda: gives([b'x'], 'fine'), "ValueError: .*'fine'"),
+}
 
 
 @pytest.mark.parametrize('name', FAILS)
@@ -331,11 +351,16 @@ def test_a_server_that_refuses_the_fields() -> None:
 
 # What fails afterwards ------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('app', 'sent', 'text'), [
-    (lambda: generates(b'half', ValueError('boom')), b'half', 'ValueError: boom'),
-    (lambda: gives(Body(b'half', ValueError('boom'))), b'half', 'ValueError: boom'),
-    (lambda: writes(b'half', ValueError('boom')), b'half', 'ValueError: boom'),
-    (lambda: starts_anew_too_late, b'half', 'ValueError: late')])
+
+@pytest.mark.parametrize(
+    ('app', 'sent', 'text'),
+    [
+        (lambda: generates(b'half', ValueError('boom')), b'half', 'ValueError: boom'),
+        (lambda: gives(Body(b'half', ValueError('boom'))), b'half', 'ValueError: boom'),
+        (lambda: writes(b'half', ValueError('boom')), b'half', 'ValueError: boom'),
+        (lambda: starts_anew_too_late, b'half', 'ValueError: late'),
+    ],
+)
 def test_a_failure_after_the_first_byte_ends_the_answer(app: Callable[[], App], sent: bytes, text: str) -> None:
     """The exception goes on to the server, which ends the connection; nothing more is sent."""
     caught = Caught()
@@ -348,7 +373,9 @@ def test_a_body_that_fails_twice() -> None:
     """The caller is told of the first failure, the hook of both."""
     for parts, status in ([], 500), ([b'half'], 200):
         caught = Caught()
-        got = run(ExceptionsCatcher(gives(Body(*parts, ValueError('first'), close=KeyError('second'))), on_error=caught))
+        got = run(
+            ExceptionsCatcher(gives(Body(*parts, ValueError('first'), close=KeyError('second'))), on_error=caught)
+        )
         assert got.status == status and caught.texts == ['ValueError: first', "KeyError: 'second'"]
         if status == 500:
             assert got.document['error_text'] == 'first'
@@ -366,9 +393,18 @@ PASSES = [MemoryError(), SystemExit(3), KeyboardInterrupt(), gevent.GreenletExit
 
 
 @pytest.mark.parametrize('exc', PASSES, ids=lambda exc: type(exc).__name__)
-@pytest.mark.parametrize('make', [raises, lambda exc: generates(exc), lambda exc: generates(b'', exc),
-                                  lambda exc: generates(b'half', exc), lambda exc: gives(Body(close=exc)),
-                                  lambda exc: gives(Body(b'whole', close=exc))], ids=range(6))
+@pytest.mark.parametrize(
+    'make',
+    [
+        raises,
+        lambda exc: generates(exc),
+        lambda exc: generates(b'', exc),
+        lambda exc: generates(b'half', exc),
+        lambda exc: gives(Body(close=exc)),
+        lambda exc: gives(Body(b'whole', close=exc)),
+    ],
+    ids=range(6),
+)
 def test_what_is_not_for_us_passes(make: Callable[[BaseException], App], exc: BaseException) -> None:
     """The process ends, a greenlet is killed, somebody's clock runs out: nobody is told, nothing is answered."""
     caught = Caught()
@@ -379,8 +415,10 @@ def test_what_is_not_for_us_passes(make: Callable[[BaseException], App], exc: Ba
 
 # The hook and the log -------------------------------------------------------------------------------------------------
 
+
 def test_what_the_hook_raises(caplog: pytest.LogCaptureFixture) -> None:
     """It is logged, and changes nothing."""
+
     def hook(exc: BaseException, environ: Environ) -> None:
         raise ZeroDivisionError('in the hook')
 
@@ -396,7 +434,7 @@ def test_the_log_has_the_traceback_and_no_secret(caplog: pytest.LogCaptureFixtur
     """One record at the level ERROR: the request, its traceback, and asterisks for what an authenticator holds."""
     BearerToken('s3cr3t-bearer')
     run(ExceptionsCatcher(raises(ValueError('Authorization: Bearer s3cr3t-bearer is no good'))), 'POST', '/vm/')
-    record, = caplog.records
+    (record,) = caplog.records
     text = record.getMessage()
     assert record.levelno == logging.ERROR and text.startswith('POST /vm/ failed\nTraceback')
     assert 'test_catcher.py' in text and 'ValueError: Authorization: ***' in text
@@ -404,6 +442,7 @@ def test_the_log_has_the_traceback_and_no_secret(caplog: pytest.LogCaptureFixtur
 
 
 # The document ---------------------------------------------------------------------------------------------------------
+
 
 class Odd(HTTPError):
     """An error of the application's own."""
@@ -425,10 +464,17 @@ class Several(Exception):
     exceptions = (ValueError('part'),)
 
 
-@pytest.mark.parametrize(('exc', 'said'), [
-    (Odd('vm17'), (502, 'Odd', '')), (Mute(), (500, 'Mute', '<Mute that has no text>')),
-    (Several('both'), (500, 'Several', 'both')), (ExceptionGroup('both', [ValueError('a')]), (500, 'ExceptionGroup', 'both')),
-    (ValueError('\udcff\0\u2028'), (500, 'ValueError', '\udcff\0\u2028'))], ids=range(5))
+@pytest.mark.parametrize(
+    ('exc', 'said'),
+    [
+        (Odd('vm17'), (502, 'Odd', '')),
+        (Mute(), (500, 'Mute', '<Mute that has no text>')),
+        (Several('both'), (500, 'Several', 'both')),
+        (ExceptionGroup('both', [ValueError('a')]), (500, 'ExceptionGroup', 'both')),
+        (ValueError('\udcff\0\u2028'), (500, 'ValueError', '\udcff\0\u2028')),
+    ],
+    ids=range(5),
+)
 def test_any_exception_can_be_told(exc: Exception, said: tuple[int, str, str]) -> None:
     """However it is made."""
     document = run(ExceptionsCatcher(raises(exc))).document
@@ -437,13 +483,24 @@ def test_any_exception_can_be_told(exc: Exception, said: tuple[int, str, str]) -
 
 def test_the_document_has_the_members_of_both_worlds() -> None:
     """Those of napix and those of RFC 9457; without leave, nothing of where in the code it was."""
-    got = run(ExceptionsCatcher(raises(ValueError('boom'))), 'PUT', '/vm/', HTTP_X_REQUEST_ID='r-1',
-              HTTP_TRACEPARENT=f'00-{"ab" * 16}-{"cd" * 8}-01')
+    got = run(
+        ExceptionsCatcher(raises(ValueError('boom'))),
+        'PUT',
+        '/vm/',
+        HTTP_X_REQUEST_ID='r-1',
+        HTTP_TRACEPARENT=f'00-{"ab" * 16}-{"cd" * 8}-01',
+    )
     instance = got.document['instance']
     assert got.document == {
-        'type': 'about:blank', 'title': 'Internal Server Error', 'status': 500, 'instance': instance,
-        'trace_id': 'ab' * 16, 'error_class': 'ValueError', 'error_text': 'boom',
-        'request': {'method': 'PUT', 'path': '/vm/'}}
+        'type': 'about:blank',
+        'title': 'Internal Server Error',
+        'status': 500,
+        'instance': instance,
+        'trace_id': 'ab' * 16,
+        'error_class': 'ValueError',
+        'error_text': 'boom',
+        'request': {'method': 'PUT', 'path': '/vm/'},
+    }
     assert re.fullmatch(r'urn:uuid:[0-9a-f-]{36}', instance)
     assert got.fields['X-Request-ID'] == 'r-1'
 
@@ -465,26 +522,40 @@ def test_tracebacks_travel_with_leave_only() -> None:
     assert not {'traceback', 'filename', 'line'} & set(run(ExceptionsCatcher(raises(ValueError()))).document)
 
 
-@pytest.mark.parametrize(('accept', 'problem'), [
-    (None, False), ('*/*', False), ('application/json', False), ('application/problem+json', True),
-    ('text/html, Application/Problem+JSON;q=0.5', True), ('application/problem+json;q=0', False),
-    ('application/problem+json ; Q=0.000, */*', False), ('application/problem+json;q=0.001', True),
-    ('application/problem+jsonp', False)])
+@pytest.mark.parametrize(
+    ('accept', 'problem'),
+    [
+        (None, False),
+        ('*/*', False),
+        ('application/json', False),
+        ('application/problem+json', True),
+        ('text/html, Application/Problem+JSON;q=0.5', True),
+        ('application/problem+json;q=0', False),
+        ('application/problem+json ; Q=0.000, */*', False),
+        ('application/problem+json;q=0.001', True),
+        ('application/problem+jsonp', False),
+    ],
+)
 def test_the_media_type_is_that_which_is_asked_for(accept: str | None, problem: bool) -> None:
     """`application/problem+json` where `Accept` names it with a weight above 0, `application/json` otherwise."""
     got = run(ExceptionsCatcher(raises(ValueError())), **({} if accept is None else {'HTTP_ACCEPT': accept}))
     assert got.fields['Content-Type'] == ('application/problem+json' if problem else 'application/json')
 
 
-@pytest.mark.parametrize(('environ', 'path'), [
-    ({'PATH_INFO': '/a/b', 'QUERY_STRING': 'token=1'}, '/a/b'),
-    ({'PATH_INFO': '/a/b', 'RAW_URI': '/a%2Fb?token=1'}, '/a%2Fb'),
-    ({'PATH_INFO': '/a/b', 'REQUEST_URI': '/a%2Fb?token=1'}, '/a%2Fb'),
-    ({'PATH_INFO': '/b', 'SCRIPT_NAME': '/a'}, '/a/b'),
-    ({'PATH_INFO': '/a b/é€'.encode().decode('latin-1')}, '/a%20b/%C3%A9%E2%82%AC'),
-    ({'PATH_INFO': '/x\nforged'}, '/x%0Aforged'),
-    ({'PATH_INFO': '/a', 'RAW_URI': 'http://server.example/a?b'}, '/a'),
-    ({'PATH_INFO': '/a', 'RAW_URI': '/x\x1b\xff'}, '/x%1B%FF')], ids=range(8))
+@pytest.mark.parametrize(
+    ('environ', 'path'),
+    [
+        ({'PATH_INFO': '/a/b', 'QUERY_STRING': 'token=1'}, '/a/b'),
+        ({'PATH_INFO': '/a/b', 'RAW_URI': '/a%2Fb?token=1'}, '/a%2Fb'),
+        ({'PATH_INFO': '/a/b', 'REQUEST_URI': '/a%2Fb?token=1'}, '/a%2Fb'),
+        ({'PATH_INFO': '/b', 'SCRIPT_NAME': '/a'}, '/a/b'),
+        ({'PATH_INFO': '/a b/é€'.encode().decode('latin-1')}, '/a%20b/%C3%A9%E2%82%AC'),
+        ({'PATH_INFO': '/x\nforged'}, '/x%0Aforged'),
+        ({'PATH_INFO': '/a', 'RAW_URI': 'http://server.example/a?b'}, '/a'),
+        ({'PATH_INFO': '/a', 'RAW_URI': '/x\x1b\xff'}, '/x%1B%FF'),
+    ],
+    ids=range(8),
+)
 def test_the_path_is_as_it_was_sent(environ: Environ, path: str, caplog: pytest.LogCaptureFixture) -> None:
     """Without its query, and in one line of the log."""
     document = run(ExceptionsCatcher(raises(ValueError('boom'))), **{'path': environ['PATH_INFO'], **environ}).document
@@ -494,6 +565,7 @@ def test_the_path_is_as_it_was_sent(environ: Environ, path: str, caplog: pytest.
 
 # The status -----------------------------------------------------------------------------------------------------------
 
+
 def answered(status: int) -> RemoteError:
     """What a server that answers so makes its caller raise."""
     with kit.serve(lambda *request: (status, {}, 'no')) as server, Client(server.host) as client:
@@ -502,17 +574,32 @@ def answered(status: int) -> RemoteError:
         return error
 
 
-@pytest.mark.parametrize(('status', 'ours'), [(400, 502), (404, 502), (500, 502), (502, 502), (503, 502), (504, 502),
-                                              (508, 508)])
+@pytest.mark.parametrize(
+    ('status', 'ours'), [(400, 502), (404, 502), (500, 502), (502, 502), (503, 502), (504, 502), (508, 508)]
+)
 def test_the_status_for_what_was_answered(status: int, ours: int) -> None:
     """A failure behind us is 502, but a loop is 508 for everybody in it."""
     assert run(ExceptionsCatcher(raises(answered(status)))).status == ours
 
 
-@pytest.mark.parametrize(('kind', 'ours'), [
-    (RefusedError, 502), (NameResolutionError, 502), (TLSError, 502), (ProxyError, 502), (TruncatedBody, 502),
-    (Cancelled, 502), (HTTPError, 502), (ReadTimeout, 504), (DeadlineExceeded, 504), (QueueTimeout, 503),
-    (ConnectTimeout, 503), (ValueError, 500), (TimeoutError, 500)])
+@pytest.mark.parametrize(
+    ('kind', 'ours'),
+    [
+        (RefusedError, 502),
+        (NameResolutionError, 502),
+        (TLSError, 502),
+        (ProxyError, 502),
+        (TruncatedBody, 502),
+        (Cancelled, 502),
+        (HTTPError, 502),
+        (ReadTimeout, 504),
+        (DeadlineExceeded, 504),
+        (QueueTimeout, 503),
+        (ConnectTimeout, 503),
+        (ValueError, 500),
+        (TimeoutError, 500),
+    ],
+)
 def test_the_status_for_what_was_not(kind: type[Exception], ours: int) -> None:
     """Late after something was sent is 504, before it is 503, which says when to come back; our own errors are 500."""
     got = run(ExceptionsCatcher(raises(kind('x'))))
@@ -528,8 +615,10 @@ def test_the_status_for_what_one_did_not_wait_for() -> None:
         sent, queued = [pool.request(server.host, 'GET', f'/{number:06}') for number in range(2)]
         kit.wait_until(lambda: gate.arrived == 1)
         for pending, status in (sent, 504), (queued, 503):
+
             def app(environ: Environ, start_response: Any, pending: PendingResponse = pending) -> list[bytes]:
                 return [pending.get(timeout=0.01).data]
+
             assert run(ExceptionsCatcher(app)).status == status
         pool.cancel()
 
@@ -538,19 +627,29 @@ def test_the_status_of_a_group() -> None:
     """The highest of the calls in it; without a call it is our own error."""
     request = Request('server.example', 'GET', '/')
     late, refused = DeadlineExceeded('x', request=request), RefusedError('x', request=request)
-    for group, status in ((ExceptionGroup('g', [refused, late]), 504),
-                          (ExceptionGroup('g', [refused, ExceptionGroup('h', [late])]), 504),
-                          (ExceptionGroup('g', [ValueError(), refused]), 502), (ExceptionGroup('g', [ValueError()]), 500)):
+    for group, status in (
+        (ExceptionGroup('g', [refused, late]), 504),
+        (ExceptionGroup('g', [refused, ExceptionGroup('h', [late])]), 504),
+        (ExceptionGroup('g', [ValueError(), refused]), 502),
+        (ExceptionGroup('g', [ValueError()]), 500),
+    ):
         assert run(ExceptionsCatcher(raises(group))).status == status
 
 
 def test_the_map_can_be_changed() -> None:
     """The nearest class counts; other classes keep their statuses."""
+
     class Gone(KeyError):
         """A failure of the application's."""
 
     statuses = {LookupError: 404, RefusedError: 503, Gone: 410}
-    for exc, status in ((KeyError(), 404), (Gone(), 410), (RefusedError(), 503), (TLSError(), 502), (ValueError(), 500)):
+    for exc, status in (
+        (KeyError(), 404),
+        (Gone(), 410),
+        (RefusedError(), 503),
+        (TLSError(), 502),
+        (ValueError(), 500),
+    ):
         assert run(ExceptionsCatcher(raises(exc), statuses=statuses)).status == status
 
 
@@ -561,10 +660,24 @@ def test_statuses_that_are_handed_on() -> None:
         assert (got.status, got.document['status'], got.document['remote_status']) == (ours, ours, status)
 
 
-@pytest.mark.parametrize('options', [
-    {'app': None}, {'on_error': 5}, {'statuses': {ValueError: 200}}, {'statuses': {ValueError: True}},
-    {'statuses': {'ValueError': 500}}, {'statuses': {5: 500}}, {'passthrough': [99]}, {'passthrough': ['404']},
-    {'server_id': ''}, {'server_id': 'a,b'}, {'server_id': 'a b'}, {'server_id': 5}, {'server_id': 'x' * 129}])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'app': None},
+        {'on_error': 5},
+        {'statuses': {ValueError: 200}},
+        {'statuses': {ValueError: True}},
+        {'statuses': {'ValueError': 500}},
+        {'statuses': {5: 500}},
+        {'passthrough': [99]},
+        {'passthrough': ['404']},
+        {'server_id': ''},
+        {'server_id': 'a,b'},
+        {'server_id': 'a b'},
+        {'server_id': 5},
+        {'server_id': 'x' * 129},
+    ],
+)
 def test_values_that_make_no_sense(options: dict[str, Any]) -> None:
     """They are a ValueError where they are given."""
     with pytest.raises(ValueError):
@@ -582,9 +695,26 @@ def test_public_names() -> None:
 
 # Refusals -------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('value', 'runs'), [
-    ('0', False), ('-5', False), (' 0 ', False), ('-999999999999', False), ('1000', True), ('', True), ('soon', True),
-    ('1.5', True), ('+0', True), ('0x0', True), ('1e3', True), ('٠', True), ('0' * 50, True), ('nan', True)])
+
+@pytest.mark.parametrize(
+    ('value', 'runs'),
+    [
+        ('0', False),
+        ('-5', False),
+        (' 0 ', False),
+        ('-999999999999', False),
+        ('1000', True),
+        ('', True),
+        ('soon', True),
+        ('1.5', True),
+        ('+0', True),
+        ('0x0', True),
+        ('1e3', True),
+        ('٠', True),
+        ('0' * 50, True),
+        ('nan', True),
+    ],
+)
 def test_a_caller_who_has_left(value: str, runs: bool, caplog: pytest.LogCaptureFixture) -> None:
     """Nobody waits any more: 503 without running the application. What is no whole number is ignored."""
     caught = Caught()
@@ -595,9 +725,21 @@ def test_a_caller_who_has_left(value: str, runs: bool, caplog: pytest.LogCapture
         assert caught.told == [] and [record.levelname for record in caplog.records] == ['WARNING']
 
 
-@pytest.mark.parametrize(('via', 'runs'), [
-    ('', True), ('a', True), ('a,b,c,d,e,f,g,h', True), ('a,b,c,d,e,f,g,h,i', False), ('me', False), ('a, me ,b', False),
-    ('a,ME,mee,m e', True), (',' * 1000, True), ('x' * 5000, True), (','.join('a' * 5000), False)])
+@pytest.mark.parametrize(
+    ('via', 'runs'),
+    [
+        ('', True),
+        ('a', True),
+        ('a,b,c,d,e,f,g,h', True),
+        ('a,b,c,d,e,f,g,h,i', False),
+        ('me', False),
+        ('a, me ,b', False),
+        ('a,ME,mee,m e', True),
+        (',' * 1000, True),
+        ('x' * 5000, True),
+        (','.join('a' * 5000), False),
+    ],
+)
 def test_a_call_that_has_been_here(via: str, runs: bool) -> None:
     """Its own id among those passed, or more than 8 of them, is 508 without running the application."""
     got = run(ExceptionsCatcher(validator(gives([b'ran'])), server_id='me'), HTTP_X_NAPIX_VIA=via)
@@ -610,6 +752,7 @@ def test_a_call_that_has_been_here(via: str, runs: bool) -> None:
 
 def test_the_id_of_a_server() -> None:
     """By default stable, so the same in all workers, and another for each port and mount point."""
+
     def passed(**environ: str) -> Any:
         got = run(ExceptionsCatcher(says(lambda environ: current_via())), **environ)
         return json.loads(got.body)
@@ -631,16 +774,23 @@ def test_the_id_of_a_server() -> None:
 
 # Real servers ---------------------------------------------------------------------------------------------------------
 
+
 def misbehave(environ: Environ, start_response: Any) -> Any:
     """An application for all failures: the path says which."""
     apps: dict[str, App] = {
-        '/whole': generates(b'', b'whole', b''), '/list': gives([b'whole']),
-        '/at-once': raises(ValueError('boom')), '/empty': generates(b'', ValueError('boom')),
-        '/close': gives(Body(close=ValueError('boom'))), '/closed': gives(Body(b'whole', close=ValueError('late'))),
-        '/half': generates(b'half', ValueError('boom')), '/write': writes(b'half', ValueError('boom')),
+        '/whole': generates(b'', b'whole', b''),
+        '/list': gives([b'whole']),
+        '/at-once': raises(ValueError('boom')),
+        '/empty': generates(b'', ValueError('boom')),
+        '/close': gives(Body(close=ValueError('boom'))),
+        '/closed': gives(Body(b'whole', close=ValueError('late'))),
+        '/half': generates(b'half', ValueError('boom')),
+        '/write': writes(b'half', ValueError('boom')),
         '/length': gives(Body(b'half', ValueError('boom')), fields=[*TEXT, ('Content-Length', '100')]),
-        '/late': starts_anew_too_late, '/field': gives([b'x'], fields=[*TEXT, ('Content-Length', '1'), ('X-A', '€')]),
-        '/exit': generates(b'half', gevent.GreenletExit())}
+        '/late': starts_anew_too_late,
+        '/field': gives([b'x'], fields=[*TEXT, ('Content-Length', '1'), ('X-A', '€')]),
+        '/exit': generates(b'half', gevent.GreenletExit()),
+    }
     return apps[environ['PATH_INFO']](environ, start_response)
 
 
@@ -659,13 +809,13 @@ def servers() -> Iterator[dict[str, str]]:
         yield found
 
 
-WERKZEUG = '''
+WERKZEUG = """
 from werkzeug.serving import make_server
 from tests.test_catcher import app
 server = make_server('127.0.0.1', 0, app, threaded=True)
 print(server.server_port, flush=True)
 server.serve_forever()
-'''
+"""
 
 
 @pytest.mark.parametrize('server', SERVERS)
@@ -693,14 +843,22 @@ def test_a_greenlet_that_is_killed_cuts_its_answer(servers: dict[str, str]) -> N
 
 # The cost -------------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.timed
 @pytest.mark.skipif(sys.gettrace() is not None, reason='a traced process measures its tracer')
 @pytest.mark.parametrize('make', [lambda: gives([b'ok']), lambda: generates(b'ok')], ids=['a list', 'a generator'])
 def test_it_costs_little(make: Callable[[], App]) -> None:
     """Under 10 µs for a request that does not fail, with all that can travel; the bound leaves room for the machine."""
-    environ = {'REQUEST_METHOD': 'GET', 'PATH_INFO': '/', 'SCRIPT_NAME': '', 'SERVER_PORT': '80',
-               'HTTP_TRACEPARENT': f'00-{"ab" * 16}-{"cd" * 8}-01', 'HTTP_X_REQUEST_ID': 'ab' * 16,
-               'HTTP_X_NAPIX_VIA': 'one,two', 'HTTP_X_NAPIX_TIMEOUT': '2000'}
+    environ = {
+        'REQUEST_METHOD': 'GET',
+        'PATH_INFO': '/',
+        'SCRIPT_NAME': '',
+        'SERVER_PORT': '80',
+        'HTTP_TRACEPARENT': f'00-{"ab" * 16}-{"cd" * 8}-01',
+        'HTTP_X_REQUEST_ID': 'ab' * 16,
+        'HTTP_X_NAPIX_VIA': 'one,two',
+        'HTTP_X_NAPIX_TIMEOUT': '2000',
+    }
 
     def seconds(app: App) -> float:
         def once() -> None:
@@ -709,6 +867,7 @@ def test_it_costs_little(make: Callable[[], App]) -> None:
                 pass
             if hasattr(answer, 'close'):
                 answer.close()
+
         return min(timeit.repeat(once, number=500, repeat=20, timer=time.process_time)) / 500
 
     bare = make()

@@ -1,4 +1,5 @@
 """Servers that ask servers: the story of a failure, what travels with a call, and what must not."""
+
 from __future__ import annotations
 
 import contextlib
@@ -34,6 +35,7 @@ class DiskFull(Exception):
 
 # The story ------------------------------------------------------------------------------------------------------------
 
+
 @pytest.fixture(scope='module', params=['pywsgi', 'gunicorn'])
 def front(request: pytest.FixtureRequest) -> Iterator[str]:
     """Three processes in a row, Flask, Bottle and bare WSGI, on gevent's server or in gunicorn's gevent workers."""
@@ -51,9 +53,16 @@ def test_three_servers_in_a_row(front: str) -> None:
     with Client(front, timeout=20) as client:
         error = failure(client, 'POST', '/vms/', {'size': 2 * 10**9})
     assert [(hop.status, ports_and_times_aside(hop.remote_call or ''), hop.error_class) for hop in error.chain] == [
-        (502, 'POST http://host/vms/', 'RemoteError'), (502, 'POST http://host/volumes/', 'RemoteError'),
-        (500, 'POST http://host/room/', 'DiskFull')]
-    assert (error.status, error.root.status, error.root.error_class, error.root.error_text) == (502, 500, 'DiskFull', FULL)
+        (502, 'POST http://host/vms/', 'RemoteError'),
+        (502, 'POST http://host/volumes/', 'RemoteError'),
+        (500, 'POST http://host/room/', 'DiskFull'),
+    ]
+    assert (error.status, error.root.status, error.root.error_class, error.root.error_text) == (
+        502,
+        500,
+        'DiskFull',
+        FULL,
+    )
     first, second, third = (hop.elapsed for hop in error.chain)
     assert first is not None and second is not None and third is not None and first > second > third > 0
     assert all(hop.traceback is None for hop in error.chain)
@@ -63,10 +72,13 @@ def test_the_story_as_it_is_printed(front: str) -> None:
     """A line for each call, the nearest first, the root cause last, and no line that repeats another."""
     with Client(front, timeout=20) as client:
         error = failure(client, 'POST', '/vms/', {'size': 2 * 10**9})
-    assert ports_and_times_aside(str(error)) == f'''\
+    assert (
+        ports_and_times_aside(str(error))
+        == f"""\
 POST http://host/vms/: "502 Bad Gateway" DiskFull: {FULL}
   because POST http://host/volumes/ answered 502 after a while
-    because POST http://host/room/ answered 500 after a while: DiskFull: {FULL}'''
+    because POST http://host/room/ answered 500 after a while: DiskFull: {FULL}"""
+    )
 
 
 def test_the_row_answers_well_too(front: str) -> None:
@@ -96,6 +108,7 @@ class Row:
             with Client(self.hosts[number + 1]) as client:
                 self.met[number] = failure(client, 'GET', f'/{number + 1}')
                 raise self.met[number]
+
         return says(view)
 
     def __enter__(self) -> Row:
@@ -131,21 +144,40 @@ def test_only_one_server_uses_the_middleware(only: int) -> None:
 def test_a_document_of_the_seed_nested_four_deep() -> None:
     """What a napixd sends is read: every call, and the root with its traceback."""
     document: dict[str, Any] = {
-        'error_class': 'ValueError', 'error_text': 'boom', 'request': {'path': '/boom/', 'method': 'GET'},
-        'filename': 'boom.py', 'line': 5,
-        'traceback': [{'filename': 'boom.py', 'line': 5, 'in': 'list_resource', 'call': "raise ValueError('boom')"}]}
+        'error_class': 'ValueError',
+        'error_text': 'boom',
+        'request': {'path': '/boom/', 'method': 'GET'},
+        'filename': 'boom.py',
+        'line': 5,
+        'traceback': [{'filename': 'boom.py', 'line': 5, 'in': 'list_resource', 'call': "raise ValueError('boom')"}],
+    }
     for name in 'cba':
         document = {
-            'error_class': 'HTTPError', 'error_text': f'{name} failed', 'request': {'path': '/', 'method': 'GET'},
-            'filename': 'client.py', 'line': 9, 'traceback': [], 'remote_call': f'GET http://{name}.example/boom/',
-            'remote_error': document}
+            'error_class': 'HTTPError',
+            'error_text': f'{name} failed',
+            'request': {'path': '/', 'method': 'GET'},
+            'filename': 'client.py',
+            'line': 9,
+            'traceback': [],
+            'remote_call': f'GET http://{name}.example/boom/',
+            'remote_error': document,
+        }
     with kit.serve(lambda *request: (500, {}, document)) as server, Client(server.host) as client:
         error = failure(client, 'GET', '/')
     assert [hop.remote_call for hop in error.chain[1:]] == [f'GET http://{name}.example/boom/' for name in 'abc']
-    assert error.root == ('GET http://c.example/boom/', None, 'ValueError', 'boom', None, document_root(document)['traceback'])
+    assert error.root == (
+        'GET http://c.example/boom/',
+        None,
+        'ValueError',
+        'boom',
+        None,
+        document_root(document)['traceback'],
+    )
     assert str(error).splitlines()[-3:] == [
         '      because GET http://c.example/boom/ failed: ValueError: boom',
-        '        File "boom.py", line 5, in list_resource', "          raise ValueError('boom')"]
+        '        File "boom.py", line 5, in list_resource',
+        "          raise ValueError('boom')",
+    ]
 
 
 def document_root(document: Any) -> Any:
@@ -180,25 +212,43 @@ def test_tracebacks_of_the_whole_row() -> None:
 @contextlib.contextmanager
 def middle(host: str, catcher: Callable[[App], App] = ExceptionsCatcher, **options: Any) -> Iterator[Client]:
     """A client of a server that asks this one."""
-    with Client(host, **options) as behind, \
-            served(catcher(says(lambda environ: behind.request('GET', '/behind').body))) as ours, Client(ours) as client:
+    with (
+        Client(host, **options) as behind,
+        served(catcher(says(lambda environ: behind.request('GET', '/behind').body))) as ours,
+        Client(ours) as client,
+    ):
         yield client
 
 
 def deep(document: Any, hops: int = 50) -> dict[str, Any]:
     """A chain of so many calls, each with long words."""
     for number in reversed(range(hops)):
-        document = {'error_class': f'E{number}', 'error_text': 'x' * 5000, 'remote_call': f'GET http://h{number}/',
-                    'remote_status': 500, 'remote_error': document}
+        document = {
+            'error_class': f'E{number}',
+            'error_text': 'x' * 5000,
+            'remote_call': f'GET http://h{number}/',
+            'remote_status': 500,
+            'remote_error': document,
+        }
     return document  # type: ignore[no-any-return]
 
 
-@pytest.mark.parametrize(('body', 'media', 'root'), [
-    ('<html><head><title>Oops</title><script>alert(1)</script></head><body><h1>It broke</h1></body></html>', 'text/html',
-     'It broke'),
-    (b'<x>' + b'y' * 10_000_000, 'text/plain', 'yyy'), (json.dumps(deep(DISK_FULL)), 'application/json', 'no room'),
-    (json.dumps(deep('<b>' * 10**6)), 'application/json', '<b><b>'), (b'\0\xff' * 1000, 'application/json', ''),
-    ('{"error_text": "' + '&' * 10**6 + '"}', 'application/json', '&&&')], ids=range(6))
+@pytest.mark.parametrize(
+    ('body', 'media', 'root'),
+    [
+        (
+            '<html><head><title>Oops</title><script>alert(1)</script></head><body><h1>It broke</h1></body></html>',
+            'text/html',
+            'It broke',
+        ),
+        (b'<x>' + b'y' * 10_000_000, 'text/plain', 'yyy'),
+        (json.dumps(deep(DISK_FULL)), 'application/json', 'no room'),
+        (json.dumps(deep('<b>' * 10**6)), 'application/json', '<b><b>'),
+        (b'\0\xff' * 1000, 'application/json', ''),
+        ('{"error_text": "' + '&' * 10**6 + '"}', 'application/json', '&&&'),
+    ],
+    ids=range(6),
+)
 def test_whatever_the_server_behind_says(body: Any, media: str, root: str) -> None:
     """What we send on is at most 8 error objects and 16 KiB, inert, and has the root."""
     with kit.serve(lambda *request: (500, {'Content-Type': media}, body)) as server, middle(server.host) as client:
@@ -211,26 +261,34 @@ def test_whatever_the_server_behind_says(body: Any, media: str, root: str) -> No
 
 def test_a_fan_out_that_fails() -> None:
     """`raise_errors=True` makes one failure of many; all of them are told, and the worst gives the status."""
+
     def view(environ: Environ) -> Any:
         with ClientPool() as pool:
             for host in environ['PATH_INFO'][1:].split(','):
                 pool.request(host, 'GET', '/behind', timeout=0.2)
             return [answer.status for answer in pool.wait(raise_errors=True)]
 
-    with kit.serve(lambda *request: (500, {}, DISK_FULL)) as full, kit.serve() as good, kit.Mute() as mute, \
-            served(ExceptionsCatcher(says(view))) as ours, Client(ours) as client:
+    with (
+        kit.serve(lambda *request: (500, {}, DISK_FULL)) as full,
+        kit.serve() as good,
+        kit.Mute() as mute,
+        served(ExceptionsCatcher(says(view))) as ours,
+        Client(ours) as client,
+    ):
+
         def ask(*servers: kit.Server) -> HTTPError:
             return failure(client, 'GET', f'/{",".join(server.host for server in servers)}')
 
         both = ask(full, good, mute)
-        assert both.status == 504                       # 502 for the one, 504 for the other
+        assert both.status == 504  # 502 for the one, 504 for the other
         assert [one['remote_status'] for one in both.remote_error['remote_errors']] == [500, None]
         assert both.remote_error['error_text'] == '2 of 3 requests failed' and 'remote_error' not in both.remote_error
         assert [hop.error_class for hop in both.chain] == ['ExceptionGroup', 'DiskFull']
         assert ports_and_times_aside(str(both)).splitlines()[1:] == [
             '  because (1 of 2) GET http://host/behind answered 500 after a while: DiskFull: no room',
             '  because (2 of 2) GET http://host/behind failed after a while: DeadlineExceeded: '
-            'the total time was up after sending had begun (phase: read)']
+            'the total time was up after sending had begun (phase: read)',
+        ]
         one = ask(full, good)
         assert (one.status, one.root.error_class) == (502, 'DiskFull')
         assert one.remote_error['remote_call'] == f'GET http://{full.authority}/behind'
@@ -271,6 +329,7 @@ def by_hooks(host: str) -> Iterator[bytes]:
     """Ask from a hook and from an authenticator, which run in greenlets of their own."""
     asked = Event()
     with Client(host) as other:
+
         def authenticator(request: Request) -> Request:
             other.request('GET', '/token')
             return request
@@ -288,6 +347,7 @@ def by_hooks(host: str) -> Iterator[bytes]:
 @pytest.mark.parametrize('late', [False, True], ids=['in the call', 'in the body'])
 def test_it_travels_with_every_call(ask: Callable[[str], Iterator[bytes]], late: bool) -> None:
     """The ids of the request that is served, and the servers passed; each call is a parent of its own."""
+
     def app(environ: Environ, start_response: Any) -> Any:
         start_response('200 OK', [('Content-Type', 'text/plain')])
         return ask(behind.host) if late else list(ask(behind.host))
@@ -308,15 +368,18 @@ def test_it_travels_with_every_call(ask: Callable[[str], Iterator[bytes]], late:
 def test_each_attempt_is_a_parent_of_its_own() -> None:
     """What is sent again has the same trace and request, inside a request and outside of any."""
     statuses = iter([503, 200, 503, 200])
-    with kit.serve(lambda *request: (next(statuses), {}, 'x')) as behind, \
-            middle(behind.host, retries=Retry(3, status_forcelist=[503])) as client, \
-            Client(behind.host, retries=Retry(3, status_forcelist=[503])) as alone:
+    with (
+        kit.serve(lambda *request: (next(statuses), {}, 'x')) as behind,
+        middle(behind.host, retries=Retry(3, status_forcelist=[503])) as client,
+        Client(behind.host, retries=Retry(3, status_forcelist=[503])) as alone,
+    ):
         client.request('GET', '/', headers=CALLER)
         alone.request('GET', '/')
     for first, again in (behind.requests[:2], behind.requests[2:]):
         assert first.headers['x-request-id'] == again.headers['x-request-id']
         (_, trace, parent, _), (_, same, other, _) = (
-            request.headers['traceparent'].split('-') for request in (first, again))
+            request.headers['traceparent'].split('-') for request in (first, again)
+        )
         assert trace == same and parent != other
 
 
@@ -334,11 +397,20 @@ def test_outside_of_any_request() -> None:
 
 def test_ids_that_are_no_ids() -> None:
     """They are made anew, and nothing of them is sent on."""
-    wrong = [('traceparent', f'00-{"0" * 32}-{PARENT}-01'), ('traceparent', f'ff-{TRACE}-{PARENT}-01'),
-             ('traceparent', CALLER['traceparent'].upper()), ('X-Request-ID', 'a b'), ('X-Request-ID', 'x' * 129),
-             ('X-Request-ID', '"<script>"'), ('X-Napix-Via', '"<script>"')]
-    with kit.serve() as behind, Client(behind.host) as client, \
-            served(ExceptionsCatcher(says(lambda environ: client.request('GET', '/').status))) as front:
+    wrong = [
+        ('traceparent', f'00-{"0" * 32}-{PARENT}-01'),
+        ('traceparent', f'ff-{TRACE}-{PARENT}-01'),
+        ('traceparent', CALLER['traceparent'].upper()),
+        ('X-Request-ID', 'a b'),
+        ('X-Request-ID', 'x' * 129),
+        ('X-Request-ID', '"<script>"'),
+        ('X-Napix-Via', '"<script>"'),
+    ]
+    with (
+        kit.serve() as behind,
+        Client(behind.host) as client,
+        served(ExceptionsCatcher(says(lambda environ: client.request('GET', '/').status))) as front,
+    ):
         for name, value in wrong:
             fields = {'Host': front, 'Connection': 'close', 'tracestate': 'a=1', name: value}
             with gevent.socket.create_connection(front.split(':')) as raw:
@@ -365,11 +437,15 @@ def test_requests_at_the_same_time_do_not_mix() -> None:
             yield environ['HTTP_X_REQUEST_ID'].encode()
             gevent.sleep(0)
 
-    with kit.serve(gate=gate) as behind, Client(behind.host, simultaneous=count) as client, \
-            served(ExceptionsCatcher(app)) as front, ClientPool(simultaneous=count) as pool:
+    with (
+        kit.serve(gate=gate) as behind,
+        Client(behind.host, simultaneous=count) as client,
+        served(ExceptionsCatcher(app)) as front,
+        ClientPool(simultaneous=count) as pool,
+    ):
         for number in range(count):
             pool.request(front, 'GET', f'/{number:06}', headers={'X-Request-ID': f'{number:06}'})
-        gate.wait_for(count)                # all of them are in their first call
+        gate.wait_for(count)  # all of them are in their first call
         gate.open()
         answers = pool.wait()
     assert [answer.data for answer in answers] == [f'{number:06}'.encode() * 3 for number in range(count)]  # type: ignore[union-attr]
@@ -378,6 +454,7 @@ def test_requests_at_the_same_time_do_not_mix() -> None:
 
 
 # Time -----------------------------------------------------------------------------------------------------------------
+
 
 def test_nobody_works_for_a_caller_who_has_left() -> None:
     """The grandchild of a caller who waits half a second gives up with it, though it was told to wait for ten."""
@@ -391,11 +468,16 @@ def test_nobody_works_for_a_caller_who_has_left() -> None:
 
         def note(exc: BaseException, environ: Environ) -> None:
             ended[name] = monotonic(), exc
+
         return ExceptionsCatcher(says(view), on_error=note)
 
     sent: dict[str, int] = {}
-    with kit.Mute() as mute, served(asks(mute.host, 'grandchild')) as grandchild, \
-            served(asks(grandchild, 'child')) as child, Client(child) as client:
+    with (
+        kit.Mute() as mute,
+        served(asks(mute.host, 'grandchild')) as grandchild,
+        served(asks(grandchild, 'child')) as child,
+        Client(child) as client,
+    ):
         started = monotonic()
         error = failure(client, 'GET', '/', timeout=0.5)
         assert isinstance(error, DeadlineExceeded)
@@ -407,6 +489,7 @@ def test_nobody_works_for_a_caller_who_has_left() -> None:
 
 def test_time_that_is_up_before_the_call() -> None:
     """What the application asks for after its caller has left is not sent: 503, should anybody still listen."""
+
     def view(environ: Environ) -> Any:
         gevent.sleep(0.06)
         with Client(behind.host) as client:
@@ -421,14 +504,19 @@ def test_time_that_is_up_before_the_call() -> None:
 
 def test_the_shorter_time_counts() -> None:
     """What the application says, where it is less than what its caller waits; nothing is sent where nobody said any."""
+
     def view(environ: Environ) -> Any:
         seconds = environ['QUERY_STRING']
         with Client(behind.host) as client:
             return client.request('GET', '/', timeout=float(seconds) if seconds else None).status
 
     with kit.serve() as behind, served(ExceptionsCatcher(says(view))) as front, Client(front) as client:
-        for query, ours, low, high in (('5', '60000', 4500, 5000), ('60', '5000', 4500, 5000), ('', '5000', 4500, 5000),
-                                       ('5', None, 4500, 5000)):
+        for query, ours, low, high in (
+            ('5', '60000', 4500, 5000),
+            ('60', '5000', 4500, 5000),
+            ('', '5000', 4500, 5000),
+            ('5', None, 4500, 5000),
+        ):
             client.request('GET', f'/?{query}', headers={'X-Napix-Timeout': ours} if ours else None)
             assert low < int(behind.requests[-1].headers['x-napix-timeout']) <= high
         client.request('GET', '/?')
@@ -436,6 +524,7 @@ def test_the_shorter_time_counts() -> None:
 
 
 # Loops ----------------------------------------------------------------------------------------------------------------
+
 
 def test_a_loop_ends_at_once() -> None:
     """Each server runs its application once, whoever notices answers 508, and so does everybody before it."""
@@ -447,6 +536,7 @@ def test_a_loop_ends_at_once() -> None:
             ran.append(name)
             with Client(hosts[0 if name == 'b' else 1]) as client:
                 return client.request('GET', f'/from-{name}').status
+
         return ExceptionsCatcher(says(view))
 
     with served(asks('a')) as a, served(asks('b')) as b, Client(a, timeout=20) as client:
@@ -493,16 +583,27 @@ def test_no_secret_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """Not by what the server behind echoes, in no form, and nowhere: documents, texts of errors, log."""
     caplog.set_level(logging.DEBUG)
     key, token, password, bearer, cookie = SECRETS
-    held = SECRETS[:4]                      # by authenticators, so they are secret wherever they stand
+    held = SECRETS[:4]  # by authenticators, so they are secret wherever they stand
 
     def echo(method: str, path: str, headers: Any, body: bytes) -> Any:
-        fields = dict(headers.items())      # a plain one, which shows all
+        fields = dict(headers.items())  # a plain one, which shows all
         raw.append(f'{path} {fields}')
         words = f'{path} {fields} {held} {json.dumps(held)} http://root:{key}@server.example/ {quote(token, safe="")}'
         if path.startswith('/text'):
             return 500, {'Content-Type': 'text/plain', 'Set-Cookie': f'a={cookie}'}, words
-        return 500, {}, {'error_class': bearer, 'error_text': words, 'headers': fields, 'held': held, password: 1,
-                         'remote_call': f'GET http://server.example{path}', 'remote_error': words}
+        return (
+            500,
+            {},
+            {
+                'error_class': bearer,
+                'error_text': words,
+                'headers': fields,
+                'held': held,
+                password: 1,
+                'remote_call': f'GET http://server.example{path}',
+                'remote_error': words,
+            },
+        )
 
     def view(environ: Environ) -> Any:
         with Client(behind.host, authenticators[environ['QUERY_STRING']], headers={'Cookie': f'a={cookie}'}) as client:
@@ -510,10 +611,17 @@ def test_no_secret_is_told(caplog: pytest.LogCaptureFixture) -> None:
 
     raw: list[str] = []
     told: list[str] = []
-    authenticators = {'login': LoginAuthenticator('root', key), 'token': TokenIdentifier(token, 'key'),
-                      'basic': BasicAuth('root', password), 'bearer': BearerToken(bearer)}
-    with kit.serve(echo) as behind, served(ExceptionsCatcher(says(view), expose_traceback=True)) as front, \
-            Client(front) as client:
+    authenticators = {
+        'login': LoginAuthenticator('root', key),
+        'token': TokenIdentifier(token, 'key'),
+        'basic': BasicAuth('root', password),
+        'bearer': BearerToken(bearer),
+    }
+    with (
+        kit.serve(echo) as behind,
+        served(ExceptionsCatcher(says(view), expose_traceback=True)) as front,
+        Client(front) as client,
+    ):
         for name in authenticators:
             for path in '/text', '/json':
                 error = failure(client, 'GET', f'{path}?{name}')

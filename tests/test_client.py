@@ -1,4 +1,5 @@
 """The contract of one client: bodies, clocks, retries, TLS, streamed answers, bounds, and what is refused."""
+
 from __future__ import annotations
 
 import gc
@@ -41,15 +42,7 @@ from napixclient import (
     TruncatedBody,
 )
 from tests import kit
-from tests.helpers_pool import (
-    Names,
-    SlowHandshake,
-    address,
-    ask,
-    asking_for_certificates,
-    assert_right,
-    failure,
-)
+from tests.helpers_pool import Names, SlowHandshake, address, ask, asking_for_certificates, assert_right, failure
 from tests.kit import ANSWER, CLOSE, ID, READ, RST, SILENCE, Drip, FaultServer, FullServer, Gate, serve, wait_until
 
 pytestmark = pytest.mark.usefixtures('oracle')
@@ -83,6 +76,7 @@ def error_of(call: Callable[[], Any]) -> HTTPError | None:
 
 
 # 4. A client ---------------------------------------------------------------------------------------------------------
+
 
 def test_request_and_submit() -> None:
     """`request` blocks and returns the Response, `submit` returns at once what will become of it."""
@@ -135,7 +129,7 @@ def test_killed_in_request() -> None:
     gate = Gate()
     with serve(gate=gate) as server, Client(server.host, simultaneous=1) as client:
         callers = [gevent.spawn(client.request, 'GET', f'/00000{n}') for n in range(4)]
-        held, = gate.wait_for(1)
+        (held,) = gate.wait_for(1)
         gevent.killall([callers[0], callers[2]])
         gate.wait_for(1)
         assert held.request.peer.is_gone()
@@ -157,6 +151,7 @@ def test_own_timeout_around_request() -> None:
 
 
 # 8. Bodies that are sent ---------------------------------------------------------------------------------------------
+
 
 def pieces(*parts: Any) -> Iterator[Any]:
     """Parts, one after the other."""
@@ -252,6 +247,7 @@ def test_body_that_raises(raised: type[BaseException]) -> None:
     def parts() -> Iterator[bytes]:
         yield b'abc'
         raise mine
+
     with serve() as server, ClientPool(simultaneous=1) as pool:
         pool.request(server.host, 'POST', '/', parts())
         good = ask(pool, server)
@@ -265,17 +261,19 @@ def test_body_of_wrong_pieces() -> None:
     """Pieces that are not bytes or text are an error of that request."""
     with serve() as server, ClientPool() as pool:
         pool.request(server.host, 'POST', '/', pieces(b'a', 7))
-        error, = pool.wait(timeout=20)
+        (error,) = pool.wait(timeout=20)
         assert isinstance(error, HTTPError)
         assert isinstance(error.__cause__, TypeError)
 
 
 def test_body_that_takes_its_time() -> None:
     """An iterable that is slower than the read timeout is not the server's silence."""
+
     def parts() -> Iterator[bytes]:
         yield b'a'
         gevent.sleep(0.8)
         yield b'b'
+
     with serve(nothing) as server, Client(server.host, timeout=urllib3.Timeout(read=0.4)) as client:
         assert client.request('POST', '/', parts()).status == 204
         assert server.requests[0].body == b'ab'
@@ -292,6 +290,7 @@ def test_body_and_the_deadline() -> None:
                 gevent.sleep(0.01)
         finally:
             closed.append(True)
+
     with serve(nothing) as server, Client(server.host) as client:
         body = parts()
         assert isinstance(failure(client, 'POST', '/', body, timeout=0.2), DeadlineExceeded)
@@ -301,6 +300,7 @@ def test_body_and_the_deadline() -> None:
 
 def test_early_answer_to_an_upload() -> None:
     """A server that answers before it has read the whole body is heard, and its connection not used again."""
+
     def parts() -> Iterator[bytes]:
         for _ in range(10_000):
             yield b'x' * 1000
@@ -314,6 +314,7 @@ def test_early_answer_to_an_upload() -> None:
             peer._until(b'\r\n\r\n')
             peer.send(said(b'too large', status='413 Too Large'))
             peer.drain()
+
     with Early() as server, Client(server.host) as client:
         error = failure(client, 'POST', '/', parts())
         assert (error.status, error.response.data) == (413, b'too large')
@@ -338,7 +339,10 @@ def test_params() -> None:
         client.request('GET', '/a?b=c', params=[('d', 'e\r\nf'), ('d', 'g')])
         client.request('GET', '/ü b', params={})
         assert [request.path for request in server.requests] == [
-            '/a?x=%C3%A9+%26%3D&y=1&y=2', '/a?b=c&d=e%0D%0Af&d=g', '/%C3%BC%20b']
+            '/a?x=%C3%A9+%26%3D&y=1&y=2',
+            '/a?b=c&d=e%0D%0Af&d=g',
+            '/%C3%BC%20b',
+        ]
 
 
 def test_default_headers() -> None:
@@ -364,13 +368,26 @@ def test_one_authorization() -> None:
 
 # 8. Bodies that are received -----------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('content_type', 'data', 'body'), [
-    ('application/json', b'{"a": 1}', {'a': 1}), ('application/json; charset=utf-8', '"é"'.encode(), 'é'),
-    ('application/problem+json', b'[]', []), ('APPLICATION/JSON', b'null', None), ('application/json', b'0', 0),
-    ('application/json', b'{broken', '{broken'), ('application/json', b'', None), ('text/plain', b'', None),
-    ('text/plain; charset=latin-1', b'\xe9', 'é'), ('text/plain', 'é'.encode(), 'é'), ('text/html', b'\xff', '�'),
-    ('text/plain; charset=no-such', b'a', 'a'), ('application/octet-stream', b'abc', 'abc'),
-    ('text/plain', b'{"a": 1}', '{"a": 1}')])
+
+@pytest.mark.parametrize(
+    ('content_type', 'data', 'body'),
+    [
+        ('application/json', b'{"a": 1}', {'a': 1}),
+        ('application/json; charset=utf-8', '"é"'.encode(), 'é'),
+        ('application/problem+json', b'[]', []),
+        ('APPLICATION/JSON', b'null', None),
+        ('application/json', b'0', 0),
+        ('application/json', b'{broken', '{broken'),
+        ('application/json', b'', None),
+        ('text/plain', b'', None),
+        ('text/plain; charset=latin-1', b'\xe9', 'é'),
+        ('text/plain', 'é'.encode(), 'é'),
+        ('text/html', b'\xff', '�'),
+        ('text/plain; charset=no-such', b'a', 'a'),
+        ('application/octet-stream', b'abc', 'abc'),
+        ('text/plain', b'{"a": 1}', '{"a": 1}'),
+    ],
+)
 def test_response_body(content_type: str, data: bytes, body: Any) -> None:
     """`body` is the decoded JSON where the type says so and it parses, else text, None where there is none."""
     with answering(said(data, f'Content-Type: {content_type}')) as server, Client(server.host) as client:
@@ -385,8 +402,10 @@ def test_response_body(content_type: str, data: bytes, body: Any) -> None:
 
 def test_response_headers() -> None:
     """Headers do not know case; repeated ones are kept, each of them."""
-    with answering(said(b'', 'Set-Cookie: a=1', 'X-A:  b ', 'set-cookie: b=2', 'X-Empty:')) as server, \
-            Client(server.host) as client:
+    with (
+        answering(said(b'', 'Set-Cookie: a=1', 'X-A:  b ', 'set-cookie: b=2', 'X-Empty:')) as server,
+        Client(server.host) as client,
+    ):
         headers = client.request('GET', '/').headers
         assert headers['x-a'] == headers['X-A'] == 'b'
         assert headers['Set-Cookie'] == 'a=1, b=2'
@@ -405,15 +424,17 @@ def test_response_headers() -> None:
 @pytest.mark.parametrize(('status', 'method'), [(204, 'GET'), (304, 'GET'), (200, 'HEAD')])
 def test_no_body(status: int, method: str) -> None:
     """Where there is no body, `data` is empty and `body` None, and the connection is used again."""
-    with serve(lambda *_: (status, {'Content-Type': 'application/json'}, '"x"')) as server, \
-            Client(server.host) as client:
+    with (
+        serve(lambda *_: (status, {'Content-Type': 'application/json'}, '"x"')) as server,
+        Client(server.host) as client,
+    ):
         for _ in range(3):
             found = client.request(method, '/')
             assert (found.status, found.data, found.body) == (status, b'', None)
         assert server.accepted == 1
 
 
-NUMBERS = json.dumps(list(range(20_000))).encode() + b' ' * 1_000_000      # decoded in more than one step
+NUMBERS = json.dumps(list(range(20_000))).encode() + b' ' * 1_000_000  # decoded in more than one step
 
 
 @pytest.mark.parametrize('coding', ['gzip', 'x-gzip', 'deflate', 'raw deflate', 'gzip, gzip', 'identity'])
@@ -421,9 +442,14 @@ NUMBERS = json.dumps(list(range(20_000))).encode() + b' ' * 1_000_000      # dec
 def test_content_coding(coding: str, stream: bool) -> None:
     """Content codings are undone, whole or streamed, and the connection is used again."""
     text = NUMBERS
-    packed = {'gzip': gzip.compress(text), 'x-gzip': gzip.compress(text), 'deflate': zlib.compress(text),
-              'raw deflate': zlib.compress(text)[2:-4], 'gzip, gzip': gzip.compress(gzip.compress(text)),
-              'identity': text}[coding]
+    packed = {
+        'gzip': gzip.compress(text),
+        'x-gzip': gzip.compress(text),
+        'deflate': zlib.compress(text),
+        'raw deflate': zlib.compress(text)[2:-4],
+        'gzip, gzip': gzip.compress(gzip.compress(text)),
+        'identity': text,
+    }[coding]
     fields = f'Content-Encoding: {coding.removeprefix("raw ")}', 'Content-Type: application/json'
     with answering(said(packed, *fields), said(b'ok')) as server, Client(server.host) as client:
         found = client.request('GET', '/', stream=stream)
@@ -454,9 +480,13 @@ def test_garbage_in_a_coding() -> None:
 
 def chunked(body: bytes, size: int = 1000) -> bytes:
     """An answer in chunks."""
-    parts = [body[i:i + size] for i in range(0, len(body), size)]
-    return HEAD + b'Transfer-Encoding: chunked\r\n\r\n' + b''.join(
-        b'%x\r\n%b\r\n' % (len(part), part) for part in parts) + b'0\r\n\r\n'
+    parts = [body[i : i + size] for i in range(0, len(body), size)]
+    return (
+        HEAD
+        + b'Transfer-Encoding: chunked\r\n\r\n'
+        + b''.join(b'%x\r\n%b\r\n' % (len(part), part) for part in parts)
+        + b'0\r\n\r\n'
+    )
 
 
 @pytest.mark.parametrize('where', ['request', 'client'])
@@ -465,9 +495,13 @@ def chunked(body: bytes, size: int = 1000) -> bytes:
 def test_max_body(framing: str, stream: bool, where: str) -> None:
     """`max_body`, of the request or the client, bounds what is read and what that decodes to, whole or streamed."""
     body = b'x' * 5000
-    script = {'length': [said(body)], 'chunked': [chunked(body)], 'until close': [HEAD + b'\r\n' + body, CLOSE],
-              'gzip': [said(gzip.compress(body), 'Content-Encoding: gzip')],
-              'error': [said(body, status='500 Oops')]}[framing]
+    script = {
+        'length': [said(body)],
+        'chunked': [chunked(body)],
+        'until close': [HEAD + b'\r\n' + body, CLOSE],
+        'gzip': [said(gzip.compress(body), 'Content-Encoding: gzip')],
+        'error': [said(body, status='500 Oops')],
+    }[framing]
     client_has = {'max_body': 4999} if where == 'client' else {}
     request_has = {'max_body': 4999} if where == 'request' else {}
     with FaultServer([READ, *script]) as server, Client(server.host, **client_has) as client:
@@ -487,11 +521,16 @@ def test_streamed_bodies_have_no_bound_by_default() -> None:
     size = 64 * 2**20 + 1
     with answering(HEAD + b'Content-Length: %d\r\n\r\n' % size) as server, Client(server.host) as client:
         assert isinstance(failure(client, 'GET', '/'), BodyTooLarge)
-    with answering(b'HTTP/1.1 500 Oops\r\nContent-Length: %d\r\n\r\n' % size) as server, \
-            Client(server.host) as client:                  # read whole, so bounded, streamed or not
+    with (
+        answering(b'HTTP/1.1 500 Oops\r\nContent-Length: %d\r\n\r\n' % size) as server,
+        Client(server.host) as client,
+    ):  # read whole, so bounded, streamed or not
         assert isinstance(failure(client, 'GET', '/', stream=True, timeout=20), BodyTooLarge)
-    with FaultServer([READ, HEAD + b'Content-Length: %d\r\n\r\n' % size, *[b'x' * 2**20] * 64, b'x']) as server, \
-            Client(server.host) as client, client.request('GET', '/', stream=True) as found:
+    with (
+        FaultServer([READ, HEAD + b'Content-Length: %d\r\n\r\n' % size, *[b'x' * 2**20] * 64, b'x']) as server,
+        Client(server.host) as client,
+        client.request('GET', '/', stream=True) as found,
+    ):
         assert sum(len(piece) for piece in found.iter_bytes()) == size
 
 
@@ -510,8 +549,10 @@ def test_header_bounds() -> None:
         assert isinstance(failure(client, 'GET', '/'), InvalidResponse)
     with answering(said(b'', 'X-A: ' + 'a' * 60_000)) as server, Client(server.host) as client:
         assert len(client.request('GET', '/').headers['x-a']) == 60_000
-    with answering(said(b'', 'X-A: ' + 'a' * 200_000)) as server, \
-            Client(server.host, max_header_bytes=300_000) as client:
+    with (
+        answering(said(b'', 'X-A: ' + 'a' * 200_000)) as server,
+        Client(server.host, max_header_bytes=300_000) as client,
+    ):
         assert len(client.request('GET', '/').headers['x-a']) == 200_000
     with answering(said(b'', 'X-A: aaaa')) as server, Client(server.host, max_header_bytes=20) as client:
         assert isinstance(failure(client, 'GET', '/'), InvalidResponse)
@@ -526,11 +567,15 @@ def test_header_bounds() -> None:
 
 # 8. Streamed answers -------------------------------------------------------------------------------------------------
 
+
 def test_stream_is_handed_out_at_its_head() -> None:
     """A streamed answer is there when its head is; its body is read as it arrives."""
     more = Event()
-    with FaultServer([READ, HEAD + b'Content-Length: 6\r\n\r\nabc', kit.Wait(more), b'def']) as server, \
-            Client(server.host) as client, client.request('GET', '/', stream=True) as found:
+    with (
+        FaultServer([READ, HEAD + b'Content-Length: 6\r\n\r\nabc', kit.Wait(more), b'def']) as server,
+        Client(server.host) as client,
+        client.request('GET', '/', stream=True) as found,
+    ):
         assert (found.status, found.headers['content-length']) == (200, '6')
         assert found.read(3) == b'abc'
         reader = gevent.spawn(found.read, 10)
@@ -580,8 +625,7 @@ def test_save(tmp_path: Path) -> None:
 
 def test_streamed_body_read_whole() -> None:
     """`data`, `text`, `body` and `json()` read a streamed body whole."""
-    with answering(*[said(b'{"a": 1}', 'Content-Type: application/json')] * 4) as server, \
-            Client(server.host) as client:
+    with answering(*[said(b'{"a": 1}', 'Content-Type: application/json')] * 4) as server, Client(server.host) as client:
         assert client.request('GET', '/', stream=True).data == b'{"a": 1}'
         assert client.request('GET', '/', stream=True).text == '{"a": 1}'
         assert client.request('GET', '/', stream=True).json() == {'a': 1}
@@ -622,8 +666,10 @@ def test_streamed_body_that_breaks_off(end: kit.Step, framing: bytes) -> None:
     """What arrived can be read; then comes a TruncatedBody, each time it is asked."""
     first = b'3\r\nabc\r\n' if b'chunked' in framing else b'abc'
     go = Event()
-    with FaultServer([READ, HEAD + framing + b'\r\n\r\n' + first, kit.Wait(go), end]) as server, \
-            Client(server.host) as client:
+    with (
+        FaultServer([READ, HEAD + framing + b'\r\n\r\n' + first, kit.Wait(go), end]) as server,
+        Client(server.host) as client,
+    ):
         found = client.request('GET', '/', stream=True)
         assert found.read(3) == b'abc'
         go.set()
@@ -635,8 +681,10 @@ def test_streamed_body_that_breaks_off(end: kit.Step, framing: bytes) -> None:
 
 def test_streamed_body_and_the_read_timeout() -> None:
     """A server that falls silent in a streamed body is a ReadTimeout; a slow reader is not."""
-    with FaultServer([READ, HEAD + b'Content-Length: 10\r\n\r\nabc', SILENCE]) as server, \
-            Client(server.host, timeout=urllib3.Timeout(read=0.15)) as client:
+    with (
+        FaultServer([READ, HEAD + b'Content-Length: 10\r\n\r\nabc', SILENCE]) as server,
+        Client(server.host, timeout=urllib3.Timeout(read=0.15)) as client,
+    ):
         found = client.request('GET', '/', stream=True)
         with pytest.raises(ReadTimeout):
             found.read()
@@ -677,6 +725,7 @@ def test_streamed_bodies_bound_memory() -> None:
             while True:
                 peer.send(b'x' * 65536)
                 sent.append(65536)
+
     with Pouring() as server, Client(server.host) as client, client.request('GET', '/', stream=True) as found:
         assert found.read(10) == b'x' * 10
         gevent.sleep(0.1)
@@ -688,8 +737,10 @@ def test_streamed_bodies_bound_memory() -> None:
 
 def test_streamed_error_is_read_whole() -> None:
     """An answer of 400 or above is an error with its body, streamed or not."""
-    with answering(said(b'{"error_text": "no"}', 'Content-Type: application/json', status='500 Oops')) as server, \
-            Client(server.host) as client:
+    with (
+        answering(said(b'{"error_text": "no"}', 'Content-Type: application/json', status='500 Oops')) as server,
+        Client(server.host) as client,
+    ):
         error = failure(client, 'GET', '/', stream=True)
         assert error.remote_error == {'error_text': 'no'}
 
@@ -710,8 +761,7 @@ def test_streamed_in_a_pool() -> None:
 
 def test_cancelled_streamed_body() -> None:
     """To cancel a streamed request ends its reader with Cancelled."""
-    with FaultServer([READ, HEAD + b'Content-Length: 10\r\n\r\nabc', SILENCE]) as server, \
-            Client(server.host) as client:
+    with FaultServer([READ, HEAD + b'Content-Length: 10\r\n\r\nabc', SILENCE]) as server, Client(server.host) as client:
         pending = client.submit('GET', '/', stream=True)
         reader = gevent.spawn(error_of, pending.get().read)
         gevent.sleep(0.01)
@@ -720,6 +770,7 @@ def test_cancelled_streamed_body() -> None:
 
 
 # 9. Time -------------------------------------------------------------------------------------------------------------
+
 
 def within(seconds: float, call: Callable[[], HTTPError]) -> HTTPError:
     """The error, which must come at its deadline, at most 250 ms late."""
@@ -785,12 +836,14 @@ def test_silence(method: str) -> None:
 
 def test_a_server_that_does_not_read() -> None:
     """A server that takes nothing of a large body for the read timeout is silent too."""
+
     class Deaf(kit.Server):
         """Reads nothing."""
 
         def talk(self, peer: kit.Peer) -> None:
             """Until it is closed."""
             wait_until(peer.is_gone)
+
     with Deaf() as server, Client(server.host, timeout=urllib3.Timeout(read=0.2)) as client:
         error = failure(client, 'POST', '/', b'x' * 30_000_000)
         assert isinstance(error, ReadTimeout)
@@ -799,8 +852,10 @@ def test_a_server_that_does_not_read() -> None:
 
 def test_each_byte_restarts_the_read_timeout() -> None:
     """The read timeout is between two reads: a slow server within it is heard to its end."""
-    with FaultServer([READ, Drip(said(b'abc'), 0.03)]) as server, \
-            Client(server.host, timeout=urllib3.Timeout(read=1)) as client:
+    with (
+        FaultServer([READ, Drip(said(b'abc'), 0.03)]) as server,
+        Client(server.host, timeout=urllib3.Timeout(read=1)) as client,
+    ):
         assert client.request('GET', '/').data == b'abc'
 
 
@@ -848,6 +903,7 @@ def test_not_a_timeout(bad: Any) -> None:
 
 # 10. Retries ---------------------------------------------------------------------------------------------------------
 
+
 def status_then_good(*statuses: int, **headers: str) -> Callable[..., tuple[int, Any, Any]]:
     """A handler that says these first."""
     left = list(statuses)
@@ -875,8 +931,7 @@ def test_not_every_method_is_tried_again() -> None:
     with serve(status_then_good(503)) as server, Client(server.host, retries=RETRY) as client:
         assert failure(client, 'POST', '/', b'x').status == 503
         assert len(server.requests) == 1
-    with serve(status_then_good(503)) as server, \
-            Client(server.host, retries=RETRY.new(allowed_methods=None)) as client:
+    with serve(status_then_good(503)) as server, Client(server.host, retries=RETRY.new(allowed_methods=None)) as client:
         assert client.request('POST', '/000001', b'x').attempts == 2
         assert [request.body for request in server.requests] == [b'x', b'x']
 
@@ -885,8 +940,10 @@ def test_not_every_method_is_tried_again() -> None:
 def test_retries_as_a_number(given: Any) -> None:
     """Where a number or False is taken for `retries`, it is the same for a request and for a client."""
     for client_has, request_has in (({'retries': given}, {}), ({}, {'retries': given})):
-        with FaultServer([READ, CLOSE], [READ, CLOSE], [READ, ANSWER]) as server, \
-                Client(server.host, **client_has) as client:
+        with (
+            FaultServer([READ, CLOSE], [READ, CLOSE], [READ, ANSWER]) as server,
+            Client(server.host, **client_has) as client,
+        ):
             if given == 2:
                 assert client.submit('GET', '/000001', **request_has).get(timeout=20).attempts == 3
             else:
@@ -951,14 +1008,19 @@ def test_free_resend_is_one() -> None:
 def test_retry_by_failure(fault: str) -> None:
     """Failures of connections, and of reading, are tried again as Retry says."""
     script: dict[str, list[Any]] = {
-        'closed': [READ, CLOSE], 'reset': [READ, RST], 'truncated': [READ, said(b'abcdef')[:-3], CLOSE],
-        'silent': [READ, SILENCE]}
+        'closed': [READ, CLOSE],
+        'reset': [READ, RST],
+        'truncated': [READ, said(b'abcdef')[:-3], CLOSE],
+        'silent': [READ, SILENCE],
+    }
     if fault == 'refused':
         server = FaultServer(listening=False)
     else:
         server = FaultServer(script[fault])
-    with server, Client(server.host, retries=urllib3.Retry(3, backoff_factor=0.02),
-                        timeout=urllib3.Timeout(read=0.5)) as client:
+    with (
+        server,
+        Client(server.host, retries=urllib3.Retry(3, backoff_factor=0.02), timeout=urllib3.Timeout(read=0.5)) as client,
+    ):
         pending = client.submit('GET', '/000001')
         gevent.sleep(0.01)
         server.relent()
@@ -977,8 +1039,10 @@ def test_bodies_that_cannot_be_read_again_are_not_retried() -> None:
 @pytest.mark.timed
 def test_retry_after() -> None:
     """`Retry-After` is waited for."""
-    with serve(status_then_good(503, **{'Retry-After': '1'})) as server, \
-            Client(server.host, retries=urllib3.Retry(1)) as client:
+    with (
+        serve(status_then_good(503, **{'Retry-After': '1'})) as server,
+        Client(server.host, retries=urllib3.Retry(1)) as client,
+    ):
         took = kit.Took()
         assert client.request('GET', '/000001', timeout=5).attempts == 2
         assert took.between(0.9, 1.5)
@@ -988,8 +1052,10 @@ def test_retry_after() -> None:
 @pytest.mark.timed
 def test_retry_after_beyond_the_deadline() -> None:
     """If the wait would exceed the deadline, that answer is the outcome at once."""
-    with serve(lambda *_: (503, {'Retry-After': '3600'}, 'later')) as server, \
-            Client(server.host, retries=urllib3.Retry(5)) as client:
+    with (
+        serve(lambda *_: (503, {'Retry-After': '3600'}, 'later')) as server,
+        Client(server.host, retries=urllib3.Retry(5)) as client,
+    ):
         began = kit.own_time()
         error = failure(client, 'GET', '/', timeout=20)
         assert kit.own_time() - began < kit.limit(0.5)
@@ -999,8 +1065,10 @@ def test_retry_after_beyond_the_deadline() -> None:
 @pytest.mark.parametrize('value', ['soon', '-5', '', 'Thu, 01 Jan 1970 00:00:00 GMT', '99999999999999999999'])
 def test_retry_after_nonsense(value: str) -> None:
     """A `Retry-After` that makes no sense, or is past, harms nothing."""
-    with serve(status_then_good(503, **{'Retry-After': value})) as server, \
-            Client(server.host, retries=urllib3.Retry(1, status_forcelist=[503], backoff_factor=0)) as client:
+    with (
+        serve(status_then_good(503, **{'Retry-After': value})) as server,
+        Client(server.host, retries=urllib3.Retry(1, status_forcelist=[503], backoff_factor=0)) as client,
+    ):
         try:
             assert client.request('GET', '/000001', timeout=20).data == b'000001'
         except RemoteError as error:
@@ -1010,8 +1078,10 @@ def test_retry_after_nonsense(value: str) -> None:
 
 def test_backoff_holds_no_slot() -> None:
     """While one request waits to be tried again, others use its slot and its connection."""
-    with serve(status_then_good(503, **{'Retry-After': '20'})) as server, \
-            Client(server.host, simultaneous=1, retries=urllib3.Retry(1)) as client:
+    with (
+        serve(status_then_good(503, **{'Retry-After': '20'})) as server,
+        Client(server.host, simultaneous=1, retries=urllib3.Retry(1)) as client,
+    ):
         waiting = client.submit('GET', '/000001')
         wait_until(lambda: len(server.requests) == 1)
         for _ in range(5):
@@ -1034,14 +1104,18 @@ def test_cancelled_while_it_waits_to_be_tried_again() -> None:
 
 def test_retry_budget() -> None:
     """Retries may be a share of the requests and a rate; beyond that the last failure is the outcome."""
-    with serve(lambda *_: (503, None, '')) as server, \
-            ClientPool(simultaneous=10, retries=RETRY, retry_budget=(0.1, 1)) as pool:
+    with (
+        serve(lambda *_: (503, None, '')) as server,
+        ClientPool(simultaneous=10, retries=RETRY, retry_budget=(0.1, 1)) as pool,
+    ):
         for _ in range(300):
             ask(pool, server)
         assert {error.status for error in pool.wait()} == {503}
         assert 300 < len(server.requests) < 300 + 30 + 25
-    with serve(lambda *_: (503, None, '')) as server, \
-            ClientPool(simultaneous=10, retries=RETRY, retry_budget=None) as pool:
+    with (
+        serve(lambda *_: (503, None, '')) as server,
+        ClientPool(simultaneous=10, retries=RETRY, retry_budget=None) as pool,
+    ):
         for _ in range(50):
             ask(pool, server)
         pool.wait()
@@ -1057,6 +1131,7 @@ def test_not_a_budget(bad: Any) -> None:
 
 # 12. Connections -----------------------------------------------------------------------------------------------------
 
+
 def test_connections_are_reused() -> None:
     """Requests one after the other go over one connection."""
     with serve() as server, Client(server.host) as client:
@@ -1065,12 +1140,15 @@ def test_connections_are_reused() -> None:
         assert server.accepted == 1
 
 
-@pytest.mark.parametrize('spoil', [
-    [READ, HEAD + b'Connection: close\r\nContent-Length: 6\r\n\r\n' + ID],
-    [READ, b'HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\n' + ID],
-    [READ, HEAD + b'Content-Length: 6\r\n\r\n' + ID + b'x'],
-    [READ, HEAD + b'\r\n' + ID, CLOSE],
-])
+@pytest.mark.parametrize(
+    'spoil',
+    [
+        [READ, HEAD + b'Connection: close\r\nContent-Length: 6\r\n\r\n' + ID],
+        [READ, b'HTTP/1.0 200 OK\r\nContent-Length: 6\r\n\r\n' + ID],
+        [READ, HEAD + b'Content-Length: 6\r\n\r\n' + ID + b'x'],
+        [READ, HEAD + b'\r\n' + ID, CLOSE],
+    ],
+)
 def test_connections_that_are_not_reused(spoil: list[Any]) -> None:
     """After anything but a complete, well-framed answer with nothing left over the connection is closed."""
     with FaultServer(spoil) as server, Client(server.host) as client:
@@ -1080,6 +1158,7 @@ def test_connections_that_are_not_reused(spoil: list[Any]) -> None:
 
 
 # 13. TLS -------------------------------------------------------------------------------------------------------------
+
 
 def test_tls_verifies_by_default(authority: kit.Authority) -> None:
     """A certificate of an unknown authority is a TLSError, and nothing is sent; `verify=False` takes it."""
@@ -1107,8 +1186,9 @@ def test_tls_verifies_the_name(authority: kit.Authority) -> None:
             assert client.request('GET', '/000001').data == b'000001'
         with Client(server.host, ca_certs=authority.ca_certs, server_hostname='other.example') as client:
             assert client.request('GET', '/000001').data == b'000001'
-        with Client('https://other.example', ca_certs=authority.ca_certs,
-                    resolver=lambda *_: [address(server.port)]) as client:
+        with Client(
+            'https://other.example', ca_certs=authority.ca_certs, resolver=lambda *_: [address(server.port)]
+        ) as client:
             assert client.request('GET', '/000001').data == b'000001'
 
 
@@ -1117,8 +1197,10 @@ def test_tls_verifies_the_name(authority: kit.Authority) -> None:
 def test_tls_records_of_any_size(stream: bool, size: int, authority: kit.Authority) -> None:
     """A read takes a whole record of TLS: nothing is left where the loop cannot see it when the server says no more."""
     head = HEAD + b'Content-Length: %d\r\n\r\n' % size
-    with FaultServer([READ, head, b'x' * size, READ, said(b'next'), SILENCE], tls=authority.server()) as server, \
-            Client(server.host, ca_certs=authority.ca_certs, timeout=5) as client:
+    with (
+        FaultServer([READ, head, b'x' * size, READ, said(b'next'), SILENCE], tls=authority.server()) as server,
+        Client(server.host, ca_certs=authority.ca_certs, timeout=5) as client,
+    ):
         assert client.request('GET', '/', stream=stream).data == b'x' * size
         assert client.request('GET', '/').data == b'next'
 
@@ -1126,8 +1208,9 @@ def test_tls_records_of_any_size(stream: bool, size: int, authority: kit.Authori
 def test_tls_fingerprint(authority: kit.Authority) -> None:
     """`assert_fingerprint` takes that certificate only."""
     import hashlib
+
     context = authority.server()
-    context.maximum_version = gevent.ssl.TLSVersion.TLSv1_2     # whose handshake ends at the server first
+    context.maximum_version = gevent.ssl.TLSVersion.TLSv1_2  # whose handshake ends at the server first
     with serve(tls=context) as server:
         seen = gevent.spawn(fingerprint, server.port, hashlib.sha256).get(timeout=5)
         with Client(server.host, assert_fingerprint=seen, verify=False) as client:
@@ -1179,10 +1262,20 @@ def test_tls_own_context(authority: kit.Authority) -> None:
             Client('host', ssl_context=context, **more)
 
 
-@pytest.mark.parametrize('options', [{'ca_certs': '/no/such/file'}, {'cert': '/no/such/file'}, {'verify': 'yes'},
-                                     {'ssl_context': object()}, {'resolver': 7}, {'on_error': 'x'},
-                                     {'headers': {'a b': 'c'}},
-                                     {'max_header_bytes': 0}, {'max_header_fields': -1}])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'ca_certs': '/no/such/file'},
+        {'cert': '/no/such/file'},
+        {'verify': 'yes'},
+        {'ssl_context': object()},
+        {'resolver': 7},
+        {'on_error': 'x'},
+        {'headers': {'a b': 'c'}},
+        {'max_header_bytes': 0},
+        {'max_header_fields': -1},
+    ],
+)
 def test_options_that_make_no_sense(options: dict[str, Any]) -> None:
     """An option that makes no sense is a ValueError when the client is made."""
     with pytest.raises(ValueError):
@@ -1203,8 +1296,10 @@ def test_options_that_are_not_known() -> None:
 
 def test_tls_to_a_plain_server() -> None:
     """A server that does not speak TLS makes a TLSError; one that closes at the handshake too."""
-    with FaultServer([b'HTTP/1.1 400 Bad Request\r\n\r\n', SILENCE]) as server, \
-            Client(f'https://{server.authority}') as client:
+    with (
+        FaultServer([b'HTTP/1.1 400 Bad Request\r\n\r\n', SILENCE]) as server,
+        Client(f'https://{server.authority}') as client,
+    ):
         assert isinstance(failure(client, 'GET', '/', timeout=20), TLSError)
     with FaultServer([CLOSE]) as server, Client(f'https://{server.authority}') as client:
         assert isinstance(failure(client, 'GET', '/', timeout=20), TLSError)
@@ -1220,7 +1315,8 @@ def test_injection_is_refused(bad: str) -> None:
     """CR, LF and NUL in any part of a request are a ValueError, and nothing is sent."""
     with serve() as server, Client(server.host) as client, ClientPool() as pool:
         calls: list[Callable[[], Any]] = [
-            lambda: client.request(bad, '/'), lambda: client.request('GET', f'/{bad}'),
+            lambda: client.request(bad, '/'),
+            lambda: client.request('GET', f'/{bad}'),
             lambda: client.request('GET', '/', headers={bad: 'x'}),
             lambda: client.request('GET', '/', headers={'X-A': bad}),
             lambda: client.request('GET', '/', headers=[('X-A', bad.encode())]),
@@ -1229,7 +1325,9 @@ def test_injection_is_refused(bad: str) -> None:
             lambda: pool.request(f'{server.host}{bad[1:]}', 'GET', '/'),
             lambda: Request('host', 'GET', '/').replace(url=f'/{bad}'),
             lambda: Request('host', 'GET', '/').replace(method=bad),
-            lambda: Headers({'X-A': bad}), lambda: Client('host', headers={'X-A': bad})]
+            lambda: Headers({'X-A': bad}),
+            lambda: Client('host', headers={'X-A': bad}),
+        ]
         for number, call in enumerate(calls):
             try:
                 call()
@@ -1244,8 +1342,12 @@ def test_injection_is_refused(bad: str) -> None:
 @pytest.mark.parametrize('end', ['\n', '\r\n', '\r', '\0'])
 def test_injection_at_the_end_is_refused(end: str) -> None:
     """Also where it is the very last character."""
-    for parts in (('host', 'GET', f'/{end}'), ('host', f'GET{end}', '/'), ('host', 'GET', f'*{end}'),
-                  (f'host{end}', 'GET', '/')):
+    for parts in (
+        ('host', 'GET', f'/{end}'),
+        ('host', f'GET{end}', '/'),
+        ('host', 'GET', f'*{end}'),
+        (f'host{end}', 'GET', '/'),
+    ):
         with pytest.raises(ValueError):
             Request(*parts)
     with pytest.raises(ValueError):
@@ -1254,19 +1356,48 @@ def test_injection_at_the_end_is_refused(end: str) -> None:
         Headers({'X-A': f'b{end}'})
 
 
-@pytest.mark.parametrize('headers', [
-    {'Host': 'other'}, {'host': 'other'}, {'Transfer-Encoding': 'chunked'}, {'transfer-ENCODING': 'identity'},
-    {'Content-Length': '7'}, {'content-length': '3, 3'}, [('Content-Length', '1'), ('Content-Length', '3')],
-    {'': 'x'}, {'X A': 'x'}, {'X:A': 'x'}, {' X': 'x'}, {'X\t': 'x'}, {'X-É': 'x'}, {'X': None}, {'X': ['a']}])
+@pytest.mark.parametrize(
+    'headers',
+    [
+        {'Host': 'other'},
+        {'host': 'other'},
+        {'Transfer-Encoding': 'chunked'},
+        {'transfer-ENCODING': 'identity'},
+        {'Content-Length': '7'},
+        {'content-length': '3, 3'},
+        [('Content-Length', '1'), ('Content-Length', '3')],
+        {'': 'x'},
+        {'X A': 'x'},
+        {'X:A': 'x'},
+        {' X': 'x'},
+        {'X\t': 'x'},
+        {'X-É': 'x'},
+        {'X': None},
+        {'X': ['a']},
+    ],
+)
 def test_headers_that_are_refused(headers: Any) -> None:
     """Fields that frame the message, or are none, are a ValueError."""
     with pytest.raises(ValueError):
         Request('host', 'POST', '/', b'abc', headers)
 
 
-@pytest.mark.parametrize('parts', [
-    ('', '/'), ('GE T', '/'), ('GET', ''), ('GET', 'path'), ('GET', 'http://other/'), ('GET', '/#x'), (None, '/'),
-    ('GET', None), (b'GET', '/'), ('GET', b'/'), ('GÉT', '/')])
+@pytest.mark.parametrize(
+    'parts',
+    [
+        ('', '/'),
+        ('GE T', '/'),
+        ('GET', ''),
+        ('GET', 'path'),
+        ('GET', 'http://other/'),
+        ('GET', '/#x'),
+        (None, '/'),
+        ('GET', None),
+        (b'GET', '/'),
+        ('GET', b'/'),
+        ('GÉT', '/'),
+    ],
+)
 def test_parts_that_are_refused(parts: Any) -> None:
     """A method is a token, a url a path with a query."""
     with pytest.raises(ValueError):
@@ -1295,8 +1426,11 @@ def test_refused_connection() -> None:
 
 def test_second_address() -> None:
     """Of several addresses of a name, the first that takes the connection is used."""
-    with serve() as server, FaultServer(listening=False) as dead, \
-            Client('peer.example', resolver=lambda *_: [address(dead.port), address(server.port)]) as client:
+    with (
+        serve() as server,
+        FaultServer(listening=False) as dead,
+        Client('peer.example', resolver=lambda *_: [address(dead.port), address(server.port)]) as client,
+    ):
         assert client.request('GET', '/000001').data == b'000001'
 
 

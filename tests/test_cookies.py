@@ -1,4 +1,5 @@
 """Cookies: kept in the caller's jar and taken from it, by the rules of `http.cookiejar`, and never in the hub."""
+
 from __future__ import annotations
 
 import gzip
@@ -73,8 +74,9 @@ def slots(client: Client) -> tuple[int, int]:
 
 
 @contextmanager
-def client_of(server: kit.Server, authenticator: Any = None, jar: CookieJar | None = None,
-              **options: Any) -> Iterator[tuple[Client, CookieJar]]:
+def client_of(
+    server: kit.Server, authenticator: Any = None, jar: CookieJar | None = None, **options: Any
+) -> Iterator[tuple[Client, CookieJar]]:
     """A client with a jar and one slot, and the jar."""
     jar = CookieJar() if jar is None else jar
     with Client(server.host, authenticator, 1, cookies=jar, **options) as client:
@@ -82,6 +84,7 @@ def client_of(server: kit.Server, authenticator: Any = None, jar: CookieJar | No
 
 
 # What is kept, and where it goes -------------------------------------------------------------------------------------
+
 
 def test_none_are_kept_by_default() -> None:
     """Without `cookies=` nothing is kept and nothing is sent."""
@@ -125,8 +128,10 @@ def test_every_answer_sets_cookies(method: str, stream: bool) -> None:
 def test_cookies_of_a_packed_body() -> None:
     """An answer whose body takes its time to be decoded sets its cookies all the same."""
     body = gzip.compress(b'x' * 5_000_000)
-    with FaultServer([READ, said('Content-Encoding: gzip', 'Set-Cookie: a=1', body=body)]) as server, \
-            client_of(server) as (client, jar):
+    with (
+        FaultServer([READ, said('Content-Encoding: gzip', 'Set-Cookie: a=1', body=body)]) as server,
+        client_of(server) as (client, jar),
+    ):
         assert len(client.request('GET', '/000001').data) == 5_000_000
         assert kept(jar) == {'a': '1'}
 
@@ -135,8 +140,12 @@ def test_what_is_no_answer_sets_no_cookies() -> None:
     """Neither a 103, nor an answer that broke off, nor a trailer sets a cookie."""
     early = b'HTTP/1.1 103 Early\r\nSet-Cookie: early=1\r\n\r\n'
     trailing = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\nSet-Cookie: late=1\r\n\r\n'
-    with FaultServer([READ, early, ANSWER, READ, trailing, READ, said('Set-Cookie: short=1', body=b'abc')[:-1],
-                      CLOSE]) as server, client_of(server) as (client, jar):
+    with (
+        FaultServer(
+            [READ, early, ANSWER, READ, trailing, READ, said('Set-Cookie: short=1', body=b'abc')[:-1], CLOSE]
+        ) as server,
+        client_of(server) as (client, jar),
+    ):
         assert client.request('GET', '/000001').data == b'000001'
         assert client.request('GET', '/000002').data == b'x'
         assert isinstance(failure(client, 'GET', '/000003'), HTTPError)
@@ -145,10 +154,17 @@ def test_what_is_no_answer_sets_no_cookies() -> None:
 
 def test_several_at_once() -> None:
     """Each Set-Cookie field is one cookie, with commas in its date, quotes, and bytes beyond ASCII; all go back."""
-    fields = ['a=1; Expires=Wed, 01 Jan 2070 00:00:00 GMT', 'b="x y"; Path=/', 'SET=2; HttpOnly; SameSite=Lax', 'u=é',
-              'c=1=2']
-    with FaultServer([READ, said(*(f'set-Cookie: {field}' for field in fields))]) as server, \
-            client_of(server) as (client, jar):
+    fields = [
+        'a=1; Expires=Wed, 01 Jan 2070 00:00:00 GMT',
+        'b="x y"; Path=/',
+        'SET=2; HttpOnly; SameSite=Lax',
+        'u=é',
+        'c=1=2',
+    ]
+    with (
+        FaultServer([READ, said(*(f'set-Cookie: {field}' for field in fields))]) as server,
+        client_of(server) as (client, jar),
+    ):
         client.request('GET', '/000001')
         client.request('GET', '/000002', headers={'X-Own': 'a'})
         assert set(kept(jar)) == {'a', 'b', 'SET', 'u', 'c'}
@@ -161,7 +177,7 @@ def test_several_at_once() -> None:
 RULES: list[tuple[str, str, str, bool]] = [
     # Set-Cookie, from where, to where, whether it is sent there
     ('a=1', 'http://www.site.example/', 'http://www.site.example/x', True),
-    ('a=1', 'http://www.site.example/', 'http://WWW.site.example:8000/x', True),        # RFC 6265 §8.5: all ports
+    ('a=1', 'http://www.site.example/', 'http://WWW.site.example:8000/x', True),  # RFC 6265 §8.5: all ports
     ('a=1', 'http://www.site.example/', 'http://api.site.example/', False),
     ('a=1', 'http://www.site.example/', 'http://site.example/', False),
     ('a=1; Domain=site.example', 'http://www.site.example/', 'http://api.site.example/', True),
@@ -188,14 +204,19 @@ RULES: list[tuple[str, str, str, bool]] = [
 
 def test_the_rules_of_the_jar(authority: kit.Authority) -> None:
     """Domain, path, scheme and time decide where a cookie goes, as http.cookiejar has it (RFC 6265); not the port."""
+
     def ask(url: str, **how: Any) -> None:
         scheme, _, rest = url.partition('://')
         host, _, path = rest.partition('/')
         assert pool.request(f'{scheme}://{host}', 'GET', f'/{path}', **how).get(timeout=5).status == 200
+
     with serve(setting) as plain, serve(setting, tls=authority.server('www.site.example')) as secure:
         for value, origin, target, goes in RULES:
-            with ClientPool(cookies=CookieJar(), ca_certs=authority.ca_certs, resolver=lambda host, port: [
-                    address(secure.port if port == 443 else plain.port)]) as pool:
+            with ClientPool(
+                cookies=CookieJar(),
+                ca_certs=authority.ca_certs,
+                resolver=lambda host, port: [address(secure.port if port == 443 else plain.port)],
+            ) as pool:
                 ask(origin, **sets(value))
                 ask(target)
             assert sent(secure if target.startswith('https') else plain) == ('a=1' if goes else None), (value, target)
@@ -204,8 +225,11 @@ def test_the_rules_of_the_jar(authority: kit.Authority) -> None:
 def test_hosts_without_a_domain() -> None:
     """A cookie of an address or of a name without dots goes back there, and to no other."""
     for host, elsewhere in [('127.0.0.1', 'localhost'), ('localhost', '127.0.0.1'), ('[::1]', '127.0.0.1')]:
-        with serve(setting, address='::1' if host == '[::1]' else '127.0.0.1') as server, serve(setting) as other, \
-                ClientPool(cookies=CookieJar(), resolver=lambda host, port: [address(port)]) as pool:
+        with (
+            serve(setting, address='::1' if host == '[::1]' else '127.0.0.1') as server,
+            serve(setting) as other,
+            ClientPool(cookies=CookieJar(), resolver=lambda host, port: [address(port)]) as pool,
+        ):
             pool.request(f'{host}:{server.port}', 'GET', '/', **sets('a=1')).get()
             pool.request(f'{host}:{server.port}', 'GET', '/').get()
             assert sent(server) == 'a=1'
@@ -215,19 +239,31 @@ def test_hosts_without_a_domain() -> None:
 
 def test_a_policy_of_the_callers() -> None:
     """A policy sees the request as that of `urllib.request`: its URL, its scheme, its fields."""
+
     class Policy(DefaultCookiePolicy):
         def return_ok(self, cookie: Cookie, request: Any) -> bool:
             """Note what there is to see."""
-            seen.append((request.get_full_url(), request.type, request.host, request.get_header('x-own'),
-                         request.get_header('x-other', 'none'), request.has_header('X-Own'), request.header_items()))
+            seen.append(
+                (
+                    request.get_full_url(),
+                    request.type,
+                    request.host,
+                    request.get_header('x-own'),
+                    request.get_header('x-other', 'none'),
+                    request.has_header('X-Own'),
+                    request.header_items(),
+                )
+            )
             return bool(super().return_ok(cookie, request))
+
     seen: list[Any] = []
     with serve(setting) as server, client_of(server, jar=CookieJar(Policy())) as (client, _):
         client.request('GET', '/', **sets('a=1'))
         client.request('GET', '/x?y', headers={'X-Own': 'b'})
         assert sent(server) == 'a=1'
-        assert seen == [(f'http://{server.authority}/x?y', 'http', server.authority, 'b', 'none', True,
-                         [('X-Own', 'b')])]
+        assert seen == [
+            (f'http://{server.authority}/x?y', 'http', server.authority, 'b', 'none', True, [('X-Own', 'b')])
+        ]
 
 
 def test_deletion() -> None:
@@ -242,8 +278,12 @@ def test_deletion() -> None:
 def test_one_jar_for_many() -> None:
     """Pools and clients may share a jar."""
     jar = CookieJar()
-    with serve(setting) as server, ClientPool(cookies=jar) as one, ClientPool(cookies=jar) as other, \
-            Client(server.host, cookies=jar) as client:
+    with (
+        serve(setting) as server,
+        ClientPool(cookies=jar) as one,
+        ClientPool(cookies=jar) as other,
+        Client(server.host, cookies=jar) as client,
+    ):
         one.request(server.host, 'GET', '/', **sets('a=1')).get()
         other.request(server.host, 'GET', '/', **sets('b=2')).get()
         client.request('GET', '/')
@@ -269,7 +309,7 @@ def test_saved_and_loaded(tmp_path: Path) -> None:
     with serve(setting) as server:
         with client_of(server, jar=LWPCookieJar(path)) as (client, jar):
             client.request('GET', '/', **sets('a=1; Max-Age=60'))
-            jar.save()      # type: ignore[attr-defined]
+            jar.save()  # type: ignore[attr-defined]
         jar = LWPCookieJar(path)
         jar.load()
         with client_of(server, jar=jar) as (client, _):
@@ -292,8 +332,10 @@ def test_a_cookie_that_cannot_be_sent(value: str) -> None:
 
 # Beside other things -------------------------------------------------------------------------------------------------
 
+
 def test_over_redirects() -> None:
     """A cookie that a redirect sets goes to where it leads if the jar says so; the request's own field does not."""
+
     def login(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, Any]:
         if path == '/login':
             return 303, [('Location', '/home'), ('Set-Cookie', 'a=1'), ('Set-Cookie', 'b=2; Path=/other')], ''
@@ -302,8 +344,11 @@ def test_over_redirects() -> None:
         if path == '/there':
             return 307, {'Location': f'http://127.0.0.1:{server.port}/back', 'Set-Cookie': 'd=4'}, ''
         return 200, {}, path
-    with serve(login) as server, client_of(
-            server, redirect=True, resolver=lambda host, port: [address(port)]) as (client, _):
+
+    with (
+        serve(login) as server,
+        client_of(server, redirect=True, resolver=lambda host, port: [address(port)]) as (client, _),
+    ):
         assert client.request('POST', '/login', {'user': 'nemo'}).data == b'/home'
         assert (server.requests[-1].method, sent(server)) == ('GET', 'a=1')
         assert server.accepted == 1
@@ -317,10 +362,15 @@ def test_over_redirects() -> None:
 
 def test_secure_cookies_over_redirects(authority: kit.Authority) -> None:
     """A Secure cookie is sent where a redirect leads to https, and not where it leads to http."""
+
     def on(*_: Any) -> tuple[int, Any, Any]:
         return 302, {'Location': f'http://127.0.0.1:{plain.port}/', 'Set-Cookie': 'a=1; Secure'}, ''
-    with serve(setting) as plain, serve(on, tls=authority.server()) as secure, \
-            client_of(secure, redirect=True, ca_certs=authority.ca_certs) as (client, jar):
+
+    with (
+        serve(setting) as plain,
+        serve(on, tls=authority.server()) as secure,
+        client_of(secure, redirect=True, ca_certs=authority.ca_certs) as (client, jar),
+    ):
         for _ in range(2):
             assert client.request('GET', '/').status == 200
             assert sent(plain) is None
@@ -329,14 +379,17 @@ def test_secure_cookies_over_redirects(authority: kit.Authority) -> None:
 
 def test_over_retries() -> None:
     """Each try takes what the jar has by then: a 503 may set what the next try is let in with."""
-    with FaultServer([READ, said('Set-Cookie: a=1', status='503 Busy')]) as server, \
-            client_of(server, retries=urllib3.Retry(1, status_forcelist=[503])) as (client, jar):
+    with (
+        FaultServer([READ, said('Set-Cookie: a=1', status='503 Busy')]) as server,
+        client_of(server, retries=urllib3.Retry(1, status_forcelist=[503])) as (client, jar),
+    ):
         assert client.request('GET', '/000001').attempts == 2
         assert [sent(server, 0), sent(server, 1)] == [None, 'a=1']
 
 
 def test_with_authenticators() -> None:
     """Cookies go beside what an authenticator adds, of whatever kind it is."""
+
     def blocking(request: Request) -> Request:
         gevent.sleep(0)
         return request.replace(headers={**request.headers, 'Authorization': 'here'})
@@ -344,6 +397,7 @@ def test_with_authenticators() -> None:
     def at_hand(request: Request) -> Request:
         hubs.append(gevent.getcurrent() is gevent.get_hub())
         return request.replace(headers={**request.headers, 'Authorization': 'here'})
+
     at_hand.blocking = False  # type: ignore[attr-defined]
     hubs: list[bool] = []
     for authenticator in (LoginAuthenticator('root', 'toor'), TokenIdentifier('here'), blocking, at_hand):
@@ -367,6 +421,7 @@ def test_hooks_come_after_the_cookies() -> None:
 
     def note(outcome: Any) -> None:
         seen.append((outcome.status, dict(kept(jar))))
+
     with serve(setting) as server, client_of(server, jar=jar, on_response=note, on_error=note) as (client, _):
         client.request('GET', '/', **sets('a=1'))
         failure(client, 'GET', '/404', **sets('b=2'))
@@ -396,6 +451,7 @@ def test_a_thousand_at_once() -> None:
 
 
 # Jars that block, or fail --------------------------------------------------------------------------------------------
+
 
 class SlowJar(LWPCookieJar):
     """Waits on gevent, as one does that keeps its cookies on a network."""
@@ -437,14 +493,18 @@ SLOW = ['add', 'extract']
 def test_a_jar_that_blocks(slow: str, stream: bool) -> None:
     """A jar that takes its time holds its request and nothing else: while an answer's cookies are kept, no slot."""
     jar = SlowJar(slow)
-    with serve(setting) as server, serve(setting) as other, client_of(server, jar=jar) as (client, _), \
-            Client(other.host, timeout=2) as bystander:
+    with (
+        serve(setting) as server,
+        serve(setting) as other,
+        client_of(server, jar=jar) as (client, _),
+        Client(other.host, timeout=2) as bystander,
+    ):
         pending = client.submit('GET', '/', stream=stream, **sets('a=1'))
         wait_until(lambda: jar.inside)
         assert bystander.request('GET', '/').status == 200
         if slow == 'extract' and not stream:
             assert slots(client) == (1, 0)
-            assert client.request('GET', '/', timeout=20).status == 200      # over the connection that is free
+            assert client.request('GET', '/', timeout=20).status == 200  # over the connection that is free
         assert not pending.ready()
         jar.open.set()
         assert pending.get(timeout=20).data == b'ok'
@@ -459,8 +519,9 @@ def test_ended_while_the_jar_blocks(slow: str, end: str, stream: bool) -> None:
     """A request can be ended while its jar blocks: at once, by whatever ends requests; the jar's greenlet is killed."""
     jar = SlowJar(slow)
     with serve(setting) as server, ClientPool(simultaneous=1, cookies=jar) as pool:
-        pending = pool.request(server.host, 'GET', '/', stream=stream, timeout=0.1 if end == 'total' else None,
-                               **sets('a=1'))
+        pending = pool.request(
+            server.host, 'GET', '/', stream=stream, timeout=0.1 if end == 'total' else None, **sets('a=1')
+        )
         wait_until(lambda: jar.inside)
         late = QueueTimeout if slow == 'add' else DeadlineExceeded
         match end:
@@ -471,7 +532,7 @@ def test_ended_while_the_jar_blocks(slow: str, end: str, stream: bool) -> None:
                 gevent.wait([pending], timeout=10)
                 assert isinstance(pending.exception, late)
             case 'wait':
-                found, = pool.wait(timeout=0.01)
+                (found,) = pool.wait(timeout=0.01)
                 assert isinstance(found, late)
             case 'close':
                 pool.close()
@@ -513,6 +574,7 @@ def test_closed_by_the_server_while_the_jar_blocks() -> None:
 
 def test_a_jar_whose_lock_is_taken() -> None:
     """A lock that the jar waits for, held by a greenlet of the caller's, holds up nobody else."""
+
     class Locked(CookieJar):
         lock = gevent.lock.RLock()
 
@@ -520,6 +582,7 @@ def test_a_jar_whose_lock_is_taken() -> None:
             """Under the lock."""
             with self.lock:
                 super().add_cookie_header(request)
+
     jar = Locked()
     with serve(setting) as server, client_of(server, jar=jar) as (client, _), Client(server.host) as other:
         with jar.lock:
@@ -530,13 +593,18 @@ def test_a_jar_whose_lock_is_taken() -> None:
 
 
 RAISED: list[Callable[[], BaseException]] = [
-    lambda: OSError('disk full'), lambda: gevent.Timeout(1), gevent.GreenletExit, lambda: RemoteError('its own')]
+    lambda: OSError('disk full'),
+    lambda: gevent.Timeout(1),
+    gevent.GreenletExit,
+    lambda: RemoteError('its own'),
+]
 
 
 @pytest.mark.parametrize('stream', [False, True])
 @pytest.mark.parametrize('where', SLOW)
 def test_a_jar_that_raises(where: str, stream: bool) -> None:
     """What a jar raises is the cause of a typed error, which names the jar; the slot is back."""
+
     class Broken(CookieJar):
         def add_cookie_header(self, request: Any) -> None:
             """Raise, if it is here."""
@@ -559,7 +627,7 @@ def test_a_jar_that_raises(where: str, stream: bool) -> None:
             gevent.wait([pending], timeout=10)
             error: Any = pending.exception
             assert type(error) is HTTPError, raised
-            errors.append(error)                # a body that nobody will read is not kept by whoever keeps the error
+            errors.append(error)  # a body that nobody will read is not kept by whoever keeps the error
             assert 'the cookie jar failed' in str(error)
             assert error.__cause__ is raised
             assert (error.status, error.phase) == ((None, 'authenticate') if where == 'add' else (200, 'read'))

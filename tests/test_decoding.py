@@ -1,4 +1,5 @@
 """Content codings undone: whole or an error, bounded in size, depth and time."""
+
 from __future__ import annotations
 
 import gzip
@@ -35,7 +36,7 @@ def raw(data: bytes) -> bytes:
 def decode(coding: str, data: bytes, max_body: int | None = None, size: int = 2**30) -> bytes:
     """The whole body, given to the decoder in pieces of that size."""
     decoder = Decoder(coding, max_body)
-    parts = [part for at in range(0, len(data), size) for part in decoder.feed(data[at:at + size])]
+    parts = [part for at in range(0, len(data), size) for part in decoder.feed(data[at : at + size])]
     decoder.finish()
     return b''.join(parts)
 
@@ -46,7 +47,7 @@ CODED = {
     'upper case': (' GZIP ', gz(TEXT)),
     'two members': ('gzip', gz(TEXT[:500]) + gz(TEXT[500:])),
     'an empty member first': ('gzip', gz(b'') + gz(TEXT)),
-    'many members': ('gzip', b''.join(gz(TEXT[at:at + 20]) for at in range(0, len(TEXT), 20))),
+    'many members': ('gzip', b''.join(gz(TEXT[at : at + 20]) for at in range(0, len(TEXT), 20))),
     'deflate, zlib': ('deflate', zlib.compress(TEXT)),
     'deflate, raw': ('deflate', raw(TEXT)),
     'noise': ('gzip', gz(NOISE)),
@@ -67,8 +68,9 @@ def test_codings(name: str, size: int) -> None:
     assert decode(coding, data, size=size) == PLAIN[name]
 
 
-@pytest.mark.parametrize('name', [name for name in CODED if name not in ('two members', 'an empty member first',
-    'many members')])
+@pytest.mark.parametrize(
+    'name', [name for name in CODED if name not in ('two members', 'an empty member first', 'many members')]
+)
 def test_cut_short(name: str) -> None:
     """A body that ends before its coding does, at whichever byte, is truncated: never a short success."""
     coding, data = CODED[name]
@@ -157,7 +159,7 @@ def test_trailing_garbage(name: str, trailing: bytes) -> None:
         try:
             assert decode(coding, data + trailing, size=size) == TEXT
         except ProtocolError:
-            assert trailing.strip(b'\0')        # zeros are what tapes and some servers pad with
+            assert trailing.strip(b'\0')  # zeros are what tapes and some servers pad with
 
 
 @pytest.mark.parametrize('size', [1, 2, 7, 2**30])
@@ -171,13 +173,18 @@ def test_padding(size: int) -> None:
 @pytest.mark.parametrize('outer', ['gzip', 'deflate', 'br', 'zstd'])
 def test_large_in_two(inner: str, outer: str) -> None:
     """Two codings of a body that both take several steps to undo."""
-    packers = {'gzip': gz, 'deflate': zlib.compress, 'br': lambda data: brotli.compress(data, quality=1),
-               'zstd': zstd.compress}
+    packers = {
+        'gzip': gz,
+        'deflate': zlib.compress,
+        'br': lambda data: brotli.compress(data, quality=1),
+        'zstd': zstd.compress,
+    }
     plain = random.Random(0).randbytes(700_000).hex().encode()
     assert decode(f'{inner}, {outer}', packers[outer](packers[inner](plain))) == plain
 
 
 # Bounds --------------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('name', CODED)
 def test_bound(name: str) -> None:
@@ -244,18 +251,21 @@ def test_endless_empty_members(count: int) -> None:
 
 def test_large_body_is_linear() -> None:
     """A body that does not shrink takes time in proportion to its size, not to its square."""
+
     def seconds(size: int) -> float:
         data = zlib.compress(random.Random(1).randbytes(size), 1)
         began = time.process_time()
         assert len(decode('deflate', data)) == size
         return time.process_time() - began
+
     seconds(2**20)
     small, large = min(seconds(2 * 2**20) for _ in range(3)), seconds(16 * 2**20)
     assert large < 8 * small * 4 + 0.05
 
 
-@hypothesis.given(st.binary(max_size=300), st.sampled_from(['gzip', 'deflate', 'gzip, deflate', 'x-gzip']),
-                  st.integers(1, 50))
+@hypothesis.given(
+    st.binary(max_size=300), st.sampled_from(['gzip', 'deflate', 'gzip, deflate', 'x-gzip']), st.integers(1, 50)
+)
 def test_any_bytes(data: bytes, coding: str, size: int) -> None:
     """Whatever is received decodes or is a ProtocolError, the same however it is cut."""
     outcomes = []
@@ -267,8 +277,9 @@ def test_any_bytes(data: bytes, coding: str, size: int) -> None:
     assert outcomes[0] == outcomes[1]
 
 
-@hypothesis.given(st.lists(st.binary(max_size=2000), max_size=4), st.sampled_from([gz, zlib.compress, raw]),
-                  st.integers(1, 3000))
+@hypothesis.given(
+    st.lists(st.binary(max_size=2000), max_size=4), st.sampled_from([gz, zlib.compress, raw]), st.integers(1, 3000)
+)
 def test_any_body(parts: list[bytes], pack: object, size: int) -> None:
     """Whatever was packed comes out as it was."""
     plain = b''.join(parts)

@@ -1,4 +1,5 @@
 """The documentation is true: each block of code in it runs, against real servers that go by the names in it."""
+
 from __future__ import annotations
 
 import gzip
@@ -31,10 +32,15 @@ from tests.marconi.peer import Keystone, Zaqar
 ROOT = Path(__file__).parent.parent
 DOCS = ROOT / 'docs'
 PAGES = [ROOT / 'README.md', *sorted(path for path in DOCS.rglob('*.rst') if '_build' not in path.parts)]
-PUBLIC = [(napixclient, name) for name in napixclient.__all__ if name != '__version__'] + [
-    (authenticators, name) for name in authenticators.__all__] + [(testing, name) for name in testing.__all__] + [
-    (wsgi, name) for name in wsgi.__all__] + [(resources, name) for name in resources.__all__] + [
-    (marconi, name) for name in marconi.__all__] + [(rest, name) for name in rest.__all__]
+PUBLIC = (
+    [(napixclient, name) for name in napixclient.__all__ if name != '__version__']
+    + [(authenticators, name) for name in authenticators.__all__]
+    + [(testing, name) for name in testing.__all__]
+    + [(wsgi, name) for name in wsgi.__all__]
+    + [(resources, name) for name in resources.__all__]
+    + [(marconi, name) for name in marconi.__all__]
+    + [(rest, name) for name in rest.__all__]
+)
 #: What a request with `stream=True` is answered with; nobody makes one, so its name is not public.
 STREAMED = 'napixclient._http.bodies.StreamedResponse'
 SECONDS = 40
@@ -44,19 +50,28 @@ SECONDS = 40
 
 Answer = tuple[int, Any, Any]
 JSON_LINES = ''.join(f'{{"line": {number}}}\n' for number in range(3))
-DOCUMENT = {                            # what a server answers that failed because a server behind it did
-    'error_class': 'RemoteError', 'error_text': '"500 Internal Server Error" OSError: volume group vg-13 is offline',
+DOCUMENT = {  # what a server answers that failed because a server behind it did
+    'error_class': 'RemoteError',
+    'error_text': '"500 Internal Server Error" OSError: volume group vg-13 is offline',
     'request': {'method': 'GET', 'path': '/capacity/capacity'},
-    'remote_call': 'GET http://storage.example/volumes/vg-13', 'remote_status': 500, 'remote_elapsed': 0.004,
-    'remote_error': {'error_class': 'OSError', 'error_text': 'volume group vg-13 is offline',
-                     'request': {'method': 'GET', 'path': '/volumes/vg-13'}}}
+    'remote_call': 'GET http://storage.example/volumes/vg-13',
+    'remote_status': 500,
+    'remote_elapsed': 0.004,
+    'remote_error': {
+        'error_class': 'OSError',
+        'error_text': 'volume group vg-13 is offline',
+        'request': {'method': 'GET', 'path': '/volumes/vg-13'},
+    },
+}
 
 
 def slow(seconds: float, answer: Answer) -> Callable[..., Answer]:
     """An answer that takes its time."""
+
     def wait(*_: object) -> Answer:
         gevent.sleep(seconds)
         return answer
+
     return wait
 
 
@@ -120,7 +135,7 @@ def create(path: str, headers: dict[str, str], body: bytes) -> Answer:
 def contents(path: str, headers: dict[str, str], body: bytes) -> Answer:
     """The list of contents."""
     found = [{'name': 'first'}, {'name': 'second'}]
-    return 200, {}, found[:int(path.partition('limit=')[2] or 2)]
+    return 200, {}, found[: int(path.partition('limit=')[2] or 2)]
 
 
 def disks(path: str, headers: dict[str, str], body: bytes) -> Answer:
@@ -140,8 +155,11 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ('server.example', '/upload'): count_bytes,
     ('server.example', '/state'): Busy(),
     ('server.example', '/limited'): Limited(),
-    ('server.example', '/packed'): (200, {'Content-Type': 'application/json', 'Content-Encoding': 'gzip'},
-                                    gzip.compress(b'["/captains/1", "/captains/2"]')),
+    ('server.example', '/packed'): (
+        200,
+        {'Content-Type': 'application/json', 'Content-Encoding': 'gzip'},
+        gzip.compress(b'["/captains/1", "/captains/2"]'),
+    ),
     ('server.example', '/image'): (200, {'Content-Type': 'application/octet-stream'}, b'\0' * 1_000_000),
     ('server.example', '/log'): (200, {'Content-Type': 'text/plain'}, JSON_LINES),
     ('server.example', '/old'): (301, {'Location': '/captains'}, None),
@@ -160,13 +178,21 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ('xen2.example', '/capacity/capacity'): slow(0.3, (200, {}, {'size': 64 * 10**9})),
     ('xen3.example', '/capacity/capacity'): (502, {}, DOCUMENT),
     ('xen4.example', '/capacity/capacity'): slow(60, (200, {}, {'size': 0})),
-    **{(f'web{number}.example', '/status'): (200, {}, {'name': f'web{number}', 'load': number / 4})
-       for number in range(1, 101)},
+    **{
+        (f'web{number}.example', '/status'): (200, {}, {'name': f'web{number}', 'load': number / 4})
+        for number in range(1, 101)
+    },
     ('cloud.example', CLOUD): create,
     ('cloud.example', f'{CLOUD}/my/contents'): contents,
-    **{('cloud.example', f'{CLOUD}/my/contents/{number}'): (200, {}, {'name': f'content {number}'}) for number in (1, 2, 3)},
-    ('cloud.example', f'{CLOUD}/my/contents/none'): (404, {}, {'itemNotFound': {
-        'message': 'no such content', 'code': 404, 'details': 'none'}}),
+    **{
+        ('cloud.example', f'{CLOUD}/my/contents/{number}'): (200, {}, {'name': f'content {number}'})
+        for number in (1, 2, 3)
+    },
+    ('cloud.example', f'{CLOUD}/my/contents/none'): (
+        404,
+        {},
+        {'itemNotFound': {'message': 'no such content', 'code': 404, 'details': 'none'}},
+    ),
     ('cloud.example', f'{CLOUD}/my/machine'): Building(),
     ('cloud.example', f'{CLOUD}/my/disks'): disks,
     ('web3.example', '/status'): (503, {'Content-Type': 'text/plain'}, 'out of order'),
@@ -188,7 +214,8 @@ def is_signed(method: str, path: str, headers: dict[str, str]) -> bool:
     said = {name: values[0] for name, values in parse_qs(message).items()}
     wanted = {'login': 'root', 'method': method, 'path': path, 'host': headers['host']}
     return {name: said.get(name) for name in wanted} == wanted and hmac.compare_digest(
-        signature, hmac.new(b'toor', message.encode(), hashlib.sha256).hexdigest())
+        signature, hmac.new(b'toor', message.encode(), hashlib.sha256).hexdigest()
+    )
 
 
 class Proxy(kit.Server):
@@ -230,16 +257,29 @@ def names(authority: kit.Authority) -> Iterator[dict[str, int]]:
     tls = authority.server('secure.example')
     keystone = Keystone()
     keystone.at('http://zaqar.example')
-    with (kit.serve(answer) as plain, kit.serve(answer, tls=tls) as secure, kit.Mute(listening=False) as dead,
-          Proxy(secure) as proxy, kit.serve(Zaqar(keystone)) as zaqar, kit.serve(Zaqar()) as unguarded,
-          kit.serve(keystone, tls=authority.server('keystone.example')) as identity):
+    with (
+        kit.serve(answer) as plain,
+        kit.serve(answer, tls=tls) as secure,
+        kit.Mute(listening=False) as dead,
+        Proxy(secure) as proxy,
+        kit.serve(Zaqar(keystone)) as zaqar,
+        kit.serve(Zaqar()) as unguarded,
+        kit.serve(keystone, tls=authority.server('keystone.example')) as identity,
+    ):
         ports = {host: plain.port for host, _ in ANSWERS if host != 'alias.example'}
-        yield {**ports, 'secure.example': secure.port, 'web4.example': dead.port,
-               'proxy.example': proxy.port, 'zaqar.example': zaqar.port, 'open.example': unguarded.port,
-               'keystone.example': identity.port}
+        yield {
+            **ports,
+            'secure.example': secure.port,
+            'web4.example': dead.port,
+            'proxy.example': proxy.port,
+            'zaqar.example': zaqar.port,
+            'open.example': unguarded.port,
+            'keystone.example': identity.port,
+        }
 
 
 # The blocks ----------------------------------------------------------------------------------------------------------
+
 
 class Block(NamedTuple):
     """A block of code of a page. `line` is that of its first line."""
@@ -273,7 +313,7 @@ def indented(lines: list[str]) -> Iterator[Block]:
         if not found:
             continue
         first = number + 1
-        while re.match(r' +:\w', lines[first]):         # options
+        while re.match(r' +:\w', lines[first]):  # options
             first += 1
         end = first
         while end < len(lines) and (not lines[end] or lines[end].startswith(found[1] + ' ')):
@@ -285,19 +325,33 @@ def indented(lines: list[str]) -> Iterator[Block]:
 
 def run(page: str, blocks: list[Block], names: dict[str, int], directory: Path) -> None:
     """Run the blocks in a process of the same kind as this one."""
-    environ = {**os.environ, docs_page.VARIABLE: json.dumps(names), 'GEVENT_RESOLVER': 'tests.docs_page.Names',
-               'PYTHONPATH': str(ROOT), 'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
-               'NO_COLOR': '1', 'COLUMNS': '80'}
+    environ = {
+        **os.environ,
+        docs_page.VARIABLE: json.dumps(names),
+        'GEVENT_RESOLVER': 'tests.docs_page.Names',
+        'PYTHONPATH': str(ROOT),
+        'PATH': f'{Path(sys.executable).parent}{os.pathsep}{os.environ["PATH"]}',
+        'NO_COLOR': '1',
+        'COLUMNS': '80',
+    }
     done = gevent.subprocess.run(
         [sys.executable, '-W', 'error', '-m', 'tests.docs_page', page, 'patched' if kit.is_patched() else 'unpatched'],
-        input=json.dumps([block._asdict() for block in blocks]), cwd=directory, env=environ, text=True,
-        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, timeout=SECONDS, check=False)
+        input=json.dumps([block._asdict() for block in blocks]),
+        cwd=directory,
+        env=environ,
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        timeout=SECONDS,
+        check=False,
+    )
     assert (done.returncode, done.stdout) == (0, ''), done.stdout
 
 
 @pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_block_of_a_page_runs_and_prints_what_it_says(
-        page: Path, names: dict[str, int], authority: kit.Authority, tmp_path: Path) -> None:
+    page: Path, names: dict[str, int], authority: kit.Authority, tmp_path: Path
+) -> None:
     """The blocks of a page run from top to bottom, and nothing is said on standard error."""
     shutil.copy(authority.ca_certs, tmp_path / 'ca.pem')
     (tmp_path / 'hosts.txt').write_text(''.join(f'web{number}.example\n' for number in range(1, 101)))
@@ -330,6 +384,7 @@ def test_the_examples_of_the_docstrings_run(names: dict[str, int], tmp_path: Pat
 
 
 # What the pages tell of ----------------------------------------------------------------------------------------------
+
 
 def test_the_reference_has_every_public_name_and_no_other() -> None:
     """The public surface is what the docs describe."""

@@ -1,4 +1,5 @@
 """The engine where nobody looks: early answers, parked openings, idle connections, deadlines by the thousand."""
+
 from __future__ import annotations
 
 import time
@@ -21,7 +22,7 @@ def test_early_answer() -> None:
     """A server may answer, and leave, before it has read the request: what it said is the outcome."""
     with FaultServer([TOO_LARGE, CLOSE]) as server, ClientPool(timeout=10) as pool:
         pool.request(server.host, 'POST', '/000001', b'x' * 30_000_000)
-        outcome, = pool.wait()
+        (outcome,) = pool.wait()
         assert outcome.status == 413
         assert outcome.remote_error == '"413 Content Too Large" no!'
 
@@ -30,7 +31,7 @@ def test_server_that_leaves_while_it_is_written_to() -> None:
     """A server that leaves without a word while it is written to fails the request, and no other."""
     with FaultServer([CLOSE]) as server, ClientPool(timeout=10) as pool:
         pool.request(server.host, 'POST', '/000001', b'x' * 30_000_000)
-        outcome, = pool.wait()
+        (outcome,) = pool.wait()
         assert outcome.status is None
         assert pool.request(server.host, 'GET', '/000002').get().status == 200
 
@@ -60,6 +61,7 @@ def test_connection_that_ends_while_an_authenticator_runs() -> None:
 
 def test_cancelled_while_an_authenticator_runs() -> None:
     """The slot is free at once, whatever the authenticator is doing."""
+
     def never(request: Request) -> None:
         if request.url == '/000001':
             Event().wait()
@@ -99,10 +101,10 @@ def test_idle_connections_are_closed_after_a_while() -> None:
     with serve() as server, ClientPool() as pool:
         pool.request(server.host, 'GET', '/000001').get()
         engine = pool._engine
-        connection, = engine.idle
+        (connection,) = engine.idle
         assert repr(connection) == '<Connection idle, 1 served>'
         engine.reap()
-        assert not connection.closed                        # not yet
+        assert not connection.closed  # not yet
         engine.idle[connection] -= 3600
         pool._clients[next(iter(pool._clients))]._used -= 3600
         engine.reap()
@@ -116,7 +118,7 @@ def test_cap_recovers() -> None:
     """The cap is lowered to what the process could open, and grows again by and by."""
     with serve(gate=Gate()) as server, ClientPool(max_connections=8, simultaneous=4) as pool:
         engine = pool._engine
-        assert not engine.make_room()                       # there is nothing to give back
+        assert not engine.make_room()  # there is nothing to give back
         for number in range(4):
             pool.request(server.host, 'GET', f'/{number:06}')
         server.gate.wait_for(4)
@@ -139,6 +141,7 @@ def test_deadlines_of_the_past_are_forgotten() -> None:
 
 
 # Ends of many --------------------------------------------------------------------------------------------------------
+
 
 def end_of_wait(pool: ClientPool, asked: list[Any]) -> None:
     """The time of a wait is up."""
@@ -173,6 +176,7 @@ def test_what_ends_makes_no_room_for_what_ends_with_it(end: Any) -> None:
 
 def test_hosts_that_end_make_no_room_for_hosts_that_end_with_them() -> None:
     """Nor where the hosts take turns for the places of the pool."""
+
     def resolver(host: str, port: int) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, '', ('127.0.0.1', port))]
 
@@ -192,7 +196,7 @@ def test_connections_that_fail_at_once() -> None:
         pool.request(server.host, 'GET', '/000001')
         server.gate.wait_for(1)
         for _ in range(2000):
-            pool.request('255.255.255.255', 'GET', '/')     # no machine has that address
+            pool.request('255.255.255.255', 'GET', '/')  # no machine has that address
         server.gate.open()
         first, *others = pool.wait(timeout=20)
         assert first.status == 200 and len(others) == 2000
@@ -203,11 +207,11 @@ def test_the_time_to_wait_is_not_that_of_long_ago() -> None:
     """Whoever computes for a while before it waits has the whole time to wait."""
     with serve(gate=Gate()) as server, ClientPool() as pool:
         pool.request(server.host, 'GET', '/000001')
-        pool.wait(timeout=0.01)                             # the loop has been left by one of its timers
+        pool.wait(timeout=0.01)  # the loop has been left by one of its timers
         end = time.monotonic() + 0.8
         while time.monotonic() < end:
             pass
         pending = pool.request(server.host, 'GET', '/000002')
         gevent.spawn_later(0.02, server.gate.open)
-        outcome, = pool.wait(timeout=0.75)
+        (outcome,) = pool.wait(timeout=0.75)
         assert outcome is pending.value

@@ -1,4 +1,5 @@
 """The error tree, what its errors tell, and the texts and chains that are read out of what servers say."""
+
 from __future__ import annotations
 
 import importlib
@@ -40,14 +41,42 @@ TREE = {
 }
 KINDS = [getattr(errors, name) for name in TREE if name != 'NapixError']
 PUBLIC = [
-    'BodyTooLarge', 'Cancelled', 'Client', 'ClientPool', 'ConnectError', 'ConnectTimeout', 'DeadlineExceeded',
+    'BodyTooLarge',
+    'Cancelled',
+    'Client',
+    'ClientPool',
+    'ConnectError',
+    'ConnectTimeout',
+    'DeadlineExceeded',
     'HTTPError',
-    'Headers', 'Hop', 'InvalidResponse', 'NameResolutionError', 'NapixError', 'PendingResponse', 'ProtocolError',
-    'ProxyError', 'QueueTimeout', 'ReadTimeout', 'RefusedError', 'RemoteError', 'Request', 'Response', 'TLSError',
-    'Timeout', 'TruncatedBody', '__version__',
+    'Headers',
+    'Hop',
+    'InvalidResponse',
+    'NameResolutionError',
+    'NapixError',
+    'PendingResponse',
+    'ProtocolError',
+    'ProxyError',
+    'QueueTimeout',
+    'ReadTimeout',
+    'RefusedError',
+    'RemoteError',
+    'Request',
+    'Response',
+    'TLSError',
+    'Timeout',
+    'TruncatedBody',
+    '__version__',
 ]
-MODULES = ['napixclient', 'napixclient.errors', 'napixclient.messages', 'napixclient.authenticators',
-           'napixclient.client', 'napixclient.pool', 'napixclient.remote']
+MODULES = [
+    'napixclient',
+    'napixclient.errors',
+    'napixclient.messages',
+    'napixclient.authenticators',
+    'napixclient.client',
+    'napixclient.pool',
+    'napixclient.remote',
+]
 
 
 def answer(status: int = 404, reason: str = 'NOT FOUND', body: bytes = b'', content_type: str = '') -> Response:
@@ -62,6 +91,7 @@ def told(document: Any) -> RemoteError:
 
 
 # The tree and the names ----------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize(('name', 'parent'), TREE.items())
 def test_tree(name: str, parent: str) -> None:
@@ -79,6 +109,7 @@ def test_tree_is_complete() -> None:
 def test_no_error_is_foreign() -> None:
     """No error of ours is an OSError, a ValueError or a gevent.Timeout: what is not ours is never caught with it."""
     import gevent
+
     for kind in KINDS:
         assert not issubclass(kind, (OSError, ValueError, RuntimeError, gevent.Timeout))
 
@@ -110,21 +141,26 @@ def test_all(module: str) -> None:
 def test_documented() -> None:
     """Every public class, method and property has a docstring."""
     things = [getattr(napixclient, name) for name in PUBLIC if name != '__version__']
-    things += [value for name, value in vars(authenticators).items()
-               if name in authenticators.__all__ and name != 'Authenticator']      # an alias, which 3.10 takes for a class
+    things += [
+        value
+        for name, value in vars(authenticators).items()
+        if name in authenticators.__all__ and name != 'Authenticator'
+    ]  # an alias, which 3.10 takes for a class
     missing = []
     for thing in filter(inspect.isclass, things):
         if not thing.__dict__.get('__doc__'):
             missing.append(thing.__name__)
         for name, member in vars(thing).items():
-            public = not name.startswith('_') and (inspect.isfunction(member) or isinstance(member,
-                (property, classmethod)))
+            public = not name.startswith('_') and (
+                inspect.isfunction(member) or isinstance(member, (property, classmethod))
+            )
             if public and not inspect.getdoc(getattr(thing, name)):
                 missing.append(f'{thing.__name__}.{name}')
     assert missing == []
 
 
 # An error as a value -------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('kind', KINDS)
 def test_attributes_without_an_answer(kind: type[HTTPError]) -> None:
@@ -142,8 +178,9 @@ def test_attributes_without_an_answer(kind: type[HTTPError]) -> None:
 def test_error_of_nothing() -> None:
     """An error without request and message still has all attributes and texts."""
     error = HTTPError()
-    assert (error.request, error.response, error.status, error.remote_call, error.remote_error, error.phase) == (None,
-        ) * 6
+    assert (error.request, error.response, error.status, error.remote_call, error.remote_error, error.phase) == (
+        None,
+    ) * 6
     assert error.chain == [Hop(None, None, 'HTTPError', '')]
     assert isinstance(str(error), str) and repr(error).startswith('<HTTPError')
     assert str(HTTPError('alone')) == 'alone'
@@ -151,19 +188,24 @@ def test_error_of_nothing() -> None:
 
 # What the server said ------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('got', 'said'), [
-    (answer(body=b'10 not found'), '"404 NOT FOUND" 10 not found'),
-    (answer(body=b'<h1>no</h1>', content_type='text/html'), '"404 NOT FOUND" <h1>no</h1>'),
-    (answer(body=b''), '"404 NOT FOUND"'),
-    (answer(reason='', body=b'x'), '"404" x'),
-    (answer(body=b'["a"]', content_type='application/json'), '"404 NOT FOUND" ["a"]'),
-    (answer(body=b'"text"', content_type='application/json'), '"404 NOT FOUND" text'),
-    (answer(body=b'5', content_type='application/json'), '"404 NOT FOUND" 5'),
-    (answer(body=b'false', content_type='application/json'), '"404 NOT FOUND" false'),
-    (answer(body=b'{oops', content_type='application/json'), '"404 NOT FOUND" {oops'),
-    (answer(body=b'{"a": 1}', content_type='text/plain'), '"404 NOT FOUND" {"a": 1}'),
-    (answer(body=b'\xff', content_type='text/plain'), '"404 NOT FOUND" \ufffd'),
-], ids=range(11))
+
+@pytest.mark.parametrize(
+    ('got', 'said'),
+    [
+        (answer(body=b'10 not found'), '"404 NOT FOUND" 10 not found'),
+        (answer(body=b'<h1>no</h1>', content_type='text/html'), '"404 NOT FOUND" <h1>no</h1>'),
+        (answer(body=b''), '"404 NOT FOUND"'),
+        (answer(reason='', body=b'x'), '"404" x'),
+        (answer(body=b'["a"]', content_type='application/json'), '"404 NOT FOUND" ["a"]'),
+        (answer(body=b'"text"', content_type='application/json'), '"404 NOT FOUND" text'),
+        (answer(body=b'5', content_type='application/json'), '"404 NOT FOUND" 5'),
+        (answer(body=b'false', content_type='application/json'), '"404 NOT FOUND" false'),
+        (answer(body=b'{oops', content_type='application/json'), '"404 NOT FOUND" {oops'),
+        (answer(body=b'{"a": 1}', content_type='text/plain'), '"404 NOT FOUND" {"a": 1}'),
+        (answer(body=b'\xff', content_type='text/plain'), '"404 NOT FOUND" \ufffd'),
+    ],
+    ids=range(11),
+)
 def test_remote_error_is_a_text(got: Response, said: str) -> None:
     """What is no JSON object is the quoted status line and the body."""
     error = error_of(got)
@@ -171,8 +213,9 @@ def test_remote_error_is_a_text(got: Response, said: str) -> None:
     assert str(error) == f'{CALL}: {said.replace("<h1>no</h1>", "no")}'
 
 
-@pytest.mark.parametrize('document', [{}, {'a': 1}, {'_napix_': 'id is world'},
-                                      {'error_class': 'ValueError', 'error_text': 'x'}])
+@pytest.mark.parametrize(
+    'document', [{}, {'a': 1}, {'_napix_': 'id is world'}, {'error_class': 'ValueError', 'error_text': 'x'}]
+)
 def test_remote_error_is_an_object(document: dict[str, Any]) -> None:
     """A JSON object is kept as it is."""
     assert told(document).remote_error == document
@@ -185,13 +228,17 @@ def test_text_is_cut() -> None:
     assert len(str(error)) < MAX_TEXT + 200
 
 
-@pytest.mark.parametrize('document', [
-    {'error_class': 'E', 'error_text': 'x' * 1_000_000},
-    {'error_class': 'E' * 1_000_000},
-    {'remote_call': 'x' * 1_000_000, 'remote_error': {}},
-    {'remote_error': 'x' * 1_000_000},
-    {'remote_error': ['x' * 1_000_000]},
-], ids=range(5))
+@pytest.mark.parametrize(
+    'document',
+    [
+        {'error_class': 'E', 'error_text': 'x' * 1_000_000},
+        {'error_class': 'E' * 1_000_000},
+        {'remote_call': 'x' * 1_000_000, 'remote_error': {}},
+        {'remote_error': 'x' * 1_000_000},
+        {'remote_error': ['x' * 1_000_000]},
+    ],
+    ids=range(5),
+)
 def test_text_of_a_document_is_cut(document: Any) -> None:
     """A document may say what it likes at any length; the text of the error, which goes to logs, is bounded."""
     error = told(document)
@@ -201,10 +248,15 @@ def test_text_of_a_document_is_cut(document: Any) -> None:
 # Chains --------------------------------------------------------------------------------------------------------------
 
 CHAIN = {
-    'error_class': 'RemoteError', 'error_text': 'upstream', 'remote_call': 'POST http://filer.example/storage/',
-    'remote_status': 502, 'remote_elapsed': 0.31,
+    'error_class': 'RemoteError',
+    'error_text': 'upstream',
+    'remote_call': 'POST http://filer.example/storage/',
+    'remote_status': 502,
+    'remote_elapsed': 0.31,
     'remote_error': {
-        'error_class': 'RemoteError', 'error_text': 'disk', 'remote_call': 'GET http://disk.example/',
+        'error_class': 'RemoteError',
+        'error_text': 'disk',
+        'remote_call': 'GET http://disk.example/',
         'traceback': [{'line': 5}],
         'remote_error': {'error_class': 'ValueError', 'error_text': 'disk full', 'traceback': [{'line': 9}]},
     },
@@ -232,8 +284,9 @@ def test_text_of_a_chain() -> None:
 
 def test_chain_that_ends_in_a_text() -> None:
     """The last server may have sent no JSON; what it said is the root's text."""
-    root = told({'error_class': 'E', 'remote_call': 'GET http://old.example/',
-                 'remote_error': '"404 NOT FOUND" gone'}).root
+    root = told(
+        {'error_class': 'E', 'remote_call': 'GET http://old.example/', 'remote_error': '"404 NOT FOUND" gone'}
+    ).root
     assert root == Hop('GET http://old.example/', None, None, '"404 NOT FOUND" gone')
 
 
@@ -271,8 +324,10 @@ def test_document_that_holds_itself() -> None:
 WRONG = [None, True, 0, -1.5, 'text', '', [], ['x'], {}, {'a': 1}]
 
 
-@pytest.mark.parametrize('member', ['error_class', 'error_text', 'traceback', 'remote_call', 'remote_status',
-                                    'remote_elapsed', 'remote_error'])
+@pytest.mark.parametrize(
+    'member',
+    ['error_class', 'error_text', 'traceback', 'remote_call', 'remote_status', 'remote_elapsed', 'remote_error'],
+)
 @pytest.mark.parametrize('value', WRONG, ids=map(repr, WRONG))
 def test_members_of_wrong_types(member: str, value: Any) -> None:
     """A member of the wrong type is as one that is not there: a hop has only what its types say."""
@@ -295,9 +350,27 @@ def check(hop: Hop) -> None:
 
 ANYTHING = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(
-        st.sampled_from(['error_class', 'error_text', 'traceback', 'remote_call', 'remote_status', 'remote_elapsed',
-                         'remote_error', 'other']), inner, max_size=4), max_leaves=20)
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    'error_class',
+                    'error_text',
+                    'traceback',
+                    'remote_call',
+                    'remote_status',
+                    'remote_elapsed',
+                    'remote_error',
+                    'other',
+                ]
+            ),
+            inner,
+            max_size=4,
+        )
+    ),
+    max_leaves=20,
+)
 
 
 @hypothesis.given(ANYTHING)
@@ -310,9 +383,19 @@ def test_any_document(document: Any) -> None:
     assert isinstance(str(error), str) and isinstance(repr(error), str)
 
 
-@hypothesis.given(st.binary(max_size=200), st.sampled_from(['', 'application/json', 'text/plain',
-                                                            'text/plain; charset=utf-16',
-                                                            'application/problem+json', 'text/html; charset=klingon']))
+@hypothesis.given(
+    st.binary(max_size=200),
+    st.sampled_from(
+        [
+            '',
+            'application/json',
+            'text/plain',
+            'text/plain; charset=utf-16',
+            'application/problem+json',
+            'text/html; charset=klingon',
+        ]
+    ),
+)
 def test_any_body(body: bytes, content_type: str) -> None:
     """Garbage of any kind never raises from the reader."""
     error = error_of(answer(body=body, content_type=content_type))

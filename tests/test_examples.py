@@ -1,4 +1,5 @@
 """The programs in `examples/` run, and say of their frameworks what is true."""
+
 from __future__ import annotations
 
 import re
@@ -26,11 +27,15 @@ def hosts() -> Iterator[dict[str, str]]:
         for name in 'flask_front', 'django_view':
             found[name] = programs.example(name, f'--storage={found["storage"]}')
         found['django in gunicorn'] = programs.gunicorn(
-            f'django_view:make_app({found["storage"]!r})', directory='examples')
+            f'django_view:make_app({found["storage"]!r})', directory='examples'
+        )
         with listening() as listener:
             found['fan out'] = host_of(listener)
-        programs.python('examples/gunicorn_fan_out.py', f'--port={found["fan out"].rpartition(":")[2]}',
-                        f'--hosts={found["flask_front"]},{found["django_view"]}')
+        programs.python(
+            'examples/gunicorn_fan_out.py',
+            f'--port={found["fan out"].rpartition(":")[2]}',
+            f'--hosts={found["flask_front"]},{found["django_view"]}',
+        )
         yield found
 
 
@@ -50,10 +55,12 @@ def test_a_fan_out_in_gunicorn(hosts: dict[str, str]) -> None:
     """It makes a machine on each of two servers at once, and tells of those that failed."""
     kit.wait_until(lambda: listens(hosts['fan out']), 'gunicorn')
     with Client(hosts['fan out'], timeout=20) as client:
-        errors = [failure(client, 'GET', '/') for _ in range(2)]        # there is room for one machine in all
+        errors = [failure(client, 'GET', '/') for _ in range(2)]  # there is room for one machine in all
     assert [error.status for error in errors] == [502, 502]
     assert [error.remote_error['error_text'] for error in errors] == [
-        '1 of 2 requests failed', '2 of 2 requests failed']
+        '1 of 2 requests failed',
+        '2 of 2 requests failed',
+    ]
     assert 'remote_error' in errors[0].remote_error and len(errors[1].remote_error['remote_errors']) == 2
     for number, error in enumerate(errors, 1):
         assert len(error.chain) == 4 and error.root.error_class == 'DiskFull'
@@ -93,6 +100,7 @@ def test_each_program_says_how_it_is_run() -> None:
 
 # What the frameworks do -----------------------------------------------------------------------------------------------
 
+
 def flask_app() -> flask.Flask:
     """Fails in several ways."""
     app = flask.Flask('fails')
@@ -114,7 +122,9 @@ def flask_app() -> flask.Flask:
         def generate() -> Iterator[str]:
             yield from parts if parts != '0' else ''
             raise KeyError('boom')
+
         return generate()
+
     return app
 
 
@@ -134,6 +144,7 @@ def bottle_app() -> bottle.Bottle:
     def stream(parts: str) -> Iterator[str]:
         yield from parts if parts != '0' else ''
         raise KeyError('boom')
+
     return app
 
 
@@ -144,13 +155,14 @@ def bottle_handler(app: bottle.Bottle) -> App:
 
 
 @pytest.mark.parametrize(('make', 'handler'), [(flask_app, flask_handler), (bottle_app, bottle_handler)])
-def test_a_framework_lets_go_of_exceptions_when_it_is_told_to(make: Any, handler: Any,
-                                                             capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_framework_lets_go_of_exceptions_when_it_is_told_to(
+    make: Any, handler: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
     """Without that, it answers by itself; with it, what it is to handle it still handles."""
     with served(ExceptionsCatcher(make())) as host, Client(host) as client:
         error = failure(client, 'GET', '/boom')
         assert (error.status, error.root.error_class) == (500, None)
-    capfd.readouterr()                      # what it swallows it prints
+    capfd.readouterr()  # what it swallows it prints
     with served(handler(make())) as host, Client(host) as client:
         for path in '/boom', '/stream/0':
             error = failure(client, 'GET', path)
@@ -170,7 +182,7 @@ def test_flask_handler_is_the_application() -> None:
     assert answer.status_code == 500 and answer.get_json()['error_class'] == 'KeyError' and len(told) == 1
 
 
-DJANGO = '''
+DJANGO = """
 import io, json, sys
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application
@@ -199,7 +211,7 @@ for url in '/boom', '/stream', '/nowhere':
     body = b''.join(answer)
     print(statuses, b'KeyError' in body)
     answer.close()
-'''
+"""
 
 
 def test_django_lets_go_of_exceptions_when_it_is_told_to() -> None:

@@ -1,4 +1,5 @@
 """`expect=True`: the server is asked before the body is sent, and what comes of each of its answers."""
+
 from __future__ import annotations
 
 import io
@@ -36,7 +37,7 @@ EARLY = b'HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\n'
 FINE = b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nfine'
 # Steps beside those of the kit: look whether anything came, read the body, read what comes until the client is gone.
 QUIET, BODY, REST = object(), object(), object()
-LATE = kit.limit(0.25)          # seconds that a clock of one second may be late
+LATE = kit.limit(0.25)  # seconds that a clock of one second may be late
 
 
 def said(status: int, *fields: str, body: bytes = b'') -> bytes:
@@ -53,8 +54,8 @@ class HeadFirst(kit.Server):
     def __init__(self, *scripts: list[Any], **options: Any) -> None:
         self.scripts = deque(scripts)
         self.heads: list[bytes] = []
-        self.bodies: list[bytes] = []           # what BODY and REST have read
-        self.waited: list[float] = []           # seconds from a head to the first byte of its body
+        self.bodies: list[bytes] = []  # what BODY and REST have read
+        self.waited: list[float] = []  # seconds from a head to the first byte of its body
         super().__init__(**options)
 
     def talk(self, peer: Any) -> None:
@@ -147,18 +148,25 @@ BODIES: dict[str, tuple[Callable[[], Any], bytes]] = {
     'empty iterator': (lambda: iter(()), b''),
 }
 NONE: dict[str, Callable[[], Any]] = {
-    'none': lambda: None, 'no bytes': lambda: b'', 'no text': lambda: '', 'empty file': lambda: file_of(b''),
-    'a file at its end': lambda: file_of(b'abc', 3)}
+    'none': lambda: None,
+    'no bytes': lambda: b'',
+    'no text': lambda: '',
+    'empty file': lambda: file_of(b''),
+    'a file at its end': lambda: file_of(b'abc', 3),
+}
 
 
 # When the server agrees ----------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('scheme', ['http', 'https'])
 def test_the_body_comes_when_it_is_wanted(scheme: str, authority: kit.Authority) -> None:
     """Nothing of a body is sent before the 100, all of it after; one connection serves on (RFC 9110 §10.1.1)."""
     tls = authority.server() if scheme == 'https' else None
-    with HeadFirst(*[[QUIET, CONTINUE, BODY, FINE] for _ in BODIES], tls=tls) as server, \
-            Client(server.host, ca_certs=authority.ca_certs, timeout=5) as client:
+    with (
+        HeadFirst(*[[QUIET, CONTINUE, BODY, FINE] for _ in BODIES], tls=tls) as server,
+        Client(server.host, ca_certs=authority.ca_certs, timeout=5) as client,
+    ):
         for kind, (make, arrives) in BODIES.items():
             body = make()
             assert client.request('PUT', '/', body, expect=True).data == b'fine'
@@ -225,8 +233,10 @@ REFUSES: dict[str, tuple[list[Any], int]] = {
     'redirect': ([said(307, 'Location: /'), REST], 307),
     'in pieces': ([said(403)[:12], Pause(0.01), said(403)[12:-1], Pause(0.01), b'\n', REST], 403),
     'after a 103': ([EARLY, said(403), REST], 403),
-    'chunked': ([b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', Pause(0.01), b'1\r\nx\r\n0\r\n\r\n', REST],
-                200),
+    'chunked': (
+        [b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', Pause(0.01), b'1\r\nx\r\n0\r\n\r\n', REST],
+        200,
+    ),
     'with its end': ([b'HTTP/1.0 200 OK\r\n\r\nfine', FIN, REST], 200),
     'with the 100 in one read': ([CONTINUE + FINE, REST], 200),
     'with a 100 behind the head of the answer': ([CONTINUE + FINE[:-2], Pause(0.01), FINE[-2:], REST], 200),
@@ -239,10 +249,12 @@ def test_a_final_answer(scheme: str, stream: bool, authority: kit.Authority) -> 
     """After a final answer no byte of the body goes out, and the connection carries nothing more; it is not read."""
     tls = authority.server() if scheme == 'https' else None
     for way, (script, status) in REFUSES.items():
-        if FIN in script and tls is not None:   # over TLS an end without a goodbye is none
+        if FIN in script and tls is not None:  # over TLS an end without a goodbye is none
             continue
-        with HeadFirst(script, tls=tls) as server, \
-                Client(server.host, simultaneous=1, ca_certs=authority.ca_certs, timeout=5) as client:
+        with (
+            HeadFirst(script, tls=tls) as server,
+            Client(server.host, simultaneous=1, ca_certs=authority.ca_certs, timeout=5) as client,
+        ):
             parts = Parts()
             pending = client.submit('PUT', '/', parts, expect=True, stream=stream)
             gevent.wait([pending], timeout=20)
@@ -274,8 +286,10 @@ def test_417() -> None:
 
 def test_417_once_more() -> None:
     """A second 417 is the outcome, and so is one to a request that did not ask."""
-    with HeadFirst([said(417), REST], [BODY, said(417)], [BODY, said(417)]) as server, \
-            Client(server.host, timeout=5) as client:
+    with (
+        HeadFirst([said(417), REST], [BODY, said(417)], [BODY, said(417)]) as server,
+        Client(server.host, timeout=5) as client,
+    ):
         error = failure(client, 'PUT', '/', b'abc', expect=True)
         assert isinstance(error, RemoteError)
         assert (error.status, error.attempts) == (417, 2)
@@ -295,6 +309,7 @@ def test_417_too_late() -> None:
 
 
 # When it is silent ---------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.timed
 def test_silence() -> None:
@@ -327,6 +342,7 @@ def test_silence() -> None:
             else:
                 wait_until(lambda: server.bodies == [b''] or not server.peers)
             assert_good(client)
+
     running = [gevent.spawn(run, *row) for row in rows]
     gevent.joinall(running, timeout=40, raise_error=True)
     assert all(greenlet.successful() for greenlet in running)
@@ -350,7 +366,7 @@ def test_ended_while_it_waits(end: str) -> None:
         assert isinstance(pending.exception, DeadlineExceeded if end == 'wait' else Cancelled)
         wait_until(lambda: not server.peers)
         assert (parts.begun, server.bodies) == (False, [b''])
-        assert gevent.get_hub().loop.activecnt <= before.watchers + 1       # the server's own
+        assert gevent.get_hub().loop.activecnt <= before.watchers + 1  # the server's own
         if end != 'close':
             assert pool.request(server.host, 'PUT', '/', parts, expect=True).get(timeout=20).data == b'fine'
             assert server.bodies[-1] == b'abcdef'
@@ -373,12 +389,13 @@ def test_many_wait_at_once() -> None:
         for number in range(200):
             pool.request(server.host, 'PUT', '/', b'%06d' % number, expect=True)
         wait_until(lambda: len(server.heads) == 200)
-        assert len(kit.greenlets()) - before <= server.accepted + 5      # those of the server
+        assert len(kit.greenlets()) - before <= server.accepted + 5  # those of the server
         assert {answer.status for answer in pool.wait(timeout=5)} == {200}
         assert sorted(server.bodies) == [b'%06d' % number for number in range(200)]
 
 
 # When the connection breaks ------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('end', [CLOSE, RST])
 @pytest.mark.parametrize('method', ['PUT', 'POST'])
@@ -401,8 +418,10 @@ def test_closed_while_it_waits(end: Any, method: str) -> None:
 
 def test_closed_after_it_agreed() -> None:
     """A server that agrees and goes away is an error."""
-    with HeadFirst([CONTINUE, RST], [CONTINUE, CLOSE], [CONTINUE[:5], CLOSE]) as server, \
-            Client(server.host, simultaneous=1, timeout=20) as client:
+    with (
+        HeadFirst([CONTINUE, RST], [CONTINUE, CLOSE], [CONTINUE[:5], CLOSE]) as server,
+        Client(server.host, simultaneous=1, timeout=20) as client,
+    ):
         for _ in range(3):
             assert isinstance(failure(client, 'PUT', '/', b'x' * 1_000_000, expect=True), HTTPError)
         assert_good(client)
@@ -412,8 +431,10 @@ def test_retries() -> None:
     """What was not begun can be tried again: an iterator that the server refused with a 503, or never asked for."""
     retry = urllib3.Retry(2, status_forcelist=[503])
     parts = Parts()
-    with HeadFirst([said(503), REST], [RST], [CONTINUE, BODY, FINE]) as server, \
-            Client(server.host, retries=retry, timeout=5) as client:
+    with (
+        HeadFirst([said(503), REST], [RST], [CONTINUE, BODY, FINE]) as server,
+        Client(server.host, retries=retry, timeout=5) as client,
+    ):
         found = client.request('PUT', '/', parts, expect=True)
         assert (found.data, found.attempts, server.bodies) == (b'fine', 3, [b'', b'abcdef'])
         assert server.asked == [True] * 3
@@ -443,8 +464,11 @@ def test_redirects(far: bool) -> None:
 
 def test_417_behind_a_redirect() -> None:
     """A 417 where a redirect led is heard there, and is no further redirect."""
-    with serve(lambda *_: (307, {'Location': f'http://{other.authority}/'}, '')) as server, \
-            HeadFirst([said(417), REST], [BODY, FINE]) as other, Client(server.host, timeout=5) as client:
+    with (
+        serve(lambda *_: (307, {'Location': f'http://{other.authority}/'}, '')) as server,
+        HeadFirst([said(417), REST], [BODY, FINE]) as other,
+        Client(server.host, timeout=5) as client,
+    ):
         found = client.request('PUT', '/', (b'abc',), expect=True, redirect=True)
         assert (found.data, found.url, found.attempts) == (b'fine', f'http://{other.authority}/', 2)
         assert (other.asked, other.bodies) == ([True, False], [b'', b'abc'])
@@ -452,6 +476,7 @@ def test_417_behind_a_redirect() -> None:
 
 def test_a_head_that_takes_its_time() -> None:
     """A head that goes out in pieces is followed by no body either, and its connection carries nothing more."""
+
     class Slow(kit.Server):
         """Takes a large head late, answers it at once, and reads what comes then."""
 
@@ -475,7 +500,7 @@ def test_a_head_that_takes_its_time() -> None:
                 pass
 
     with Slow() as server, Client(server.host, simultaneous=1, timeout=5) as client:
-        large = {f'X-{number}': 'x' * 1_000_000 for number in range(6)}      # more than the kernel takes at once
+        large = {f'X-{number}': 'x' * 1_000_000 for number in range(6)}  # more than the kernel takes at once
         assert client.request('PUT', '/', b'abc', large, expect=True).data == b'fine'
         assert client.request('GET', '/000002').data == b'000002'
         assert (server.rest, server.accepted) == (b'', 2)
@@ -487,6 +512,6 @@ def test_against_a_willing_server() -> None:
         begun = monotonic()
         for number in range(20):
             assert client.request('PUT', f'/{number:06}', b'x' * 100_000, expect=True).data == b'%06d' % number
-        assert monotonic() - begun < 15         # it would be a second for each
+        assert monotonic() - begun < 15  # it would be a second for each
         assert [len(request.body) for request in server.requests] == [100_000] * 20
         assert server.accepted == 1

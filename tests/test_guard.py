@@ -1,4 +1,5 @@
 """What proves to our own servers who asks: on real servers, with our client, and against whoever wants in without."""
+
 from __future__ import annotations
 
 import json
@@ -38,13 +39,14 @@ WINDOW = 300
 
 # Servers -------------------------------------------------------------------------------------------------------------
 
+
 class Server(NamedTuple):
     """A real server that serves the guarded application."""
 
     name: str
     port: int
-    raw: bool                   # whether it tells the target as it was sent
-    untouched: bool             # whether it leaves `//` and what is not ASCII as it was sent
+    raw: bool  # whether it tells the target as it was sent
+    untouched: bool  # whether it leaves `//` and what is not ASCII as it was sent
 
     @property
     def host(self) -> str:
@@ -70,8 +72,9 @@ class Servers:
 
     def __call__(self, name: str) -> Server:
         if name not in self._started:
-            self._started[name] = Server(name, self._start(name), name not in ('pywsgi', 'wsgiref'),
-                                         name not in ('werkzeug', 'wsgiref'))
+            self._started[name] = Server(
+                name, self._start(name), name not in ('pywsgi', 'wsgiref'), name not in ('werkzeug', 'wsgiref')
+            )
         return self._started[name]
 
     def _start(self, name: str) -> int:
@@ -79,9 +82,20 @@ class Servers:
             return self._stack.enter_context(program('tests/helpers_guard.py', name))
         made = self._stack.enter_context(listener())
         if name == 'gunicorn':
-            return self._stack.enter_context(program(
-                '-m', 'gunicorn', '--worker-class', 'gevent', '--bind', f'fd://{made.fileno()}', '--log-level',
-                'critical', 'tests.helpers_guard:app', listener=made))
+            return self._stack.enter_context(
+                program(
+                    '-m',
+                    'gunicorn',
+                    '--worker-class',
+                    'gevent',
+                    '--bind',
+                    f'fd://{made.fileno()}',
+                    '--log-level',
+                    'critical',
+                    'tests.helpers_guard:app',
+                    listener=made,
+                )
+            )
         handler = RawURIHandler if name == 'pywsgi with RawURIHandler' else gevent.pywsgi.WSGIHandler
         server = gevent.pywsgi.WSGIServer(made, checked, log=None, error_log=None, handler_class=handler)
         server.start()
@@ -121,7 +135,7 @@ def ask(server: Server, data: bytes) -> Answer:
             sock.sendall(data)
             while part := sock.recv(65536):
                 received += part
-        except ConnectionError:         # it has closed before it had read everything
+        except ConnectionError:  # it has closed before it had read everything
             pass
     head, _, body = received.partition(b'\r\n\r\n')
     first, *lines = head.decode('latin-1').split('\r\n')
@@ -133,14 +147,32 @@ def head(target: str | bytes, host: str | None, *lines: str, method: str = 'GET'
     """A request's head as it stands on the wire."""
     raw = target if isinstance(target, bytes) else target.encode('latin-1')
     fields_ = [*([f'Host: {host}'] if host is not None else []), 'Connection: close', *lines]
-    return b'%b %b HTTP/%b\r\n' % (method.encode(), raw, version.encode()) + b''.join(
-        line.encode('latin-1') + b'\r\n' for line in fields_) + b'\r\n'
+    return (
+        b'%b %b HTTP/%b\r\n' % (method.encode(), raw, version.encode())
+        + b''.join(line.encode('latin-1') + b'\r\n' for line in fields_)
+        + b'\r\n'
+    )
 
 
 # Our client asks real servers ----------------------------------------------------------------------------------------
 
-PATHS = ['/', '/a/b?x=1&y=%26', '/x?', '/?', '/a%2Fb', '/a%20b/%C3%A9?%C3%A9=%20', '/é b?€=&x', "/!$'()*,;:@=~-._",
-         '/100%25', '/a+b?c+d', '/%41', '/x?http://y', '/a//b', '/.', '/../x']
+PATHS = [
+    '/',
+    '/a/b?x=1&y=%26',
+    '/x?',
+    '/?',
+    '/a%2Fb',
+    '/a%20b/%C3%A9?%C3%A9=%20',
+    '/é b?€=&x',
+    "/!$'()*,;:@=~-._",
+    '/100%25',
+    '/a+b?c+d',
+    '/%41',
+    '/x?http://y',
+    '/a//b',
+    '/.',
+    '/../x',
+]
 
 
 @pytest.mark.parametrize('login', KEYS)
@@ -162,9 +194,9 @@ def test_methods(server: Server, tidy: None) -> None:
             assert client.request(method, '/').body['login'] == 'root'
         assert client.request('HEAD', '/').status == 200
         assert client.request('POST', '/', b'x' * 100_000).body['size'] == 100_000
-        if server.name != 'wsgiref':            # which reads no chunks
+        if server.name != 'wsgiref':  # which reads no chunks
             assert client.request('POST', '/', iter([b'x' * 10_000] * 10)).body['size'] == 100_000
-        if server.untouched:                    # werkzeug and wsgiref know paths only
+        if server.untouched:  # werkzeug and wsgiref know paths only
             assert client.request('OPTIONS', '*').body['login'] == 'root'
 
 
@@ -178,14 +210,18 @@ def test_token(server: Server, token: str, tidy: None) -> None:
             assert 'token=' in answer.body['query']
 
 
-@pytest.mark.parametrize(('authenticator', 'status', 'text'), [
-    (None, 401, 'You need to sign your request'),
-    ({'login': 'root', 'key': 'wrong'}, 403, 'Access Denied'),
-    ({'login': 'nobody', 'key': 'toor'}, 403, 'Access Denied'),
-    ({'login': 'bob', 'key': 'toor'}, 403, 'Access Denied'),
-    (TokenIdentifier('wrong'), 403, 'Access Denied'),
-    (TokenIdentifier('abc', 'auth'), 401, 'You need to sign your request'),
-], ids=['nobody', 'wrong key', 'unknown login', "another's key", 'wrong token', 'another parameter'])
+@pytest.mark.parametrize(
+    ('authenticator', 'status', 'text'),
+    [
+        (None, 401, 'You need to sign your request'),
+        ({'login': 'root', 'key': 'wrong'}, 403, 'Access Denied'),
+        ({'login': 'nobody', 'key': 'toor'}, 403, 'Access Denied'),
+        ({'login': 'bob', 'key': 'toor'}, 403, 'Access Denied'),
+        (TokenIdentifier('wrong'), 403, 'Access Denied'),
+        (TokenIdentifier('abc', 'auth'), 401, 'You need to sign your request'),
+    ],
+    ids=['nobody', 'wrong key', 'unknown login', "another's key", 'wrong token', 'another parameter'],
+)
 def test_refused(server: Server, authenticator: Any, status: int, text: str, tidy: None) -> None:
     """Who does not prove who he is is told so by an error document, and a HEAD by its status, and may ask again."""
     with Client(server.host, authenticator) as client:
@@ -220,20 +256,49 @@ def test_upload_is_not_awaited(servers: Servers) -> None:
 
 # Targets -------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('target', 'path', 'good'), [
-    ('/a%2Fb', '/a%2Fb', True), ('/a%2Fb', '/a/b', False), ('/a/b', '/a%2Fb', False), ('/a%2fb', '/a%2Fb', False),
-    ('/x?', '/x?', True), ('/x?', '/x', False), ('/x', '/x?', False), ('/x?a', '/x', False), ('/x', '/x?a', False),
-    ('/x?a=1', '/x?a=%31', False), ('/x?a=1&b=2', '/x?b=2&a=1', False), ('/x?a?b', '/x?a?b', True),
-    ('/%41', '/A', False), ('/A', '/%41', False), ('/X', '/x', False), ('/x/', '/x', False), ('/x', '/x/', False),
-    ('/a+b', '/a b', False), ('/a/../b', '/b', False), ('/a/../b', '/a/../b', True),
-    ('/http://HOST/x', '/x', False), ('/?http://HOST/x', '/x', False),
-    ('http://HOST/x?y', '/x?y', True), ('http://HOST/x?y', 'http://HOST/x?y', True), ('HTTP://HOST/x', '/x', True),
-    ('http://HOST/x', '/y', False), ('http://HOST/x', 'http://HOST/y', False), ('http://HOST/x', '/x?', False),
-    ('http://other.example/x', '/x', False), ('http://other.example/x', 'http://other.example/x', False),
-    ('http://HOST@other.example/x', '/x', False), ('http://u@HOST/x', '/x', False),
-    ('http://HOST', '/', True), ('http://HOST?y', '/?y', True), ('http://x.HOST/x', '/x', False),
-    ('ftp://HOST/x', '/x', False), ('//HOST/x', '/x', False),
-])
+
+@pytest.mark.parametrize(
+    ('target', 'path', 'good'),
+    [
+        ('/a%2Fb', '/a%2Fb', True),
+        ('/a%2Fb', '/a/b', False),
+        ('/a/b', '/a%2Fb', False),
+        ('/a%2fb', '/a%2Fb', False),
+        ('/x?', '/x?', True),
+        ('/x?', '/x', False),
+        ('/x', '/x?', False),
+        ('/x?a', '/x', False),
+        ('/x', '/x?a', False),
+        ('/x?a=1', '/x?a=%31', False),
+        ('/x?a=1&b=2', '/x?b=2&a=1', False),
+        ('/x?a?b', '/x?a?b', True),
+        ('/%41', '/A', False),
+        ('/A', '/%41', False),
+        ('/X', '/x', False),
+        ('/x/', '/x', False),
+        ('/x', '/x/', False),
+        ('/a+b', '/a b', False),
+        ('/a/../b', '/b', False),
+        ('/a/../b', '/a/../b', True),
+        ('/http://HOST/x', '/x', False),
+        ('/?http://HOST/x', '/x', False),
+        ('http://HOST/x?y', '/x?y', True),
+        ('http://HOST/x?y', 'http://HOST/x?y', True),
+        ('HTTP://HOST/x', '/x', True),
+        ('http://HOST/x', '/y', False),
+        ('http://HOST/x', 'http://HOST/y', False),
+        ('http://HOST/x', '/x?', False),
+        ('http://other.example/x', '/x', False),
+        ('http://other.example/x', 'http://other.example/x', False),
+        ('http://HOST@other.example/x', '/x', False),
+        ('http://u@HOST/x', '/x', False),
+        ('http://HOST', '/', True),
+        ('http://HOST?y', '/?y', True),
+        ('http://x.HOST/x', '/x', False),
+        ('ftp://HOST/x', '/x', False),
+        ('//HOST/x', '/x', False),
+    ],
+)
 def test_targets(servers: Servers, target: str, path: str, good: bool) -> None:
     """Where the server tells the target as it was sent, no other one may have been signed."""
     for name in ('pywsgi with RawURIHandler', 'gunicorn', 'werkzeug'):
@@ -243,13 +308,27 @@ def test_targets(servers: Servers, target: str, path: str, good: bool) -> None:
         assert answer.status == 200 if good else answer.status in (403, 400), (name, answer)
 
 
-@pytest.mark.parametrize(('target', 'path', 'good'), [
-    ('/a%2Fb', '/a%2Fb', True), ('/%C3%A9', '/%C3%A9', True), ('/a+b', '/a+b', True), ('/a+b', '/a b', False),
-    ('/x?', '/x?', True), ('/x?a', '/x', False), ('/x', '/x?a', False), ('/x?a=1', '/x?a=%31', False),
-    ('/x', '/y', False), ('/x/', '/x', False), ('/X', '/x', False), ('/%41', '/%42', False), ('/%3F', '/?', False),
-    ('/?', '/%3F', False), ('http://other.example/x', '/x', False),
-    ('http://other.example/x', 'http://other.example/x', False),
-])
+@pytest.mark.parametrize(
+    ('target', 'path', 'good'),
+    [
+        ('/a%2Fb', '/a%2Fb', True),
+        ('/%C3%A9', '/%C3%A9', True),
+        ('/a+b', '/a+b', True),
+        ('/a+b', '/a b', False),
+        ('/x?', '/x?', True),
+        ('/x?a', '/x', False),
+        ('/x', '/x?a', False),
+        ('/x?a=1', '/x?a=%31', False),
+        ('/x', '/y', False),
+        ('/x/', '/x', False),
+        ('/X', '/x', False),
+        ('/%41', '/%42', False),
+        ('/%3F', '/?', False),
+        ('/?', '/%3F', False),
+        ('http://other.example/x', '/x', False),
+        ('http://other.example/x', 'http://other.example/x', False),
+    ],
+)
 def test_targets_unquoted(servers: Servers, target: str, path: str, good: bool) -> None:
     """Elsewhere the path that was signed is the one that the server unquoted, and the query is as it was sent."""
     for name in ('pywsgi', 'wsgiref'):
@@ -278,6 +357,7 @@ def test_mounted() -> None:
 
 # Hostile bytes -------------------------------------------------------------------------------------------------------
 
+
 def right(server: Server, **changed: Any) -> str:
     """A line that is right for that server."""
     return f'Authorization: {authorization(**{"host": server.host, **changed})}'
@@ -300,8 +380,9 @@ HOSTILE: dict[str, Callable[[Server], bytes]] = {
     'another scheme': lambda it: head('/', it.host, 'Authorization: Basic cm9vdDp0b29y'),
     'no signature': lambda it: head('/', it.host, right(it).rpartition(':')[0] + ':'),
     'half a signature': lambda it: head('/', it.host, right(it)[:-32]),
-    'a signature in capitals': lambda it: head('/', it.host, ':'.join(
-        [*right(it).split(':')[:-1], right(it).rpartition(':')[2].upper()])),
+    'a signature in capitals': lambda it: head(
+        '/', it.host, ':'.join([*right(it).split(':')[:-1], right(it).rpartition(':')[2].upper()])
+    ),
     'a signature that is not ASCII': lambda it: head('/', it.host, right(it)[:-1] + '\xe9'),
     'a message that is not ASCII': lambda it: head('/', it.host, 'Authorization: \xe9\xff' + right(it)[15:]),
     'NUL': lambda it: head('/', it.host, right(it) + '\0'),
@@ -338,6 +419,7 @@ def test_hostile(server: Server) -> None:
 
 # The application's side ----------------------------------------------------------------------------------------------
 
+
 class FakeClock:
     """Seconds since the epoch as the test says."""
 
@@ -370,16 +452,31 @@ def guard(keys: Any = KEYS, app: Any = hello, **options: Any) -> SignatureGuard:
 
 def call(app: Any, authorization: str | None = None, **changed: Any) -> Answer:
     """Call an application as a server does, under the eyes of `wsgiref.validate`."""
-    environ = {'REQUEST_METHOD': 'GET', 'SCRIPT_NAME': '', 'PATH_INFO': '/', 'QUERY_STRING': '', 'SERVER_NAME': 'x',
-               'SERVER_PORT': '80', 'SERVER_PROTOCOL': 'HTTP/1.1', 'HTTP_HOST': 'server.example',
-               'wsgi.version': (1, 0), 'wsgi.url_scheme': 'http', 'wsgi.input': Unread(), 'wsgi.errors': Errors(),
-               'wsgi.multithread': True, 'wsgi.multiprocess': False, 'wsgi.run_once': False, **changed}
+    environ = {
+        'REQUEST_METHOD': 'GET',
+        'SCRIPT_NAME': '',
+        'PATH_INFO': '/',
+        'QUERY_STRING': '',
+        'SERVER_NAME': 'x',
+        'SERVER_PORT': '80',
+        'SERVER_PROTOCOL': 'HTTP/1.1',
+        'HTTP_HOST': 'server.example',
+        'wsgi.version': (1, 0),
+        'wsgi.url_scheme': 'http',
+        'wsgi.input': Unread(),
+        'wsgi.errors': Errors(),
+        'wsgi.multithread': True,
+        'wsgi.multiprocess': False,
+        'wsgi.run_once': False,
+        **changed,
+    }
     if authorization is not None:
         environ['HTTP_AUTHORIZATION'] = authorization
     started: list[tuple[str, list[tuple[str, str]]]] = []
 
     def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
         started.append((status, headers))
+
     result = validator(app)(environ, start_response)
     try:
         body = b''.join(result)
@@ -439,10 +536,16 @@ class TestFields:
         answer = call(guard(), signed(message_of(pairs)))
         assert (answer.status, json.loads(answer.body)['error_text']) == (403, 'Access Denied')
 
-    @pytest.mark.parametrize(('name', 'values'), [
-        ('login', ['bob', 'nobody', 'Root', 'root ', 'root\0']), ('path', ['/x', '/?x', '/ ', '//', '', '*', '/%2F']),
-        ('host', ['other.example', 'server.example:80', 'Server.example', 'server.example.', 'server.example,']),
-        ('method', ['POST', 'get', 'GET ', 'HEAD']), ('timestamp', ['0', '', 'x', 'nan', '-inf', '1e400', '１２'])])
+    @pytest.mark.parametrize(
+        ('name', 'values'),
+        [
+            ('login', ['bob', 'nobody', 'Root', 'root ', 'root\0']),
+            ('path', ['/x', '/?x', '/ ', '//', '', '*', '/%2F']),
+            ('host', ['other.example', 'server.example:80', 'Server.example', 'server.example.', 'server.example,']),
+            ('method', ['POST', 'get', 'GET ', 'HEAD']),
+            ('timestamp', ['0', '', 'x', 'nan', '-inf', '1e400', '１２']),
+        ],
+    )
     def test_another(self, name: str, values: list[str]) -> None:
         """What is rightly signed, but not what is asked for, is refused."""
         for value in values:
@@ -462,7 +565,7 @@ class TestFields:
         good = authorization()
         one = guard()
         for at in range(len(good)):
-            changed = f'{good[:at]}{"x" if good[at] != "x" else "y"}{good[at + 1:]}'
+            changed = f'{good[:at]}{"x" if good[at] != "x" else "y"}{good[at + 1 :]}'
             assert call(one, changed).status == 403, changed
         assert call(one, good).status == 200
 
@@ -476,11 +579,18 @@ class TestFields:
 class TestHosts:
     """The host that is signed is the one that is asked, and one of ours."""
 
-    @pytest.mark.parametrize(('hosts', 'host', 'status'), [
-        (None, 'anything.example:8002', 200), (['server.example'], 'server.example', 200),
-        ({'a', 'SERVER.example:8002'}, 'server.EXAMPLE:8002', 200), (['server.example'], 'server.example:8002', 403),
-        (['server.example'], 'other.example', 403), ((), 'server.example', 403), (['[::1]:80'], '[::1]:80', 200),
-    ])
+    @pytest.mark.parametrize(
+        ('hosts', 'host', 'status'),
+        [
+            (None, 'anything.example:8002', 200),
+            (['server.example'], 'server.example', 200),
+            ({'a', 'SERVER.example:8002'}, 'server.EXAMPLE:8002', 200),
+            (['server.example'], 'server.example:8002', 403),
+            (['server.example'], 'other.example', 403),
+            ((), 'server.example', 403),
+            (['[::1]:80'], '[::1]:80', 200),
+        ],
+    )
     def test_listed(self, hosts: Any, host: str, status: int) -> None:
         """With a list of hosts the signed one is one of them; case does not count there."""
         one = guard(hosts=hosts, tokens=TOKENS)
@@ -610,7 +720,7 @@ class TestTime:
         good = [authorization() for _ in range(30)]
         pool = gevent.threadpool.ThreadPool(8)
         interval = sys.getswitchinterval()
-        sys.setswitchinterval(1e-6)             # take turns as often as can be
+        sys.setswitchinterval(1e-6)  # take turns as often as can be
         try:
             jobs = [pool.spawn(lambda: [call(one, each).status for each in good]) for _ in range(8)]
             for statuses in zip(*[job.get() for job in jobs], strict=True):
@@ -633,6 +743,7 @@ class TestTime:
                 except Refusal:
                     pass
             return first
+
         pool = gevent.threadpool.ThreadPool(8)
         try:
             with gevent.Timeout(kit.LONG):
@@ -689,6 +800,7 @@ class TestKeys:
             if failures:
                 raise failures.pop(0)
             return 'toor'
+
         one = guard(keys)
         good = authorization()
         with pytest.raises(KeyError):
@@ -704,10 +816,12 @@ class TestKeys:
 
     def test_within_itself(self) -> None:
         """Nothing is locked while keys are looked up, which may lead to another request to the same server."""
+
         def keys(login: str) -> str:
             if login == 'root':
                 assert call(one, signed(message_of(fields(login='bob').items()), b'toor')).status == 200
             return 'toor'
+
         one = guard(keys)
         assert call(one, authorization()).status == 200
 
@@ -721,6 +835,7 @@ class TestKeys:
             for _ in range(20):
                 one._is_right(login, message, b'0' * 64)
             return time.process_time() - start
+
         for _ in range(5):
             known, unknown = zip(*[(seconds('bob'), seconds('boc')) for _ in range(100)], strict=True)
             ratio = statistics.median(known) / statistics.median(unknown)
@@ -732,12 +847,19 @@ class TestKeys:
 class TestTokens:
     """The protocol that proves nothing but that one knows a token."""
 
-    @pytest.mark.parametrize(('tokens', 'expected'), [
-        ({'abc': 'carol'}, ['carol', 'carol']), (MappingProxyType({'abc': 'ü€'}), ['ü€', 'Ã¼â\x82¬']),
-        (['abc', 'def'], [None, None]), ({'abc'}, [None, None]), (('abc',), [None, None]),
-        (lambda token: 'carol' if token == 'abc' else None, ['carol', 'carol']),
-        (lambda token: token == 'abc', [None, None]), ({'abc': 'carol'}.get, ['carol', 'carol']),
-    ])
+    @pytest.mark.parametrize(
+        ('tokens', 'expected'),
+        [
+            ({'abc': 'carol'}, ['carol', 'carol']),
+            (MappingProxyType({'abc': 'ü€'}), ['ü€', 'Ã¼â\x82¬']),
+            (['abc', 'def'], [None, None]),
+            ({'abc'}, [None, None]),
+            (('abc',), [None, None]),
+            (lambda token: 'carol' if token == 'abc' else None, ['carol', 'carol']),
+            (lambda token: token == 'abc', [None, None]),
+            ({'abc': 'carol'}.get, ['carol', 'carol']),
+        ],
+    )
     def test_kinds(self, tokens: Any, expected: list[Any]) -> None:
         """A mapping, a collection or a callable; a login that the server had set before is not kept."""
         one = guard({}, tokens=tokens)
@@ -786,9 +908,17 @@ class TestTokens:
 class TestAnswers:
     """What is told to who is refused."""
 
-    @pytest.mark.parametrize(('accept', 'media'), [
-        (None, 'json'), ('*/*', 'json'), ('application/json', 'json'), ('application/problem+json', 'problem+json'),
-        ('text/html, application/problem+json;q=0.5', 'problem+json'), ('application/problem+json;q=0', 'json')])
+    @pytest.mark.parametrize(
+        ('accept', 'media'),
+        [
+            (None, 'json'),
+            ('*/*', 'json'),
+            ('application/json', 'json'),
+            ('application/problem+json', 'problem+json'),
+            ('text/html, application/problem+json;q=0.5', 'problem+json'),
+            ('application/problem+json;q=0', 'json'),
+        ],
+    )
     def test_document(self, accept: str | None, media: str) -> None:
         """An error document, inert in a page, of the type that is asked for."""
         answer = call(guard(), **({'HTTP_ACCEPT': accept} if accept else {}), PATH_INFO='/<b>')
@@ -799,7 +929,11 @@ class TestAnswers:
         assert b'<' not in answer.body
         document = json.loads(answer.body)
         assert (document['status'], document['title'], document['error_class'], document['error_text']) == (
-            401, 'Unauthorized', 'Unauthorized', 'You need to sign your request')
+            401,
+            'Unauthorized',
+            'Unauthorized',
+            'You need to sign your request',
+        )
         assert document['request']['method'] == 'GET'
 
     def test_head(self) -> None:
@@ -811,12 +945,14 @@ class TestAnswers:
         """What is no signed request at all lacks everything."""
         for text in 'Basic cm9vdDp0b29y', ':', 'x', '\xff', 'Bearer a.b.c':
             assert json.loads(call(guard(), text).body)['error_text'] == (
-                'Missing authentication data: login, nonce, path, host, method, timestamp')
+                'Missing authentication data: login, nonce, path, host, method, timestamp'
+            )
 
     def test_in_a_chain(self) -> None:
         """Inside the catcher a refusal carries the ids of the request."""
-        answer = call(ExceptionsCatcher(guard()), HTTP_X_REQUEST_ID='abc',
-                      HTTP_TRACEPARENT=f'00-{"a" * 32}-{"b" * 16}-01')
+        answer = call(
+            ExceptionsCatcher(guard()), HTTP_X_REQUEST_ID='abc', HTTP_TRACEPARENT=f'00-{"a" * 32}-{"b" * 16}-01'
+        )
         assert answer.headers['x-request-id'] == 'abc'
         assert json.loads(answer.body)['trace_id'] == 'a' * 32
 
@@ -825,13 +961,17 @@ class TestAnswers:
         with caplog.at_level('INFO', 'napixclient.wsgi'):
             call(guard(), authorization(timestamp='0'), REMOTE_ADDR='192.0.2.1')
             call(guard(tokens=['hush']), QUERY_STRING='token=hushhush')
-        assert caplog.messages == ['refused 192.0.2.1: the timestamp is outside of the window',
-                                   'refused a request: the token is unknown']
+        assert caplog.messages == [
+            'refused 192.0.2.1: the timestamp is outside of the window',
+            'refused a request: the token is unknown',
+        ]
 
     def test_application_runs_once_or_never(self) -> None:
         """What is refused does not reach the application."""
+
         def never(environ: Any, start_response: Any) -> Any:
             raise AssertionError('the application ran')
+
         one = guard(app=never, tokens=['abc'])
         for text in None, '', 'x', authorization(path='/x'):
             assert call(one, text).status in (401, 403)
@@ -842,10 +982,33 @@ class TestAnswers:
 # Whatever is sent ----------------------------------------------------------------------------------------------------
 
 TEXTS = st.binary(max_size=300).map(lambda data: data.decode('latin-1'))
-PIECES = st.lists(st.one_of(
-    st.sampled_from([*(f'{name}='.encode() for name in FIELDS), *message_of(fields().items()).split(b'&'), b'&', b'=',
-                     b':', b'%', b'+', b'%00', b'%FF', b'%F', b'nan', b'inf', b'1e999', b'-', b'/', b'\xff', b'\0']),
-    st.binary(max_size=8)), max_size=30).map(b''.join)
+PIECES = st.lists(
+    st.one_of(
+        st.sampled_from(
+            [
+                *(f'{name}='.encode() for name in FIELDS),
+                *message_of(fields().items()).split(b'&'),
+                b'&',
+                b'=',
+                b':',
+                b'%',
+                b'+',
+                b'%00',
+                b'%FF',
+                b'%F',
+                b'nan',
+                b'inf',
+                b'1e999',
+                b'-',
+                b'/',
+                b'\xff',
+                b'\0',
+            ]
+        ),
+        st.binary(max_size=8),
+    ),
+    max_size=30,
+).map(b''.join)
 ONE = guard(KEYS, tokens=TOKENS)
 
 
@@ -855,9 +1018,17 @@ def test_any_authorization(text: str) -> None:
     assert call(ONE, text).status in (401, 403)
 
 
-@given(PIECES | st.builds(lambda changed: message_of(fields(**changed).items()), st.dictionaries(
-    st.sampled_from(FIELDS), st.binary(max_size=20) | st.text(st.characters(codec='utf-8'), max_size=20)
-    | st.floats().map(str), max_size=3)))
+@given(
+    PIECES
+    | st.builds(
+        lambda changed: message_of(fields(**changed).items()),
+        st.dictionaries(
+            st.sampled_from(FIELDS),
+            st.binary(max_size=20) | st.text(st.characters(codec='utf-8'), max_size=20) | st.floats().map(str),
+            max_size=3,
+        ),
+    )
+)
 @settings(max_examples=200)
 def test_any_message(message: bytes) -> None:
     """Nor do any that are rightly signed: they are let in or refused."""
@@ -872,8 +1043,11 @@ def test_any_request(host: str, path: str, query: str, raw: str | None, script: 
         environ['SCRIPT_NAME'] = f'/{script}'.rstrip('/')
     if raw is not None:
         environ['RAW_URI'] = raw
-    for said in {}, {'host': host.encode('latin-1')}, {'host': host.encode('latin-1'), 'path': (raw or path).encode(
-            'latin-1')}:
+    for said in (
+        {},
+        {'host': host.encode('latin-1')},
+        {'host': host.encode('latin-1'), 'path': (raw or path).encode('latin-1')},
+    ):
         assert call(ONE, authorization(**said), **environ).status in (200, 403)
     assert call(ONE, **environ).status in (200, 401, 403)
 
@@ -888,27 +1062,67 @@ def test_any_path(text: str, raw: bool) -> None:
 
 # Construction --------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('make', [
-    lambda: SignatureGuard(None, {}), lambda: SignatureGuard(hello, None),      # type: ignore[arg-type]
-    *[lambda keys=keys: guard(keys) for keys in (
-        [], 'root', 5, {'root': ''}, {'root': b''}, {'root': None}, {'root': 5}, {'': 'a'}, {b'root': 'a'}, {5: 'a'})],
-    *[lambda hosts=hosts: guard(hosts=hosts) for hosts in ('a.example', b'a', [b'a'], [None], 5, iter(['a']))],
-    *[lambda window=window: guard(window=window) for window in (0, -1, math.inf, math.nan, '300', None, True)],
-    *[lambda tokens=tokens: guard(tokens=tokens) for tokens in (
-        'abc', b'abc', 5, [''], {''}, [b'abc'], [None], {'abc': ''}, {'abc': None}, {'': 'a'}, ['\ud800'],
-        iter(['abc']))],
-    *[lambda name=name: guard(parameter=name) for name in ('', None, b'token')],
-    *[lambda most=most: guard(max_nonces=most) for most in (0, -1, 1.5, '5', None, True)],
-])
+
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: SignatureGuard(None, {}),
+        lambda: SignatureGuard(hello, None),  # type: ignore[arg-type]
+        *[
+            lambda keys=keys: guard(keys)
+            for keys in (
+                [],
+                'root',
+                5,
+                {'root': ''},
+                {'root': b''},
+                {'root': None},
+                {'root': 5},
+                {'': 'a'},
+                {b'root': 'a'},
+                {5: 'a'},
+            )
+        ],
+        *[lambda hosts=hosts: guard(hosts=hosts) for hosts in ('a.example', b'a', [b'a'], [None], 5, iter(['a']))],
+        *[lambda window=window: guard(window=window) for window in (0, -1, math.inf, math.nan, '300', None, True)],
+        *[
+            lambda tokens=tokens: guard(tokens=tokens)
+            for tokens in (
+                'abc',
+                b'abc',
+                5,
+                [''],
+                {''},
+                [b'abc'],
+                [None],
+                {'abc': ''},
+                {'abc': None},
+                {'': 'a'},
+                ['\ud800'],
+                iter(['abc']),
+            )
+        ],
+        *[lambda name=name: guard(parameter=name) for name in ('', None, b'token')],
+        *[lambda most=most: guard(max_nonces=most) for most in (0, -1, 1.5, '5', None, True)],
+    ],
+)
 def test_bad_options(make: Callable[[], Any]) -> None:
     """What makes no sense is a ValueError when the guard is made, not at each request."""
     with pytest.raises(ValueError):
         make()
 
 
-@pytest.mark.parametrize('make', [lambda: guard(('root', 'hush')), lambda: guard({5: 'hush'}),
-                                  lambda: guard({'root': 5, 'bob': 'hush'}), lambda: guard(tokens='hush'),
-                                  lambda: guard(tokens={'hush': None}), lambda: guard(tokens=[b'hush'])])
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: guard(('root', 'hush')),
+        lambda: guard({5: 'hush'}),
+        lambda: guard({'root': 5, 'bob': 'hush'}),
+        lambda: guard(tokens='hush'),
+        lambda: guard(tokens={'hush': None}),
+        lambda: guard(tokens=[b'hush']),
+    ],
+)
 def test_no_secret_in_the_error(make: Callable[[], Any]) -> None:
     """The error shows neither keys nor tokens."""
     with pytest.raises(ValueError) as caught:
@@ -923,9 +1137,11 @@ def test_repr() -> None:
 
 def test_imports() -> None:
     """The guard does not need gevent's server."""
-    source = ('import sys; from napixclient.wsgi import SignatureGuard; import napixclient.wsgi as wsgi;'
-              'assert "gevent.pywsgi" not in sys.modules; assert set(wsgi.__all__) <= set(dir(wsgi));'
-              'print([getattr(wsgi, name).__name__ for name in wsgi.__all__], "gevent.pywsgi" in sys.modules)')
+    source = (
+        'import sys; from napixclient.wsgi import SignatureGuard; import napixclient.wsgi as wsgi;'
+        'assert "gevent.pywsgi" not in sys.modules; assert set(wsgi.__all__) <= set(dir(wsgi));'
+        'print([getattr(wsgi, name).__name__ for name in wsgi.__all__], "gevent.pywsgi" in sys.modules)'
+    )
     ended = kit.run_program(source, patched=False)
     assert (ended.code, ended.err) == (0, '')
     assert 'RawURIHandler' in ended.out and ended.out.endswith('True\n')

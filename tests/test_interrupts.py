@@ -1,4 +1,5 @@
 """Ctrl-C: the program's main greenlet gets a KeyboardInterrupt, once; the hub prints nothing, and the pool goes on."""
+
 from __future__ import annotations
 
 import signal
@@ -14,7 +15,7 @@ from napixclient import Client, ClientPool, HTTPError, Request
 from tests import kit
 from tests.kit import READ, SILENCE, FaultServer, FullServer, Gate, Mute, serve, wait_until
 
-PROGRAM = '''
+PROGRAM = """
 import sys, gevent
 from urllib3 import Retry
 from napixclient import Client, ClientPool
@@ -101,15 +102,30 @@ for name in names:
         pool.wait()
         pool.request(good, 'GET', '/000001')
         say(f'{name}: {[answer.status for answer in pool.wait(timeout=30)]}')
-'''
+"""
 
 HALF = b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nabc'
 BUSY = b'HTTP/1.1 503 Busy\r\nRetry-After: 60\r\nContent-Length: 0\r\n\r\n'
 # Those that the program tells itself, as it has code there; those in which a server has the request; and the others.
 TOLD = ['a name', 'connecting', 'an authenticator', 'an upload', 'the rate', 'REST, waiting']
-HELD = ['the answer', 'get', 'get, timed', 'wait', 'wait, timed', 'wait_unordered', 'iteration', 'a stream',
-        'the end of a with', 'gevent.wait', 'asleep', 'callers of their own', 'REST', 'REST, many', 'replicas',
-        'replicas, all']
+HELD = [
+    'the answer',
+    'get',
+    'get, timed',
+    'wait',
+    'wait, timed',
+    'wait_unordered',
+    'iteration',
+    'a stream',
+    'the end of a with',
+    'gevent.wait',
+    'asleep',
+    'callers of their own',
+    'REST',
+    'REST, many',
+    'replicas',
+    'replicas, all',
+]
 SEEN = ['the handshake', 'a streamed body', 'a back-off']
 
 
@@ -118,14 +134,32 @@ def is_asleep(pid: int) -> bool:
     return Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[0] == 'S'
 
 
-@pytest.mark.parametrize('names', [[*TOLD, *HELD, *SEEN], ['connecting!'], ['the answer!'], ['a streamed body!'], ['wait!'],
-                                   ['a stream!'], ['callers of their own!'], ['asleep!']], ids=lambda names: names[0] if len(names) == 1 else 'all')
+@pytest.mark.parametrize(
+    'names',
+    [
+        [*TOLD, *HELD, *SEEN],
+        ['connecting!'],
+        ['the answer!'],
+        ['a streamed body!'],
+        ['wait!'],
+        ['a stream!'],
+        ['callers of their own!'],
+        ['asleep!'],
+    ],
+    ids=lambda names: names[0] if len(names) == 1 else 'all',
+)
 def test_ctrl_c(names: list[str]) -> None:
     """In whatever state, a program that catches it goes on with its pool, and one that does not prints its traceback."""
     gate = Gate()
-    with serve() as good, serve(gate=gate) as held, Mute() as mute, FullServer() as full, \
-            FaultServer([READ, HALF, SILENCE]) as half, FaultServer([READ, BUSY, SILENCE]) as busy, \
-            kit.started(PROGRAM, good.host, held.host, mute.authority, full.host, half.host, busy.host, *names) as process:
+    with (
+        serve() as good,
+        serve(gate=gate) as held,
+        Mute() as mute,
+        FullServer() as full,
+        FaultServer([READ, HALF, SILENCE]) as half,
+        FaultServer([READ, BUSY, SILENCE]) as busy,
+        kit.started(PROGRAM, good.host, held.host, mute.authority, full.host, half.host, busy.host, *names) as process,
+    ):
         for name in names:
             state = name.removesuffix('!')
             if state in TOLD:
@@ -135,7 +169,7 @@ def test_ctrl_c(names: list[str]) -> None:
             else:
                 server = {'the handshake': mute, 'a streamed body': half, 'a back-off': busy}[state]
                 wait_until(lambda server=server: server.requests or server.accepted and server is mute)
-                gevent.sleep(0.05)          # the answer is on its way
+                gevent.sleep(0.05)  # the answer is on its way
             wait_until(lambda: is_asleep(process.pid))
             process.send_signal(signal.SIGINT)
             if not name.endswith('!'):
@@ -153,6 +187,7 @@ def test_ctrl_c(names: list[str]) -> None:
 
 def raising(kind: type[BaseException], where: str) -> tuple[dict[str, Any], Any]:
     """Options of a client, and a body, that make code of the caller's raise it in a greenlet of ours."""
+
     def fail(*_: Any, **__: Any) -> Any:
         raise kind
 
@@ -162,8 +197,13 @@ def raising(kind: type[BaseException], where: str) -> tuple[dict[str, Any], Any]
     class Jar(CookieJar):
         extract_cookies = fail
 
-    options = {'a resolver': {'resolver': fail}, 'an authenticator': {'authenticator': fail}, 'a jar': {'cookies': Jar()},
-               'a retry': {'retries': Failing(3, status_forcelist=[503])}, 'an upload': {}}
+    options = {
+        'a resolver': {'resolver': fail},
+        'an authenticator': {'authenticator': fail},
+        'a jar': {'cookies': Jar()},
+        'a retry': {'retries': Failing(3, status_forcelist=[503])},
+        'an upload': {},
+    }
     return options[where], (fail() for _ in range(1)) if where == 'an upload' else None
 
 
@@ -189,6 +229,7 @@ def test_raised_in_a_greenlet_of_ours(where: str, kind: type[BaseException]) -> 
 @pytest.mark.usefixtures('tidy')
 def test_in_the_midst_of_asking() -> None:
     """What is interrupted while it is being asked for takes nobody's place: the others have their own outcomes."""
+
     class Interrupted:
         """Called in place, as it does not block."""
 

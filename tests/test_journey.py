@@ -1,4 +1,5 @@
 """What travels with a call: what is taken over from the caller's request, and what goes onto the wire."""
+
 from __future__ import annotations
 
 import re
@@ -53,60 +54,151 @@ def within(journey: Journey) -> Iterator[Journey]:
 
 # What arrives --------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('value', 'flags'), [
-    (GIVEN, '01'), (f'00-{TRACE}-{PARENT}-00', '00'), (f'00-{TRACE}-{PARENT}-03', '03'), (f'00-{TRACE}-{PARENT}-ff', '03'),
-    (f'00-{TRACE}-{PARENT}-fc', '00'), (f'cc-{TRACE}-{PARENT}-01', '01'), (f'01-{TRACE}-{PARENT}-01-what-the-future-brings', '01'),
-    (f'01-{TRACE}-{PARENT}-01-', '01')])
+
+@pytest.mark.parametrize(
+    ('value', 'flags'),
+    [
+        (GIVEN, '01'),
+        (f'00-{TRACE}-{PARENT}-00', '00'),
+        (f'00-{TRACE}-{PARENT}-03', '03'),
+        (f'00-{TRACE}-{PARENT}-ff', '03'),
+        (f'00-{TRACE}-{PARENT}-fc', '00'),
+        (f'cc-{TRACE}-{PARENT}-01', '01'),
+        (f'01-{TRACE}-{PARENT}-01-what-the-future-brings', '01'),
+        (f'01-{TRACE}-{PARENT}-01-', '01'),
+    ],
+)
 def test_a_trace_goes_on(value: str, flags: str) -> None:
     """W3C Trace Context §3.2: also of a version to come; flags that mean nothing yet are not passed on."""
     journey, loops = came(traceparent=value, tracestate='a=1')
-    assert (journey.trace_id, journey.parent_id, journey.flags, journey.tracestate, loops) == (TRACE, PARENT, flags, 'a=1', False)
+    assert (journey.trace_id, journey.parent_id, journey.flags, journey.tracestate, loops) == (
+        TRACE,
+        PARENT,
+        flags,
+        'a=1',
+        False,
+    )
 
 
-@pytest.mark.parametrize('value', [
-    '', ' ', 'nonsense', GIVEN.upper(), f'ff-{TRACE}-{PARENT}-01', f'00-{"0" * 32}-{PARENT}-01', f'00-{TRACE}-{"0" * 16}-01',
-    f'00-{TRACE}-{PARENT}-01-more', f'00-{TRACE}-{PARENT}-01-', f'00-{TRACE}-{PARENT}-1', f'00-{TRACE}-{PARENT}', f'0-{TRACE}-{PARENT}-01',
-    f'00-{TRACE[1:]}-{PARENT}-01', f'00-{TRACE}g-{PARENT}-01', f'00-{TRACE}-{PARENT}-0x', f' {GIVEN}', f'{GIVEN} ', f'{GIVEN}\n',
-    f'{GIVEN},{GIVEN}', f'{GIVEN}, {GIVEN}', f'01-{TRACE}-{PARENT}-01.more', f'01-{TRACE}-{PARENT}-01more', GIVEN.replace('a', 'а'),
-    f'00-{TRACE}-{PARENT}-०१', '00-' * 1000, 'x' * 100_000])
+@pytest.mark.parametrize(
+    'value',
+    [
+        '',
+        ' ',
+        'nonsense',
+        GIVEN.upper(),
+        f'ff-{TRACE}-{PARENT}-01',
+        f'00-{"0" * 32}-{PARENT}-01',
+        f'00-{TRACE}-{"0" * 16}-01',
+        f'00-{TRACE}-{PARENT}-01-more',
+        f'00-{TRACE}-{PARENT}-01-',
+        f'00-{TRACE}-{PARENT}-1',
+        f'00-{TRACE}-{PARENT}',
+        f'0-{TRACE}-{PARENT}-01',
+        f'00-{TRACE[1:]}-{PARENT}-01',
+        f'00-{TRACE}g-{PARENT}-01',
+        f'00-{TRACE}-{PARENT}-0x',
+        f' {GIVEN}',
+        f'{GIVEN} ',
+        f'{GIVEN}\n',
+        f'{GIVEN},{GIVEN}',
+        f'{GIVEN}, {GIVEN}',
+        f'01-{TRACE}-{PARENT}-01.more',
+        f'01-{TRACE}-{PARENT}-01more',
+        GIVEN.replace('a', 'а'),
+        f'00-{TRACE}-{PARENT}-०१',
+        '00-' * 1000,
+        'x' * 100_000,
+    ],
+)
 def test_what_is_no_trace_begins_a_new_one(value: str) -> None:
     """Two values, upper case, all zero, a version that is forbidden: as if there were none; its tracestate goes with it."""
     journey, _ = came(traceparent=value, tracestate='a=1')
     assert re.fullmatch('[0-9a-f]{32}', journey.trace_id) and journey.trace_id not in (TRACE, '0' * 32)
-    assert (journey.parent_id, journey.flags, journey.tracestate, journey.request_id) == (None, '00', None, journey.trace_id)
+    assert (journey.parent_id, journey.flags, journey.tracestate, journey.request_id) == (
+        None,
+        '00',
+        None,
+        journey.trace_id,
+    )
     assert came()[0].trace_id != came()[0].trace_id
 
 
-@pytest.mark.parametrize(('value', 'kept'), [
-    ('a=1', True), ('a=1,b=2', True), ('vendor@x=' + 'v' * 256, True), ('x' * 512, True), ('x' * 513, False), ('', False), ('é', False),
-    ('a=1\r\nX: y', False), ('a\t', False)])
+@pytest.mark.parametrize(
+    ('value', 'kept'),
+    [
+        ('a=1', True),
+        ('a=1,b=2', True),
+        ('vendor@x=' + 'v' * 256, True),
+        ('x' * 512, True),
+        ('x' * 513, False),
+        ('', False),
+        ('é', False),
+        ('a=1\r\nX: y', False),
+        ('a\t', False),
+    ],
+)
 def test_tracestate(value: str, kept: bool) -> None:
     """Up to 512 printable characters are passed on."""
     assert came(traceparent=GIVEN, tracestate=value)[0].tracestate == (value if kept else None)
 
 
-@pytest.mark.parametrize(('value', 'taken'), [
-    ('order-17', True), ('x' * 128, True), ('x' * 129, False), ('', False), ('a b', False), ('a,b', False), ('a\r\nX: y', False), ('é', False),
-    ('"a"', False), ('<a>', False), ('a;b', False), ('a\\b', False), ('{a}', False), ('a%20b', False), ('A.b_c~d:e+f/g=h@i-j', True),
-    ('550e8400-e29b-41d4-a716-446655440000', True), (' a', False)])
+@pytest.mark.parametrize(
+    ('value', 'taken'),
+    [
+        ('order-17', True),
+        ('x' * 128, True),
+        ('x' * 129, False),
+        ('', False),
+        ('a b', False),
+        ('a,b', False),
+        ('a\r\nX: y', False),
+        ('é', False),
+        ('"a"', False),
+        ('<a>', False),
+        ('a;b', False),
+        ('a\\b', False),
+        ('{a}', False),
+        ('a%20b', False),
+        ('A.b_c~d:e+f/g=h@i-j', True),
+        ('550e8400-e29b-41d4-a716-446655440000', True),
+        (' a', False),
+    ],
+)
 def test_request_id(value: str, taken: bool) -> None:
     """At most 128 safe characters; two values are none."""
     assert came(X_Request_ID=value, traceparent=GIVEN)[0].request_id == (value if taken else TRACE)
 
 
-@pytest.mark.parametrize(('value', 'passed', 'loops'), [
-    ('', (), False), ('a', ('a',), False), ('a,b', ('a', 'b'), False), (' a ,\tb ', ('a', 'b'), False), ('a,,b,', ('a', 'b'), False),
-    ('here', ('here',), True), ('a,here,b', ('a', 'here', 'b'), True), ('HERE', ('HERE',), False), ('a b', (), False),
-    ('a,<b>,"c",d', ('a', 'd'), False), ('x' * 129, (), False), (','.join('abcdefgh'), tuple('abcdefgh'), False),
-    (','.join('abcdefghi'), tuple('abcdefghi'), True), (','.join('a' * 60_000), ('a',) * 9, True)])
+@pytest.mark.parametrize(
+    ('value', 'passed', 'loops'),
+    [
+        ('', (), False),
+        ('a', ('a',), False),
+        ('a,b', ('a', 'b'), False),
+        (' a ,\tb ', ('a', 'b'), False),
+        ('a,,b,', ('a', 'b'), False),
+        ('here', ('here',), True),
+        ('a,here,b', ('a', 'here', 'b'), True),
+        ('HERE', ('HERE',), False),
+        ('a b', (), False),
+        ('a,<b>,"c",d', ('a', 'd'), False),
+        ('x' * 129, (), False),
+        (','.join('abcdefgh'), tuple('abcdefgh'), False),
+        (','.join('abcdefghi'), tuple('abcdefghi'), True),
+        (','.join('a' * 60_000), ('a',) * 9, True),
+    ],
+)
 def test_via(value: str, passed: tuple[str, ...], loops: bool) -> None:
     """Ids between commas; one's own among them, or more than eight, is a loop; what is no id is left out."""
     journey, found = came(X_Napix_Via=value)
     assert (journey.via, found) == ((*passed, 'here'), loops)
 
 
-@pytest.mark.parametrize(('value', 'seconds'), [
-    ('1500', 1.5), (' 1500 ', 1.5), ('0', 0), ('-20', -0.02), ('00005', 0.005), ('999999999999', 999999999.999)])
+@pytest.mark.parametrize(
+    ('value', 'seconds'),
+    [('1500', 1.5), (' 1500 ', 1.5), ('0', 0), ('-20', -0.02), ('00005', 0.005), ('999999999999', 999999999.999)],
+)
 def test_timeout(value: str, seconds: float) -> None:
     """Whole milliseconds; 0 or less is a caller who has left."""
     before = monotonic()
@@ -115,15 +207,37 @@ def test_timeout(value: str, seconds: float) -> None:
     assert journey.remaining <= seconds
 
 
-@pytest.mark.parametrize('value', ['', 'soon', '1.5', '1e3', '+5', '5,7', '0x10', '1_000', '٣', '--5', '- 5', 'inf', 'nan', '9' * 13,
-                                   '9' * 5000, '5 5', '5\x00'])
+@pytest.mark.parametrize(
+    'value',
+    [
+        '',
+        'soon',
+        '1.5',
+        '1e3',
+        '+5',
+        '5,7',
+        '0x10',
+        '1_000',
+        '٣',
+        '--5',
+        '- 5',
+        'inf',
+        'nan',
+        '9' * 13,
+        '9' * 5000,
+        '5 5',
+        '5\x00',
+    ],
+)
 def test_timeout_that_is_nonsense(value: str) -> None:
     """It is ignored."""
     assert came(X_Napix_Timeout=value)[0].deadline == FOREVER
 
 
-@hypothesis.given(st.dictionaries(st.sampled_from(NAMES), st.text(max_size=60) | st.text('0123456789abcdef-, ', max_size=80)),
-                  st.sampled_from(['here', 'a', '0']))
+@hypothesis.given(
+    st.dictionaries(st.sampled_from(NAMES), st.text(max_size=60) | st.text('0123456789abcdef-, ', max_size=80)),
+    st.sampled_from(['here', 'a', '0']),
+)
 def test_whatever_arrives(fields: dict[str, str], server_id: str) -> None:
     """What is sent on is always valid, and cannot break out of its field."""
     journey, _ = came(server_id, **fields)
@@ -136,6 +250,7 @@ def test_whatever_arrives(fields: dict[str, str], server_id: str) -> None:
 
 
 # What leaves ---------------------------------------------------------------------------------------------------------
+
 
 def test_outside_of_any_request() -> None:
     """Each of ten thousand calls begins a trace of its own, valid, not sampled, with the same request id."""
@@ -152,6 +267,7 @@ def test_outside_of_any_request() -> None:
 
 def test_threads_share_no_ids() -> None:
     """Each has its pool; what was made beforehand is handed out once."""
+
     def work() -> None:
         try:
             with Client(server.host) as client:
@@ -170,7 +286,7 @@ def test_threads_share_no_ids() -> None:
     assert len({request.headers['x-request-id'] for request in server.requests}) == len(server.requests) == 4500
 
 
-FORK = '''
+FORK = """
 import os, sys
 from napixclient import ClientPool
 def ask(times):
@@ -185,7 +301,7 @@ ask(40)
 if child == 0:
     os._exit(0)
 assert os.waitpid(child, 0)[1] == 0
-'''
+"""
 
 
 def test_a_fork_has_ids_of_its_own() -> None:
@@ -201,7 +317,10 @@ def test_each_attempt(inside: bool) -> None:
     """The trace and the request stay the same, the parent is another, and less time is left."""
     statuses = iter([503, 503, 200] * 2)
     retries = Retry(3, status_forcelist=[503], backoff_factor=0.01)
-    with kit.serve(lambda *request: (next(statuses), {}, 'x')) as server, Client(server.host, retries=retries) as client:
+    with (
+        kit.serve(lambda *request: (next(statuses), {}, 'x')) as server,
+        Client(server.host, retries=retries) as client,
+    ):
         with within(came(traceparent=GIVEN, X_Request_ID='order-17')[0]) if inside else nullcontext():
             assert client.request('GET', '/', timeout=30).attempts == 3
             assert client.request('GET', '/').attempts == 3
@@ -217,14 +336,19 @@ def test_each_attempt(inside: bool) -> None:
 
 
 @pytest.mark.parametrize('place', ['request', 'client'])
-@pytest.mark.parametrize('name', ['traceparent', 'TraceParent', 'tracestate', 'X-Request-ID', 'x-request-id', 'X-Napix-Via', 'X-Napix-Timeout'])
+@pytest.mark.parametrize(
+    'name',
+    ['traceparent', 'TraceParent', 'tracestate', 'X-Request-ID', 'x-request-id', 'X-Napix-Via', 'X-Napix-Timeout'],
+)
 @pytest.mark.parametrize('method', ['GET', 'POST'])
 def test_what_the_caller_sets_wins(method: str, name: str, place: str) -> None:
     """And is not sent twice; a tracestate of another trace does not go with a traceparent of the caller's."""
     mine = {name: 'mine'}
     body = {'a': 1} if method == 'POST' else None
-    with kit.serve() as server, Client(server.host, LoginAuthenticator('root', 'toor'),
-                                       headers=mine if place == 'client' else None) as client:
+    with (
+        kit.serve() as server,
+        Client(server.host, LoginAuthenticator('root', 'toor'), headers=mine if place == 'client' else None) as client,
+    ):
         with within(came(traceparent=GIVEN, tracestate='a=1', X_Napix_Timeout='9000')[0]):
             client.request(method, '/', body, mine if place == 'request' else None)
         found = travelling(server.requests[0].headers)
@@ -238,26 +362,41 @@ def test_the_request_of_the_caller_wins_over_the_client() -> None:
     with kit.serve() as server, Client(server.host, headers={'X-Request-ID': 'of-the-client'}) as client:
         client.request('GET', '/', headers={'x-request-id': 'of-the-request'})
         client.request('GET', '/')
-    assert [request.headers.getlist('x-request-id') for request in server.requests] == [['of-the-request'], ['of-the-client']]
+    assert [request.headers.getlist('x-request-id') for request in server.requests] == [
+        ['of-the-request'],
+        ['of-the-client'],
+    ]
 
 
-JOURNEY = {'traceparent': GIVEN, 'X-Request-ID': 'order-17', 'X-Napix-Via': 'a,b', 'X-Napix-Timeout': '60000', 'tracestate': 'a=1'}
+JOURNEY = {
+    'traceparent': GIVEN,
+    'X-Request-ID': 'order-17',
+    'X-Napix-Via': 'a,b',
+    'X-Napix-Timeout': '60000',
+    'tracestate': 'a=1',
+}
 
 
 def test_redirects_cookies_and_signatures() -> None:
     """Whatever else is done to a request, it carries on: to other origins, too, without credentials."""
+
     def move(method: str, path: str, *_: Any) -> Any:
         if path.partition('?')[0] == '/':
             return 302, {'Location': '/next', 'Set-Cookie': 'a=1'}, ''
         return 302, {'Location': f'http://{other.host}/end'}, ''
 
     for authenticator in LoginAuthenticator('root', 'toor'), TokenIdentifier('s3cret-token'), lambda request: None:
-        with kit.serve() as other, kit.serve(move) as server, Client(
-                server.host, authenticator, cookies=CookieJar(), redirect=True) as client:
+        with (
+            kit.serve() as other,
+            kit.serve(move) as server,
+            Client(server.host, authenticator, cookies=CookieJar(), redirect=True) as client,
+        ):
             with within(came(**JOURNEY)[0]):
                 assert client.request('GET', '/').status == 200
             requests = [*server.requests, *other.requests]
-            assert len(requests) == 3 and ('cookie' in requests[1].headers) and 'authorization' not in requests[2].headers
+            assert (
+                len(requests) == 3 and ('cookie' in requests[1].headers) and 'authorization' not in requests[2].headers
+            )
             parents = set()
             for request in requests:
                 found = travelling(request.headers)
@@ -308,6 +447,7 @@ def test_who_sees_the_context() -> None:
             if name == 'on_response':
                 done.set()
             return value
+
         return take
 
     def requests() -> Iterator[Request]:
@@ -315,8 +455,15 @@ def test_who_sees_the_context() -> None:
         seen['stream'] = current.get()
         yield Request(server.host, 'GET', '/')
 
-    with kit.serve() as server, ClientPool(note('authenticator'), on_request=note('on_request'), on_response=note('on_response'),
-                                           on_error=note('on_error')) as pool:
+    with (
+        kit.serve() as server,
+        ClientPool(
+            note('authenticator'),
+            on_request=note('on_request'),
+            on_response=note('on_response'),
+            on_error=note('on_error'),
+        ) as pool,
+    ):
         with within(came(traceparent=GIVEN)[0]) as journey:
             assert [found.status for found in pool.stream(requests())] == [200]
             pool.request('127.0.0.1:1', 'GET', '/')
@@ -337,11 +484,13 @@ def test_two_streams_in_one_client() -> None:
         pendings = []
         for number in range(4):
             with within(came(X_Request_ID=f'order-{number}')[0]):
-                pendings.append(client.submit('GET', f'/{number:06}'))      # three of them wait in the queue
+                pendings.append(client.submit('GET', f'/{number:06}'))  # three of them wait in the queue
         pendings.append(client.submit('GET', '/000009'))
         gate.open()
         gevent.wait(pendings)
-    assert [request.headers['x-request-id'] for request in server.requests[:4]] == [f'order-{number}' for number in range(4)]
+    assert [request.headers['x-request-id'] for request in server.requests[:4]] == [
+        f'order-{number}' for number in range(4)
+    ]
     assert isinstance(pendings[4].get(), Answer) and 'x-napix-via' not in server.requests[4].headers
 
 

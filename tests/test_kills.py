@@ -1,4 +1,5 @@
 """Kills, scarce descriptors, forks, import orders: what the caller's process does to its requests."""
+
 from __future__ import annotations
 
 import random
@@ -27,10 +28,12 @@ def tls(request: pytest.FixtureRequest, authority: kit.Authority) -> Any:
 
 def slow_echo(rng: random.Random) -> kit.Handler:
     """Answers with the id, some turns of the loop later."""
+
     def handler(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, Any, Any]:
         for _ in range(rng.randrange(4)):
             kit.turn()
         return kit.echo(method, path, headers, body)
+
     return handler
 
 
@@ -62,8 +65,7 @@ def assert_right(found: Any) -> None:
     assert found.data == found.request.tag.encode() == found.request.url[1:].encode()
 
 
-def strike(rng: random.Random, server: kit.HandlerServer, victims: set[str],
-           unfinished: set[str]) -> Iterator[str]:
+def strike(rng: random.Random, server: kit.HandlerServer, victims: set[str], unfinished: set[str]) -> Iterator[str]:
     """Name the victims one by one: some while they are queued, most while the server has them in hand."""
     for id in rng.sample(sorted(victims), len(victims) // 5):
         if rng.random() < 0.5:
@@ -79,6 +81,7 @@ def strike(rng: random.Random, server: kit.HandlerServer, victims: set[str],
 # 26 ------------------------------------------------------------------------------------------------------------------
 
 # Smaller over TLS, to save time: `make fuzz` plays both at full size, from other seeds each time.
+
 
 @pytest.mark.usefixtures('oracle')
 @pytest.mark.parametrize(('scheme', 'requests'), [('http', 10_000), ('https', 1_000)])
@@ -98,8 +101,7 @@ def cancel_half(requests: int, seed: int, tls: Any, authority: kit.Authority) ->
         ends[pending.request.tag] += 1
         unfinished.discard(pending.request.tag)
 
-    with serve(slow_echo(rng), tls=tls) as server, \
-            ClientPool(simultaneous=8, ca_certs=authority.ca_certs) as pool:
+    with serve(slow_echo(rng), tls=tls) as server, ClientPool(simultaneous=8, ca_certs=authority.ca_certs) as pool:
         for _ in range(requests // 100):
             batch = {id: submit(pool, server.host, id) for id in (next_id() for _ in range(100))}
             for pending in batch.values():
@@ -120,7 +122,7 @@ def cancel_half(requests: int, seed: int, tls: Any, authority: kit.Authority) ->
                     wrong += 1
         assert right + wrong == requests
         assert right >= requests // 2
-        assert in_flight > requests // 8    # of the victims, when the blow fell
+        assert in_flight > requests // 8  # of the victims, when the blow fell
         wait_until(lambda: len(ends) == requests)
         assert set(ends.values()) == {1}
         assert server.gate.peak <= 8
@@ -145,8 +147,10 @@ def kill_half(requests: int, seed: int, tls: Any, authority: kit.Authority) -> N
         assert_right(client.request('GET', f'/{id}', tag=id))
         right.append(id)
 
-    with serve(slow_echo(rng), tls=tls) as server, \
-            Client(server.host, simultaneous=8, ca_certs=authority.ca_certs) as client:
+    with (
+        serve(slow_echo(rng), tls=tls) as server,
+        Client(server.host, simultaneous=8, ca_certs=authority.ca_certs) as client,
+    ):
         for _ in range(requests // 100):
             ids = [next_id() for _ in range(100)]
             callers = {id: gevent.spawn(call, id) for id in ids}
@@ -159,15 +163,16 @@ def kill_half(requests: int, seed: int, tls: Any, authority: kit.Authority) -> N
                 callers[id].kill(block=False)
             server.requests.clear()
             gevent.joinall(callers.values(), timeout=kit.LONG)
-            assert all(caller.successful() for caller in callers.values())      # to gevent a killed one is too
+            assert all(caller.successful() for caller in callers.values())  # to gevent a killed one is too
             assert set(ids) - victims <= set(right)
         assert requests // 2 <= len(right)
-        assert in_flight > requests // 8    # of the victims, when the blow fell
+        assert in_flight > requests // 8  # of the victims, when the blow fell
         assert server.gate.peak <= 8
         assert_all_back(client, server, 8)
 
 
 # 27 ------------------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.usefixtures('oracle')
 def test_27_callers_killed_while_waiting_for_a_slot(tls: Any, authority: kit.Authority) -> None:
@@ -228,8 +233,12 @@ def test_27_killing_who_waits_cancels_nothing(blocked_in: str) -> None:
     """Who is killed in `get`, `wait` or `wait_unordered` harms no request; the next `wait` returns them all."""
     with serve(gate=Gate()) as server, ClientPool() as pool:
         pendings = [submit(pool, server.host, next_id()) for _ in range(5)]
-        wait = {'get': pendings[0].get, 'wait': pool.wait, 'iter': lambda: list(pool),
-                'wait_unordered': lambda: list(pool.wait_unordered())}[blocked_in]
+        wait = {
+            'get': pendings[0].get,
+            'wait': pool.wait,
+            'iter': lambda: list(pool),
+            'wait_unordered': lambda: list(pool.wait_unordered()),
+        }[blocked_in]
         waiting = gevent.spawn(wait)
         server.gate.wait_for(2)
         waiting.kill()
@@ -261,8 +270,12 @@ def test_27_many_callers_of_one_pool() -> None:
     """Callers in many greenlets, some killed, share a pool's hosts: caps hold at each, answers are right."""
     rng = random.Random(SEED + 3)
     gate = Gate(opened=True)
-    with serve(slow_echo(rng), gate=gate) as one, serve(slow_echo(rng), gate=gate) as two, \
-            ClientPool(simultaneous=3, max_connections=4) as pool:
+    with (
+        serve(slow_echo(rng), gate=gate) as one,
+        serve(slow_echo(rng), gate=gate) as two,
+        ClientPool(simultaneous=3, max_connections=4) as pool,
+    ):
+
         def call() -> None:
             for _ in range(20):
                 id = next_id()
@@ -283,7 +296,7 @@ def test_27_many_callers_of_one_pool() -> None:
 
 # 38: descriptors -----------------------------------------------------------------------------------------------------
 
-PRELUDE = '''
+PRELUDE = """
 import gc, os, resource, sys, time
 import gevent
 from napixclient import Cancelled, Client, ClientPool, ConnectError, HTTPError, Response
@@ -293,7 +306,7 @@ def ask(pool, host, **how):
     return pool.request(host, 'GET', '/' + id, tag=id, **how)
 def right(answer):
     return isinstance(answer, Response) and answer.data == answer.request.tag.encode()
-'''
+"""
 
 
 def assert_fine(finished: kit.Finished, out: str = '') -> None:
@@ -306,7 +319,10 @@ def test_38_sixty_descriptors(scheme: str, authority: kit.Authority) -> None:
     """With 60 descriptors, 300 requests to 100 hosts all have their answer, in whatever time that takes."""
     tls = authority.server(*[f'127.0.0.{i}' for i in range(1, 101)]) if scheme == 'https' else None
     with serve(address='0.0.0.0', tls=tls) as server:
-        assert_fine(kit.run_program(PRELUDE + '''
+        assert_fine(
+            kit.run_program(
+                PRELUDE
+                + """
 resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
 scheme, port, ca_certs = sys.argv[1:]
 pool = ClientPool(ca_certs=ca_certs)
@@ -318,7 +334,12 @@ assert len(answers) == 300
 assert all(map(right, answers)), [a for a in answers if not right(a)][:3]
 assert len(os.listdir('/proc/self/fd')) <= 60
 pool.close()
-''', scheme, server.port, authority.ca_certs))
+""",
+                scheme,
+                server.port,
+                authority.ca_certs,
+            )
+        )
         assert len(server.requests) == 300
 
 
@@ -326,7 +347,10 @@ pool.close()
 def test_38_descriptors_run_out() -> None:
     """When others eat all descriptors every request has an outcome by its deadline; when they are back, it works."""
     with serve(address='0.0.0.0') as server:
-        assert_fine(kit.run_program(PRELUDE + '''
+        assert_fine(
+            kit.run_program(
+                PRELUDE
+                + """
 resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
 port, limit = sys.argv[1:]
 host = '127.0.0.{}:' + port
@@ -360,13 +384,20 @@ for i in range(20):
 answers = pool.wait()
 assert all(map(right, answers)), answers
 pool.close()
-''', server.port, kit.limit(1.5)))
+""",
+                server.port,
+                kit.limit(1.5),
+            )
+        )
 
 
 def test_38_default_cap_follows_the_limit() -> None:
     """`max_connections` is by default three quarters of the descriptors that were free when the pool was made."""
     with serve(address='0.0.0.0', gate=Gate()) as server:
-        program = gevent.spawn(kit.run_program, PRELUDE + '''
+        program = gevent.spawn(
+            kit.run_program,
+            PRELUDE
+            + """
 resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60))
 port, = sys.argv[1:]
 pool = ClientPool()
@@ -377,10 +408,12 @@ answers = pool.wait()
 assert all(map(right, answers)), answers
 pool.close()
 print(free)
-''', server.port)
+""",
+            server.port,
+        )
         server.gate.wait_for(20)
         held = 0
-        while held != server.gate.in_flight:        # until no more come
+        while held != server.gate.in_flight:  # until no more come
             held = server.gate.in_flight
             gevent.sleep(0.1)
         server.gate.open()
@@ -397,7 +430,10 @@ def test_55_idle_connections_are_given_up(kind: str, how: str, whose: str, autho
     """Where the process has no descriptor left, an idle connection is given up at once, whatever is to be opened."""
     tls = authority.server(*[f'127.0.0.{i}' for i in range(1, 41)]) if kind in ('TLS', 'tunnel') else None
     with serve(address='0.0.0.0', tls=tls) as server, Tunnel() as proxy:
-        assert_fine(kit.run_program(PRELUDE + '''
+        assert_fine(
+            kit.run_program(
+                PRELUDE
+                + """
 kind, how, whose, port, proxy, ca_certs = sys.argv[1:]
 from gevent import socket
 def resolver(host, port):
@@ -433,14 +469,25 @@ else:
 assert [outcome.status for outcome in outcomes] == [200] * 20, outcomes
 pool.close()
 first.close()
-''', kind, how, whose, server.port, proxy.port, authority.ca_certs))
+""",
+                kind,
+                how,
+                whose,
+                server.port,
+                proxy.port,
+                authority.ca_certs,
+            )
+        )
 
 
 @pytest.mark.parametrize('scheme', SCHEMES)
 def test_a_deadline_is_seen_by_the_loop(scheme: str, authority: kit.Authority) -> None:
     """A request that waits for a slot which nothing is going to free ends by its deadline, not with a LoopExit."""
-    with serve(lambda *_: (200, {}, b'x' * 10 ** 6), tls=authority.server() if scheme == 'https' else None) as server:
-        assert_fine(kit.run_program(PRELUDE + '''
+    with serve(lambda *_: (200, {}, b'x' * 10**6), tls=authority.server() if scheme == 'https' else None) as server:
+        assert_fine(
+            kit.run_program(
+                PRELUDE
+                + """
 from napixclient import QueueTimeout
 host, ca_certs = sys.argv[1:]
 with Client(host, simultaneous=1, ca_certs=ca_certs) as client:
@@ -457,12 +504,19 @@ with Client(host, simultaneous=1, ca_certs=ca_certs) as client:
     client.request('GET', '/000003', timeout=3600).data
 gevent.wait()                               # nothing keeps the loop going for a request that is over
 assert time.monotonic() - began < 60
-''', server.host, authority.ca_certs), 'in time\nin time\n')
+""",
+                server.host,
+                authority.ca_certs,
+            ),
+            'in time\nin time\n',
+        )
 
 
 # 39: fork ------------------------------------------------------------------------------------------------------------
 
-FORK = PRELUDE + '''
+FORK = (
+    PRELUDE
+    + '''
 import gevent.os, traceback
 def in_child(work, fork=gevent.os.fork):
     """Run it in a child, which has its own ids: 0 when it came back true."""
@@ -482,6 +536,7 @@ def in_child(work, fork=gevent.os.fork):
         sys.stderr.flush()
         os._exit(code)
 '''
+)
 
 
 @pytest.mark.parametrize('scheme', SCHEMES)
@@ -490,7 +545,10 @@ def test_39_fork_with_idle_connections(fork: str, scheme: str, authority: kit.Au
     """After a fork parent and child both send: no answer is wrong, and the parent's connections live on."""
     tls = authority.server() if scheme == 'https' else None
     with serve(tls=tls) as server:
-        assert_fine(kit.run_program(FORK + '''
+        assert_fine(
+            kit.run_program(
+                FORK
+                + """
 host, ca_certs = sys.argv[1:]
 pool = ClientPool(ca_certs=ca_certs, simultaneous=4)
 def check(count=40):
@@ -505,15 +563,22 @@ pid, status = HOW_TO_WAIT(child, 0)
 assert status == 0, status
 assert check()
 pool.close()
-'''.replace('HOW_TO_WAIT', fork.replace('fork', 'waitpid')).replace('HOW', fork), server.host, authority.ca_certs))
+""".replace('HOW_TO_WAIT', fork.replace('fork', 'waitpid')).replace('HOW', fork),
+                server.host,
+                authority.ca_certs,
+            )
+        )
         assert len(server.requests) == 200
-        assert server.accepted <= 8             # four connections of the parent's, four of the child's
+        assert server.accepted <= 8  # four connections of the parent's, four of the child's
 
 
 def test_39_fork_with_requests_in_flight() -> None:
     """What was pending at a fork is Cancelled in the child, and goes on undisturbed in the parent."""
     with serve(gate=Gate()) as server:
-        program = gevent.spawn(kit.run_program, FORK + '''
+        program = gevent.spawn(
+            kit.run_program,
+            FORK
+            + """
 host, = sys.argv[1:]
 pool = ClientPool()
 pendings = [ask(pool, host) for _ in range(6)]
@@ -533,8 +598,10 @@ assert len(answers) == 6 and all(map(right, answers)), answers
 pid, status = gevent.os.waitpid(child, 0)
 assert status == 0, status
 pool.close()
-''', server.host)
-        wait_until(lambda: server.gate.in_flight == 3 or program.ready())    # two of the parent's, one of the child's
+""",
+            server.host,
+        )
+        wait_until(lambda: server.gate.in_flight == 3 or program.ready())  # two of the parent's, one of the child's
         server.gate.open()
         assert_fine(program.get())
         assert len(server.requests) == 7
@@ -552,7 +619,7 @@ ORDERS = {
     'patched without ssl': 'from gevent import monkey; monkey.patch_all(ssl=False); import napixclient',
     'patched without sockets': 'from gevent import monkey; monkey.patch_all(socket=False); import napixclient',
     'patched late, in use': 'import napixclient; napixclient.ClientPool().close(); '
-                            'from gevent import monkey; monkey.patch_all()',
+    'from gevent import monkey; monkey.patch_all()',
 }
 
 
@@ -560,10 +627,13 @@ ORDERS = {
 def test_41_import_order(order: str, authority: kit.Authority) -> None:
     """In whatever order gevent patches and modules are imported, it works, or refuses once and clearly."""
     with serve() as plain, serve(tls=authority.server()) as secure:
-        finished = kit.run_program('''
+        finished = kit.run_program(
+            """
 import sys, warnings
 warnings.filterwarnings('ignore', 'Monkey-patching ssl after ssl')      # gevent's own
-''' + ORDERS[order] + '''
+"""
+            + ORDERS[order]
+            + """
 import gevent
 *hosts, ca_certs = sys.argv[1:]
 gaps = []
@@ -584,20 +654,29 @@ except RuntimeError as error:
     if isinstance(error, RecursionError):
         raise
     print('refused:', error)
-''', plain.host, secure.host, authority.ca_certs, patched=False)
+""",
+            plain.host,
+            secure.host,
+            authority.ca_certs,
+            patched=False,
+        )
         assert (finished.code, finished.err) == (0, '')
         if finished.out != 'True\n':
             refused, _, why = finished.out.partition(' ')
             assert refused == 'refused:'
             assert 'monkey' in why
-            assert order in ('patched after', 'urllib3, patched, ours', 'urllib3, ours, patched',
-                             'patched late, in use')
+            assert order in (
+                'patched after',
+                'urllib3, patched, ours',
+                'urllib3, ours, patched',
+                'patched late, in use',
+            )
 
 
 @pytest.mark.timed
 def test_41_importing_patches_nothing_and_is_quick() -> None:
     """With gevent already imported, `import napixclient` patches nothing and takes less than 150 ms."""
-    program = '''
+    program = """
 import socket, ssl, time, threading, select, os, subprocess, signal, queue
 import gevent, gevent.socket, gevent.ssl
 watched = {(module, name): getattr(module, name)
@@ -611,7 +690,7 @@ assert not monkey.is_anything_patched()
 changed = [(module.__name__, name) for (module, name), thing in watched.items() if getattr(module, name) is not thing]
 assert not changed, changed
 print(took)
-'''
+"""
     times = []
     for _ in range(5):
         code, out, err = kit.run_program(program, patched=False, COVERAGE_PROCESS_START='', COVERAGE_PROCESS_CONFIG='')
@@ -624,10 +703,16 @@ print(took)
 
 def test_failures_print_nothing(authority: kit.Authority) -> None:
     """Requests that fail in every way, unobserved or killed, print nothing; nor does the end of the process."""
-    with FaultServer([READ, SILENCE], [READ, b'HTTP/1.1 oops\r\n\r\n'], [READ, ANSWER, READ, SILENCE]) as server, \
-            serve(tls=authority.server('other.example')) as secure, FaultServer(listening=False) as refusing, \
-            kit.Mute() as mute:
-        assert_fine(kit.run_program(PRELUDE + '''
+    with (
+        FaultServer([READ, SILENCE], [READ, b'HTTP/1.1 oops\r\n\r\n'], [READ, ANSWER, READ, SILENCE]) as server,
+        serve(tls=authority.server('other.example')) as secure,
+        FaultServer(listening=False) as refusing,
+        kit.Mute() as mute,
+    ):
+        assert_fine(
+            kit.run_program(
+                PRELUDE
+                + """
 fault, secure, refusing, mute, ca_certs = sys.argv[1:]
 pool = ClientPool(ca_certs=ca_certs, timeout=0.2, simultaneous=1)
 for host in [fault] * 3 + [secure] * 2 + [refusing] * 2:
@@ -651,19 +736,35 @@ del abandoned, pool, caller
 gc.collect()
 gevent.sleep(0)
 print('done')
-''', server.host, secure.host, refusing.host, mute.host, authority.ca_certs), 'done\n')
+""",
+                server.host,
+                secure.host,
+                refusing.host,
+                mute.host,
+                authority.ca_certs,
+            ),
+            'done\n',
+        )
 
 
 def test_a_process_that_ends_in_the_midst() -> None:
     """A process may end, or be interrupted, with requests in flight: no hang, no crash, no noise."""
     with serve(gate=Gate()) as server:
-        assert_fine(kit.run_program(PRELUDE + '''
+        assert_fine(
+            kit.run_program(
+                PRELUDE
+                + """
 host, = sys.argv[1:]
 pool = ClientPool()
 pendings = [ask(pool, host) for _ in range(5)]
 gevent.sleep(0.05)
-''', server.host))
-        finished = kit.run_program(PRELUDE + '''
+""",
+                server.host,
+            )
+        )
+        finished = kit.run_program(
+            PRELUDE
+            + """
 import signal
 host, = sys.argv[1:]
 pool = ClientPool()
@@ -674,6 +775,8 @@ try:
     pool.wait()
 except KeyboardInterrupt:
     print('interrupted')
-''', server.host)
+""",
+            server.host,
+        )
         assert_fine(finished, 'interrupted\n')
         assert server.gate.in_flight == 0

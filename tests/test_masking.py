@@ -1,4 +1,5 @@
 """What must not be shown: secrets, whoever echoes them and in whatever form, and how much is left to read."""
+
 from __future__ import annotations
 
 import gc
@@ -50,7 +51,7 @@ def hidden(*values: str | bytes) -> Iterator[None]:
         masking._held.update(held)
         masking._gone.clear()
         masking._gone.extend(gone)
-        hide(holder)                        # so that what is known is looked up anew
+        hide(holder)  # so that what is known is looked up anew
 
 
 # Where a secret stands -----------------------------------------------------------------------------------------------
@@ -70,7 +71,10 @@ SHOWN = [
     ("[('%s', 'mine'), ('Host', 'x')]", "[('%s', ***), ('Host', 'x')]"),
     ("[(b'%s', b'mine'), (b'Host', b'x')]", "[(b'%s', ***), (b'Host', b'x')]"),
     ('[["%s", "mine"], ["Host", "x"]]', '[["%s", ***], ["Host", "x"]]'),
-    ('{"error": "{\\"%s\\": \\"mine\\", \\"Host\\": \\"x\\"}"}', '{"error": "{\\"%s\\": ***\\", \\"Host\\": \\"x\\"}"}'),
+    (
+        '{"error": "{\\"%s\\": \\"mine\\", \\"Host\\": \\"x\\"}"}',
+        '{"error": "{\\"%s\\": ***\\", \\"Host\\": \\"x\\"}"}',
+    ),
     ("b'%s: mine\\r\\nHost: x'", "b'%s: ***'"),
     ('"%s: mine"', '"%s: ***"'),
     ('%s: Digest username="mine", response="mine"', '%s: ***'),
@@ -95,23 +99,54 @@ def test_names_of_fields() -> None:
     assert not any(is_secret(name) for name in ('Host', 'X-Request-ID', 'Cookies', 'author', 'token', ''))
 
 
-@pytest.mark.parametrize('text', [
-    'token: expired', 'the token has expired', 'authorization failed', 'Authorization required', 'my cookie was eaten',
-    'no such cookie', 'author: me', 'X-Request-ID: 5', '/captains?name=token', 'http://server.example/a@b',
-    'root@server.example', 'subject: hello', 'a=b&c=d', "KeyError: 'authorization'", 'https://server.example:8443/',
-    '', '***', 'ß' * 100, 'GET http://server.example/captains?a=1;b=2#c'])
+@pytest.mark.parametrize(
+    'text',
+    [
+        'token: expired',
+        'the token has expired',
+        'authorization failed',
+        'Authorization required',
+        'my cookie was eaten',
+        'no such cookie',
+        'author: me',
+        'X-Request-ID: 5',
+        '/captains?name=token',
+        'http://server.example/a@b',
+        'root@server.example',
+        'subject: hello',
+        'a=b&c=d',
+        "KeyError: 'authorization'",
+        'https://server.example:8443/',
+        '',
+        '***',
+        'ß' * 100,
+        'GET http://server.example/captains?a=1;b=2#c',
+    ],
+)
 def test_ordinary_text_stays(text: str) -> None:
     """What holds no secret is left as it is."""
     with hidden():
         assert mask(text) == text
 
 
-@pytest.mark.parametrize(('text', 'left'), [
-    ('/x?token=mine', '/x?token=***'), ('/x?token=mine&y=1', '/x?token=***&y=1'), ('/x?y=1&token=mine#z', '/x?y=1&token=***#z'),
-    ('/x?a;token=mine', '/x?a;token=***'), ('"/x?token=mine"', '"/x?token=***"'), ('/x?token=mine /y?token=mine', '/x?token=*** /y?token=***'),
-    ('/x?%74oken=mine', '/x?%74oken=***'), ('<a href="/x?a=1&amp;token=mine">', '<a href="/x?a=1&amp;token=***">'),
-    ('/x?token=', '/x?token=***'), ('/x?mytoken=1', '/x?mytoken=1'), ('/x?own+name=mine', '/x?own+name=***'),
-    ('/x?own%20name=mine&b', '/x?own%20name=***&b'), ('/x?own%20nam=1', '/x?own%20nam=1')])
+@pytest.mark.parametrize(
+    ('text', 'left'),
+    [
+        ('/x?token=mine', '/x?token=***'),
+        ('/x?token=mine&y=1', '/x?token=***&y=1'),
+        ('/x?y=1&token=mine#z', '/x?y=1&token=***#z'),
+        ('/x?a;token=mine', '/x?a;token=***'),
+        ('"/x?token=mine"', '"/x?token=***"'),
+        ('/x?token=mine /y?token=mine', '/x?token=*** /y?token=***'),
+        ('/x?%74oken=mine', '/x?%74oken=***'),
+        ('<a href="/x?a=1&amp;token=mine">', '<a href="/x?a=1&amp;token=***">'),
+        ('/x?token=', '/x?token=***'),
+        ('/x?mytoken=1', '/x?mytoken=1'),
+        ('/x?own+name=mine', '/x?own+name=***'),
+        ('/x?own%20name=mine&b', '/x?own%20name=***&b'),
+        ('/x?own%20nam=1', '/x?own%20nam=1'),
+    ],
+)
 def test_parameters(text: str, left: str) -> None:
     """The value of the token parameter goes, of `token` and of the one that a TokenIdentifier names."""
     TokenIdentifier('whatever', 'own name')
@@ -130,9 +165,14 @@ def test_parameters_are_bounded() -> None:
         masking._parameters.update(before)
 
 
-@pytest.mark.parametrize(('text', 'left'), [
-    ('http://root:mine@server.example/', 'http://***@server.example/'), ('amqp://mine@h', 'amqp://***@h'),
-    ('see https://u:mine@a.example and http://b.example', 'see https://***@a.example and http://b.example')])
+@pytest.mark.parametrize(
+    ('text', 'left'),
+    [
+        ('http://root:mine@server.example/', 'http://***@server.example/'),
+        ('amqp://mine@h', 'amqp://***@h'),
+        ('see https://u:mine@a.example and http://b.example', 'see https://***@a.example and http://b.example'),
+    ],
+)
 def test_userinfo(text: str, left: str) -> None:
     """User and password in a URL go."""
     assert mask(text) == left
@@ -140,23 +180,39 @@ def test_userinfo(text: str, left: str) -> None:
 
 # Secrets that are held -----------------------------------------------------------------------------------------------
 
+
 def forms(secret: str) -> set[str]:
     """The ways in which others may write a text."""
-    return {secret, quote(secret, safe=''), quote(secret), quote_plus(secret), json.dumps(secret)[1:-1],
-            json.dumps(secret, ensure_ascii=False)[1:-1], repr(secret)[1:-1], ascii(secret)[1:-1], html.escape(secret),
-            html.escape(secret, quote=False), repr(secret.encode())[2:-1], repr([secret, '\'"'])[2:].split("', '")[0],
-            quote(secret, safe='').lower() if secret == secret.lower() else secret, secret.encode().decode('latin-1')}
+    return {
+        secret,
+        quote(secret, safe=''),
+        quote(secret),
+        quote_plus(secret),
+        json.dumps(secret)[1:-1],
+        json.dumps(secret, ensure_ascii=False)[1:-1],
+        repr(secret)[1:-1],
+        ascii(secret)[1:-1],
+        html.escape(secret),
+        html.escape(secret, quote=False),
+        repr(secret.encode())[2:-1],
+        repr([secret, '\'"'])[2:].split("', '")[0],
+        quote(secret, safe='').lower() if secret == secret.lower() else secret,
+        secret.encode().decode('latin-1'),
+    }
 
 
 #: What a server cannot be told by its words.
 SECRET = st.text(st.characters(exclude_categories=('Cs',)), min_size=4, max_size=40).filter(
-    lambda text: len(text.strip()) >= 4 and MASK not in text)
+    lambda text: len(text.strip()) >= 4 and MASK not in text
+)
 
 
 def is_short_word(text: str) -> bool:
     """Whether any word may hold it: it is masked only where it stands alone."""
-    return any(len(one) < 8 and re.fullmatch('[^\\W\\d_]+([ _\'-][^\\W\\d_]+)*|[0-9]{1,7}', one) is not None
-               for one in (text, text.strip(), ' '.join(text.split())))
+    return any(
+        len(one) < 8 and re.fullmatch("[^\\W\\d_]+([ _'-][^\\W\\d_]+)*|[0-9]{1,7}", one) is not None
+        for one in (text, text.strip(), ' '.join(text.split()))
+    )
 
 
 @hypothesis.given(SECRET, st.text(max_size=30), st.text(max_size=30))
@@ -173,9 +229,15 @@ def test_no_form_of_a_secret_is_shown(secret: str, before: str, behind: str) -> 
 @hypothesis.given(st.lists(SECRET.filter(lambda text: not is_short_word(text)), min_size=1, max_size=5), st.data())
 def test_secrets_that_hold_each_other(secrets: list[str], data: st.DataObject) -> None:
     """Those that begin alike, that are part of each other, or that hold the mask itself."""
-    pieces = st.sampled_from([*secrets, *(one[:len(one) // 2 + 3] for one in secrets), 'a', MASK])
-    more = data.draw(st.lists(st.lists(pieces, min_size=1, max_size=3).map(''.join).filter(lambda text: len(text.strip()) > 3
-        and set(text.strip()) != {'*'} and not is_short_word(text)), max_size=4))
+    pieces = st.sampled_from([*secrets, *(one[: len(one) // 2 + 3] for one in secrets), 'a', MASK])
+    more = data.draw(
+        st.lists(
+            st.lists(pieces, min_size=1, max_size=3)
+            .map(''.join)
+            .filter(lambda text: len(text.strip()) > 3 and set(text.strip()) != {'*'} and not is_short_word(text)),
+            max_size=4,
+        )
+    )
     text = data.draw(st.lists(st.sampled_from([*secrets, *more, ' ', '*', '/', 'b']), max_size=9).map(''.join))
     with hidden(*secrets, *more):
         shown = mask(text)
@@ -217,25 +279,41 @@ def test_cut(secret: str, before: str, size: int) -> None:
     with hidden(secret):
         text = before + secret + 'c' * 60
         found = cut(text, size)
-        assert len(found) <= size + 1 and found[:-1] == text[:len(found) - 1] and found[-1] == '…'
+        assert len(found) <= size + 1 and found[:-1] == text[: len(found) - 1] and found[-1] == '…'
         assert not len(before) < len(found) - 1 < len(before) + len(secret)
         assert cut(text, len(text)) == text
 
 
 # Words that are secrets ----------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('text', 'left'), [
-    ('no wrong', 'no ***'), ('wrong!', '***!'), ('{"password": "wrong"}', '{"password": "***"}'), ('a=wrong&b', 'a=***&b'),
-    ('/x/wrong/y?wrong#wrong', '/x/***/y?***#***'), ('a%20wrong%20b', 'a%20***%20b'), ("'a\\nwrong\\n'", "'a\\n***\\n'"),
-    ('(wrong, [wrong], <b>wrong</b>)', '(***, [***], <b>***</b>)'), ('wrong,wrong wrong', '***,*** ***'), ('1234567.', '***.'),
-    ('wrongly, a-wrong, wrong_one, 2wrong', 'wrongly, a-wrong, wrong_one, 2wrong'), ('Wrong', 'Wrong'), ('12345678', '12345678')])
+
+@pytest.mark.parametrize(
+    ('text', 'left'),
+    [
+        ('no wrong', 'no ***'),
+        ('wrong!', '***!'),
+        ('{"password": "wrong"}', '{"password": "***"}'),
+        ('a=wrong&b', 'a=***&b'),
+        ('/x/wrong/y?wrong#wrong', '/x/***/y?***#***'),
+        ('a%20wrong%20b', 'a%20***%20b'),
+        ("'a\\nwrong\\n'", "'a\\n***\\n'"),
+        ('(wrong, [wrong], <b>wrong</b>)', '(***, [***], <b>***</b>)'),
+        ('wrong,wrong wrong', '***,*** ***'),
+        ('1234567.', '***.'),
+        ('wrongly, a-wrong, wrong_one, 2wrong', 'wrongly, a-wrong, wrong_one, 2wrong'),
+        ('Wrong', 'Wrong'),
+        ('12345678', '12345678'),
+    ],
+)
 def test_a_word_is_masked_where_it_stands_alone(text: str, left: str) -> None:
     """A short secret that is a word or a number is no part of a longer one, and is hidden wherever else others say it."""
     with hidden('wrong', '1234567'):
         assert mask(text) == left and mask(left) == left
 
 
-@pytest.mark.parametrize('secret', ['s3cret', 'a.b.c', 'pass-w0rd', 'longpassword', 'Tr0ub4', '12345678', 'p:ss', 'wr ong1'])
+@pytest.mark.parametrize(
+    'secret', ['s3cret', 'a.b.c', 'pass-w0rd', 'longpassword', 'Tr0ub4', '12345678', 'p:ss', 'wr ong1']
+)
 def test_what_is_no_short_word_is_masked_anywhere(secret: str) -> None:
     """Within other words, too."""
     with hidden(secret):
@@ -243,6 +321,7 @@ def test_what_is_no_short_word_is_masked_anywhere(secret: str) -> None:
 
 
 # How long it is remembered -------------------------------------------------------------------------------------------
+
 
 def test_a_secret_is_known_as_long_as_its_holder() -> None:
     """However many came after it; the others are forgotten when the next one comes."""
@@ -261,7 +340,9 @@ def test_a_secret_is_known_as_long_as_its_holder() -> None:
 def test_an_error_keeps_its_secrets_hidden() -> None:
     """It may outlive the client that it came from by far."""
     with hidden(), kit.serve(lambda *request: (500, {}, 'no s3cret-token, no field-token')) as server:
-        error = failure(Client(server.host, BearerToken('s3cret-token'), headers={'X-Auth-Token': 'field-token'}), 'GET', '/')
+        error = failure(
+            Client(server.host, BearerToken('s3cret-token'), headers={'X-Auth-Token': 'field-token'}), 'GET', '/'
+        )
         for number in range(100):
             TokenIdentifier(f'gone-{number:06}')
         gc.collect()
@@ -278,7 +359,7 @@ def test_many_secrets_take_little_time() -> None:
         for _ in range(10):
             held.append(TokenIdentifier('of-one-more'))
             assert mask(text) == text and mask('of-one-more') == MASK
-        assert time.process_time() - began < kit.limit(1)   # 0.1 s; a regular expression of them all took 1.1 s
+        assert time.process_time() - began < kit.limit(1)  # 0.1 s; a regular expression of them all took 1.1 s
 
 
 def test_threads() -> None:
@@ -303,12 +384,25 @@ def test_threads() -> None:
 
 N = 1_000_000
 ADVERSE = {
-    'a': 'a' * N, 'scheme': 'a://' * (N // 4), 'userinfo': 'http://' + 'a' * N, 'userinfos': 'http://' + ('a' * 50 + ':') * (N // 51),
-    'names': 'cookie' * (N // 6), 'name and space': ('cookie' + ' ' * 1000) * (N // 1006), 'quotes': 'cookie="' * (N // 8),
-    'backslashes': 'cookie="' + '\\' * N, 'quotes and spaces': 'cookie: ' + '" ' * (N // 2), 'many quotes': 'cookie: ' + '"' * N,
-    'brackets': 'cookie=[' * (N // 8), 'colons': 'Authorization: ' * (N // 15), 'parameters': '?token=' * (N // 7),
-    'ampersands': '&token' * (N // 6), 'equals': 'cookie' + '=' * N, 'names of parameters': '?' + 'a' * N + '=',
-    'white space': 'cookie' + ' ' * N, 'lines': 'cookie:\n' * (N // 8), 'nearly': 's3cre' * (N // 5),
+    'a': 'a' * N,
+    'scheme': 'a://' * (N // 4),
+    'userinfo': 'http://' + 'a' * N,
+    'userinfos': 'http://' + ('a' * 50 + ':') * (N // 51),
+    'names': 'cookie' * (N // 6),
+    'name and space': ('cookie' + ' ' * 1000) * (N // 1006),
+    'quotes': 'cookie="' * (N // 8),
+    'backslashes': 'cookie="' + '\\' * N,
+    'quotes and spaces': 'cookie: ' + '" ' * (N // 2),
+    'many quotes': 'cookie: ' + '"' * N,
+    'brackets': 'cookie=[' * (N // 8),
+    'colons': 'Authorization: ' * (N // 15),
+    'parameters': '?token=' * (N // 7),
+    'ampersands': '&token' * (N // 6),
+    'equals': 'cookie' + '=' * N,
+    'names of parameters': '?' + 'a' * N + '=',
+    'white space': 'cookie' + ' ' * N,
+    'lines': 'cookie:\n' * (N // 8),
+    'nearly': 's3cre' * (N // 5),
 }
 
 
@@ -319,7 +413,7 @@ def test_time(name: str) -> None:
     with hidden('s3cret-of-ours'):
         began = time.process_time()
         mask(ADVERSE[name])
-        assert time.process_time() - began < kit.limit(1.5) # under 0.15 s where nothing disturbs; quadratic: minutes
+        assert time.process_time() - began < kit.limit(1.5)  # under 0.15 s where nothing disturbs; quadratic: minutes
 
 
 # Where an authenticator's secret may not be --------------------------------------------------------------------------
@@ -333,9 +427,14 @@ AUTHENTICATORS: dict[str, Callable[[str], Any]] = {
     'basic': lambda secret: BasicAuth('somebody', secret),
 }
 #: What can be sent in a field; without the words that our documents are made of.
-SENDABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=5, max_size=30).map(lambda text: f'~{text}~')
-PASSWORD = st.text(st.characters(min_codepoint=33, max_codepoint=0x2FF, exclude_categories=('Cc', 'Cs', 'Cf', 'Zs', 'Cn')),
-                   min_size=5, max_size=30).map(lambda text: f'~{text}~')
+SENDABLE = st.text(st.characters(min_codepoint=33, max_codepoint=126), min_size=5, max_size=30).map(
+    lambda text: f'~{text}~'
+)
+PASSWORD = st.text(
+    st.characters(min_codepoint=33, max_codepoint=0x2FF, exclude_categories=('Cc', 'Cs', 'Cf', 'Zs', 'Cn')),
+    min_size=5,
+    max_size=30,
+).map(lambda text: f'~{text}~')
 
 
 def told(body: Any, request: Request | None = None, media: str = 'application/json') -> HTTPError:
@@ -355,16 +454,38 @@ def test_no_secret_in_any_text(kind: str, data: st.DataObject) -> None:
     authenticator = AUTHENTICATORS[kind](secret)
     where = data.draw(st.sampled_from(['error_text', 'error_class', 'remote_call', 'detail', 'x']))
     document: Any = {
-        where: f'cannot: {form}', form: form, 'a': [form, {'b': form, form: [form]}], 'headers': [['X', form]],
-        'traceback': [{'filename': form, 'line': 5, 'in': form, 'call': f'f({form})'}], 'json': json.dumps({form: [form]}),
-        'long': 'x' * data.draw(st.integers(1900, 2000)) + form, 'request': {'method': form, 'path': f'/{form}'}}
-    document = {**document, 'remote_call': f'GET http://h/{form}', 'remote_error': data.draw(st.sampled_from([
-        document, f'"500 Oops" {form}', [form], {'error': {'message': form, 'status': form}}]))}
+        where: f'cannot: {form}',
+        form: form,
+        'a': [form, {'b': form, form: [form]}],
+        'headers': [['X', form]],
+        'traceback': [{'filename': form, 'line': 5, 'in': form, 'call': f'f({form})'}],
+        'json': json.dumps({form: [form]}),
+        'long': 'x' * data.draw(st.integers(1900, 2000)) + form,
+        'request': {'method': form, 'path': f'/{form}'},
+    }
+    document = {
+        **document,
+        'remote_call': f'GET http://h/{form}',
+        'remote_error': data.draw(
+            st.sampled_from([document, f'"500 Oops" {form}', [form], {'error': {'message': form, 'status': form}}])
+        ),
+    }
     request = authenticator(Request('server.example', 'GET', '/')) or Request('server.example', 'GET', '/')
     shown = [repr(authenticator), repr(request), str(request), repr(request.headers)]
-    for error in (told(document, request), told(f'no {form}'.encode(), request, 'text/plain; charset=utf-8'),
-                  told(f'<html>{form}'.encode(), request, 'text/html'), HTTPError(f'no {form}', request=request)):
-        shown += [str(error), repr(error), str(error.args), *map(repr, error.chain), *map(str, error.chain), error.message]
+    for error in (
+        told(document, request),
+        told(f'no {form}'.encode(), request, 'text/plain; charset=utf-8'),
+        told(f'<html>{form}'.encode(), request, 'text/html'),
+        HTTPError(f'no {form}', request=request),
+    ):
+        shown += [
+            str(error),
+            repr(error),
+            str(error.args),
+            *map(repr, error.chain),
+            *map(str, error.chain),
+            error.message,
+        ]
         shown += [text for hop in error.chain for text in hop[:4] if isinstance(text, str)]
         for expose in False, True:
             shown.append(encode(document_of(error, 502, 'GET', '/', expose_traceback=expose), expose).decode())
@@ -378,14 +499,20 @@ def strings(value: Any) -> Iterator[str]:
     """The texts of a document, keys among them."""
     if isinstance(value, str):
         yield value
-    for part in (itertools.chain(*value.items()) if isinstance(value, dict) else value if isinstance(value, list) else ()):
+    for part in (
+        itertools.chain(*value.items()) if isinstance(value, dict) else value if isinstance(value, list) else ()
+    ):
         yield from strings(part)
 
 
 def test_remote_error_is_raw() -> None:
     """What the server said is there as it was received; only what is shown of it is masked."""
     keep = BearerToken('s3cret-token')
-    document = {'error_text': 'no s3cret-token', 's3cret-token': ['s3cret-token'], 'Authorization': 'Bearer s3cret-token'}
+    document = {
+        'error_text': 'no s3cret-token',
+        's3cret-token': ['s3cret-token'],
+        'Authorization': 'Bearer s3cret-token',
+    }
     assert told(document).remote_error == document
     assert told(b'no s3cret-token', media='text/plain').remote_error == '"500 Oops" no s3cret-token'
     del keep
@@ -402,16 +529,25 @@ def test_numbers_can_be_secrets() -> None:
 @pytest.mark.parametrize('name', NAMES)
 def test_fields_in_documents(name: str) -> None:
     """A member that is named as a secret field has a secret value, whatever it is; a pair may be a field, too."""
-    document = {'error_text': 'x', name: ['mine'], name.upper().replace('-', '_'): 'mine', 'environ': {
-        f'HTTP_{name.upper().replace("-", "_")}': 'mine'}, 'headers': [[name, 'mine'], ['Host', 'x']]}
+    document = {
+        'error_text': 'x',
+        name: ['mine'],
+        name.upper().replace('-', '_'): 'mine',
+        'environ': {f'HTTP_{name.upper().replace("-", "_")}': 'mine'},
+        'headers': [[name, 'mine'], ['Host', 'x']],
+    }
     found = encode({**document, 'remote_call': f'GET http://h/?token=mine {name}: mine', 'remote_error': document})
     assert b'mine' not in found and json.loads(found)['headers'] == [[name, MASK], ['Host', 'x']]
 
 
 def test_tokens_that_are_given_as_headers() -> None:
     """What a server echoes of the secret fields of its request, or of the client's own, is masked as well."""
-    secrets = {'X-Auth-Token': 'keystone-token-1', 'Authorization': 'Digest some-response', 'Cookie': 'id=s3ss10n-1234; a=1',
-               'X-Subject-Token': 'subject-token-5'}
+    secrets = {
+        'X-Auth-Token': 'keystone-token-1',
+        'Authorization': 'Digest some-response',
+        'Cookie': 'id=s3ss10n-1234; a=1',
+        'X-Subject-Token': 'subject-token-5',
+    }
     values = ['keystone-token-1', 'some-response', 's3ss10n-1234', 'subject-token-5']
 
     def echo(method: str, path: str, headers: Any, body: bytes) -> Any:
@@ -430,11 +566,22 @@ def test_fields_that_are_hidden() -> None:
     """A scheme is no secret, nor is a cookie's short value; other fields are none at all."""
     with hidden():
         holder = Holder()
-        hide_fields(holder, [('AUTHORIZATION', 'Bearer abcdefgh'), ('cookie', 'lang=en; sid=0123456789; x'), ('Host', 'server.example')])
-        assert mask('Bearer of abcdefgh, lang=en, 0123456789 at server.example') == 'Bearer of ***, lang=en, *** at server.example'
+        hide_fields(
+            holder,
+            [
+                ('AUTHORIZATION', 'Bearer abcdefgh'),
+                ('cookie', 'lang=en; sid=0123456789; x'),
+                ('Host', 'server.example'),
+            ],
+        )
+        assert (
+            mask('Bearer of abcdefgh, lang=en, 0123456789 at server.example')
+            == 'Bearer of ***, lang=en, *** at server.example'
+        )
 
 
 # In a process that works ---------------------------------------------------------------------------------------------
+
 
 def test_no_secret_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """No logger, at whatever level, tells one: not of redirects, retries, cookies, refusals, hooks or broken answers."""
@@ -444,7 +591,14 @@ def test_no_secret_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     def answer(method: str, path: str, headers: Any, body: bytes) -> Any:
         words = f'{path} {dict(headers.items())}'
         if '/moved' in path:
-            return 302, {'Location': f'/end?token={quote(secret, safe="")}&own={quote(secret, safe="")}', 'Set-Cookie': f'a={secret}'}, ''
+            return (
+                302,
+                {
+                    'Location': f'/end?token={quote(secret, safe="")}&own={quote(secret, safe="")}',
+                    'Set-Cookie': f'a={secret}',
+                },
+                '',
+            )
         if '/far' in path:
             return 302, {'Location': f'http://127.0.0.1:1/{secret}?own={quote(secret, safe="")}'}, ''
         if '/nowhere' in path:
@@ -460,20 +614,43 @@ def test_no_secret_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
         raise ValueError(f'no {secret} for {request!r}')
 
     shown: list[str] = []
-    with hidden(), kit.serve(answer) as server, kit.FaultServer([kit.READ, f'{secret} is no HTTP'.encode(), kit.CLOSE]) as odd:
-        given: list[Any] = [TokenIdentifier(secret, 'own'), LoginAuthenticator('root', secret), BearerToken(secret),
-                            BasicAuth('root', secret), broken]
+    with (
+        hidden(),
+        kit.serve(answer) as server,
+        kit.FaultServer([kit.READ, f'{secret} is no HTTP'.encode(), kit.CLOSE]) as odd,
+    ):
+        given: list[Any] = [
+            TokenIdentifier(secret, 'own'),
+            LoginAuthenticator('root', secret),
+            BearerToken(secret),
+            BasicAuth('root', secret),
+            broken,
+        ]
         for authenticator in given:
-            with ClientPool(authenticator, redirect=True, retries=1, retry_budget=None, cookies=CookieJar(), on_error=hook,
-                            on_request=hook, headers={'X-Auth-Token': secret}, timeout=20) as pool:
+            with ClientPool(
+                authenticator,
+                redirect=True,
+                retries=1,
+                retry_budget=None,
+                cookies=CookieJar(),
+                on_error=hook,
+                on_request=hook,
+                headers={'X-Auth-Token': secret},
+                timeout=20,
+            ) as pool:
                 for path in '/moved', '/far', '/nowhere', '/again', '/':
                     pool.request(server.host, 'GET', path, headers={'Cookie': f'b={secret}'})
                 pool.request('127.0.0.1:1', 'GET', f'/?own={quote(secret, safe="")}')
                 pool.request(odd.host, 'GET', '/')
                 shown += [f'{pool!r} {pool.stats()}', *map(repr, pool._batch.outcomes)]
                 for outcome in pool.wait():
-                    shown += [str(outcome), repr(outcome), repr(outcome.request), *map(repr, getattr(outcome, 'chain', ()))]
-        gevent.sleep(0)                     # the last hooks
+                    shown += [
+                        str(outcome),
+                        repr(outcome),
+                        repr(outcome.request),
+                        *map(repr, getattr(outcome, 'chain', ())),
+                    ]
+        gevent.sleep(0)  # the last hooks
     shown += [record.getMessage() for record in caplog.records]
     assert len(caplog.records) > 50 and 'a hook failed' in caplog.text
     assert not any(record.exc_info for record in caplog.records)
@@ -489,9 +666,19 @@ def test_the_password_of_a_proxy(caplog: pytest.LogCaptureFixture) -> None:
     def refuse(method: str, path: str, headers: Any, body: bytes) -> Any:
         return 407, {}, f'not {headers["proxy-authorization"]} nor pr0xy/pass'
 
-    with hidden(), kit.serve(refuse) as proxy, Client('server.example', proxy=f'http://root:pr0xy%2Fpass@{proxy.host}') as client:
+    with (
+        hidden(),
+        kit.serve(refuse) as proxy,
+        Client('server.example', proxy=f'http://root:pr0xy%2Fpass@{proxy.host}') as client,
+    ):
         error = failure(client, 'GET', '/')
-        shown = [str(error), repr(error), repr(client), encode(document_of(error, 502, 'GET', '/')).decode(), caplog.text]
+        shown = [
+            str(error),
+            repr(error),
+            repr(client),
+            encode(document_of(error, 502, 'GET', '/')).decode(),
+            caplog.text,
+        ]
         assert 'pr0xy/pass' in error.remote_error
     encoded = b64encode(b'root:pr0xy/pass').decode()
     assert not any('pr0xy' in text or encoded in text for text in shown)

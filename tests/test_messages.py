@@ -1,4 +1,5 @@
 """Requests, responses and headers as values: what is refused, what is kept, what is sent."""
+
 from __future__ import annotations
 
 import io
@@ -64,16 +65,66 @@ def test_hosts(written: str, scheme: str, host: str, port: int, authority: str) 
     assert str(origin) == f'{scheme}://{authority}'
 
 
-@pytest.mark.parametrize('written', [
-    '', ' ', 'a b', ' name', 'name ', 'name\t', 'na\rme', 'na\nme', 'name\r\nX: y', 'na\0me', 'na\x1fme', 'na\x7fme',
-    'na\x80me', 'na\u2028me',
-    'name/path', 'name//', 'http://name/path', '/name', '//name', 'name\\path',
-    'user@name', 'user:secret@name', 'http://user:secret@name', 'http://name\\@other',
-    'name:0', 'name:65536', 'name:99999', 'name:-1', 'name:+80', 'name:8a', 'name:80:80', ':80', 'name:\uff11\uff12',
-    'ftp://name', 'ws://name', '://name', 'http://', 'http:///', 'http:////name', 'http://http://name',
-    '::1', 'fe80::1', '[::1', '::1]', '[::1]x', '[::1]]', '[]', '[name]', '[::1]:80:80', '[1.2.3.4]',
-    b'name', 5, None, True, 1.5,
-])
+@pytest.mark.parametrize(
+    'written',
+    [
+        '',
+        ' ',
+        'a b',
+        ' name',
+        'name ',
+        'name\t',
+        'na\rme',
+        'na\nme',
+        'name\r\nX: y',
+        'na\0me',
+        'na\x1fme',
+        'na\x7fme',
+        'na\x80me',
+        'na\u2028me',
+        'name/path',
+        'name//',
+        'http://name/path',
+        '/name',
+        '//name',
+        'name\\path',
+        'user@name',
+        'user:secret@name',
+        'http://user:secret@name',
+        'http://name\\@other',
+        'name:0',
+        'name:65536',
+        'name:99999',
+        'name:-1',
+        'name:+80',
+        'name:8a',
+        'name:80:80',
+        ':80',
+        'name:\uff11\uff12',
+        'ftp://name',
+        'ws://name',
+        '://name',
+        'http://',
+        'http:///',
+        'http:////name',
+        'http://http://name',
+        '::1',
+        'fe80::1',
+        '[::1',
+        '::1]',
+        '[::1]x',
+        '[::1]]',
+        '[]',
+        '[name]',
+        '[::1]:80:80',
+        '[1.2.3.4]',
+        b'name',
+        5,
+        None,
+        True,
+        1.5,
+    ],
+)
 def test_bad_hosts(written: Any) -> None:
     """What is not a host in one of the forms of the contract is a ValueError, for any kind of value."""
     for secret in 'http://me:s3cret@host', 'me:s3cret@host:80', 'https://s3cret@host/path', 'ftp://a:s3cret@b':
@@ -86,8 +137,9 @@ def test_bad_hosts(written: Any) -> None:
         Request(written, 'GET', '/')
 
 
-@pytest.mark.parametrize('written', ['@name', 'http://@name', 'name?', 'name#', 'name/?', 'http://name#', 'name/..',
-                                     'name/.', 'name:'])
+@pytest.mark.parametrize(
+    'written', ['@name', 'http://@name', 'name?', 'name#', 'name/?', 'http://name#', 'name/..', 'name/.', 'name:']
+)
 def test_hosts_with_empty_parts(written: str) -> None:
     """An empty user, query, fragment or port, or a path that comes to nothing, is no more a host than a full one."""
     with pytest.raises(ValueError):
@@ -115,29 +167,86 @@ def test_zone_is_not_sent() -> None:
 
 # Methods, urls, params -----------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('method', ['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS', 'TRACE', 'PROPFIND',
-                                    'get', 'M-SEARCH', "!#$%&'*+-.^_`|~09"])
+
+@pytest.mark.parametrize(
+    'method',
+    [
+        'GET',
+        'HEAD',
+        'POST',
+        'PUT',
+        'DELETE',
+        'PATCH',
+        'OPTIONS',
+        'TRACE',
+        'PROPFIND',
+        'get',
+        'M-SEARCH',
+        "!#$%&'*+-.^_`|~09",
+    ],
+)
 def test_methods(method: str) -> None:
     """Any token is a method, and its case is kept (RFC 9110 §9.1)."""
     assert request(method, '/').method == method
 
 
-@pytest.mark.parametrize('method', ['', ' ', 'GET ', ' GET', 'G ET', 'GET\r\nX: y', 'GET\n', 'GET\r', 'GET\0', 'GET\t',
-                                    'GET\x7f', 'GÉT', 'GET\u2028', 'G/T', 'G:T', 'G(T', '"GET"', None, 5, b'GET',
-                                    ['GET'], {}])
+@pytest.mark.parametrize(
+    'method',
+    [
+        '',
+        ' ',
+        'GET ',
+        ' GET',
+        'G ET',
+        'GET\r\nX: y',
+        'GET\n',
+        'GET\r',
+        'GET\0',
+        'GET\t',
+        'GET\x7f',
+        'GÉT',
+        'GET\u2028',
+        'G/T',
+        'G:T',
+        'G(T',
+        '"GET"',
+        None,
+        5,
+        b'GET',
+        ['GET'],
+        {},
+    ],
+)
 def test_bad_methods(method: Any) -> None:
     """What is not a token is no method, whatever its kind: a ValueError."""
     with pytest.raises(ValueError):
         request(method, '/')
 
 
-@pytest.mark.parametrize(('url', 'sent'), [
-    ('/', '/'), ('/captains', '/captains'), ('/?', '/?'), ('//double', '//double'), ('/a/../b', '/a/../b'),
-    ('/a b', '/a%20b'), ('/é', '/%C3%A9'), ('/€?q=€', '/%E2%82%AC?q=%E2%82%AC'), ('/"x"', '/%22x%22'),
-    ('/a%20b', '/a%20b'), ('/%C3%A9', '/%C3%A9'), ('/?a=b+c&d=%26', '/?a=b+c&d=%26'), ('/x;y=1,2', '/x;y=1,2'),
-    ('/?u=http://a/?b=c', '/?u=http://a/?b=c'), ('/[1]', '/[1]'), ('/a\x80b', '/a%C2%80b'),
-    ('/\u2028', '/%E2%80%A8'), ('/\U0001f600', '/%F0%9F%98%80'), ('/a b%20c', '/a%20b%20c'),
-])
+@pytest.mark.parametrize(
+    ('url', 'sent'),
+    [
+        ('/', '/'),
+        ('/captains', '/captains'),
+        ('/?', '/?'),
+        ('//double', '//double'),
+        ('/a/../b', '/a/../b'),
+        ('/a b', '/a%20b'),
+        ('/é', '/%C3%A9'),
+        ('/€?q=€', '/%E2%82%AC?q=%E2%82%AC'),
+        ('/"x"', '/%22x%22'),
+        ('/a%20b', '/a%20b'),
+        ('/%C3%A9', '/%C3%A9'),
+        ('/?a=b+c&d=%26', '/?a=b+c&d=%26'),
+        ('/x;y=1,2', '/x;y=1,2'),
+        ('/?u=http://a/?b=c', '/?u=http://a/?b=c'),
+        ('/[1]', '/[1]'),
+        ('/a\x80b', '/a%C2%80b'),
+        ('/\u2028', '/%E2%80%A8'),
+        ('/\U0001f600', '/%F0%9F%98%80'),
+        ('/a b%20c', '/a%20b%20c'),
+    ],
+)
 def test_urls(url: str, sent: str) -> None:
     """Spaces and what is not ASCII are percent-encoded as UTF-8; what is encoded already is left as it is."""
     assert request('GET', url).url == sent
@@ -148,22 +257,61 @@ def test_asterisk() -> None:
     assert request('OPTIONS', '*').url == '*'
 
 
-@pytest.mark.parametrize('url', ['', 'captains', '?a=b', 'http://server.example/', '*x', '/x#y', '/#', '/a\r\nX: y',
-                                 '/a\nb', '/a\rb', '/a\0b', '/a\tb', '/a\x0bb', '/a\x1fb', '/a\x7fb', '\r/', ' /',
-                                 '/\ud800', None, 5, b'/', [], {}])
+@pytest.mark.parametrize(
+    'url',
+    [
+        '',
+        'captains',
+        '?a=b',
+        'http://server.example/',
+        '*x',
+        '/x#y',
+        '/#',
+        '/a\r\nX: y',
+        '/a\nb',
+        '/a\rb',
+        '/a\0b',
+        '/a\tb',
+        '/a\x0bb',
+        '/a\x1fb',
+        '/a\x7fb',
+        '\r/',
+        ' /',
+        '/\ud800',
+        None,
+        5,
+        b'/',
+        [],
+        {},
+    ],
+)
 def test_bad_urls(url: Any) -> None:
     """A url that is not a path, has a fragment or a control character is a ValueError."""
     with pytest.raises(ValueError):
         request('GET', url)
 
 
-@pytest.mark.parametrize(('params', 'query'), [
-    ({'a': 1}, 'a=1'), ({'a': [1, 2]}, 'a=1&a=2'), ([('a', 1), ('a', 2)], 'a=1&a=2'), ((('b', ''),), 'b='),
-    ({'a b': 'c d'}, 'a+b=c+d'), ({'a': '&=#+%?/'}, 'a=%26%3D%23%2B%25%3F%2F'), ({'é': '€'}, '%C3%A9=%E2%82%AC'),
-    ({'a': 'x\r\nX: y\0'}, 'a=x%0D%0AX%3A+y%00'), ({'a\r\n': 1}, 'a%0D%0A=1'), ({'a': b'\xff'}, 'a=%FF'),
-    ('a=b&c=d', 'a=b&c=d'), ('a=b c', 'a=b%20c'), ('a=%20', 'a=%20'), ('a\r\nb#c', 'a%0D%0Ab%23c'),
-    (iter([('a', 1)]), 'a=1'), (MappingProxyType({'a': 1}), 'a=1'),
-])
+@pytest.mark.parametrize(
+    ('params', 'query'),
+    [
+        ({'a': 1}, 'a=1'),
+        ({'a': [1, 2]}, 'a=1&a=2'),
+        ([('a', 1), ('a', 2)], 'a=1&a=2'),
+        ((('b', ''),), 'b='),
+        ({'a b': 'c d'}, 'a+b=c+d'),
+        ({'a': '&=#+%?/'}, 'a=%26%3D%23%2B%25%3F%2F'),
+        ({'é': '€'}, '%C3%A9=%E2%82%AC'),
+        ({'a': 'x\r\nX: y\0'}, 'a=x%0D%0AX%3A+y%00'),
+        ({'a\r\n': 1}, 'a%0D%0A=1'),
+        ({'a': b'\xff'}, 'a=%FF'),
+        ('a=b&c=d', 'a=b&c=d'),
+        ('a=b c', 'a=b%20c'),
+        ('a=%20', 'a=%20'),
+        ('a\r\nb#c', 'a%0D%0Ab%23c'),
+        (iter([('a', 1)]), 'a=1'),
+        (MappingProxyType({'a': 1}), 'a=1'),
+    ],
+)
 def test_params(params: Any, query: str) -> None:
     """Params are added to the query, quoted so that nothing in them is syntax."""
     url = request('GET', '/x', params=params).url
@@ -207,10 +355,54 @@ def test_any_url_is_one_line_or_refused(url: str, params: dict[str, str]) -> Non
 
 # Headers of a request ------------------------------------------------------------------------------------------------
 
-BAD_NAMES = ['', ' ', 'A ', ' A', 'A B', 'A:', ':A', 'A\r', 'A\n', 'A\r\nB', 'A\0', 'A\t', 'A\x0b', 'A\x7f', 'É', '€',
-             'A/B', 'A"', 'A(b)', '\ufeffA', b'A\r\n', b'\xff', None, 5, True, ('A',)]
-BAD_VALUES = ['x\r\nB: y', 'x\r', 'x\n', '\nx', '\rx', 'x\0', '\0', 'x\r\n y', b'x\r\nB: y', b'\0', '€', '\ud800', None,
-              True, False, [], {}, object()]
+BAD_NAMES = [
+    '',
+    ' ',
+    'A ',
+    ' A',
+    'A B',
+    'A:',
+    ':A',
+    'A\r',
+    'A\n',
+    'A\r\nB',
+    'A\0',
+    'A\t',
+    'A\x0b',
+    'A\x7f',
+    'É',
+    '€',
+    'A/B',
+    'A"',
+    'A(b)',
+    '\ufeffA',
+    b'A\r\n',
+    b'\xff',
+    None,
+    5,
+    True,
+    ('A',),
+]
+BAD_VALUES = [
+    'x\r\nB: y',
+    'x\r',
+    'x\n',
+    '\nx',
+    '\rx',
+    'x\0',
+    '\0',
+    'x\r\n y',
+    b'x\r\nB: y',
+    b'\0',
+    '€',
+    '\ud800',
+    None,
+    True,
+    False,
+    [],
+    {},
+    object(),
+]
 
 
 @pytest.mark.parametrize('name', BAD_NAMES)
@@ -231,11 +423,24 @@ def test_bad_values(value: Any) -> None:
         Headers({'A': value})
 
 
-@pytest.mark.parametrize(('value', 'kept'), [
-    ('x', 'x'), ('', ''), (' x ', 'x'), ('\tx\t', 'x'), ('a b', 'a b'), ('é', 'é'), (b'\xff', 'ÿ'), (b'x', 'x'),
-    (5, '5'),
-    (1.5, '1.5'), ('a: b', 'a: b'), ('"q"', '"q"'), ('\xa0x\x85', '\xa0x\x85'),
-])
+@pytest.mark.parametrize(
+    ('value', 'kept'),
+    [
+        ('x', 'x'),
+        ('', ''),
+        (' x ', 'x'),
+        ('\tx\t', 'x'),
+        ('a b', 'a b'),
+        ('é', 'é'),
+        (b'\xff', 'ÿ'),
+        (b'x', 'x'),
+        (5, '5'),
+        (1.5, '1.5'),
+        ('a: b', 'a: b'),
+        ('"q"', '"q"'),
+        ('\xa0x\x85', '\xa0x\x85'),
+    ],
+)
 def test_values(value: Any, kept: str) -> None:
     """A value is text, bytes or a number; spaces around it are not part of it (RFC 9110 §5.5)."""
     assert Headers({'A': value})['A'] == kept
@@ -254,14 +459,26 @@ def test_any_headers_are_those_fields_or_refused(fields: list[tuple[Any, Any]]) 
     assert b'\0' not in block
 
 
-@pytest.mark.parametrize(('body', 'fields'), [
-    (None, {'Host': 'other'}), (None, {'HOST': 'other'}), (b'x', {'host': 'server.example'}),
-    (b'x', {'Transfer-Encoding': 'chunked'}), (None, {'transfer-encoding': 'identity'}),
-    (None, {'Content-Length': '1'}), (b'abc', {'Content-Length': '2'}), (b'abc', {'Content-Length': '4'}),
-    (b'abc', {'content-length': '+3'}), (b'abc', {'Content-Length': '3, 3'}), (b'abc', {'Content-Length': ''}),
-    (b'abc', [('Content-Length', '3'), ('content-length', '3')]), (io.BytesIO(b'abc'), {'Content-Length': '3'}),
-    (iter([b'abc']), {'Content-Length': '3'}), ({'a': 1}, {'Content-Length': '6'}),
-])
+@pytest.mark.parametrize(
+    ('body', 'fields'),
+    [
+        (None, {'Host': 'other'}),
+        (None, {'HOST': 'other'}),
+        (b'x', {'host': 'server.example'}),
+        (b'x', {'Transfer-Encoding': 'chunked'}),
+        (None, {'transfer-encoding': 'identity'}),
+        (None, {'Content-Length': '1'}),
+        (b'abc', {'Content-Length': '2'}),
+        (b'abc', {'Content-Length': '4'}),
+        (b'abc', {'content-length': '+3'}),
+        (b'abc', {'Content-Length': '3, 3'}),
+        (b'abc', {'Content-Length': ''}),
+        (b'abc', [('Content-Length', '3'), ('content-length', '3')]),
+        (io.BytesIO(b'abc'), {'Content-Length': '3'}),
+        (iter([b'abc']), {'Content-Length': '3'}),
+        ({'a': 1}, {'Content-Length': '6'}),
+    ],
+)
 def test_framing_is_ours(body: Any, fields: Any) -> None:
     """``Host``, ``Transfer-Encoding`` and a wrong ``Content-Length`` are refused: so are requests smuggled."""
     with pytest.raises(ValueError):
@@ -284,11 +501,23 @@ def test_headers_of_a_wrong_shape(headers: Any) -> None:
 
 # Bodies --------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('body', 'payload'), [
-    (None, None), ({'a': 1}, b'{"a":1}'), ([1, None, 'é'], None), ({}, b'{}'), ([], b'[]'), ('é', b'\xc3\xa9'),
-    ('', b''),
-    (b'\xff', b'\xff'), (b'', b''), (bytearray(b'x'), b'x'), (memoryview(b'x'), b'x'),
-])
+
+@pytest.mark.parametrize(
+    ('body', 'payload'),
+    [
+        (None, None),
+        ({'a': 1}, b'{"a":1}'),
+        ([1, None, 'é'], None),
+        ({}, b'{}'),
+        ([], b'[]'),
+        ('é', b'\xc3\xa9'),
+        ('', b''),
+        (b'\xff', b'\xff'),
+        (b'', b''),
+        (bytearray(b'x'), b'x'),
+        (memoryview(b'x'), b'x'),
+    ],
+)
 def test_bodies(body: Any, payload: bytes | None) -> None:
     """Dicts and lists go as JSON, texts as UTF-8, bytes as they are; ``body`` stays what the caller gave."""
     made = request('POST', '/', body)
@@ -299,8 +528,9 @@ def test_bodies(body: Any, payload: bytes | None) -> None:
         assert json.loads(made._payload) == body
 
 
-@pytest.mark.parametrize('body', [5, True, 1.5, object(), len, {'a': object()}, {'a': float('nan')}, [float('inf')],
-                                  {'a': b'x'}, '\ud800'])
+@pytest.mark.parametrize(
+    'body', [5, True, 1.5, object(), len, {'a': object()}, {'a': float('nan')}, [float('inf')], {'a': b'x'}, '\ud800']
+)
 def test_bad_bodies(body: Any) -> None:
     """A body that has no bytes is refused at once: TypeError for its kind, ValueError for its content."""
     with pytest.raises((TypeError, ValueError)):
@@ -354,8 +584,9 @@ class _Odd(io.BytesIO):
         raise self._error_
 
 
-@pytest.mark.parametrize('source', [_Odd(OSError()), _Odd(ValueError()), _Odd(RuntimeError('mine')), _Odd(EOFError()),
-                                    iter([b'x']), [b'x']])
+@pytest.mark.parametrize(
+    'source', [_Odd(OSError()), _Odd(ValueError()), _Odd(RuntimeError('mine')), _Odd(EOFError()), iter([b'x']), [b'x']]
+)
 def test_length_of_a_source_that_cannot_tell(source: Any) -> None:
     """A file that fails when asked for its place, however it fails, is one that cannot tell its length."""
     assert Source(source).length is None
@@ -376,11 +607,15 @@ def test_length_of_a_file_behind_its_end() -> None:
     assert Source(file).length in (0, None)
 
 
-@pytest.mark.parametrize('make', [
-    lambda path: io.StringIO('é' * 10),
-    lambda path: open(path, encoding='utf-8'),
-    lambda path: open(path, encoding='latin-1'),
-], ids=['StringIO', 'utf-8', 'latin-1'])
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda path: io.StringIO('é' * 10),
+        lambda path: open(path, encoding='utf-8'),
+        lambda path: open(path, encoding='latin-1'),
+    ],
+    ids=['StringIO', 'utf-8', 'latin-1'],
+)
 def test_length_of_a_text_file(make: Any, tmp_path: Any) -> None:
     """The length of a text file is not that of the UTF-8 that is sent: it is right, or it is not told."""
     path = tmp_path / 'text'
@@ -392,15 +627,18 @@ def test_length_of_a_text_file(make: Any, tmp_path: Any) -> None:
 
 # Options -------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('timeout', [None, 1, 0.5, float('inf'), urllib3.Timeout(3),
-                                     urllib3.Timeout(connect=1, read=2)])
+
+@pytest.mark.parametrize(
+    'timeout', [None, 1, 0.5, float('inf'), urllib3.Timeout(3), urllib3.Timeout(connect=1, read=2)]
+)
 def test_timeouts(timeout: Any) -> None:
     """A timeout is a number of seconds or ``urllib3.Timeout``."""
     assert request(timeout=timeout).timeout is timeout
 
 
-@pytest.mark.parametrize('timeout', [0, 0.0, -1, float('nan'), float('-inf'), True, False, '5', b'5', (1, 2), [],
-                                     object()])
+@pytest.mark.parametrize(
+    'timeout', [0, 0.0, -1, float('nan'), float('-inf'), True, False, '5', b'5', (1, 2), [], object()]
+)
 def test_bad_timeouts(timeout: Any) -> None:
     """Any other timeout is a ValueError that names it."""
     with pytest.raises(ValueError, match='timeout'):
@@ -423,9 +661,14 @@ def test_bad_retries(retries: Any) -> None:
 
 # A request as a value ------------------------------------------------------------------------------------------------
 
-FULL: dict[str, Any] = {'headers': {'A': 'b'}, 'timeout': 5, 'retries': urllib3.Retry(1), 'tag': object(),
-                        'stream': True,
-                        'max_body': 10}
+FULL: dict[str, Any] = {
+    'headers': {'A': 'b'},
+    'timeout': 5,
+    'retries': urllib3.Retry(1),
+    'tag': object(),
+    'stream': True,
+    'max_body': 10,
+}
 
 
 def test_attributes() -> None:
@@ -443,11 +686,33 @@ def test_defaults() -> None:
     made = request()
     assert not made.headers and isinstance(made.headers, Headers)
     assert (made.body, made.timeout, made.retries, made.tag, made.stream, made.max_body) == (
-        None, None, None, None, False, None)
+        None,
+        None,
+        None,
+        None,
+        False,
+        None,
+    )
 
 
-@pytest.mark.parametrize('name', ['host', 'method', 'url', 'body', 'headers', 'tag', 'timeout', 'retries', 'stream',
-                                  'max_body', 'authority', 'new', '_payload'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'host',
+        'method',
+        'url',
+        'body',
+        'headers',
+        'tag',
+        'timeout',
+        'retries',
+        'stream',
+        'max_body',
+        'authority',
+        'new',
+        '_payload',
+    ],
+)
 def test_frozen(name: str) -> None:
     """No attribute of a request can be set or deleted."""
     made = request()
@@ -457,10 +722,21 @@ def test_frozen(name: str) -> None:
         delattr(made, name)
 
 
-@pytest.mark.parametrize(('name', 'value'), [
-    ('host', 'other:1'), ('method', 'PUT'), ('url', '/other'), ('body', b'other'), ('headers', Headers({'C': 'd'})),
-    ('timeout', 9), ('retries', None), ('tag', 'other'), ('stream', False), ('max_body', None),
-])
+@pytest.mark.parametrize(
+    ('name', 'value'),
+    [
+        ('host', 'other:1'),
+        ('method', 'PUT'),
+        ('url', '/other'),
+        ('body', b'other'),
+        ('headers', Headers({'C': 'd'})),
+        ('timeout', 9),
+        ('retries', None),
+        ('tag', 'other'),
+        ('stream', False),
+        ('max_body', None),
+    ],
+)
 def test_replace(name: str, value: Any) -> None:
     """``replace`` gives a new request in which one part differs; the old one is as it was."""
     old = request('POST', '/x', b'body', **FULL)
@@ -472,8 +748,19 @@ def test_replace(name: str, value: Any) -> None:
             assert getattr(new, other) == getattr(old, other)
 
 
-@pytest.mark.parametrize('change', [{'host': 'a b'}, {'method': 'G T'}, {'url': 'x'}, {'headers': {'A': '\n'}},
-                                    {'timeout': 0}, {'body': 5}, {'headers': {'Host': 'x'}}, {'nonsense': 1}])
+@pytest.mark.parametrize(
+    'change',
+    [
+        {'host': 'a b'},
+        {'method': 'G T'},
+        {'url': 'x'},
+        {'headers': {'A': '\n'}},
+        {'timeout': 0},
+        {'body': 5},
+        {'headers': {'Host': 'x'}},
+        {'nonsense': 1},
+    ],
+)
 def test_replace_checks(change: dict[str, Any]) -> None:
     """What ``replace`` is given is checked as at the beginning."""
     with pytest.raises((ValueError, TypeError)):
@@ -499,14 +786,17 @@ def test_replace_sends_what_was_checked() -> None:
     assert made.replace(url='/other')._payload == b'{"size":1}'
 
 
-@pytest.mark.parametrize(('host', 'url', 'text'), [
-    ('server.example', '/captains', 'GET http://server.example/captains'),
-    ('server.example:8002', '/', 'GET http://server.example:8002/'),
-    ('http://server.example', '/a?b=c', 'GET http://server.example/a?b=c'),
-    ('https://server.example:8443', '/x', 'GET https://server.example:8443/x'),
-    ('[::1]:80', '/x', 'GET http://[::1]:80/x'),
-    ('server.example', '/é b', 'GET http://server.example/%C3%A9%20b'),
-])
+@pytest.mark.parametrize(
+    ('host', 'url', 'text'),
+    [
+        ('server.example', '/captains', 'GET http://server.example/captains'),
+        ('server.example:8002', '/', 'GET http://server.example:8002/'),
+        ('http://server.example', '/a?b=c', 'GET http://server.example/a?b=c'),
+        ('https://server.example:8443', '/x', 'GET https://server.example:8443/x'),
+        ('[::1]:80', '/x', 'GET http://[::1]:80/x'),
+        ('server.example', '/é b', 'GET http://server.example/%C3%A9%20b'),
+    ],
+)
 def test_text(host: str, url: str, text: str) -> None:
     """The text of a request is its method and whole URL."""
     made = Request(host, 'GET', url)
@@ -522,8 +812,13 @@ def test_text_tells_no_field_and_no_body() -> None:
 
 # Headers -------------------------------------------------------------------------------------------------------------
 
-SOME = [('Content-Type', 'text/plain'), ('Set-Cookie', 'a=1'), ('X-Empty', ''), ('set-cookie', 'b=2, c'),
-        ('Date', 'Mon, 01 Jan 2024 00:00:00 GMT')]
+SOME = [
+    ('Content-Type', 'text/plain'),
+    ('Set-Cookie', 'a=1'),
+    ('X-Empty', ''),
+    ('set-cookie', 'b=2, c'),
+    ('Date', 'Mon, 01 Jan 2024 00:00:00 GMT'),
+]
 
 
 @pytest.fixture(params=['made', 'received'])
@@ -557,10 +852,31 @@ def test_order(headers: Headers) -> None:
     assert dict(headers)['Set-Cookie'] == 'a=1, b=2, c'
 
 
-@pytest.mark.parametrize('name', ['Cookie', 'Content', 'Type', 'ontent-Type', 'text/plain', 'HTTP/1.1 200 OK', '', ':',
-                                  'Content-Type:', 'Date: Mon, 01 Jan 2024 00', 'a=1\r\nX-Empty',
-                                  'X-Empty: \r\nset-cookie',
-                                  'É', '€', '\ud800', '\0', 5, None, b'Date', ()])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'Cookie',
+        'Content',
+        'Type',
+        'ontent-Type',
+        'text/plain',
+        'HTTP/1.1 200 OK',
+        '',
+        ':',
+        'Content-Type:',
+        'Date: Mon, 01 Jan 2024 00',
+        'a=1\r\nX-Empty',
+        'X-Empty: \r\nset-cookie',
+        'É',
+        '€',
+        '\ud800',
+        '\0',
+        5,
+        None,
+        b'Date',
+        (),
+    ],
+)
 def test_missing(headers: Headers, name: Any) -> None:
     """What is not the name of a field is not found, whatever its kind, as in any mapping."""
     assert name not in headers
@@ -590,8 +906,11 @@ def test_headers_are_not_equal_to_anything_else(other: Any) -> None:
 def test_headers_are_frozen(headers: Headers) -> None:
     """Fields can neither be set nor deleted."""
     assert isinstance(headers, Mapping)
-    for change in (lambda: headers.__setitem__('A', 'b'), lambda: headers.__delitem__('Date'),
-                   lambda: setattr(headers, 'new', 1)):
+    for change in (
+        lambda: headers.__setitem__('A', 'b'),
+        lambda: headers.__delitem__('Date'),
+        lambda: setattr(headers, 'new', 1),
+    ):
         with pytest.raises((TypeError, AttributeError)):
             change()
 
@@ -614,21 +933,32 @@ def test_weird_bytes() -> None:
 
 def test_repr_hides_secrets() -> None:
     """The repr of headers masks credentials and cookies, in any case."""
-    shown = repr(Headers(dict.fromkeys(('Authorization', 'PROXY-AUTHORIZATION', 'cookie', 'Set-Cookie', 'X-Auth-Token',
-                                        'X-Subject-Token'), 'hush') | {'A': 'b'}))
+    shown = repr(
+        Headers(
+            dict.fromkeys(
+                ('Authorization', 'PROXY-AUTHORIZATION', 'cookie', 'Set-Cookie', 'X-Auth-Token', 'X-Subject-Token'),
+                'hush',
+            )
+            | {'A': 'b'}
+        )
+    )
     assert 'hush' not in shown and "('A', 'b')" in shown
 
 
 # Responses -----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('first', 'reason', 'shown'), [
-    ('HTTP/1.1 200 OK', 'OK', '<Response 200 OK>'),
-    ('HTTP/1.1 204 No Content', 'No Content', '<Response 204 No Content>'),
-    ('HTTP/1.1 200 ', '', '<Response 200>'),
-    ('HTTP/1.1 200', '', '<Response 200>'),
-    ('HTTP/1.0 404 NOT FOUND', 'NOT FOUND', '<Response 404 NOT FOUND>'),
-    ('HTTP/1.1 200 d\xe9j\xe0', 'déjà', '<Response 200 déjà>'),
-])
+
+@pytest.mark.parametrize(
+    ('first', 'reason', 'shown'),
+    [
+        ('HTTP/1.1 200 OK', 'OK', '<Response 200 OK>'),
+        ('HTTP/1.1 204 No Content', 'No Content', '<Response 204 No Content>'),
+        ('HTTP/1.1 200 ', '', '<Response 200>'),
+        ('HTTP/1.1 200', '', '<Response 200>'),
+        ('HTTP/1.0 404 NOT FOUND', 'NOT FOUND', '<Response 404 NOT FOUND>'),
+        ('HTTP/1.1 200 d\xe9j\xe0', 'déjà', '<Response 200 déjà>'),
+    ],
+)
 def test_reason(first: str, reason: str, shown: str) -> None:
     """The reason phrase may be missing; the repr is that of the contract."""
     got = response(first=first)
@@ -682,9 +1012,27 @@ def test_response_bodies(content_type: str | None, data: bytes, body: Any, text:
     assert got.text == text and got.data == data
 
 
-@pytest.mark.parametrize('charset', ['undefined', 'idna', 'punycode', 'base64', 'hex', 'rot13', 'zlib',
-                                     'unicode_escape',
-                                     'mbcs', 'utf-7', 'aliases', '..', '\xe9', 'x' * 5000, '0', 'utf_8_sig'])
+@pytest.mark.parametrize(
+    'charset',
+    [
+        'undefined',
+        'idna',
+        'punycode',
+        'base64',
+        'hex',
+        'rot13',
+        'zlib',
+        'unicode_escape',
+        'mbcs',
+        'utf-7',
+        'aliases',
+        '..',
+        '\xe9',
+        'x' * 5000,
+        '0',
+        'utf_8_sig',
+    ],
+)
 @pytest.mark.parametrize('data', [b'\xff\xfeA', b'abc', b'\\', b'xn--\xff'])
 def test_any_charset_gives_text(charset: str, data: bytes) -> None:
     """Whatever charset a server names, and whatever it sends, the text is a text and reading it raises nothing."""
@@ -719,8 +1067,10 @@ def test_json_needs_no_content_type() -> None:
 
 def test_socket_is_not_needed() -> None:
     """Making requests and answers resolves no name."""
+
     def refuse(*_: Any) -> Any:
         raise AssertionError('a value did I/O')
+
     original, socket.getaddrinfo = socket.getaddrinfo, refuse
     try:
         assert repr(Request('no-such-host.example', 'GET', '/')) and repr(response())

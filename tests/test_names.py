@@ -1,4 +1,5 @@
 """Names: which resolver is asked, what it says, and that a dead name costs nobody else anything."""
+
 from __future__ import annotations
 
 import socket as stdlib_socket
@@ -30,42 +31,148 @@ FEDORA = 'hosts: files myhostname resolve [!UNAVAIL=return] dns\n'
 HOSTS = '10.0.0.1 h alias # not\n10.0.0.2 H\n10.0.0.1\tsame\n::1 Six.Example\n#10.0.0.3 none\n'
 #: nsswitch.conf, resolv.conf, environment, name, whether it is for the system.
 DECISIONS: list[tuple[str | None, str | None, dict[str, str], str, bool]] = [
-    *[(nsswitch, '', {}, 'a.example', False) for nsswitch in (
-        None, '', 'hosts: files dns', 'hosts: dns files', 'hosts: dns', 'HOSTS:  FILES\tDNS # db', '# hosts: db\n',
-        'passwd: db\nhosts:files dns\ngroup: nis', DEBIAN, 'hosts: files mdns dns', 'hosts: files mdns4 mdns6_minimal dns',
-        'hosts: files mdns_minimal [ NOTFOUND = return ] dns mdns', 'hosts: files dns myhostname')],
-    *[(nsswitch, '', {}, 'a.example', True) for nsswitch in (
-        'hosts: files', 'hosts:', 'hosts: files mymachines dns', 'hosts: db files dns', 'hosts: files nis dns',
-        'hosts: files resolve [!UNAVAIL=return] dns', FEDORA, 'hosts: files dns [!UNAVAIL=return]',
-        'hosts: files [NOTFOUND=return] dns', 'hosts: files [SUCCESS=continue] dns', 'hosts: files mdns4 [!UNAVAIL=return] dns',
-        'hosts: files nonsense dns', 'hosts: mymachines', 'hosts: files mdns4_minimal')],
-    *[(DEBIAN, '', {}, name, True) for name in ('printer.local', 'PRINTER.LOCAL', 'printer.local.', 'a.b.local', 'local')],
-    (DEBIAN, '', {}, 'local.example', False), (DEBIAN, '', {}, 'notlocal', False),
-    *[(None, '', {}, name, True) for name in (
-        'localhost', 'LOCALHOST', 'localhost.', 'x.localhost', 'a.X.Localhost', 'localhost.localdomain',
-        'x.localhost.localdomain', 'ip6-localhost', '127.1', '0x7f000001', '2130706433', '127.0.0.0x1', '1.2.3.4.',
-        'a.5', 'h', 'H', 'alias', 'same', 'six.example', 'SIX.example', 'fe80::1%lo')],
-    *[(None, '', {}, name, False) for name in (
-        'not', 'none', 'h.', 'alias.', 'six.example.', 'six', 'localhost.example', 'x0x1', 'a.b5', '5.b', 'secret.onion',
-        'a_b', 'UPPER.example', 'x' * 63, 'mymachine', '_gateway')],
-    *[('hosts: files myhostname dns', '', {}, name, True) for name in (
-        'mymachine', 'MyMachine.example', 'mymachine.example', '_gateway', '_outbound', 'gateway', 'localhost')],
+    *[
+        (nsswitch, '', {}, 'a.example', False)
+        for nsswitch in (
+            None,
+            '',
+            'hosts: files dns',
+            'hosts: dns files',
+            'hosts: dns',
+            'HOSTS:  FILES\tDNS # db',
+            '# hosts: db\n',
+            'passwd: db\nhosts:files dns\ngroup: nis',
+            DEBIAN,
+            'hosts: files mdns dns',
+            'hosts: files mdns4 mdns6_minimal dns',
+            'hosts: files mdns_minimal [ NOTFOUND = return ] dns mdns',
+            'hosts: files dns myhostname',
+        )
+    ],
+    *[
+        (nsswitch, '', {}, 'a.example', True)
+        for nsswitch in (
+            'hosts: files',
+            'hosts:',
+            'hosts: files mymachines dns',
+            'hosts: db files dns',
+            'hosts: files nis dns',
+            'hosts: files resolve [!UNAVAIL=return] dns',
+            FEDORA,
+            'hosts: files dns [!UNAVAIL=return]',
+            'hosts: files [NOTFOUND=return] dns',
+            'hosts: files [SUCCESS=continue] dns',
+            'hosts: files mdns4 [!UNAVAIL=return] dns',
+            'hosts: files nonsense dns',
+            'hosts: mymachines',
+            'hosts: files mdns4_minimal',
+        )
+    ],
+    *[
+        (DEBIAN, '', {}, name, True)
+        for name in ('printer.local', 'PRINTER.LOCAL', 'printer.local.', 'a.b.local', 'local')
+    ],
+    (DEBIAN, '', {}, 'local.example', False),
+    (DEBIAN, '', {}, 'notlocal', False),
+    *[
+        (None, '', {}, name, True)
+        for name in (
+            'localhost',
+            'LOCALHOST',
+            'localhost.',
+            'x.localhost',
+            'a.X.Localhost',
+            'localhost.localdomain',
+            'x.localhost.localdomain',
+            'ip6-localhost',
+            '127.1',
+            '0x7f000001',
+            '2130706433',
+            '127.0.0.0x1',
+            '1.2.3.4.',
+            'a.5',
+            'h',
+            'H',
+            'alias',
+            'same',
+            'six.example',
+            'SIX.example',
+            'fe80::1%lo',
+        )
+    ],
+    *[
+        (None, '', {}, name, False)
+        for name in (
+            'not',
+            'none',
+            'h.',
+            'alias.',
+            'six.example.',
+            'six',
+            'localhost.example',
+            'x0x1',
+            'a.b5',
+            '5.b',
+            'secret.onion',
+            'a_b',
+            'UPPER.example',
+            'x' * 63,
+            'mymachine',
+            '_gateway',
+        )
+    ],
+    *[
+        ('hosts: files myhostname dns', '', {}, name, True)
+        for name in (
+            'mymachine',
+            'MyMachine.example',
+            'mymachine.example',
+            '_gateway',
+            '_outbound',
+            'gateway',
+            'localhost',
+        )
+    ],
     ('hosts: files myhostname dns', '', {}, 'other.example', False),
     *[(None, '', {variable: ''}, 'a.example', True) for variable in ('LOCALDOMAIN', 'RES_OPTIONS', 'HOSTALIASES')],
     (None, '', {'GEVENT_RESOLVER': 'ares', 'LANG': 'C'}, 'a.example', False),
-    *[(None, resolv, {}, 'a.example', False) for resolv in (
-        None, '', 'nameserver 10.0.0.1\nnameserver ::1\n' * 3, 'search a.example b.example\noptions ndots:2',
-        'domain a.example', 'options timeout:1 attempts:3 rotate edns0', '# comment\n; comment\n\n  \noptions',
-        '\tnameserver 10.0.0.1')],
-    *[(None, resolv, {}, 'a.example', True) for resolv in (
-        'options use-vc', 'options no-aaaa', 'options ndots:1 trust-ad', 'options single-request',
-        'options single-request-reopen', 'options inet6', 'options no-tld-query', 'sortlist 10.0.0.0/8',
-        'lookup file bind', 'nonsense', 'nameserver 10.0.0.1\noptions rotate # comment', '?')],
+    *[
+        (None, resolv, {}, 'a.example', False)
+        for resolv in (
+            None,
+            '',
+            'nameserver 10.0.0.1\nnameserver ::1\n' * 3,
+            'search a.example b.example\noptions ndots:2',
+            'domain a.example',
+            'options timeout:1 attempts:3 rotate edns0',
+            '# comment\n; comment\n\n  \noptions',
+            '\tnameserver 10.0.0.1',
+        )
+    ],
+    *[
+        (None, resolv, {}, 'a.example', True)
+        for resolv in (
+            'options use-vc',
+            'options no-aaaa',
+            'options ndots:1 trust-ad',
+            'options single-request',
+            'options single-request-reopen',
+            'options inet6',
+            'options no-tld-query',
+            'sortlist 10.0.0.0/8',
+            'lookup file bind',
+            'nonsense',
+            'nameserver 10.0.0.1\noptions rotate # comment',
+            '?',
+        )
+    ],
 ]
 
 
 @pytest.mark.parametrize(('nsswitch', 'resolv', 'environ', 'name', 'system'), DECISIONS)
-def test_who_is_asked(nsswitch: str | None, resolv: str | None, environ: dict[str, str], name: str, system: bool) -> None:
+def test_who_is_asked(
+    nsswitch: str | None, resolv: str | None, environ: dict[str, str], name: str, system: bool
+) -> None:
     """DNS is asked where it alone can answer; the system, where its files, the environment or the name say otherwise."""
     rules = Rules(nsswitch, resolv, names_in(HOSTS), 'MyMachine.example')
     assert rules.need_system(name, environ) is system
@@ -83,17 +190,38 @@ def test_any_files(nsswitch: str, resolv: str, hosts: str, name: str) -> None:
     assert Rules(nsswitch, resolv, names_in(hosts), name).need_system(name, {}) in (True, False)
 
 
-@pytest.mark.parametrize(('name', 'raw'), [
-    ('a.example', b'a.example'), ('a.example.', b'a.example.'), ('A_b.Example', b'A_b.Example'),
-    ('fa\xdf.example', b'fass.example'), ('x' * 63, b'x' * 63), ('fe80::1%lo', b'fe80::1%lo'),
-    ('.'.join(['x' * 49] * 5), b'.'.join([b'x' * 49] * 5))])
+@pytest.mark.parametrize(
+    ('name', 'raw'),
+    [
+        ('a.example', b'a.example'),
+        ('a.example.', b'a.example.'),
+        ('A_b.Example', b'A_b.Example'),
+        ('fa\xdf.example', b'fass.example'),
+        ('x' * 63, b'x' * 63),
+        ('fe80::1%lo', b'fe80::1%lo'),
+        ('.'.join(['x' * 49] * 5), b'.'.join([b'x' * 49] * 5)),
+    ],
+)
 def test_names_as_they_go_out(name: str, raw: bytes) -> None:
     """A name goes out in ASCII, encoded once, whoever is asked."""
     assert encoded(name) == raw
 
 
-@pytest.mark.parametrize('name', ['x' * 64, f'a.{"x" * 64}.example', 'a..b', '.a', '.', '', 'a..', '.'.join(['x' * 50] * 6),
-                                  '\xfc' * 63, '\u2024.example'])
+@pytest.mark.parametrize(
+    'name',
+    [
+        'x' * 64,
+        f'a.{"x" * 64}.example',
+        'a..b',
+        '.a',
+        '.',
+        '',
+        'a..',
+        '.'.join(['x' * 50] * 6),
+        '\xfc' * 63,
+        '\u2024.example',
+    ],
+)
 def test_names_that_are_none(name: str) -> None:
     """What cannot be a name is refused before anybody is asked (RFC 1035 §2.3.4)."""
     with pytest.raises(NameResolutionError, match='not a name'):
@@ -118,6 +246,7 @@ def test_hosts_that_are_no_names(host: str) -> None:
 
 # The caller's own resolver -------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('number', [11, 12, 23, 24, 105, -3, -2])
 @pytest.mark.parametrize('kind', [stdlib_socket.gaierror, stdlib_socket.herror])
 @pytest.mark.usefixtures('oracle')
@@ -130,9 +259,10 @@ def test_54_numbers_of_a_resolver(kind: type[OSError], number: int) -> None:
         if host.startswith('dead'):
             raise kind(number, 'Timeout while contacting DNS servers')
         return [address(server.port)]
+
     with serve() as server, ClientPool(resolver=resolver) as pool:
         pool.request(server.host, 'GET', '/000001')
-        pool.wait()                             # an idle connection, that could be given up
+        pool.wait()  # an idle connection, that could be given up
         for n in range(12):
             pool.request(f'dead{n}.example', 'GET', '/')
         for n in range(12):
@@ -153,6 +283,7 @@ def test_53_names_that_nobody_answers_for() -> None:
         if host.startswith('dead'):
             never.wait()
         return [address(server.port)]
+
     with serve() as server, ClientPool(resolver=resolver, timeout=urllib3.Timeout(connect=1.5)) as pool:
         dead = [pool.request(f'dead{n}.example', 'GET', '/') for n in range(12)]
         good = [pool.request(f'good{n}.example', 'GET', '/000001') for n in range(288)]
@@ -178,8 +309,13 @@ def test_clocks_that_run_out_in_a_look_up() -> None:
         [error] = pool.wait(timeout=0.05)
         assert type(error) is QueueTimeout and 'in the look-up of other.example' in error.message
     for scheme in ('http', 'https', 'socks5', 'socks5h'):
-        with Client('http://127.0.0.1:1', proxy=f'{scheme}://user:secret@proxy.example', verify=False,
-                    resolver=lambda *_: never.wait(), timeout=urllib3.Timeout(connect=0.05)) as client:
+        with Client(
+            'http://127.0.0.1:1',
+            proxy=f'{scheme}://user:secret@proxy.example',
+            verify=False,
+            resolver=lambda *_: never.wait(),
+            timeout=urllib3.Timeout(connect=0.05),
+        ) as client:
             error = failure(client, 'GET', '/')
             assert type(error) is ProxyError and 'secret' not in str(error)
             assert f'{scheme}://proxy.example' in error.message and 'the look-up of proxy.example' in error.message
@@ -189,12 +325,14 @@ def test_clocks_that_run_out_in_a_look_up() -> None:
 def test_a_look_up_has_a_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look-up that never ends fails after a while also for who has no bound, and is then begun anew."""
     from napixclient._http import names
+
     monkeypatch.setattr(names, 'LOOKUP_SECONDS', 0.1)
     asked = []
 
     def resolver(host: str, port: int) -> Any:
         asked.append(host)
         Event().wait()
+
     with Client('slow.example', resolver=resolver, timeout=urllib3.Timeout(connect=None)) as client:
         for n in (1, 2):
             error = failure(client, 'GET', '/')
@@ -211,11 +349,14 @@ def test_answers_with_a_ttl() -> None:
     def resolver(host: str, port: int) -> Any:
         asked.append(host)
         return [address(server.port)], ttls[host]
+
     ttls: dict[str, Any] = {'none.example': 0, 'long.example': 300, 'part.example': 0.5}
     with serve() as server, ClientPool(resolver=resolver) as pool:
+
         def ask(host: str) -> Any:
             pool.request(host, 'GET', '/000001', headers={'Connection': 'close'})
             return pool.wait(timeout=5)[0]
+
         for host in ('none.example', 'long.example') * 3:
             assert ask(host).status == 200
         assert (asked.count('none.example'), asked.count('long.example')) == (3, 1)
@@ -234,6 +375,7 @@ def test_look_ups_are_counted() -> None:
     def resolver(host: str, port: int) -> Any:
         gate.wait()
         return Names(good=server)(host, port)
+
     with serve() as server, ClientPool(resolver=resolver, simultaneous=4) as pool:
         for _ in range(4):
             pool.request('good.example', 'GET', '/000001')
@@ -259,6 +401,7 @@ def test_ended_in_a_look_up(end: str) -> None:
     def resolver(host: str, port: int) -> Any:
         gate.wait()
         return [address(server.port)]
+
     with serve() as server, Client('peer.example', resolver=resolver) as client:
         asking = gevent.spawn(failure, client, 'GET', '/')
         other = client.submit('GET', '/000002')
@@ -284,7 +427,7 @@ def test_a_resolver_in_the_place_of_gevents(kind: str) -> None:
         assert kit.run_program(REPLACED, server.port, kind) == (0, '000001\n', '')
 
 
-REPLACED = '''
+REPLACED = """
 import sys, _socket
 import gevent
 from gevent import socket
@@ -302,10 +445,11 @@ else:
     setattr(socket if 'gevent' in kind else _socket, 'getaddrinfo', found)
 from napixclient import Client
 print(Client('peer.example').request('GET', '/000001').text)
-'''
+"""
 
 
 # Threads -------------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.usefixtures('oracle')
 def test_threads_grow_with_what_waits() -> None:
@@ -316,10 +460,11 @@ def test_threads_grow_with_what_waits() -> None:
     def hang() -> str:
         with lock:
             return 'late'
+
     stuck = [gevent.spawn(threads.call, hang) for _ in range(40)]
     gevent.sleep(0)
     assert [threads.call(divmod, n, 7) for n in range(100)] == [divmod(n, 7) for n in range(100)]
-    stuck.pop().kill()                          # nobody waits for that one any more
+    stuck.pop().kill()  # nobody waits for that one any more
     assert (threads._running, threads._dead, threads.crowd) == (40, 1, '')
     lock.release()
     assert [greenlet.get(timeout=5) for greenlet in stuck] == ['late'] * 39
@@ -332,6 +477,7 @@ def test_threads_grow_with_what_waits() -> None:
 def test_no_more_threads_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound a call waits for a thread, and it is told why; one that is given up meanwhile is never made."""
     from napixclient._http import threads as module
+
     monkeypatch.setattr(module, 'MOST', 3)
     threads, lock, made = Threads(gevent.get_hub()), kit.monkey.get_original('_thread', 'allocate_lock')(), []
     lock.acquire()
@@ -352,6 +498,7 @@ def test_no_more_threads_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # Real DNS, without a namespace: a channel that was given its server --------------------------------------------------
+
 
 class At(Lookups):
     """The look-ups of a server that is not the system's."""
@@ -377,9 +524,15 @@ def dns(tmp_path: Path) -> Any:
 
 
 pure = pytest.mark.skipif(
-    resolving.Resolver is None or Rules(*[Path(path).read_text() if Path(path).exists() else None for path in (
-        '/etc/nsswitch.conf', '/etc/resolv.conf')]).need_system('a.example', {}),
-    reason="this system's files send all names to its own resolver")
+    resolving.Resolver is None
+    or Rules(
+        *[
+            Path(path).read_text() if Path(path).exists() else None
+            for path in ('/etc/nsswitch.conf', '/etc/resolv.conf')
+        ]
+    ).need_system('a.example', {}),
+    reason="this system's files send all names to its own resolver",
+)
 
 
 @pure
@@ -399,7 +552,9 @@ def test_channels_are_short_lived(dns: Any, oracle: Any) -> None:
 def test_dead_names_beside_others(dns: Any, oracle: Any) -> None:
     """Names that nobody answers for keep no other waiting, in the same channel or in another."""
     lookups, _ = dns
-    dead = [gevent.spawn(helpers_dns.outcome, lambda name: lookups.find(name, 80), f'dead{n}.example') for n in range(150)]
+    dead = [
+        gevent.spawn(helpers_dns.outcome, lambda name: lookups.find(name, 80), f'dead{n}.example') for n in range(150)
+    ]
     good = [gevent.spawn(lookups.find, f'web{n}.example', 80) for n in range(150)]
     gevent.joinall(good, timeout=20)
     assert all(one.value for one in good) and not any(one.ready() for one in dead)
@@ -421,7 +576,7 @@ def test_killed_look_ups(dns: Any, oracle: Any) -> None:
 
 # Real DNS, in a namespace: the system's own and ours, side by side ---------------------------------------------------
 
-BOTH = '''
+BOTH = """
 import _socket
 from gevent.hub import get_hub
 from napixclient._http import nss, resolving
@@ -430,26 +585,46 @@ def ours(name):
     return lookups().find(name, 80)
 def theirs(name):
     return _socket.getaddrinfo(name, 80, 0, _socket.SOCK_STREAM)
-'''
-SIDE_BY_SIDE = BOTH + '''
+"""
+SIDE_BY_SIDE = (
+    BOTH
+    + """
 found = {}
 for name in sys.argv[1:]:
     mine, system = outcome(ours, name), outcome(theirs, name)
     way = 'system' if lookups()._watch.rules().need_system(name, os.environ) else 'dns'
     found[name] = [way, mine if len(mine) < 40 else len(mine), system if len(system) < 40 else len(system)]
 print(json.dumps(found))
-'''
+"""
+)
 HOME = ['127.0.0.1']
 #: Name -> who is asked, and what both say.
 ALIKE: dict[str, tuple[str, Any]] = {
-    'a.example': ('dns', HOME), 'a.example.': ('dns', HOME), 'A_b.EXAMPLE': ('dns', HOME), 'short': ('dns', HOME),
-    f'{"v" * 63}.example': ('dns', HOME), 'both.example': ('dns', ['::1', '127.0.0.1']), 'only6.example': ('dns', ['::1']),
-    'many40.example': ('dns', 80), 'chain.example': ('dns', HOME), 'loop0.example': ('dns', 'not found'),
-    'nx.example': ('dns', 'not found'), 'empty.example': ('dns', 'not found'), 'servfail.example': ('dns', 'temporary'),
-    'refused.example': ('dns', 'temporary'), 'notimp.example': ('dns', 'temporary'), 'dead.example': ('dns', 'temporary'),
-    'mutesix.example': ('dns', HOME), 'localhost': ('system', HOME), 'printer.local': ('system', HOME),
-    '127.1': ('system', HOME), '0x7f000001': ('system', HOME), 'h': ('system', ['10.0.0.1']),
-    'ALIAS': ('system', ['10.0.0.1']), 'same': ('system', ['10.0.0.1']), 'same.': ('dns', HOME),
+    'a.example': ('dns', HOME),
+    'a.example.': ('dns', HOME),
+    'A_b.EXAMPLE': ('dns', HOME),
+    'short': ('dns', HOME),
+    f'{"v" * 63}.example': ('dns', HOME),
+    'both.example': ('dns', ['::1', '127.0.0.1']),
+    'only6.example': ('dns', ['::1']),
+    'many40.example': ('dns', 80),
+    'chain.example': ('dns', HOME),
+    'loop0.example': ('dns', 'not found'),
+    'nx.example': ('dns', 'not found'),
+    'empty.example': ('dns', 'not found'),
+    'servfail.example': ('dns', 'temporary'),
+    'refused.example': ('dns', 'temporary'),
+    'notimp.example': ('dns', 'temporary'),
+    'dead.example': ('dns', 'temporary'),
+    'mutesix.example': ('dns', HOME),
+    'localhost': ('system', HOME),
+    'printer.local': ('system', HOME),
+    '127.1': ('system', HOME),
+    '0x7f000001': ('system', HOME),
+    'h': ('system', ['10.0.0.1']),
+    'ALIAS': ('system', ['10.0.0.1']),
+    'same': ('system', ['10.0.0.1']),
+    'same.': ('dns', HOME),
 }
 
 
@@ -463,7 +638,9 @@ def test_both_say_the_same() -> None:
 
 def test_searched_alike() -> None:
     """The search list, ndots and a trailing dot lead to the same queries, in the same order."""
-    found = in_namespace(BOTH + '''
+    found = in_namespace(
+        BOTH
+        + """
 names = 'nx', 'nx.', 'nx.a', 'nx.a.b', 'nx.a.b.'
 seen = []
 for find in ours, theirs:
@@ -472,7 +649,9 @@ for find in ours, theirs:
         outcome(find, name)
         seen.append(list(dict.fromkeys(line.split()[3] for line in queries()[before:])))
 print(json.dumps([seen[:len(names)], seen[len(names):]]))
-''', resolv='nameserver 127.0.0.1\nsearch one.example two.example\noptions ndots:2\n')
+""",
+        resolv='nameserver 127.0.0.1\nsearch one.example two.example\noptions ndots:2\n',
+    )
     assert found[0] == found[1] and found[0][0] == ['nx.one.example', 'nx.two.example', 'nx']
 
 
@@ -490,11 +669,15 @@ def test_what_only_the_system_obeys(how: dict[str, Any]) -> None:
     """Options, sources and variables that c-ares does not know are obeyed, as the system is asked."""
     how = dict(how)
     kinds, said = how.pop('kinds'), how.pop('said', HOME)
-    found = in_namespace(BOTH + '''
+    found = in_namespace(
+        BOTH
+        + """
 said = outcome(ours, 'a.example')
 kinds = sorted({' '.join(line.split()[1::3]) for line in queries()})
 print(json.dumps([said, kinds]))
-''', **how)
+""",
+        **how,
+    )
     if 'no-aaaa' in how.get('resolv', '') and len(found[1]) == 2:
         pytest.skip('this C library does not know no-aaaa')
     assert found == [said, sorted(kinds)]
@@ -502,19 +685,25 @@ print(json.dumps([said, kinds]))
 
 def test_a_missing_source() -> None:
     """A source whose module is missing makes another kind of error of the system's: the look-up failed, no more."""
-    found = in_namespace(BOTH + '''
+    found = in_namespace(
+        BOTH
+        + """
 from napixclient import Client, HTTPError
 try:
     Client('nx.example').request('GET', '/')
 except HTTPError as error:
     print(json.dumps(type(error).__name__))
-''', nsswitch='hosts: files nosuchmodule dns\n')
+""",
+        nsswitch='hosts: files nosuchmodule dns\n',
+    )
     assert found == 'NameResolutionError'
 
 
 def test_files_that_change() -> None:
     """A change of resolv.conf, nsswitch.conf or hosts is followed, in place or by rename; the channel is given up."""
-    found = in_namespace(BOTH + '''
+    found = in_namespace(
+        BOTH
+        + """
 nss.LOOK_SECONDS = 0
 found = []
 def asked(name):
@@ -531,37 +720,56 @@ found.append(asked('four.example'))
 write_etc('nsswitch.conf', 'hosts: files\\n')
 found.append(asked('five.example'))
 print(json.dumps(found + [len(lookups()._channels)]))
-''')
-    assert found == [[HOME, ['127.0.0.1']], [HOME, ['127.0.0.2']], [HOME, ['::1']], [['10.1.1.1'], []], ['not found', []], 1]
+"""
+    )
+    assert found == [
+        [HOME, ['127.0.0.1']],
+        [HOME, ['127.0.0.2']],
+        [HOME, ['::1']],
+        [['10.1.1.1'], []],
+        ['not found', []],
+        1,
+    ]
 
 
 def test_empty_answers_are_not_kept() -> None:
     """A name that had no address a while ago is asked for again: an empty answer lives no longer than its channel."""
-    found = in_namespace(BOTH + '''
+    found = in_namespace(
+        BOTH
+        + """
 said = [outcome(ours, 'flip.example')]
 lookups()._retire()
 said.append(outcome(ours, 'flip.example'))
 print(json.dumps(said))
-''')
+"""
+    )
     assert found == ['not found', HOME]
 
 
 def test_hub_settings_do_not_leak_in() -> None:
     """gevent's own settings change nothing: neither which resolver is asked nor which servers."""
-    found = in_namespace(BOTH + '''
+    found = in_namespace(
+        BOTH
+        + """
 print(json.dumps([outcome(ours, 'a.example'), outcome(ours, 'dead.example')]))
-''', GEVENT_RESOLVER='ares', GEVENT_RESOLVER_SERVERS='127.0.0.9', GEVENT_RESOLVER_FLAGS='1')
+""",
+        GEVENT_RESOLVER='ares',
+        GEVENT_RESOLVER_SERVERS='127.0.0.9',
+        GEVENT_RESOLVER_FLAGS='1',
+    )
     assert found == [HOME, 'temporary']
 
 
 def test_a_silent_first_server() -> None:
     """Where the first server is silent, the second is asked."""
-    found = in_namespace(BOTH + 'print(json.dumps(outcome(ours, "a.example")))',
-                         resolv='nameserver 127.0.0.77\nnameserver 127.0.0.2\noptions timeout:1\n')
+    found = in_namespace(
+        BOTH + 'print(json.dumps(outcome(ours, "a.example")))',
+        resolv='nameserver 127.0.0.77\nnameserver 127.0.0.2\noptions timeout:1\n',
+    )
     assert found == HOME
 
 
-WORLD = '''
+WORLD = """
 import gevent
 from gevent.server import StreamServer
 from napixclient import ClientPool
@@ -579,20 +787,28 @@ with ClientPool(timeout=2.0 if len(sys.argv) < 3 else 1e9) as pool:
     gevent.wait(late, timeout=40)
     print(json.dumps([early, sum(one.successful() for one in soon), sorted({type(one.exception).__name__ for one in late}),
                       all(f'look-up of dead{n}.example' in one.exception.message for n, one in enumerate(late))]))
-'''
+"""
 
 
-@pytest.mark.parametrize('nsswitch', ['hosts: files dns\n', 'hosts: files dns [!UNAVAIL=return]\n'], ids=['dns', 'system'])
+@pytest.mark.parametrize(
+    'nsswitch', ['hosts: files dns\n', 'hosts: files dns [!UNAVAIL=return]\n'], ids=['dns', 'system']
+)
 @pytest.mark.parametrize('dead', [12, 150])
 def test_53_dead_names_in_a_namespace(dead: int, nsswitch: str) -> None:
     """With real DNS that is silent for some names, all others are answered before the first of these has failed."""
     assert in_namespace(WORLD, dead, nsswitch=nsswitch, resolv='nameserver 127.0.0.1\n') == [
-        0, 288, ['ConnectTimeout'], True]
+        0,
+        288,
+        ['ConnectTimeout'],
+        True,
+    ]
 
 
 def test_looked_up_again_in_a_child() -> None:
     """After a fork, parent and child find names, those under way too; nothing of the parent's is waited for."""
-    found = in_namespace(BOTH + '''
+    found = in_namespace(
+        BOTH
+        + """
 import gevent
 from napixclient import ClientPool, HTTPError
 pool = ClientPool(timeout=10)
@@ -620,7 +836,8 @@ while data := os.read(reads, 4096):
     said += data
 os.waitpid(child, 0)
 print(json.dumps([mine, json.loads(said)]))
-''')
+"""
+    )
     refused = 'RefusedError'
     assert found == [[refused, refused, ['127.1.0.8']], [refused, refused, ['::1', '127.0.0.1']]]
 
@@ -628,7 +845,9 @@ print(json.dumps([mine, json.loads(said)]))
 @pytest.mark.parametrize(('name', 'channel'), [('new.example', 'new'), ('new.example', 'kept'), ('new.local', 'kept')])
 def test_no_descriptors_for_a_look_up(name: str, channel: str) -> None:
     """A look-up that fails for want of descriptors is no fault of the name's: it is the process's, and may succeed."""
-    found = in_namespace(BOTH + '''
+    found = in_namespace(
+        BOTH
+        + """
 import resource
 import gevent
 from napixclient import Client, HTTPError
@@ -656,26 +875,34 @@ try:
 except HTTPError as error:
     said.append(type(error).__name__)
 print(json.dumps(said))
-''', name, channel)
+""",
+        name,
+        channel,
+    )
     assert found == ['NoPlace', 'cannot connect: Too many open files', 'RefusedError']
 
 
 def test_a_program_that_ends() -> None:
     """A program that ends while a channel is open, and a thread busy, ends at once and prints nothing."""
-    took = in_namespace(BOTH + '''
+    took = in_namespace(
+        BOTH
+        + """
 import gevent
 ours('a.example')
 gevent.spawn(outcome, ours, 'dead.example')
 gevent.spawn(outcome, ours, 'dead.local')
 gevent.sleep(0.05)
 print(json.dumps(len(lookups()._channels)))
-''')
+"""
+    )
     assert took == 1
 
 
 def test_nothing_is_left_behind() -> None:
     """Descriptors, channels and threads are where they were when names have been looked up."""
-    found = in_namespace(BOTH + '''
+    found = in_namespace(
+        BOTH
+        + """
 import gc, gevent
 resolving.CHANNEL_SECONDS = 0.2
 ours('a.example'), ours('a.local')
@@ -689,5 +916,6 @@ failed = sum(not isinstance(job.value, list) for job in jobs)
 gevent.sleep(0.5)
 gc.collect()
 print(json.dumps([failed, before, left(), len(lookups()._channels), len(queries()) <= 2010]))
-''')
+"""
+    )
     assert found[0] == 0 and found[1] == found[2] and found[3:] == [0, True], found

@@ -1,4 +1,5 @@
 """What a server is called by default: the same in all its workers, another for each server of a machine."""
+
 from __future__ import annotations
 
 import json
@@ -23,7 +24,7 @@ from tests.helpers_wsgi import Environ, Handler, Programs, says, served
 
 app = ExceptionsCatcher(says(lambda environ: current.get().via[-1]))  # type: ignore[union-attr]
 
-PROGRAM = '''
+PROGRAM = """
 import sys, threading
 from tests.test_naming import app
 kind, *places = sys.argv[1:]
@@ -38,7 +39,7 @@ for place in places:
     threading.Thread(target=server.serve_forever, daemon=True).start()
 print(port, flush=True)
 threading.Event().wait()
-'''
+"""
 
 
 def name_at(family: int, address: Any, host: str = 'server.example') -> str:
@@ -79,8 +80,10 @@ def test_two_addresses_are_two_servers(kind: str) -> None:
             stack.enter_context(gevents(socket.AF_INET, ('127.0.0.2', port)))
         else:
             port = int(programs.python('-c', PROGRAM, kind, '127.0.0.1', '127.0.0.2').stdout.readline())
-        names = [[name_at(socket.AF_INET, (place, port), host) for host in ('a.example', 'b.example:80', place)]
-                 for place in ('127.0.0.1', '127.0.0.2')]
+        names = [
+            [name_at(socket.AF_INET, (place, port), host) for host in ('a.example', 'b.example:80', place)]
+            for place in ('127.0.0.1', '127.0.0.2')
+        ]
     assert [len(set(each)) for each in names] == [1, 1] and names[0][0] != names[1][0]
 
 
@@ -93,9 +96,23 @@ def test_two_unix_sockets_are_two_servers(kind: str) -> None:
             if kind == 'gevent':
                 stack.enter_context(gevents(socket.AF_UNIX, path))
             else:
-                programs.python('-m', 'gunicorn', '--workers', 2, '--bind', f'unix:{path}', '--log-level', 'critical',
-                                '--graceful-timeout', 1, 'tests.test_naming:app')
-        names = [{name_at(socket.AF_UNIX, path, f'host{number}.example:{number}') for number in range(1, 9)} for path in paths]
+                programs.python(
+                    '-m',
+                    'gunicorn',
+                    '--workers',
+                    2,
+                    '--bind',
+                    f'unix:{path}',
+                    '--log-level',
+                    'critical',
+                    '--graceful-timeout',
+                    1,
+                    'tests.test_naming:app',
+                )
+        names = [
+            {name_at(socket.AF_UNIX, path, f'host{number}.example:{number}') for number in range(1, 9)}
+            for path in paths
+        ]
     assert [len(each) for each in names] == [1, 1] and names[0] != names[1]
 
 
@@ -117,7 +134,11 @@ def test_a_loop_through_a_proxy() -> None:
             found = answer.value or answer.exception.response  # type: ignore[union-attr]
         return found.status, {'Content-Type': found.headers['content-type']}, found.data
 
-    with served(ExceptionsCatcher(says(view))) as behind, kit.serve(hand_on) as proxy, Client(behind, timeout=20) as client:
+    with (
+        served(ExceptionsCatcher(says(view))) as behind,
+        kit.serve(hand_on) as proxy,
+        Client(behind, timeout=20) as client,
+    ):
         hosts.append(proxy.host)
         error = failure(client, 'GET', '/first')
     assert error.status == 508 and error.root.error_class == 'LoopDetected' and ran == ['/first']
@@ -141,6 +162,7 @@ def test_what_an_environ_may_have_instead(key: str, odd: Any) -> None:
 
 def test_what_else_tells_servers_apart() -> None:
     """Address, port and mount point; of servers that share a name, the address that the caller came to."""
+
     def end(place: str) -> Any:
         listener = stack.enter_context(socket.create_server((place, 0)))
         sock = stack.enter_context(socket.create_connection(listener.getsockname()))
@@ -162,12 +184,20 @@ def test_what_else_tells_servers_apart() -> None:
     base = {'SERVER_NAME': 'server.example', 'SERVER_PORT': '80', 'SCRIPT_NAME': ''}
     with ExitStack() as stack:
         one, two = end('127.0.0.1'), end('127.0.0.2')
-        environs = [base, {**base, 'SERVER_PORT': '81'}, {**base, 'SCRIPT_NAME': '/a'}, {**base, 'SERVER_ADDR': '10.0.0.1'},
-                    {**base, 'SERVER_NAME': '10.0.0.2'}, {**base, 'werkzeug.socket': one}, {**base, 'werkzeug.socket': two}]
+        environs = [
+            base,
+            {**base, 'SERVER_PORT': '81'},
+            {**base, 'SCRIPT_NAME': '/a'},
+            {**base, 'SERVER_ADDR': '10.0.0.1'},
+            {**base, 'SERVER_NAME': '10.0.0.2'},
+            {**base, 'werkzeug.socket': one},
+            {**base, 'werkzeug.socket': two},
+        ]
         assert len({default_id(environ) for environ in environs}) == len(environs)
         assert default_id({**base, 'waitress.client_disconnected': Channel(one).gone}) == default_id(environs[-2])
         # A server that listens on all addresses and says so is one.
         assert default_id({**base, 'SERVER_NAME': '0.0.0.0', 'gunicorn.socket': one}) == default_id(
-            {**base, 'SERVER_NAME': '0.0.0.0', 'gunicorn.socket': two})
+            {**base, 'SERVER_NAME': '0.0.0.0', 'gunicorn.socket': two}
+        )
         one.close()
         assert default_id({**base, 'werkzeug.socket': one}) == default_id(base)

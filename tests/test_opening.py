@@ -1,4 +1,5 @@
 """How connections are opened: all addresses of a name, raced; and every option of TLS against real servers."""
+
 from __future__ import annotations
 
 import datetime
@@ -38,10 +39,11 @@ from tests.kit import FaultServer, FullServer, serve, wait_until
 #: Seconds: what RFC 8305 gives an address before the next is tried, and what is quick beside it.
 HEAD_START = 0.25
 QUICK = kit.limit(0.2)
-NOWHERE = '100::1'                      # IPv6's address for what is to be discarded (RFC 6666)
+NOWHERE = '100::1'  # IPv6's address for what is to be discarded (RFC 6666)
 
 
 # Names with several addresses ----------------------------------------------------------------------------------------
+
 
 def six(host: str, port: int) -> Any:
     """What getaddrinfo says of an IPv6 address."""
@@ -64,10 +66,14 @@ def took(call: Callable[[], Any]) -> float:
 
 def test_families_by_turns() -> None:
     """Addresses are tried in the resolver's order, but the families by turns, each address once (RFC 8305 §4)."""
+
     def four(host: str) -> Any:
         return address(80, host)
-    assert [found[0] for _, found in by_turns([six('::1', 80), six('::2', 80), four('1.0.0.1'), four('1.0.0.2'),
-                                               four('1.0.0.3')])] == ['::1', '1.0.0.1', '::2', '1.0.0.2', '1.0.0.3']
+
+    assert [
+        found[0]
+        for _, found in by_turns([six('::1', 80), six('::2', 80), four('1.0.0.1'), four('1.0.0.2'), four('1.0.0.3')])
+    ] == ['::1', '1.0.0.1', '::2', '1.0.0.2', '1.0.0.3']
     assert [found[0] for _, found in by_turns([four('1.0.0.1'), four('1.0.0.1'), six('::1', 80)])] == ['1.0.0.1', '::1']
     # getaddrinfo without a type names each address three times.
     kinds = [(2, kind, 0, '', ('1.0.0.1', 80)) for kind in (1, 2, 3)]
@@ -88,8 +94,11 @@ def test_a_black_hole_first() -> None:
 @pytest.mark.usefixtures('oracle')
 def test_a_dead_address_first() -> None:
     """An address that refuses costs nothing: the next is tried at once."""
-    with FaultServer(listening=False) as dead, serve() as server, \
-            named(address(dead.port), address(dead.port, '127.0.0.2'), address(server.port)) as client:
+    with (
+        FaultServer(listening=False) as dead,
+        serve() as server,
+        named(address(dead.port), address(dead.port, '127.0.0.2'), address(server.port)) as client,
+    ):
         assert took(lambda: client.request('GET', '/000001')) < QUICK
 
 
@@ -104,8 +113,10 @@ def test_ipv6_that_leads_nowhere() -> None:
 @pytest.mark.usefixtures('oracle')
 def test_both_families() -> None:
     """A server that listens on ::1 only is found behind addresses of IPv4 that refuse."""
-    with serve(address='::1') as server, named(*[address(server.port, f'127.0.0.{n}') for n in range(1, 9)],
-                                               six('::1', server.port)) as client:
+    with (
+        serve(address='::1') as server,
+        named(*[address(server.port, f'127.0.0.{n}') for n in range(1, 9)], six('::1', server.port)) as client,
+    ):
         assert client.request('GET', '/000001').data == b'000001'
 
 
@@ -123,8 +134,11 @@ def test_many_addresses() -> None:
 @pytest.mark.usefixtures('oracle')
 def test_the_slow_one_may_still_win() -> None:
     """An address that was tried first goes on while others are tried, and is as good as they."""
-    with FullServer() as full, FullServer() as hole, \
-            named(address(full.port), address(hole.port), address(hole.port, '127.0.0.2')) as client:
+    with (
+        FullServer() as full,
+        FullServer() as hole,
+        named(address(full.port), address(hole.port), address(hole.port, '127.0.0.2')) as client,
+    ):
         pending = client.submit('GET', '/000001')
         gevent.sleep(HEAD_START + 0.1)
         full.relent()
@@ -139,7 +153,7 @@ def test_all_addresses_fail() -> None:
         with named(*refused) as client:
             error = failure(client, 'GET', '/')
             assert isinstance(error, RefusedError) and isinstance(error.__cause__, OSError)
-        with named(*refused, (*address(dead.port)[:4], ('::1', dead.port))) as client:      # of the other family
+        with named(*refused, (*address(dead.port)[:4], ('::1', dead.port))) as client:  # of the other family
             error = failure(client, 'GET', '/')
             assert isinstance(error, ConnectError) and (type(error), error.phase) == (ConnectError, 'connect')
 
@@ -193,7 +207,7 @@ def test_a_resolver_that_returns_names() -> None:
 
 def test_descriptors_run_out_in_the_middle_of_a_race() -> None:
     """When no second socket can be made, the first still has its chance; a descriptor that comes back helps the rest."""
-    done = kit.run_program('''
+    done = kit.run_program("""
 import resource
 import gevent
 from napixclient import Client
@@ -213,7 +227,7 @@ with kit.FullServer() as full, kit.FaultServer(listening=False) as dead:
             if first is full:
                 full.relent()
             print(repr(pending.exception or pending.get(timeout=20)), flush=True)
-''')
+""")
     assert done.err == ''
     first, second = done.out.splitlines()
     assert first == '<Response 200 OK>'
@@ -221,6 +235,7 @@ with kit.FullServer() as full, kit.FaultServer(listening=False) as dead:
 
 
 # TLS: what is accepted -----------------------------------------------------------------------------------------------
+
 
 class Silent(kit.Server):
     """Counts the bytes that come after the handshake."""
@@ -241,7 +256,7 @@ def certificate(kind: str, directory: Path) -> tuple[ssl.SSLContext, str]:
     context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     long_ago = datetime.datetime(2001, 1, 1, tzinfo=datetime.timezone.utc)
     if kind == 'self-signed':
-        own = trustme.CA()              # the certificate of an authority is signed by itself
+        own = trustme.CA()  # the certificate of an authority is signed by itself
         with own.cert_pem.tempfile() as chain, own.private_key_pem.tempfile() as key:
             context.load_cert_chain(chain, key)
         return context, path
@@ -274,8 +289,21 @@ def test_34_certificates(kind: str, version: str, tmp_path: Path) -> None:
         assert client.request('GET', '/000001').data == b'000001'
 
 
-@pytest.mark.parametrize('kind', ['ca_certs', 'verify=False', 'PEM', 'pair', 'ssl_context', 'assert_hostname',
-                                  'assert_hostname=False', 'assert_fingerprint', 'server_hostname', 'minimum'])
+@pytest.mark.parametrize(
+    'kind',
+    [
+        'ca_certs',
+        'verify=False',
+        'PEM',
+        'pair',
+        'ssl_context',
+        'assert_hostname',
+        'assert_hostname=False',
+        'assert_fingerprint',
+        'server_hostname',
+        'minimum',
+    ],
+)
 @pytest.mark.usefixtures('oracle')
 def test_options_of_tls(kind: str, authority: kit.Authority, tmp_path: Path) -> None:
     """Each option makes the difference between an answer and a TLSError."""
@@ -293,7 +321,7 @@ def test_options_of_tls(kind: str, authority: kit.Authority, tmp_path: Path) -> 
 def tls_case(kind: str, authority: kit.Authority, directory: Path) -> Iterator[Any]:
     """A server's context, the options that are right for it, and some that are not."""
     trusted = {'ca_certs': authority.ca_certs}
-    leaf = trustme.CA().issue_cert('127.0.0.1')     # of an authority that nobody knows
+    leaf = trustme.CA().issue_cert('127.0.0.1')  # of an authority that nobody knows
     match kind:
         case 'ca_certs':
             yield authority.server(), trusted, [{}]
@@ -301,29 +329,50 @@ def tls_case(kind: str, authority: kit.Authority, directory: Path) -> Iterator[A
             yield authority.server(), {'verify': False}, [{}, {'verify': True}]
         case 'PEM' | 'pair':
             client = authority._ca.issue_cert('client.example')
-            with client.private_key_and_cert_chain_pem.tempfile() as both, client.private_key_pem.tempfile() as key, \
-                    client.cert_chain_pems[0].tempfile() as chain, leaf.private_key_and_cert_chain_pem.tempfile() as bad:
-                yield (asking_for_certificates(authority), {**trusted, 'cert': both if kind == 'PEM' else (chain, key)},
-                       [trusted, {**trusted, 'cert': bad}])
+            with (
+                client.private_key_and_cert_chain_pem.tempfile() as both,
+                client.private_key_pem.tempfile() as key,
+                client.cert_chain_pems[0].tempfile() as chain,
+                leaf.private_key_and_cert_chain_pem.tempfile() as bad,
+            ):
+                yield (
+                    asking_for_certificates(authority),
+                    {**trusted, 'cert': both if kind == 'PEM' else (chain, key)},
+                    [trusted, {**trusted, 'cert': bad}],
+                )
         case 'ssl_context':
             own = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
             own.load_verify_locations(authority.ca_certs)
-            yield (authority.server(), {'ssl_context': own},
-                   [{'ssl_context': gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}])
+            yield (
+                authority.server(),
+                {'ssl_context': own},
+                [{'ssl_context': gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)}],
+            )
         case 'assert_hostname':
-            yield (authority.server('other.example'), {**trusted, 'assert_hostname': 'other.example'},
-                   [trusted, {**trusted, 'assert_hostname': 'another.example'}])
+            yield (
+                authority.server('other.example'),
+                {**trusted, 'assert_hostname': 'other.example'},
+                [trusted, {**trusted, 'assert_hostname': 'another.example'}],
+            )
         case 'assert_hostname=False':
-            yield (authority.server('other.example'), {**trusted, 'assert_hostname': False},
-                   [trusted, {'assert_hostname': False}])
+            yield (
+                authority.server('other.example'),
+                {**trusted, 'assert_hostname': False},
+                [trusted, {'assert_hostname': False}],
+            )
         case 'assert_fingerprint':
             context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
             leaf.configure_cert(context)
             der = ssl.PEM_cert_to_DER_cert(leaf.cert_chain_pems[0].bytes().decode())
             digest = hashlib.sha256(der).hexdigest()
-            yield (context, {'verify': False, 'assert_fingerprint': ':'.join(
-                digest[at:at + 2] for at in range(0, 64, 2)).upper()},
-                [{}, {'verify': False, 'assert_fingerprint': '00' * 32}])
+            yield (
+                context,
+                {
+                    'verify': False,
+                    'assert_fingerprint': ':'.join(digest[at : at + 2] for at in range(0, 64, 2)).upper(),
+                },
+                [{}, {'verify': False, 'assert_fingerprint': '00' * 32}],
+            )
         case 'server_hostname':
             asked = []
             context = authority.server('other.example')
@@ -347,8 +396,10 @@ def test_minimum_version(authority: kit.Authority) -> None:
                 make(ssl_minimum_version=bad)
     with pytest.raises(ValueError, match='ssl_context'):
         Client('host', ssl_context=gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT), ssl_minimum_version=versions.TLSv1_3)
-    with serve(tls=authority.server()) as server, \
-            Client(server.host, ca_certs=authority.ca_certs, ssl_minimum_version=versions.TLSv1_3) as client:
+    with (
+        serve(tls=authority.server()) as server,
+        Client(server.host, ca_certs=authority.ca_certs, ssl_minimum_version=versions.TLSv1_3) as client,
+    ):
         assert client.request('GET', '/000001').data == b'000001'
 
 
@@ -368,22 +419,32 @@ def test_a_context_is_left_as_it_is(authority: kit.Authority) -> None:
 def test_encrypted_key(tmp_path: Path) -> None:
     """The password of a key is not asked for on the terminal: the key is refused where it is named."""
     from cryptography.hazmat.primitives import serialization
+
     leaf = trustme.CA().issue_cert('client.example')
     key = serialization.load_pem_private_key(leaf.private_key_pem.bytes(), None)
     path = tmp_path / 'key.pem'
-    path.write_bytes(key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8,
-                                       serialization.BestAvailableEncryption(b'secret')))
+    path.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.BestAvailableEncryption(b'secret'),
+        )
+    )
     with leaf.cert_chain_pems[0].tempfile() as chain, pytest.raises(ValueError, match='cert: its key is encrypted'):
         Client('host', cert=(chain, str(path)))
 
 
 def test_a_thousand_origins_share_a_context(authority: kit.Authority) -> None:
     """However many origins: certificates are read once, and connections are verified each by its own name."""
+
     def contexts() -> int:
         gc.collect()
         return sum(isinstance(found, ssl.SSLContext) for found in gc.get_objects())
-    with serve(tls=authority.server('127.0.0.1'), address='0.0.0.0') as server, \
-            ClientPool(ca_certs=authority.ca_certs) as pool:
+
+    with (
+        serve(tls=authority.server('127.0.0.1'), address='0.0.0.0') as server,
+        ClientPool(ca_certs=authority.ca_certs) as pool,
+    ):
         before = contexts()
         clients = [pool._client(server.at(f'127.{n // 200 + 1}.0.{n % 200 + 1}')) for n in range(950)]
         hosts = [server.at('127.0.0.1'), *(server.at(f'127.0.0.{n}') for n in range(2, 50))]
@@ -397,10 +458,13 @@ def test_a_thousand_origins_share_a_context(authority: kit.Authority) -> None:
 
 # Names ---------------------------------------------------------------------------------------------------------------
 
+
 def test_literals_need_no_resolver() -> None:
     """An address as the host is not looked up."""
+
     def resolver(host: str, port: int) -> Any:
         raise AssertionError('asked')
+
     with serve() as four, serve(address='::1') as six_only, ClientPool(resolver=resolver) as pool:
         for host in four.host, six_only.host:
             assert pool.request(host, 'GET', '/000001').get(timeout=5).data == b'000001'
@@ -409,14 +473,18 @@ def test_literals_need_no_resolver() -> None:
 def test_names_are_remembered_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name is asked for again when its addresses have got old."""
     from napixclient._http import names
+
     asked = []
 
     def resolver(host: str, port: int) -> Any:
         asked.append(host)
         return [address(server.port)]
+
     with serve() as server, ClientPool(resolver=resolver) as pool:
+
         def ask() -> None:
             assert pool.request('peer.example', 'GET', '/000001', headers={'Connection': 'close'}).get().status == 200
+
         ask()
         ask()
         assert asked == ['peer.example']

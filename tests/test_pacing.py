@@ -1,4 +1,5 @@
 """Rates: how fast requests may go out, how a 429 slows them down, and how many retries there may be."""
+
 from __future__ import annotations
 
 import gc
@@ -25,7 +26,7 @@ from tests.helpers_pool import Names, SlowHandshake, address, ask, assert_right,
 from tests.kit import ANSWER, CLOSE, READ, FaultServer, Gate, serve, wait_until
 from tests.test_caps import PoolMachine
 
-LATE = kit.limit(0.8)           # seconds that the machine may need for something else
+LATE = kit.limit(0.8)  # seconds that the machine may need for something else
 
 
 def sent_within(pace: Pace, clock: FakeClock, seconds: float) -> int:
@@ -41,6 +42,7 @@ def sent_within(pace: Pace, clock: FakeClock, seconds: float) -> int:
 
 
 # The bucket ----------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('rate', [0.1, 0.5, 1, 2.5, 20, 1000])
 def test_a_second_is_saved_up(rate: float) -> None:
@@ -80,7 +82,7 @@ def test_the_wait_is_exact() -> None:
     for _ in range(4):
         pace.take()
     assert pace.wait() == pytest.approx(0.25)
-    assert pace.wait(ahead=2) == pytest.approx(0.75)        # two others have a token coming to them
+    assert pace.wait(ahead=2) == pytest.approx(0.75)  # two others have a token coming to them
     clock.advance(0.2)
     assert pace.wait() == pytest.approx(0.05)
     clock.advance(pace.wait())
@@ -88,6 +90,7 @@ def test_the_wait_is_exact() -> None:
 
 
 # 429 -----------------------------------------------------------------------------------------------------------------
+
 
 def test_a_pause_then_half() -> None:
     """A 429 pauses for the time that it asks for, then halves the rate, which grows back in a line within 10 s."""
@@ -98,8 +101,8 @@ def test_a_pause_then_half() -> None:
     clock.advance(2.9)
     assert pace.wait() == pytest.approx(0.1)
     clock.advance(0.1)
-    assert pace.wait() == 0                                 # one goes at once; what was saved up is forgotten
-    assert sent_within(pace, clock, 1) == 1 + 10            # 10 a second, and growing: 10.5 in the first
+    assert pace.wait() == 0  # one goes at once; what was saved up is forgotten
+    assert sent_within(pace, clock, 1) == 1 + 10  # 10 a second, and growing: 10.5 in the first
     assert sent_within(pace, clock, 9) == pytest.approx(20 * 9 - 9 * 4.5, abs=2)
     assert sent_within(pace, clock, 5) == pytest.approx(100, abs=1)
 
@@ -129,7 +132,7 @@ def test_a_burst_halves_once() -> None:
     assert pace.wait() == pytest.approx(5)
     clock.advance(5)
     pace.take()
-    pace.tighten(0, sent)                                   # late, when the pause is over
+    pace.tighten(0, sent)  # late, when the pause is over
     assert pace.wait() == pytest.approx(1 / 8, rel=0.05)
     pace.tighten(0, clock())
     assert pace.wait() == pytest.approx(1 / 4, rel=0.05)
@@ -149,16 +152,51 @@ def test_no_rate_is_lost_for_good() -> None:
     assert pace.full
 
 
-@pytest.mark.parametrize(('field', 'seconds'), [
-    ('3', 3), (' 120 ', 120), ('0', 0), ('99999999999', 6 * 3600), ('9' * 5000, None), (None, None), ('', None),
-    ('soon', None), ('-1', None), ('1.5', None), ('3, 4', None), (formatdate(0), 0),
-    ('Fri, 31 Dec 99999 23:59:59 GMT', None), ('9' * 300, 6 * 3600), ('007', 7), ('٣', None), ('²', None), ('1e3', None), ('30s', None),
-    ('+5', None), ('1_0', None), ('0x10', None), ('3.', None), ('3\n', None), ('2030-01-01', None), ('2030-01-01T00:00:00Z', None), ('12:30:00', None),
-    ('Sun, 06 Nov 1994 08:49:37 GMT', 0), ('Sunday, 06-Nov-94 08:49:37 GMT', 0), ('Sun Nov  6 08:49:37 1994', 0), ('sun, 6 nov 1994 08:49:37 utc', 0),
-    ('Sat, 31 Dec 2016 23:59:60 GMT', 0), ('Fri, 31 Dec 2999 23:59:59 GMT', 6 * 3600), ('Wed Dec 31 23:59:59 2999', 6 * 3600),
-    ('Mon, 31 Feb 2999 00:00:00 GMT', None), ('Fri, 01 Jan 2999 24:00:00 GMT', None), ('Fri, 01 Jan 0000 00:00:00 GMT', 0),
-    ('Fri, 01 Foo 2999 00:00:00 GMT', None), ('Fri, 01 Jan 2999 00:00:00', None), ('Fri, ٠1 Jan 2999 00:00:00 GMT', None),
-])
+@pytest.mark.parametrize(
+    ('field', 'seconds'),
+    [
+        ('3', 3),
+        (' 120 ', 120),
+        ('0', 0),
+        ('99999999999', 6 * 3600),
+        ('9' * 5000, None),
+        (None, None),
+        ('', None),
+        ('soon', None),
+        ('-1', None),
+        ('1.5', None),
+        ('3, 4', None),
+        (formatdate(0), 0),
+        ('Fri, 31 Dec 99999 23:59:59 GMT', None),
+        ('9' * 300, 6 * 3600),
+        ('007', 7),
+        ('٣', None),
+        ('²', None),
+        ('1e3', None),
+        ('30s', None),
+        ('+5', None),
+        ('1_0', None),
+        ('0x10', None),
+        ('3.', None),
+        ('3\n', None),
+        ('2030-01-01', None),
+        ('2030-01-01T00:00:00Z', None),
+        ('12:30:00', None),
+        ('Sun, 06 Nov 1994 08:49:37 GMT', 0),
+        ('Sunday, 06-Nov-94 08:49:37 GMT', 0),
+        ('Sun Nov  6 08:49:37 1994', 0),
+        ('sun, 6 nov 1994 08:49:37 utc', 0),
+        ('Sat, 31 Dec 2016 23:59:60 GMT', 0),
+        ('Fri, 31 Dec 2999 23:59:59 GMT', 6 * 3600),
+        ('Wed Dec 31 23:59:59 2999', 6 * 3600),
+        ('Mon, 31 Feb 2999 00:00:00 GMT', None),
+        ('Fri, 01 Jan 2999 24:00:00 GMT', None),
+        ('Fri, 01 Jan 0000 00:00:00 GMT', 0),
+        ('Fri, 01 Foo 2999 00:00:00 GMT', None),
+        ('Fri, 01 Jan 2999 00:00:00', None),
+        ('Fri, ٠1 Jan 2999 00:00:00 GMT', None),
+    ],
+)
 def test_retry_after(field: str | None, seconds: float | None) -> None:
     """A number or a date, at most six hours; what nobody can read asks for nothing."""
     assert pause_asked_for(field) == seconds
@@ -171,7 +209,12 @@ def test_retry_after_as_a_date() -> None:
     time.tzset()
     try:
         when = time.gmtime(time.time() + 300)
-        for form in '%a, %d %b %Y %H:%M:%S GMT', '%A, %d-%b-%y %H:%M:%S GMT', '%a %b %d %H:%M:%S %Y', '%a, %d %b %Y %H:%M:%S +0000':
+        for form in (
+            '%a, %d %b %Y %H:%M:%S GMT',
+            '%A, %d-%b-%y %H:%M:%S GMT',
+            '%a %b %d %H:%M:%S %Y',
+            '%a, %d %b %Y %H:%M:%S +0000',
+        ):
             assert 200 < (pause_asked_for(time.strftime(form, when)) or 0) <= 300, form
         assert pause_asked_for(time.strftime('%a, %d %b %Y %H:%M:%S +0100', when)) == 0
         assert 3700 < (pause_asked_for(time.strftime('%a, %d %b %Y %H:%M:%S -0100', when)) or 0) <= 3900
@@ -181,6 +224,7 @@ def test_retry_after_as_a_date() -> None:
 
 
 # The retry budget ----------------------------------------------------------------------------------------------------
+
 
 def test_budget() -> None:
     """It starts with ten; a fifth of the requests and ten a second come in."""
@@ -199,9 +243,9 @@ def test_budget() -> None:
     clock.advance(0.55)
     assert taken(100) == 5
     clock.advance(3600)
-    assert taken(100) == 10 + 20            # time alone saves up no more than ten
+    assert taken(100) == 10 + 20  # time alone saves up no more than ten
     clock.advance(0.05)
-    assert taken(103) == 1                  # halves add up
+    assert taken(103) == 1  # halves add up
 
 
 def test_budget_forgets_what_is_long_ago() -> None:
@@ -212,7 +256,7 @@ def test_budget_forgets_what_is_long_ago() -> None:
         clock.advance(10)
         budget.mark(1_000_000)
     assert sum(budget.take(1_000_000) for _ in range(1000)) == 10
-    assert sum(budget.take(1_000_500) for _ in range(1000)) == 100      # those of now count
+    assert sum(budget.take(1_000_500) for _ in range(1000)) == 100  # those of now count
 
 
 def test_budget_of_nothing() -> None:
@@ -239,6 +283,7 @@ def test_a_storm_of_retries_ends() -> None:
 
 
 # The rate of a client ------------------------------------------------------------------------------------------------
+
 
 class Arrivals(kit.Ticker):
     """A handler that takes note of when each request came; it answers what the test says, else well.
@@ -325,6 +370,7 @@ def test_retries_count() -> None:
 @pytest.mark.timed
 def test_redirects_count() -> None:
     """Every hop takes a token of the origin that it goes to."""
+
     def hop(method: str, path: str, *_: Any) -> Any:
         number = int(path[1:])
         return (302, {'Location': f'/{number - 1:06}'}, '') if number else kit.echo(method, path, {}, b'')
@@ -372,7 +418,9 @@ def test_no_burst_after_slow_connects() -> None:
         wait_until(lambda: len(arrivals.times) >= 20)
         gevent.sleep(0.2)
         arrivals.check(20)
-        assert pool.stats()[host]['queued'] >= 64 - 20 - 20 * (time.monotonic() - arrivals.times[0] + 0.25 + arrivals.gap)
+        assert pool.stats()[host]['queued'] >= 64 - 20 - 20 * (
+            time.monotonic() - arrivals.times[0] + 0.25 + arrivals.gap
+        )
         pool.cancel()
 
 
@@ -404,12 +452,13 @@ def test_no_burst_after_slow_answers() -> None:
         gevent.sleep(0.9)
         gate.open()
         wait_until(lambda: len(arrivals.times) >= 24)
-        arrivals.times[:2] = []             # when those two were answered, not when they came
+        arrivals.times[:2] = []  # when those two were answered, not when they came
         arrivals.check(20)
         pool.cancel()
 
 
 # Waiting for the rate ------------------------------------------------------------------------------------------------
+
 
 def test_deadlines_of_what_waits() -> None:
     """What waits for the rate is in the queue, and its time runs."""
@@ -538,7 +587,7 @@ def test_what_a_host_owes_is_not_forgotten() -> None:
     """A host that has been idle for long is forgotten, but not while a new one might do what it must not yet."""
     with paced(0.01) as (server, pool, _):
         ask(pool, server).get()
-        client, = pool._clients.values()
+        (client,) = pool._clients.values()
         for connection in pool._engine.idle:
             pool._engine.idle[connection] -= 3600
         client._used -= 3600
@@ -576,9 +625,11 @@ HELD_BACK = [b'HTTP/1.1 429 Too Many Requests\r\nRetry-After: 1\r\nContent-Lengt
 @pytest.mark.timed
 def test_429_pauses_the_origin() -> None:
     """Nothing goes to the origin while the pause lasts, with or without retries; other origins do not notice."""
-    with paced(20, Arrivals(TOO_MANY), simultaneous=1) as (server, pool, arrivals), \
-            paced(20, Arrivals(TOO_MANY), retries=Retry(1, status_forcelist=[429])) as (other, retrying, others), \
-            serve() as third:
+    with (
+        paced(20, Arrivals(TOO_MANY), simultaneous=1) as (server, pool, arrivals),
+        paced(20, Arrivals(TOO_MANY), retries=Retry(1, status_forcelist=[429])) as (other, retrying, others),
+        serve() as third,
+    ):
         for _ in range(8):
             ask(pool, server)
         ask(retrying, other)
@@ -591,7 +642,7 @@ def test_429_pauses_the_origin() -> None:
         assert outcome.attempts == 2
         for times in (arrivals.times, others.times):
             assert 0.95 < times[1] - times[0] < 1 + LATE
-        assert arrivals.times[-1] - arrivals.times[1] > 0.4         # half of 20 a second, and growing
+        assert arrivals.times[-1] - arrivals.times[1] > 0.4  # half of 20 a second, and growing
 
 
 def test_429_while_more_is_in_flight() -> None:
@@ -613,11 +664,13 @@ def test_429_while_more_is_in_flight() -> None:
 def test_429_while_a_connection_is_opened(authority: kit.Authority) -> None:
     """A request whose connection is open only in the pause goes back to the queue, and is sent after it."""
     gate = Gate()
-    with SlowHandshake(gate=gate, tls=authority.server()) as server, \
-            Client(server.host, rate=50, ca_certs=authority.ca_certs) as client:
+    with (
+        SlowHandshake(gate=gate, tls=authority.server()) as server,
+        Client(server.host, rate=50, ca_certs=authority.ca_certs) as client,
+    ):
         server.willing.set()
         client.submit('GET', '/000001')
-        first, = gate.wait_for(1)
+        (first,) = gate.wait_for(1)
         server.willing.clear()
         second = client.submit('GET', '/000002')
         wait_until(lambda: server.accepted == 2)
@@ -642,7 +695,7 @@ def test_429_while_an_authenticator_runs() -> None:
 
     with serve(gate=gate) as server, Client(server.host, authenticator, rate=50) as client:
         client.submit('GET', '/000001')
-        first, = gate.wait_for(1)
+        (first,) = gate.wait_for(1)
         second = client.submit('GET', '/000002')
         wait_until(lambda: asked == 2)
         first.release(HELD_BACK)
@@ -677,6 +730,7 @@ def test_429_without_a_rate() -> None:
 
 # The caps ------------------------------------------------------------------------------------------------------------
 
+
 class PacedMachine(PoolMachine):
     """A pool with a rate that is no bound: what is looked at is everything around it."""
 
@@ -688,5 +742,9 @@ class PacedMachine(PoolMachine):
 
 def test_caps_hold_with_a_rate() -> None:
     """In flight is what the caps allow, no more and no less, with a rate as without one."""
-    run_state_machine_as_test(PacedMachine, settings=settings(
-        max_examples=15, stateful_step_count=30, phases=[Phase.generate], suppress_health_check=list(HealthCheck)))
+    run_state_machine_as_test(
+        PacedMachine,
+        settings=settings(
+            max_examples=15, stateful_step_count=30, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
+        ),
+    )

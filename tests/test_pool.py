@@ -1,4 +1,5 @@
 """The contract of the pool: caps and turns, pending requests, waits, streams, context, and what can be observed."""
+
 from __future__ import annotations
 
 import contextvars
@@ -52,6 +53,7 @@ def by_tag(gate: Gate, tag: str) -> kit.Held:
 
 # 1. Hosts ------------------------------------------------------------------------------------------------------------
 
+
 def test_equal_origins_share_one_client() -> None:
     """However a host is written, equal origins share a client, so also its cap."""
     gate = Gate()
@@ -98,11 +100,43 @@ def test_ipv6() -> None:
         assert server.requests[0].headers['host'] == f'[::1]:{server.port}'
 
 
-@pytest.mark.parametrize('host', [
-    '', ' ', 'a b', 'name:', 'name:x', 'name:99999', 'name:-1', 'name:0', '::1', '[::1', 'ftp://name', '//name',
-    'http://',
-    'name/path', 'http://name/path', 'http://name?x=1', 'user:secret@name', 'http://user@name', 'name#f', 'na\rme',
-    'name\n', 'na\0me', 'na\tme', 'name:80:90', None, 7, b'name', ('name', 80), 'a\\b', 'a<b', 'a"b', 'http://http://x'])
+@pytest.mark.parametrize(
+    'host',
+    [
+        '',
+        ' ',
+        'a b',
+        'name:',
+        'name:x',
+        'name:99999',
+        'name:-1',
+        'name:0',
+        '::1',
+        '[::1',
+        'ftp://name',
+        '//name',
+        'http://',
+        'name/path',
+        'http://name/path',
+        'http://name?x=1',
+        'user:secret@name',
+        'http://user@name',
+        'name#f',
+        'na\rme',
+        'name\n',
+        'na\0me',
+        'na\tme',
+        'name:80:90',
+        None,
+        7,
+        b'name',
+        ('name', 80),
+        'a\\b',
+        'a<b',
+        'a"b',
+        'http://http://x',
+    ],
+)
 def test_not_a_host(host: Any) -> None:
     """Anything that is not a name or address, with a port and a scheme at most, is a ValueError at once."""
     with ClientPool() as pool:
@@ -115,12 +149,15 @@ def test_not_a_host(host: Any) -> None:
 
 # 2. Caps and turns ---------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('simultaneous', [None, 1, 5])
 def test_simultaneous(simultaneous: int | None) -> None:
     """At most `simultaneous` (2 by default) requests are in flight at one origin, and as many as that are."""
     gate = Gate()
-    with serve(gate=gate) as server, \
-            (ClientPool() if simultaneous is None else ClientPool(simultaneous=simultaneous)) as pool:
+    with (
+        serve(gate=gate) as server,
+        ClientPool() if simultaneous is None else ClientPool(simultaneous=simultaneous) as pool,
+    ):
         cap = simultaneous or 2
         for _ in range(3 * cap):
             ask(pool, server)
@@ -151,6 +188,7 @@ def test_many_origins_with_few_connections() -> None:
         nonlocal most
         most = max(most, sum(not peer.is_gone() for peer in server.peers.values()))
         return kit.echo(*request)
+
     with serve(handler, address='0.0.0.0') as server, ClientPool(max_connections=3) as pool:
         for _ in range(3):
             for last in range(1, 61):
@@ -166,8 +204,11 @@ def test_many_origins_with_few_connections() -> None:
 def test_slow_host_does_not_starve_others() -> None:
     """While a slow host holds all it may have, others take turns on what is left."""
     slow_gate = Gate()
-    with serve(gate=slow_gate) as slow, serve(address='0.0.0.0') as quick, \
-            ClientPool(simultaneous=2, max_connections=3) as pool:
+    with (
+        serve(gate=slow_gate) as slow,
+        serve(address='0.0.0.0') as quick,
+        ClientPool(simultaneous=2, max_connections=3) as pool,
+    ):
         held = [ask(pool, slow) for _ in range(20)]
         slow_gate.wait_for(2)
         others = [ask(pool, quick.at(f'127.0.0.{last}')) for _ in range(3) for last in range(1, 11)]
@@ -187,7 +228,7 @@ def test_place_that_a_slow_host_frees_goes_to_who_waits() -> None:
         gate.wait_for(2)
         other = ask(pool, quick)
         turns()
-        time.sleep(0.06)                    # longer than any turn lasts: now the first to be free must make room
+        time.sleep(0.06)  # longer than any turn lasts: now the first to be free must make room
         gate.held()[0].release()
         assert_right(other.get(timeout=20))
         assert sum(pending.ready() for pending in mine) == 1
@@ -226,13 +267,14 @@ def test_slots_come_back() -> None:
         gate.open()
         last = [ask(pool, server) for _ in range(4)]
         found = pool.wait(timeout=5)
-        for answer in found[-len(last):]:
+        for answer in found[-len(last) :]:
             assert_right(answer)
         assert [type(answer) for answer in found[:5]] == [RefusedError] * 5
         assert (gate.peak, pool.stats()[server.host]['in_flight']) == (2, 0)
 
 
 # 3. Cheap requests ---------------------------------------------------------------------------------------------------
+
 
 def test_requests_are_no_greenlets() -> None:
     """A request, queued or in flight, takes no greenlet."""
@@ -251,6 +293,7 @@ def test_requests_are_no_greenlets() -> None:
 
 
 # 4. PendingResponse --------------------------------------------------------------------------------------------------
+
 
 def test_pending_before_and_after() -> None:
     """Before its end a pending is not ready; after a success it has a value and no exception."""
@@ -328,6 +371,7 @@ def test_links_are_called_once() -> None:
 
     def link(done: Any) -> None:
         calls.append((done, gevent.getcurrent() is gevent.get_hub()))
+
     with serve(gate=gate) as server, ClientPool() as pool:
         pending = ask(pool, server)
         pending.rawlink(link)
@@ -393,7 +437,7 @@ def test_cancel_in_flight(how: str) -> None:
     gate = Gate()
     with serve(gate=gate) as server, ClientPool(simultaneous=1) as pool:
         first, second = ask(pool, server), ask(pool, server)
-        held, = gate.wait_for(1)
+        (held,) = gate.wait_for(1)
         getattr(first, how)()
         assert isinstance(first.exception, Cancelled)
         by_tag(gate, second.request.tag)
@@ -452,12 +496,19 @@ def test_cancel_after_the_end() -> None:
 
 # 5. Outcomes ---------------------------------------------------------------------------------------------------------
 
+
 def test_every_outcome_has_request_and_status() -> None:
     """Whatever comes out has `request`, with host and tag as given, and a status that may be None."""
     dead = kit.FaultServer(listening=False)
     names = Names()
-    with dead, serve() as good, serve(lambda *_: (503, None, 'no')) as bad, \
-            FaultServer([READ, CLOSE]) as rude, serve(gate=Gate()) as silent, ClientPool(resolver=names) as pool:
+    with (
+        dead,
+        serve() as good,
+        serve(lambda *_: (503, None, 'no')) as bad,
+        FaultServer([READ, CLOSE]) as rude,
+        serve(gate=Gate()) as silent,
+        ClientPool(resolver=names) as pool,
+    ):
         hosts = [good.host, bad.host, dead.host, rude.host, 'unknown.example', silent.host, silent.host]
         for index, host in enumerate(hosts):
             pool.request(host, 'POST', f'/{index:06}', {'n': index}, tag=('tag', index))
@@ -468,10 +519,12 @@ def test_every_outcome_has_request_and_status() -> None:
         assert isinstance(found[4], NameResolutionError)
         assert all(isinstance(answer, HTTPError) for answer in found[1:])
         assert [answer.remote_call for answer in found[1:]] == [
-            f'POST http://{host}/{index:06}' for index, host in enumerate(hosts)][1:]
+            f'POST http://{host}/{index:06}' for index, host in enumerate(hosts)
+        ][1:]
 
 
 # 6. wait -------------------------------------------------------------------------------------------------------------
+
 
 def test_wait_is_in_the_order_asked() -> None:
     """`wait` returns outcomes in the order asked, whatever the order in which they finished."""
@@ -583,6 +636,7 @@ def test_wait_of_nothing() -> None:
 
 # 6. wait_unordered ---------------------------------------------------------------------------------------------------
 
+
 def test_unordered_as_they_finish() -> None:
     """`wait_unordered` hands out each outcome as soon as it is there, in the order in which they finish."""
     gate = Gate()
@@ -674,6 +728,7 @@ def test_unordered_left_by_an_exception() -> None:
         def loop() -> None:
             for _ in pool.wait_unordered():
                 raise KeyError('mine')
+
         with pytest.raises(KeyError, match='mine'):
             loop()
         gc.collect()
@@ -747,6 +802,7 @@ def test_unordered_hands_out_what_was_there_in_time() -> None:
 
 # 6. Iterating --------------------------------------------------------------------------------------------------------
 
+
 def test_iterating_is_in_order_each_as_soon_as_ready() -> None:
     """Iterating the pool yields in the order asked, each as soon as it is ready."""
     gate = Gate()
@@ -761,7 +817,7 @@ def test_iterating_is_in_order_each_as_soon_as_ready() -> None:
         assert not reader.ready()
         by_tag(gate, asked[0].request.tag).release()
         assert reader.get(timeout=5) is asked[0].value
-        assert next(outcomes) is asked[1].value         # while the third is still in flight
+        assert next(outcomes) is asked[1].value  # while the third is still in flight
         gate.open()
         assert tags(outcomes) == tags(asked[2:])
         assert list(pool) == pool.wait() == []
@@ -814,6 +870,7 @@ def test_thrown_into_a_wait(way: str, thrown: type[BaseException]) -> None:
                 WAITS[way](pool)
             except BaseException as exc:
                 caught.append(exc)
+
         waiter = gevent.spawn(wait)
         gate.wait_for(2)
         mine = thrown()
@@ -839,8 +896,9 @@ def test_thrown_into_a_loop_half_way(way: str) -> None:
         seen: list[Any] = []
 
         def loop() -> None:
-            for answer in (pool if way == 'iterating' else pool.wait_unordered()):
+            for answer in pool if way == 'iterating' else pool.wait_unordered():
                 seen.append(answer)
+
         waiter = gevent.spawn(loop)
         for index in range(2):
             by_tag(gate, asked[index].request.tag).release()
@@ -893,13 +951,17 @@ def test_thrown_just_as_all_is_done() -> None:
             gevent.wait(asked)
             waiter.join()
             rest = pool.wait(timeout=5)
-            assert tags(rest) in ([], tags(asked)) or way in (WAITS['wait_unordered'], WAITS['iterating'],
-                                                              WAITS['wait_unordered with a count'])
+            assert tags(rest) in ([], tags(asked)) or way in (
+                WAITS['wait_unordered'],
+                WAITS['iterating'],
+                WAITS['wait_unordered with a count'],
+            )
             assert_right(ask(pool, server).get())
             pool.wait()
 
 
 # 7. Streams ----------------------------------------------------------------------------------------------------------
+
 
 def specs(server: kit.Server, count: int, taken: list[str] | None = None) -> Iterator[Request]:
     """So many requests, made when they are asked for."""
@@ -939,16 +1001,33 @@ def test_stream_is_in_order_when_told() -> None:
 def test_stream_of_tuples() -> None:
     """A stream takes tuples of host, method, url, and body and headers at most, and hands out errors as values."""
     with serve() as server, serve(lambda *_: (500, None, 'no')) as bad, ClientPool() as pool:
-        found = list(pool.stream([
-            (server.host, 'GET', '/000001'), (server.host, 'POST', '/000002', {'a': 1}),
-            (bad.host, 'PUT', '/000003', 'x', {'X-A': 'b'})], ordered=True))
+        found = list(
+            pool.stream(
+                [
+                    (server.host, 'GET', '/000001'),
+                    (server.host, 'POST', '/000002', {'a': 1}),
+                    (bad.host, 'PUT', '/000003', 'x', {'X-A': 'b'}),
+                ],
+                ordered=True,
+            )
+        )
         assert [answer.status for answer in found] == [200, 200, 500]
         assert server.requests[-1].body == b'{"a":1}'
         assert bad.requests[0].headers['x-a'] == 'b'
 
 
-@pytest.mark.parametrize('bad', ['GET', ('host', 'GET'), ('h', 'GET', '/', None, None, 6), 7, None,
-                                 ('a host', 'GET', '/'), ('host', 'GET', 'no slash')])
+@pytest.mark.parametrize(
+    'bad',
+    [
+        'GET',
+        ('host', 'GET'),
+        ('h', 'GET', '/', None, None, 6),
+        7,
+        None,
+        ('a host', 'GET', '/'),
+        ('host', 'GET', 'no slash'),
+    ],
+)
 def test_stream_of_something_else(bad: Any) -> None:
     """What is neither a Request nor such a tuple is an error of the caller, after the outcomes of what came before."""
     found = []
@@ -1005,6 +1084,7 @@ def test_stream_with_a_slow_producer(ordered: bool) -> None:
         yield from specs(server, 2, taken)
         more.wait()
         yield from specs(server, 1, taken)
+
     with serve() as server, ClientPool() as pool:
         stream = pool.stream(produce(server), ordered)
         with gevent.Timeout(5):
@@ -1027,6 +1107,7 @@ def test_stream_with_a_raising_producer(raised: type[BaseException], ordered: bo
     def produce(server: kit.Server) -> Iterator[Request]:
         yield from specs(server, 3)
         raise mine
+
     found = []
     with serve() as server, ClientPool() as pool:
         with pytest.raises(raised) as caught:
@@ -1048,6 +1129,7 @@ def test_stream_left_early() -> None:
             yield from specs(server, 1000)
         finally:
             closed.append(True)
+
     with serve(gate=gate) as server, ClientPool(simultaneous=2) as pool:
         stream = pool.stream(produce(server), window=8)
         reader = gevent.spawn(next, stream)
@@ -1099,6 +1181,7 @@ def test_two_streams() -> None:
 
 
 # The end of a pool ---------------------------------------------------------------------------------------------------
+
 
 def test_close() -> None:
     """Closing a pool ends what is queued or in flight as Cancelled, closes its connections, and may be repeated."""
@@ -1172,6 +1255,7 @@ def test_dropped_pool_in_flight() -> None:
 def test_dropped_pools_leave_nothing() -> None:
     """Pools that are made, used and dropped leave no object behind, however many."""
     with serve() as server:
+
         def use(count: int) -> int:
             for _ in range(count):
                 pool = ClientPool()
@@ -1183,6 +1267,7 @@ def test_dropped_pools_leave_nothing() -> None:
             server.requests.clear()
             gc.collect()
             return len(gc.get_objects())
+
         use(5)
         before = use(5)
         assert use(60) - before < 60
@@ -1191,7 +1276,8 @@ def test_dropped_pools_leave_nothing() -> None:
 def test_idle_connections_keep_nothing_waiting() -> None:
     """`gevent.wait()` returns while connections are idle, and a process with them ends by itself."""
     with serve() as server:
-        done = run_program('''
+        done = run_program(
+            """
 import sys, time, gevent
 from napixclient import ClientPool
 pool = ClientPool()
@@ -1204,7 +1290,9 @@ print(time.monotonic() - began < 5)
 pool.request(sys.argv[1], 'GET', '/000002')
 assert gevent.wait(timeout=10)
 print([answer.status for answer in pool.wait()])
-''', server.host)
+""",
+            server.host,
+        )
         assert done == (0, 'True\n[200]\n', '')
 
 
@@ -1233,14 +1321,26 @@ def test_context_of_the_request_call(blocking: bool) -> None:
     def note(what: Any) -> None:
         request = what if isinstance(what, Request) else what.request
         seen.setdefault(request.tag, set()).add(who.get())
-    with serve() as server, serve(lambda *_: (503, None, '')) as bad, \
-            ClientPool(Authenticator(), 1, on_request=note, on_response=note, on_error=note,
-                       retries=urllib3.Retry(1, status_forcelist=[503], backoff_factor=0)) as pool:
+
+    with (
+        serve() as server,
+        serve(lambda *_: (503, None, '')) as bad,
+        ClientPool(
+            Authenticator(),
+            1,
+            on_request=note,
+            on_response=note,
+            on_error=note,
+            retries=urllib3.Retry(1, status_forcelist=[503], backoff_factor=0),
+        ) as pool,
+    ):
         asked = {}
         for name in 'abcdef':
+
             def call(name: str = name) -> None:
                 who.set(name)
                 asked[ask(pool, bad if name == 'f' else server).request.tag] = {name}
+
             contextvars.copy_context().run(call)
         who_before = who.get()
         pool.wait()
@@ -1262,12 +1362,19 @@ def test_blocked_hooks_do_not_meet() -> None:
     def authenticator(request: Request) -> Request:
         gevent.sleep(0)
         return request
+
     answers = iter([503, 200])
-    with serve(lambda *_: (next(answers), None, '')) as server, \
-            ClientPool(authenticator, on_request=on_request, on_response=lambda _: seen.append('response'),
-                       retries=urllib3.Retry(1, status_forcelist=[503], backoff_factor=0)) as pool:
+    with (
+        serve(lambda *_: (next(answers), None, '')) as server,
+        ClientPool(
+            authenticator,
+            on_request=on_request,
+            on_response=lambda _: seen.append('response'),
+            retries=urllib3.Retry(1, status_forcelist=[503], backoff_factor=0),
+        ) as pool,
+    ):
         pool.request(server.host, 'GET', '/')
-        found, = pool.wait(timeout=5)
+        (found,) = pool.wait(timeout=5)
         assert found.status == 200, found
         wait_until(lambda: seen == ['response'], 'the hook on_response')
         go.set()
@@ -1277,7 +1384,8 @@ def test_blocked_hooks_do_not_meet() -> None:
 def test_another_thread_is_told() -> None:
     """A pool that is used from another thread than its own says so, whatever is called; its own goes on."""
     with serve() as server:
-        done = run_program('''
+        done = run_program(
+            """
 import sys, time
 from gevent import monkey
 start = monkey.get_original('_thread', 'start_new_thread')
@@ -1311,7 +1419,9 @@ print({name: what for name, what in said.items() if what != 'thread'})
 print([answer.status for answer in pool.wait(timeout=5)], client.request('GET', '/000004').status, flush=True)
 import os
 os._exit(0)
-''', server.host)
+""",
+            server.host,
+        )
         assert done.out.splitlines() == ['{}', '[200] 200'], done
         assert (done.code, done.err) == (0, '')
 
@@ -1319,7 +1429,8 @@ os._exit(0)
 def test_a_pool_in_each_thread() -> None:
     """Each thread may have a pool of its own."""
     with serve() as server:
-        done = run_program('''
+        done = run_program(
+            """
 import sys, time
 from gevent import monkey
 start = monkey.get_original('_thread', 'start_new_thread')
@@ -1340,7 +1451,9 @@ while len(found) < 3 and time.monotonic() < end:
     sleep(0.01)
 sleep(0.1)
 print(found == [[200] * 10] * 3)
-''', server.host)
+""",
+            server.host,
+        )
         assert done == (0, 'True\n', '')
 
 
@@ -1348,7 +1461,8 @@ def test_fork() -> None:
     """After a fork the child has clean pools: what was pending is Cancelled there, new requests are answered."""
     gate = Gate(opened=True)
     with serve(gate=gate) as server:
-        done = run_program('''
+        done = run_program(
+            """
 import os, sys
 from napixclient import Cancelled, ClientPool
 import gevent
@@ -1373,13 +1487,16 @@ if not child:
 assert pending.get(timeout=5).data == b'000002'
 assert [answer.data for answer in pool.wait()] == [b'000002'] + [b'000003'] * 4
 print(os.waitpid(child, 0)[1])
-''', server.host)
+""",
+            server.host,
+        )
         assert done == (0, '0\n', '')
         assert server.times_read('000002') == 1
         assert server.times_read('000003') == 4
 
 
 # Authenticators, resolvers and hooks that misbehave ------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('blocking', [True, False])
 @pytest.mark.parametrize('raised', [ValueError, gevent.Timeout, HTTPError])
@@ -1397,6 +1514,7 @@ def test_authenticator_that_raises(raised: type[BaseException], blocking: bool) 
             if request.url.startswith('/bad'):
                 raise mine
             return request
+
     with serve() as server, ClientPool(Authenticator(), 1) as pool:
         for _ in range(3):
             pool.request(server.host, 'GET', '/bad')
@@ -1416,7 +1534,7 @@ def test_authenticator_that_returns_nonsense(returned: Any) -> None:
     """What an authenticator returns is a Request or None; anything else is an error of that request."""
     with serve() as server, ClientPool(lambda _: returned) as pool:
         pool.request(server.host, 'GET', '/')
-        error, = pool.wait(timeout=20)
+        (error,) = pool.wait(timeout=20)
         assert isinstance(error, HTTPError)
         assert not server.requests
 
@@ -1425,13 +1543,24 @@ def test_authenticator_that_adds_what_cannot_be_sent() -> None:
     """An authenticator cannot smuggle a line into a request: it is an error, and nothing is sent."""
     with serve() as server, ClientPool(lambda request: request.replace(headers={'X-A': 'a\r\nX-B: b'})) as pool:
         pool.request(server.host, 'GET', '/')
-        error, = pool.wait(timeout=20)
+        (error,) = pool.wait(timeout=20)
         assert isinstance(error, HTTPError)
         assert not server.requests
 
 
-@pytest.mark.parametrize('bad', [{'login': 'x'}, {'key': 'x'}, {}, {'login': 'a', 'key': 'b', 'c': 1}, 'root', 7,
-                                 ('root', 'toor'), LoginAuthenticator])
+@pytest.mark.parametrize(
+    'bad',
+    [
+        {'login': 'x'},
+        {'key': 'x'},
+        {},
+        {'login': 'a', 'key': 'b', 'c': 1},
+        'root',
+        7,
+        ('root', 'toor'),
+        LoginAuthenticator,
+    ],
+)
 def test_not_an_authenticator(bad: Any) -> None:
     """Anything but a callable, a mapping of login and key, or None is a ValueError when the pool is made."""
     with pytest.raises(ValueError):
@@ -1452,6 +1581,7 @@ def test_cancelled_while_the_authenticator_blocks() -> None:
             finally:
                 ended.append(request.tag)
         return request
+
     with serve() as server, ClientPool(authenticator, 1) as pool:
         first = ask(pool, server)
         gevent.sleep(0.02)
@@ -1471,9 +1601,10 @@ def test_resolver_that_raises(raised: type[BaseException]) -> None:
             fails.clear()
             raise raised()
         return [address(server.port)]
+
     with serve() as server, ClientPool(resolver=resolver) as pool:
         ask(pool, 'peer.example', timeout=1)
-        error, = pool.wait()
+        (error,) = pool.wait()
         assert isinstance(error, NameResolutionError), error
         ask(pool, 'peer.example', timeout=1)
         assert_right(pool.wait()[0])
@@ -1498,9 +1629,15 @@ def test_hooks() -> None:
     errors: list[Any] = []
     gate = Gate()
     dead = kit.FaultServer(listening=False)
-    with dead, serve() as server, serve(lambda *_: (404, None, 'no')) as bad, serve(gate=gate) as silent, \
-            ClientPool(simultaneous=1, on_request=requests.append, on_response=responses.append,
-                       on_error=errors.append) as pool:
+    with (
+        dead,
+        serve() as server,
+        serve(lambda *_: (404, None, 'no')) as bad,
+        serve(gate=gate) as silent,
+        ClientPool(
+            simultaneous=1, on_request=requests.append, on_response=responses.append, on_error=errors.append
+        ) as pool,
+    ):
         good, wrong, refused = ask(pool, server), ask(pool, bad), ask(pool, dead)
         late = ask(pool, silent, timeout=0.3)
         queued = ask(pool, silent, timeout=0.1)
@@ -1517,8 +1654,10 @@ def test_hooks() -> None:
 
 def test_hooks_that_raise(caplog: pytest.LogCaptureFixture) -> None:
     """A hook that raises is logged and changes nothing."""
+
     def hook(_: Any) -> None:
         raise KeyError('mine')
+
     with serve() as server, ClientPool(on_request=hook, on_response=hook) as pool:
         assert_right(ask(pool, server).get())
         wait_until(lambda: len(caplog.records) == 2)
@@ -1532,12 +1671,14 @@ def test_hooks_may_ask() -> None:
     def on_response(response: Response) -> None:
         if response.request.tag == 'first':
             asked.append(pool.request(server.host, 'GET', '/000009', tag='second').get().data)
+
     with serve() as server, ClientPool(simultaneous=1, on_response=on_response) as pool:
         pool.request(server.host, 'GET', '/000001', tag='first').get()
         wait_until(lambda: asked == [b'000009'])
 
 
 # 17. Observing -------------------------------------------------------------------------------------------------------
+
 
 def test_stats() -> None:
     """Stats count, per host, what is queued, in flight, done and failed, the bytes, and how long answers took."""
@@ -1599,8 +1740,10 @@ def test_stats_while_connecting() -> None:
 def test_stats_after_another_connection_took_over(authority: kit.Authority) -> None:
     """A connection that is still being opened, whose request another one took over, stands for no queued request."""
     gate = Gate()
-    with SlowHandshake(gate=gate, tls=authority.server()) as server, \
-            ClientPool(simultaneous=2, ca_certs=authority.ca_certs) as pool:
+    with (
+        SlowHandshake(gate=gate, tls=authority.server()) as server,
+        ClientPool(simultaneous=2, ca_certs=authority.ca_certs) as pool,
+    ):
         server.willing.set()
         first = ask(pool, server)
         gate.wait_for(1)
@@ -1610,14 +1753,16 @@ def test_stats_after_another_connection_took_over(authority: kit.Authority) -> N
         assert pool.stats()[server.host]['queued'] == 1
         gate.open()
         assert_right(first.get())
-        assert_right(second.get(timeout=20))             # over the connection of the first
+        assert_right(second.get(timeout=20))  # over the connection of the first
         assert pool.stats()[server.host]['queued'] == 0
 
 
 def test_stats_while_waiting_to_try_again() -> None:
     """A request that waits to be tried again has no slot, but is not forgotten: it counts as queued."""
-    with serve(lambda *_: (503, {'Retry-After': '30'}, '')) as server, \
-            ClientPool(retries=urllib3.Retry(1, status_forcelist=[503])) as pool:
+    with (
+        serve(lambda *_: (503, {'Retry-After': '30'}, '')) as server,
+        ClientPool(retries=urllib3.Retry(1, status_forcelist=[503])) as pool,
+    ):
         ask(pool, server)
         wait_until(lambda: len(server.requests) == 1 and not pool.stats()[server.host]['in_flight'])
         assert pool.stats()[server.host]['queued'] == 1
@@ -1653,18 +1798,31 @@ def test_repr_tells_the_state() -> None:
 SECRET = 's3cr3t-s3cr3t'
 
 
-@pytest.mark.parametrize('authenticator', [
-    {'login': 'root', 'key': SECRET}, LoginAuthenticator('root', SECRET), TokenIdentifier(SECRET), BearerToken(SECRET),
-    BasicAuth('root', SECRET)], ids=lambda given: type(given).__name__)
+@pytest.mark.parametrize(
+    'authenticator',
+    [
+        {'login': 'root', 'key': SECRET},
+        LoginAuthenticator('root', SECRET),
+        TokenIdentifier(SECRET),
+        BearerToken(SECRET),
+        BasicAuth('root', SECRET),
+    ],
+    ids=lambda given: type(given).__name__,
+)
 def test_no_secret_is_shown(authenticator: Any, caplog: pytest.LogCaptureFixture) -> None:
     """No secret is in a repr, in the text of an error, or in a log record, at whatever level."""
     from base64 import b64encode
+
     hidden = [SECRET, b64encode(f'root:{SECRET}'.encode()).decode()]
     dead = kit.FaultServer(listening=False)
     shown: list[Any] = [authenticator] if not isinstance(authenticator, dict) else []
-    with caplog.at_level(logging.DEBUG), dead, FaultServer([READ, ANSWER, READ, CLOSE], [READ, CLOSE]) as rude, \
-            serve(lambda *_: (500, None, 'no')) as bad, \
-            ClientPool(authenticator, 1, headers={'Cookie': f'session={SECRET}'}) as pool:
+    with (
+        caplog.at_level(logging.DEBUG),
+        dead,
+        FaultServer([READ, ANSWER, READ, CLOSE], [READ, CLOSE]) as rude,
+        serve(lambda *_: (500, None, 'no')) as bad,
+        ClientPool(authenticator, 1, headers={'Cookie': f'session={SECRET}'}) as pool,
+    ):
         signature = []
         for server in (dead, rude, bad, rude, rude):
             pending = ask(pool, server, headers={'X-Auth-Token': SECRET})
@@ -1689,10 +1847,10 @@ def test_no_secret_is_shown(authenticator: Any, caplog: pytest.LogCaptureFixture
 
 def test_logs_are_quiet() -> None:
     """The library's logger prints nothing unless told."""
-    done = run_program('''
+    done = run_program("""
 from napixclient import ClientPool
 with ClientPool() as pool:
     pool.request('127.0.0.1:1', 'GET', '/')
     print([type(answer).__name__ for answer in pool.wait()])
-''')
+""")
     assert done == (0, "['RefusedError']\n", '')

@@ -1,4 +1,5 @@
 """Proxies: what goes over the wire to them, what of theirs is whose fault, and that nothing is left behind."""
+
 from __future__ import annotations
 
 import base64
@@ -48,20 +49,24 @@ SHORT = urllib3.Timeout(connect=0.25, read=0.25)
 
 # The options ---------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('text', 'expected'), [
-    ('http://proxy.example:3128', ('http', 'proxy.example', 3128, None)),
-    ('http://proxy.example', ('http', 'proxy.example', 80, None)),
-    ('HTTP://Proxy.Example:80/', ('http', 'proxy.example', 80, None)),
-    ('https://proxy.example', ('https', 'proxy.example', 443, None)),
-    ('socks5://10.0.0.1', ('socks5', '10.0.0.1', 1080, None)),
-    ('socks5h://[::1]:80', ('socks5h', '::1', 80, None)),
-    ('socks5h://[::1]', ('socks5h', '::1', 1080, None)),
-    ('http://user:pw@proxy.example', ('http', 'proxy.example', 80, (b'user', b'pw'))),
-    ('http://user@proxy.example', ('http', 'proxy.example', 80, (b'user', b''))),
-    ('http://u%40b:p%3A%2f%25@proxy.example', ('http', 'proxy.example', 80, (b'u@b', b'p:/%'))),
-    ('http://us@er:p:w@proxy.example', ('http', 'proxy.example', 80, (b'us@er', b'p:w'))),
-    ('http://ü:%C3%BC@proxy.example', ('http', 'proxy.example', 80, (b'\xc3\xbc', b'\xc3\xbc'))),
-])
+
+@pytest.mark.parametrize(
+    ('text', 'expected'),
+    [
+        ('http://proxy.example:3128', ('http', 'proxy.example', 3128, None)),
+        ('http://proxy.example', ('http', 'proxy.example', 80, None)),
+        ('HTTP://Proxy.Example:80/', ('http', 'proxy.example', 80, None)),
+        ('https://proxy.example', ('https', 'proxy.example', 443, None)),
+        ('socks5://10.0.0.1', ('socks5', '10.0.0.1', 1080, None)),
+        ('socks5h://[::1]:80', ('socks5h', '::1', 80, None)),
+        ('socks5h://[::1]', ('socks5h', '::1', 1080, None)),
+        ('http://user:pw@proxy.example', ('http', 'proxy.example', 80, (b'user', b'pw'))),
+        ('http://user@proxy.example', ('http', 'proxy.example', 80, (b'user', b''))),
+        ('http://u%40b:p%3A%2f%25@proxy.example', ('http', 'proxy.example', 80, (b'u@b', b'p:/%'))),
+        ('http://us@er:p:w@proxy.example', ('http', 'proxy.example', 80, (b'us@er', b'p:w'))),
+        ('http://ü:%C3%BC@proxy.example', ('http', 'proxy.example', 80, (b'\xc3\xbc', b'\xc3\xbc'))),
+    ],
+)
 def test_proxy_urls(text: str, expected: Any) -> None:
     """A proxy is a URL with credentials, percent-decoded; the port is the scheme's own where none is given."""
     proxy = proxy_of(text)
@@ -69,16 +74,44 @@ def test_proxy_urls(text: str, expected: Any) -> None:
     assert (proxy.scheme, proxy.host, proxy.port, proxy.credentials) == expected
 
 
-@pytest.mark.parametrize('value', [
-    5, b'http://proxy', object(), '', 'proxy.example', 'proxy.example:3128', f'user:{SECRET}@proxy.example:3128',
-    f'ftp://user:{SECRET}@proxy', f'socks4://user:{SECRET}@proxy', f'socks://user:{SECRET}@proxy', 'http://', 'http:///',
-    f'http://user:{SECRET}', f'http://user:{SECRET}@', f'http://user:{SECRET}@proxy:0',
-    f'http://user:{SECRET}@proxy:65536', f'http://user:{SECRET}@proxy:x', f'http://user:{SECRET}@proxy/path',
-    f'http://user:{SECRET}@proxy?q', f'http://user:{SECRET}@proxy#f', f'http://user:{SECRET}@pro xy',
-    f'http://user:{SECRET}@proxy\r\nX: y', f'http://us er:{SECRET}@proxy', f'http://user:{SECRET}\r\n@proxy',
-    f'http://user:{SECRET}%0d%0aX@proxy', f'http://user:{SECRET}%00@proxy', f'http://user%0A:{SECRET}@proxy',
-    f'http://us%3Aer:{SECRET}@proxy', f'http://user:{SECRET}/@proxy', f'http://evil/{SECRET}@proxy',
-    f'socks5://:{SECRET}@proxy', f'socks5://user:{SECRET * 40}@proxy', f'socks5://{"u" * 256}:{SECRET}@proxy'])
+@pytest.mark.parametrize(
+    'value',
+    [
+        5,
+        b'http://proxy',
+        object(),
+        '',
+        'proxy.example',
+        'proxy.example:3128',
+        f'user:{SECRET}@proxy.example:3128',
+        f'ftp://user:{SECRET}@proxy',
+        f'socks4://user:{SECRET}@proxy',
+        f'socks://user:{SECRET}@proxy',
+        'http://',
+        'http:///',
+        f'http://user:{SECRET}',
+        f'http://user:{SECRET}@',
+        f'http://user:{SECRET}@proxy:0',
+        f'http://user:{SECRET}@proxy:65536',
+        f'http://user:{SECRET}@proxy:x',
+        f'http://user:{SECRET}@proxy/path',
+        f'http://user:{SECRET}@proxy?q',
+        f'http://user:{SECRET}@proxy#f',
+        f'http://user:{SECRET}@pro xy',
+        f'http://user:{SECRET}@proxy\r\nX: y',
+        f'http://us er:{SECRET}@proxy',
+        f'http://user:{SECRET}\r\n@proxy',
+        f'http://user:{SECRET}%0d%0aX@proxy',
+        f'http://user:{SECRET}%00@proxy',
+        f'http://user%0A:{SECRET}@proxy',
+        f'http://us%3Aer:{SECRET}@proxy',
+        f'http://user:{SECRET}/@proxy',
+        f'http://evil/{SECRET}@proxy',
+        f'socks5://:{SECRET}@proxy',
+        f'socks5://user:{SECRET * 40}@proxy',
+        f'socks5://{"u" * 256}:{SECRET}@proxy',
+    ],
+)
 def test_not_a_proxy(value: Any) -> None:
     """Anything else is a ValueError that says what is expected and never repeats a password."""
     for make in (ClientPool, lambda **options: Client('server.example', **options)):
@@ -89,21 +122,44 @@ def test_not_a_proxy(value: Any) -> None:
 
 
 COVERED = [
-    ('*', 'anything.example', True), ('', 'anything.example', False), (None, 'anything.example', False),
-    ('server.example', 'server.example', True), ('server.example', 'SERVER.example', True),
-    ('server.example', 'a.server.example', True), ('server.example', 'myserver.example', False),
-    ('server.example', 'server.example.org', False), ('.server.example', 'a.b.server.example', True),
-    ('.server.example', 'server.example', True), ('*.server.example', 'a.server.example', True),
-    ('Server.Example.', 'server.example', True), ('other, server.example ,', 'server.example', True),
-    ('server.example:8080', 'server.example:8080', True), ('server.example:8080', 'server.example', False),
-    ('server.example:443', 'https://server.example', True), ('server.example:443', 'server.example', False),
-    ('10.0.0.0/8', '10.1.2.3', True), ('10.0.0.0/8', '11.1.2.3', False), ('10.0.0.0/8', '10.example', False),
-    ('10.0.0.1', '10.0.0.1', True), ('10.0.0.1', '10.0.0.10', False), ('0.0.1', '10.0.0.1', False),
-    ('10.0.0.1:80', '10.0.0.1', True), ('10.0.0.1:81', '10.0.0.1', False), ('10.0.0.1/8', '10.9.9.9', True),
-    ('::1', '[::1]:80', True), ('[::1]', '[::1]:8080', True), ('[::1]:80', '[::1]:8080', False),
-    ('fd00::/8', '[fd12::1]', True), ('fd00::/8', '[fe80::1]', False), ('fe80::/10', '[fe80::1%25lo]', True),
-    ('::/0', '10.0.0.1', False), ('0.0.0.0/0', '[::1]', False), (['10.0.0.0/8', 'a.example'], 'a.example', True),
-    (('a.example',), 'b.example', False), ({'a.example'}, 'a.example', True), ([], 'a.example', False),
+    ('*', 'anything.example', True),
+    ('', 'anything.example', False),
+    (None, 'anything.example', False),
+    ('server.example', 'server.example', True),
+    ('server.example', 'SERVER.example', True),
+    ('server.example', 'a.server.example', True),
+    ('server.example', 'myserver.example', False),
+    ('server.example', 'server.example.org', False),
+    ('.server.example', 'a.b.server.example', True),
+    ('.server.example', 'server.example', True),
+    ('*.server.example', 'a.server.example', True),
+    ('Server.Example.', 'server.example', True),
+    ('other, server.example ,', 'server.example', True),
+    ('server.example:8080', 'server.example:8080', True),
+    ('server.example:8080', 'server.example', False),
+    ('server.example:443', 'https://server.example', True),
+    ('server.example:443', 'server.example', False),
+    ('10.0.0.0/8', '10.1.2.3', True),
+    ('10.0.0.0/8', '11.1.2.3', False),
+    ('10.0.0.0/8', '10.example', False),
+    ('10.0.0.1', '10.0.0.1', True),
+    ('10.0.0.1', '10.0.0.10', False),
+    ('0.0.1', '10.0.0.1', False),
+    ('10.0.0.1:80', '10.0.0.1', True),
+    ('10.0.0.1:81', '10.0.0.1', False),
+    ('10.0.0.1/8', '10.9.9.9', True),
+    ('::1', '[::1]:80', True),
+    ('[::1]', '[::1]:8080', True),
+    ('[::1]:80', '[::1]:8080', False),
+    ('fd00::/8', '[fd12::1]', True),
+    ('fd00::/8', '[fe80::1]', False),
+    ('fe80::/10', '[fe80::1%25lo]', True),
+    ('::/0', '10.0.0.1', False),
+    ('0.0.0.0/0', '[::1]', False),
+    (['10.0.0.0/8', 'a.example'], 'a.example', True),
+    (('a.example',), 'b.example', False),
+    ({'a.example'}, 'a.example', True),
+    ([], 'a.example', False),
 ]
 
 
@@ -113,10 +169,40 @@ def test_no_proxy(value: Any, host: str, covered: bool) -> None:
     assert NoProxy(value).covers(parse_origin(host)) is covered
 
 
-@pytest.mark.parametrize('value', [
-    5, object(), {'a': 'b'}, b'host', [5], [None], [''], 'a b', 'http://host', 'host/path', '10.0.0.0/33', '10.0.0.0/x',
-    'fd00::/129', '[::1', '::1]', 'host:0', 'host:65536', 'host:port', 'us@er', 'a..b', '.', '*:80', '**', 'a*b',
-    'h\xf6st', 'a\nb', 'a\0b', ':80', '10.0.0.0/8:80'])
+@pytest.mark.parametrize(
+    'value',
+    [
+        5,
+        object(),
+        {'a': 'b'},
+        b'host',
+        [5],
+        [None],
+        [''],
+        'a b',
+        'http://host',
+        'host/path',
+        '10.0.0.0/33',
+        '10.0.0.0/x',
+        'fd00::/129',
+        '[::1',
+        '::1]',
+        'host:0',
+        'host:65536',
+        'host:port',
+        'us@er',
+        'a..b',
+        '.',
+        '*:80',
+        '**',
+        'a*b',
+        'h\xf6st',
+        'a\nb',
+        'a\0b',
+        ':80',
+        '10.0.0.0/8:80',
+    ],
+)
 def test_not_a_no_proxy(value: Any) -> None:
     """Anything else is a ValueError that names the entry."""
     for make in (ClientPool, lambda **options: Client('server.example', **options)):
@@ -126,7 +212,7 @@ def test_not_a_no_proxy(value: Any) -> None:
 
 def test_socks_without_socksio() -> None:
     """Without its package a SOCKS proxy is a ValueError that says what to install; nothing else needs it."""
-    done = kit.run_program('''
+    done = kit.run_program("""
 import sys
 sys.modules['socksio'] = None
 from napixclient import Client
@@ -136,12 +222,13 @@ for scheme in 'socks5', 'socks5h':
         Client('host', proxy=f'{scheme}://proxy')
     except ValueError as exc:
         print(exc)
-''')
+""")
     assert (done.code, done.err) == (0, '')
     assert done.out.count("pip install 'napixclient[socks]'") == 2
 
 
 # Real proxies --------------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture(scope='module', params=['open', 'closed'])
 def tinyproxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
@@ -152,8 +239,10 @@ def tinyproxy(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     def command(port: int) -> list[str]:
         (directory / 'conf').write_text(
             f'Port {port}\nListen 127.0.0.1\nTimeout 30\nLogLevel Critical\nLogFile "{directory}/log"\n'
-            + (f'BasicAuth user {SECRET}\n' if user else ''))
+            + (f'BasicAuth user {SECRET}\n' if user else '')
+        )
         return [program, '-d', '-c', str(directory / 'conf')]
+
     with on_some_port(command) as port:
         yield port, user
 
@@ -172,14 +261,17 @@ LARGE = bytes(range(256)) * 4000
 
 def large(method: str, path: str, headers: Any, body: bytes) -> Any:
     """Give back what was sent, or something large."""
-    return (200, {'Content-Type': 'application/octet-stream'}, body or LARGE) if 'large' in path else kit.echo(
-        method, path, headers, body)
+    return (
+        (200, {'Content-Type': 'application/octet-stream'}, body or LARGE)
+        if 'large' in path
+        else kit.echo(method, path, headers, body)
+    )
 
 
 def assert_carries(client: Client) -> None:
     """Requests of all kinds come through."""
     assert client.request('GET', '/000001?a=b').data == b'000001'
-    for _ in range(3):                      # not to be sent once more, whatever becomes of the connection
+    for _ in range(3):  # not to be sent once more, whatever becomes of the connection
         assert client.request('POST', '/large', b'abc').data == b'abc'
         assert client.request('GET', '/000001', retries=False).status == 200
     pendings = [client.submit('GET', f'/{n:06}') for n in range(30)]
@@ -208,7 +300,7 @@ def test_through_tinyproxy(scheme: str, tls_to: bool, tinyproxy: Any, authority:
         assert all('proxy-authorization' not in request.headers for request in server.requests)
         assert server.requests[0].path == '/000001?a=b'
         if scheme == 'https':
-            assert server.accepted <= 2         # connections are kept; this proxy keeps none to http origins
+            assert server.accepted <= 2  # connections are kept; this proxy keeps none to http origins
 
 
 @pytest.mark.parametrize('scheme', ['http', 'https'])
@@ -225,7 +317,7 @@ def test_tinyproxy_refuses(scheme: str, tinyproxy: Any, authority: kit.Authority
                 assert error.status == 407 and '407' in error.remote_error
                 assert error.response is not None and 'proxy-authenticate' in error.response.headers
             with Client(server.host, proxy=f'http://user:wrong@127.0.0.1:{port}', timeout=10) as client:
-                error = failure(client, 'GET', '/000001')       # which it answers as an origin would
+                error = failure(client, 'GET', '/000001')  # which it answers as an origin would
                 assert isinstance(error, ProxyError) and error.status == 401
                 assert f'the proxy http://127.0.0.1:{port}' in error.message and 'wrong' not in str(error)
             assert not server.requests
@@ -248,8 +340,13 @@ def test_through_microsocks(scheme: str, names: str, microsocks: Any, authority:
         def resolver(host: str, port: int) -> Any:
             asked.append(host)
             return [address(server.port)]
-        options: dict[str, Any] = {'proxy': f'{names}://{user}127.0.0.1:{port}', 'ca_certs': authority.ca_certs,
-                                   'timeout': 10, 'resolver': resolver}
+
+        options: dict[str, Any] = {
+            'proxy': f'{names}://{user}127.0.0.1:{port}',
+            'ca_certs': authority.ca_certs,
+            'timeout': 10,
+            'resolver': resolver,
+        }
         with Client(f'{scheme}://localhost:{server.port}', **options) as client:
             assert_carries(client)
             assert asked == (['localhost'] if names == 'socks5' else [])
@@ -278,6 +375,7 @@ def test_microsocks_refuses(microsocks: Any) -> None:
 
 # HTTP proxies that are sent the requests -----------------------------------------------------------------------------
 
+
 @pytest.mark.usefixtures('oracle')
 def test_absolute_form() -> None:
     """An http origin's requests go to the proxy in absolute form, credentials with each, over one connection (§3.2.2)."""
@@ -289,15 +387,18 @@ def test_absolute_form() -> None:
         client.request('PUT', '/000004', b'x' * 100_000)
         assert proxy.accepted == 1
         lines = [request.raw.partition(b'\r\n')[0] for request in proxy.requests]
-        assert lines == [b'GET http://server.example:8002/000001?a=b HTTP/1.1',
-                         b'OPTIONS http://server.example:8002 HTTP/1.1',
-                         b'POST http://server.example:8002/000002 HTTP/1.1',
-                         b'POST http://server.example:8002/000003 HTTP/1.1',
-                         b'PUT http://server.example:8002/000004 HTTP/1.1']
+        assert lines == [
+            b'GET http://server.example:8002/000001?a=b HTTP/1.1',
+            b'OPTIONS http://server.example:8002 HTTP/1.1',
+            b'POST http://server.example:8002/000002 HTTP/1.1',
+            b'POST http://server.example:8002/000003 HTTP/1.1',
+            b'PUT http://server.example:8002/000004 HTTP/1.1',
+        ]
         for request in proxy.requests:
             assert request.headers['host'] == 'server.example:8002'
             assert request.headers.getlist('proxy-authorization') == [
-                'Basic ' + base64.b64encode(b'us@er:p:w').decode()]
+                'Basic ' + base64.b64encode(b'us@er:p:w').decode()
+            ]
         assert (proxy.requests[2].body, proxy.requests[3].body) == (b'{"a":1}', b'abc')
         assert len(proxy.requests[4].body) == 100_000
         assert client.request('GET', '/000001').url == 'http://server.example:8002/000001'
@@ -319,8 +420,10 @@ def test_signed_through_a_proxy() -> None:
 @pytest.mark.usefixtures('oracle')
 def test_a_proxy_that_closes_and_does_not_say_so(simultaneous: int) -> None:
     """Where each answer is the last one of its connection, nothing fails and nothing arrives twice, POST included."""
-    with FaultServer(*[[READ, ANSWER, CLOSE]] * 200) as proxy, \
-            ClientPool(simultaneous=simultaneous, proxy=proxy.url) as pool:
+    with (
+        FaultServer(*[[READ, ANSWER, CLOSE]] * 200) as proxy,
+        ClientPool(simultaneous=simultaneous, proxy=proxy.url) as pool,
+    ):
         for round in range(3):
             for n in range(20):
                 pool.request('server.example', 'POST' if n % 2 else 'GET', f'/{round * 100 + n:06}')
@@ -329,7 +432,7 @@ def test_a_proxy_that_closes_and_does_not_say_so(simultaneous: int) -> None:
     with serve() as proxy, Client('server.example', proxy=proxy.url) as client:
         for method in ('POST', 'POST', 'GET', 'GET', 'POST', 'POST'):
             assert client.request(method, '/000001').status == 200
-        assert proxy.accepted <= 3              # once it has kept a connection, connections are kept
+        assert proxy.accepted <= 3  # once it has kept a connection, connections are kept
 
 
 @pytest.mark.usefixtures('oracle')
@@ -350,9 +453,15 @@ def test_hosts_of_one_proxy() -> None:
 @pytest.mark.usefixtures('oracle')
 def test_straight_where_no_proxy_says_so() -> None:
     """What ``no_proxy`` covers is reached straight, in origin form and without the proxy's credentials."""
-    with serve() as proxy, serve() as server, ClientPool(
-            proxy=f'http://user:pw@{proxy.authority}', no_proxy='localhost,127.0.0.0/8',
-            resolver=Names(localhost=server)) as pool:
+    with (
+        serve() as proxy,
+        serve() as server,
+        ClientPool(
+            proxy=f'http://user:pw@{proxy.authority}',
+            no_proxy='localhost,127.0.0.0/8',
+            resolver=Names(localhost=server),
+        ) as pool,
+    ):
         for host in (server.host, f'localhost:{server.port}', 'other.example'):
             assert pool.request(host, 'GET', '/000001').get(timeout=5).status == 200
         assert [request.path for request in server.requests] == ['/000001'] * 2
@@ -364,16 +473,21 @@ def test_straight_where_no_proxy_says_so() -> None:
 @pytest.mark.usefixtures('oracle')
 def test_407(stream: bool, authority: kit.Authority) -> None:
     """A proxy's 407 is a ProxyError with the answer; an origin's own is an answer like any other."""
+
     def closed(*_: object) -> Any:
         return 407, {'Proxy-Authenticate': 'Basic realm="x"', 'Content-Type': 'text/plain'}, 'who are you'
+
     with serve(closed) as proxy, Client('server.example', proxy=proxy.url) as client:
         error = failure(client, 'GET', '/000001', stream=stream)
         assert type(error) is ProxyError
         assert (error.status, error.phase, error.attempts) == (407, 'read', 1)
         assert error.response is not None and error.response.headers['proxy-authenticate'] == 'Basic realm="x"'
         assert error.message == error.remote_error == '"407 Proxy Authentication Required" who are you'
-    with serve(closed, tls=authority.server()) as server, Tunnel() as tunnel, \
-            Client(server.host, proxy=tunnel.url, ca_certs=authority.ca_certs) as client:
+    with (
+        serve(closed, tls=authority.server()) as server,
+        Tunnel() as tunnel,
+        Client(server.host, proxy=tunnel.url, ca_certs=authority.ca_certs) as client,
+    ):
         assert type(failure(client, 'GET', '/000001', stream=stream)) is RemoteError
     with serve(closed) as server, Client(server.host) as client:
         assert type(failure(client, 'GET', '/000001', stream=stream)) is RemoteError
@@ -382,10 +496,19 @@ def test_407(stream: bool, authority: kit.Authority) -> None:
 @pytest.mark.usefixtures('oracle')
 def test_redirected_through_a_proxy() -> None:
     """A redirect to another origin goes through the proxy too: its credentials are the proxy's, not the origin's."""
+
     def moved(method: str, path: str, *_: object) -> Any:
         return (302, {'Location': 'http://b.example/000002'}, None) if '//a.' in path else (200, None, 'here')
-    with serve(moved) as proxy, Client('a.example', lambda request: request.replace(headers={'Authorization': 'x'}),
-                                       proxy=f'http://user:pw@{proxy.authority}', redirect=True) as client:
+
+    with (
+        serve(moved) as proxy,
+        Client(
+            'a.example',
+            lambda request: request.replace(headers={'Authorization': 'x'}),
+            proxy=f'http://user:pw@{proxy.authority}',
+            redirect=True,
+        ) as client,
+    ):
         assert client.request('GET', '/000001').text == 'here'
     first, second = proxy.requests
     assert (first.path, second.path) == ('http://a.example/000001', 'http://b.example/000002')
@@ -395,6 +518,7 @@ def test_redirected_through_a_proxy() -> None:
 
 # Tunnels -------------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('host', ['https://server.example', 'https://server.example:8443', 'https://[::1]:8443'])
 @pytest.mark.usefixtures('oracle')
 def test_what_is_said_for_a_tunnel(host: str) -> None:
@@ -403,22 +527,28 @@ def test_what_is_said_for_a_tunnel(host: str) -> None:
         failure(client, 'GET', '/secret', headers={'X-A': 'secret'})
         place = host[8:] if host.count(':') > 1 else f'{host[8:]}:443'
         assert [request.raw for request in proxy.requests] == [
-            f'CONNECT {place} HTTP/1.1\r\nHost: {place}\r\n'
-            'Proxy-Authorization: Basic dXNlcjpwdw==\r\n\r\n'.encode()]
+            f'CONNECT {place} HTTP/1.1\r\nHost: {place}\r\nProxy-Authorization: Basic dXNlcjpwdw==\r\n\r\n'.encode()
+        ]
 
 
 #: What a proxy says before the tunnel is open.
-ESTABLISHED = [b'HTTP/1.1 200 Connection established\r\n\r\n', b'HTTP/1.0 200 OK\r\nProxy-agent: x\r\n\r\n',
-               b'HTTP/1.1 204 No Content\r\n\r\n', b'HTTP/1.1 299 \r\nContent-Length: 100\r\n\r\n',
-               b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n',
-               b'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n',
-               b'HTTP/1.1 200 OK\r\nVia: 1.1 a,\r\n\t1.1 b\r\n\r\n']
+ESTABLISHED = [
+    b'HTTP/1.1 200 Connection established\r\n\r\n',
+    b'HTTP/1.0 200 OK\r\nProxy-agent: x\r\n\r\n',
+    b'HTTP/1.1 204 No Content\r\n\r\n',
+    b'HTTP/1.1 299 \r\nContent-Length: 100\r\n\r\n',
+    b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n',
+    b'HTTP/1.1 200 OK\r\nConnection: close\r\n\r\n',
+    b'HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n',
+    b'HTTP/1.1 200 OK\r\nVia: 1.1 a,\r\n\t1.1 b\r\n\r\n',
+]
 
 
 @pytest.mark.parametrize('every', [0, 0.0005])
 @pytest.mark.usefixtures('oracle')
 def test_any_2xx_is_a_tunnel(every: float, authority: kit.Authority) -> None:
     """Every 2xx opens the tunnel, whatever it says of a body, at once or byte by byte (RFC 9110 §9.3.6)."""
+
     class Polite(Tunnel):
         """Says it in all ways, in turn."""
 
@@ -430,8 +560,12 @@ def test_any_2xx_is_a_tunnel(every: float, authority: kit.Authority) -> None:
                 said = self.left.pop()
                 self.play([kit.Drip(said, every) if every else said], peer)
                 join(peer, onward)
-    with serve(tls=authority.server()) as server, Polite() as proxy, \
-            Client(server.host, proxy=proxy.url, ca_certs=authority.ca_certs) as client:
+
+    with (
+        serve(tls=authority.server()) as server,
+        Polite() as proxy,
+        Client(server.host, proxy=proxy.url, ca_certs=authority.ca_certs) as client,
+    ):
         for _ in ESTABLISHED:
             assert client.request('GET', '/000001', headers={'Connection': 'close'}).data == b'000001'
         assert not proxy.left
@@ -449,15 +583,22 @@ class Row(NamedTuple):
 
 OK, NO = b'HTTP/1.1 200 OK\r\n', b'HTTP/1.1 503 No\r\n'
 ROWS = [
-    Row('403', [READ, b'HTTP/1.1 403 Filtered\r\nContent-Length: 3\r\n\r\nabc', SILENCE], '"403 Filtered"', 403, b'abc'),
+    Row(
+        '403', [READ, b'HTTP/1.1 403 Filtered\r\nContent-Length: 3\r\n\r\nabc', SILENCE], '"403 Filtered"', 403, b'abc'
+    ),
     Row('407', [READ, b'HTTP/1.1 407 Who are you\r\nContent-Length: 0\r\n\r\n', SILENCE], '407 Who are you', 407),
     Row('502', [READ, b'HTTP/1.0 502 Bad Gateway\r\n\r\n', CLOSE], '502 Bad Gateway', 502),
     Row('302', [READ, b'HTTP/1.1 302 Found\r\nLocation: http://elsewhere/\r\n\r\n', CLOSE], '302 Found', 302),
     Row('101', [READ, b'HTTP/1.1 101 Switching Protocols\r\nUpgrade: x\r\n\r\n', SILENCE], '101'),
     Row('no reason', [READ, b'HTTP/1.1 500 \r\n\r\n', CLOSE], '"500', 500),
     Row('a reason that looks like lines', [READ, b'HTTP/1.1 500 a\tb\x0bc\r\n\r\n', CLOSE], '500', 500),
-    Row('a body in chunks', [READ, NO + b'Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n', SILENCE], '503', 503,
-        b'abc'),
+    Row(
+        'a body in chunks',
+        [READ, NO + b'Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n', SILENCE],
+        '503',
+        503,
+        b'abc',
+    ),
     Row('a body to the end', [READ, b'HTTP/1.1 100 Continue\r\n\r\n' + NO + b'\r\nabc', CLOSE], '503', 503, b'abc'),
     Row('half a body', [READ, NO + b'Content-Length: 9\r\n\r\nabc', CLOSE], '503', 503, b'abc'),
     Row('a body and a reset', [READ, NO + b'Content-Length: 9\r\n\r\n', RST], '503', 503),
@@ -497,8 +638,9 @@ def test_tunnels_that_are_not_opened() -> None:
         for row in ROWS:
             proxy = stack.enter_context(FaultServer(row.script))
             # Not verified: to read the system's certificates takes 20 ms for each of these pools.
-            pool = stack.enter_context(ClientPool(proxy=proxy.url, no_proxy=good.authority, timeout=SHORT,
-                                                  verify=False))
+            pool = stack.enter_context(
+                ClientPool(proxy=proxy.url, no_proxy=good.authority, timeout=SHORT, verify=False)
+            )
             asked.append((row, proxy, pool.request('https://server.example', 'POST', '/secret', b'secret')))
         for _ in range(20):
             assert pool.request(good.host, 'GET', '/000001').get(timeout=10).status == 200
@@ -518,8 +660,10 @@ def test_tunnels_that_are_not_opened() -> None:
 @pytest.mark.usefixtures('oracle')
 def test_a_refusal_that_never_ends(tls_to: bool, authority: kit.Authority) -> None:
     """Of the body of a refusal so much is read as a message may have, also where it is sent without end."""
-    with FaultServer([READ, NO + b'\r\n', Forever(b'x' * 8000)], tls=authority.server() if tls_to else None) as proxy, \
-            Client('https://server.example', proxy=proxy.url, ca_certs=authority.ca_certs, timeout=5) as client:
+    with (
+        FaultServer([READ, NO + b'\r\n', Forever(b'x' * 8000)], tls=authority.server() if tls_to else None) as proxy,
+        Client('https://server.example', proxy=proxy.url, ca_certs=authority.ca_certs, timeout=5) as client,
+    ):
         error = failure(client, 'POST', '/secret', b'secret', retries=0)
         assert type(error) is ProxyError and error.response is not None
         assert len(error.response.data) < 200_000 and error.remote_error.startswith('"503 No" xxx')
@@ -528,10 +672,14 @@ def test_a_refusal_that_never_ends(tls_to: bool, authority: kit.Authority) -> No
 @pytest.mark.usefixtures('oracle')
 def test_a_document_of_a_proxy_s() -> None:
     """A refusal that is a JSON object is read as that of any server is, and the refused request can be tried again."""
-    said = b'HTTP/1.1 403 No\r\nContent-Type: application/json\r\nContent-Length: 33\r\n\r\n' \
-           b'{"error_text": "not on Sundays"}\n'
-    with FaultServer(*[[READ, said, CLOSE]] * 3) as proxy, \
-            Client('https://server.example', proxy=proxy.url, timeout=5) as client:
+    said = (
+        b'HTTP/1.1 403 No\r\nContent-Type: application/json\r\nContent-Length: 33\r\n\r\n'
+        b'{"error_text": "not on Sundays"}\n'
+    )
+    with (
+        FaultServer(*[[READ, said, CLOSE]] * 3) as proxy,
+        Client('https://server.example', proxy=proxy.url, timeout=5) as client,
+    ):
         error = failure(client, 'POST', '/secret', b'secret', retries=2)
         assert error.remote_error == {'error_text': 'not on Sundays'}
         assert (error.attempts, error.status, error.root.error_text) == (3, 403, 'not on Sundays')
@@ -540,10 +688,16 @@ def test_a_document_of_a_proxy_s() -> None:
 
 #: What listens where a proxy was expected, and what one hears of it.
 STRANGERS: dict[str, list[Any]] = {
-    'SSH': [b'SSH-2.0-OpenSSH_9.2\r\n', SILENCE], 'SMTP': [b'220 mail.example ESMTP\r\n', SILENCE],
-    'SOCKS': [READ, b'\x05\xff', CLOSE], 'TLS': [READ, b'\x15\x03\x01\x00\x02\x02\x16', CLOSE],
-    'HTTP/2': [READ, b'\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0d', SILENCE], 'text': [READ, b'what?\n', CLOSE],
-    'closes at once': [CLOSE], 'closes': [READ, CLOSE], 'resets': [READ, RST]}
+    'SSH': [b'SSH-2.0-OpenSSH_9.2\r\n', SILENCE],
+    'SMTP': [b'220 mail.example ESMTP\r\n', SILENCE],
+    'SOCKS': [READ, b'\x05\xff', CLOSE],
+    'TLS': [READ, b'\x15\x03\x01\x00\x02\x02\x16', CLOSE],
+    'HTTP/2': [READ, b'\0\0\x06\x04\0\0\0\0\0\0\x03\0\0\0d', SILENCE],
+    'text': [READ, b'what?\n', CLOSE],
+    'closes at once': [CLOSE],
+    'closes': [READ, CLOSE],
+    'resets': [READ, RST],
+}
 
 
 @pytest.mark.parametrize('host', ['http://server.example', 'https://server.example'])
@@ -551,8 +705,10 @@ STRANGERS: dict[str, list[Any]] = {
 @pytest.mark.usefixtures('oracle')
 def test_no_proxy_at_all(what: str, host: str) -> None:
     """What speaks no HTTP is told as the proxy's failure, for every origin; no POST is sent twice for that."""
-    with FaultServer(*[STRANGERS[what]] * 4) as stranger, \
-            Client(host, proxy=stranger.url.replace('//', '//user:hunter2@'), timeout=5) as client:
+    with (
+        FaultServer(*[STRANGERS[what]] * 4) as stranger,
+        Client(host, proxy=stranger.url.replace('//', '//user:hunter2@'), timeout=5) as client,
+    ):
         error = failure(client, 'POST', '/secret', b'secret', retries=urllib3.Retry(3, allowed_methods=['GET']))
         assert type(error) is ProxyError and stranger.url in error.message and SECRET not in str(error)
         assert (error.status, error.phase == 'connect') == (None, host.startswith('https'))
@@ -564,8 +720,7 @@ def test_no_proxy_at_all(what: str, host: str) -> None:
 @pytest.mark.usefixtures('oracle')
 def test_a_port_that_wants_tls(host: str, authority: kit.Authority) -> None:
     """A real TLS server where ``http://`` was written is such a stranger."""
-    with serve(tls=authority.server()) as server, \
-            Client(host, proxy=f'http://{server.authority}', timeout=5) as client:
+    with serve(tls=authority.server()) as server, Client(host, proxy=f'http://{server.authority}', timeout=5) as client:
         assert type(failure(client, 'GET', '/')) is ProxyError
     with Client(host, proxy=f'http://{server.authority}', timeout=5) as client:
         assert type(failure(client, 'GET', '/')) is ProxyError
@@ -581,12 +736,19 @@ def test_silence_of_a_proxy() -> None:
 SQUID = 'Via: 1.1 host (squid/5.7)'
 #: Fields of an answer that came from a proxy; whether it is the proxy's own, or may be.
 WHOSE = [
-    (403, [], None), (403, ['Server: nginx'], None), (502, ['Server: nginx', SQUID], None), (502, [SQUID], 'perhaps'),
-    (502, ['Via: 1.1 host', 'ETag: "x"'], None), (503, ['Server: squid/5.7', SQUID], 'own'),
+    (403, [], None),
+    (403, ['Server: nginx'], None),
+    (502, ['Server: nginx', SQUID], None),
+    (502, [SQUID], 'perhaps'),
+    (502, ['Via: 1.1 host', 'ETag: "x"'], None),
+    (503, ['Server: squid/5.7', SQUID], 'own'),
     (503, ['Server: squid/5.7', 'Via: 1.1 origin (squid/5.7), 1.1 host (squid/5.7)'], None),
-    (500, ['Server: tinyproxy/1.11.1'], 'own'), (500, ['Server: tinyproxy/1.11.1', SQUID], None),
-    (504, ['X-Squid-Error: ERR_CONNECT_FAIL 111'], 'own'), (502, ['Proxy-Agent: Fortinet'], 'own'),
-    (401, ['WWW-Authenticate: Basic realm="x"', SQUID], None), (401, ['Server: tinyproxy/1.11.1'], 'ProxyError'),
+    (500, ['Server: tinyproxy/1.11.1'], 'own'),
+    (500, ['Server: tinyproxy/1.11.1', SQUID], None),
+    (504, ['X-Squid-Error: ERR_CONNECT_FAIL 111'], 'own'),
+    (502, ['Proxy-Agent: Fortinet'], 'own'),
+    (401, ['WWW-Authenticate: Basic realm="x"', SQUID], None),
+    (401, ['Server: tinyproxy/1.11.1'], 'ProxyError'),
     (401, ['Proxy-Authenticate: Basic realm="x"'], 'ProxyError'),
     (403, ['Proxy-Authenticate: Basic realm="x"'], 'ProxyError'),
 ]
@@ -597,16 +759,20 @@ WHOSE = [
 def test_whose_answer(status: int, fields: list[str], whose: str | None) -> None:
     """An answer that shows to be the proxy's own is said to be; only where it is about credentials, a ProxyError."""
     head = ''.join(f'{field}\r\n' for field in [f'HTTP/1.1 {status} No', *fields, 'Content-Length: 3'])
-    with FaultServer([READ, head.encode() + b'\r\nabc', SILENCE]) as proxy, \
-            Client('server.example', proxy=f'http://user:{SECRET}@{proxy.authority}') as client:
+    with (
+        FaultServer([READ, head.encode() + b'\r\nabc', SILENCE]) as proxy,
+        Client('server.example', proxy=f'http://user:{SECRET}@{proxy.authority}') as client,
+    ):
         error = failure(client, 'GET', '/000001')
         assert type(error) is (ProxyError if whose == 'ProxyError' else RemoteError)
         assert (error.status, error.remote_error) == (status, f'"{status} No" abc')
         assert error.message == f'"{status} No" abc' + {
-            None: '', 'perhaps': f' (by the proxy {proxy.url}, or through it)'}.get(whose, f' (by the proxy {proxy.url})')
+            None: '',
+            'perhaps': f' (by the proxy {proxy.url}, or through it)',
+        }.get(whose, f' (by the proxy {proxy.url})')
         assert SECRET not in str(error)
     with FaultServer([READ, head.encode() + b'\r\nabc', SILENCE]) as server, Client(server.host) as client:
-        error = failure(client, 'GET', '/000001')       # without a proxy, nobody is blamed
+        error = failure(client, 'GET', '/000001')  # without a proxy, nobody is blamed
         assert (type(error), error.message) == (RemoteError, f'"{status} No" abc')
 
 
@@ -615,9 +781,11 @@ def squid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """A real Squid that wants credentials: its port."""
     program, directory = path_of('squid'), tmp_path_factory.mktemp('squid')
     helper = directory / 'auth'
-    helper.write_text(f'#!/bin/sh\nwhile read line; do case $line in "user {SECRET}"*) echo OK;; *) echo ERR;; esac; done')
+    helper.write_text(
+        f'#!/bin/sh\nwhile read line; do case $line in "user {SECRET}"*) echo OK;; *) echo ERR;; esac; done'
+    )
     for place in (directory, *directory.parents[:2]):
-        place.chmod(0o755)                      # it gives up the rights of root
+        place.chmod(0o755)  # it gives up the rights of root
     helper.chmod(0o755)
     logs = directory / 'logs'
     logs.mkdir(mode=0o777)
@@ -628,9 +796,11 @@ def squid(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
             f'http_port 127.0.0.1:{port}\npid_filename none\ncache_log {logs}/cache.log\naccess_log none\n'
             f'cache deny all\ncoredump_dir {logs}\nauth_param basic program {helper}\n'
             'auth_param basic children 1 startup=1\nacl known proxy_auth REQUIRED\nshutdown_lifetime 0 seconds\n'
-            'http_access allow known\nhttp_access deny all\n')
+            'http_access allow known\nhttp_access deny all\n'
+        )
         # A name of its own, or it would share its memory with another of this machine.
         return [program, '-n', f'test{port}', '-N', '-f', str(directory / 'conf')]
+
     with on_some_port(command) as port:
         yield port
 
@@ -656,8 +826,10 @@ def test_squid_refuses(scheme: str, squid: int, authority: kit.Authority) -> Non
             assert error.status == 503 and f'the proxy http://127.0.0.1:{squid}' in error.message
             assert type(error) is (RemoteError if scheme == 'http' else ProxyError)
     if scheme == 'http':
+
         def missing(*_: object) -> Any:
             return 404, {'Server': 'ours'}, 'no'
+
         with serve(missing) as server, Client(server.host, proxy=good, timeout=10) as client:
             assert failure(client, 'GET', '/000001').message == '"404 Not Found" no'
 
@@ -665,10 +837,16 @@ def test_squid_refuses(scheme: str, squid: int, authority: kit.Authority) -> Non
 @pytest.mark.usefixtures('oracle')
 def test_a_proxy_that_floods() -> None:
     """A proxy that sends at full speed, in a process of its own, holds nobody: its own requests fail at once."""
-    with kit.flood() as flood, serve() as good, \
-            ClientPool(proxy=f'http://{flood}', no_proxy=good.authority, timeout=5) as pool:
-        bad = [pool.request(f'https://{kind}.example', 'GET', '/')
-               for kind in ('body', 'chunks', 'trailers', 'informational') for _ in range(2)]
+    with (
+        kit.flood() as flood,
+        serve() as good,
+        ClientPool(proxy=f'http://{flood}', no_proxy=good.authority, timeout=5) as pool,
+    ):
+        bad = [
+            pool.request(f'https://{kind}.example', 'GET', '/')
+            for kind in ('body', 'chunks', 'trailers', 'informational')
+            for _ in range(2)
+        ]
         for _ in range(50):
             assert pool.request(good.host, 'GET', '/000001').get(timeout=10).status == 200
         gevent.wait(bad, timeout=20)
@@ -682,10 +860,13 @@ def test_a_proxy_that_floods() -> None:
 def test_proxies_that_cannot_be_reached() -> None:
     """A proxy that refuses, hangs or has no address is a ProxyError for every origin; a refused one can be retried."""
     with FaultServer(listening=False) as dead, kit.FullServer() as full, ExitStack() as stack:
-        pools = {(scheme, place): stack.enter_context(ClientPool(
-            proxy=f'{scheme}://{place}', resolver=Names(), timeout=SHORT, verify=False))
+        pools = {
+            (scheme, place): stack.enter_context(
+                ClientPool(proxy=f'{scheme}://{place}', resolver=Names(), timeout=SHORT, verify=False)
+            )
             for place in (dead.authority, 'no.such.example', full.authority)
-            for scheme in ('http', 'https', 'socks5', 'socks5h')}
+            for scheme in ('http', 'https', 'socks5', 'socks5h')
+        }
         began = kit.own_time()
         for pool in pools.values():
             for host in ('http://127.0.0.1:1', 'https://127.0.0.1:1'):
@@ -704,10 +885,12 @@ def test_a_proxy_with_several_addresses() -> None:
     """The proxy's own name is looked up and raced as any other; a name's look-up that is slow is the proxy's too."""
     never = Event()
     with FaultServer(listening=False) as dead, kit.FullServer() as full, serve() as proxy:
+
         def resolver(host: str, port: int) -> Any:
             if host == 'slow.example':
                 never.wait()
             return [address(dead.port), address(full.port), address(proxy.port)]
+
         with Client('server.example', proxy='http://proxy.example', resolver=resolver) as client:
             assert client.request('GET', '/000001').status == 200
         soon = urllib3.Timeout(connect=0.3)
@@ -720,31 +903,32 @@ def test_a_proxy_with_several_addresses() -> None:
 
 # TLS to the proxy, and TLS inside TLS --------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('scheme', ['http', 'https'])
 @pytest.mark.usefixtures('oracle')
 def test_the_proxy_s_certificate(scheme: str, authority: kit.Authority, tmp_path: Path) -> None:
     """It is verified against the proxy's own name, whatever is asked of the origin's; nothing is said if it is bad."""
     other = kit.Authority(tmp_path)
     host = f'{scheme}://server.example'
-    for context, options in ((authority.server('other.example'), {'ca_certs': authority.ca_certs}),
-                             (other.server(), {'ca_certs': authority.ca_certs}),
-                             (authority.server('other.example'), {'ca_certs': authority.ca_certs,
-                                                                  'assert_hostname': 'other.example'}),
-                             (authority.server('other.example'), {'ca_certs': authority.ca_certs,
-                                                                  'assert_hostname': False}),
-                             (authority.server('other.example'), {'ca_certs': authority.ca_certs,
-                                                                  'server_hostname': 'other.example'}),
-                             (authority.server(), {}),
-                             (authority.server(), {'ca_certs': authority.ca_certs, 'ssl_minimum_version':
-                                                   ssl.TLSVersion.TLSv1_3})):
+    for context, options in (
+        (authority.server('other.example'), {'ca_certs': authority.ca_certs}),
+        (other.server(), {'ca_certs': authority.ca_certs}),
+        (authority.server('other.example'), {'ca_certs': authority.ca_certs, 'assert_hostname': 'other.example'}),
+        (authority.server('other.example'), {'ca_certs': authority.ca_certs, 'assert_hostname': False}),
+        (authority.server('other.example'), {'ca_certs': authority.ca_certs, 'server_hostname': 'other.example'}),
+        (authority.server(), {}),
+        (authority.server(), {'ca_certs': authority.ca_certs, 'ssl_minimum_version': ssl.TLSVersion.TLSv1_3}),
+    ):
         if 'ssl_minimum_version' in options:
             context.maximum_version = ssl.TLSVersion.TLSv1_2
         with serve(tls=context) as proxy, Client(host, proxy=proxy.url, timeout=5, **options) as client:
             error = failure(client, 'GET', '/')
             assert type(error) is ProxyError and 'TLS' in error.message, options
             assert not proxy.requests
-    with FaultServer([b'HTTP/1.1 400 Bad Request\r\n\r\n', SILENCE]) as plain, \
-            Client(host, proxy=f'https://{plain.authority}', timeout=5) as client:
+    with (
+        FaultServer([b'HTTP/1.1 400 Bad Request\r\n\r\n', SILENCE]) as plain,
+        Client(host, proxy=f'https://{plain.authority}', timeout=5) as client,
+    ):
         assert type(failure(client, 'GET', '/')) is ProxyError
 
 
@@ -752,16 +936,21 @@ def test_the_proxy_s_certificate(scheme: str, authority: kit.Authority, tmp_path
 @pytest.mark.usefixtures('oracle')
 def test_the_origin_s_certificate(tls_to: bool, authority: kit.Authority) -> None:
     """Through a tunnel the origin's certificate is the origin's affair: a TLSError, and its options work as without."""
-    with Tunnel(tls=authority.server() if tls_to else None) as proxy, \
-            serve(tls=authority.server('other.example')) as server:
+    with (
+        Tunnel(tls=authority.server() if tls_to else None) as proxy,
+        serve(tls=authority.server('other.example')) as server,
+    ):
         options: dict[str, Any] = {'ca_certs': authority.ca_certs, 'proxy': proxy.url, 'timeout': 5}
         with Client(server.host, **options) as client:
             assert type(failure(client, 'GET', '/')) is TLSError
         with Client(server.host, **options, assert_fingerprint='00' * 32) as client:
             assert type(failure(client, 'GET', '/')) is TLSError
         assert not server.requests
-        for more in ({'assert_hostname': 'other.example'}, {'assert_hostname': False},
-                     {'server_hostname': 'other.example'}):
+        for more in (
+            {'assert_hostname': 'other.example'},
+            {'assert_hostname': False},
+            {'server_hostname': 'other.example'},
+        ):
             with Client(server.host, **options, **more) as client:
                 assert client.request('GET', '/000001').data == b'000001'
 
@@ -769,8 +958,11 @@ def test_the_origin_s_certificate(tls_to: bool, authority: kit.Authority) -> Non
 @pytest.mark.usefixtures('oracle')
 def test_tls_inside_tls(authority: kit.Authority) -> None:
     """All kinds of requests, over connections that are kept, through two layers of TLS."""
-    with Tunnel(tls=authority.server()) as proxy, serve(large, tls=authority.server()) as server, \
-            Client(server.host, proxy=proxy.url, ca_certs=authority.ca_certs) as client:
+    with (
+        Tunnel(tls=authority.server()) as proxy,
+        serve(large, tls=authority.server()) as server,
+        Client(server.host, proxy=proxy.url, ca_certs=authority.ca_certs) as client,
+    ):
         assert_carries(client)
         assert server.accepted == proxy.accepted == 2
 
@@ -780,9 +972,11 @@ def test_tls_inside_tls(authority: kit.Authority) -> None:
 @pytest.mark.usefixtures('oracle')
 def test_the_end_of_a_body_inside_tls(end: kit.Step, whole: bool, tls_to: bool, authority: kit.Authority) -> None:
     """A body that ends with its connection is whole only where the origin's TLS says goodbye (RFC 9112 §9.8)."""
-    with Tunnel(tls=authority.server() if tls_to else None) as proxy, \
-            FaultServer([READ, OK + b'\r\n', b'part', end], tls=authority.server()) as server, \
-            Client(server.host, proxy=proxy.url, ca_certs=authority.ca_certs, timeout=5) as client:
+    with (
+        Tunnel(tls=authority.server() if tls_to else None) as proxy,
+        FaultServer([READ, OK + b'\r\n', b'part', end], tls=authority.server()) as server,
+        Client(server.host, proxy=proxy.url, ca_certs=authority.ca_certs, timeout=5) as client,
+    ):
         if whole:
             assert client.request('GET', '/000001').data == b'part'
         else:
@@ -794,22 +988,30 @@ def test_the_end_of_a_body_inside_tls(end: kit.Step, whole: bool, tls_to: bool, 
 def test_the_proxy_cuts_a_body_short(scheme: str, authority: kit.Authority) -> None:
     """A proxy that breaks off, however, cannot make half a body look whole."""
     with serve(tls=authority.server(), gate=Gate()) as server:
+
         class Rude(Tunnel):
             def talk(self, peer: kit.Peer) -> None:
                 if scheme == 'http':
                     self.play([READ, OK + b'\r\n', b'part', FIN, SILENCE], peer)
                 else:
                     super().talk(peer)
-        with Rude(tls=authority.server()) as proxy, Client(
-                server.host if scheme == 'https' else 'server.example', proxy=proxy.url,
-                ca_certs=authority.ca_certs, timeout=5) as client:
+
+        with (
+            Rude(tls=authority.server()) as proxy,
+            Client(
+                server.host if scheme == 'https' else 'server.example',
+                proxy=proxy.url,
+                ca_certs=authority.ca_certs,
+                timeout=5,
+            ) as client,
+        ):
             pending = client.submit('GET', '/000001')
             if scheme == 'https':
-                held, = server.gate.wait_for(1)
+                (held,) = server.gate.wait_for(1)
                 held.release([OK + b'\r\n', b'part', SILENCE])
                 gevent.sleep(0.05)
                 for peer in list(proxy.peers.values()):
-                    peer.close()            # with the goodbye of its own TLS
+                    peer.close()  # with the goodbye of its own TLS
             gevent.wait([pending], timeout=5)
             assert type(pending.exception) is TruncatedBody
 
@@ -817,9 +1019,11 @@ def test_the_proxy_cuts_a_body_short(scheme: str, authority: kit.Authority) -> N
 @pytest.mark.usefixtures('oracle')
 def test_an_upload_that_nobody_reads_through_tls_inside_tls(authority: kit.Authority) -> None:
     """Where all buffers are full, a cancelled request still leaves nothing behind, and the proxy sees it go."""
+
     class Deaf(kit.Server):
         def talk(self, peer: kit.Peer) -> None:
             Event().wait()
+
     with Tunnel(tls=authority.server()) as proxy, Deaf(tls=authority.server()) as server:
         with Client(server.host, proxy=proxy.url, ca_certs=authority.ca_certs) as client:
             pending = client.submit('POST', '/000001', bytes(30_000_000))
@@ -834,14 +1038,19 @@ def test_an_upload_that_nobody_reads_through_tls_inside_tls(authority: kit.Autho
 def test_idle_tls_inside_tls_keeps_nothing_alive(authority: kit.Authority) -> None:
     """An idle connection of this kind keeps neither the loop nor a forgotten pool alive."""
     with Tunnel(tls=authority.server()) as proxy, serve(tls=authority.server()) as server:
-        done = kit.run_program('''
+        done = kit.run_program(
+            """
 import sys, gevent
 from napixclient import ClientPool
 pool = ClientPool(proxy=sys.argv[1], ca_certs=sys.argv[3])
 pool.request(sys.argv[2], 'GET', '/000001')
 print(pool.wait())
 print(gevent.wait(timeout=5), pool)
-''', proxy.url, server.host, authority.ca_certs)
+""",
+            proxy.url,
+            server.host,
+            authority.ca_certs,
+        )
         assert (done.err, done.code) == ('', 0)
         assert done.out.splitlines()[0] == '[<Response 200 OK>]' and done.out.splitlines()[1].startswith('True')
         before = kit.Leaks.now()
@@ -855,7 +1064,7 @@ print(gevent.wait(timeout=5), pool)
         before.assert_back()
 
 
-FORK = '''
+FORK = """
 import os, sys
 import gevent
 from gevent import select
@@ -879,26 +1088,29 @@ os.waitpid(child, 0)
 print('parent', pool.request(host, 'GET', '/000003').get().data, flush=True)
 opening.cancel()
 pool.close()
-'''
+"""
 
 
 @pytest.mark.parametrize('tls_to', [False, True], ids=['http', 'https'])
 def test_fork(tls_to: bool, authority: kit.Authority) -> None:
     """After a fork the connections through a proxy are the parent's, those that are being opened too."""
+
     class Slow(Tunnel):
         def talk(self, peer: kit.Peer) -> None:
-            if self.accepted == 2:          # the opening that is under way when the process forks
+            if self.accepted == 2:  # the opening that is under way when the process forks
                 return self.play([READ, SILENCE], peer)
             return super().talk(peer)
+
     with Slow(tls=authority.server() if tls_to else None) as proxy, serve(tls=authority.server()) as server:
         done = kit.run_program(FORK, proxy.url, server.host, authority.ca_certs, 'https://slow.example')
         assert (done.code, done.err) == (0, '')
         assert done.out.splitlines() == ["b'000001'", 'child Cancelled', "child b'000002'", "parent b'000003'"]
-        assert server.accepted == 2             # the parent went on with its own connection
+        assert server.accepted == 2  # the parent went on with its own connection
         assert proxy.accepted == 3
 
 
 # SOCKS ---------------------------------------------------------------------------------------------------------------
+
 
 class Steps(kit.Server):
     """Plays SOCKS: answers each message, of the given length, with the given bytes; then goes on as an HTTP server."""
@@ -918,8 +1130,8 @@ class Steps(kit.Server):
                     return
                 heard += data
             self.heard.append(heard)
-            for index in range(len(answer)):    # bytes may come one by one
-                peer.send(answer[index:index + 1])
+            for index in range(len(answer)):  # bytes may come one by one
+                peer.send(answer[index : index + 1])
         if self.end is not None:
             self.end(peer)
         else:
@@ -940,20 +1152,26 @@ def test_what_is_said_in_socks() -> None:
 
 def assert_said_in_socks(bound: bytes) -> None:
     """With this address in the reply."""
-    with Steps((3, NONE), (10, b'\5\0\0' + bound)) as proxy, \
-            Client('127.0.0.1', proxy=f'socks5://{proxy.authority}') as client:
+    with (
+        Steps((3, NONE), (10, b'\5\0\0' + bound)) as proxy,
+        Client('127.0.0.1', proxy=f'socks5://{proxy.authority}') as client,
+    ):
         assert client.request('GET', '/000001').data == b'000001'
         assert client.request('GET', '/000002').data == b'000002'
         assert proxy.heard == [HELLO, WANT]
         assert proxy.requests[0].path == '/000001'
     user, password = b'\1\4us:r\2p@', b'\5\2\0\2'
     name = b'\5\1\0\3\x0eserver.example\x1f\x42'
-    with Steps((4, PASSWORD), (len(user), ACCEPTED), (len(name), b'\5\0\0' + bound)) as proxy, \
-            Client('server.example:8002', proxy=f'socks5h://us%3Ar:p%40@{proxy.authority}') as client:
+    with (
+        Steps((4, PASSWORD), (len(user), ACCEPTED), (len(name), b'\5\0\0' + bound)) as proxy,
+        Client('server.example:8002', proxy=f'socks5h://us%3Ar:p%40@{proxy.authority}') as client,
+    ):
         assert client.request('GET', '/000001').data == b'000001'
         assert proxy.heard == [password, user, name]
-    with Steps((3, NONE), (22, b'\5\0\0' + bound)) as proxy, \
-            Client('[fe80::1%25lo]:80', proxy=f'socks5h://{proxy.authority}') as client:
+    with (
+        Steps((3, NONE), (22, b'\5\0\0' + bound)) as proxy,
+        Client('[fe80::1%25lo]:80', proxy=f'socks5h://{proxy.authority}') as client,
+    ):
         assert client.request('GET', '/000001').data == b'000001'
         assert proxy.heard[1] == b'\5\1\0\4\xfe\x80' + bytes(13) + b'\1\0\x50'
 
@@ -961,10 +1179,22 @@ def assert_said_in_socks(bound: bytes) -> None:
 @pytest.mark.usefixtures('oracle')
 def test_replies_of_socks() -> None:
     """An origin that cannot be reached is a ConnectError; what the proxy will not or cannot do is a ProxyError."""
-    for code, expected in ((1, ConnectError), (2, ProxyError), (3, ConnectError), (4, ConnectError), (5, RefusedError),
-                           (6, ConnectError), (7, ProxyError), (8, ProxyError), (9, ProxyError), (255, ProxyError)):
-        with Steps((3, NONE), (10, bytes([5, code]) + GRANTED[2:])) as proxy, \
-                Client('127.0.0.1', proxy=f'socks5://{proxy.authority}') as client:
+    for code, expected in (
+        (1, ConnectError),
+        (2, ProxyError),
+        (3, ConnectError),
+        (4, ConnectError),
+        (5, RefusedError),
+        (6, ConnectError),
+        (7, ProxyError),
+        (8, ProxyError),
+        (9, ProxyError),
+        (255, ProxyError),
+    ):
+        with (
+            Steps((3, NONE), (10, bytes([5, code]) + GRANTED[2:])) as proxy,
+            Client('127.0.0.1', proxy=f'socks5://{proxy.authority}') as client,
+        ):
             error = failure(client, 'GET', '/')
             assert (type(error), error.phase) == (expected, 'connect'), code
             assert proxy.accepted == 1
@@ -974,8 +1204,14 @@ def test_replies_of_socks() -> None:
 def test_socks_proxies_that_break_off() -> None:
     """A SOCKS proxy that closes or falls silent anywhere in the conversation is a ProxyError."""
     conversations: list[list[tuple[int, bytes]]] = [
-        [], [(3, b'')], [(3, b'\5')], [(3, NONE), (10, b'')], [(3, NONE), (10, b'\5\0\0\1')],
-        [(3, NONE), (10, b'\5\0\0\3\xff' + bytes(100))], [(3, NONE), (10, GRANTED[:-1])]]
+        [],
+        [(3, b'')],
+        [(3, b'\5')],
+        [(3, NONE), (10, b'')],
+        [(3, NONE), (10, b'\5\0\0\1')],
+        [(3, NONE), (10, b'\5\0\0\3\xff' + bytes(100))],
+        [(3, NONE), (10, GRANTED[:-1])],
+    ]
     with ExitStack() as stack:
         asked = []
         for steps in conversations:
@@ -993,26 +1229,41 @@ def test_socks_proxies_that_break_off() -> None:
 def test_socks_proxies_that_refuse_or_talk_nonsense() -> None:
     """Credentials that are not accepted, and what is not SOCKS5, are ProxyErrors at once."""
     for steps in NONSENSE:
-        with Steps(*steps, end=kit.Peer.drain) as proxy, \
-                Client('127.0.0.1', proxy=f'socks5://user:pw@{proxy.authority}', timeout=5) as client:
+        with (
+            Steps(*steps, end=kit.Peer.drain) as proxy,
+            Client('127.0.0.1', proxy=f'socks5://user:pw@{proxy.authority}', timeout=5) as client,
+        ):
             began = kit.own_time()
             assert type(failure(client, 'GET', '/')) is ProxyError, steps
             assert kit.own_time() - began < kit.limit(0.5)
-    with Steps((3, PASSWORD), end=kit.Peer.drain) as proxy, \
-            Client('127.0.0.1', proxy=f'socks5://{proxy.authority}', timeout=5) as client:
-        assert type(failure(client, 'GET', '/')) is ProxyError      # it chose what it was not offered
+    with (
+        Steps((3, PASSWORD), end=kit.Peer.drain) as proxy,
+        Client('127.0.0.1', proxy=f'socks5://{proxy.authority}', timeout=5) as client,
+    ):
+        assert type(failure(client, 'GET', '/')) is ProxyError  # it chose what it was not offered
 
 
 NONSENSE: list[list[tuple[int, bytes]]] = [
-    [(4, b'\5\xff')], [(4, b'\5\1')], [(4, b'\5\3')], [(4, b'\4\0')], [(4, b'HT')], [(4, PASSWORD), (9, b'\1\1')],
-    [(4, PASSWORD), (9, b'\1\xff')], [(4, PASSWORD), (9, b'\5\0')], [(4, NONE), (10, b'\4\0\0\1' + bytes(6))],
-    [(4, NONE), (10, b'\5\0\0\0' + bytes(6))], [(4, NONE), (10, b'\5\0\0\2' + bytes(6))],
-    [(4, NONE), (10, b'\5\0\0\3\2\xff\xff\0\0')], [(4, NONE), (10, b'HTTP/1.1 400 Bad Request\r\n\r\n')]]
+    [(4, b'\5\xff')],
+    [(4, b'\5\1')],
+    [(4, b'\5\3')],
+    [(4, b'\4\0')],
+    [(4, b'HT')],
+    [(4, PASSWORD), (9, b'\1\1')],
+    [(4, PASSWORD), (9, b'\1\xff')],
+    [(4, PASSWORD), (9, b'\5\0')],
+    [(4, NONE), (10, b'\4\0\0\1' + bytes(6))],
+    [(4, NONE), (10, b'\5\0\0\0' + bytes(6))],
+    [(4, NONE), (10, b'\5\0\0\2' + bytes(6))],
+    [(4, NONE), (10, b'\5\0\0\3\2\xff\xff\0\0')],
+    [(4, NONE), (10, b'HTTP/1.1 400 Bad Request\r\n\r\n')],
+]
 
 
 @pytest.mark.usefixtures('oracle')
 def test_addresses_through_socks() -> None:
     """All addresses of a name are tried, one after the other; the proxy's own failure ends that."""
+
     class Choosy(kit.Server):
         """Knows its way to 127.0.0.3 only."""
 
@@ -1028,6 +1279,7 @@ def test_addresses_through_socks() -> None:
                 return peer.send(bytes([5, 8 if len(where) > 6 else 5]) + GRANTED[2:])
             peer.send(GRANTED)
             return super().talk(peer)
+
     six = socket.AF_INET6, 1, 6, '', ('::1', 80, 0, 0)
     with Choosy() as proxy:
         options = {'proxy': f'socks5://{proxy.authority}', 'timeout': 5}
@@ -1039,12 +1291,14 @@ def test_addresses_through_socks() -> None:
             assert type(failure(client, 'GET', '/')) is RefusedError
         with Client('peer.example', resolver=Names(), **options) as client:
             assert type(failure(client, 'GET', '/')) is NameResolutionError
-        with Client(f'{"a" * 63}.{"b" * 63}.{"c" * 63}.{"d" * 63}.example', timeout=5,
-                    proxy=f'socks5h://{proxy.authority}') as client:
+        with Client(
+            f'{"a" * 63}.{"b" * 63}.{"c" * 63}.{"d" * 63}.example', timeout=5, proxy=f'socks5h://{proxy.authority}'
+        ) as client:
             assert type(failure(client, 'GET', '/')) is NameResolutionError
 
 
 # Ends in the middle --------------------------------------------------------------------------------------------------
+
 
 class MuteInside(Tunnel):
     """Makes the tunnel, but what is behind it says nothing."""
@@ -1084,8 +1338,17 @@ def stage(name: str, authority: kit.Authority) -> Iterator[tuple[dict[str, Any],
         yield {'proxy': proxy, 'ca_certs': authority.ca_certs}, origin, fault
 
 
-STAGES = ['TCP', 'TLS to the proxy', 'CONNECT', 'CONNECT in TLS', 'SOCKS', 'SOCKS reply', 'TLS of the origin',
-          'TLS in TLS', 'TLS through SOCKS']
+STAGES = [
+    'TCP',
+    'TLS to the proxy',
+    'CONNECT',
+    'CONNECT in TLS',
+    'SOCKS',
+    'SOCKS reply',
+    'TLS of the origin',
+    'TLS in TLS',
+    'TLS through SOCKS',
+]
 
 
 @contextmanager
@@ -1118,8 +1381,11 @@ def test_ended_while_opening(end: str, authority: kit.Authority) -> None:
     """A connection that is being opened through a proxy leaves nothing behind, however it is ended."""
     with stages(authority) as found:
         before = kit.Leaks.now()
-        asked = [pool.request(host, 'GET', '/', timeout=1 if end == 'total' else None)
-                 for _, pool, host, _ in found for _ in range(2)]
+        asked = [
+            pool.request(host, 'GET', '/', timeout=1 if end == 'total' else None)
+            for _, pool, host, _ in found
+            for _ in range(2)
+        ]
         callers = [gevent.spawn(pool._client(host).request, 'GET', '/') for _, pool, host, _ in found]
         opening = before.descriptors + 2 * len(asked)
         wait_until(lambda: len(kit.descriptors()) >= opening, 'all are being opened')
@@ -1146,14 +1412,18 @@ def test_ended_while_opening(end: str, authority: kit.Authority) -> None:
 def test_killed_in_flight(tls_to: bool, authority: kit.Authority) -> None:
     """Requests that are cancelled in flight through a tunnel close it: the origin sees it, the others are right."""
     gate = Gate()
-    with Tunnel(tls=authority.server() if tls_to else None) as proxy, \
-            serve(gate=gate, tls=authority.server()) as server, \
-            ClientPool(simultaneous=4, proxy=proxy.url, ca_certs=authority.ca_certs) as pool:
+    with (
+        Tunnel(tls=authority.server() if tls_to else None) as proxy,
+        serve(gate=gate, tls=authority.server()) as server,
+        ClientPool(simultaneous=4, proxy=proxy.url, ca_certs=authority.ca_certs) as pool,
+    ):
         pendings = [pool.request(server.host, 'GET', f'/{n:06}') for n in range(8)]
         gate.wait_for(4)
         for pending in pendings[:4:2]:
             pending.cancel()
-        wait_until(lambda: len(server.peers) + len(gate.held()) >= 4 and server.accepted == 6, 'the slots are used again')
+        wait_until(
+            lambda: len(server.peers) + len(gate.held()) >= 4 and server.accepted == 6, 'the slots are used again'
+        )
         gate.open()
         answers = pool.wait(timeout=5)
         assert [type(answer) for answer in answers] == [Cancelled, Response] * 2 + [Response] * 4
@@ -1161,6 +1431,7 @@ def test_killed_in_flight(tls_to: bool, authority: kit.Authority) -> None:
 
 
 # Secrets -------------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.usefixtures('tidy')
 def test_no_secret_is_shown(caplog: pytest.LogCaptureFixture, authority: kit.Authority) -> None:
@@ -1172,15 +1443,26 @@ def test_no_secret_is_shown(caplog: pytest.LogCaptureFixture, authority: kit.Aut
     with FaultServer(listening=False) as dead:
         for scheme in ('http', 'https', 'socks5', 'socks5h'):
             for server in (FaultServer(refusing, refusing), FaultServer([SILENCE]), dead):
-                with server, ClientPool(proxy=f'{scheme}://user:{SECRET}@{server.authority}', verify=False,
-                                        timeout=urllib3.Timeout(connect=0.05, read=0.05)) as pool:
+                with (
+                    server,
+                    ClientPool(
+                        proxy=f'{scheme}://user:{SECRET}@{server.authority}',
+                        verify=False,
+                        timeout=urllib3.Timeout(connect=0.05, read=0.05),
+                    ) as pool,
+                ):
                     for host in ('http://127.0.0.1:9', 'https://127.0.0.1:9'):
                         pool.request(host, 'GET', '/')
                     for error in pool.wait():
                         assert isinstance(error, HTTPError)
                         shown += [str(error), repr(error), repr(error.__cause__), repr(error.chain), repr(vars(error))]
-                    shown += [repr(pool), repr(pool.stats()), repr(vars(pool)), repr(pool._engine.settings._proxy),
-                              str(pool._engine.settings._proxy)]
+                    shown += [
+                        repr(pool),
+                        repr(pool.stats()),
+                        repr(vars(pool)),
+                        repr(pool._engine.settings._proxy),
+                        str(pool._engine.settings._proxy),
+                    ]
     with serve() as proxy, Client('server.example', proxy=f'http://user:{SECRET}@{proxy.authority}') as client:
         answer = client.request('GET', '/000001')
         assert encoded in proxy.requests[0].headers['proxy-authorization']

@@ -1,4 +1,5 @@
 """Redirects: what is sent where, what stays behind, whose slot it takes, and how it ends when something fails."""
+
 from __future__ import annotations
 
 import contextlib
@@ -83,6 +84,7 @@ def slots(client: Client | ClientPool) -> list[tuple[int, int]]:
 
 # Which answers, and what is sent then -------------------------------------------------------------------------------
 
+
 def file_of(data: bytes, skip: int = 0, **how: Any) -> Any:
     """A real file that stands at `skip`."""
     file = open(os.open(tempfile.gettempdir(), os.O_TMPFILE | os.O_RDWR), **{'mode': 'w+b', **how})
@@ -136,20 +138,31 @@ def test_method_and_body(status: int) -> None:
                 else:
                     same = {'content-type', 'content-length', 'transfer-encoding'}
                     assert {name: first.headers.get(name) for name in same} == {
-                        name: second.headers.get(name) for name in same}
+                        name: second.headers.get(name) for name in same
+                    }
         assert server.accepted == 1
 
 
 def test_fields_of_the_body_are_dropped_with_it() -> None:
     """What a request says of its body does not stay when the body goes (RFC 9110 §15.4); all else does."""
-    of_body = {'Content-Type': 'a/b', 'content-ENCODING': 'identity', 'Content-Language': 'en', 'Content-MD5': 'x',
-               'Content-Disposition': 'x', 'Content-Location': '/', 'Digest': 'x', 'Last-Modified': 'x', 'Expect': 'x'}
+    of_body = {
+        'Content-Type': 'a/b',
+        'content-ENCODING': 'identity',
+        'Content-Language': 'en',
+        'Content-MD5': 'x',
+        'Content-Disposition': 'x',
+        'Content-Location': '/',
+        'Digest': 'x',
+        'Last-Modified': 'x',
+        'Expect': 'x',
+    }
     own = {'X-Own': 'a', 'Accept': 'a/b', 'User-Agent': 'me', 'Authorization': 'mine', 'If-Match': '"1"'}
     with serve(moving) as server, Client(server.host) as client:
         client.request('POST', to('/end', 303), 'abc', {**of_body, **own}, redirect=True)
         client.request('POST', to('/end', 307), 'abc', {**of_body, **own}, redirect=True)
-        dropped, kept = ({name.lower(): value for name, value in server.requests[index].headers.items()}
-                         for index in (1, 3))
+        dropped, kept = (
+            {name.lower(): value for name, value in server.requests[index].headers.items()} for index in (1, 3)
+        )
         assert not {name.lower() for name in of_body} & set(dropped)
         assert {name.lower() for name in of_body} <= set(kept)
         for name, value in own.items():
@@ -193,9 +206,11 @@ def test_a_retry_sends_the_body_once_more() -> None:
 
 def test_a_file_that_was_closed_meanwhile() -> None:
     """A file that is closed when it is to be sent again is the cause of an error; the slot is back."""
+
     def closing(*given: Any) -> tuple[int, Any, Any]:
         file.close()
         return moving(*given)
+
     file = file_of(b'abc')
     with serve(closing) as server, Client(server.host, simultaneous=1) as client:
         error = failure(client, 'PUT', to('/end', 307), file, redirect=True)
@@ -216,7 +231,8 @@ def test_one_file_for_many_hosts(kind: str) -> None:
         def requests() -> Iterator[Request]:
             for server in servers:
                 yield Request(server.host, 'PUT', to('/end', 307), file, redirect=True)
-                kit.turn()                      # those before it are being sent
+                kit.turn()  # those before it are being sent
+
         for server in servers:
             pool.request(server.host, 'PUT', to('/end', 307), file, redirect=True)
         answers = [*pool.wait(timeout=10), *pool.stream(requests(), window=5)]
@@ -228,6 +244,7 @@ def test_one_file_for_many_hosts(kind: str) -> None:
 
 def test_the_body_is_what_it_was_when_it_was_given() -> None:
     """What becomes of a dict after the request was made is not sent, and no code of the caller's runs in the hub."""
+
     class Watched(io.BytesIO):
         def _note(self) -> None:
             in_hub.append(gevent.getcurrent() is gevent.get_hub())
@@ -260,9 +277,16 @@ def test_the_body_is_what_it_was_when_it_was_given() -> None:
 def test_answers_that_are_no_redirects(stream: bool) -> None:
     """What is not asked for, not 301, 302, 303, 307 or 308, or has no Location, is the answer, streamed or not."""
     unled = [(status, url) for status in REDIRECTS for url in ('', ' ', '\t ')]
-    for status, url, options in [(300, '/end', {}), (304, '/end', {}), (305, '/end', {}), (306, '/end', {}),
-                                 (200, '/end', {}), (201, '/end', {}), (302, '/end', {'redirect': False}),
-                                 *((status, url, {}) for status, url in unled)]:
+    for status, url, options in [
+        (300, '/end', {}),
+        (304, '/end', {}),
+        (305, '/end', {}),
+        (306, '/end', {}),
+        (200, '/end', {}),
+        (201, '/end', {}),
+        (302, '/end', {'redirect': False}),
+        *((status, url, {}) for status, url in unled),
+    ]:
         raw = moved(f'Location: {url}', status=status)
         with FaultServer([READ, raw]) as server, Client(server.host, redirect=True, timeout=20) as client:
             found = client.request('GET', '/000001', stream=stream, **options)
@@ -273,10 +297,18 @@ def test_answers_that_are_no_redirects(stream: bool) -> None:
 
 def test_who_decides() -> None:
     """A request says whether redirects are followed, else its client or pool does, and by default they are not."""
-    for default, own, status in [(False, None, 302), (False, True, 200), (True, None, 200), (True, False, 302),
-                                 (False, False, 302)]:
-        with serve(moving) as server, Client(server.host, redirect=default) as client, \
-                ClientPool(redirect=default) as pool:
+    for default, own, status in [
+        (False, None, 302),
+        (False, True, 200),
+        (True, None, 200),
+        (True, False, 302),
+        (False, False, 302),
+    ]:
+        with (
+            serve(moving) as server,
+            Client(server.host, redirect=default) as client,
+            ClientPool(redirect=default) as pool,
+        ):
             assert client.request('GET', to('/end'), redirect=own).status == status
             pool.request(server.host, 'GET', to('/end'), redirect=own)
             pool.request(server.host, 'GET', to('/end'), redirect=own, stream=True)
@@ -301,18 +333,50 @@ def test_redirect_is_a_bool() -> None:
 
 LEADS: list[tuple[bytes, str]] = [
     # Location -> what is asked for then, coming from /d/000001?q=1
-    (b'/x', '/x'), (b'x', '/d/x'), (b'../x', '/x'), (b'../../../x', '/x'), (b'?a=b', '/d/000001?a=b'), (b'./', '/d/'),
-    (b'?', '/d/000001?'), (b'/x?', '/x?'), (b'/x;', '/x;'), (b'/x;?q', '/x;?q'), (b'x//y', '/d/x//y'), (b'/x//../y', '/x/y'),
-    (b'..//x', '//x'), (b'/..//x/.', '//x/'), (b'//HOST//y', '//y'), (b'/u/http://HOST/y', '/u/http://HOST/y'),
-    (b'12:30', '/d/12:30'), (b'/%2e%2e/x', '/%2e%2e/x'),
-    (b'#f', '/d/000001?q=1'), (b'/x#f', '/x'), (b'/x?a#f?g', '/x?a'), (b'//HOST/y', '/y'), (b'http://HOST', '/'),
-    (b'HTTP://HOST/z?#f', '/z?'), (b'http://HOST?q', '/?q'), (b'http://HOST?', '/?'), (b' \t/x \t', '/x'), (b'/a b', '/a%20b'),
-    (b'/%C3%A0%zz', '/%C3%A0%zz'), (b'/a;p?x;y=/&?', '/a;p?x;y=/&?'), (b'/a@b:c', '/a@b:c'), (b'/"', '/%22'),
-    ('/bücher/à'.encode(), '/b%C3%BCcher/%C3%A0'), ('/Å'.encode(), '/%C3%85'), (b'/\xe0', '/%C3%A0'),
-    ('/\u2028'.encode(), '/%E2%80%A8'), (b'/a\tb', '/ab'),
-    (b'/\\evil.example', '/\\evil.example'), (b'\\\\evil.example\\x', '/d/\\\\evil.example\\x'), (b'*', '/d/*'),
+    (b'/x', '/x'),
+    (b'x', '/d/x'),
+    (b'../x', '/x'),
+    (b'../../../x', '/x'),
+    (b'?a=b', '/d/000001?a=b'),
+    (b'./', '/d/'),
+    (b'?', '/d/000001?'),
+    (b'/x?', '/x?'),
+    (b'/x;', '/x;'),
+    (b'/x;?q', '/x;?q'),
+    (b'x//y', '/d/x//y'),
+    (b'/x//../y', '/x/y'),
+    (b'..//x', '//x'),
+    (b'/..//x/.', '//x/'),
+    (b'//HOST//y', '//y'),
+    (b'/u/http://HOST/y', '/u/http://HOST/y'),
+    (b'12:30', '/d/12:30'),
+    (b'/%2e%2e/x', '/%2e%2e/x'),
+    (b'#f', '/d/000001?q=1'),
+    (b'/x#f', '/x'),
+    (b'/x?a#f?g', '/x?a'),
+    (b'//HOST/y', '/y'),
+    (b'http://HOST', '/'),
+    (b'HTTP://HOST/z?#f', '/z?'),
+    (b'http://HOST?q', '/?q'),
+    (b'http://HOST?', '/?'),
+    (b' \t/x \t', '/x'),
+    (b'/a b', '/a%20b'),
+    (b'/%C3%A0%zz', '/%C3%A0%zz'),
+    (b'/a;p?x;y=/&?', '/a;p?x;y=/&?'),
+    (b'/a@b:c', '/a@b:c'),
+    (b'/"', '/%22'),
+    ('/bücher/à'.encode(), '/b%C3%BCcher/%C3%A0'),
+    ('/Å'.encode(), '/%C3%85'),
+    (b'/\xe0', '/%C3%A0'),
+    ('/\u2028'.encode(), '/%E2%80%A8'),
+    (b'/a\tb', '/ab'),
+    (b'/\\evil.example', '/\\evil.example'),
+    (b'\\\\evil.example\\x', '/d/\\\\evil.example\\x'),
+    (b'*', '/d/*'),
     (b'/' + b'a' * 60_000, '/' + 'a' * 60_000),
-    (b'/x\r\nLocation: /x', '/x'), (b'\r\nlocation: /x', '/x'), (b'/a, /b', '/a,%20/b'),
+    (b'/x\r\nLocation: /x', '/x'),
+    (b'\r\nlocation: /x', '/x'),
+    (b'/a, /b', '/a,%20/b'),
 ]
 
 
@@ -329,12 +393,43 @@ def test_where_it_leads() -> None:
 
 
 NOWHERE = [
-    'javascript:alert(1)', 'file:///etc/passwd', 'ftp://HOST/', 'data:,x', 'mailto:a@b', 'ws://HOST/', 'localhost:80/x',
-    'http:/x', 'http:x', 'https:/x', 'http:', 'http://', 'http:///x', 'https://', '//', '////x', '//:80/x',
-    'http://h:0/', 'http://h:65536/', 'http://h:99999/', 'http://h:-1/', 'http://h:x/', 'http://HOST:1/',
-    'http://[::1/', 'http://[::1]x/', 'http://::1/', 'http://[::g]/', 'http://a b/', 'http://a%20b/', 'http://a%00/',
-    'http://u@HOST/', 'http://u:p@HOST/', 'http://@HOST/', 'http://HOST\\@evil.example/', 'http://evil.example\\.HOST/',
-    '/a\r\nLocation: /b', 'http://HOST/x\r\nLocation: http://evil.example/',
+    'javascript:alert(1)',
+    'file:///etc/passwd',
+    'ftp://HOST/',
+    'data:,x',
+    'mailto:a@b',
+    'ws://HOST/',
+    'localhost:80/x',
+    'http:/x',
+    'http:x',
+    'https:/x',
+    'http:',
+    'http://',
+    'http:///x',
+    'https://',
+    '//',
+    '////x',
+    '//:80/x',
+    'http://h:0/',
+    'http://h:65536/',
+    'http://h:99999/',
+    'http://h:-1/',
+    'http://h:x/',
+    'http://HOST:1/',
+    'http://[::1/',
+    'http://[::1]x/',
+    'http://::1/',
+    'http://[::g]/',
+    'http://a b/',
+    'http://a%20b/',
+    'http://a%00/',
+    'http://u@HOST/',
+    'http://u:p@HOST/',
+    'http://@HOST/',
+    'http://HOST\\@evil.example/',
+    'http://evil.example\\.HOST/',
+    '/a\r\nLocation: /b',
+    'http://HOST/x\r\nLocation: http://evil.example/',
 ]
 
 
@@ -361,6 +456,7 @@ def test_ipv6_and_a_default_port() -> None:
     def resolver(host: str, port: int) -> list[Any]:
         asked.append((host, port))
         return [address(server.port)]
+
     with serve(moving, address='::1') as six, serve(moving) as server, Client(server.host, resolver=resolver) as client:
         assert client.request('GET', to(at(six)), redirect=True).url == at(six)
         assert client.request('GET', to('http://name.example:/000003'), redirect=True).data == b'/000003'
@@ -395,6 +491,7 @@ def test_ten_are_followed() -> None:
 
 # What stays behind ---------------------------------------------------------------------------------------------------
 
+
 class Keyring:
     """An authenticator that blocks, and counts what it was asked."""
 
@@ -425,8 +522,11 @@ WAYS: dict[str, tuple[Callable[[], Any], dict[str, Any], dict[str, Any]]] = {
     'not blocking': (lambda: key_at_hand, {}, {}),
     'defaults': (lambda: None, {'headers': dict.fromkeys(SECRETS, 'secret')}, {}),
     'own fields': (lambda: None, {}, {'headers': {name.title(): 'secret' for name in SECRETS}}),
-    'all': (lambda: BearerToken('secret'), {'headers': dict.fromkeys(SECRETS, 'secret')},
-            {'headers': dict.fromkeys(SECRETS[1:], 'secret')}),
+    'all': (
+        lambda: BearerToken('secret'),
+        {'headers': dict.fromkeys(SECRETS, 'secret')},
+        {'headers': dict.fromkeys(SECRETS[1:], 'secret')},
+    ),
 }
 
 
@@ -458,11 +558,17 @@ def test_credentials_stay_behind(lone: bool) -> None:
 def test_another_origin_is_another_scheme_or_name(journey: str, authority: kit.Authority) -> None:
     """The same machine by another name or scheme is another origin, from http to https too."""
     tls = {'tls': authority.server()}
-    with serve(moving, **(tls if journey == 'to http' else {})) as one, \
-            serve(moving, **(tls if journey == 'to https' else {})) as other:
+    with (
+        serve(moving, **(tls if journey == 'to http' else {})) as one,
+        serve(moving, **(tls if journey == 'to https' else {})) as other,
+    ):
         target = at(one).replace('127.0.0.1', 'other.example') if journey == 'another name' else at(other)
-        with ClientPool(BearerToken('secret'), ca_certs=authority.ca_certs, headers={'Cookie': 'secret'},
-                        resolver=lambda host, port: [address(port)]) as pool:
+        with ClientPool(
+            BearerToken('secret'),
+            ca_certs=authority.ca_certs,
+            headers={'Cookie': 'secret'},
+            resolver=lambda host, port: [address(port)],
+        ) as pool:
             found = pool.request(one.host, 'GET', to(target), redirect=True).get()
             assert (found.status, found.url) == (200, target)
             first, last = [*one.requests, *other.requests]
@@ -474,10 +580,19 @@ def test_another_origin_is_another_scheme_or_name(journey: str, authority: kit.A
 
 def test_the_same_origin_in_other_words() -> None:
     """A port that is the scheme's own, or letters of another case, are the same origin: credentials go along."""
-    with serve(moving) as server, Client('name.example', BearerToken('secret'), simultaneous=1,
-                                         resolver=lambda host, port: [address(server.port)]) as client:
-        for target in ('http://NAME.example/a', 'http://name.example:80/a', '//name.example/a',
-                       'HTTP://name.example:/a', '/a'):
+    with (
+        serve(moving) as server,
+        Client(
+            'name.example', BearerToken('secret'), simultaneous=1, resolver=lambda host, port: [address(server.port)]
+        ) as client,
+    ):
+        for target in (
+            'http://NAME.example/a',
+            'http://name.example:80/a',
+            '//name.example/a',
+            'HTTP://name.example:/a',
+            '/a',
+        ):
             assert client.request('GET', to(target), redirect=True).data == b'/a'
         assert all(shows(request) for request in server.requests)
         assert {request.headers['host'] for request in server.requests} == {'name.example'}
@@ -491,7 +606,8 @@ def test_each_hop_is_signed_anew() -> None:
             client.request('POST', to(to('/end', 302), 303), 'abc', redirect=True, **how)
         said = [parse_qs(request.headers['authorization'].rpartition(':')[0]) for request in server.requests]
         assert [(one['path'], one['method'], one['host']) for one in said] == [
-            ([request.path], [request.method], [server.authority]) for request in server.requests]
+            ([request.path], [request.method], [server.authority]) for request in server.requests
+        ]
         assert len({one['nonce'][0] for one in said}) == 6
 
 
@@ -501,6 +617,7 @@ def test_the_authenticator_is_asked_for_each_hop() -> None:
 
     def sign(request: Request) -> None:
         seen.append((request.url.partition('?')[0], user.get()))
+
     with serve(moving) as one, serve(moving) as other:
         for blocking in (True, False):
             sign.blocking = blocking  # type: ignore[attr-defined]
@@ -515,13 +632,16 @@ def test_the_authenticator_is_asked_for_each_hop() -> None:
 
 def test_a_token_does_not_pile_up() -> None:
     """The token that an authenticator adds to the query is not part of the URL from which a redirect starts."""
-    with FaultServer([READ, moved('Location: ?page=2'), READ, moved('Location: #')]) as server, \
-            Client(server.host, TokenIdentifier('de7245')) as client:
+    with (
+        FaultServer([READ, moved('Location: ?page=2'), READ, moved('Location: #')]) as server,
+        Client(server.host, TokenIdentifier('de7245')) as client,
+    ):
         assert client.request('GET', '/000001', redirect=True).url == at(server, '/000001?page=2')
         assert paths(server) == ['/000001?token=de7245', *['/000001?page=2&token=de7245'] * 2]
 
 
 # Slots, clocks, ends -------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('options', [{}, {'max_connections': 1}, {'max_connections': 2}], ids=str)
 def test_it_takes_a_slot_of_the_target(options: dict[str, Any]) -> None:
@@ -532,7 +652,8 @@ def test_it_takes_a_slot_of_the_target(options: dict[str, Any]) -> None:
             pool.request(one.host, 'GET', to(at(other, f'/{number:06}')), redirect=True)
             pool.request(other.host, 'GET', f'/{number:06}')
         assert [answer.data.decode() for answer in pool.wait(timeout=10)] == [
-            f'/{number:06}' for number in range(60) for _ in range(2)]
+            f'/{number:06}' for number in range(60) for _ in range(2)
+        ]
         assert max(gate.peak, there.peak) <= options.get('max_connections', 2)
         assert [(stats['done'], stats['failed']) for stats in pool.stats().values()] == [(0, 0), (120, 0)]
         assert slots(pool) == [(0, 0), (0, 0)]
@@ -561,7 +682,8 @@ def test_one_connection_is_enough() -> None:
             pendings = [client.submit('GET', to(to(f'/{number:06}')), redirect=True) for number in range(50)]
             gevent.wait(pendings, timeout=5)
             assert [pending.get(block=False).data.decode() for pending in pendings] == [
-                f'/{number:06}' for number in range(50)]
+                f'/{number:06}' for number in range(50)
+            ]
         assert server.accepted == 2
 
 
@@ -635,7 +757,7 @@ def test_ended_in_the_middle(stage: str, end: str) -> None:
                 it.pool.request(it.one.host, 'GET', '/000005')
                 for _ in it.pool.wait_unordered():
                     break
-                if stage == 'in flight':        # it finishes in the background
+                if stage == 'in flight':  # it finishes in the background
                     it.gate.open()
                     assert it.pending.get(timeout=20).data == b'/000001'
                 else:
@@ -647,8 +769,9 @@ def test_thousands_cancelled_on_their_way() -> None:
     """Whenever it is that redirected requests are cancelled, each has one outcome, and no slot is lost or won."""
     gate = Gate(opened=True)
     with serve(moving) as one, serve(moving, gate=gate) as other, ClientPool(simultaneous=3) as pool:
-        pendings = [pool.request(one.host, 'GET', to(at(other, f'/{number:06}')), redirect=True)
-                    for number in range(600)]
+        pendings = [
+            pool.request(one.host, 'GET', to(at(other, f'/{number:06}')), redirect=True) for number in range(600)
+        ]
         for turn, pending in enumerate(pendings):
             if turn % 3 == 0:
                 pending.cancel()
@@ -663,6 +786,7 @@ def test_thousands_cancelled_on_their_way() -> None:
 
 
 # When the target fails -----------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('retries', [None, 2])
 def test_a_target_that_refuses(retries: int | None) -> None:
@@ -690,7 +814,7 @@ def test_a_target_that_breaks(end: Any, kind: type[HTTPError]) -> None:
         for retries, outcome in ((None, kind), (1, Response)):
             with FaultServer([READ, end]) as other:
                 pool.request(one.host, 'GET', to(at(other)), redirect=True, retries=retries)
-                found, = pool.wait()
+                (found,) = pool.wait()
                 assert isinstance(found, outcome)
                 assert (found.attempts, len(other.requests)) == ((1, 1) if retries is None else (2, 2))
         assert len(one.requests) == 2
@@ -699,8 +823,10 @@ def test_a_target_that_breaks(end: Any, kind: type[HTTPError]) -> None:
 def test_retries_by_status_on_the_way() -> None:
     """An answer that is to be tried again is, at the hop where it came; each try counts, a redirect does not."""
     busy = b'HTTP/1.1 503 Busy\r\nContent-Length: 0\r\n\r\n'
-    with FaultServer([READ, busy, READ, moved('Location: /000002'), READ, busy]) as server, \
-            Client(server.host, retries=urllib3.Retry(5, status_forcelist=[503])) as client:
+    with (
+        FaultServer([READ, busy, READ, moved('Location: /000002'), READ, busy]) as server,
+        Client(server.host, retries=urllib3.Retry(5, status_forcelist=[503])) as client,
+    ):
         found = client.request('GET', '/000001', redirect=True)
         assert (found.data, found.attempts, found.url) == (b'000002', 3, at(server, '/000002'))
         assert [request.id for request in server.requests] == ['000001', '000001', '000002', '000002']
@@ -708,8 +834,11 @@ def test_retries_by_status_on_the_way() -> None:
 
 def test_retries_run_out_at_the_target() -> None:
     """When the retries are used up on the way, the last answer is the outcome."""
-    with serve(moving) as one, serve(moving) as other, \
-            ClientPool(retries=urllib3.Retry(2, status_forcelist=[503])) as pool:
+    with (
+        serve(moving) as one,
+        serve(moving) as other,
+        ClientPool(retries=urllib3.Retry(2, status_forcelist=[503])) as pool,
+    ):
         error = failure(pool, one.host, 'GET', to(at(other, '/503')), redirect=True)
         assert isinstance(error, RemoteError)
         assert (error.status, error.attempts, error.response.url) == (503, 3, at(other, '/503'))
@@ -721,7 +850,7 @@ def test_the_free_resend_at_the_target() -> None:
     for method, outcome in (('GET', Response), ('POST', ProtocolError)):
         with serve(moving) as one, FaultServer([READ, kit.ANSWER, READ, CLOSE]) as other, ClientPool() as pool:
             pool.request(other.host, 'GET', '/000009').get()
-            found, = pool.wait()[1:] or [pool.request(one.host, method, to(at(other), 307), redirect=True)]
+            (found,) = pool.wait()[1:] or [pool.request(one.host, method, to(at(other), 307), redirect=True)]
             outcomes = pool.wait()
             assert isinstance(outcomes[0], outcome)
             assert (len(one.requests), len(other.requests)) == (1, 3 if method == 'GET' else 2)
@@ -738,10 +867,13 @@ def test_an_error_at_the_target() -> None:
 
 # Bodies of answers ---------------------------------------------------------------------------------------------------
 
+
 def test_streamed() -> None:
     """Of a redirect nothing is handed out in pieces, and its connection is free; what it leads to is streamed."""
-    with FaultServer([READ, moved('Location: /000002', body=b'x' * 300_000)]) as server, \
-            Client(server.host, simultaneous=1) as client:
+    with (
+        FaultServer([READ, moved('Location: /000002', body=b'x' * 300_000)]) as server,
+        Client(server.host, simultaneous=1) as client,
+    ):
         with client.request('GET', '/000001', redirect=True, stream=True) as found:
             assert (found.url, found.status, found.attempts) == (at(server, '/000002'), 200, 1)
             assert slots(client) == [(0, 1)]
@@ -751,9 +883,11 @@ def test_streamed() -> None:
 
 
 FRAMINGS: list[tuple[str, bytes, list[Any]]] = [
-    ('Content-Length: 5', b'moved', []), ('Connection: close', b'moved', [CLOSE]),
+    ('Content-Length: 5', b'moved', []),
+    ('Connection: close', b'moved', [CLOSE]),
     ('Transfer-Encoding: chunked', b'5\r\nmoved\r\n0\r\n\r\n', []),
-    ('Content-Encoding: gzip\r\nConnection: close', gzip.compress(b'moved' * 9), [CLOSE])]
+    ('Content-Encoding: gzip\r\nConnection: close', gzip.compress(b'moved' * 9), [CLOSE]),
+]
 
 
 @pytest.mark.parametrize('stream', [False, True])
@@ -778,20 +912,23 @@ def test_max_body_on_the_way(stream: bool) -> None:
         assert isinstance(error, BodyTooLarge)
         server.scripts.append([READ, moved('Location: /000002', body=b'12345')])
         with pytest.raises(BodyTooLarge):
-            client.request('GET', '/000001', redirect=True, stream=stream, max_body=5).data     # noqa: B018
+            client.request('GET', '/000001', redirect=True, stream=stream, max_body=5).data  # noqa: B018
         server.scripts.append([READ, moved('Location: /000002', body=b'12345')])
         assert client.request('GET', '/000001', redirect=True, stream=stream, max_body=6).data == b'000002'
 
 
 def test_a_redirect_that_breaks_off() -> None:
     """A redirect whose body does not end is not followed."""
-    with FaultServer([READ, moved('Location: /000002', body=b'12345')[:-2], CLOSE]) as server, \
-            Client(server.host) as client:
+    with (
+        FaultServer([READ, moved('Location: /000002', body=b'12345')[:-2], CLOSE]) as server,
+        Client(server.host) as client,
+    ):
         assert isinstance(failure(client, 'GET', '/000001', redirect=True), TruncatedBody)
         assert len(server.requests) == 1
 
 
 # What is told --------------------------------------------------------------------------------------------------------
+
 
 def test_what_the_answer_tells() -> None:
     """The request is the caller's own, the url that of the last answer; the attempts do not count redirects."""
@@ -800,7 +937,10 @@ def test_what_the_answer_tells() -> None:
         found = pending.get()
         assert found.request is pending.request
         assert (found.request.method, found.request.url, found.request.tag) == (
-            'POST', to(at(other, '/end?x=1')), 'mine')
+            'POST',
+            to(at(other, '/end?x=1')),
+            'mine',
+        )
         assert (found.url, found.status, found.attempts) == (at(other, '/end?x=1'), 200, 1)
         assert repr(found) == '<Response 200 OK>'
         assert found.body == '/end?x=1'
@@ -812,21 +952,34 @@ def test_hooks() -> None:
     """`on_request` is called for each hop, with what is sent there; `on_response` or `on_error` once, at the end."""
     sent: list[Any] = []
     ended: list[Any] = []
-    with serve(moving) as one, serve(moving) as other, ClientPool(
-            on_request=lambda request: sent.append(str(request)), on_response=ended.append,
-            on_error=ended.append) as pool:
+    with (
+        serve(moving) as one,
+        serve(moving) as other,
+        ClientPool(
+            on_request=lambda request: sent.append(str(request)), on_response=ended.append, on_error=ended.append
+        ) as pool,
+    ):
         found = pool.request(one.host, 'POST', to(to(at(other, '/end'))), 'a', redirect=True).get()
         error = failure(pool, one.host, 'GET', to(at(other, '/404')), redirect=True)
         wait_until(lambda: len(ended) == 2)
         assert ended == [found, error]
-        assert sent == [f'POST {at(one, to(to(at(other, "/end"))))}', f'GET {at(one, to(at(other, "/end")))}',
-                        f'GET {at(other, "/end")}', f'GET {at(one, to(at(other, "/404")))}', f'GET {at(other, "/404")}']
+        assert sent == [
+            f'POST {at(one, to(to(at(other, "/end"))))}',
+            f'GET {at(one, to(at(other, "/end")))}',
+            f'GET {at(other, "/end")}',
+            f'GET {at(one, to(at(other, "/404")))}',
+            f'GET {at(other, "/404")}',
+        ]
 
 
 def test_no_secret_in_the_records(caplog: pytest.LogCaptureFixture) -> None:
     """Where a redirect leads is logged without its query, in which servers like to put keys."""
-    with caplog.at_level('DEBUG', 'napixclient'), serve(moving) as one, serve(moving) as other, Client(
-            one.host, TokenIdentifier('secret')) as client:
+    with (
+        caplog.at_level('DEBUG', 'napixclient'),
+        serve(moving) as one,
+        serve(moving) as other,
+        Client(one.host, TokenIdentifier('secret')) as client,
+    ):
         client.request('GET', to(at(other, '/end?key=secret')), redirect=True)
     assert str(other.port) in caplog.text
     assert 'secret' not in caplog.text
@@ -835,10 +988,12 @@ def test_no_secret_in_the_records(caplog: pytest.LogCaptureFixture) -> None:
 def test_in_the_order_asked() -> None:
     """In a pool redirected requests keep their place, and come as they finish where that is asked for."""
     with serve(moving) as one, serve(moving) as other, ClientPool(redirect=True) as pool:
+
         def ask() -> list[str]:
             for number in range(10):
                 pool.request(one.host, 'GET', to(at(other, f'/{number}')) if number % 2 else f'/{number}')
             return [f'/{number}' for number in range(10)]
+
         assert ask() == [answer.text for answer in pool.wait()]
         assert ask() == [answer.text for answer in pool]
         assert ask() == sorted(answer.text for answer in pool.wait_unordered())
@@ -847,6 +1002,7 @@ def test_in_the_order_asked() -> None:
 
 
 # A client alone, and whoever goes away ------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('end', ['close', 'cancel', 'drop'])
 def test_a_client_alone(end: str) -> None:
@@ -911,8 +1067,12 @@ def test_a_pool_that_was_dropped(stage: str) -> None:
 def test_in_the_child_of_a_fork() -> None:
     """A request that is on its way to another host belongs to the parent; in the child it is cancelled."""
     gate = Gate()
-    with serve(moving) as one, serve(moving, gate=gate) as other, ClientPool(simultaneous=1) as pool, \
-            Client(one.host, simultaneous=1) as client:
+    with (
+        serve(moving) as one,
+        serve(moving, gate=gate) as other,
+        ClientPool(simultaneous=1) as pool,
+        Client(one.host, simultaneous=1) as client,
+    ):
         pendings = [pool.request(one.host, 'GET', to(at(other)), redirect=True) for _ in range(2)]
         pendings += [client.submit('GET', to(at(other)), redirect=True) for _ in range(2)]
         gate.wait_for(2)
@@ -940,7 +1100,7 @@ def test_killed_while_blocked_in_request() -> None:
     gate = Gate()
     with serve(moving) as one, serve(moving, gate=gate) as other, Client(one.host, simultaneous=1) as client:
         caller = gevent.spawn(client.request, 'GET', to(at(other)), redirect=True)
-        held, = gate.wait_for(1)
+        (held,) = gate.wait_for(1)
         caller.kill()
         assert held.request.peer.is_gone()
         gate.open()
@@ -949,10 +1109,12 @@ def test_killed_while_blocked_in_request() -> None:
 
 def test_cancelled_while_the_authenticator_is_asked_at_a_hop() -> None:
     """A request can be cancelled while its authenticator is busy with a later hop; its slot is back."""
+
     def sign(request: Request) -> None:
         if not request.url.startswith('/302'):
             busy.set()
             gevent.sleep(60)
+
     busy = Event()
     with serve(moving) as server, ClientPool(sign, simultaneous=1) as pool:
         pending = pool.request(server.host, 'GET', to('/end'), redirect=True)
@@ -965,8 +1127,11 @@ def test_cancelled_while_the_authenticator_is_asked_at_a_hop() -> None:
 
 def test_many_spellings_of_one_host() -> None:
     """However a server spells the host that it leads to, a pool keeps it once."""
-    with serve(moving) as one, serve(moving) as other, ClientPool(
-            resolver=lambda host, port: [address(port)], redirect=True) as pool:
+    with (
+        serve(moving) as one,
+        serve(moving) as other,
+        ClientPool(resolver=lambda host, port: [address(port)], redirect=True) as pool,
+    ):
         for spelling in ('name.example', 'NAME.example', 'name.EXAMPLE', 'nAmE.example'):
             pool.request(one.host, 'GET', to(f'HTTP://{spelling}:{other.port}/end'))
         assert {answer.url for answer in pool.wait()} == {f'http://name.example:{other.port}/end'}
@@ -976,9 +1141,11 @@ def test_many_spellings_of_one_host() -> None:
 
 def test_an_authenticator_that_fails_at_a_hop() -> None:
     """An authenticator that raises at a hop of the same origin fails the request there; it is not asked elsewhere."""
+
     def sign(request: Request) -> None:
         if not request.url.startswith('/302'):
             raise KeyError('no key')
+
     with serve(moving) as one, serve(moving) as other, ClientPool(sign, simultaneous=1) as pool:
         error = failure(pool, one.host, 'GET', to('/end'), redirect=True)
         assert isinstance(error.__cause__, KeyError)

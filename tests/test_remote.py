@@ -1,4 +1,5 @@
 """The codec of chained errors: what is read out of anything that a server may say, and what we say ourselves."""
+
 from __future__ import annotations
 
 import json
@@ -11,17 +12,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from napixclient import (
-    Client,
-    ClientPool,
-    Hop,
-    HTTPError,
-    RefusedError,
-    RemoteError,
-    Request,
-    Response,
-    errors,
-)
+from napixclient import Client, ClientPool, Hop, HTTPError, RefusedError, RemoteError, Request, Response, errors
 from napixclient.documents import MAX_TEXT, said
 from napixclient.errors import MAX_HOPS
 from napixclient.remote import MAX_BYTES, MAX_OBJECTS, document_of, encode, error_of, failed_calls
@@ -39,7 +30,9 @@ JSON = 'application/json'
 def answer(body: Any, media: str = JSON, status: int = 500, reason: str = 'Oops') -> Response:
     """An answer with this body; what is not bytes goes as JSON."""
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return Response(REQUEST, status, f'HTTP/1.1 {status} {reason}\r\nContent-Type: {media}'.encode('latin-1'), data, 0.5)
+    return Response(
+        REQUEST, status, f'HTTP/1.1 {status} {reason}\r\nContent-Type: {media}'.encode('latin-1'), data, 0.5
+    )
 
 
 def told(body: Any, media: str = JSON, **how: Any) -> HTTPError:
@@ -63,7 +56,9 @@ def read(error: HTTPError) -> str:
         assert hop.elapsed is None or 0 <= hop.elapsed < 1e10
         assert hop.traceback is None or isinstance(hop.traceback, list)
     text = str(error)
-    assert len(text.splitlines()) <= MAX_HOPS and len(text) <= MAX_HOPS * 3 * MAX_TEXT and len(repr(error)) < 4 * MAX_TEXT
+    assert (
+        len(text.splitlines()) <= MAX_HOPS and len(text) <= MAX_HOPS * 3 * MAX_TEXT and len(repr(error)) < 4 * MAX_TEXT
+    )
     assert all(line.isprintable() for line in text.split('\n'))
     assert isinstance(error.message, str)
     return text
@@ -89,7 +84,9 @@ def error_objects(document: Any) -> int:
         return int(document is not None)
     several = document.get('remote_errors')
     if several is None:
-        own = 0 if set(document) <= {'remote_call', 'remote_status', 'remote_elapsed', 'remote_error', 'truncated'} else 1
+        own = (
+            0 if set(document) <= {'remote_call', 'remote_status', 'remote_elapsed', 'remote_error', 'truncated'} else 1
+        )
         return own + error_objects(document.get('remote_error'))
     return 1 + sum(error_objects(one) for one in several)
 
@@ -103,45 +100,108 @@ def chain(hops: int, root: Any = None, **more: Any) -> Any:
     """A document of so many error objects."""
     document: Any = {'error_class': 'Root', 'error_text': 'disk full'} if root is None else root
     for number in reversed(range(hops - 1)):
-        document = {'error_class': f'E{number}', 'error_text': f'text {number}', 'remote_call': f'GET http://h{number}/',
-                    'remote_status': 502, 'remote_elapsed': 0.5, **more, 'remote_error': document}
+        document = {
+            'error_class': f'E{number}',
+            'error_text': f'text {number}',
+            'remote_call': f'GET http://h{number}/',
+            'remote_status': 502,
+            'remote_elapsed': 0.5,
+            **more,
+            'remote_error': document,
+        }
     return document
 
 
 # What is read --------------------------------------------------------------------------------------------------------
 
-NAPIX = {'error_class': 'ValueError', 'error_text': 'boom', 'request': {'path': '/boom/', 'method': 'GET'},
-         'filename': 'boom.py', 'line': 5, 'traceback': [
-             {'filename': 'boom.py', 'line': 5, 'in': 'list_resource', 'call': "raise ValueError('boom')"}]}
+NAPIX = {
+    'error_class': 'ValueError',
+    'error_text': 'boom',
+    'request': {'path': '/boom/', 'method': 'GET'},
+    'filename': 'boom.py',
+    'line': 5,
+    'traceback': [{'filename': 'boom.py', 'line': 5, 'in': 'list_resource', 'call': "raise ValueError('boom')"}],
+}
 SHAPES: dict[str, tuple[Any, str | None, str | None]] = {
     'napix': (NAPIX, 'ValueError', 'boom'),
     'napix, validation': ({'_napix_': 'id is world'}, None, 'id is world'),
     'napix and RFC 9457': ({**NAPIX, 'type': 'about:blank', 'title': 'Oops', 'status': 500}, 'ValueError', 'boom'),
     'napix without a class': ({'error_text': 'boom'}, None, 'boom'),
     'napix without words': ({'error_class': '', 'error_text': '', 'message': 'boom'}, None, 'boom'),
-    'RFC 9457': ({'type': 'https://example.com/probs/out-of-credit', 'title': 'You do not have enough credit.', 'status': 403,
-                  'detail': 'Your current balance is 30, but that costs 50.', 'instance': '/account/12345/msgs/abc'},
-                 'You do not have enough credit.', 'Your current balance is 30, but that costs 50.'),
+    'RFC 9457': (
+        {
+            'type': 'https://example.com/probs/out-of-credit',
+            'title': 'You do not have enough credit.',
+            'status': 403,
+            'detail': 'Your current balance is 30, but that costs 50.',
+            'instance': '/account/12345/msgs/abc',
+        },
+        'You do not have enough credit.',
+        'Your current balance is 30, but that costs 50.',
+    ),
     'RFC 9457, bare': ({'type': 'about:blank', 'title': 'Not Found', 'status': 404}, None, 'Not Found'),
     'RFC 9457 without a title': ({'type': 'about:blank', 'status': 404, 'detail': 'gone'}, None, 'gone'),
-    'RFC 9457 with errors': ({'title': 'Your request is not valid.', 'errors': [
-        {'detail': 'must be a positive integer', 'pointer': '#/age'}, {'detail': "must be 'green' or 'red'"}]},
-        'Your request is not valid.', "must be a positive integer; must be 'green' or 'red'"),
-    'OpenStack': ({'badRequest': {'message': 'Invalid size', 'code': 400, 'details': ''}}, 'badRequest', 'Invalid size'),
-    'OpenStack with details': ({'itemNotFound': {'message': 'no vm', 'code': 404, 'details': 'vm17'}}, 'itemNotFound', 'no vm: vm17'),
-    'OpenStack, Neutron': ({'NeutronError': {'type': 'NetworkNotFound', 'message': 'no net', 'detail': ''}}, 'NeutronError', 'no net'),
-    'OpenStack, errors': ({'errors': [{'status': 404, 'code': 'x.y', 'title': 'No VM', 'detail': 'vm17 is gone'}]}, 'No VM', 'vm17 is gone'),
+    'RFC 9457 with errors': (
+        {
+            'title': 'Your request is not valid.',
+            'errors': [
+                {'detail': 'must be a positive integer', 'pointer': '#/age'},
+                {'detail': "must be 'green' or 'red'"},
+            ],
+        },
+        'Your request is not valid.',
+        "must be a positive integer; must be 'green' or 'red'",
+    ),
+    'OpenStack': (
+        {'badRequest': {'message': 'Invalid size', 'code': 400, 'details': ''}},
+        'badRequest',
+        'Invalid size',
+    ),
+    'OpenStack with details': (
+        {'itemNotFound': {'message': 'no vm', 'code': 404, 'details': 'vm17'}},
+        'itemNotFound',
+        'no vm: vm17',
+    ),
+    'OpenStack, Neutron': (
+        {'NeutronError': {'type': 'NetworkNotFound', 'message': 'no net', 'detail': ''}},
+        'NeutronError',
+        'no net',
+    ),
+    'OpenStack, errors': (
+        {'errors': [{'status': 404, 'code': 'x.y', 'title': 'No VM', 'detail': 'vm17 is gone'}]},
+        'No VM',
+        'vm17 is gone',
+    ),
     'OpenStack, many errors': ({'errors': [{'title': 'A', 'detail': 'a'}, {'title': 'B', 'detail': 'b'}]}, 'A', 'a; b'),
     'errors that are texts': ({'errors': ['a', 'b']}, None, 'a; b'),
     'Zaqar': ({'title': 'Invalid API request', 'description': 'no such queue'}, 'Invalid API request', 'no such queue'),
     'Zaqar, error': ({'error': 'no such queue'}, None, 'no such queue'),
-    'Google': ({'error': {'code': 404, 'message': 'not found', 'status': 'NOT_FOUND', 'details': [{'a': 1}]}}, 'NOT_FOUND', 'not found'),
-    'Google, errors': ({'error': {'errors': [{'domain': 'global', 'message': 'no'}], 'code': 404, 'message': 'no'}}, None, 'no'),
-    'Keystone': ({'error': {'message': 'The request needs authentication.', 'code': 401, 'title': 'Unauthorized'}},
-                 'Unauthorized', 'The request needs authentication.'),
+    'Google': (
+        {'error': {'code': 404, 'message': 'not found', 'status': 'NOT_FOUND', 'details': [{'a': 1}]}},
+        'NOT_FOUND',
+        'not found',
+    ),
+    'Google, errors': (
+        {'error': {'errors': [{'domain': 'global', 'message': 'no'}], 'code': 404, 'message': 'no'}},
+        None,
+        'no',
+    ),
+    'Keystone': (
+        {'error': {'message': 'The request needs authentication.', 'code': 401, 'title': 'Unauthorized'}},
+        'Unauthorized',
+        'The request needs authentication.',
+    ),
     'OAuth': ({'error': 'invalid_grant', 'error_description': 'expired'}, 'invalid_grant', 'expired'),
-    'Spring': ({'status': 500, 'error': 'Internal Server Error', 'message': 'boom', 'path': '/'}, 'Internal Server Error', 'boom'),
-    'Spring without a message': ({'status': 500, 'error': 'Internal Server Error', 'path': '/'}, None, 'Internal Server Error'),
+    'Spring': (
+        {'status': 500, 'error': 'Internal Server Error', 'message': 'boom', 'path': '/'},
+        'Internal Server Error',
+        'boom',
+    ),
+    'Spring without a message': (
+        {'status': 500, 'error': 'Internal Server Error', 'path': '/'},
+        None,
+        'Internal Server Error',
+    ),
     'title and error': ({'title': 'Bad', 'error': 'no such queue', 'errors': []}, 'Bad', 'no such queue'),
     'the same twice': ({'title': 'no', 'error': 'no', 'message': 'no'}, 'no', 'no'),
     'detail': ({'detail': 'Not Found'}, None, 'Not Found'),
@@ -170,11 +230,20 @@ TEXTS: dict[str, tuple[bytes, str, str, str]] = {
     'text': (b'10 not found', 'text/plain', '10 not found', '10 not found'),
     'nothing': (b'', 'text/plain', '', ''),
     'lines': (b'a\r\n  b\n', 'text/plain', 'a\r\n  b', 'a b'),
-    'HTML': (b'<!DOCTYPE html>\n<html><head><title>Oops</title><style>p {}</style><script>x = "<p>"</script></head>'
-             b'<body><!-- no --><h1>It&#39;s &lt;gone&gt;</h1>\n<p>Really', 'text/html', '', "Oops It's <gone> Really"),
+    'HTML': (
+        b'<!DOCTYPE html>\n<html><head><title>Oops</title><style>p {}</style><script>x = "<p>"</script></head>'
+        b'<body><!-- no --><h1>It&#39;s &lt;gone&gt;</h1>\n<p>Really',
+        'text/html',
+        '',
+        "Oops It's <gone> Really",
+    ),
     'a page as text': (b'<html><body>no</body></html>', 'text/plain', '', 'no'),
-    'XML': (b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code><Message>no key</Message></Error>', 'application/xml',
-            '', 'NoSuchKey no key'),
+    'XML': (
+        b'<?xml version="1.0"?><Error><Code>NoSuchKey</Code><Message>no key</Message></Error>',
+        'application/xml',
+        '',
+        'NoSuchKey no key',
+    ),
     'tags in a text': (b'a <b> c', 'text/plain', 'a <b> c', 'a <b> c'),
     'JSON, a list': (b'["a", 1]', JSON, '["a", 1]', '["a", 1]'),
     'JSON, a text': (b'"a b"', JSON, 'a b', 'a b'),
@@ -199,11 +268,15 @@ def test_texts(name: str) -> None:
         assert error.remote_error == f'"500 Oops" {raw}'
     if words or not body:
         assert read(error) == f'{CALL}: "500 Oops" {words}'.rstrip()
-        assert error.root.error_class is None and ' '.join((error.root.error_text or '').split()) == f'"500 Oops" {words}'.rstrip()
+        assert (
+            error.root.error_class is None
+            and ' '.join((error.root.error_text or '').split()) == f'"500 Oops" {words}'.rstrip()
+        )
 
 
-@pytest.mark.parametrize(('status', 'reason', 'line'), [(404, 'NOT FOUND', '"404 NOT FOUND"'), (500, '', '"500"'),
-                                                        (599, 'é', '"599 é"')])
+@pytest.mark.parametrize(
+    ('status', 'reason', 'line'), [(404, 'NOT FOUND', '"404 NOT FOUND"'), (500, '', '"500"'), (599, 'é', '"599 é"')]
+)
 def test_status_lines(status: int, reason: str, line: str) -> None:
     """The status line is quoted; a reason may be missing."""
     assert told(b'no', 'text/plain', status=status, reason=reason).remote_error == f'{line} no'
@@ -212,9 +285,14 @@ def test_status_lines(status: int, reason: str, line: str) -> None:
 
 def test_sane_lengths() -> None:
     """A long body, a long reason, a long text in a document: what goes to a log is cut, and says so."""
-    for body, media in ((b'x' * 10**6, 'text/plain'), (b'<html>' + b'x' * 10**6, 'text/html'), ({'error_text': 'x' * 10**6}, JSON),
-                        ({'remote_call': 'x' * 10**6, 'remote_error': {'error_class': 'x' * 10**6}}, JSON),
-                        (['x' * 10**6], JSON), ({'a': {'b': ['x' * 10**6]}}, JSON)):
+    for body, media in (
+        (b'x' * 10**6, 'text/plain'),
+        (b'<html>' + b'x' * 10**6, 'text/html'),
+        ({'error_text': 'x' * 10**6}, JSON),
+        ({'remote_call': 'x' * 10**6, 'remote_error': {'error_class': 'x' * 10**6}}, JSON),
+        (['x' * 10**6], JSON),
+        ({'a': {'b': ['x' * 10**6]}}, JSON),
+    ):
         error = told(body, media, reason='r' * 10**5)
         assert len(read(error)) < 4 * MAX_TEXT and '…' in str(error)
         assert not isinstance(error.remote_error, str) or len(error.remote_error) < MAX_TEXT + 500
@@ -223,8 +301,14 @@ def test_sane_lengths() -> None:
 
 def test_what_a_terminal_obeys_is_escaped() -> None:
     """Neither escape sequences nor lines of its own can a server put into the text of an error."""
-    error = told({'error_class': 'E\x1b[2J', 'error_text': 'a\r\n  because GET http://bank.example/ failed\x00\x9b\u202e\ud800',
-                  'remote_call': 'GET\n\x07', 'remote_error': 'x\x1b]0;y\x07'})
+    error = told(
+        {
+            'error_class': 'E\x1b[2J',
+            'error_text': 'a\r\n  because GET http://bank.example/ failed\x00\x9b\u202e\ud800',
+            'remote_call': 'GET\n\x07',
+            'remote_error': 'x\x1b]0;y\x07',
+        }
+    )
     text = read(error)
     assert '\\x1b[2J' in text and '\\u202e' in text and '\\ud800' in text and len(text.splitlines()) == 2
     text.encode()
@@ -234,7 +318,7 @@ def test_an_answer_is_read_when_it_is_asked_for() -> None:
     """An answer comes in a callback of the loop, where a large document would hold up everybody else."""
     error = error_of(answer(b'[' * 10**7, 'text/plain'))
     assert error.args == ('',) and error.status == 500 and error.response is not None
-    assert error.response._body is ...                  # nobody has decoded it
+    assert error.response._body is ...  # nobody has decoded it
     assert error.remote_error.startswith('"500 Oops" [[[')
     assert error.args == (error.message,)
 
@@ -251,13 +335,50 @@ def test_message_and_remote_error_can_be_set() -> None:
 
 # Garbage -------------------------------------------------------------------------------------------------------------
 
-MEMBERS = ['error_class', 'error_text', 'traceback', 'filename', 'line', 'in', 'call', 'request', 'remote_call', 'remote_status',
-           'remote_elapsed', 'remote_error', 'remote_errors', 'truncated', 'error', 'errors', 'message', 'detail', 'details',
-           'description', 'title', 'status', 'code', 'type', 'Authorization', 'other']
-SCALARS = (st.none() | st.booleans() | st.integers() | st.integers(0, 600) | st.floats() | st.text(max_size=20)
-           | st.sampled_from(['<html>', '"500 Oops" no', 'about:blank', 10**400, -1, 1e308, '\ud800', '\x1b[2J', 'x' * 3000]))
-ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner, max_size=4) | st.dictionaries(
-    st.sampled_from(MEMBERS) | st.text(max_size=5), inner, max_size=6), max_leaves=40)
+MEMBERS = [
+    'error_class',
+    'error_text',
+    'traceback',
+    'filename',
+    'line',
+    'in',
+    'call',
+    'request',
+    'remote_call',
+    'remote_status',
+    'remote_elapsed',
+    'remote_error',
+    'remote_errors',
+    'truncated',
+    'error',
+    'errors',
+    'message',
+    'detail',
+    'details',
+    'description',
+    'title',
+    'status',
+    'code',
+    'type',
+    'Authorization',
+    'other',
+]
+SCALARS = (
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.integers(0, 600)
+    | st.floats()
+    | st.text(max_size=20)
+    | st.sampled_from(['<html>', '"500 Oops" no', 'about:blank', 10**400, -1, 1e308, '\ud800', '\x1b[2J', 'x' * 3000])
+)
+ANYTHING = st.recursive(
+    SCALARS,
+    lambda inner: (
+        st.lists(inner, max_size=4) | st.dictionaries(st.sampled_from(MEMBERS) | st.text(max_size=5), inner, max_size=6)
+    ),
+    max_leaves=40,
+)
 
 
 @hypothesis.given(ANYTHING, st.booleans())
@@ -273,10 +394,28 @@ def test_any_document(document: Any, expose: bool) -> None:
         checked(encode(document, expose))
 
 
-@hypothesis.given(st.binary(max_size=300), st.sampled_from([
-    '', JSON, 'application/problem+json; charset=utf-16', 'text/plain', 'text/html', 'text/html; charset=utf-16', 'text/plain; charset="utf-7"',
-    'text/plain; charset=punycode', 'text/x; charset=idna', 'text/x; charset=undefined', 'text/x; charset=unicode_escape',
-    'text/x; charset=raw-unicode-escape', 'text/x; charset=hex', 'text/x; charset=\xff', 'application/json; charset=zip']))
+@hypothesis.given(
+    st.binary(max_size=300),
+    st.sampled_from(
+        [
+            '',
+            JSON,
+            'application/problem+json; charset=utf-16',
+            'text/plain',
+            'text/html',
+            'text/html; charset=utf-16',
+            'text/plain; charset="utf-7"',
+            'text/plain; charset=punycode',
+            'text/x; charset=idna',
+            'text/x; charset=undefined',
+            'text/x; charset=unicode_escape',
+            'text/x; charset=raw-unicode-escape',
+            'text/x; charset=hex',
+            'text/x; charset=\xff',
+            'application/json; charset=zip',
+        ]
+    ),
+)
 @hypothesis.example(b'\xff\xfe', 'text/html; charset=utf-16')
 @hypothesis.example(b'1' * 5000, JSON)
 @hypothesis.example(b'{"a": NaN, "a": Infinity, "b": -0, "c": 1e999}', JSON)
@@ -305,32 +444,70 @@ def cycle(step: Callable[[Any], dict[str, Any]]) -> dict[str, Any]:
 
 DEEP = 30_000
 ODD: dict[str, Callable[[], Any]] = {
-    'lists': lambda: nest(DEEP, lambda x: [x], []), 'objects': lambda: nest(DEEP, lambda x: {'a': x}, {}),
-    'error': lambda: nest(DEEP, lambda x: {'error': x}, {}), 'errors': lambda: nest(DEEP, lambda x: {'errors': [x]}, {}),
+    'lists': lambda: nest(DEEP, lambda x: [x], []),
+    'objects': lambda: nest(DEEP, lambda x: {'a': x}, {}),
+    'error': lambda: nest(DEEP, lambda x: {'error': x}, {}),
+    'errors': lambda: nest(DEEP, lambda x: {'errors': [x]}, {}),
     'faults': lambda: nest(DEEP, lambda x: {'a': x, 'message': 'b'}, {}),
     'chain': lambda: nest(DEEP, lambda x: {'remote_error': x}, {'error_class': 'Root'}),
     'fan-outs': lambda: nest(DEEP, lambda x: {'remote_errors': [x]}, {'error_class': 'Root'}),
-    'calls of fan-outs': lambda: nest(DEEP, lambda x: {'remote_errors': [{'remote_call': 'GET http://x/', 'remote_error': x}]}, {}),
+    'calls of fan-outs': lambda: nest(
+        DEEP, lambda x: {'remote_errors': [{'remote_call': 'GET http://x/', 'remote_error': x}]}, {}
+    ),
     'trees': lambda: nest(60, lambda x: {'remote_errors': [x, x]}, {'error_class': 'Root'}),
-    'trees of calls': lambda: nest(60, lambda x: {'error_class': 'E', 'remote_errors': [{'remote_error': x}] * 3}, {'error_class': 'Root'}),
+    'trees of calls': lambda: nest(
+        60, lambda x: {'error_class': 'E', 'remote_errors': [{'remote_error': x}] * 3}, {'error_class': 'Root'}
+    ),
     'marks': lambda: nest(DEEP, lambda x: {'truncated': 1, 'remote_error': x}, {'error_class': 'Root'}),
     'a cycle': lambda: cycle(lambda x: {'error_class': 'E', 'remote_error': x}),
     'a cycle of marks': lambda: cycle(lambda x: {'truncated': 1, 'remote_error': x}),
     'a cycle of fan-outs': lambda: cycle(lambda x: {'remote_errors': [x, x]}),
-    'a cycle of calls': lambda: cycle(lambda x: {'remote_errors': [{'remote_call': 'GET http://x/', 'remote_error': x}]}),
+    'a cycle of calls': lambda: cycle(
+        lambda x: {'remote_errors': [{'remote_call': 'GET http://x/', 'remote_error': x}]}
+    ),
     'a cycle of errors': lambda: cycle(lambda x: {'errors': [x], 'error': x}),
     'a cycle of anything': lambda: cycle(lambda x: {'a': x, 'b': [x]}),
     'wide': lambda: {str(number): number for number in range(200_000)},
     'a wide fan-out': lambda: {'remote_errors': [{'error_class': 'E'}] * 200_000},
     'wide and deep': lambda: nest(5, lambda x: {str(number): x for number in range(30)}, 'x' * 100),
-    'a wide traceback': lambda: {'error_class': 'E', 'traceback': [{'filename': 'f', 'line': 1, 'in': 'x', 'call': 'y'}] * 200_000},
-    'a deep traceback': lambda: {'error_class': 'E', 'traceback': [{'filename': 'f', 'in': nest(DEEP, lambda x: [x], [])}]},
-    'numbers': lambda: {'error_class': 'E', 'a': 10**5000, 'remote_status': 10**5000, 'remote_elapsed': 10**5000, 'remote_error': {
-        'truncated': 10**5000, 'remote_error': {'error_class': 'E', 'traceback': [{'filename': 'f', 'line': 10**5000}]}}},
-    'no numbers': lambda: {'error_class': 'E', 'remote_elapsed': float('nan'), 'remote_status': float('inf'), 'a': -float('inf'),
-                           'remote_error': 'x'},
-    'no JSON': lambda: {'error_class': b'x', 5: {6}, None: object(), ('a',): 1j, 'remote_errors': [b'x', 5, None, '', 'text']},
-    'long': lambda: {'error_class': 'x' * 10**6, 'error_text': '\U0001f600' * 10**6, 'y' * 10**6: '<' * 10**6, 'remote_error': '"' * 10**6},
+    'a wide traceback': lambda: {
+        'error_class': 'E',
+        'traceback': [{'filename': 'f', 'line': 1, 'in': 'x', 'call': 'y'}] * 200_000,
+    },
+    'a deep traceback': lambda: {
+        'error_class': 'E',
+        'traceback': [{'filename': 'f', 'in': nest(DEEP, lambda x: [x], [])}],
+    },
+    'numbers': lambda: {
+        'error_class': 'E',
+        'a': 10**5000,
+        'remote_status': 10**5000,
+        'remote_elapsed': 10**5000,
+        'remote_error': {
+            'truncated': 10**5000,
+            'remote_error': {'error_class': 'E', 'traceback': [{'filename': 'f', 'line': 10**5000}]},
+        },
+    },
+    'no numbers': lambda: {
+        'error_class': 'E',
+        'remote_elapsed': float('nan'),
+        'remote_status': float('inf'),
+        'a': -float('inf'),
+        'remote_error': 'x',
+    },
+    'no JSON': lambda: {
+        'error_class': b'x',
+        5: {6},
+        None: object(),
+        ('a',): 1j,
+        'remote_errors': [b'x', 5, None, '', 'text'],
+    },
+    'long': lambda: {
+        'error_class': 'x' * 10**6,
+        'error_text': '\U0001f600' * 10**6,
+        'y' * 10**6: '<' * 10**6,
+        'remote_error': '"' * 10**6,
+    },
 }
 
 
@@ -345,16 +522,32 @@ def test_odd_documents(name: str) -> None:
     sent(error)
     sent(error, True)
     checked(encode(document))
-    assert time.process_time() - began < kit.limit(8)        # half a second where nothing disturbs
+    assert time.process_time() - began < kit.limit(8)  # half a second where nothing disturbs
 
 
 @pytest.mark.timed
-@pytest.mark.parametrize(('body', 'media'), [
-    (b'[' * 10**6, JSON), (b'{"a":' * 10**6, JSON), (b'{"remote_error":' * 900 + b'{}' + b'}' * 900, JSON), (b'1' * 10**6, JSON),
-    (b'"' + b'\\ud800' * 10**5 + b'"', JSON), (b'{"a":1,' * 10**5, JSON), (b'-' * 10**6, 'text/plain; charset=punycode'),
-    (b'9' * 10**6, 'text/plain; charset=punycode'), (b'<html>' + b'<' * 10**6, 'text/html'), (b'<html>' + b'<script>' * 10**5, 'text/html'),
-    (b'<html>' + b'<!--' * 10**5, 'text/html'), (b'<html>' + b'&#' * 10**5, 'text/html'), (b' ' * 10**6 + b'<html>', 'text/html'),
-    (b'"' * 10**6, 'text/html'), (b'<html><script>' + b'</script ' * 10**5, 'text/html'), (b'\n' * 10**6, 'text/plain')], ids=range(16))
+@pytest.mark.parametrize(
+    ('body', 'media'),
+    [
+        (b'[' * 10**6, JSON),
+        (b'{"a":' * 10**6, JSON),
+        (b'{"remote_error":' * 900 + b'{}' + b'}' * 900, JSON),
+        (b'1' * 10**6, JSON),
+        (b'"' + b'\\ud800' * 10**5 + b'"', JSON),
+        (b'{"a":1,' * 10**5, JSON),
+        (b'-' * 10**6, 'text/plain; charset=punycode'),
+        (b'9' * 10**6, 'text/plain; charset=punycode'),
+        (b'<html>' + b'<' * 10**6, 'text/html'),
+        (b'<html>' + b'<script>' * 10**5, 'text/html'),
+        (b'<html>' + b'<!--' * 10**5, 'text/html'),
+        (b'<html>' + b'&#' * 10**5, 'text/html'),
+        (b' ' * 10**6 + b'<html>', 'text/html'),
+        (b'"' * 10**6, 'text/html'),
+        (b'<html><script>' + b'</script ' * 10**5, 'text/html'),
+        (b'\n' * 10**6, 'text/plain'),
+    ],
+    ids=range(16),
+)
 def test_large_bodies(body: bytes, media: str) -> None:
     """A megabyte of anything is read in no time."""
     began = time.process_time()
@@ -363,6 +556,7 @@ def test_large_bodies(body: bytes, media: str) -> None:
 
 
 # Chains --------------------------------------------------------------------------------------------------------------
+
 
 def test_the_root_of_a_long_chain() -> None:
     """A chain of more hops than are handed out loses its middle, and never its root."""
@@ -373,37 +567,74 @@ def test_the_root_of_a_long_chain() -> None:
 
 def test_a_fan_out() -> None:
     """The chain follows the first; the text shows all, numbered."""
-    error = told({'error_class': 'ExceptionGroup', 'error_text': '3 of 9 requests failed', 'remote_errors': [
-        {'remote_call': 'GET http://a.example/', 'remote_status': 502, 'remote_elapsed': 0.25, 'remote_error': {
-            'error_class': 'A', 'error_text': 'a', 'remote_call': 'GET http://aa.example/', 'remote_error': {'error_class': 'AA'}}},
-        {'remote_call': 'GET http://b.example/', 'remote_error': '"500 Oops" b'},
-        {'error_class': 'C', 'error_text': 'itself'}, 'a text']})
+    error = told(
+        {
+            'error_class': 'ExceptionGroup',
+            'error_text': '3 of 9 requests failed',
+            'remote_errors': [
+                {
+                    'remote_call': 'GET http://a.example/',
+                    'remote_status': 502,
+                    'remote_elapsed': 0.25,
+                    'remote_error': {
+                        'error_class': 'A',
+                        'error_text': 'a',
+                        'remote_call': 'GET http://aa.example/',
+                        'remote_error': {'error_class': 'AA'},
+                    },
+                },
+                {'remote_call': 'GET http://b.example/', 'remote_error': '"500 Oops" b'},
+                {'error_class': 'C', 'error_text': 'itself'},
+                'a text',
+            ],
+        }
+    )
     assert [(hop.remote_call, hop.status, hop.error_class, hop.error_text) for hop in error.chain] == [
-        (CALL, 500, 'ExceptionGroup', '3 of 9 requests failed'), ('GET http://a.example/', 502, 'A', 'a'),
-        ('GET http://aa.example/', None, 'AA', None)]
+        (CALL, 500, 'ExceptionGroup', '3 of 9 requests failed'),
+        ('GET http://a.example/', 502, 'A', 'a'),
+        ('GET http://aa.example/', None, 'AA', None),
+    ]
     lines = read(error).splitlines()
     assert len(lines) == 6 and [line.strip().partition(')')[0] for line in lines[1:2] + lines[3:]] == [
-        f'because ({number} of 4' for number in (1, 2, 3, 4)]
+        f'because ({number} of 4' for number in (1, 2, 3, 4)
+    ]
     assert all(words in line for words, line in zip(('A: a', 'AA', 'b', 'C: itself', 'a text'), lines[1:], strict=True))
 
 
 def test_a_fan_out_that_was_cut() -> None:
     """How many more there were is told, and counted."""
-    error = told({'error_class': 'G', 'remote_errors': [{'remote_call': 'GET http://a.example/', 'remote_error': {'error_class': 'A'}},
-                                                        {'truncated': 92}]})
+    error = told(
+        {
+            'error_class': 'G',
+            'remote_errors': [
+                {'remote_call': 'GET http://a.example/', 'remote_error': {'error_class': 'A'}},
+                {'truncated': 92},
+            ],
+        }
+    )
     assert len(error.chain) == 2 and '(1 of 93)' in read(error) and '92 more' in read(error)
     assert len(told({'error_class': 'G', 'remote_errors': [{'truncated': 92}]}).chain) == 2
 
 
 def test_a_chain_that_was_cut() -> None:
     """Who was called last nobody knows; how many calls were taken out is told."""
-    error = told({'error_class': 'E', 'remote_call': 'GET http://a.example/', 'remote_status': 502, 'remote_error': {
-        'truncated': 40, 'remote_error': {'truncated': 2, 'remote_error': {'error_class': 'Root'}}}})
+    error = told(
+        {
+            'error_class': 'E',
+            'remote_call': 'GET http://a.example/',
+            'remote_status': 502,
+            'remote_error': {
+                'truncated': 40,
+                'remote_error': {'truncated': 2, 'remote_error': {'error_class': 'Root'}},
+            },
+        }
+    )
     assert error.chain[1:] == [Hop(None, None, 'Root', None)]
     assert 'http://a.example/' in read(error) and '42 calls' in read(error)
 
 
 # What is sent --------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('hops', [1, 2, 7, 8])
 def test_eight_objects_are_sent_whole(hops: int) -> None:
@@ -427,7 +658,11 @@ def test_what_was_cut_is_cut_again(times: int) -> None:
     """Each further server adds itself; the number of what was taken out stays right, and so does the root."""
     hops, document = 50, chain(50)
     for number in range(times):
-        document = {'error_class': f'S{number}', 'remote_call': f'GET http://s{number}/', 'remote_error': json.loads(encode(document))}
+        document = {
+            'error_class': f'S{number}',
+            'remote_call': f'GET http://s{number}/',
+            'remote_error': json.loads(encode(document)),
+        }
         hops += 1
     found = checked(encode(document))
     count, left = 0, found
@@ -459,21 +694,44 @@ def test_tracebacks_go_first() -> None:
 @pytest.mark.parametrize('char', ['x', 'é', '\U0001f600', '<', '"', '\x00', '\ud800'])
 def test_then_texts_are_shortened(char: str) -> None:
     """All of them, as far as it takes; class, text and call of each hop are still there."""
-    found = checked(encode(chain(8, {'error_class': 'Root', 'error_text': char * 50_000}, error_text=char * 50_000, other=[char * 9000] * 20)))
+    found = checked(
+        encode(
+            chain(
+                8,
+                {'error_class': 'Root', 'error_text': char * 50_000},
+                error_text=char * 50_000,
+                other=[char * 9000] * 20,
+            )
+        )
+    )
     assert depth(found) == 8
     while 'remote_error' in found:
-        assert found['error_class'][0] == 'E' and found['error_text'].startswith(char) and found['remote_call'].startswith('GET http')
+        assert (
+            found['error_class'][0] == 'E'
+            and found['error_text'].startswith(char)
+            and found['remote_call'].startswith('GET http')
+        )
         found = found['remote_error']
-    assert found['error_class'] == 'Root' and found['error_text'].startswith(char * 2) and found['error_text'].endswith('…')
+    assert (
+        found['error_class'] == 'Root'
+        and found['error_text'].startswith(char * 2)
+        and found['error_text'].endswith('…')
+    )
 
 
 def test_a_foreign_root_that_is_too_large() -> None:
     """What is left of an object of another shape is what a human wants to read of it."""
-    found = checked(encode(chain(3, {'error': {'code': 404, 'status': 'NOT_FOUND', 'message': 'no vm17', 'details': ['x' * 500] * 50}})))
+    found = checked(
+        encode(
+            chain(3, {'error': {'code': 404, 'status': 'NOT_FOUND', 'message': 'no vm17', 'details': ['x' * 500] * 50}})
+        )
+    )
     assert by_hand(found).root[2:4] == ('NOT_FOUND', 'no vm17')
 
 
-@pytest.mark.parametrize('root', [['x' * 3000] * 20, [[['x' * 3000] * 3] * 3] * 3, 'x' * 10**5, {'a': ['x' * 3000] * 9}], ids=range(4))
+@pytest.mark.parametrize(
+    'root', [['x' * 3000] * 20, [[['x' * 3000] * 3] * 3] * 3, 'x' * 10**5, {'a': ['x' * 3000] * 9}], ids=range(4)
+)
 def test_any_large_root_is_shortened(root: Any) -> None:
     """Also one that is no object."""
     assert by_hand(checked(encode(chain(3, root)))).root.error_text
@@ -482,15 +740,39 @@ def test_any_large_root_is_shortened(root: Any) -> None:
 WIDE: Any = {'remote_call': 'GET http://x/', 'remote_status': 500, 'remote_elapsed': 0.1}
 
 
-@pytest.mark.parametrize(('count', 'hops', 'told_of'), [(1, 1, 1), (2, 1, 2), (7, 1, 7), (8, 1, 7), (500, 1, 7), (3, 2, 3), (2, 3, 2),
-                                                        (3, 30, 3), (7, 30, 7), (40, 30, 7)])
+@pytest.mark.parametrize(
+    ('count', 'hops', 'told_of'),
+    [
+        (1, 1, 1),
+        (2, 1, 2),
+        (7, 1, 7),
+        (8, 1, 7),
+        (500, 1, 7),
+        (3, 2, 3),
+        (2, 3, 2),
+        (3, 30, 3),
+        (7, 30, 7),
+        (40, 30, 7),
+    ],
+)
 def test_a_fan_out_is_sent(count: int, hops: int, told_of: int) -> None:
     """As many of its calls as there is room for, each with its own root; how many more there were is told."""
-    document = {'error_class': 'G', 'remote_errors': [
-        {**WIDE, 'remote_call': f'GET http://h{number}/', 'remote_error': chain(hops, {'error_class': f'Root{number}'})} for number in range(count)]}
+    document = {
+        'error_class': 'G',
+        'remote_errors': [
+            {
+                **WIDE,
+                'remote_call': f'GET http://h{number}/',
+                'remote_error': chain(hops, {'error_class': f'Root{number}'}),
+            }
+            for number in range(count)
+        ],
+    }
     found = checked(encode(document))
     entries = found['remote_errors']
-    assert [entry['remote_call'] for entry in entries[:told_of]] == [f'GET http://h{number}/' for number in range(told_of)]
+    assert [entry['remote_call'] for entry in entries[:told_of]] == [
+        f'GET http://h{number}/' for number in range(told_of)
+    ]
     assert entries[told_of:] == ([{'truncated': count - told_of}] if count > told_of else [])
     for number, entry in enumerate(entries[:told_of]):
         assert by_hand(entry).root.error_class == f'Root{number}'
@@ -500,7 +782,10 @@ def test_a_fan_out_is_sent(count: int, hops: int, told_of: int) -> None:
 @pytest.mark.parametrize('before', [1, 5, 8, 50])
 def test_a_fan_out_at_the_end_of_a_chain(before: int) -> None:
     """The middle of the chain before it goes first; its calls and their roots are still told."""
-    fan_out = {'error_class': 'G', 'remote_errors': [{**WIDE, 'remote_error': chain(4, {'error_class': f'Root{number}'})} for number in range(3)]}
+    fan_out = {
+        'error_class': 'G',
+        'remote_errors': [{**WIDE, 'remote_error': chain(4, {'error_class': f'Root{number}'})} for number in range(3)],
+    }
     text = encode(chain(before + 1, fan_out)).decode()
     checked(text.encode())
     assert all(f'Root{number}' in text for number in range(3))
@@ -518,9 +803,17 @@ def test_fan_outs_of_fan_outs() -> None:
 @pytest.mark.parametrize('expose', [False, True])
 def test_tracebacks_need_leave(expose: bool) -> None:
     """Without it neither ours nor those of others are sent, at whatever depth they stand."""
+
     def fail() -> None:
-        raise RemoteError('upstream', request=REQUEST, remote_error={**NAPIX, 'details': {'debug': [NAPIX]}, 'remote_errors': [
-            {**WIDE, 'remote_error': NAPIX}, NAPIX]})
+        raise RemoteError(
+            'upstream',
+            request=REQUEST,
+            remote_error={
+                **NAPIX,
+                'details': {'debug': [NAPIX]},
+                'remote_errors': [{**WIDE, 'remote_error': NAPIX}, NAPIX],
+            },
+        )
 
     with pytest.raises(RemoteError) as caught:
         fail()
@@ -531,6 +824,7 @@ def test_tracebacks_need_leave(expose: bool) -> None:
 
 def test_our_traceback() -> None:
     """The last frames, in the members that napix gives them."""
+
     def deeper(left: int) -> None:
         if left:
             deeper(left - 1)
@@ -541,7 +835,11 @@ def test_our_traceback() -> None:
     found = sent(caught.value, True)
     assert len(found['traceback']) == 32 and found['filename'] == found['traceback'][-1]['filename'] == __file__
     assert found['line'] == found['traceback'][-1]['line'] and found['traceback'][-1] == {
-        'filename': __file__, 'line': found['line'], 'in': 'deeper', 'call': "raise ValueError('boom')"}
+        'filename': __file__,
+        'line': found['line'],
+        'in': 'deeper',
+        'call': "raise ValueError('boom')",
+    }
 
 
 def test_the_members() -> None:
@@ -550,9 +848,18 @@ def test_the_members() -> None:
     found = sent(error)
     assert found.pop('instance').startswith('urn:uuid:')
     assert found == {
-        'type': 'about:blank', 'title': 'Bad Gateway', 'status': 502, 'trace_id': 'ab' * 16, 'error_class': 'RemoteError',
-        'error_text': '"500 Oops" ValueError: disk <full>', 'request': {'method': 'GET', 'path': '/here'}, 'remote_call': CALL,
-        'remote_status': 500, 'remote_elapsed': 0.5, 'remote_error': {'error_class': 'ValueError', 'error_text': 'disk <full>'}}
+        'type': 'about:blank',
+        'title': 'Bad Gateway',
+        'status': 502,
+        'trace_id': 'ab' * 16,
+        'error_class': 'RemoteError',
+        'error_text': '"500 Oops" ValueError: disk <full>',
+        'request': {'method': 'GET', 'path': '/here'},
+        'remote_call': CALL,
+        'remote_status': 500,
+        'remote_elapsed': 0.5,
+        'remote_error': {'error_class': 'ValueError', 'error_text': 'disk <full>'},
+    }
     assert 'trace_id' not in document_of(error, 502, 'GET', '/')
     assert document_of(ValueError(), 599, 'GET', '/')['title'] == 'Error'
 
@@ -573,10 +880,13 @@ class OldClient:
 def test_an_old_client_reads_ours(hops: int) -> None:
     """Cut or not, it finds the root."""
     old = OldClient(json.loads(encode(chain(hops))))
-    assert old.root == 'Root: disk full' and old.calls == [f'GET http://h{number}/' for number in range(min(hops - 1, 6 if hops > 8 else 7))]
+    assert old.root == 'Root: disk full' and old.calls == [
+        f'GET http://h{number}/' for number in range(min(hops - 1, 6 if hops > 8 else 7))
+    ]
 
 
 # Exceptions ----------------------------------------------------------------------------------------------------------
+
 
 class Odd(Exception):
     """Its text cannot be had."""
@@ -598,7 +908,9 @@ class Several(Exception):
     exceptions = ('a', 5, ValueError('b'))
 
 
-KINDS = [kind for name in errors.__all__ if isinstance(kind := getattr(errors, name), type) and issubclass(kind, HTTPError)]
+KINDS = [
+    kind for name in errors.__all__ if isinstance(kind := getattr(errors, name), type) and issubclass(kind, HTTPError)
+]
 
 
 @pytest.mark.parametrize('kind', KINDS)
@@ -611,10 +923,22 @@ def test_every_error_of_ours(kind: type[HTTPError]) -> None:
     assert 'remote_call' not in sent(kind('it broke'))
 
 
-@pytest.mark.parametrize(('exc', 'text'), [
-    (ValueError('boom'), 'boom'), (KeyError('x'), "'x'"), (ValueError(), ''), (Odd(), '<Odd that has no text>'),
-    (NoText(), '<NoText that has no text>'), (ValueError('x' * 10**7), 'x' * MAX_TEXT + '…'), (ValueError('\x00\ud800<é'), '\x00\ud800<é'),
-    (Several('boom'), 'boom'), (type('Ünïcode', (Exception,), {})('ß'), 'ß'), (SystemExit(3), '3')], ids=range(10))
+@pytest.mark.parametrize(
+    ('exc', 'text'),
+    [
+        (ValueError('boom'), 'boom'),
+        (KeyError('x'), "'x'"),
+        (ValueError(), ''),
+        (Odd(), '<Odd that has no text>'),
+        (NoText(), '<NoText that has no text>'),
+        (ValueError('x' * 10**7), 'x' * MAX_TEXT + '…'),
+        (ValueError('\x00\ud800<é'), '\x00\ud800<é'),
+        (Several('boom'), 'boom'),
+        (type('Ünïcode', (Exception,), {})('ß'), 'ß'),
+        (SystemExit(3), '3'),
+    ],
+    ids=range(10),
+)
 def test_exceptions_of_all_kinds(exc: BaseException, text: str) -> None:
     """Their class and text are told, whatever those are."""
     found = sent(exc)
@@ -630,17 +954,29 @@ def raised_from(exc: Exception, cause: BaseException | None) -> Exception:
 CAUSE = RefusedError('nobody there', request=REQUEST)
 
 
-@pytest.mark.parametrize('exc', [
-    raised_from(ValueError('boom'), CAUSE), raised_from(ValueError('boom'), raised_from(KeyError(), CAUSE)),
-    raised_from(HTTPError('boom'), CAUSE), ExceptionGroup('boom', [CAUSE]), ExceptionGroup('boom', [ExceptionGroup('x', [CAUSE])]),
-    ExceptionGroup('boom', [ValueError(), raised_from(KeyError(), CAUSE)]), raised_from(ValueError('boom'), ExceptionGroup('x', [CAUSE])),
-    ExceptionGroup('boom', [CAUSE, raised_from(ValueError(), CAUSE)])], ids=range(8))
+@pytest.mark.parametrize(
+    'exc',
+    [
+        raised_from(ValueError('boom'), CAUSE),
+        raised_from(ValueError('boom'), raised_from(KeyError(), CAUSE)),
+        raised_from(HTTPError('boom'), CAUSE),
+        ExceptionGroup('boom', [CAUSE]),
+        ExceptionGroup('boom', [ExceptionGroup('x', [CAUSE])]),
+        ExceptionGroup('boom', [ValueError(), raised_from(KeyError(), CAUSE)]),
+        raised_from(ValueError('boom'), ExceptionGroup('x', [CAUSE])),
+        ExceptionGroup('boom', [CAUSE, raised_from(ValueError(), CAUSE)]),
+    ],
+    ids=range(8),
+)
 def test_what_comes_from_one_call(exc: Exception) -> None:
     """An exception that was raised from an error of ours, or a group of one: it brings that call as `remote_error`."""
     assert failed_calls(exc) == [CAUSE]
     found = sent(exc)
     assert (found['error_class'], found['error_text'], found['remote_call']) == (type(exc).__name__, 'boom', CALL)
-    assert found['remote_error'] == {'error_class': 'RefusedError', 'error_text': 'nobody there'} and 'remote_errors' not in found
+    assert (
+        found['remote_error'] == {'error_class': 'RefusedError', 'error_text': 'nobody there'}
+        and 'remote_errors' not in found
+    )
 
 
 def test_what_comes_from_no_call() -> None:
@@ -666,13 +1002,16 @@ def test_a_group_of_several(count: int) -> None:
         found = sent(group)
         assert (found['error_class'], found['error_text']) == ('ExceptionGroup', 'boom') and 'remote_error' not in found
         entries = found['remote_errors']
-        assert [entry['remote_call'] for entry in entries[:7]] == [f'GET http://h{number}/' for number in range(min(count, 7))]
+        assert [entry['remote_call'] for entry in entries[:7]] == [
+            f'GET http://h{number}/' for number in range(min(count, 7))
+        ]
         assert entries[7:] == ([{'truncated': count - 7}] if count > 7 else [])
     deep = nest(5000, lambda group: ExceptionGroup('x', [group]), ExceptionGroup('x', calls))
     assert failed_calls(deep) == calls
 
 
 # From servers --------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('count', [1, 3])
 def test_raise_errors(count: int) -> None:
@@ -686,7 +1025,7 @@ def test_raise_errors(count: int) -> None:
         assert list(caught.value.exceptions) == [one.exception for one in bad]
         assert caught.value.message == f'{count} of {count + 2} requests failed'
         assert (good.get().data, late.get().data) == (b'000001', b'000002')
-        assert pool.wait(raise_errors=True) == []           # all were handed out
+        assert pool.wait(raise_errors=True) == []  # all were handed out
         pool.request(server.host, 'GET', '/000003')
         assert [found.status for found in pool.wait(raise_errors=True)] == [200]
 
@@ -713,13 +1052,23 @@ def test_a_large_document_holds_up_nobody() -> None:
 
 def test_errors_from_a_server() -> None:
     """The same over the wire, with its status line."""
-    with kit.serve(lambda method, path, *_: (404, {'Content-Type': 'text/plain'}, '10 not found') if path == '/text' else
-                   (500, {}, chain(3))) as server, Client(server.host) as client:
+    with (
+        kit.serve(
+            lambda method, path, *_: (
+                (404, {'Content-Type': 'text/plain'}, '10 not found') if path == '/text' else (500, {}, chain(3))
+            )
+        ) as server,
+        Client(server.host) as client,
+    ):
         error = failure(client, 'GET', '/text')
         assert error.remote_error == '"404 Not Found" 10 not found'
         error = failure(client, 'GET', '/json')
         assert error.remote_error == chain(3) and error.root[:4] == ('GET http://h1/', 502, 'Root', 'disk full')
-        assert [hop.remote_call for hop in error.chain] == [f'GET http://{server.host}/json', 'GET http://h0/', 'GET http://h1/']
+        assert [hop.remote_call for hop in error.chain] == [
+            f'GET http://{server.host}/json',
+            'GET http://h0/',
+            'GET http://h1/',
+        ]
 
 
 def strings(value: Any) -> Iterator[str]:

@@ -1,4 +1,5 @@
 """What is tried again, when, how often and at whose expense: every word of urllib3.Retry, the budget, the attempts."""
+
 from __future__ import annotations
 
 import io
@@ -67,8 +68,9 @@ class Counting(kit.HandlerServer):
         """Between its requests there were so many seconds, or a little more: of the wall clock, and of our own time."""
         pairs = list(zip(self.times, self.times[1:], strict=False))
         assert len(pairs) == len(expected)
-        for (before, own_before), (after, own_after), least in [(*pair, least) for pair, least in
-                                                                zip(pairs, expected, strict=True)]:
+        for (before, own_before), (after, own_after), least in [
+            (*pair, least) for pair, least in zip(pairs, expected, strict=True)
+        ]:
             assert after - before >= least, (self.times, expected)
             assert own_after - own_before < least + kit.limit(0.15), (self.times, expected)
 
@@ -107,8 +109,13 @@ BY_STATUS: dict[str, tuple[Retry | int | bool, str, list[int], int, int]] = {
     'status': (Retry(9, status=1, status_forcelist=FORCED), 'GET', [503] * 9, 503, 2),
     'status of 0': (Retry(9, status=0, status_forcelist=FORCED), 'GET', [503] * 9, 503, 1),
     'total before status': (Retry(1, status=5, status_forcelist=FORCED), 'GET', [503] * 9, 503, 2),
-    'other counts': (Retry(3, connect=0, read=0, other=0, redirect=0, status_forcelist=FORCED), 'GET', [500] * 3,
-                     200, 4),
+    'other counts': (
+        Retry(3, connect=0, read=0, other=0, redirect=0, status_forcelist=FORCED),
+        'GET',
+        [500] * 3,
+        200,
+        4,
+    ),
     'enough': (Retry(3, status_forcelist=FORCED), 'GET', [503, 500, 503], 200, 4),
     'other status': (Retry(3, status_forcelist=FORCED), 'GET', [502], 502, 1),
     'one and then another': (Retry(3, status_forcelist=FORCED), 'GET', [503, 404, 503], 404, 2),
@@ -117,8 +124,13 @@ BY_STATUS: dict[str, tuple[Retry | int | bool, str, list[int], int, int]] = {
     'range of statuses': (Retry(2, status_forcelist=range(500, 600)), 'GET', [599, 507], 200, 3),
     'a status beyond 599': (Retry(2, status_forcelist=[999]), 'GET', [999, 999], 200, 3),
     'a status beyond 599 that is not named': (Retry(2, status_forcelist=range(500, 600)), 'GET', [999], 999, 1),
-    'nothing is said to be raised': (Retry(1, status_forcelist=FORCED, raise_on_status=False), 'GET', [503] * 9,
-                                     503, 2),
+    'nothing is said to be raised': (
+        Retry(1, status_forcelist=FORCED, raise_on_status=False),
+        'GET',
+        [503] * 9,
+        503,
+        2,
+    ),
     'no statuses': (Retry(3), 'GET', [503], 503, 1),
     'number': (3, 'GET', [503], 503, 1),
     'POST': (Retry(3, status_forcelist=FORCED), 'POST', [503], 503, 1),
@@ -167,9 +179,19 @@ BY_FAILURE: dict[str, tuple[Retry | int | bool, str, list[Any], type[Any], int]]
     'POST, silent': (9, 'POST', [[READ, SILENCE]], ReadTimeout, 1),
     'POST, truncated': (9, 'POST', [[READ, CUT, CLOSE]], TruncatedBody, 1),
     'POST allowed': (Retry(9, allowed_methods=None), 'POST', [[READ, CLOSE]], Response, 2),
-    'one of each': (Retry(9, status_forcelist=FORCED), 'GET',
-                    [[READ, CLOSE], [READ, RST], [READ, CUT, RST], [READ, SILENCE],
-                     [READ, b'HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n', READ, CLOSE]], Response, 7),
+    'one of each': (
+        Retry(9, status_forcelist=FORCED),
+        'GET',
+        [
+            [READ, CLOSE],
+            [READ, RST],
+            [READ, CUT, RST],
+            [READ, SILENCE],
+            [READ, b'HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n', READ, CLOSE],
+        ],
+        Response,
+        7,
+    ),
 }
 
 
@@ -187,9 +209,19 @@ def test_retry_by_failure(kind: str) -> None:
             assert failure(client, 'GET', '/000002', retries=0) if server.scripts else True
 
 
-@side_by_side([
-    (2, 3), (Retry(9, connect=2), 3), (Retry(9, connect=0), 1), (Retry(9, connect=False), 1), (Retry(0), 1),
-    (Retry(2, read=0, status=0, other=0), 3), (False, 1), (None, 1)], ['GET', 'POST'])
+@side_by_side(
+    [
+        (2, 3),
+        (Retry(9, connect=2), 3),
+        (Retry(9, connect=0), 1),
+        (Retry(9, connect=False), 1),
+        (Retry(0), 1),
+        (Retry(2, read=0, status=0, other=0), 3),
+        (False, 1),
+        (None, 1),
+    ],
+    ['GET', 'POST'],
+)
 def test_retry_to_connect(case: tuple[Any, int], method: str) -> None:
     """A connection that is refused is tried as often as Retry says, whatever the method: nothing was sent."""
     retries, times = case
@@ -204,8 +236,10 @@ def test_retry_to_connect(case: tuple[Any, int], method: str) -> None:
 def test_retry_of_tls(case: tuple[Any, int], authority: kit.Authority) -> None:
     """A failure of TLS counts as `other`."""
     retries, times = case
-    with serve(tls=authority.server('peer.example')) as server, \
-            Client(server.host, ca_certs=authority.ca_certs) as client:
+    with (
+        serve(tls=authority.server('peer.example')) as server,
+        Client(server.host, ca_certs=authority.ca_certs) as client,
+    ):
         error = failure(client, 'GET', '/', retries=retries)
         assert isinstance(error, TLSError)
         assert (error.attempts, server.accepted, len(server.requests)) == (times, times, 0)
@@ -225,8 +259,12 @@ def test_retry_of_slow_connecting() -> None:
 def test_what_is_sent_again(body: Any) -> None:
     """A try sends what the first one sent."""
     with Counting(503, 503) as server, Client(server.host) as client:
-        assert client.request('PUT', '/000001', body, {'A': 'b'}, retries=Retry(2, status_forcelist=FORCED),
-                              params={'q': 'é'}).attempts == 3
+        assert (
+            client.request(
+                'PUT', '/000001', body, {'A': 'b'}, retries=Retry(2, status_forcelist=FORCED), params={'q': 'é'}
+            ).attempts
+            == 3
+        )
         assert len({kit.sent(request) for request in server.requests}) == 1
 
 
@@ -251,12 +289,14 @@ def source_of(kind: str, folder: Path) -> Iterator[tuple[Any, bytes | None]]:
         case 'tuple':
             yield (b'a', 'é', bytearray(b'b')), 'aéb'.encode()
         case 'own iterable':
+
             class Anew:
                 """Begins anew each time."""
 
                 def __iter__(self) -> Iterator[bytes]:
                     """Three pieces."""
                     yield from (b'1', b'22', b'333')
+
             yield Anew(), b'122333'
         case 'generator':
             yield (piece for piece in (b'a', b'b')), None
@@ -266,6 +306,7 @@ def source_of(kind: str, folder: Path) -> Iterator[tuple[Any, bytes | None]]:
 
 def kit_pipe(data: bytes) -> Any:
     """A file that cannot seek."""
+
     class Pipe(io.RawIOBase):
         """Readable, and no more."""
 
@@ -276,18 +317,24 @@ def kit_pipe(data: bytes) -> Any:
             """What is left."""
             given, self.left = self.left, b''
             return given
+
     return Pipe()
 
 
-@side_by_side(['BytesIO', 'file from its middle', 'file of text', 'empty file', 'tuple', 'own iterable', 'generator',
-               'pipe'], ['status', 'closed', 'free resend'])
+@side_by_side(
+    ['BytesIO', 'file from its middle', 'file of text', 'empty file', 'tuple', 'own iterable', 'generator', 'pipe'],
+    ['status', 'closed', 'free resend'],
+)
 def test_sources_that_are_sent_again(kind: str, fault: str, tmp_path: Path) -> None:
     """A file that can seek goes again from where it stood, an iterable that can begin anew too; others are not retried.
 
     Their one failure is the outcome.
     """
-    script = {'status': [READ, b'HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n'], 'closed': [READ, CLOSE],
-              'free resend': [READ, ANSWER, READ, CLOSE]}[fault]
+    script = {
+        'status': [READ, b'HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n'],
+        'closed': [READ, CLOSE],
+        'free resend': [READ, ANSWER, READ, CLOSE],
+    }[fault]
     retries = None if fault == 'free resend' else Retry(2, status_forcelist=FORCED)
     with FaultServer(script) as server, Client(server.host) as client, source_of(kind, tmp_path) as (body, arrives):
         if fault == 'free resend':
@@ -307,8 +354,9 @@ def test_a_source_that_never_left_is_sent() -> None:
     """What could not be sent at all, because nobody listened, is still whole: even a generator goes once more."""
     server = FaultServer(listening=False)
     with server, Client(server.host) as client:
-        pending = client.submit('PUT', '/000001', (piece for piece in (b'a', b'b')),
-                                retries=Retry(30, backoff_factor=0.01))
+        pending = client.submit(
+            'PUT', '/000001', (piece for piece in (b'a', b'b')), retries=Retry(30, backoff_factor=0.01)
+        )
         gevent.sleep(0.02)
         server.relent()
         assert pending.get(timeout=5).data == b'000001'
@@ -317,13 +365,16 @@ def test_a_source_that_never_left_is_sent() -> None:
 
 # When ----------------------------------------------------------------------------------------------------------------
 
-@side_by_side([
-    ({}, (0, 0, 0, 0)),
-    ({'backoff_factor': 0.05}, (0, 0.1, 0.2, 0.4)),
-    ({'backoff_factor': 0.1, 'backoff_max': 0.15}, (0, 0.15, 0.15, 0.15)),
-    ({'backoff_factor': 10, 'backoff_max': 0}, (0, 0, 0, 0)),
-    ({'backoff_factor': 0.05, 'backoff_jitter': 0.05}, (0, 0.1, 0.2, 0.4)),
-])
+
+@side_by_side(
+    [
+        ({}, (0, 0, 0, 0)),
+        ({'backoff_factor': 0.05}, (0, 0.1, 0.2, 0.4)),
+        ({'backoff_factor': 0.1, 'backoff_max': 0.15}, (0, 0.15, 0.15, 0.15)),
+        ({'backoff_factor': 10, 'backoff_max': 0}, (0, 0, 0, 0)),
+        ({'backoff_factor': 0.05, 'backoff_jitter': 0.05}, (0, 0.1, 0.2, 0.4)),
+    ]
+)
 def test_backoff(case: tuple[dict[str, float], tuple[float, ...]]) -> None:
     """The first retry is made at once, the next wait doubles each time, up to a bound, with some jitter if asked."""
     words, waits = case
@@ -381,9 +432,35 @@ def test_retry_after(kind: str) -> None:
         server.assert_waits(*waits)
 
 
-UNREADABLE = ['9' * 5000, '0.5', '30s', '-1', '-0', '+1', '', '1e3', '0x1', '1_0', '1 0', '1, 1', '1;', '²', 'soon', '1 hour', 'PT1S', '00:00:01',
-              '2999-01-01T00:00:00Z', 'Fri, 31 Dec 99999 23:59:59 GMT', 'Mon, 31 Feb 2999 00:00:00 GMT', 'Fri, 01 Jan 2999 25:00:00 GMT',
-              'Fri, 01 Jan 2999 00:00:00', 'Fri, 01 Foo 2999 00:00:00 GMT', '01 Jan 2999', 'nan', 'inf']
+UNREADABLE = [
+    '9' * 5000,
+    '0.5',
+    '30s',
+    '-1',
+    '-0',
+    '+1',
+    '',
+    '1e3',
+    '0x1',
+    '1_0',
+    '1 0',
+    '1, 1',
+    '1;',
+    '²',
+    'soon',
+    '1 hour',
+    'PT1S',
+    '00:00:01',
+    '2999-01-01T00:00:00Z',
+    'Fri, 31 Dec 99999 23:59:59 GMT',
+    'Mon, 31 Feb 2999 00:00:00 GMT',
+    'Fri, 01 Jan 2999 25:00:00 GMT',
+    'Fri, 01 Jan 2999 00:00:00',
+    'Fri, 01 Foo 2999 00:00:00 GMT',
+    '01 Jan 2999',
+    'nan',
+    'inf',
+]
 
 
 @pytest.mark.timed
@@ -430,8 +507,10 @@ def test_retry_after_of_ones_own() -> None:
 @pytest.mark.timed
 def test_retry_after_is_a_date() -> None:
     """A date is waited for as well."""
-    with Counting(503, fields={'Retry-After': formatdate(time() + 1.8, usegmt=True)}) as server, \
-            Client(server.host) as client:
+    with (
+        Counting(503, fields={'Retry-After': formatdate(time() + 1.8, usegmt=True)}) as server,
+        Client(server.host) as client,
+    ):
         assert client.request('GET', '/', retries=1).attempts == 2
         assert 0.5 < server.times[1][0] - server.times[0][0] < kit.limit(2.5)
 
@@ -440,8 +519,10 @@ def test_retry_after_is_a_date() -> None:
 @side_by_side(['3600', formatdate(time() + 3600, usegmt=True), str(10**30)], [False, True])
 def test_37_retry_after_beyond_the_deadline(value: str, stream: bool) -> None:
     """A wait that would exceed the deadline is none: that answer is the outcome at once, and takes no budget."""
-    with Counting(*[503] * 3, fields={'Retry-After': value}) as server, \
-            Client(server.host, retry_budget=(0, 1)) as client:
+    with (
+        Counting(*[503] * 3, fields={'Retry-After': value}) as server,
+        Client(server.host, retry_budget=(0, 1)) as client,
+    ):
         began = kit.own_time()
         for _ in range(3):
             error = failure(client, 'GET', '/', retries=5, timeout=10, stream=stream)
@@ -456,8 +537,10 @@ def test_backoff_beyond_the_deadline(fault: str) -> None:
     """The same holds of the back-off, and of failures: the last of them is the outcome as soon as that is clear."""
     retries = Retry(9, backoff_factor=5, status_forcelist=FORCED)
     nobody = Refusing()
-    with Counting(*[503] * 3) as server, Client(server.host if fault == 'status' else nobody.host,
-                                               resolver=nobody) as client:
+    with (
+        Counting(*[503] * 3) as server,
+        Client(server.host if fault == 'status' else nobody.host, resolver=nobody) as client,
+    ):
         began = kit.own_time()
         error = failure(client, 'GET', '/', retries=retries, timeout=9)
         assert kit.own_time() - began < kit.limit(0.25)
@@ -469,8 +552,7 @@ def test_deadline_in_a_later_try() -> None:
     """The total is one clock: it ends the try that is under way then, typed, with all attempts counted."""
     gate = Gate(opened=True)
     with Counting(503, 503, gate=gate) as server, Client(server.host) as client:
-        pending = client.submit('GET', '/', retries=Retry(5, status_forcelist=FORCED, backoff_factor=0.05),
-                                timeout=2)
+        pending = client.submit('GET', '/', retries=Retry(5, status_forcelist=FORCED, backoff_factor=0.05), timeout=2)
         wait_until(lambda: len(server.times) == 2)
         gate.shut()
         error = failure(client, 'GET', '/', timeout=0.1, retries=5)
@@ -483,10 +565,14 @@ def test_deadline_in_a_later_try() -> None:
 
 # Who waits holds nothing ---------------------------------------------------------------------------------------------
 
+
 def test_waiting_holds_no_place_in_the_pool() -> None:
     """With one connection in the whole pool, other hosts are served while one request waits; then it is its turn."""
-    with Counting(503, fields={'Retry-After': '1'}) as server, serve() as other, \
-            ClientPool(max_connections=1, retries=Retry(1, retry_after_max=1)) as pool:
+    with (
+        Counting(503, fields={'Retry-After': '1'}) as server,
+        serve() as other,
+        ClientPool(max_connections=1, retries=Retry(1, retry_after_max=1)) as pool,
+    ):
         waiting = ask(pool, server)
         wait_until(lambda: server.times)
         for _ in range(5):
@@ -499,8 +585,10 @@ def test_waiting_holds_no_place_in_the_pool() -> None:
 def test_many_waiting() -> None:
     """A hundred requests that wait leave the two slots of their host to the others, and the cap holds afterwards."""
     gate = Gate(opened=True)
-    with Counting(*[503] * 100, fields={'Retry-After': '1'}, gate=gate) as server, \
-            ClientPool(simultaneous=2, retries=Retry(1, retry_after_max=1), retry_budget=None) as pool:
+    with (
+        Counting(*[503] * 100, fields={'Retry-After': '1'}, gate=gate) as server,
+        ClientPool(simultaneous=2, retries=Retry(1, retry_after_max=1), retry_budget=None) as pool,
+    ):
         for _ in range(100):
             ask(pool, server)
         wait_until(lambda: len(server.times) == 100)
@@ -549,10 +637,10 @@ def test_waiting_is_ended(end: str) -> None:
 
 # Who asked -----------------------------------------------------------------------------------------------------------
 
+
 def test_signed_anew_for_each_attempt() -> None:
     """Each try is signed with a nonce of its own; all else of it stays."""
-    with Counting(503, 503) as server, \
-            Client(server.host, LoginAuthenticator('root', 'toor')) as client:
+    with Counting(503, 503) as server, Client(server.host, LoginAuthenticator('root', 'toor')) as client:
         assert client.request('GET', '/000001', retries=Retry(2, status_forcelist=FORCED)).attempts == 3
         assert len({request.headers['authorization'] for request in server.requests}) == 3
         assert len({request.path for request in server.requests}) == 1
@@ -572,9 +660,13 @@ def test_authenticator_and_hooks_of_each_attempt() -> None:
 
     def hook(name: str) -> Callable[[Any], None]:
         return lambda _: seen.append((name, ASKER.get()))
-    with Counting(503, 503) as server, \
-            Client(server.host, authenticate, on_request=hook('request'), on_response=hook('response'),
-                   on_error=hook('error')) as client:
+
+    with (
+        Counting(503, 503) as server,
+        Client(
+            server.host, authenticate, on_request=hook('request'), on_response=hook('response'), on_error=hook('error')
+        ) as client,
+    ):
         ASKER.set('me')
         client.request('GET', '/', retries=Retry(2, status_forcelist=FORCED))
         ASKER.set('nobody')
@@ -593,6 +685,7 @@ def test_authenticator_that_fails_at_the_second_attempt() -> None:
         calls.append(1)
         if len(calls) == 2:
             raise mine
+
     with Counting(*[503] * 9) as server, Client(server.host, authenticate) as client:
         error = failure(client, 'GET', '/', retries=Retry(5, status_forcelist=FORCED))
         assert (error.__cause__, error.phase, len(server.requests)) == (mine, 'authenticate', 1)
@@ -601,8 +694,10 @@ def test_authenticator_that_fails_at_the_second_attempt() -> None:
 def test_attempts_without_retries() -> None:
     """Whatever ends at its first try, or before, says 1."""
     nobody = Refusing()
-    with serve(lambda method, path, *_: (404 if 'none' in path else 200, None, '')) as server, \
-            ClientPool(resolver=nobody) as pool:
+    with (
+        serve(lambda method, path, *_: (404 if 'none' in path else 200, None, '')) as server,
+        ClientPool(resolver=nobody) as pool,
+    ):
         pool.request(server.host, 'GET', '/')
         pool.request(server.host, 'GET', '/none')
         pool.request(nobody.host, 'GET', '/')
@@ -623,13 +718,21 @@ def test_whose_retries() -> None:
 
 # Classes of the caller's own -----------------------------------------------------------------------------------------
 
+
 class Told(Retry):
     """Keeps what `increment` was told."""
 
     told: list[tuple[Any, ...]] = []
 
-    def increment(self, method: Any = None, url: Any = None, response: Any = None, error: Any = None,
-                  _pool: Any = None, _stacktrace: Any = None) -> Any:
+    def increment(
+        self,
+        method: Any = None,
+        url: Any = None,
+        response: Any = None,
+        error: Any = None,
+        _pool: Any = None,
+        _stacktrace: Any = None,
+    ) -> Any:
         """Take note."""
         self.told.append((method, url, response and response.status, type(error).__name__))
         return super().increment(method, url, response, error, _pool, _stacktrace)
@@ -647,15 +750,24 @@ def test_own_increment_and_history() -> None:
             """No wait."""
             histories.append(self.history)
             return 0
-    with FaultServer([READ, CLOSE], [READ, b'HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n', READ, SILENCE]) \
-            as server, Client(server.host, timeout=urllib3.Timeout(read=0.5)) as client:
+
+    with (
+        FaultServer([READ, CLOSE], [READ, b'HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n', READ, SILENCE]) as server,
+        Client(server.host, timeout=urllib3.Timeout(read=0.5)) as client,
+    ):
         found = client.request('GET', '/000001?a=b', retries=Historian(9, status_forcelist=FORCED))
         assert (found.data, found.attempts) == (b'000001', 4)
-        assert Told.told == [('GET', '/000001?a=b', None, 'ProtocolError'), ('GET', '/000001?a=b', 503, 'NoneType'),
-                             ('GET', '/000001?a=b', None, 'ReadTimeoutError')]
+        assert Told.told == [
+            ('GET', '/000001?a=b', None, 'ProtocolError'),
+            ('GET', '/000001?a=b', 503, 'NoneType'),
+            ('GET', '/000001?a=b', None, 'ReadTimeoutError'),
+        ]
         last = histories[-1]
         assert [(entry.method, entry.url, entry.status, entry.redirect_location) for entry in last] == [
-            ('GET', '/000001?a=b', None, None), ('GET', '/000001?a=b', 503, None), ('GET', '/000001?a=b', None, None)]
+            ('GET', '/000001?a=b', None, None),
+            ('GET', '/000001?a=b', 503, None),
+            ('GET', '/000001?a=b', None, None),
+        ]
         assert isinstance(last[0].error, urllib3.exceptions.ProtocolError)
         assert isinstance(last[2].error, urllib3.exceptions.ReadTimeoutError)
         assert last[1].error is None
@@ -679,6 +791,7 @@ def test_own_is_retry() -> None:
 
 def test_own_times() -> None:
     """`get_backoff_time` and `get_retry_after` tell how long is waited; what makes no sense is no wait."""
+
     class Steady(Retry):
         """Always the same."""
 
@@ -692,6 +805,7 @@ def test_own_times() -> None:
         def get_retry_after(self, response: Any) -> float | None:
             """From a field of their own."""
             return float(response.headers['X-Wait'])
+
     with Counting(503, 503) as server, Client(server.host) as client:
         client.request('GET', '/', retries=Steady(9, status_forcelist=FORCED))
         server.assert_waits(0.1, 0.1)
@@ -706,12 +820,14 @@ def test_own_times() -> None:
         def get_backoff_time(self) -> float:
             """Which is no wait."""
             return left.pop()
+
     with Counting(503, 503, 503) as server, Client(server.host) as client:
         assert client.request('GET', '/', retries=Odd(9, status_forcelist=FORCED), timeout=5).attempts == 4
 
 
 def test_own_increment_gives_up() -> None:
     """What `increment` raises in urllib3's own words ends the tries: the last answer or failure is the outcome."""
+
     class Weary(Retry):
         """Tries once more and no more."""
 
@@ -720,14 +836,19 @@ def test_own_increment_gives_up() -> None:
             if self.history:
                 raise urllib3.exceptions.MaxRetryError(None, '/', None)
             return super().increment(*args, **words)
+
     with Counting(*[503] * 9) as server, Client(server.host) as client:
         error = failure(client, 'GET', '/', retries=Weary(9, status_forcelist=FORCED))
         assert (type(error), error.status, error.attempts) == (RemoteError, 503, 2)
 
 
-@side_by_side([
-    *product(['increment', 'get_backoff_time'], ['status', 'closed', 'refused', 'truncated coding']),
-    ('is_retry', 'status')], [KeyError, gevent.Timeout, gevent.GreenletExit])
+@side_by_side(
+    [
+        *product(['increment', 'get_backoff_time'], ['status', 'closed', 'refused', 'truncated coding']),
+        ('is_retry', 'status'),
+    ],
+    [KeyError, gevent.Timeout, gevent.GreenletExit],
+)
 def test_own_class_raises(case: tuple[str, str], raised: type[BaseException]) -> None:
     """What a class of the caller's own raises is the cause of the outcome; slot and connection are back."""
     method, fault = case
@@ -738,11 +859,15 @@ def test_own_class_raises(case: tuple[str, str], raised: type[BaseException]) ->
 
     def broken(self: Any, *args: Any, **words: Any) -> Any:
         raise mine
+
     setattr(Broken, method, broken)
-    first = {'status': [READ, b'HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n'], 'closed': [READ, CLOSE], 'refused': [],
-             'truncated coding': [READ, b'HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\n\x1f']}
-    with FaultServer(first[fault], listening=fault != 'refused') as server, \
-            ClientPool(simultaneous=1) as pool:
+    first = {
+        'status': [READ, b'HTTP/1.1 503 No\r\nContent-Length: 0\r\n\r\n'],
+        'closed': [READ, CLOSE],
+        'refused': [],
+        'truncated coding': [READ, b'HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1\r\n\r\n\x1f'],
+    }
+    with FaultServer(first[fault], listening=fault != 'refused') as server, ClientPool(simultaneous=1) as pool:
         pending = pool.request(server.host, 'GET', '/000009', retries=Broken(9, status_forcelist=FORCED))
         with pytest.raises(HTTPError) as caught:
             pending.get(timeout=20)
@@ -765,6 +890,7 @@ def test_own_class_blocks(end: str) -> None:
             """With a lock."""
             with lock:
                 return super().increment(*args, **words)
+
     with Counting(503) as server, Client(server.host, simultaneous=1) as client:
         pending = client.submit('GET', '/000001', retries=Logging(9, status_forcelist=FORCED), timeout=1)
         wait_until(lambda: server.times and not client.stats()['in_flight'])
@@ -795,21 +921,29 @@ def storm(pool: ClientPool, hosts: list[Any], count: int, **how: Any) -> float:
 
 def test_default_budget() -> None:
     """By default retries are a fifth of the requests and ten a second, for all hosts of the pool together."""
-    with Counting(*[503] * 9999) as one, Counting(*[503] * 9999) as other, \
-            ClientPool(simultaneous=10, retries=STORM) as pool:
+    with (
+        Counting(*[503] * 9999) as one,
+        Counting(*[503] * 9999) as other,
+        ClientPool(simultaneous=10, retries=STORM) as pool,
+    ):
         seconds = storm(pool, [one, other], 500)
         retries = len(one.requests) + len(other.requests) - 500
         assert 10 + 100 - 1 <= retries <= 10 + 100 + 10 * (seconds + 0.1)
 
 
-@side_by_side([
-    ((0, 0), 10, 10, 0), ((1.0, 0), 110, 110, 0), ((0.5, 1), 60, 60, 1), ((0, 1000), 10, 1000, 1000),
-    (None, 1000, 1000, 0)])
+@side_by_side(
+    [
+        ((0, 0), 10, 10, 0),
+        ((1.0, 0), 110, 110, 0),
+        ((0.5, 1), 60, 60, 1),
+        ((0, 1000), 10, 1000, 1000),
+        (None, 1000, 1000, 0),
+    ]
+)
 def test_budget_of_ones_own(case: tuple[Any, int, int, int]) -> None:
     """It begins with ten; `(share, rate)` adds a share of the requests and so many a second, `None` knows no bound."""
     budget, least, most, a_second = case
-    with Counting(*[503] * 9999) as server, \
-            ClientPool(simultaneous=10, retries=STORM, retry_budget=budget) as pool:
+    with Counting(*[503] * 9999) as server, ClientPool(simultaneous=10, retries=STORM, retry_budget=budget) as pool:
         seconds = storm(pool, [server], 100)
         retries = len(server.requests) - 100
         assert least <= retries <= min(most + a_second * seconds + 1, 1000)
@@ -840,8 +974,10 @@ def test_budget_is_for_failures_too() -> None:
 
 def test_free_resend_takes_nothing_of_the_budget() -> None:
     """However many connections have gone stale: a server that had closed has no more to do for it."""
-    with FaultServer(*[[READ, ANSWER, READ, CLOSE]] * 11) as server, \
-            ClientPool(simultaneous=11, retry_budget=(0, 0)) as pool:
+    with (
+        FaultServer(*[[READ, ANSWER, READ, CLOSE]] * 11) as server,
+        ClientPool(simultaneous=11, retry_budget=(0, 0)) as pool,
+    ):
         gate = [ask(pool, server) for _ in range(11)]
         for pending in gate:
             assert_right(pending.get(timeout=5))
@@ -876,6 +1012,7 @@ def test_fifty_waiting_at_their_locks_are_let_go() -> None:
         def increment(self, *args: Any, **words: Any) -> Any:
             """Wait."""
             never.wait()
+
     with Counting(*[503] * 50) as server:
         with ClientPool(simultaneous=10, retries=Waiting(1, status_forcelist=FORCED)) as pool:
             pendings = [ask(pool, server) for _ in range(50)]

@@ -1,4 +1,5 @@
 """Servers that close connections without having said so, and those that announce when they will."""
+
 from __future__ import annotations
 
 import sys
@@ -77,8 +78,10 @@ def test_unsaid_close(closes: str, delay: float, simultaneous: int, method: str)
 @pytest.mark.parametrize('delay', [0, 0.005], ids=['at once', 'after 5 ms'])
 def test_unsaid_close_of_tls(delay: float, authority: kit.Authority) -> None:
     """Nothing is lost over TLS either, where the end is announced by a goodbye that comes when nobody reads."""
-    with Closing(CLOSES['after each'], delay, tls=authority.server()) as server, \
-            ClientPool(simultaneous=4, ca_certs=authority.ca_certs) as pool:
+    with (
+        Closing(CLOSES['after each'], delay, tls=authority.server()) as server,
+        ClientPool(simultaneous=4, ca_certs=authority.ca_certs) as pool,
+    ):
         for method in ('POST', 'GET'):
             assert {answer.status for answer in ask(pool, server, method, 60)} == {200}
         assert max(Counter(request.path for request in server.requests).values()) == 1
@@ -134,8 +137,10 @@ def test_bodies_that_are_read_once(method: str) -> None:
 def test_a_server_that_announces_its_ends_is_believed() -> None:
     """Who closes after every 5th answer, and says so, is known to keep connections until then."""
     count = iter(range(1, 1000))
-    with kit.serve(lambda *_: (200, {'Connection': 'close'} if next(count) % 5 == 0 else {}, b'')) as server, \
-            Client(server.host) as client:
+    with (
+        kit.serve(lambda *_: (200, {'Connection': 'close'} if next(count) % 5 == 0 else {}, b'')) as server,
+        Client(server.host) as client,
+    ):
         for _ in range(12):
             client.request('POST', f'/{next_id()}', b'x')
         assert client._reuse.kept and server.accepted == 3
@@ -152,8 +157,10 @@ def test_one_odd_close_is_forgotten() -> None:
 
 def test_errors_are_no_doubt() -> None:
     """An error answer to a small body that was read, as those of most programs, holds nothing up."""
-    with kit.serve(lambda method, path, headers, body: (409 if 'no' in path else 200, {}, b'')) as server, \
-            Client(server.host, simultaneous=1) as client:
+    with (
+        kit.serve(lambda method, path, headers, body: (409 if 'no' in path else 200, {}, b'')) as server,
+        Client(server.host, simultaneous=1) as client,
+    ):
         for _ in range(40):
             client.request('POST', f'/{next_id()}', b'x')
         assert not client._noted
@@ -177,6 +184,7 @@ def test_a_request_that_could_not_be_sent_is_sent_elsewhere() -> None:
 @pytest.mark.parametrize('size', [10, 3_000_000])
 def test_a_request_that_waits_behind_an_early_refusal(size: int, answers: int) -> None:
     """A server that refuses a body unread, and closes, takes none of the requests along that wait for the connection."""
+
     class Refusing(kit.Server):
         """Keeps its connections but after a refusal, of which it does not tell that it is the last answer."""
 
@@ -185,13 +193,13 @@ def test_a_request_that_waits_behind_an_early_refusal(size: int, answers: int) -
                 head = peer._until(b'\r\n\r\n')
                 if b'/refused' in head:
                     peer.send(b'HTTP/1.1 413 Too Much\r\nContent-Length: 0\r\n\r\n')
-                    return peer.close()         # with what it has not read, so that it is a reset
+                    return peer.close()  # with what it has not read, so that it is a reset
                 peer._buffer[:0] = head
                 self.read(peer)
                 self.answer(peer)
 
     with Refusing() as server, ClientPool(simultaneous=1) as pool:
-        for _ in range(answers):                # of which each makes it better known to keep its connections
+        for _ in range(answers):  # of which each makes it better known to keep its connections
             pool.request(server.host, 'POST', f'/{next_id()}', b'x')
         assert {answer.status for answer in pool.wait(timeout=20)} == {200}
         pool.request(server.host, 'POST', '/refused', b'x' * size)
@@ -204,6 +212,7 @@ def test_a_request_that_waits_behind_an_early_refusal(size: int, answers: int) -
 
 # Keep-Alive ----------------------------------------------------------------------------------------------------------
 
+
 def announcing(*fields: str) -> Any:
     """A handler that announces how long it keeps the connection: in turn, the last for good."""
     turns = list(fields)
@@ -211,19 +220,34 @@ def announcing(*fields: str) -> Any:
     def handle(method: str, path: str, headers: Any, body: bytes) -> Any:
         field = turns.pop(0) if len(turns) > 1 else turns[0]
         return 200, {'Keep-Alive': field} if field else {}, kit.id_of(path)
+
     return handle
 
 
-@pytest.mark.parametrize(('field', 'requests', 'connections'), [
-    ('timeout=60, max=1', 6, 3),                # one more after each of these, which says it again
-    ('max=0', 4, 4), ('timeout=0', 4, 4), ('timeout=0.5', 4, 1), ('timeout=1e9', 4, 1), ('timeout=0, max=100', 4, 4), ('MAX=0;timeout=9', 4, 4),
-    ('timeout=60', 6, 1), ('timeout=60, max=100', 6, 1), ('', 6, 1), ('nonsense', 6, 1), ('max=-1', 6, 1),
-    ('maximum=0', 6, 1), ('timeout = "60", max = 0', 4, 4)])
+@pytest.mark.parametrize(
+    ('field', 'requests', 'connections'),
+    [
+        ('timeout=60, max=1', 6, 3),  # one more after each of these, which says it again
+        ('max=0', 4, 4),
+        ('timeout=0', 4, 4),
+        ('timeout=0.5', 4, 1),
+        ('timeout=1e9', 4, 1),
+        ('timeout=0, max=100', 4, 4),
+        ('MAX=0;timeout=9', 4, 4),
+        ('timeout=60', 6, 1),
+        ('timeout=60, max=100', 6, 1),
+        ('', 6, 1),
+        ('nonsense', 6, 1),
+        ('max=-1', 6, 1),
+        ('maximum=0', 6, 1),
+        ('timeout = "60", max = 0', 4, 4),
+    ],
+)
 @pytest.mark.parametrize('method', ['GET', 'POST'])
 def test_keep_alive_announced(method: str, field: str, requests: int, connections: int) -> None:
     """Nothing is sent over a connection after the last request, or the last moment, that its server has announced."""
     if field == 'timeout=60, max=1':
-        connections = 1                         # it is announced anew with each answer
+        connections = 1  # it is announced anew with each answer
     with kit.serve(announcing(field)) as server, ClientPool(simultaneous=1) as pool:
         assert {answer.status for answer in ask(pool, server, method, requests)} == {200}
         assert server.accepted == connections
@@ -245,11 +269,11 @@ def test_keep_alive_timeout(method: str) -> None:
     with kit.serve(announcing('timeout=60')) as server, Client(server.host) as client:
         began = monotonic()
         client.request(method, f'/{next_id()}')
-        connection, = client._connections
+        (connection,) = client._connections
         assert began + 58.9 < connection.ends < monotonic() + 59.1
         client.request(method, f'/{next_id()}')
         assert server.accepted == 1
-        connection.ends -= 59                   # as if it had been idle for so long
+        connection.ends -= 59  # as if it had been idle for so long
         assert client.request(method, f'/{next_id()}').attempts == 1
         assert server.accepted == 2
         assert client._reuse._limit is None
@@ -257,7 +281,7 @@ def test_keep_alive_timeout(method: str) -> None:
 
 # Real servers --------------------------------------------------------------------------------------------------------
 
-UVICORN = '''
+UVICORN = """
 import socket, sys, uvicorn
 async def app(scope, receive, send):
     assert scope['type'] == 'http'
@@ -270,14 +294,15 @@ listener = socket.create_server(('127.0.0.1', 0))
 print(listener.getsockname()[1], flush=True)
 config = uvicorn.Config(app, timeout_keep_alive=0, log_level='critical', lifespan='off')
 uvicorn.Server(config).run(sockets=[listener])
-'''
+"""
 
 
 @contextmanager
 def program(source: str) -> Iterator[str]:
     """A server in a process of its own, which prints its port: yields its host."""
-    process = gevent.subprocess.Popen([sys.executable, '-c', source], stdin=gevent.subprocess.DEVNULL,
-                                      stdout=gevent.subprocess.PIPE)
+    process = gevent.subprocess.Popen(
+        [sys.executable, '-c', source], stdin=gevent.subprocess.DEVNULL, stdout=gevent.subprocess.PIPE
+    )
     try:
         yield f'127.0.0.1:{int(process.stdout.readline())}'
     finally:

@@ -1,4 +1,5 @@
 """A body that is saved: whole or not at all, into a file that stays what it was otherwise."""
+
 from __future__ import annotations
 
 import errno
@@ -33,13 +34,21 @@ def said(body: bytes, missing: int = 0) -> bytes:
 
 def saved(path: Any, body: bytes = b'new body') -> int:
     """Get a body and save it."""
-    with FaultServer([READ, said(body)]) as server, Client(server.host) as client, client.request('GET', '/', stream=True) as found:
+    with (
+        FaultServer([READ, said(body)]) as server,
+        Client(server.host) as client,
+        client.request('GET', '/', stream=True) as found,
+    ):
         return found.save(path)  # type: ignore[attr-defined, no-any-return]
 
 
 def not_saved(path: Any) -> None:
     """Get a body that breaks off, and save it."""
-    with FaultServer([READ, said(b'half', 4), CLOSE]) as server, Client(server.host) as client, pytest.raises(TruncatedBody):
+    with (
+        FaultServer([READ, said(b'half', 4), CLOSE]) as server,
+        Client(server.host) as client,
+        pytest.raises(TruncatedBody),
+    ):
         client.request('GET', '/', stream=True).save(path)  # type: ignore[attr-defined]
 
 
@@ -84,13 +93,18 @@ def owned(path: Path, owner: int = NOBODY) -> Path:
 @pytest.mark.parametrize('name', ['nothing/', 'nothing/.', 'new/nothing/'])
 def test_the_name_of_a_directory_makes_no_file(place: Path, name: str) -> None:
     """As `open` says: what ends in a slash is a directory."""
-    with FaultServer([READ, said(b'new')]) as server, Client(server.host) as client, \
-            client.request('GET', '/', stream=True) as found, pytest.raises(OSError):
+    with (
+        FaultServer([READ, said(b'new')]) as server,
+        Client(server.host) as client,
+        client.request('GET', '/', stream=True) as found,
+        pytest.raises(OSError),
+    ):
         found.save(f'{place}/{name}')  # type: ignore[attr-defined]
     assert not list(place.iterdir())
 
 
 # What stays ----------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('mode', [0o600, 0o640, 0o644, 0o666, 0o755, 0o200, 0o777])
 def test_permissions_stay(place: Path, mode: int) -> None:
@@ -192,8 +206,10 @@ def test_an_access_list_stays(place: Path) -> None:
     path = place / 'file'
     path.write_bytes(b'old')
     # acl(5): user::rw-, user:1:r--, group::---, mask::r--, other::---
-    entries = struct.pack('<I', 2) + b''.join(struct.pack('<HHI', *entry) for entry in (
-        (1, 6, 0xffffffff), (2, 4, 1), (4, 0, 0xffffffff), (16, 4, 0xffffffff), (32, 0, 0xffffffff)))
+    entries = struct.pack('<I', 2) + b''.join(
+        struct.pack('<HHI', *entry)
+        for entry in ((1, 6, 0xFFFFFFFF), (2, 4, 1), (4, 0, 0xFFFFFFFF), (16, 4, 0xFFFFFFFF), (32, 0, 0xFFFFFFFF))
+    )
     attribute(path, 'system.posix_acl_access', entries)
     saved(path)
     assert os.getxattr(path, 'system.posix_acl_access') == entries
@@ -213,6 +229,7 @@ def test_no_body_is_run_as_somebody_else(place: Path, links: int) -> None:
 
 
 # Without the right to ------------------------------------------------------------------------------------------------
+
 
 def test_a_directory_in_which_nothing_can_be_made(place: Path) -> None:
     """A file that may be written is written, when its body is whole; one that is not there is an error."""
@@ -263,13 +280,16 @@ def test_a_file_of_somebody_else(place: Path) -> None:
 
 # Broken off ----------------------------------------------------------------------------------------------------------
 
+
 def writing(data: bytes, then: Callable[[], object] = lambda: None) -> Callable[[Any], int]:
     """Writes a body, and does something when it is whole."""
+
     def write(file: Any) -> int:
         file.write(data)
         file.flush()
         then()
         return len(data)
+
     return write
 
 
@@ -348,6 +368,7 @@ def test_others_have_their_turn(place: Path) -> None:
 
 
 # What has no name ----------------------------------------------------------------------------------------------------
+
 
 def test_what_is_known_by_its_descriptor(place: Path) -> None:
     """A pipe and a file that was removed are written to through the name of their descriptor."""

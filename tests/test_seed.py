@@ -2,6 +2,7 @@
 
 The names of the examples lead to servers on loopback, port 80 included, through the hub's own resolver.
 """
+
 from __future__ import annotations
 
 import hmac
@@ -35,7 +36,11 @@ def napix(method: str, path: str, headers: dict[str, str], body: bytes) -> tuple
         said = {name: values[0] for name, values in parse_qs(message).items()}
         right = hmac.new(b'toor', message.encode(), 'sha256').hexdigest() == signature
         if not right or (said['path'], said['host'], said['method'], said['login']) != (
-                path, headers['host'], method, 'root'):
+            path,
+            headers['host'],
+            method,
+            'root',
+        ):
             return 403, None, 'Access Denied'
     return 200, None, ['/abc', '/captain'] if target == '/' else {'path': target}
 
@@ -52,8 +57,8 @@ def test_client_with_a_token() -> None:
     with server_napix() as server:
         from napixclient import Client
         from napixclient.authenticators import TokenIdentifier
-        c = Client('server.napix.nx',
-                   authenticator=TokenIdentifier('de72457df438272d8d05a0823289084811813c07'))
+
+        c = Client('server.napix.nx', authenticator=TokenIdentifier('de72457df438272d8d05a0823289084811813c07'))
         resp = c.request('GET', '/')
         assert resp.body == ['/abc', '/captain']
 
@@ -66,6 +71,7 @@ def test_client_with_login_and_key() -> None:
     """A mapping of login and key signs the request so that the server can verify it."""
     with server_napix():
         from napixclient import Client
+
         c = Client('server.napix.nx', {'login': 'root', 'key': 'toor'})
         resp = c.request('GET', '/')
         assert resp.body == ['/abc', '/captain']
@@ -76,6 +82,7 @@ def test_wrong_key() -> None:
     """An error raises HTTPError, with the call and what the server said as text."""
     with server_napix():
         from napixclient import Client
+
         c = Client('server.napix.nx', {'login': 'root', 'key': 'wrong'})
         with pytest.raises(HTTPError) as caught:
             c.request('GET', '/')
@@ -90,6 +97,7 @@ def test_errors_as_text() -> None:
     script = [kit.READ, b'HTTP/1.1 404 NOT FOUND\r\nContent-Type: text/plain\r\nContent-Length: 12\r\n\r\n10 not found']
     with kit.FaultServer(script) as server, known_as({'server.napix.nx': server}):
         from napixclient import Client
+
         c = Client('server.napix.nx')
         with pytest.raises(HTTPError) as caught:
             c.request('GET', '/captain/10')
@@ -100,19 +108,31 @@ def test_errors_as_text() -> None:
 
 def test_errors_bubble_through_servers() -> None:
     """A full exception detail is kept as it came, and its calls and causes are the error's chain."""
-    detail = {'error_class': 'HTTPError', 'error_text': 'filer failed', 'request': {'path': '/vm/', 'method': 'POST'},
-              'remote_call': 'POST http://filer.enix.org/storage/',
-              'remote_error': {'error_class': 'HTTPError', 'error_text': 'disk failed',
-                               'remote_call': 'PUT http://disk.enix.org/', 'remote_error': '"500 Oops" no space left'}}
+    detail = {
+        'error_class': 'HTTPError',
+        'error_text': 'filer failed',
+        'request': {'path': '/vm/', 'method': 'POST'},
+        'remote_call': 'POST http://filer.enix.org/storage/',
+        'remote_error': {
+            'error_class': 'HTTPError',
+            'error_text': 'disk failed',
+            'remote_call': 'PUT http://disk.enix.org/',
+            'remote_error': '"500 Oops" no space left',
+        },
+    }
     with server_napix(lambda *_: (500, None, detail)):
         from napixclient import Client
+
         c = Client('server.napix.nx')
         with pytest.raises(RemoteError) as caught:
             c.request('POST', '/vm/', {'size': 1})
         error = caught.value
         assert error.remote_error == detail
         assert [hop.remote_call for hop in error.chain] == [
-            'POST http://server.napix.nx/vm/', 'POST http://filer.enix.org/storage/', 'PUT http://disk.enix.org/']
+            'POST http://server.napix.nx/vm/',
+            'POST http://filer.enix.org/storage/',
+            'PUT http://disk.enix.org/',
+        ]
         assert error.root.error_text == '"500 Oops" no space left'
         c.close()
 
@@ -122,6 +142,7 @@ def test_pool() -> None:
     with server_napix():
         from napixclient import ClientPool
         from napixclient.authenticators import TokenIdentifier
+
         c = ClientPool(TokenIdentifier('de72457df438272d8d05a0823289084811813c07'))
         c.request('server.napix.nx', 'GET', '/')
         assert [repr(response) for response in c.wait()] == ['<Response 200 OK>']
@@ -133,6 +154,7 @@ def test_two_at_a_time() -> None:
     gate = Gate()
     with server_napix(lambda *_: (200, None, []), gate=gate):
         from napixclient import ClientPool
+
         c = ClientPool()
         for _ in range(6):
             c.request('server.napix.nx', 'GET', '/')
@@ -151,14 +173,11 @@ class Provisioner:
     def create_resource(self, resource_dict: dict[str, Any]) -> Any:
         """Order an address and a disk at once."""
         from napixclient import ClientPool
+
         authenticator = None
         cp = ClientPool(authenticator)
-        cp.request('ip-allocator.enix.org', 'POST', '/vm-ip/', {
-            'size': 1
-        })
-        cp.request('filer.enix.org', 'POST', '/storage/', {
-            'size': 10**9,
-        })
+        cp.request('ip-allocator.enix.org', 'POST', '/vm-ip/', {'size': 1})
+        cp.request('filer.enix.org', 'POST', '/storage/', {'size': 10**9})
         # wait until the filer and ip are ready
         ip, filer = cp.wait()
 
@@ -178,8 +197,11 @@ def ordered(status: int) -> Any:
 
 def test_ordered_wait() -> None:
     """`wait` gives the responses in the order asked once all are there, whichever was first."""
-    with serve(ordered(204), gate=Gate()) as allocator, serve(ordered(204)) as filer, \
-            known_as({'ip-allocator.enix.org': allocator, 'filer.enix.org': filer}):
+    with (
+        serve(ordered(204), gate=Gate()) as allocator,
+        serve(ordered(204)) as filer,
+        known_as({'ip-allocator.enix.org': allocator, 'filer.enix.org': filer}),
+    ):
         provisioner = gevent.spawn(Provisioner().create_resource, {})
         allocator.gate.wait_for(1)
         kit.wait_until(lambda: filer.requests and not filer.gate.in_flight)
@@ -187,7 +209,9 @@ def test_ordered_wait() -> None:
         allocator.gate.open()
         ip, storage = provisioner.get(timeout=5)
         assert (str(ip.request), str(storage.request)) == (
-            'POST http://ip-allocator.enix.org/vm-ip/', 'POST http://filer.enix.org/storage/')
+            'POST http://ip-allocator.enix.org/vm-ip/',
+            'POST http://filer.enix.org/storage/',
+        )
         assert json.loads(allocator.requests[0].body) == {'size': 1}
         assert json.loads(filer.requests[0].body) == {'size': 10**9}
         assert filer.requests[0].headers['content-type'] == 'application/json'
@@ -196,9 +220,12 @@ def test_ordered_wait() -> None:
 @pytest.mark.parametrize(('statuses', 'says'), [((500, 204), 'Cannot get IP'), ((204, 404), 'Cannot get storage')])
 def test_ordered_wait_with_errors(statuses: tuple[int, int], says: str) -> None:
     """Errors are handed out as values whose status can be asked for."""
-    with serve(ordered(statuses[0])) as allocator, serve(ordered(statuses[1])) as filer, \
-            known_as({'ip-allocator.enix.org': allocator, 'filer.enix.org': filer}), \
-            pytest.raises(ValueError, match=says):
+    with (
+        serve(ordered(statuses[0])) as allocator,
+        serve(ordered(statuses[1])) as filer,
+        known_as({'ip-allocator.enix.org': allocator, 'filer.enix.org': filer}),
+        pytest.raises(ValueError, match=says),
+    ):
         Provisioner().create_resource({})
 
 
@@ -211,6 +238,7 @@ class Placer:
     def create_resource(self, resource_dict: dict[str, Any], seconds: float = 10) -> Any:
         """Take the first server that has room."""
         from napixclient import ClientPool
+
         authenticator = None
         EXPECTED = EXPECTED_SIZE
         cp = ClientPool(authenticator)
@@ -244,17 +272,21 @@ def capacity(size: int, status: int = 200) -> Any:
 def test_unordered_takes_the_first_that_fits() -> None:
     """`wait_unordered` gives responses as they complete, failures and dead servers among them."""
     dead = kit.FaultServer(listening=False)
-    with dead, serve(capacity(99), gate=Gate()) as slow, serve(capacity(1)) as small, serve(capacity(99, 500)) as ill, \
-            serve(capacity(20)) as good, \
-            known_as({'xen0': dead, 'xen1': slow, 'xen2': small, 'xen3': ill, 'xen4': good}):
+    with (
+        dead,
+        serve(capacity(99), gate=Gate()) as slow,
+        serve(capacity(1)) as small,
+        serve(capacity(99, 500)) as ill,
+        serve(capacity(20)) as good,
+        known_as({'xen0': dead, 'xen1': slow, 'xen2': small, 'xen3': ill, 'xen4': good}),
+    ):
         placer = Placer(['xen0', 'xen1', 'xen2', 'xen3', 'xen4'])
         assert placer.create_resource({}) == 'xen4'
 
 
 def test_unordered_without_a_server() -> None:
     """When the time is up the loop ends as if by itself, so that its `else` is reached."""
-    with serve(capacity(99), gate=Gate()) as slow, serve(capacity(1)) as small, \
-            known_as({'xen1': slow, 'xen2': small}):
+    with serve(capacity(99), gate=Gate()) as slow, serve(capacity(1)) as small, known_as({'xen1': slow, 'xen2': small}):
         with pytest.raises(ValueError, match='No server available'):
             Placer(['xen1', 'xen2']).create_resource({}, 0.2)
         with pytest.raises(ValueError, match='No server available'):
@@ -265,6 +297,7 @@ def test_responses_or_errors() -> None:
     """What a wait hands out is either the response that was returned or the error that was raised."""
     with serve(capacity(1)) as good, serve(capacity(1, 404)) as bad, known_as({'a.nx': good, 'b.nx': bad}):
         from napixclient import ClientPool
+
         with ClientPool() as cp:
             cp.request('a.nx', 'GET', '/')
             cp.request('b.nx', 'GET', '/')

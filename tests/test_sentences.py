@@ -1,4 +1,5 @@
 """Sentences of ours, of OpenSSL and of the system: they are made of words, any of which is somebody's password."""
+
 from __future__ import annotations
 
 import json
@@ -26,9 +27,11 @@ OK = b'HTTP/1.1 200 OK\r\n'
 
 def plays(*script: Any, **options: Any) -> Callable[[], HTTPError]:
     """How a call fails whose server plays this."""
+
     def ask() -> HTTPError:
         with kit.FaultServer([kit.READ, *script]) as server, Client(server.host, timeout=5, **options) as client:
             return failure(client, 'GET', '/')
+
     return ask
 
 
@@ -54,8 +57,10 @@ def no_proxy() -> HTTPError:
 
 def unresolved() -> HTTPError:
     """A name without an address."""
+
     def resolve(host: str, port: int) -> Any:
         raise socket.gaierror(socket.EAI_AGAIN, 'Temporary failure in name resolution')
+
     with Client('server.example', timeout=5, resolver=resolve) as client:
         return failure(client, 'GET', '/')
 
@@ -76,13 +81,22 @@ def late() -> HTTPError:
 
 
 FAILURES = {
-    'no TLS': no_tls, 'refused': refused, 'no proxy': no_proxy, 'unresolved': unresolved, 'cancelled': cancelled,
-    'late': late, 'closed': plays(kit.CLOSE), 'reset': plays(kit.RST),
-    'cut': plays(OK + b'Content-Length: 9\r\n\r\nx', kit.CLOSE), 'no HTTP': plays(b'what?\r\n\r\n', kit.CLOSE),
-    'no colon': plays(OK + b'no\r\n\r\n', kit.CLOSE), 'HTTP/2.0': plays(b'HTTP/2.0 200 OK\r\n\r\n', kit.CLOSE),
+    'no TLS': no_tls,
+    'refused': refused,
+    'no proxy': no_proxy,
+    'unresolved': unresolved,
+    'cancelled': cancelled,
+    'late': late,
+    'closed': plays(kit.CLOSE),
+    'reset': plays(kit.RST),
+    'cut': plays(OK + b'Content-Length: 9\r\n\r\nx', kit.CLOSE),
+    'no HTTP': plays(b'what?\r\n\r\n', kit.CLOSE),
+    'no colon': plays(OK + b'no\r\n\r\n', kit.CLOSE),
+    'HTTP/2.0': plays(b'HTTP/2.0 200 OK\r\n\r\n', kit.CLOSE),
     'a coding': plays(OK + b'Transfer-Encoding: gzip, chunked\r\n\r\n', kit.CLOSE),
     'a chunk': plays(OK + b'Transfer-Encoding: chunked\r\n\r\nwhat?\r\n', kit.CLOSE),
-    'a fold': plays(OK + b' a: b\r\n\r\n', kit.CLOSE), '101': plays(b'HTTP/1.1 101 S\r\n\r\n', kit.CLOSE),
+    'a fold': plays(OK + b' a: b\r\n\r\n', kit.CLOSE),
+    '101': plays(b'HTTP/1.1 101 S\r\n\r\n', kit.CLOSE),
     'too large': plays(OK + b'Content-Length: 99\r\n\r\n', kit.CLOSE, max_body=9),
     'no gzip': plays(OK + b'Content-Encoding: gzip\r\nContent-Length: 2\r\n\r\nno'),
     'redirects': plays(*[b'HTTP/1.1 302 F\r\nLocation: /\r\nContent-Length: 0\r\n\r\n', kit.READ] * 11, redirect=True),
@@ -94,14 +108,19 @@ without_quotes = re.compile(r"b?'[^']*'|https?://\S+(?=:| )|[0-9.]+ m?s\b|\(_ssl
 def words_of(error: HTTPError) -> set[str]:
     """The words that a failure is told with, also two in a row."""
     told = without_quotes('', f'{error.message} Internal Server Error {type(error).__name__}')
-    return {word for pattern in (r'\w{4,}', r'[^\W\d_]{4,}', r'(?=\b([^\W\d_]{2,} [^\W\d_]{2,})\b)')
-            for word in re.findall(pattern, told)}
+    return {
+        word
+        for pattern in (r'\w{4,}', r'[^\W\d_]{4,}', r'(?=\b([^\W\d_]{2,} [^\W\d_]{2,})\b)')
+        for word in re.findall(pattern, told)
+    }
 
 
 def raising(error: HTTPError) -> Any:
     """An application that fails so."""
+
     def app(environ: Any, start_response: Any) -> Any:
         raise error
+
     return app
 
 
@@ -123,13 +142,19 @@ def test_sentences_stay(how: str, caplog: pytest.LogCaptureFixture) -> None:
 
 def test_sentences_of_a_fan_out_and_of_a_loop_stay() -> None:
     """So do those that are about several calls, and about one that nobody made."""
-    with hidden('requests', 'failed', 'call', 'circle', 'this call', 'Denied', 'Access'), kit.FaultServer(listening=False) as server:
+    with (
+        hidden('requests', 'failed', 'call', 'circle', 'this call', 'Denied', 'Access'),
+        kit.FaultServer(listening=False) as server,
+    ):
         with ClientPool(timeout=5) as pool:
             pool.request(server.host, 'GET', '/')
             with pytest.raises(Exception, match='1 of 1 requests failed') as caught:
                 pool.wait(raise_errors=True)
-        for exc, told in ((caught.value, '1 of 1 requests failed'), (denied('x'), 'Access Denied'),
-                          (LoopDetected('this call goes in a circle'), 'this call goes in a circle')):
+        for exc, told in (
+            (caught.value, '1 of 1 requests failed'),
+            (denied('x'), 'Access Denied'),
+            (LoopDetected('this call goes in a circle'), 'this call goes in a circle'),
+        ):
             found = json.loads(encode(document_of(exc, 502, 'GET', '/')))
             assert found['error_text'] == told
 
@@ -155,6 +180,7 @@ def test_the_version_number_is_wrong() -> None:
 @pytest.mark.parametrize('secret', ['wrong', 'handshake', 'connection', 'refused by', 'tlsv13', '4711081'])
 def test_what_others_say_does_not_stay(secret: str, caplog: pytest.LogCaptureFixture) -> None:
     """The same words are masked in what a server, a URL, a header or the caller's own exception says."""
+
     def answer(method: str, path: str, headers: Any, body: bytes) -> Any:
         if path.startswith('/moved'):
             return 302, {'Location': f'ftp://server.example/{secret}'.replace(' ', '%20')}, ''
@@ -174,7 +200,7 @@ def test_what_others_say_does_not_stay(secret: str, caplog: pytest.LogCaptureFix
             errors += pool.wait()
         with Client(server.host, failing) as client:
             errors.append(failure(client, 'GET', '/'))
-        gevent.sleep(0)                     # the last hook
+        gevent.sleep(0)  # the last hook
         shown = [caplog.text, *documents(errors)]
         for error in errors:
             shown += [str(error), repr(error), error.message, str(error.remote_call), *map(repr, error.chain)]

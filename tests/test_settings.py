@@ -1,4 +1,5 @@
 """The options: each is checked when it is given, and its error names it; the clocks and retries are read right."""
+
 from __future__ import annotations
 
 import ssl as stdlib_ssl
@@ -24,8 +25,20 @@ BAD: dict[str, list[Any]] = {
     'retries': ['x', 1.5, (), object()],
     'retry_budget': [5, 'ab', (1,), (-1, 1), (1, -1), (1, 2, 3), ('a', 'b'), (float('nan'), 1), object()],
     'max_body': [-1, 1.5, '5', True, object()],
-    'headers': [5, 'abc', object(), ['A'], {'A': '\r\n'}, {'A\n': 'b'}, {'': 'b'}, {'A': None}, {'Host': 'x'},
-                {'Transfer-Encoding': 'chunked'}, {'Content-Length': '3'}, {'content-length': '0'}],
+    'headers': [
+        5,
+        'abc',
+        object(),
+        ['A'],
+        {'A': '\r\n'},
+        {'A\n': 'b'},
+        {'': 'b'},
+        {'A': None},
+        {'Host': 'x'},
+        {'Transfer-Encoding': 'chunked'},
+        {'Content-Length': '3'},
+        {'content-length': '0'},
+    ],
     'verify': [0, 1, None, 'no', '/etc/ssl/ca.pem', object()],
     'ca_certs': ['/no/such/file', '/', '/dev/null', 5, object()],
     'cert': ['/no/such/file', ('/no/such/file', '/none'), ('/no/such/file',), (), 5, object()],
@@ -42,8 +55,11 @@ BAD: dict[str, list[Any]] = {
     'on_response': NOT_CALLABLE,
     'on_error': NOT_CALLABLE,
 }
-CASES = [pytest.param(name, value, id=f'{name}={value!r:.30}'.split(' object')[0])
-         for name, values in BAD.items() for value in values]
+CASES = [
+    pytest.param(name, value, id=f'{name}={value!r:.30}'.split(' object')[0])
+    for name, values in BAD.items()
+    for value in values
+]
 
 
 @pytest.mark.parametrize(('name', 'value'), CASES)
@@ -79,16 +95,20 @@ def test_simultaneous(simultaneous: Any) -> None:
 
 # Time ----------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('timeout', 'clocks'), [
-    (None, (10, 60, NEVER)),
-    (5, (10, 60, 5)),
-    (0.5, (10, 60, 0.5)),
-    (urllib3.Timeout(), (10, 60, NEVER)),
-    (urllib3.Timeout(5), (10, 60, 5)),
-    (urllib3.Timeout(total=5, connect=1), (1, 60, 5)),
-    (urllib3.Timeout(connect=1, read=2), (1, 2, NEVER)),
-    (urllib3.Timeout(connect=None, read=None), (NEVER, NEVER, NEVER)),
-])
+
+@pytest.mark.parametrize(
+    ('timeout', 'clocks'),
+    [
+        (None, (10, 60, NEVER)),
+        (5, (10, 60, 5)),
+        (0.5, (10, 60, 0.5)),
+        (urllib3.Timeout(), (10, 60, NEVER)),
+        (urllib3.Timeout(5), (10, 60, 5)),
+        (urllib3.Timeout(total=5, connect=1), (1, 60, 5)),
+        (urllib3.Timeout(connect=1, read=2), (1, 2, NEVER)),
+        (urllib3.Timeout(connect=None, read=None), (NEVER, NEVER, NEVER)),
+    ],
+)
 def test_clocks(timeout: Any, clocks: tuple[float, ...]) -> None:
     """By default 10 s to connect, 60 s between reads and no total; a number is the total."""
     settings = Settings(timeout=timeout)
@@ -105,6 +125,7 @@ def test_clocks_of_a_request() -> None:
 
 
 # Defaults ------------------------------------------------------------------------------------------------------------
+
 
 def test_default_headers() -> None:
     """A request says who asks and what is understood, unless the client's headers say otherwise, in any case."""
@@ -131,6 +152,7 @@ def test_defaults_are_safe() -> None:
 
 
 # TLS -----------------------------------------------------------------------------------------------------------------
+
 
 def test_one_context() -> None:
     """One context per configuration is shared; it is gevent's, which does not block the hub."""
@@ -169,6 +191,7 @@ def test_context_of_one_s_own(authority: kit.Authority) -> None:
 
 # Retries -------------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize(('retries', 'total'), [(3, 3), (0, 0), (False, False), (urllib3.Retry(2), 2)])
 def test_retries(retries: Any, total: Any) -> None:
     """A number stands for ``urllib3.Retry`` of that many; ``False`` forbids all."""
@@ -181,11 +204,29 @@ def test_no_retries() -> None:
     assert retry_of(None) is None
 
 
-@pytest.mark.parametrize('value', [
-    '1', '0', '-5', '1.5', '', 'soon', 'nan', '9' * 400, '9' * 5000, '99999999999999', 'Mon, 99 Foo 99999 99:99:99 GMT',
-    'Fri, 31 Dec 99999 23:59:59 GMT', 'Fri, 31 Dec 999999999999 23:59:59 GMT', 'Fri, 31 Dec 9999 23:59:59 +9999',
-    'Thu, 01 Jan 1970 00:00:00 GMT', 'Fri, 31 Dec 1999 23:59:59 +99999999999999999999', '\xe9',
-], ids=lambda value: value[:40])
+@pytest.mark.parametrize(
+    'value',
+    [
+        '1',
+        '0',
+        '-5',
+        '1.5',
+        '',
+        'soon',
+        'nan',
+        '9' * 400,
+        '9' * 5000,
+        '99999999999999',
+        'Mon, 99 Foo 99999 99:99:99 GMT',
+        'Fri, 31 Dec 99999 23:59:59 GMT',
+        'Fri, 31 Dec 999999999999 23:59:59 GMT',
+        'Fri, 31 Dec 9999 23:59:59 +9999',
+        'Thu, 01 Jan 1970 00:00:00 GMT',
+        'Fri, 31 Dec 1999 23:59:59 +99999999999999999999',
+        '\xe9',
+    ],
+    ids=lambda value: value[:40],
+)
 def test_any_retry_after(value: str) -> None:
     """Whatever is sent as Retry-After is a time to wait, or none: an exception would leave a callback of the loop."""
     request = Request('server.example', 'GET', '/')
@@ -199,8 +240,10 @@ def test_any_retry_after(value: str) -> None:
 def test_retries_of_a_request(retries: Any, capfd: pytest.CaptureFixture[str]) -> None:
     """A request takes the same ``retries`` as its client does, or is refused: in either case it has an outcome."""
     busy = b'HTTP/1.1 503 Busy\r\nContent-Length: 0\r\nRetry-After: 0\r\n\r\n'
-    with kit.FaultServer([kit.READ, busy, kit.READ, busy, kit.READ, busy]) as server, Client(server.host,
-        timeout=20) as client:
+    with (
+        kit.FaultServer([kit.READ, busy, kit.READ, busy, kit.READ, busy]) as server,
+        Client(server.host, timeout=20) as client,
+    ):
         try:
             pending = client.submit('GET', '/000001', retries=retries)
         except ValueError:

@@ -1,4 +1,5 @@
 """The kit for tests that is shipped: its servers, gates, scripts and its clock, met with bare sockets and with clients."""
+
 from __future__ import annotations
 
 import functools
@@ -100,8 +101,11 @@ def app(environ: Environ, start_response: Start) -> Iterable[bytes]:
     body = environ['wsgi.input'].read().decode()
     path = environ['PATH_INFO'] + ('?' + environ['QUERY_STRING'] if environ['QUERY_STRING'] else '')
     start_response('200 OK', [('Content-Type', 'application/json')])
-    return [json.dumps({'method': environ['REQUEST_METHOD'], 'path': path, 'host': environ['HTTP_HOST'],
-                        'body': body}).encode()]
+    return [
+        json.dumps(
+            {'method': environ['REQUEST_METHOD'], 'path': path, 'host': environ['HTTP_HOST'], 'body': body}
+        ).encode()
+    ]
 
 
 both = pytest.mark.parametrize('served', [handler, app], ids=['handler', 'app'])
@@ -109,20 +113,30 @@ both = pytest.mark.parametrize('served', [handler, app], ids=['handler', 'app'])
 
 # Servers -------------------------------------------------------------------------------------------------------------
 
+
 @both
 @pytest.mark.parametrize('scheme', ['http', 'https'])
 def test_a_server_answers_and_keeps_what_it_read(served: Any, scheme: str, authority: kit.Authority) -> None:
     """What a client sends reaches the handler or the application, and is kept, over one connection."""
-    with serve(served, tls=authority.server() if scheme == 'https' else None) as server, \
-            Client(server.host, ca_certs=authority.ca_certs) as client:
+    with (
+        serve(served, tls=authority.server() if scheme == 'https' else None) as server,
+        Client(server.host, ca_certs=authority.ca_certs) as client,
+    ):
         assert server.host == (server.url if scheme == 'https' else f'127.0.0.1:{server.port}')
         assert server.url == f'{scheme}://127.0.0.1:{server.port}'
         assert client.request('GET', '/captains', params={'rank': 1}).body == {
-            'method': 'GET', 'path': '/captains?rank=1', 'host': server.authority, 'body': ''}
+            'method': 'GET',
+            'path': '/captains?rank=1',
+            'host': server.authority,
+            'body': '',
+        }
         assert client.request('POST', '/captains', {'name': 'Nemo'}).body['body'] == '{"name":"Nemo"}'
         assert client.request('PUT', '/captains', (piece for piece in ['Ne', 'mo'])).body['body'] == 'Nemo'
         assert [(one.method, one.path, one.body) for one in server.requests] == [
-            ('GET', '/captains?rank=1', b''), ('POST', '/captains', b'{"name":"Nemo"}'), ('PUT', '/captains', b'Nemo')]
+            ('GET', '/captains?rank=1', b''),
+            ('POST', '/captains', b'{"name":"Nemo"}'),
+            ('PUT', '/captains', b'Nemo'),
+        ]
         assert server.requests[1].headers['Content-Type'] == 'application/json'
         assert repr(server.requests[0]) == '<Received GET /captains?rank=1>'
         assert (server.accepted, len(server.peers), server.errors) == (1, 1, [])
@@ -144,7 +158,7 @@ def test_a_server_answers_many_at_once(served: Any) -> None:
         assert [answer.status for answer in found] == [200] * 200
         assert {answer.body['host'] for answer in found} == set(hosts)
         assert server.accepted <= 40
-        assert sorted(answer.elapsed for answer in found)[60] < kit.limit(0.04)     # not only those that came first
+        assert sorted(answer.elapsed for answer in found)[60] < kit.limit(0.04)  # not only those that came first
 
 
 def test_addresses() -> None:
@@ -159,22 +173,31 @@ def test_addresses() -> None:
         assert client.request('GET', '/').status == 200
 
 
-@pytest.mark.parametrize(('returned', 'expected'), [
-    ({'a': 1}, b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n{"a": 1}'),
-    ([1], b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n[1]'),
-    ('é', b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n\xc3\xa9'),
-    (b'\0', b'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n\0'),
-    (None, b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'),
-    ((404, 'no'), b'HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno'),
-    ((599, None), b'HTTP/1.1 599 \r\nContent-Length: 0\r\n\r\n'),
-    ((204, 'dropped'), b'HTTP/1.1 204 No Content\r\n\r\n'),
-    ((201, {'X-A': 1}, {}), b'HTTP/1.1 201 Created\r\nX-A: 1\r\nContent-Type: application/json\r\n'
-                            b'Content-Length: 2\r\n\r\n{}'),
-    ((200, [('X-A', 'a'), ('X-A', 'b'), ('Content-Type', 'x/y')], []),
-     b'HTTP/1.1 200 OK\r\nX-A: a\r\nX-A: b\r\nContent-Type: x/y\r\nContent-Length: 2\r\n\r\n[]'),
-    ((200, {'Transfer-Encoding': 'chunked'}, b'2\r\nok\r\n0\r\n\r\n'),
-     b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n'),
-])
+@pytest.mark.parametrize(
+    ('returned', 'expected'),
+    [
+        ({'a': 1}, b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 8\r\n\r\n{"a": 1}'),
+        ([1], b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 3\r\n\r\n[1]'),
+        ('é', b'HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n\xc3\xa9'),
+        (b'\0', b'HTTP/1.1 200 OK\r\nContent-Length: 1\r\n\r\n\0'),
+        (None, b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'),
+        ((404, 'no'), b'HTTP/1.1 404 Not Found\r\nContent-Length: 2\r\n\r\nno'),
+        ((599, None), b'HTTP/1.1 599 \r\nContent-Length: 0\r\n\r\n'),
+        ((204, 'dropped'), b'HTTP/1.1 204 No Content\r\n\r\n'),
+        (
+            (201, {'X-A': 1}, {}),
+            b'HTTP/1.1 201 Created\r\nX-A: 1\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}',
+        ),
+        (
+            (200, [('X-A', 'a'), ('X-A', 'b'), ('Content-Type', 'x/y')], []),
+            b'HTTP/1.1 200 OK\r\nX-A: a\r\nX-A: b\r\nContent-Type: x/y\r\nContent-Length: 2\r\n\r\n[]',
+        ),
+        (
+            (200, {'Transfer-Encoding': 'chunked'}, b'2\r\nok\r\n0\r\n\r\n'),
+            b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nok\r\n0\r\n\r\n',
+        ),
+    ],
+)
 def test_what_a_handler_returns(returned: Any, expected: bytes) -> None:
     """A body, a status and a body, or a status, headers and a body; a length is added where there is none."""
     with serve(lambda method, path, headers, body: returned) as server:
@@ -183,8 +206,10 @@ def test_what_a_handler_returns(returned: Any, expected: bytes) -> None:
         assert server.requests[0].raw == LAST
 
 
-@pytest.mark.parametrize('returned', [3.14, object(), (200,), ('200', {}, None), (200, {}, 7), (200, {}, None, None),
-                                      (200, {'X-A': '€'}, None)])
+@pytest.mark.parametrize(
+    'returned',
+    [3.14, object(), (200,), ('200', {}, None), (200, {}, 7), (200, {}, None, None), (200, {'X-A': '€'}, None)],
+)
 def test_what_a_handler_must_not_return(returned: Any, logged: pytest.LogCaptureFixture) -> None:
     """Anything else is an error of the handler."""
     with serve(lambda method, path, headers, body: returned) as server:
@@ -194,18 +219,21 @@ def test_what_a_handler_must_not_return(returned: Any, logged: pytest.LogCapture
 
 def raising(error: BaseException) -> tuple[Any, Any]:
     """A handler and an application that raise this."""
+
     def handler(method: str, path: str, headers: Any, body: bytes) -> Any:
         raise error
 
     def app(environ: Environ, start_response: Start) -> Any:
         start_response('200 OK', [])
         raise error
+
     return handler, app
 
 
 @pytest.mark.parametrize('kind', [0, 1], ids=['handler', 'app'])
-@pytest.mark.parametrize('error', [KeyError('vg-13'), ConnectionResetError(104, 'vg-13'), gevent.Timeout(1, 'vg-13')],
-                         ids=repr)
+@pytest.mark.parametrize(
+    'error', [KeyError('vg-13'), ConnectionResetError(104, 'vg-13'), gevent.Timeout(1, 'vg-13')], ids=repr
+)
 def test_what_raises_is_seen(kind: int, error: BaseException, logged: pytest.LogCaptureFixture) -> None:
     """The client gets 500 with the traceback, the test finds the exception; leaving the `with` raises nothing."""
     with serve(raising(error)[kind]) as server, Client(server.host) as client:
@@ -220,6 +248,7 @@ def test_what_raises_is_seen(kind: int, error: BaseException, logged: pytest.Log
 
 
 # Which it is ---------------------------------------------------------------------------------------------------------
+
 
 class Handling:
     """Things that are called as handlers are."""
@@ -266,37 +295,59 @@ class Page:
 
 def decorated(function: Any) -> Any:
     """As most decorators do it."""
+
     @functools.wraps(function)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         return function(*args, **kwargs)
+
     return wrapper
 
 
 def adapted(function: Any) -> Any:
     """An application, although what it wraps is none."""
+
     @functools.wraps(function)
     def wrapper(environ: Environ, start_response: Start) -> Any:
         start_response('200 OK', [])
         return [b'app']
+
     return wrapper
 
 
-@pytest.mark.parametrize(('given', 'kind'), [
-    (Handling(), b'handler'), (Handling().method, b'handler'), (Handling.static, b'handler'),
-    (decorated(Handling().method), b'handler'), (decorated(decorated(Handling())), b'handler'),
-    (functools.partial(lambda given, *, key, method, path, headers, body: 'handler', 1, key=2), None),
-    (functools.partial(lambda given, method, path, headers, body: 'handler', 1), b'handler'),
-    (lambda method, path, *rest: 'handler', None), (Handling.of_class, None), (lambda *request: 'handler', None),
-    (Serving(), b'app'), (Serving().method, b'app'), (Page, b'app'), (decorated(Serving()), b'app'),
-    (functools.partial(lambda given, environ, start_response: Serving()(environ, start_response), 1), b'app'),
-    (adapted(Handling().method), b'app'),
-    (lambda scope, receive, send: None, None), (lambda: None, None), (lambda method, path, headers=None, body=b'': '', None),
-    (None, None), ({'/': 'x'}, None), ('handler', None), (type, None),
-])
+@pytest.mark.parametrize(
+    ('given', 'kind'),
+    [
+        (Handling(), b'handler'),
+        (Handling().method, b'handler'),
+        (Handling.static, b'handler'),
+        (decorated(Handling().method), b'handler'),
+        (decorated(decorated(Handling())), b'handler'),
+        (functools.partial(lambda given, *, key, method, path, headers, body: 'handler', 1, key=2), None),
+        (functools.partial(lambda given, method, path, headers, body: 'handler', 1), b'handler'),
+        (lambda method, path, *rest: 'handler', None),
+        (Handling.of_class, None),
+        (lambda *request: 'handler', None),
+        (Serving(), b'app'),
+        (Serving().method, b'app'),
+        (Page, b'app'),
+        (decorated(Serving()), b'app'),
+        (functools.partial(lambda given, environ, start_response: Serving()(environ, start_response), 1), b'app'),
+        (adapted(Handling().method), b'app'),
+        (lambda scope, receive, send: None, None),
+        (lambda: None, None),
+        (lambda method, path, headers=None, body=b'': '', None),
+        (None, None),
+        ({'/': 'x'}, None),
+        ('handler', None),
+        (type, None),
+    ],
+)
 def test_which_it_is(given: Any, kind: bytes | None) -> None:
     """Two positional arguments make an application, four a handler; where both or none fit, it is refused."""
     if kind is None:
-        with pytest.raises(TypeError, match=r'serve takes a handler, called as \(method, path, headers, body\), or a WSGI'):
+        with pytest.raises(
+            TypeError, match=r'serve takes a handler, called as \(method, path, headers, body\), or a WSGI'
+        ):
             serve(given)
     else:
         with serve(given) as server:
@@ -317,8 +368,11 @@ def test_a_tls_context_that_would_block_is_refused() -> None:
 @both
 def test_a_failed_handshake_harms_nobody(served: Any, authority: kit.Authority) -> None:
     """A client that does not trust the server leaves; the next one is answered."""
-    with serve(served, tls=authority.server()) as server, Client(server.host) as wary, \
-            Client(server.host, ca_certs=authority.ca_certs) as client:
+    with (
+        serve(served, tls=authority.server()) as server,
+        Client(server.host) as wary,
+        Client(server.host, ca_certs=authority.ca_certs) as client,
+    ):
         with pytest.raises(TLSError):
             wary.request('GET', '/')
         assert client.request('GET', '/').status == 200
@@ -327,11 +381,15 @@ def test_a_failed_handshake_harms_nobody(served: Any, authority: kit.Authority) 
 
 # HTTP ----------------------------------------------------------------------------------------------------------------
 
+
 @both
 def test_a_client_that_waits_to_be_told_is_told(served: Any) -> None:
     """Expect: 100-continue is answered before the body is there (RFC 9110 §10.1.1)."""
     with serve(served) as server, connected(server) as sock:
-        head, body = POST[:-4].replace(b'\r\n\r\n', b'\r\nHost: h\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n'), b'Nemo'
+        head, body = (
+            POST[:-4].replace(b'\r\n\r\n', b'\r\nHost: h\r\nConnection: close\r\nExpect: 100-continue\r\n\r\n'),
+            b'Nemo',
+        )
         sock.sendall(head)
         assert sock.recv(1000).startswith(b'HTTP/1.1 100 Continue\r\n')
         sock.sendall(body)
@@ -342,15 +400,19 @@ def test_a_client_that_waits_to_be_told_is_told(served: Any) -> None:
 def test_chunks_are_put_together(served: Any) -> None:
     """With extensions and trailers as well (RFC 9112 §7.1)."""
     with serve(served) as server, connected(server) as sock:
-        sock.sendall(b'PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n'
-                     b'2;a=b\r\nNe\r\n2\r\nmo\r\n0\r\n')
+        sock.sendall(
+            b'PUT / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n'
+            b'2;a=b\r\nNe\r\n2\r\nmo\r\n0\r\n'
+        )
         kit.turn()
         sock.sendall((b'X-T: 1\r\n' if served is handler else b'') + b'\r\n')
         assert b'"body": "Nemo"' in read_all(sock)
 
 
 @both
-@pytest.mark.parametrize('data', [b'', b'GET / HTT', POST[:-1], b'PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nN'])
+@pytest.mark.parametrize(
+    'data', [b'', b'GET / HTT', POST[:-1], b'PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n2\r\nN']
+)
 def test_a_client_that_leaves_half_way_is_no_error(served: Any, data: bytes) -> None:
     """What was begun is forgotten."""
     with serve(served) as server:
@@ -373,6 +435,7 @@ def test_what_is_no_request_is_told() -> None:
 
 # Applications --------------------------------------------------------------------------------------------------------
 
+
 def test_what_an_application_is_told(authority: kit.Authority, logged: pytest.LogCaptureFixture) -> None:
     """The environment is that of PEP 3333; what is written to `wsgi.errors` is logged."""
     told: Environ = {}
@@ -383,11 +446,22 @@ def test_what_an_application_is_told(authority: kit.Authority, logged: pytest.Lo
         start_response('200 OK', [('Content-Length', '2')])
         yield b'o'
         yield b'k'
+
     with serve(app, tls=authority.server()) as server, Client(server.host, ca_certs=authority.ca_certs) as client:
         assert client.request('POST', '/a%20b?c=d', 'Nemo', {'X-A': 'b', 'Content-Type': 'x/y'}).text == 'ok'
-    expected = {'REQUEST_METHOD': 'POST', 'PATH_INFO': '/a b', 'QUERY_STRING': 'c=d', 'SERVER_NAME': '127.0.0.1',
-                'SERVER_PORT': str(server.port), 'REMOTE_ADDR': '127.0.0.1', 'wsgi.url_scheme': 'https', 'HTTP_X_A': 'b',
-                'CONTENT_TYPE': 'x/y', 'CONTENT_LENGTH': '4', 'SERVER_PROTOCOL': 'HTTP/1.1'}
+    expected = {
+        'REQUEST_METHOD': 'POST',
+        'PATH_INFO': '/a b',
+        'QUERY_STRING': 'c=d',
+        'SERVER_NAME': '127.0.0.1',
+        'SERVER_PORT': str(server.port),
+        'REMOTE_ADDR': '127.0.0.1',
+        'wsgi.url_scheme': 'https',
+        'HTTP_X_A': 'b',
+        'CONTENT_TYPE': 'x/y',
+        'CONTENT_LENGTH': '4',
+        'SERVER_PROTOCOL': 'HTTP/1.1',
+    }
     assert {name: told.get(name) for name in expected} == expected
     assert 'something is odd' in logged.text
     assert server.errors == []
@@ -414,6 +488,7 @@ def test_an_application_that_breaks_off(logged: pytest.LogCaptureFixture) -> Non
     def app(environ: Environ, start_response: Start) -> Any:
         start_response('200 OK', [])
         return Body(environ['PATH_INFO'])
+
     with serve(app) as server, Client(server.host) as client:
         with pytest.raises(TruncatedBody):
             client.request('GET', '/raises')
@@ -427,10 +502,12 @@ def test_an_application_that_breaks_off(logged: pytest.LogCaptureFixture) -> Non
 
 def test_an_application_whose_client_leaves_has_not_failed() -> None:
     """That nobody reads an answer is no error of the application."""
+
     def app(environ: Environ, start_response: Start) -> Iterable[bytes]:
         start_response('200 OK', [])
         while True:
             yield b'x' * 65536
+
     with serve(app) as server:
         with connected(server) as sock:
             sock.sendall(GET)
@@ -441,11 +518,13 @@ def test_an_application_whose_client_leaves_has_not_failed() -> None:
 
 def test_an_application_may_speak_another_protocol() -> None:
     """After an upgrade the connection is the application's own."""
+
     def app(environ: Environ, start_response: Start) -> Iterable[bytes]:
         write = start_response('101 Switching Protocols', [('Upgrade', 'echo'), ('Connection', 'Upgrade')])
         write(b'')
         write(environ['wsgi.input'].readline().upper())
         return []
+
     with serve(app) as server, connected(server) as sock:
         sock.sendall(b'GET / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: echo\r\n\r\n')
         assert sock.recv(1000).startswith(b'HTTP/1.1 101 ')
@@ -454,6 +533,7 @@ def test_an_application_may_speak_another_protocol() -> None:
 
 
 # Gates ---------------------------------------------------------------------------------------------------------------
+
 
 @both
 def test_a_gate_holds_until_it_is_released(served: Any) -> None:
@@ -494,11 +574,18 @@ def test_a_gate_takes_note_of_those_that_left(served: Any) -> None:
 
 
 @both
-@pytest.mark.parametrize(('script', 'outcome'), [
-    ([RST], ProtocolError), ([CLOSE], ProtocolError), ([b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf', CLOSE], TruncatedBody),
-    ([OK], 'ok'), ([b'HTTP/1.1 103 Early Hints\r\n\r\n', Pause(0.01), ANSWER], '/'), ([SILENCE], Timeout),
-    ([b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', Forever(b'1\r\nx\r\n')], Timeout),
-])
+@pytest.mark.parametrize(
+    ('script', 'outcome'),
+    [
+        ([RST], ProtocolError),
+        ([CLOSE], ProtocolError),
+        ([b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf', CLOSE], TruncatedBody),
+        ([OK], 'ok'),
+        ([b'HTTP/1.1 103 Early Hints\r\n\r\n', Pause(0.01), ANSWER], '/'),
+        ([SILENCE], Timeout),
+        ([b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n', Forever(b'1\r\nx\r\n')], Timeout),
+    ],
+)
 def test_a_held_request_may_end_otherwise(served: Any, script: Any, outcome: Any) -> None:
     """A script is played instead of the answer; the connection goes on where the script left it open."""
     gate = Gate()
@@ -555,11 +642,19 @@ def test_waiting_is_bounded() -> None:
 
 # Scripts -------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('script', 'expected'), [
-    ([READ, OK, CLOSE], OK), ([READ, b'HTTP/1.1 200', CLOSE], b'HTTP/1.1 200'), ([OK, CLOSE], OK),
-    ([READ, FIN, SILENCE], b''), ([READ, Drip(b'slow', 0.001), CLOSE], b'slow'), ([READ, Pause(0.01), OK, CLOSE], OK),
-    ([READ, ANSWER, CLOSE], b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'),
-])
+
+@pytest.mark.parametrize(
+    ('script', 'expected'),
+    [
+        ([READ, OK, CLOSE], OK),
+        ([READ, b'HTTP/1.1 200', CLOSE], b'HTTP/1.1 200'),
+        ([OK, CLOSE], OK),
+        ([READ, FIN, SILENCE], b''),
+        ([READ, Drip(b'slow', 0.001), CLOSE], b'slow'),
+        ([READ, Pause(0.01), OK, CLOSE], OK),
+        ([READ, ANSWER, CLOSE], b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'),
+    ],
+)
 def test_a_script_is_played(script: Any, expected: bytes) -> None:
     """Step by step, to the byte."""
     with FaultServer(script) as server, connected(server) as sock:
@@ -603,8 +698,10 @@ def test_a_reset_is_a_reset() -> None:
 def test_first_the_scripts_then_good(authority: kit.Authority) -> None:
     """The first connections play one script each; what comes then is answered by the handler, through the gate."""
     gate = Gate(opened=True)
-    with FaultServer([READ, RST], [READ, OK], handler=handler, gate=gate, tls=authority.server()) as server, \
-            Client(server.host, ca_certs=authority.ca_certs) as client:
+    with (
+        FaultServer([READ, RST], [READ, OK], handler=handler, gate=gate, tls=authority.server()) as server,
+        Client(server.host, ca_certs=authority.ca_certs) as client,
+    ):
         with pytest.raises(ProtocolError):
             client.request('GET', '/1')
         assert client.request('GET', '/2').text == 'ok'
@@ -645,6 +742,7 @@ def test_steps_tell_what_they_are() -> None:
 
 # The clock -----------------------------------------------------------------------------------------------------------
 
+
 def test_a_fake_clock_goes_when_it_is_told_to() -> None:
     """It starts where it is told, advances by what it is told, and never goes back."""
     clock = FakeClock()
@@ -666,13 +764,16 @@ def test_signed_at_a_time_of_the_clock() -> None:
         client.request('GET', '/')
         clock.advance(60)
         client.request('GET', '/')
-        signed = [parse_qs(request.headers['authorization'].partition(':')[0])['timestamp'] for request in server.requests]
+        signed = [
+            parse_qs(request.headers['authorization'].partition(':')[0])['timestamp'] for request in server.requests
+        ]
     assert signed == [['1700000000.250000'], ['1700000060.250000']]
     with pytest.raises(ValueError, match='clock'):
-        LoginAuthenticator('root', 'toor', clock=1700000000)       # type: ignore[arg-type]
+        LoginAuthenticator('root', 'toor', clock=1700000000)  # type: ignore[arg-type]
 
 
 # As a package --------------------------------------------------------------------------------------------------------
+
 
 def test_names() -> None:
     """The public names are sorted, and there."""
@@ -682,7 +783,8 @@ def test_names() -> None:
 
 def test_it_needs_nothing_but_what_the_library_needs() -> None:
     """Importing it patches nothing, and loads neither pytest nor trustme, nor the client."""
-    done = kit.run_program('''
+    done = kit.run_program(
+        """
 import sys
 sys.modules.update(dict.fromkeys(['pytest', 'trustme', 'httptools']))
 from gevent import monkey
@@ -691,5 +793,7 @@ assert not [name for name in sys.modules if name.startswith(('napixclient.client
 assert not monkey.saved
 with napixclient.testing.serve(lambda method, path, headers, body: path) as server:
     print(server.url.startswith('http://127.0.0.1:'))
-''', patched=False)
+""",
+        patched=False,
+    )
     assert done == (0, 'True\n', '')

@@ -1,4 +1,5 @@
 """Calls as spans of OpenTelemetry, in processes of their own: a provider is set once in the life of a process."""
+
 from __future__ import annotations
 
 import json
@@ -184,10 +185,20 @@ def test_names_and_attributes(told: Told) -> None:
     """Those of the semantic conventions for HTTP client spans; nothing secret is among them."""
     span = told['alone']
     host, port = told.requests[0].headers['host'].split(':')
-    assert (span['name'], span['kind'], span['parent'], span['status'], span['description']) == ('GET', 'CLIENT', None, 'UNSET', None)
+    assert (span['name'], span['kind'], span['parent'], span['status'], span['description']) == (
+        'GET',
+        'CLIENT',
+        None,
+        'UNSET',
+        None,
+    )
     assert span['attributes'] == {
-        'http.request.method': 'GET', 'server.address': host, 'server.port': int(port),
-        'url.full': f'http://{host}:{port}/alone?own=***&a=1', 'http.response.status_code': 200}
+        'http.request.method': 'GET',
+        'server.address': host,
+        'server.port': int(port),
+        'url.full': f'http://{host}:{port}/alone?own=***&a=1',
+        'http.response.status_code': 200,
+    }
     assert told.requests[1].path == '/alone?own=mine&a=1&own=s3cret-token'
 
 
@@ -221,11 +232,20 @@ def test_what_is_not_sampled(told: Told) -> None:
     assert (trace, flags) == ('ab' * 16, '00') and parent != 'cd' * 8
 
 
-@pytest.mark.parametrize(('name', 'kind', 'code', 'resent', 'description'), [
-    ('404', '404', 404, None, None), ('retried', '500', 500, 2, None), ('refused', 'RefusedError', None, None, 'connection refused'),
-    ('cancelled', 'Cancelled', None, None, 'cancelled'), ('late', 'DeadlineExceeded', None, None, 'the total time was up after sending had begun'),
-    ('left', 'QueueTimeout', None, None, 'the total time was up before anything was sent')])
-def test_failures(told: Told, name: str, kind: str, code: int | None, resent: int | None, description: str | None) -> None:
+@pytest.mark.parametrize(
+    ('name', 'kind', 'code', 'resent', 'description'),
+    [
+        ('404', '404', 404, None, None),
+        ('retried', '500', 500, 2, None),
+        ('refused', 'RefusedError', None, None, 'connection refused'),
+        ('cancelled', 'Cancelled', None, None, 'cancelled'),
+        ('late', 'DeadlineExceeded', None, None, 'the total time was up after sending had begun'),
+        ('left', 'QueueTimeout', None, None, 'the total time was up before anything was sent'),
+    ],
+)
+def test_failures(
+    told: Told, name: str, kind: str, code: int | None, resent: int | None, description: str | None
+) -> None:
     """A call that fails says how: by its status, or by the name of its error; and how often it was sent again."""
     span = told[name]
     attributes = span['attributes']
@@ -243,8 +263,11 @@ def test_attempts(told: Told) -> None:
 def test_other_methods(told: Told) -> None:
     """One that is not of the well-known is told apart, so that names stay few."""
     span = told['other']
-    assert (span['name'], span['attributes']['http.request.method'], span['attributes']['http.request.method_original']) == (
-        'HTTP', '_OTHER', 'PROPFIND')
+    assert (
+        span['name'],
+        span['attributes']['http.request.method'],
+        span['attributes']['http.request.method_original'],
+    ) == ('HTTP', '_OTHER', 'PROPFIND')
 
 
 def test_redirects(told: Told) -> None:
@@ -258,9 +281,11 @@ def test_processors(told: Told) -> None:
     """One may block, and does not hold up the hub or the call; one that fails is logged, without secrets."""
     assert told['slowly']['took'] < 1
     assert told.err.splitlines() == [
-        'no span: ValueError: no span for you, ***', 'a span was lost: ValueError: no span for you, ***']
+        'no span: ValueError: no span for you, ***',
+        'a span was lost: ValueError: no span for you, ***',
+    ]
     begun, ended = (fields['traceparent'] for fields in told.sent('/broken'))
-    assert begun.endswith('-00') and not ended.endswith('-00')      # without a span the call has ids of its own
+    assert begun.endswith('-00') and not ended.endswith('-00')  # without a span the call has ids of its own
 
 
 # Where it is not used ------------------------------------------------------------------------------------------------
@@ -302,22 +327,36 @@ def run(source: str, *arguments: object, **env: str) -> list[Any]:
     return [request.headers for request in server.requests]
 
 
-@pytest.mark.parametrize('source', [BLOCKED + CALLS + NOTHING, ABSENT + CALLS + NOTHING, NO_OP + CALLS, CALLS],
-                         ids=['blocked', 'not installed', 'no-op', 'the API alone'])
+@pytest.mark.parametrize(
+    'source',
+    [BLOCKED + CALLS + NOTHING, ABSENT + CALLS + NOTHING, NO_OP + CALLS, CALLS],
+    ids=['blocked', 'not installed', 'no-op', 'the API alone'],
+)
 def test_calls_without_spans(source: str) -> None:
     """Where it is not installed nothing is imported; where nobody wants spans, calls carry ids of their own."""
     found = [fields['traceparent'].split('-') for fields in run(source)]
     assert len(found) == 2
     for version, trace, parent, flags in found:
-        assert (version, flags, len(trace), len(parent)) == ('00', '00', 32, 16) and '0' * 16 not in (trace[:16], parent)
+        assert (version, flags, len(trace), len(parent)) == ('00', '00', 32, 16) and '0' * 16 not in (
+            trace[:16],
+            parent,
+        )
 
 
-@pytest.mark.parametrize('files', [
-    {'__init__.py': 'raise RuntimeError("half an installation")'}, {'__init__.py': ''}, {'__init__.py': '', 'trace.py': ''},
-    {'__init__.py': '', 'trace.py': 'raise SyntaxError'},
-    {'__init__.py': '', 'trace.py': 'def get_tracer(*rest): raise StopIteration'},
-    {'__init__.py': '', 'trace.py': 'def get_tracer(*rest): return object()'},
-    {'__init__.py': 'import sys; sys.modules[__name__].__spec__ = None'}, {}], ids=range(8))
+@pytest.mark.parametrize(
+    'files',
+    [
+        {'__init__.py': 'raise RuntimeError("half an installation")'},
+        {'__init__.py': ''},
+        {'__init__.py': '', 'trace.py': ''},
+        {'__init__.py': '', 'trace.py': 'raise SyntaxError'},
+        {'__init__.py': '', 'trace.py': 'def get_tracer(*rest): raise StopIteration'},
+        {'__init__.py': '', 'trace.py': 'def get_tracer(*rest): return object()'},
+        {'__init__.py': 'import sys; sys.modules[__name__].__spec__ = None'},
+        {},
+    ],
+    ids=range(8),
+)
 def test_a_broken_installation(tmp_path: Path, files: dict[str, str]) -> None:
     """It does not break ours."""
     (tmp_path / 'opentelemetry').mkdir()

@@ -1,4 +1,5 @@
 """Nothing holds the hub, in an unpatched process as in a patched one: a greenlet that ticks sees no gap."""
+
 from __future__ import annotations
 
 import sys
@@ -18,8 +19,8 @@ from tests.kit import READ, Drip, FaultServer, FullServer, Gate, serve, wait_unt
 
 pytestmark = pytest.mark.timed
 
-GAP = 0.1                       # seconds that the hub may be held
-BLOCKED = 0.3                   # seconds for which something is slow
+GAP = 0.1  # seconds that the hub may be held
+BLOCKED = 0.3  # seconds for which something is slow
 
 
 @contextmanager
@@ -37,6 +38,7 @@ def test_process_is_what_it_says() -> None:
         import socket
         import ssl
         import threading
+
         assert socket.socket.__module__ == 'socket'
         assert ssl.SSLContext.__module__ == 'ssl'
         assert threading.Thread.start.__module__ == 'threading'
@@ -45,6 +47,7 @@ def test_process_is_what_it_says() -> None:
 def test_ticker_notices() -> None:
     """The instrument of this file works: a blocked hub is seen."""
     from gevent import monkey
+
     sleep = monkey.get_original('time', 'sleep')
     with kit.Ticker() as ticker:
         gevent.sleep(0.02)
@@ -71,6 +74,7 @@ def test_many_names_at_once() -> None:
     def resolver(host: str, port: int) -> Any:
         go.wait(5)
         return [address(server.port)]
+
     with serve() as server, ClientPool(resolver=resolver) as pool, ticking():
         slow = [pool.request(f'host{n}.example', 'GET', '/000001') for n in range(50)]
         assert pool.request(server.host, 'GET', '/000002').get(timeout=10).data == b'000002'
@@ -97,8 +101,11 @@ def test_slow_connect_that_succeeds() -> None:
 
 def test_slow_handshake(authority: kit.Authority) -> None:
     """A server that takes its time with the TLS handshake does not hold it."""
-    with SlowHandshake(tls=authority.server()) as server, \
-            ClientPool(simultaneous=8, ca_certs=authority.ca_certs) as pool, ticking():
+    with (
+        SlowHandshake(tls=authority.server()) as server,
+        ClientPool(simultaneous=8, ca_certs=authority.ca_certs) as pool,
+        ticking(),
+    ):
         pendings = [pool.request(server.host, 'GET', '/000001') for _ in range(8)]
         wait_until(lambda: server.accepted == 8)
         gevent.sleep(BLOCKED)
@@ -109,8 +116,11 @@ def test_slow_handshake(authority: kit.Authority) -> None:
 
 def test_handshake_that_never_ends(authority: kit.Authority) -> None:
     """A handshake that is never answered ends by its clock, without holding it."""
-    with SlowHandshake(tls=authority.server()) as server, \
-            Client(server.host, ca_certs=authority.ca_certs) as client, ticking():
+    with (
+        SlowHandshake(tls=authority.server()) as server,
+        Client(server.host, ca_certs=authority.ca_certs) as client,
+        ticking(),
+    ):
         error = failure(client, 'GET', '/', timeout=urllib3.Timeout(connect=BLOCKED))
         assert isinstance(error, ConnectTimeout)
         server.willing.set()
@@ -127,8 +137,11 @@ def test_slow_head_and_body(scheme: str, authority: kit.Authority) -> None:
     """A server that sends head and body a byte at a time does not hold it."""
     tls = authority.server() if scheme == 'https' else None
     text = b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n0123456789'
-    with FaultServer([READ, Drip(text, 0.005)], tls=tls) as server, \
-            Client(server.host, ca_certs=authority.ca_certs) as client, ticking():
+    with (
+        FaultServer([READ, Drip(text, 0.005)], tls=tls) as server,
+        Client(server.host, ca_certs=authority.ca_certs) as client,
+        ticking(),
+    ):
         assert client.request('GET', '/').data == b'0123456789'
 
 
@@ -136,8 +149,7 @@ def test_slow_head_and_body(scheme: str, authority: kit.Authority) -> None:
 def test_silent_server(scheme: str, authority: kit.Authority) -> None:
     """A server that says nothing does not hold it."""
     tls = authority.server() if scheme == 'https' else None
-    with serve(gate=Gate(), tls=tls) as server, \
-            Client(server.host, ca_certs=authority.ca_certs) as client, ticking():
+    with serve(gate=Gate(), tls=tls) as server, Client(server.host, ca_certs=authority.ca_certs) as client, ticking():
         assert isinstance(failure(client, 'GET', '/', timeout=urllib3.Timeout(read=BLOCKED)), ReadTimeout)
 
 
@@ -154,6 +166,7 @@ def test_server_that_reads_slowly(scheme: str, authority: kit.Authority) -> None
             go.wait(5)
             kit.play([READ, kit.ANSWER], peer)
             peer.drain()
+
     tls = authority.server() if scheme == 'https' else None
     with Slow(tls=tls) as server, Client(server.host, ca_certs=authority.ca_certs) as client, ticking():
         pending = client.submit('POST', '/000001', b'x' * 8_000_000)
@@ -166,8 +179,12 @@ def test_server_that_reads_slowly(scheme: str, authority: kit.Authority) -> None
 def test_slow_streamed_body() -> None:
     """A reader who waits for a streamed body waits alone."""
     text = b'HTTP/1.1 200 OK\r\nContent-Length: 20\r\n\r\n' + b'0123456789' * 2
-    with FaultServer([READ, Drip(text, 0.005)]) as server, Client(server.host) as client, ticking(), \
-            client.request('GET', '/', stream=True) as found:
+    with (
+        FaultServer([READ, Drip(text, 0.005)]) as server,
+        Client(server.host) as client,
+        ticking(),
+        client.request('GET', '/', stream=True) as found,
+    ):
         assert list(found.iter_lines()) == ['0123456789' * 2]
 
 
@@ -175,13 +192,13 @@ def test_waits_between_tries() -> None:
     """The wait before another try is a timer: nothing sleeps."""
     answers = iter([503, 503, 200])
     retry = urllib3.Retry(2, status_forcelist=[503], backoff_factor=0.1)
-    with serve(lambda *_: (next(answers), None, '')) as server, \
-            Client(server.host, retries=retry) as client, ticking():
+    with serve(lambda *_: (next(answers), None, '')) as server, Client(server.host, retries=retry) as client, ticking():
         assert client.request('GET', '/').attempts == 3
 
 
 def test_blocking_user_code() -> None:
     """Authenticators, hooks and uploads that wait, wait in greenlets of their own."""
+
     def authenticator(request: Any) -> Any:
         gevent.sleep(0.05)
         return request
@@ -193,8 +210,12 @@ def test_blocking_user_code() -> None:
         for _ in range(5):
             gevent.sleep(0.02)
             yield b'x'
-    with serve(lambda *_: (204, None, None)) as server, \
-            ClientPool(authenticator, on_request=hook, on_response=hook) as pool, ticking():
+
+    with (
+        serve(lambda *_: (204, None, None)) as server,
+        ClientPool(authenticator, on_request=hook, on_response=hook) as pool,
+        ticking(),
+    ):
         for _ in range(6):
             pool.request(server.host, 'PUT', '/', parts())
         assert [answer.status for answer in pool.wait(timeout=20)] == [204] * 6
@@ -208,8 +229,15 @@ def test_everything_slow_at_once(authority: kit.Authority) -> None:
     def resolver(host: str, port: int) -> Any:
         never.wait(5)
         return []
-    with serve() as good, FullServer() as full, SlowHandshake(tls=authority.server()) as mute, \
-            serve(gate=Gate()) as silent, ClientPool(resolver=resolver, ca_certs=authority.ca_certs) as pool, ticking():
+
+    with (
+        serve() as good,
+        FullServer() as full,
+        SlowHandshake(tls=authority.server()) as mute,
+        serve(gate=Gate()) as silent,
+        ClientPool(resolver=resolver, ca_certs=authority.ca_certs) as pool,
+        ticking(),
+    ):
         for host in (full.host, mute.host, silent.host, 'name.example'):
             for _ in range(3):
                 pool.request(host, 'GET', '/000001')

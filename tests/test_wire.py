@@ -1,4 +1,5 @@
 """Bytes and messages: what a request looks like on the wire, and what an answer is, however its bytes are cut."""
+
 from __future__ import annotations
 
 import http.client
@@ -23,6 +24,7 @@ MAX_BYTES, MAX_FIELDS = 65536, 256
 
 # Reading: how --------------------------------------------------------------------------------------------------------
 
+
 class Read(NamedTuple):
     """What came of some bytes: an answer, or the kind of the error."""
 
@@ -39,8 +41,13 @@ def new_reader() -> ResponseReader:
     return ResponseReader(MAX_BYTES, MAX_FIELDS)
 
 
-def read(data: bytes, method: str = 'GET', cuts: Iterable[int] = (), max_body: int | None = None,
-         reader: ResponseReader | None = None) -> Read:
+def read(
+    data: bytes,
+    method: str = 'GET',
+    cuts: Iterable[int] = (),
+    max_body: int | None = None,
+    reader: ResponseReader | None = None,
+) -> Read:
     """Read an answer that comes in pieces; the server closes after the last."""
     reader = reader or new_reader()
     reader.begin(method, max_body)
@@ -75,6 +82,7 @@ def chunked(body: bytes, *fields: str) -> bytes:
 
 # Reading: the table --------------------------------------------------------------------------------------------------
 
+
 class Row(NamedTuple):
     """An answer that is right: its bytes, and what must be read."""
 
@@ -98,48 +106,55 @@ ROWS = {
     'latin-1 in the head': Row(answer('A: \xe9\xff', 'Content-Length: 0', first='HTTP/1.1 200 d\xe9j\xe0'), 200, b''),
     'no fields but one': Row(answer('content-LENGTH:1', body=b'x'), 200, b'x'),
     'body that looks like an answer': Row(answer(f'Content-Length: {len(PLAIN)}', body=PLAIN), 200, PLAIN),
-    'body that looks like the end of a head': Row(answer('Content-Length: 8', body=b'\r\n\r\n\r\n\r\n'), 200,
-                                                  b'\r\n\r\n\r\n\r\n'),
+    'body that looks like the end of a head': Row(
+        answer('Content-Length: 8', body=b'\r\n\r\n\r\n\r\n'), 200, b'\r\n\r\n\r\n\r\n'
+    ),
     'status 599': Row(answer('Content-Length: 0', first='HTTP/1.1 599 X'), 599, b''),
-    'upgrade offered': Row(answer('Connection: Upgrade, Keep-Alive', 'Upgrade: h2,h2c', 'Content-Length: 1',
-                                  body=b'x'), 200, b'x'),
+    'upgrade offered': Row(
+        answer('Connection: Upgrade, Keep-Alive', 'Upgrade: h2,h2c', 'Content-Length: 1', body=b'x'), 200, b'x'
+    ),
     'empty lines first': Row(b'\r\n\r\n' + PLAIN, 200, b'000001'),
-
     'chunked': Row(chunked(b'3\r\nabc\r\n0\r\n\r\n'), 200, b'abc'),
     'chunked, empty': Row(chunked(b'0\r\n\r\n'), 200, b''),
     'chunked, many': Row(chunked(b'1\r\na\r\n' * 30 + b'000\r\n\r\n'), 200, b'a' * 30),
-    'chunked, case and zeros': Row(chunked(b'0000A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n'), 200,
-                                   b'0123456789' * 2),
+    'chunked, case and zeros': Row(
+        chunked(b'0000A\r\n0123456789\r\na\r\n0123456789\r\n0\r\n\r\n'), 200, b'0123456789' * 2
+    ),
     'chunked, extensions': Row(chunked(b'3;a=b;c="d"\r\nabc\r\n0;last\r\n\r\n'), 200, b'abc'),
     'chunked, trailers': Row(chunked(b'3\r\nabc\r\n0\r\nA: b\r\nX-Sum: 9\r\n\r\n'), 200, b'abc'),
     'chunked, CRLF inside': Row(chunked(b'7\r\n\r\n0\r\n\r\n\r\n0\r\n\r\n'), 200, b'\r\n0\r\n\r\n'),
     'chunked, upper case': Row(answer('TRANSFER-ENCODING: CHUNKED', body=b'1\r\nx\r\n0\r\n\r\n'), 200, b'x'),
-
     'until the end': Row(answer(body=b'abc'), 200, b'abc', False),
     'until the end, empty': Row(answer(), 200, b'', False),
     'until the end, keep-alive': Row(answer('Connection: keep-alive', body=b'abc'), 200, b'abc', False),
-
     '1.0': Row(answer('Content-Length: 1', body=b'x', first='HTTP/1.0 200 OK'), 200, b'x', False),
-    '1.0 keep-alive': Row(answer('Content-Length: 1', 'Connection: Keep-Alive', body=b'x', first='HTTP/1.0 200 OK'),
-                          200, b'x'),
+    '1.0 keep-alive': Row(
+        answer('Content-Length: 1', 'Connection: Keep-Alive', body=b'x', first='HTTP/1.0 200 OK'), 200, b'x'
+    ),
     '1.0 until the end': Row(answer(body=b'x', first='HTTP/1.0 200 OK'), 200, b'x', False),
-    '1.0 chunked': Row(answer('Transfer-Encoding: chunked', 'Connection: keep-alive', body=b'1\r\nx\r\n0\r\n\r\n',
-                              first='HTTP/1.0 200 OK'), 200, b'x', False),
+    '1.0 chunked': Row(
+        answer(
+            'Transfer-Encoding: chunked', 'Connection: keep-alive', body=b'1\r\nx\r\n0\r\n\r\n', first='HTTP/1.0 200 OK'
+        ),
+        200,
+        b'x',
+        False,
+    ),
     'close': Row(answer('Content-Length: 1', 'Connection: close', body=b'x'), 200, b'x', False),
     'Close among others': Row(answer('Content-Length: 1', 'Connection: foo, Close', body=b'x'), 200, b'x', False),
-    'close in a second field': Row(answer('Content-Length: 1', 'Connection: foo', 'connection: close', body=b'x'), 200,
-                                   b'x', False),
+    'close in a second field': Row(
+        answer('Content-Length: 1', 'Connection: foo', 'connection: close', body=b'x'), 200, b'x', False
+    ),
     'close against keep-alive': Row(answer('Connection: keep-alive, close', 'Content-Length: 0'), 200, b'', False),
-    '1.0 close against keep-alive': Row(answer('Connection: keep-alive, close', 'Content-Length: 0',
-                                               first='HTTP/1.0 200 OK'), 200, b'', False),
+    '1.0 close against keep-alive': Row(
+        answer('Connection: keep-alive, close', 'Content-Length: 0', first='HTTP/1.0 200 OK'), 200, b'', False
+    ),
     'not quite close': Row(answer('Connection: closed', 'Content-Length: 0'), 200, b''),
-
     '204': Row(answer(first='HTTP/1.1 204 No Content'), 204, b''),
     '204 with a length': Row(answer('Content-Length: 5', first='HTTP/1.1 204 No Content'), 204, b''),
     '304': Row(answer('ETag: "x"', first='HTTP/1.1 304 Not Modified'), 304, b''),
     '304 with a length': Row(answer('Content-Length: 5', first='HTTP/1.1 304 Not Modified'), 304, b''),
     '304 chunked': Row(answer('Transfer-Encoding: chunked', first='HTTP/1.1 304 Not Modified'), 304, b''),
-
     'HEAD with a length': Row(answer('Content-Length: 5'), 200, b'', method='HEAD'),
     'HEAD with length 0': Row(answer('Content-Length: 0'), 200, b'', method='HEAD'),
     'HEAD chunked': Row(answer('Transfer-Encoding: chunked'), 200, b'', method='HEAD'),
@@ -149,7 +164,6 @@ ROWS = {
     'HEAD 1.0': Row(answer('Content-Length: 5', first='HTTP/1.0 200 OK'), 200, b'', False, 'HEAD'),
     'HEAD 404': Row(answer('Content-Length: 5', first='HTTP/1.1 404 X'), 404, b'', method='HEAD'),
     'HEAD after 103': Row(EARLY + answer('Content-Length: 5'), 200, b'', method='HEAD'),
-
     '100': Row(CONTINUE + PLAIN, 200, b'000001'),
     '102': Row(PROCESSING + PLAIN, 200, b'000001'),
     '103': Row(EARLY + PLAIN, 200, b'000001'),
@@ -160,10 +174,10 @@ ROWS = {
     '1xx before a body until the end': Row(EARLY + answer(body=b'abc'), 200, b'abc', False),
     '1xx that says close': Row(answer('Connection: close', first='HTTP/1.1 100 X') + EARLY + PLAIN, 200, b'000001'),
     '1xx of HTTP/1.0': Row(answer(first='HTTP/1.0 100 Continue') * 2 + PLAIN, 200, b'000001'),
-    '1xx that says close before HEAD': Row(answer('Connection: close', first='HTTP/1.1 100 X') + answer(
-        'Content-Length: 5'), 200, b'', method='HEAD'),
+    '1xx that says close before HEAD': Row(
+        answer('Connection: close', first='HTTP/1.1 100 X') + answer('Content-Length: 5'), 200, b'', method='HEAD'
+    ),
     '1xx between empty lines': Row(b'\r\n' + CONTINUE + b'\r\n' + PLAIN, 200, b'000001'),
-
     # folded fields (RFC 9112 §5.2)
     'folded': Row(answer('A: b', ' c', 'Content-Length: 6', body=b'000001'), 200, b'000001'),
     'folded by a tab, over three lines': Row(answer('A: b \t', '\t c', ' \t d', 'Content-Length: 0'), 200, b''),
@@ -181,31 +195,69 @@ ROWS = {
     'folded HEAD': Row(answer('A: b', ' c', 'Content-Length: 5'), 200, b'', method='HEAD'),
     'folded HEAD that says close': Row(answer('Connection:', ' close'), 200, b'', False, 'HEAD'),
     'folded 1xx': Row(answer('Link: <a>,', ' <b>', first='HTTP/1.1 103 X') * 2 + PLAIN, 200, b'000001'),
-    'folded 1xx, folded answer': Row(answer('Link: <a>,', ' <b>', first='HTTP/1.1 103 X') + EARLY + answer(
-        'A: b', ' c', 'Content-Length: 1', body=b'x'), 200, b'x'),
-    'folded 1xx before HEAD': Row(answer('Link: <a>,', ' <b>', first='HTTP/1.1 103 X') + answer('Content-Length: 5'),
-                                  200, b'', method='HEAD'),
-    '1xx that says close, folded answer': Row(answer('Connection: close', first='HTTP/1.1 100 X') + answer(
-        'A: b', ' c', 'Content-Length: 1', body=b'x'), 200, b'x'),
+    'folded 1xx, folded answer': Row(
+        answer('Link: <a>,', ' <b>', first='HTTP/1.1 103 X')
+        + EARLY
+        + answer('A: b', ' c', 'Content-Length: 1', body=b'x'),
+        200,
+        b'x',
+    ),
+    'folded 1xx before HEAD': Row(
+        answer('Link: <a>,', ' <b>', first='HTTP/1.1 103 X') + answer('Content-Length: 5'), 200, b'', method='HEAD'
+    ),
+    '1xx that says close, folded answer': Row(
+        answer('Connection: close', first='HTTP/1.1 100 X') + answer('A: b', ' c', 'Content-Length: 1', body=b'x'),
+        200,
+        b'x',
+    ),
     'folded trailers': Row(chunked(b'3\r\nabc\r\n0\r\nA: b\r\n \tc\r\nD: e\r\n\r\n'), 200, b'abc'),
-
     # white space in chunk extensions (RFC 9112 §7.1.1); empty elements, tabs around chunked (RFC 9110 §5.5, §5.6.1.2)
-    **{f'chunk extensions {text!r}': Row(chunked(b'3%b\r\nabc\r\n0%b\r\n\r\n' % (text, text)), 200, b'abc') for text in (
-        b' ;a=b', b'; a=b', b';a =b', b';a= b', b'\t;\ta\t=\tb', b' ; a = "b ; c" ; d ;e', b';a="\\";\t"',
-        b' ;a;b ;c="\xff"', b';a=b' * 20)},
+    **{
+        f'chunk extensions {text!r}': Row(chunked(b'3%b\r\nabc\r\n0%b\r\n\r\n' % (text, text)), 200, b'abc')
+        for text in (
+            b' ;a=b',
+            b'; a=b',
+            b';a =b',
+            b';a= b',
+            b'\t;\ta\t=\tb',
+            b' ; a = "b ; c" ; d ;e',
+            b';a="\\";\t"',
+            b' ;a;b ;c="\xff"',
+            b';a=b' * 20,
+        )
+    },
     'chunk extensions that differ': Row(chunked(b'1;a\r\na\r\n1 ;b\r\nb\r\n1\r\nc\r\n0;d\r\n\r\n'), 200, b'abc'),
-    'chunks of many sizes': Row(chunked(b''.join(b'%x\r\n%b\r\n' % (size, b'x' * size) for size in (
-        1, 1, 2, 15, 10, 16, 1, 17, 3)) + b'F\r\n' + b'\r\n1\r\n' * 2 + b'a\r\n\r\n\r\n2;a\r\nxx\r\n0\r\n\r\n'),
-        200, b'x' * 66 + b'\r\n1\r\n' * 2 + b'a\r\n\r\nxx'),
-    **{f'transfer coding {coding!r}': Row(answer(f'Transfer-Encoding:{coding}', body=b'3\r\nabc\r\n0\r\n\r\n'),
-                                          200, b'abc') for coding in (
-        'chunked\t', ' chunked \t ', ',chunked', ', chunked', 'chunked,', ' , chunked , ', '\t,,CHUNKED\t,\t,')},
-    'empty transfer coding beside chunked': Row(answer('Transfer-Encoding: ,', 'Transfer-Encoding: chunked',
-                                                       body=b'3\r\nabc\r\n0\r\n\r\n'), 200, b'abc'),
-    'transfer coding, extensions and folds': Row(answer(
-        'Transfer-Encoding: ,', ' chunked', ' ,', body=b'3 ;a\r\nabc\r\n0\r\nA: b\r\n c\r\n\r\n'), 200, b'abc'),
+    'chunks of many sizes': Row(
+        chunked(
+            b''.join(b'%x\r\n%b\r\n' % (size, b'x' * size) for size in (1, 1, 2, 15, 10, 16, 1, 17, 3))
+            + b'F\r\n'
+            + b'\r\n1\r\n' * 2
+            + b'a\r\n\r\n\r\n2;a\r\nxx\r\n0\r\n\r\n'
+        ),
+        200,
+        b'x' * 66 + b'\r\n1\r\n' * 2 + b'a\r\n\r\nxx',
+    ),
+    **{
+        f'transfer coding {coding!r}': Row(
+            answer(f'Transfer-Encoding:{coding}', body=b'3\r\nabc\r\n0\r\n\r\n'), 200, b'abc'
+        )
+        for coding in (
+            'chunked\t',
+            ' chunked \t ',
+            ',chunked',
+            ', chunked',
+            'chunked,',
+            ' , chunked , ',
+            '\t,,CHUNKED\t,\t,',
+        )
+    },
+    'empty transfer coding beside chunked': Row(
+        answer('Transfer-Encoding: ,', 'Transfer-Encoding: chunked', body=b'3\r\nabc\r\n0\r\n\r\n'), 200, b'abc'
+    ),
+    'transfer coding, extensions and folds': Row(
+        answer('Transfer-Encoding: ,', ' chunked', ' ,', body=b'3 ;a\r\nabc\r\n0\r\nA: b\r\n c\r\n\r\n'), 200, b'abc'
+    ),
     'HEAD with an odd transfer coding': Row(answer('Transfer-Encoding: chunked\t,'), 200, b'', method='HEAD'),
-
     # statuses beyond 5xx (RFC 9110 §15)
     'status 600': Row(answer('Content-Length: 1', first='HTTP/1.1 600 X', body=b'x'), 600, b'x'),
     'status 999': Row(answer('Content-Length: 0', first='HTTP/1.1 999 Request denied'), 999, b''),
@@ -224,8 +276,9 @@ def test_answers(name: str) -> None:
         assert got.coding is None or row.method != 'HEAD'
 
 
-@pytest.mark.parametrize('name', ['length', 'chunked, trailers', '100', 'HEAD with a length', 'chunked, extensions',
-                                  '204'])
+@pytest.mark.parametrize(
+    'name', ['length', 'chunked, trailers', '100', 'HEAD with a length', 'chunked, extensions', '204']
+)
 def test_three_pieces(name: str) -> None:
     """So too in three pieces, at every two places."""
     row = ROWS[name]
@@ -243,8 +296,9 @@ def test_one_after_the_other(first: str) -> None:
     for second, row in ROWS.items():
         for cut_first, cut_second in itertools.product((False, True), repeat=2):
             reader = new_reader()
-            for step, (data, method, cut) in enumerate([(ROWS[first].data, ROWS[first].method, cut_first),
-                                                        (row.data, row.method, cut_second)]):
+            for step, (data, method, cut) in enumerate(
+                [(ROWS[first].data, ROWS[first].method, cut_first), (row.data, row.method, cut_second)]
+            ):
                 got = read(data, method, range(1, len(data)) if cut else (), reader=reader)
                 if step:
                     assert got == read(row.data, row.method), (second, cut_first, cut_second)
@@ -255,10 +309,22 @@ def test_one_after_the_other(first: str) -> None:
 POISON = answer('Content-Length: 6', body=b'poison')
 
 
-@pytest.mark.parametrize('left', [POISON[:size] for size in range(1, len(POISON) + 1)] + [
-    b' ', b'\0', b'x', b'hello', POISON * 3, chunked(b'6\r\npoison\r\n0\r\n\r\n'), CONTINUE, b'\r\n' + POISON,
-    b'poison' * 10000,
-], ids=lambda left: f'{len(left)} bytes')
+@pytest.mark.parametrize(
+    'left',
+    [POISON[:size] for size in range(1, len(POISON) + 1)]
+    + [
+        b' ',
+        b'\0',
+        b'x',
+        b'hello',
+        POISON * 3,
+        chunked(b'6\r\npoison\r\n0\r\n\r\n'),
+        CONTINUE,
+        b'\r\n' + POISON,
+        b'poison' * 10000,
+    ],
+    ids=lambda left: f'{len(left)} bytes',
+)
 @pytest.mark.parametrize('name', ['length', 'length 0', 'chunked', '204', '304', 'HEAD with a length', '100'])
 def test_left_over(name: str, left: bytes) -> None:
     """What follows an answer in the same read is nobody's: the answer stands alone, its connection is closed."""
@@ -299,26 +365,97 @@ def test_bodies_stay_apart_on_the_wire() -> None:
 
 BAD: dict[str, bytes] = {
     # row 12
-    **{f'chunk size {size!r}': chunked(b'%s\r\nabc\r\n0\r\n\r\n' % size) for size in (
-        b'ZZ', b'-5', b'0x5', b'1_0', b'', b' 3', b'3 ', b'+3', b'3.0', b'%x' % 2**70, b'f' * 17, b'\xb3', b'3\n',
-        b'\0', b'3\0', b' 3;a', b'3 3', b'3 3;a', b'3;a ', b'3;a b', b'3;a=b ', b'3;a="b" ', b'3;', b'3; ', b'3;a;',
-        b'3;a=b=c', b'3;a="', b'3;a="b"c', b'3;a\n', b'3;a\r', b'3;a="\r"', b'3;\0', b'3\x0b;a', b'3;\xa0a', b'3, 3', b'3;"a"')},
+    **{
+        f'chunk size {size!r}': chunked(b'%s\r\nabc\r\n0\r\n\r\n' % size)
+        for size in (
+            b'ZZ',
+            b'-5',
+            b'0x5',
+            b'1_0',
+            b'',
+            b' 3',
+            b'3 ',
+            b'+3',
+            b'3.0',
+            b'%x' % 2**70,
+            b'f' * 17,
+            b'\xb3',
+            b'3\n',
+            b'\0',
+            b'3\0',
+            b' 3;a',
+            b'3 3',
+            b'3 3;a',
+            b'3;a ',
+            b'3;a b',
+            b'3;a=b ',
+            b'3;a="b" ',
+            b'3;',
+            b'3; ',
+            b'3;a;',
+            b'3;a=b=c',
+            b'3;a="',
+            b'3;a="b"c',
+            b'3;a\n',
+            b'3;a\r',
+            b'3;a="\r"',
+            b'3;\0',
+            b'3\x0b;a',
+            b'3;\xa0a',
+            b'3, 3',
+            b'3;"a"',
+        )
+    },
     'chunk longer than its size': chunked(b'2\r\nabc\r\n0\r\n\r\n'),
     'chunk without its end': chunked(b'3\r\nabc0\r\n\r\n'),
     'chunk with bare LF': chunked(b'3\nabc\n0\n\n'),
     # row 13
-    **{f'length {length!r}': answer(f'Content-Length: {length}', body=b'abc') for length in (
-        '-3', '3x', '+3', '3, 4', '', '0x3', '3.0', '3 3', '1_0', '3;', '"3"', '\xb3', '9' * 30, '9' * 5000)},
+    **{
+        f'length {length!r}': answer(f'Content-Length: {length}', body=b'abc')
+        for length in (
+            '-3',
+            '3x',
+            '+3',
+            '3, 4',
+            '',
+            '0x3',
+            '3.0',
+            '3 3',
+            '1_0',
+            '3;',
+            '"3"',
+            '\xb3',
+            '9' * 30,
+            '9' * 5000,
+        )
+    },
     'two lengths': answer('Content-Length: 3', 'Content-Length: 4', body=b'abcd'),
     'two lengths, one empty': answer('Content-Length: 3', 'Content-Length:', body=b'abcd'),
     # row 14
     'length and chunks': answer('Content-Length: 3', 'Transfer-Encoding: chunked', body=b'0\r\n\r\n'),
     'chunks and length': answer('Transfer-Encoding: chunked', 'Content-Length: 3', body=b'0\r\n\r\n'),
     'length and identity': answer('Content-Length: 3', 'Transfer-Encoding: identity', body=b'abc'),
-    **{f'transfer coding {coding!r}': answer(f'Transfer-Encoding: {coding}', body=b'0\r\n\r\n') for coding in (
-        'gzip, chunked', 'gzip', 'chunked, gzip', 'chunked, chunked', 'identity', 'xchunked', 'chunked;a=b',
-        '"chunked"', ',', ' , ,', '', 'chun ked', 'chunked\x0b', 'chunked\xa0', 'chunked,, chunked',
-        ', gzip,chunked,')},
+    **{
+        f'transfer coding {coding!r}': answer(f'Transfer-Encoding: {coding}', body=b'0\r\n\r\n')
+        for coding in (
+            'gzip, chunked',
+            'gzip',
+            'chunked, gzip',
+            'chunked, chunked',
+            'identity',
+            'xchunked',
+            'chunked;a=b',
+            '"chunked"',
+            ',',
+            ' , ,',
+            '',
+            'chun ked',
+            'chunked\x0b',
+            'chunked\xa0',
+            'chunked,, chunked',
+            ', gzip,chunked,',
+        )
+    },
     'two transfer codings': answer('Transfer-Encoding: gzip', 'Transfer-Encoding: chunked', body=b'0\r\n\r\n'),
     'chunked twice': answer('Transfer-Encoding: chunked', 'Transfer-Encoding: chunked', body=b'0\r\n\r\n'),
     'space before the colon': answer('Transfer-Encoding : chunked', body=b'0\r\n\r\n'),
@@ -329,8 +466,9 @@ BAD: dict[str, bytes] = {
     '101 after 100': CONTINUE + answer('Upgrade: x', 'Connection: Upgrade', first='HTTP/1.1 101 Switching'),
     'no 1xx, though it looks like one': answer(first='ITTP/1.1 100 X') + PLAIN,
     '1xx of HTTP/2.0': answer(first='HTTP/2.0 100 X') + PLAIN,
-    'a bad 1xx after one that says close': answer('Connection: close', first='HTTP/1.1 100 X') + answer(
-        'A b: c', first='HTTP/1.1 100 X') + PLAIN,
+    'a bad 1xx after one that says close': answer('Connection: close', first='HTTP/1.1 100 X')
+    + answer('A b: c', first='HTTP/1.1 100 X')
+    + PLAIN,
     # rows 17, 18
     'endless 100s': CONTINUE * 21 + PLAIN,
     'NUL in a value': answer('A: b\0', 'Content-Length: 0'),
@@ -360,22 +498,55 @@ BAD: dict[str, bytes] = {
     'folded status 099': answer('A: b', ' c', 'Content-Length: 0', first='HTTP/1.1 099 X'),
     'fold before the first trailer': chunked(b'3\r\nabc\r\n0\r\n A: b\r\n\r\n'),
     'trailer folded by white space alone': chunked(b'3\r\nabc\r\n0\r\nA: b\r\n \r\n\r\n'),
-    **{f'trailer {trailer!r}': chunked(b'3\r\nabc\r\n0\r\n%b\r\n\r\n' % trailer) for trailer in (
-        b'Content-Length: 3', b'A: b\r\ncontent-length: 3', b'A : b', b': b', b'A', b'A: \0', b'A: b\rc',
-        b'A: b\nC: d')},
+    **{
+        f'trailer {trailer!r}': chunked(b'3\r\nabc\r\n0\r\n%b\r\n\r\n' % trailer)
+        for trailer in (
+            b'Content-Length: 3',
+            b'A: b\r\ncontent-length: 3',
+            b'A : b',
+            b': b',
+            b'A',
+            b'A: \0',
+            b'A: b\rc',
+            b'A: b\nC: d',
+        )
+    },
     'CR in a value': answer('A: b\rc', 'Content-Length: 0'),
     'CR in the reason': answer('Content-Length: 0', first='HTTP/1.1 200 O\rK'),
     'bare LF': answer('Content-Length: 0').replace(b'\r\n', b'\n'),
     'bare LF at the end': answer('Content-Length: 0')[:-2] + b'\n',
     # the status line
-    **{f'first line {first!r}': answer('Content-Length: 0', first=first) for first in (
-        'HTTP/0.9 200 OK', 'HTTP/1.2 200 OK', 'HTTP/2.0 200 OK', 'HTTP/2 200 OK', 'HTTP/11.1 200 OK',
-        'HTTP/1.10 200 OK',
-        'http/1.1 200 OK', 'ICY 200 OK', 'RTSP/1.0 200 OK', 'ICE/1.0 200 OK', 'HTTP/1.1 099 OK', 'HTTP/1.1 000 OK',
-        'HTTP/1.1 20 OK', 'HTTP/1.1 2000 OK', 'HTTP/1.1 2x0 OK', 'HTTP/1.1 -20 OK',
-        'HTTP/1.1  200 OK',
-        'HTTP/1.1\t200 OK', 'HTTP/1.1', 'HTTP/1.1 ', ' HTTP/1.1 200 OK', 'HTTP/1,1 200 OK', 'GET / HTTP/1.1', 'hello',
-        '', '\0')},
+    **{
+        f'first line {first!r}': answer('Content-Length: 0', first=first)
+        for first in (
+            'HTTP/0.9 200 OK',
+            'HTTP/1.2 200 OK',
+            'HTTP/2.0 200 OK',
+            'HTTP/2 200 OK',
+            'HTTP/11.1 200 OK',
+            'HTTP/1.10 200 OK',
+            'http/1.1 200 OK',
+            'ICY 200 OK',
+            'RTSP/1.0 200 OK',
+            'ICE/1.0 200 OK',
+            'HTTP/1.1 099 OK',
+            'HTTP/1.1 000 OK',
+            'HTTP/1.1 20 OK',
+            'HTTP/1.1 2000 OK',
+            'HTTP/1.1 2x0 OK',
+            'HTTP/1.1 -20 OK',
+            'HTTP/1.1  200 OK',
+            'HTTP/1.1\t200 OK',
+            'HTTP/1.1',
+            'HTTP/1.1 ',
+            ' HTTP/1.1 200 OK',
+            'HTTP/1,1 200 OK',
+            'GET / HTTP/1.1',
+            'hello',
+            '',
+            '\0',
+        )
+    },
 }
 TRUNCATED = {
     'short body': answer('Content-Length: 6', body=b'00000'),
@@ -433,12 +604,25 @@ def test_nothing() -> None:
         assert read(data).error is ProtocolError
 
 
-@pytest.mark.parametrize('data', [
-    b'SSH-2.0-OpenSSH_9.6\r\n', b'\r\n\r\nSSH-2.0', CONTINUE + b'SSH-2.0', b'HTTP/1.1 200 OK\r\nA b: ',
-    answer('Connection: close', first='HTTP/1.1 100 X') + b'SSH-2.0', chunked(b'ZZ'), chunked(b'3\n'), chunked(b' '),
-    chunked(b'3;a\nx'), chunked(b'1\r\nabc'), chunked(b'1\r\na\n'), chunked(b'0\r\nA: b\n'), chunked(b'0\r\n\n'),
-    chunked(b'0\r\n b: c\r\n'),
-])
+@pytest.mark.parametrize(
+    'data',
+    [
+        b'SSH-2.0-OpenSSH_9.6\r\n',
+        b'\r\n\r\nSSH-2.0',
+        CONTINUE + b'SSH-2.0',
+        b'HTTP/1.1 200 OK\r\nA b: ',
+        answer('Connection: close', first='HTTP/1.1 100 X') + b'SSH-2.0',
+        chunked(b'ZZ'),
+        chunked(b'3\n'),
+        chunked(b' '),
+        chunked(b'3;a\nx'),
+        chunked(b'1\r\nabc'),
+        chunked(b'1\r\na\n'),
+        chunked(b'0\r\nA: b\n'),
+        chunked(b'0\r\n\n'),
+        chunked(b'0\r\n b: c\r\n'),
+    ],
+)
 def test_refused_at_once(data: bytes) -> None:
     """What cannot become an answer any more is refused when it comes, though the server sends nothing more."""
     for cuts in all_cuts(data):
@@ -449,21 +633,33 @@ def test_refused_at_once(data: bytes) -> None:
                 reader.feed(data[start:end])
 
 
-@pytest.mark.parametrize(('lines', 'fields'), [
-    (['A: b', ' c'], [('A', 'b c')]), (['A: b  ', '\t \tc \t', '  d'], [('A', 'b c d')]), (['A:', ' b'], [('A', 'b')]),
-    (['A: b', ' c: d', 'E: f'], [('A', 'b c: d'), ('E', 'f')]),
-    (['A: "b', ' c"', 'A: d,', ' e'], [('A', '"b c"'), ('A', 'd, e')]),
-    (['Set-Cookie: a=b;', '\tPath=/'], [('Set-Cookie', 'a=b; Path=/')]),
-    (['Content-Type:', ' application/json;', ' charset=utf-8'], [('Content-Type', 'application/json; charset=utf-8')]),
-    (['Content-Encoding:', ' gzip'], [('Content-Encoding', 'gzip')]),
-])
-@pytest.mark.parametrize('before', [b'', EARLY, answer('A: b', ' c', first='HTTP/1.1 103 X')],
-                         ids=['', '103', 'folded 103'])
+@pytest.mark.parametrize(
+    ('lines', 'fields'),
+    [
+        (['A: b', ' c'], [('A', 'b c')]),
+        (['A: b  ', '\t \tc \t', '  d'], [('A', 'b c d')]),
+        (['A:', ' b'], [('A', 'b')]),
+        (['A: b', ' c: d', 'E: f'], [('A', 'b c: d'), ('E', 'f')]),
+        (['A: "b', ' c"', 'A: d,', ' e'], [('A', '"b c"'), ('A', 'd, e')]),
+        (['Set-Cookie: a=b;', '\tPath=/'], [('Set-Cookie', 'a=b; Path=/')]),
+        (
+            ['Content-Type:', ' application/json;', ' charset=utf-8'],
+            [('Content-Type', 'application/json; charset=utf-8')],
+        ),
+        (['Content-Encoding:', ' gzip'], [('Content-Encoding', 'gzip')]),
+    ],
+)
+@pytest.mark.parametrize(
+    'before', [b'', EARLY, answer('A: b', ' c', first='HTTP/1.1 103 X')], ids=['', '103', 'folded 103']
+)
 def test_unfolded(lines: list[str], fields: list[tuple[str, str]], before: bytes) -> None:
     """A fold is a blank in the head that is kept (RFC 9112 §5.2), for every method and framing, however it is cut."""
-    for method, data in (('GET', answer(*lines, 'Content-Length: 1', body=b'x')),
-                         ('HEAD', answer(*lines, 'Content-Length: 1')),
-                         ('GET', chunked(b'1 ;a\r\nx\r\n0\r\n\r\n', *lines)), ('GET', answer(*lines, body=b'x'))):
+    for method, data in (
+        ('GET', answer(*lines, 'Content-Length: 1', body=b'x')),
+        ('HEAD', answer(*lines, 'Content-Length: 1')),
+        ('GET', chunked(b'1 ;a\r\nx\r\n0\r\n\r\n', *lines)),
+        ('GET', answer(*lines, body=b'x')),
+    ):
         for cuts in all_cuts(before + data):
             got = read(before + data, method, cuts)
             assert got.error is None and got.head is not None and got.head.startswith(b'HTTP/1.1 200 OK\r\n')
@@ -508,8 +704,12 @@ def test_trailers_that_frame(trailer: str) -> None:
 
 def test_started_and_stray() -> None:
     """Whether an answer has begun, and whether what came is one at all, decides about sending once more."""
-    for data, started, stray in ((b'', False, False), (b'HTTP/1.1 2', True, False), (PLAIN[:-1], True, False),
-                                 (CONTINUE, True, False)):
+    for data, started, stray in (
+        (b'', False, False),
+        (b'HTTP/1.1 2', True, False),
+        (PLAIN[:-1], True, False),
+        (CONTINUE, True, False),
+    ):
         reader = new_reader()
         reader.begin('GET', None)
         if data:
@@ -519,8 +719,10 @@ def test_started_and_stray() -> None:
 
 # Reading: bounds -----------------------------------------------------------------------------------------------------
 
-def feed_until_error(pieces: Iterable[bytes], method: str = 'GET',
-                     max_body: int | None = None) -> tuple[type[Exception] | None, int]:
+
+def feed_until_error(
+    pieces: Iterable[bytes], method: str = 'GET', max_body: int | None = None
+) -> tuple[type[Exception] | None, int]:
     """Feed until something is raised: what, and after how many bytes."""
     reader = new_reader()
     reader.begin(method, max_body)
@@ -579,23 +781,35 @@ def test_endless(name: str, method: str) -> None:
 
 def test_bounds_of_the_head() -> None:
     """A head of so many bytes, or fields, is accepted; one more is not; also when it is whole in one read."""
+
     def of_size(size: int) -> bytes:
         rest = len(answer('Content-Length: 0', 'A: ')) - 4
         return answer('Content-Length: 0', 'A: ' + 'x' * (size - rest))
-    for data, right in ((of_size(MAX_BYTES), True), (of_size(MAX_BYTES + 1), False), (of_size(300 * 1024), False),
-                        (answer('Content-Length: 0', *['A: b'] * (MAX_FIELDS - 1)), True),
-                        (answer('Content-Length: 0', *['A: b'] * MAX_FIELDS), False),
-                        (answer('Content-Length: 0', *['A: b'] * 5000), False),
-                        (answer('Content-Length: 0', *['A:'] * 5000), False)):
+
+    for data, right in (
+        (of_size(MAX_BYTES), True),
+        (of_size(MAX_BYTES + 1), False),
+        (of_size(300 * 1024), False),
+        (answer('Content-Length: 0', *['A: b'] * (MAX_FIELDS - 1)), True),
+        (answer('Content-Length: 0', *['A: b'] * MAX_FIELDS), False),
+        (answer('Content-Length: 0', *['A: b'] * 5000), False),
+        (answer('Content-Length: 0', *['A:'] * 5000), False),
+    ):
         for cuts in ((), (100,), (len(data) - 3,), (len(data) - 1,), range(1000, len(data), 1000)):
             assert read(data, cuts=cuts).error is (None if right else InvalidResponse), (len(data), cuts)
             assert read(data, 'HEAD', cuts).error is (None if right else InvalidResponse), (len(data), cuts)
 
 
-@pytest.mark.parametrize('data', [
-    answer('Content-Length: 1000', body=b'x' * 1000), chunked(b'3e8\r\n' + b'x' * 1000 + b'\r\n0\r\n\r\n'),
-    chunked(b'1\r\nx\r\n' * 1000 + b'0\r\n\r\n'), answer(body=b'x' * 1000),
-], ids=['length', 'chunk', 'chunks', 'until the end'])
+@pytest.mark.parametrize(
+    'data',
+    [
+        answer('Content-Length: 1000', body=b'x' * 1000),
+        chunked(b'3e8\r\n' + b'x' * 1000 + b'\r\n0\r\n\r\n'),
+        chunked(b'1\r\nx\r\n' * 1000 + b'0\r\n\r\n'),
+        answer(body=b'x' * 1000),
+    ],
+    ids=['length', 'chunk', 'chunks', 'until the end'],
+)
 def test_max_body(data: bytes) -> None:
     """A body as large as the bound is accepted, one byte more is BodyTooLarge, however it is framed and cut."""
     for cuts in ((), (30,), (len(data) - 3,), range(1, len(data)), range(7, len(data), 7)):
@@ -616,24 +830,36 @@ def test_max_body_by_its_length() -> None:
 
 def test_dripped_head_is_linear() -> None:
     """A head that comes byte by byte costs no more than its size."""
+
     def seconds(size: int) -> float:
         data = answer('Content-Length: 0', 'A: ' + 'x' * size)
         began = time.process_time()
         assert read(data, cuts=range(1, len(data))).status == 200
         return time.process_time() - began
+
     eighth = min(seconds((MAX_BYTES - 200) // 8) for _ in range(3))
     assert seconds(MAX_BYTES - 200) < 8 * eighth * 4
 
 
-@pytest.mark.parametrize(('fields', 'coding'), [
-    (['Content-Encoding: gzip'], 'gzip'), (['content-encoding: GZIP'], 'gzip'), (['Content-Encoding: identity'], None),
-    (['Content-Encoding:'], None), ([], None), (['X-Content-Encoding: gzip'], None),
-    (['Content-Encoding: gzip', 'Content-Encoding: deflate'], 'gzip, deflate'),
-])
+@pytest.mark.parametrize(
+    ('fields', 'coding'),
+    [
+        (['Content-Encoding: gzip'], 'gzip'),
+        (['content-encoding: GZIP'], 'gzip'),
+        (['Content-Encoding: identity'], None),
+        (['Content-Encoding:'], None),
+        ([], None),
+        (['X-Content-Encoding: gzip'], None),
+        (['Content-Encoding: gzip', 'Content-Encoding: deflate'], 'gzip, deflate'),
+    ],
+)
 def test_coding(fields: list[str], coding: str | None) -> None:
     """The content coding is told, where there is one, for bodies of every framing."""
-    for data in (answer(*fields, 'Content-Length: 3', body=b'abc'), chunked(b'3\r\nabc\r\n0\r\n\r\n', *fields),
-                 answer(*fields, body=b'abc')):
+    for data in (
+        answer(*fields, 'Content-Length: 3', body=b'abc'),
+        chunked(b'3\r\nabc\r\n0\r\n\r\n', *fields),
+        answer(*fields, body=b'abc'),
+    ):
         for cuts in ((), range(1, len(data))):
             got = read(data, cuts=cuts).coding
             assert (got and got.lower()) == coding
@@ -654,6 +880,7 @@ def test_take_body_in_pieces() -> None:
 
 # Reading: against http.client ----------------------------------------------------------------------------------------
 
+
 class _Socket:
     """As much of a socket as http.client wants."""
 
@@ -673,8 +900,9 @@ def by_http_client(data: bytes, method: str) -> tuple[int, list[tuple[str, str]]
 
 
 NAMES = st.text(st.sampled_from('abcXYZ09-_!~'), min_size=1, max_size=8).map('X-'.__add__)
-VALUES = st.text(st.characters(min_codepoint=0x21, max_codepoint=0x7e) | st.sampled_from(' \t\xa1\xe9\xff'),
-                 max_size=12).map(str.strip)
+VALUES = st.text(
+    st.characters(min_codepoint=0x21, max_codepoint=0x7E) | st.sampled_from(' \t\xa1\xe9\xff'), max_size=12
+).map(str.strip)
 EXTENSIONS = st.sampled_from([b'', b';a', b';a=b', b';a="b c"', b';a;b=c'])
 
 
@@ -692,9 +920,9 @@ def answers(draw: Any) -> tuple[bytes, bytes, str]:
     framing = draw(st.sampled_from(['length', 'chunked', 'end']))
     version = draw(st.sampled_from(['HTTP/1.1'] * 4 + ['HTTP/1.0'])) if framing != 'chunked' else 'HTTP/1.1'
     if status == 204 and framing != 'end':
-        framing = 'end'                     # a 204 has neither (RFC 9110 §8.6)
+        framing = 'end'  # a 204 has neither (RFC 9110 §8.6)
     if status == 304 and framing == 'chunked':
-        framing = 'length'                  # http.client looks for chunks there
+        framing = 'length'  # http.client looks for chunks there
     if framing == 'length':
         fields.append(('Content-Length', str(len(body))))
     elif framing == 'chunked':
@@ -740,8 +968,9 @@ def test_valid_answers(made: tuple[bytes, bytes, str], cuts: list[int]) -> None:
 
 @hypothesis.settings(max_examples=80)
 @hypothesis.given(answers(), answers(), CUTS, CUTS)
-def test_two_valid_answers(first: tuple[bytes, bytes, str], second: tuple[bytes, bytes, str], cuts: list[int],
-                           more: list[int]) -> None:
+def test_two_valid_answers(
+    first: tuple[bytes, bytes, str], second: tuple[bytes, bytes, str], cuts: list[int], more: list[int]
+) -> None:
     """What one answer was like does not change how the next one over its connection is read."""
     reader = new_reader()
     data = first[0] + first[1]
@@ -754,47 +983,89 @@ def test_two_valid_answers(first: tuple[bytes, bytes, str], second: tuple[bytes,
 def consistent(data: bytes, method: str, cuts: list[int], max_body: int | None) -> None:
     """An answer or a ProtocolError, and nothing else; the same in one piece and in many."""
     whole, cut = read(data, method, (), max_body), read(data, method, cuts_of(cuts, len(data)), max_body)
-    assert (whole.error is None, whole.status, whole.body, whole.head) == (cut.error is None, cut.status, cut.body,
-        cut.head)
+    assert (whole.error is None, whole.status, whole.body, whole.head) == (
+        cut.error is None,
+        cut.status,
+        cut.body,
+        cut.head,
+    )
 
 
-PIECES = st.sampled_from([
-    b'HTTP/1.1 200 OK\r\n', b'HTTP/1.0 404 \r\n', b'HTTP/1.1 100 C\r\n\r\n', b'HTTP/1.1 101 S\r\n',
-    b'HTTP/1.1 204 N\r\n', b'\r\n', b'\n', b'\r',
-    b'\r\n\r\n', b'Content-Length: 5\r\n', b'Content-Length: 0\r\n', b'Transfer-Encoding: chunked\r\n',
-    b'Transfer-Encoding: gzip\r\n',
-    b'Connection: close\r\n', b'Connection: upgrade\r\nUpgrade: x\r\n', b'hello', b'5\r\nhello\r\n', b'0\r\n\r\n',
-    b'0\r\n', b'A: b\r\n', b' c\r\n',
-    b'\0', b':', b'Content-Encoding: gzip\r\n', b'HTTP/', b'HTTP/1.1 ', b'3;a=b\r\n', b'ffffffffffffffffff\r\n',
-    b'-1\r\n'])
+PIECES = st.sampled_from(
+    [
+        b'HTTP/1.1 200 OK\r\n',
+        b'HTTP/1.0 404 \r\n',
+        b'HTTP/1.1 100 C\r\n\r\n',
+        b'HTTP/1.1 101 S\r\n',
+        b'HTTP/1.1 204 N\r\n',
+        b'\r\n',
+        b'\n',
+        b'\r',
+        b'\r\n\r\n',
+        b'Content-Length: 5\r\n',
+        b'Content-Length: 0\r\n',
+        b'Transfer-Encoding: chunked\r\n',
+        b'Transfer-Encoding: gzip\r\n',
+        b'Connection: close\r\n',
+        b'Connection: upgrade\r\nUpgrade: x\r\n',
+        b'hello',
+        b'5\r\nhello\r\n',
+        b'0\r\n\r\n',
+        b'0\r\n',
+        b'A: b\r\n',
+        b' c\r\n',
+        b'\0',
+        b':',
+        b'Content-Encoding: gzip\r\n',
+        b'HTTP/',
+        b'HTTP/1.1 ',
+        b'3;a=b\r\n',
+        b'ffffffffffffffffff\r\n',
+        b'-1\r\n',
+    ]
+)
 
 
 @hypothesis.settings(max_examples=200)
-@hypothesis.given(st.lists(PIECES | st.binary(max_size=5), max_size=12).map(b''.join),
-                  st.sampled_from(['GET', 'HEAD']), CUTS,
-                  st.sampled_from([None, 4, 1000]))
+@hypothesis.given(
+    st.lists(PIECES | st.binary(max_size=5), max_size=12).map(b''.join),
+    st.sampled_from(['GET', 'HEAD']),
+    CUTS,
+    st.sampled_from([None, 4, 1000]),
+)
 def test_any_bytes(data: bytes, method: str, cuts: list[int], max_body: int | None) -> None:
     """Whatever bytes come, there is an answer or a ProtocolError, the same however they are cut."""
     consistent(data, method, cuts, max_body)
 
 
 @hypothesis.settings(max_examples=200)
-@hypothesis.given(answers(), st.integers(0, 10_000), st.sampled_from(['delete', 'insert', 'replace', 'double']),
-                  st.binary(min_size=1, max_size=3), CUTS)
+@hypothesis.given(
+    answers(),
+    st.integers(0, 10_000),
+    st.sampled_from(['delete', 'insert', 'replace', 'double']),
+    st.binary(min_size=1, max_size=3),
+    CUTS,
+)
 def test_spoiled_answers(made: tuple[bytes, bytes, str], place: int, how: str, what: bytes, cuts: list[int]) -> None:
     """So too for an answer that was right but for a few bytes."""
     data, method = made[0] + made[1], made[2]
     at = place % len(data)
     start, end = data[:at], data[at:]
-    data = {'delete': start + end[len(what):], 'insert': start + what + end, 'replace': start + what + end[len(what):],
-            'double': start + end[:len(what)] + end}[how]
+    data = {
+        'delete': start + end[len(what) :],
+        'insert': start + what + end,
+        'replace': start + what + end[len(what) :],
+        'double': start + end[: len(what)] + end,
+    }[how]
     consistent(data, method, cuts, None)
 
 
 # Writing -------------------------------------------------------------------------------------------------------------
 
-def write(*args: Any, defaults: Any = (), authority: str = 'server.example', **options: Any) -> tuple[str,
-        list[tuple[str, str]], bytes]:
+
+def write(
+    *args: Any, defaults: Any = (), authority: str = 'server.example', **options: Any
+) -> tuple[str, list[tuple[str, str]], bytes]:
     """The first line, the fields and what follows them, as a request stands on the wire."""
     request = Request('server.example', *args, **options)
     data = RequestWriter(authority, Headers(defaults)).write(request)
@@ -829,11 +1100,18 @@ def test_without_a_body(method: str, headers: Any) -> None:
 
 
 @pytest.mark.parametrize('method', ['GET', 'POST', 'DELETE', 'PROPFIND'])
-@pytest.mark.parametrize(('body', 'sent', 'content_type'), [
-    ({'a': 1}, b'{"a":1}', 'application/json'), ([], b'[]', 'application/json'), ('é', b'\xc3\xa9', None),
-    (b'\r\n\r\n', b'\r\n\r\n', None),
-    ('', b'', None), (b'', b'', None), (bytearray(b'x'), b'x', None),
-])
+@pytest.mark.parametrize(
+    ('body', 'sent', 'content_type'),
+    [
+        ({'a': 1}, b'{"a":1}', 'application/json'),
+        ([], b'[]', 'application/json'),
+        ('é', b'\xc3\xa9', None),
+        (b'\r\n\r\n', b'\r\n\r\n', None),
+        ('', b'', None),
+        (b'', b'', None),
+        (bytearray(b'x'), b'x', None),
+    ],
+)
 def test_with_a_body(method: str, body: Any, sent: bytes, content_type: str | None) -> None:
     """A body goes with its length, and JSON with its type."""
     _, fields, data = write(method, '/', body)
@@ -894,8 +1172,15 @@ def test_file_with_a_length() -> None:
     assert lowered(fields)['content-length'] == '4' and body == b'' and file.read() == b'cdef'
 
 
-@pytest.mark.parametrize('make', [lambda: iter([b'abc']), lambda: (piece for piece in [b'abc']), lambda: (b'a', b'b'),
-                                  lambda: io.BufferedReader(io.BytesIO(b'abc')).raw and iter([b'x'])])
+@pytest.mark.parametrize(
+    'make',
+    [
+        lambda: iter([b'abc']),
+        lambda: (piece for piece in [b'abc']),
+        lambda: (b'a', b'b'),
+        lambda: io.BufferedReader(io.BytesIO(b'abc')).raw and iter([b'x']),
+    ],
+)
 def test_body_without_a_length(make: Any) -> None:
     """What cannot tell its length goes in chunks (RFC 9112 §7.1), and then without a Content-Length."""
     _, fields, body = write('POST', '/', make())
@@ -929,9 +1214,12 @@ def test_file_that_fails() -> None:
     assert lowered(write('POST', '/', _Failing(b'abc'))[1])['transfer-encoding'] == 'chunked'
 
 
-@hypothesis.given(st.sampled_from(['GET', 'POST', 'PUT']), st.text(),
-                  st.dictionaries(st.text(), st.text() | st.binary(), max_size=3),
-                  st.none() | st.binary() | st.text() | st.dictionaries(st.text(), st.integers()))
+@hypothesis.given(
+    st.sampled_from(['GET', 'POST', 'PUT']),
+    st.text(),
+    st.dictionaries(st.text(), st.text() | st.binary(), max_size=3),
+    st.none() | st.binary() | st.text() | st.dictionaries(st.text(), st.integers()),
+)
 def test_any_request_is_one_request(method: str, path: str, headers: dict[Any, Any], body: Any) -> None:
     """Whatever a request is made of, a server reads exactly this one request, or it is refused."""
     try:

@@ -6,6 +6,7 @@ is shown as it comes, a line at a time, with the number of the suite before it. 
 that has a clock, so the failures of all suites are asked again when nothing else of ours runs: a test that fails twice has
 failed. What was asked again is named at the end. Ctrl-C and SIGTERM end the suites and what they have started.
 """
+
 from __future__ import annotations
 
 import json
@@ -23,7 +24,7 @@ from typing import Any
 MOST_AGAIN = 20
 #: Seconds for a suite to end in when it was interrupted, and for the last that it wrote when it has ended.
 ENDING = 10
-TESTS_FAILED = 1                            # pytest.ExitCode.TESTS_FAILED; any other is no test's failure
+TESTS_FAILED = 1  # pytest.ExitCode.TESTS_FAILED; any other is no test's failure
 ENDS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP
 
 _printing = threading.Lock()
@@ -50,8 +51,13 @@ class Suite:
     def start(self, *more: str) -> None:
         """In a process group of its own, so that it is interrupted once, and its children can be found."""
         self.process = subprocess.Popen(
-            [*self.command, *more], env=self.environment, start_new_session=True,
-            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+            [*self.command, *more],
+            env=self.environment,
+            start_new_session=True,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
         self.reader = threading.Thread(target=self._show, args=(self.process.stdout,), daemon=True)
         self.reader.start()
 
@@ -59,7 +65,7 @@ class Suite:
         try:
             for line in output:
                 say(f'{self.name} {line.decode(errors="replace").rstrip()}')
-        except OSError:                     # nobody reads it any more: as when a terminal is closed
+        except OSError:  # nobody reads it any more: as when a terminal is closed
             os.kill(os.getpid(), signal.SIGHUP)
 
     def passed(self) -> bool:
@@ -101,7 +107,9 @@ def ask_again(suite: Suite) -> list[str]:
     if suite.passed():
         return [f'{suite.name} passed when it was run again: {name}' for name in names]
     twice = suite.failed() or names
-    return [f'{suite.name} {"FAILED AGAIN" if name in twice else "passed"} when it was run again: {name}' for name in names]
+    return [
+        f'{suite.name} {"FAILED AGAIN" if name in twice else "passed"} when it was run again: {name}' for name in names
+    ]
 
 
 def run(beside: list[Suite], alone: list[Suite]) -> bool:
@@ -124,14 +132,18 @@ def run(beside: list[Suite], alone: list[Suite]) -> bool:
 
 def main(arguments: list[str]) -> int:
     """The exit code."""
+
     def stop(number: int, _: Any) -> None:
         sys.exit(128 + number)
+
     for number in ENDS:
         signal.signal(number, stop)
     at = arguments.index('--alone') if '--alone' in arguments else len(arguments)
     with tempfile.TemporaryDirectory() as folder:
-        suites = [Suite(number + 1, line, folder, len(arguments[:at]) > 1 and number < at)
-                  for number, line in enumerate(arguments[:at] + arguments[at + 1:])]
+        suites = [
+            Suite(number + 1, line, folder, len(arguments[:at]) > 1 and number < at)
+            for number, line in enumerate(arguments[:at] + arguments[at + 1 :])
+        ]
         try:
             return not run(suites[:at], suites[at:])
         finally:
