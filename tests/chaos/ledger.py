@@ -1,4 +1,5 @@
 """What the servers of a row received, and what its instances said of it: who has lost, doubled, or sent after death."""
+
 from __future__ import annotations
 
 import json
@@ -29,7 +30,7 @@ class Ledger:
         self.total = total
         self.arrived: dict[str, list[float]] = {}
         self.seen: dict[str, tuple[float, dict[str, Any]]] = {}
-        self.twice = 0                          # results that came twice
+        self.twice = 0  # results that came twice
         self.id = ''
         self.after = answer_after
         self.port = 0
@@ -52,8 +53,14 @@ class Ledger:
 
     def submit(self, service: Service, **options: Any) -> str:
         """Start the run."""
-        requests = [{'host': f'127.0.0.{number % HOSTS + 1}:{self.port}', 'url': f'/{number:06}',
-                     'method': METHODS[number % len(METHODS)]} for number in range(self.total)]
+        requests = [
+            {
+                'host': f'127.0.0.{number % HOSTS + 1}:{self.port}',
+                'url': f'/{number:06}',
+                'method': METHODS[number % len(METHODS)],
+            }
+            for number in range(self.total)
+        ]
         self.id = service.start({'requests': requests, 'simultaneous': SIMULTANEOUS, **options})['id']
         return self.id
 
@@ -70,7 +77,7 @@ class Ledger:
                     self._note(json.loads(line), seq)
                     seq += 1
             except HTTPError:
-                pass                            # it stands still, has no store, or is gone
+                pass  # it stands still, has no store, or is gone
             gevent.sleep(0.3)
 
     def _note(self, result: dict[str, Any], seq: int) -> None:
@@ -103,8 +110,11 @@ class Ledger:
     @property
     def lost(self) -> list[str]:
         """Requests without a result, or with one that says they were answered, though they never came."""
-        return [url for url in map('/{:06}'.format, range(self.total)) if url not in self.seen
-                or (self.seen[url][1]['state'] == 'done' and url not in self.arrived)]
+        return [
+            url
+            for url in map('/{:06}'.format, range(self.total))
+            if url not in self.seen or (self.seen[url][1]['state'] == 'done' and url not in self.arrived)
+        ]
 
     @property
     def doubled(self) -> list[str]:

@@ -1,4 +1,5 @@
 """A PostgreSQL of our own, in a temporary folder, for as long as the tests run."""
+
 from __future__ import annotations
 
 import importlib.util
@@ -27,7 +28,9 @@ def missing() -> str:
         return 'PostgreSQL does not run as root, and there is no user postgres'
     if importlib.util.find_spec('psycopg') is None:
         return "psycopg is not installed (pip install 'napixclient[postgresql]')"
-    tried = subprocess.run(_command('initdb', '--version'), cwd='/', stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    tried = subprocess.run(
+        _command('initdb', '--version'), cwd='/', stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
+    )
     return tried.stderr.strip()
 
 
@@ -57,16 +60,31 @@ class PostgreSQL:
         self.start()
 
     def _run(self, program: str, *arguments: str) -> str:
-        done = subprocess.run(_command(program, *arguments), cwd=self.folder, stdin=subprocess.DEVNULL,
-                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+        done = subprocess.run(
+            _command(program, *arguments),
+            cwd=self.folder,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            timeout=60,
+        )
         assert done.returncode == 0, done.stdout
         return done.stdout
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
-        self._run('pg_ctl', '-D', str(self.folder / 'data'), '-w', '-l', str(self.folder / 'log'), '-o',
-                  f'-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder} -c fsync=off -c max_connections=200',
-                  'start')
+        self._run(
+            'pg_ctl',
+            '-D',
+            str(self.folder / 'data'),
+            '-w',
+            '-l',
+            str(self.folder / 'log'),
+            '-o',
+            f'-p {self.port} -c listen_addresses=127.0.0.1 -k {self.folder} -c fsync=off -c max_connections=200',
+            'start',
+        )
 
     def stop(self, how: str = 'fast') -> None:
         """Stop it; `immediate` is as a crash would."""
@@ -90,6 +108,7 @@ class PostgreSQL:
     def connect(self, database: str = 'postgres') -> Any:
         """A connection to it."""
         import psycopg
+
         return psycopg.connect(host='127.0.0.1', port=self.port, user='postgres', dbname=database, autocommit=True)
 
     def create(self, database: str) -> str:

@@ -1,4 +1,5 @@
 """A TCP relay that can freeze: what is under way stays where it is, as behind a network that is down."""
+
 from __future__ import annotations
 
 from types import TracebackType
@@ -52,7 +53,8 @@ class Relay:
     def __enter__(self) -> Relay:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None,
-                 traceback: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, value: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self._open.set()
         self._server.stop()

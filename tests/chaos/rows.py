@@ -1,4 +1,5 @@
 """The rows of the siege. Each does one thing to a service while it works, on SQLite or on PostgreSQL with two instances."""
+
 from __future__ import annotations
 
 import resource
@@ -57,7 +58,7 @@ class Row:
         self.instances: list[Service] = []
         self.notes: list[str] = []
         self.wrong: list[str] = []
-        self._made = False                      # its database
+        self._made = False  # its database
         self._stack = ExitStack()
 
     # -- what it has -----------------------------------------------------------------------------------------------
@@ -142,8 +143,20 @@ def _end(service: Service) -> None:
 
 # 1: every run ends ------------------------------------------------------------------------------------------------------
 
-POISON = ('1e400', '-1e400', '1E+999', 'NaN', '"\\ud800"', '"\\u0000"', '9' * 4000, '9' * 5000, '[' * 600 + ']' * 600,
-          '[' * 5000 + ']' * 5000, '"' + 'x' * 1_000_000 + '"', '{"\\ud800": [1e-400]}')
+POISON = (
+    '1e400',
+    '-1e400',
+    '1E+999',
+    'NaN',
+    '"\\ud800"',
+    '"\\u0000"',
+    '9' * 4000,
+    '9' * 5000,
+    '[' * 600 + ']' * 600,
+    '[' * 5000 + ']' * 5000,
+    '"' + 'x' * 1_000_000 + '"',
+    '{"\\ud800": [1e-400]}',
+)
 
 
 def ends(row: Row) -> None:
@@ -194,6 +207,7 @@ def _connected(row: Row) -> Iterator[Any]:
 
 
 # 2: a store that is away ------------------------------------------------------------------------------------------------
+
 
 def full(row: Row) -> None:
     """The disk is full for longer than the lease: the run pauses, and goes on by itself."""
@@ -255,6 +269,7 @@ def frozen(row: Row) -> None:
 
 
 # 3: leases --------------------------------------------------------------------------------------------------------------
+
 
 def stopped(row: Row) -> None:
     """An instance stands still for longer than its lease: the other goes on with its run, and it sends nothing more itself."""
@@ -342,6 +357,7 @@ def skewed(row: Row) -> None:
 
 # 4: kill -9 -------------------------------------------------------------------------------------------------------------
 
+
 def killed(row: Row) -> None:
     """`kill -9` again and again: what had not been sent is, exactly once; interrupted is only what may have been."""
     ledger = row.ledger(4000, answer_after=0.01)
@@ -395,12 +411,26 @@ def _start_gunicorn(row: Row, url: str) -> bool:
     listener.close()
     log = (row.folder / 'gunicorn.log').open('a+')
     process = gevent.subprocess.Popen(
-        [sys.executable, '-m', 'gunicorn', '-k', 'napixclient.service.gunicorn.Worker', '-w', '2', '--bind', address, 'service:app'],
-        env={**kit.environment(STORE=url, PYTHONPATH=f'{row.folder}:{kit.ROOT}'), 'PYTHONWARNINGS': ''}, cwd=row.folder,
-        stdout=log, stderr=log)
+        [
+            sys.executable,
+            '-m',
+            'gunicorn',
+            '-k',
+            'napixclient.service.gunicorn.Worker',
+            '-w',
+            '2',
+            '--bind',
+            address,
+            'service:app',
+        ],
+        env={**kit.environment(STORE=url, PYTHONPATH=f'{row.folder}:{kit.ROOT}'), 'PYTHONWARNINGS': ''},
+        cwd=row.folder,
+        stdout=log,
+        stderr=log,
+    )
     try:
         kit.wait_until(lambda: process.poll() is not None or _answers(address), 'gunicorn serves', LONG)
-        gevent.sleep(2)                     # the other worker, too
+        gevent.sleep(2)  # the other worker, too
         return process.poll() is None and _answers(address) and 'Worker failed' not in Path(log.name).read_text()
     finally:
         log.close()
@@ -423,10 +453,15 @@ def _answers(address: str) -> bool:
 BOTH = ('sqlite', 'postgresql')
 #: Names, what is done, and on which stores. Those of a lane follow each other; lanes go on side by side, as most wait.
 LANES: list[list[tuple[str, Callable[[Row], None], tuple[str, ...]]]] = [
-    [('full', full, ('sqlite',))], [('locked', locked, ('sqlite',))], [('locked', locked, ('postgresql',))],
-    [('frozen', frozen, ('postgresql',))], [('SIGSTOP', stopped, ('sqlite',))],
-    [('SIGSTOP', stopped, ('postgresql',))], [('parted', parted, ('postgresql',))],
+    [('full', full, ('sqlite',))],
+    [('locked', locked, ('sqlite',))],
+    [('locked', locked, ('postgresql',))],
+    [('frozen', frozen, ('postgresql',))],
+    [('SIGSTOP', stopped, ('sqlite',))],
+    [('SIGSTOP', stopped, ('postgresql',))],
+    [('parted', parted, ('postgresql',))],
     [('skew', skewed, ('postgresql',))],
-    [('every run ends', ends, BOTH), ('skew', skewed, ('sqlite',))], [('kill -9', killed, BOTH)],
+    [('every run ends', ends, BOTH), ('skew', skewed, ('sqlite',))],
+    [('kill -9', killed, BOTH)],
     [('first start', first, BOTH)],
 ]

@@ -1,4 +1,5 @@
 """What the tests of the command share."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

@@ -1,4 +1,5 @@
 """Runs the real `napix` command, in a process of its own, while the servers of the test go on."""
+
 from __future__ import annotations
 
 import atexit
@@ -34,13 +35,17 @@ OURS = ('NO_COLOR', 'CLICOLOR', 'CLICOLOR_FORCE', 'FORCE_COLOR', 'COLUMNS', 'LIN
 def environment(**more: str) -> dict[str, str]:
     """Warnings are errors, and nothing of the tester's own."""
     inherited = kit.environment(TERM='xterm-256color')
-    kept = {name: value for name, value in inherited.items()
-            if name not in OURS and not name.startswith('NAPIX_') and not name.lower().endswith('_proxy')}
+    kept = {
+        name: value
+        for name, value in inherited.items()
+        if name not in OURS and not name.startswith('NAPIX_') and not name.lower().endswith('_proxy')
+    }
     # A place where no file can be, nor be made.
     return {**kept, 'XDG_CONFIG_HOME': os.devnull, **more}
 
 
 # Processes -----------------------------------------------------------------------------------------------------------
+
 
 class Warmed:
     """The process that is forked for each `napix`; it ends with the tests."""
@@ -51,8 +56,12 @@ class Warmed:
         self.directory = tempfile.TemporaryDirectory(prefix='napix-')
         self.path = os.path.join(self.directory.name, 'warmed')
         self._process = gevent.subprocess.Popen(
-            [sys.executable, '-m', 'tests.cli.warmed', self.path], env=environment(), cwd=kit.ROOT,
-            stdin=PIPE, stdout=PIPE)
+            [sys.executable, '-m', 'tests.cli.warmed', self.path],
+            env=environment(),
+            cwd=kit.ROOT,
+            stdin=PIPE,
+            stdout=PIPE,
+        )
         assert self._process.stdout.readline() == b'ready\n'
         atexit.register(self.end)
 
@@ -74,8 +83,9 @@ class Warmed:
 class Process:
     """A `napix` that was forked, as far as it is like a `Popen`."""
 
-    def __init__(self, arguments: list[str], environ: dict[str, str], directory: str, stdin: Any, stdout: Any,
-                 stderr: Any) -> None:
+    def __init__(
+        self, arguments: list[str], environ: dict[str, str], directory: str, stdin: Any, stdout: Any, stderr: Any
+    ) -> None:
         self.returncode: int | None = None
         self.stdin = self.stdout = self.stderr = None
         with ExitStack() as theirs:
@@ -95,8 +105,9 @@ class Process:
             self._talk.connect(Warmed.here().path)
             asked = {'arguments': arguments, 'environ': environ, 'directory': directory}
             message = json.dumps(asked).encode() + b'\n'
-            sent = self._talk.sendmsg([message], [(plain_socket.SOL_SOCKET, plain_socket.SCM_RIGHTS,
-                                                   struct.pack('3i', *ends))])
+            sent = self._talk.sendmsg(
+                [message], [(plain_socket.SOL_SOCKET, plain_socket.SCM_RIGHTS, struct.pack('3i', *ends))]
+            )
             self._talk.sendall(message[sent:])
         self._said = self._talk.makefile('rb')
         self.pid = int(self._said.readline())
@@ -122,8 +133,10 @@ class Process:
     def communicate(self, data: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
         """Give it its input, and read what it writes until it ends."""
         with gevent.Timeout(timeout):
-            readers = [gevent.spawn(stream.read) if stream is not None and not stream.closed else None
-                       for stream in (self.stdout, self.stderr)]
+            readers = [
+                gevent.spawn(stream.read) if stream is not None and not stream.closed else None
+                for stream in (self.stdout, self.stderr)
+            ]
             if self.stdin is not None and not self.stdin.closed:
                 try:
                     self.stdin.write(data or b'')
@@ -136,8 +149,15 @@ class Process:
 
 
 @contextmanager
-def started(*arguments: object, stdout: Any = PIPE, stdin: Any = DEVNULL, stderr: Any = PIPE, fresh: bool = False,
-            directory: Any = kit.ROOT, **env: str) -> Iterator[Any]:
+def started(
+    *arguments: object,
+    stdout: Any = PIPE,
+    stdin: Any = DEVNULL,
+    stderr: Any = PIPE,
+    fresh: bool = False,
+    directory: Any = kit.ROOT,
+    **env: str,
+) -> Iterator[Any]:
     """`napix` with these arguments; it must have ended at the end, and is killed where the test fails.
 
     :param fresh: by a start of Python, as users start it, not by a fork.
@@ -145,11 +165,18 @@ def started(*arguments: object, stdout: Any = PIPE, stdin: Any = DEVNULL, stderr
     texts = [given if isinstance(given, bytes) else str(given).encode() for given in arguments]
     process: Any
     if fresh:
-        process = gevent.subprocess.Popen([sys.executable, '-m', 'napixclient', *texts], env=environment(**env),
-                                          cwd=directory, stdin=stdin, stdout=stdout, stderr=stderr)
+        process = gevent.subprocess.Popen(
+            [sys.executable, '-m', 'napixclient', *texts],
+            env=environment(**env),
+            cwd=directory,
+            stdin=stdin,
+            stdout=stdout,
+            stderr=stderr,
+        )
     else:
-        process = Process([text.decode('latin-1') for text in texts], environment(**env), str(directory), stdin,
-                          stdout, stderr)
+        process = Process(
+            [text.decode('latin-1') for text in texts], environment(**env), str(directory), stdin, stdout, stderr
+        )
     try:
         yield process
     except BaseException:
@@ -162,8 +189,14 @@ def started(*arguments: object, stdout: Any = PIPE, stdin: Any = DEVNULL, stderr
             stream.close()
 
 
-def napix(*arguments: object, input: str | bytes = b'', seconds: float = 30, fresh: bool = False,
-          directory: Any = kit.ROOT, **env: str) -> kit.Finished:
+def napix(
+    *arguments: object,
+    input: str | bytes = b'',
+    seconds: float = 30,
+    fresh: bool = False,
+    directory: Any = kit.ROOT,
+    **env: str,
+) -> kit.Finished:
     """Run `napix` to its end."""
     data = input.encode() if isinstance(input, str) else input
     with started(*arguments, stdin=PIPE, fresh=fresh, directory=directory, **env) as process:
@@ -178,6 +211,7 @@ def at_once(*runs: list[object], **env: str) -> list[kit.Finished]:
 
 
 # Terminals -----------------------------------------------------------------------------------------------------------
+
 
 @contextmanager
 def terminal(columns: int = 80, lines: int = 40) -> Iterator[tuple[int, int]]:
@@ -215,8 +249,9 @@ def readable(descriptor: int) -> bool:
     return struct.unpack('i', fcntl.ioctl(descriptor, termios.FIONREAD, b'\0' * 4))[0] > 0
 
 
-def on_terminal(*arguments: object, columns: int = 80, lines: int = 40, both: bool = False,
-                fresh: bool = False, **env: str) -> kit.Finished:
+def on_terminal(
+    *arguments: object, columns: int = 80, lines: int = 40, both: bool = False, fresh: bool = False, **env: str
+) -> kit.Finished:
     """Run `napix` with its standard output on a terminal; with `both` standard error too."""
     with terminal(columns, lines) as (master, slave):
         with started(*arguments, stdout=slave, stderr=slave if both else PIPE, fresh=fresh, **env) as process:
@@ -244,7 +279,7 @@ class Marked:
                 try:
                     if self.mark.encode() in (entry / 'environ').read_bytes():
                         found.append(int(entry.name))
-                except OSError:             # gone meanwhile, or another user's
+                except OSError:  # gone meanwhile, or another user's
                     continue
         return found
 

@@ -1,4 +1,5 @@
 """A terminal as far as `napix` makes use of one: what stands on it, and what has scrolled out at its upper end."""
+
 from __future__ import annotations
 
 import re
@@ -22,7 +23,7 @@ class Screen:
         at = 0
         while at < len(text):
             found = _next(text, at)
-            assert found, f'unknown: {text[at:at + 20]!r}'
+            assert found, f'unknown: {text[at : at + 20]!r}'
             at = found.end()
             if found[3]:
                 self._obey(found[1], found[2], found[3])
@@ -35,7 +36,7 @@ class Screen:
                 assert self.row >= int(number or 1), 'above the upper end'
                 self.row -= int(number or 1)
             case '', '' | '0', 'K':
-                self.rows[self.row] = self.rows[self.row][:self.column]
+                self.rows[self.row] = self.rows[self.row][: self.column]
             case '', '2', 'K':
                 self.rows[self.row] = ''
             case '', _, 'm':
@@ -51,7 +52,7 @@ class Screen:
         if char == '\r':
             self.column = 0
         elif char == '\n':
-            self.column = 0                 # the terminal's ONLCR
+            self.column = 0  # the terminal's ONLCR
             self._down()
         else:
             assert char.isprintable(), repr(char)
@@ -60,7 +61,7 @@ class Screen:
                 self.column = 0
                 self._down()
             line = self.rows[self.row].ljust(self.column)
-            self.rows[self.row] = line[:self.column] + char + line[self.column + 1:]
+            self.rows[self.row] = line[: self.column] + char + line[self.column + 1 :]
             self.column += width
 
     def _down(self) -> None:

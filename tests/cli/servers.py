@@ -1,4 +1,5 @@
 """What the tests of the command ask, and how they read what it prints."""
+
 from __future__ import annotations
 
 import json

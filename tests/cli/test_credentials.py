@@ -1,4 +1,5 @@
 """Who asks: flags, environment, profiles; certificates and proxies."""
+
 from __future__ import annotations
 
 import hmac
@@ -30,25 +31,29 @@ def config(tmp_path: Path) -> dict[str, str]:
     (tmp_path / 'token').write_text('  s3cret\r\n')
     (tmp_path / 'napix' / 'config.toml').write_text(
         f'[profiles.signs]\nlogin = "root"\nkey = "toor"\n[profiles.file]\nlogin = "root"\nkey = "@{tmp_path}/key"\n'
-        '[profiles.token]\ntoken = "s3cret"\n[profiles.login]\nlogin = "root"\n')
+        '[profiles.token]\ntoken = "s3cret"\n[profiles.login]\nlogin = "root"\n'
+    )
     return {'XDG_CONFIG_HOME': str(tmp_path)}
 
 
-@pytest.mark.parametrize(('flags', 'env'), [
-    (['--login', 'root', '--key', 'toor'], {}),
-    (['--login', 'root', '--key', '@key'], {}),
-    (['--login', 'root'], {'NAPIX_KEY': 'toor'}),
-    (['--login', 'root', '--key', '@key'], {'NAPIX_KEY': 'other', 'NAPIX_TOKEN': 'other', 'NAPIX_LOGIN': 'other'}),
-    (['--key', '@key'], {'NAPIX_LOGIN': 'root'}),
-    ([], {'NAPIX_LOGIN': 'root', 'NAPIX_KEY': 'toor'}),
-    ([], {'NAPIX_LOGIN': 'root', 'NAPIX_KEY': '@key'}),
-    (['--profile', 'signs'], {}),
-    (['--profile', 'file'], {'NAPIX_PROFILE': 'token'}),
-    ([], {'NAPIX_PROFILE': 'signs'}),
-    (['--profile', 'login'], {'NAPIX_KEY': 'toor'}),
-    (['--profile', 'login', '--key', '@key'], {}),
-    (['--profile', 'token', '--login', 'root'], {'NAPIX_KEY': 'toor'}),
-])
+@pytest.mark.parametrize(
+    ('flags', 'env'),
+    [
+        (['--login', 'root', '--key', 'toor'], {}),
+        (['--login', 'root', '--key', '@key'], {}),
+        (['--login', 'root'], {'NAPIX_KEY': 'toor'}),
+        (['--login', 'root', '--key', '@key'], {'NAPIX_KEY': 'other', 'NAPIX_TOKEN': 'other', 'NAPIX_LOGIN': 'other'}),
+        (['--key', '@key'], {'NAPIX_LOGIN': 'root'}),
+        ([], {'NAPIX_LOGIN': 'root', 'NAPIX_KEY': 'toor'}),
+        ([], {'NAPIX_LOGIN': 'root', 'NAPIX_KEY': '@key'}),
+        (['--profile', 'signs'], {}),
+        (['--profile', 'file'], {'NAPIX_PROFILE': 'token'}),
+        ([], {'NAPIX_PROFILE': 'signs'}),
+        (['--profile', 'login'], {'NAPIX_KEY': 'toor'}),
+        (['--profile', 'login', '--key', '@key'], {}),
+        (['--profile', 'token', '--login', 'root'], {'NAPIX_KEY': 'toor'}),
+    ],
+)
 def test_login(flags: list[str], env: dict[str, str], config: dict[str, str], tmp_path: Path) -> None:
     """A login signs with the key of flag or file, of the environment, of the profile; the first that says it counts."""
     with answering('no', 403) as server:
@@ -58,16 +63,33 @@ def test_login(flags: list[str], env: dict[str, str], config: dict[str, str], tm
     assert 'toor' not in out + err
 
 
-@pytest.mark.parametrize(('flags', 'env'), [
-    (['--token', 's3cret'], {}), (['--token', '@token'], {'NAPIX_TOKEN': 'other'}),
-    ([], {'NAPIX_TOKEN': 's3cret', 'NAPIX_KEY': 'other'}), ([], {'NAPIX_TOKEN': '@token'}),
-    (['--profile', 'token'], {}), ([], {'NAPIX_TOKEN': 's3cret', 'NAPIX_PROFILE': 'signs'}),
-])
+@pytest.mark.parametrize(
+    ('flags', 'env'),
+    [
+        (['--token', 's3cret'], {}),
+        (['--token', '@token'], {'NAPIX_TOKEN': 'other'}),
+        ([], {'NAPIX_TOKEN': 's3cret', 'NAPIX_KEY': 'other'}),
+        ([], {'NAPIX_TOKEN': '@token'}),
+        (['--profile', 'token'], {}),
+        ([], {'NAPIX_TOKEN': 's3cret', 'NAPIX_PROFILE': 'signs'}),
+    ],
+)
 def test_token(flags: list[str], env: dict[str, str], config: dict[str, str], tmp_path: Path, refused: str) -> None:
     """A token goes as the parameter; it is not shown, in errors neither."""
     with answering('no', 403) as server:
-        code, out, err = napix('get', f'{server.host},{refused}', '/x?y=1', *flags, '-v', '--json', '--joblog',
-                               tmp_path / 'log', directory=tmp_path, **config, **env)
+        code, out, err = napix(
+            'get',
+            f'{server.host},{refused}',
+            '/x?y=1',
+            *flags,
+            '-v',
+            '--json',
+            '--joblog',
+            tmp_path / 'log',
+            directory=tmp_path,
+            **config,
+            **env,
+        )
     assert code == 1, err
     assert server.requests[0].path == '/x?y=1&token=s3cret'
     assert 'authorization' not in server.requests[0].headers
@@ -93,17 +115,22 @@ def test_not_on_the_list_of_processes(config: dict[str, str], tmp_path: Path) ->
             assert process.wait(timeout=30) == 0
 
 
-@pytest.mark.parametrize(('content', 'complaint'), [
-    (None, "profile 'x': cannot read {path}: No such file or directory"),
-    ('[profiles.y]\n', '{path} has no [profiles.x]'), ('profiles = 1\n', '{path} has no [profiles.x]'),
-    ('[profiles.x]\nlogn = "a"\n', "{path}: [profiles.x] has 'logn'; known are login, key, token, ca_certs, proxy"),
-    ('[profiles.x]\nkey = 5\n', '{path}: key of [profiles.x] is a text that is not empty'),
-    ('[profiles.x]\nkey = ""\n', '{path}: key of [profiles.x] is a text that is not empty'),
-    ('[profiles.x\n', '{path} is not TOML: '), (b'\xff', '{path} is not TOML: '),
-    ('[profiles.x]\nlogin = "a"\nkey = "b"\ntoken = "c"\n', 'the profile has both a login and a token'),
-    ('[profiles.x]\nlogin = "a"\n', '--login without a key'),
-    ('[profiles.x]\nlogin = "a"\nkey = "@/no/such/file"\n', "cannot read the file: No such file or directory"),
-])
+@pytest.mark.parametrize(
+    ('content', 'complaint'),
+    [
+        (None, "profile 'x': cannot read {path}: No such file or directory"),
+        ('[profiles.y]\n', '{path} has no [profiles.x]'),
+        ('profiles = 1\n', '{path} has no [profiles.x]'),
+        ('[profiles.x]\nlogn = "a"\n', "{path}: [profiles.x] has 'logn'; known are login, key, token, ca_certs, proxy"),
+        ('[profiles.x]\nkey = 5\n', '{path}: key of [profiles.x] is a text that is not empty'),
+        ('[profiles.x]\nkey = ""\n', '{path}: key of [profiles.x] is a text that is not empty'),
+        ('[profiles.x\n', '{path} is not TOML: '),
+        (b'\xff', '{path} is not TOML: '),
+        ('[profiles.x]\nlogin = "a"\nkey = "b"\ntoken = "c"\n', 'the profile has both a login and a token'),
+        ('[profiles.x]\nlogin = "a"\n', '--login without a key'),
+        ('[profiles.x]\nlogin = "a"\nkey = "@/no/such/file"\n', 'cannot read the file: No such file or directory'),
+    ],
+)
 def test_bad_configuration(content: str | bytes | None, complaint: str, tmp_path: Path) -> None:
     """What is wrong with the configuration is told in one line, with the name of the file."""
     path = tmp_path / 'napix' / 'config.toml'
@@ -117,15 +144,20 @@ def test_bad_configuration(content: str | bytes | None, complaint: str, tmp_path
 
 # TLS -----------------------------------------------------------------------------------------------------------------
 
+
 def test_tls(authority: kit.Authority, tmp_path: Path) -> None:
     """Certificates are verified: by the system's, by --cacert, by ca_certs of a profile; -k accepts any."""
     (tmp_path / 'napix').mkdir()
     (tmp_path / 'napix' / 'config.toml').write_text(f'[profiles.x]\nca_certs = "{authority.ca_certs}"\n')
     with kit.serve(tls=authority.server()) as server:
         for flags, env, status in (
-                ((), {}, 'TLSError'), ((), {'SSL_CERT_FILE': authority.ca_certs}, '200'),
-                (('--cacert', authority.ca_certs), {}, '200'), (('-k',), {}, '200'), (('--insecure',), {}, '200'),
-                (('--profile', 'x'), {'XDG_CONFIG_HOME': str(tmp_path)}, '200')):
+            ((), {}, 'TLSError'),
+            ((), {'SSL_CERT_FILE': authority.ca_certs}, '200'),
+            (('--cacert', authority.ca_certs), {}, '200'),
+            (('-k',), {}, '200'),
+            (('--insecure',), {}, '200'),
+            (('--profile', 'x'), {'XDG_CONFIG_HOME': str(tmp_path)}, '200'),
+        ):
             code, out, err = napix('get', f'https://127.0.0.1:{server.port}', '/', *flags, **env)
             assert (code, fields(out)[server.host][0]) == (0 if status == '200' else 3, status), err
         assert len(server.requests) == 5
@@ -135,7 +167,7 @@ def test_client_certificate(authority: kit.Authority, tmp_path: Path) -> None:
     """--cert is shown to a server that asks for it."""
     context = authority.server()
     context.load_verify_locations(authority.ca_certs)
-    context.verify_mode = 2                 # CERT_REQUIRED
+    context.verify_mode = 2  # CERT_REQUIRED
     pem = tmp_path / 'client.pem'
     authority._ca.issue_cert('client').private_key_and_cert_chain_pem.write_to_path(str(pem))
     with kit.serve(tls=context) as server:
@@ -146,6 +178,7 @@ def test_client_certificate(authority: kit.Authority, tmp_path: Path) -> None:
 
 # Proxies -------------------------------------------------------------------------------------------------------------
 
+
 @pytest.fixture
 def proxy() -> Iterator[kit.Server]:
     """A proxy that answers itself."""
@@ -153,15 +186,25 @@ def proxy() -> Iterator[kit.Server]:
         yield server
 
 
-@pytest.mark.parametrize(('flags', 'env', 'proxied'), [
-    (['--proxy', 'P'], {}, True), (['--proxy', 'P', '--no-proxy', 'other.example,H'], {}, False),
-    (['--proxy', 'P', '--no-proxy', '*'], {}, False), ([], {'http_proxy': 'P'}, True),
-    ([], {'HTTP_PROXY': 'P'}, False), ([], {'all_proxy': 'P'}, True), ([], {'ALL_PROXY': 'P'}, True),
-    ([], {'https_proxy': 'P'}, False), ([], {'http_proxy': 'P', 'NO_PROXY': '127.0.0.0/8'}, False),
-    ([], {'http_proxy': 'P', 'no_proxy': 'a,127.0.0.1'}, False), ([], {'http_proxy': 'P', 'NO_PROXY': ' '}, True),
-    (['--proxy', 'P'], {'http_proxy': 'http://127.0.0.1:1', 'no_proxy': ''}, True),
-    ([], {'http_proxy': ''}, False), (['--profile', 'x'], {}, True),
-])
+@pytest.mark.parametrize(
+    ('flags', 'env', 'proxied'),
+    [
+        (['--proxy', 'P'], {}, True),
+        (['--proxy', 'P', '--no-proxy', 'other.example,H'], {}, False),
+        (['--proxy', 'P', '--no-proxy', '*'], {}, False),
+        ([], {'http_proxy': 'P'}, True),
+        ([], {'HTTP_PROXY': 'P'}, False),
+        ([], {'all_proxy': 'P'}, True),
+        ([], {'ALL_PROXY': 'P'}, True),
+        ([], {'https_proxy': 'P'}, False),
+        ([], {'http_proxy': 'P', 'NO_PROXY': '127.0.0.0/8'}, False),
+        ([], {'http_proxy': 'P', 'no_proxy': 'a,127.0.0.1'}, False),
+        ([], {'http_proxy': 'P', 'NO_PROXY': ' '}, True),
+        (['--proxy', 'P'], {'http_proxy': 'http://127.0.0.1:1', 'no_proxy': ''}, True),
+        ([], {'http_proxy': ''}, False),
+        (['--profile', 'x'], {}, True),
+    ],
+)
 def test_proxy(flags: list[str], env: dict[str, str], proxied: bool, proxy: kit.Server, tmp_path: Path) -> None:
     """--proxy, a profile or http_proxy and all_proxy name the proxy; --no-proxy and no_proxy who is reached straight."""
     url = f'http://127.0.0.1:{proxy.port}'
@@ -169,8 +212,14 @@ def test_proxy(flags: list[str], env: dict[str, str], proxied: bool, proxy: kit.
     (tmp_path / 'napix' / 'config.toml').write_text(f'[profiles.x]\nproxy = "{url}"\n')
     with answering() as server:
         words = [url if flag == 'P' else flag.replace('H', server.host) for flag in flags]
-        code, out, err = napix('get', server.host, '/x', *words, XDG_CONFIG_HOME=str(tmp_path), **{
-            name: url if value == 'P' else value for name, value in env.items()})
+        code, out, err = napix(
+            'get',
+            server.host,
+            '/x',
+            *words,
+            XDG_CONFIG_HOME=str(tmp_path),
+            **{name: url if value == 'P' else value for name, value in env.items()},
+        )
     assert code == 0, err
     assert (len(proxy.requests), len(server.requests)) == ((1, 0) if proxied else (0, 1))
 
@@ -179,9 +228,16 @@ def test_proxy(flags: list[str], env: dict[str, str], proxied: bool, proxy: kit.
 def test_proxy_of_https(name: str, authority: kit.Authority) -> None:
     """HTTPS_PROXY is asked for a tunnel to https hosts, and for nothing else; a proxy may be named without scheme."""
     with Tunnel() as tunnel, kit.serve(tls=authority.server()) as secure, answering() as plain:
-        code, out, err = napix('get', f'https://localhost:{secure.port},{plain.host}', '/', '--cacert',
-                               authority.ca_certs, '-x', plain.host if name == 'all_proxy' else 'nobody',
-                               **{name: f'127.0.0.1:{tunnel.port}'})
+        code, out, err = napix(
+            'get',
+            f'https://localhost:{secure.port},{plain.host}',
+            '/',
+            '--cacert',
+            authority.ca_certs,
+            '-x',
+            plain.host if name == 'all_proxy' else 'nobody',
+            **{name: f'127.0.0.1:{tunnel.port}'},
+        )
         assert code == 0, (out, err)
         assert [request.method for request in tunnel.requests] == ['CONNECT']
         assert (len(secure.requests), len(plain.requests)) == (1, 0 if name == 'all_proxy' else 1)
@@ -190,16 +246,22 @@ def test_proxy_of_https(name: str, authority: kit.Authority) -> None:
 def test_two_proxies() -> None:
     """Two proxies for one run is one too many."""
     code, _, err = napix('get', 'a,https://b', '/', http_proxy='http://p:1', HTTPS_PROXY='http://q:1')
-    assert (code, err) == (2, 'napix: https_proxy and http_proxy name two proxies, and there are hosts for both: '
-                              'name one with --proxy\n')
+    assert (code, err) == (
+        2,
+        'napix: https_proxy and http_proxy name two proxies, and there are hosts for both: name one with --proxy\n',
+    )
 
 
 def test_a_secret_on_the_command_line(tmp_path: Path) -> None:
     """It is warned of, as all who list the processes see it; in a file or the environment there is no need for a word."""
     (tmp_path / 'secret').write_text('s3cret')
     with answering('yes', 200) as server:
-        for flags, env, flag in ((['--token', 's3cret'], {}, '--token'), (['--login', 'root', '--key', 's3cret'], {}, '--key'),
-                                 (['--token', '@secret'], {}, None), ([], {'NAPIX_TOKEN': 's3cret'}, None)):
+        for flags, env, flag in (
+            (['--token', 's3cret'], {}, '--token'),
+            (['--login', 'root', '--key', 's3cret'], {}, '--key'),
+            (['--token', '@secret'], {}, None),
+            ([], {'NAPIX_TOKEN': 's3cret'}, None),
+        ):
             code, out, err = napix('get', server.host, '/x', *flags, directory=tmp_path, **env)
             assert code == 0 and 's3cret' not in out + err
             assert (f'napix: {flag}: a secret on the command line shows' in err) is (flag is not None), err

@@ -1,4 +1,5 @@
 """`napix demo`, the real command: what it shows, and that it leaves nothing behind."""
+
 from __future__ import annotations
 
 import os
@@ -54,7 +55,7 @@ def test_who_answered_what_and_when(shown: kit.Finished) -> None:
     assert answers['hv-13'] == '502 RemoteError'
     assert answers['ip-allocator'].startswith('204 /vm-ip/')
     assert answers['filer'].startswith('204 /storage/')
-    assert sum(int(took) > 700 for _, _, _, took, _ in table if took) >= 5       # the slow ones
+    assert sum(int(took) > 700 for _, _, _, took, _ in table if took) >= 5  # the slow ones
 
 
 @pytest.mark.timed
@@ -79,7 +80,7 @@ def test_takes_the_first_that_fits(shown: kit.Finished) -> None:
 def test_chain_of_errors(shown: kit.Finished) -> None:
     """The failed hypervisor's error is told hop by hop, to the first cause on another server."""
     where = {who: where for _, who, where, *_ in rows(shown.out)}
-    told = shown.out[shown.out.index('hv-13 failed because'):]
+    told = shown.out[shown.out.index('hv-13 failed because') :]
     first, second, cause = told.splitlines()[1:4]
     assert re.fullmatch(rf'  GET http://{where["hv-13"]}/capacity/capacity +hv-13 +502 RemoteError *', first)
     assert re.fullmatch(r'  GET http://127\.0\.0\.1:\d+/volumes/vg-13 +storage +500 OSError *', second)
@@ -88,8 +89,9 @@ def test_chain_of_errors(shown: kit.Finished) -> None:
 
 def test_totals(shown: kit.Finished) -> None:
     """It ends with the requests, the time, and what the same calls would have taken one after the other."""
-    found = re.fullmatch(r'22 requests in ([\d.]+) s; one after the other they would have taken ([\d.]+) s\.',
-                         shown.out.splitlines()[-1])
+    found = re.fullmatch(
+        r'22 requests in ([\d.]+) s; one after the other they would have taken ([\d.]+) s\.', shown.out.splitlines()[-1]
+    )
     assert found
     together, one_by_one = map(float, found.groups())
     assert one_by_one == pytest.approx(sum(int(took or 0) for _, _, _, took, _ in rows(shown.out)) / 1000, abs=0.03)
@@ -115,9 +117,10 @@ def test_on_a_terminal(columns: int) -> None:
 
 # Ends ----------------------------------------------------------------------------------------------------------------
 
+
 def starting(process: Process, marked: Marked) -> None:
     """Some of the peers are there."""
-    while len(marked.alive()) < 6:          # a look at all processes is no small matter
+    while len(marked.alive()) < 6:  # a look at all processes is no small matter
         gevent.sleep(0.05)
 
 
@@ -138,8 +141,9 @@ def telling(process: Process, marked: Marked) -> None:
         pass
 
 
-@side_by_side([(starting, signal.SIGINT), (started_up, signal.SIGTERM), (choosing, signal.SIGINT),
-               (telling, signal.SIGINT)])
+@side_by_side(
+    [(starting, signal.SIGINT), (started_up, signal.SIGTERM), (choosing, signal.SIGINT), (telling, signal.SIGINT)]
+)
 def test_interrupted(case: tuple[Callable[[Process, Marked], None], int]) -> None:
     """Ctrl-C or SIGTERM, whenever it comes, ends it without a traceback, and no process is left."""
     moment, number = case

@@ -1,4 +1,5 @@
 """Exit codes, Ctrl-C, readers who leave, disks that are full."""
+
 from __future__ import annotations
 
 import re
@@ -12,8 +13,10 @@ from tests.cli.programs import PIPE, interrupt, napix, readable, started
 from tests.cli.servers import answering, fields, hosts_of, several
 
 
-@pytest.mark.parametrize(('statuses', 'dead', 'code'), [
-    ((200, 204, 302, 399), False, 0), ((200, 400), False, 1), ((200,), True, 1), ((503,), True, 1), ((), True, 3)])
+@pytest.mark.parametrize(
+    ('statuses', 'dead', 'code'),
+    [((200, 204, 302, 399), False, 0), ((200, 400), False, 1), ((200,), True, 1), ((503,), True, 1), ((), True, 3)],
+)
 def test_exit_codes(statuses: tuple[int, ...], dead: bool, code: int, refused: str) -> None:
     """0 where all are below 400, 1 where some are not, 3 where nobody answered at all."""
     with several(*((status, '') for status in statuses)) as servers:
@@ -31,6 +34,7 @@ def test_nothing_but_the_closing_line() -> None:
 
 # Signals -------------------------------------------------------------------------------------------------------------
 
+
 def test_interrupted() -> None:
     """Ctrl-C once tells who has not answered, and goes on; twice it ends with 130; no traceback."""
     gate = kit.Gate()
@@ -41,14 +45,16 @@ def test_interrupted() -> None:
             process.send_signal(signal.SIGINT)
             ports = ','.join(str(port) for port in sorted(server.port for server in servers))
             assert process.stderr.readline().decode() == (
-                f'napix: waiting for 3 of 4: 127.0.0.1:[{ports}] (Ctrl-C again to stop)\n')
+                f'napix: waiting for 3 of 4: 127.0.0.1:[{ports}] (Ctrl-C again to stop)\n'
+            )
             held[0].release()
             assert process.stdout.readline().startswith(b'127.0.0.1:')
             process.send_signal(signal.SIGINT)
             assert process.wait(timeout=30) == 130
             assert process.stdout.read() == b''
-            assert re.fullmatch(r'4 hosts in [\d.]+ s: 2 below 400, .*, 2 not waited for\n',
-                                process.stderr.read().decode())
+            assert re.fullmatch(
+                r'4 hosts in [\d.]+ s: 2 below 400, .*, 2 not waited for\n', process.stderr.read().decode()
+            )
 
 
 def test_interrupted_once() -> None:
@@ -113,6 +119,7 @@ def test_interrupted_with_nobody_reading() -> None:
 
 # Readers -------------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('flags', [(), ('--json',), ('--fold',)])
 def test_broken_pipe(flags: tuple[str, ...]) -> None:
     """A reader who leaves is no reason to say anything, nor to wait for those who have not answered."""
@@ -125,8 +132,7 @@ def test_broken_pipe(flags: tuple[str, ...]) -> None:
             process.stdout.close()
             process.stdout = None
             assert process.wait(timeout=30) == 1
-            assert b'napix' not in b''.join(
-                line for line in process.stderr.readlines() if not line.startswith(b'> '))
+            assert b'napix' not in b''.join(line for line in process.stderr.readlines() if not line.startswith(b'> '))
 
 
 @pytest.mark.parametrize('words', [(), ('--json',), ('--fold',), ('--dry-run',), ('--curl',), ('--help',)])
@@ -156,6 +162,11 @@ def test_closed_streams() -> None:
         for closing in '>&-', '2>&-', '<&-':
             done = kit.run_program(
                 'import subprocess, sys; sys.exit(subprocess.call(["sh", "-c", f"exec {sys.executable} -m napixclient '
-                'get $0 / $1 {sys.argv[1]}", *sys.argv[2:]]))', closing, server.host, '--json', patched=False)
+                'get $0 / $1 {sys.argv[1]}", *sys.argv[2:]]))',
+                closing,
+                server.host,
+                '--json',
+                patched=False,
+            )
             assert done.code == 0, done
     assert len(server.requests) == 3

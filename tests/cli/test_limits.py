@@ -1,4 +1,5 @@
 """Caps, clocks, retries, and what ends a run before its last request."""
+
 from __future__ import annotations
 
 import fcntl
@@ -27,6 +28,7 @@ def release_one_by_one(gate: kit.Gate, peak: int, count: int) -> None:
 
 # Caps ----------------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('flag', ['-f', '--max-connections'])
 def test_max_connections(flag: str) -> None:
     """--max-connections holds over all hosts, counted by the servers."""
@@ -39,8 +41,10 @@ def test_max_connections(flag: str) -> None:
     assert gate.peak == 2
 
 
-@pytest.mark.parametrize(('flags', 'peak'), [
-    ((), 2), (('--simultaneous', 1), 1), (('--simultaneous', 3), 3), (('--simultaneous', 'auto'), 2)])
+@pytest.mark.parametrize(
+    ('flags', 'peak'),
+    [((), 2), (('--simultaneous', 1), 1), (('--simultaneous', 3), 3), (('--simultaneous', 'auto'), 2)],
+)
 def test_simultaneous(flags: tuple[object, ...], peak: int) -> None:
     """--simultaneous holds for one server, however its name is spelled; "auto" begins with two."""
     gate = kit.Gate()
@@ -80,7 +84,8 @@ def test_serial() -> None:
                 kit.wait_until(lambda held=held: not set(held) & set(gate.held()))
             out, _ = process.communicate(timeout=30)
     assert [said['host'] for said in objects(out.decode())] == [
-        servers[place].host for place in (0, 1, 0, 1, 2, 3, 2, 3, 4, 4)]
+        servers[place].host for place in (0, 1, 0, 1, 2, 3, 2, 3, 4, 4)
+    ]
 
 
 def test_a_slow_host_holds_nobody_up() -> None:
@@ -97,16 +102,20 @@ def test_a_slow_host_holds_nobody_up() -> None:
 
 # Clocks --------------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.timed
 def test_timeouts() -> None:
     """--timeout ends a request that takes longer, --connect-timeout one that is not connected; the others answer."""
     gate = kit.Gate()
     with kit.serve(gate=gate) as silent, answering() as good, kit.FullServer() as full:
-        code, out, _ = napix('get', f'{silent.host},{good.host},{full.host}', '/', '--timeout', 3,
-                             '--connect-timeout', 1)
+        code, out, _ = napix(
+            'get', f'{silent.host},{good.host},{full.host}', '/', '--timeout', 3, '--connect-timeout', 1
+        )
     found = fields(out)
     assert (code, {host: rest[0] for host, rest in found.items()}) == (
-        1, {silent.host: 'DeadlineExceeded', good.host: '200', full.host: 'ConnectTimeout'})
+        1,
+        {silent.host: 'DeadlineExceeded', good.host: '200', full.host: 'ConnectTimeout'},
+    )
     assert 2900 <= float(found[silent.host][1]) <= kit.limit(5000)
     assert 900 <= float(found[full.host][1]) <= kit.limit(5000)
 
@@ -133,7 +142,8 @@ def test_deadline() -> None:
         said = objects(out)
         assert code == 124
         assert [one['error'] and one['error']['class'] for one in said if one['host'] == silent.host] == [
-            'DeadlineExceeded'] * 2
+            'DeadlineExceeded'
+        ] * 2
         assert [one['status'] for one in said if one['host'] == good.host] == [200] * 3
         assert err.endswith('1 not waited for\n')
         # Enough of them is enough; and a run that is over in time has not been ended.
@@ -151,15 +161,27 @@ def test_slow_reader_costs_nobody_his_time() -> None:
     with ExitStack() as stack:
         quick = stack.enter_context(answering('x' * 20_000))
         slow = stack.enter_context(kit.serve(gate=gate))
-        process = stack.enter_context(started('get', f'{slow.host},{quick.host}', '/000099', '--timeout', 1.5,
-                                              '--repeat', 20, '--simultaneous', 20, stdout=writing))
+        process = stack.enter_context(
+            started(
+                'get',
+                f'{slow.host},{quick.host}',
+                '/000099',
+                '--timeout',
+                1.5,
+                '--repeat',
+                20,
+                '--simultaneous',
+                20,
+                stdout=writing,
+            )
+        )
         os.close(writing)
         stack.callback(os.close, reading)
         kit.wait_until(lambda: readable(reading))
         gate.wait_for(20)
         gate.open()
         kit.wait_until(lambda: not gate.in_flight)
-        gevent.sleep(1.7)               # longer than the timeout, with nobody reading
+        gevent.sleep(1.7)  # longer than the timeout, with nobody reading
         out = b''
         while data := gevent.os.tp_read(reading, 65536):
             out += data
@@ -171,6 +193,7 @@ def test_slow_reader_costs_nobody_his_time() -> None:
 
 # Retries -------------------------------------------------------------------------------------------------------------
 
+
 def failing(times: int, status: int) -> kit.HandlerServer:
     """A server that answers well after it has failed so often."""
     left = [times]
@@ -178,18 +201,28 @@ def failing(times: int, status: int) -> kit.HandlerServer:
     def handler(*_: object) -> tuple[int, dict[str, str], object]:
         left[0] -= 1
         return (status, {}, None) if left[0] >= 0 else (200, {}, 'fine')
+
     return kit.serve(handler)
 
 
-@pytest.mark.parametrize(('status', 'method', 'flags', 'attempts'), [
-    (503, 'get', ('--retries', 2), 3), (429, 'put', ('--retries', 2), 3), (502, 'delete', ('--retries', 5), 3),
-    (504, 'get', ('--retries', 1), 2), (503, 'post', ('--retries', 2), 1), (500, 'get', ('--retries', 2), 1),
-    (503, 'get', (), 1), (503, 'get', ('--retries', 0), 1)])
+@pytest.mark.parametrize(
+    ('status', 'method', 'flags', 'attempts'),
+    [
+        (503, 'get', ('--retries', 2), 3),
+        (429, 'put', ('--retries', 2), 3),
+        (502, 'delete', ('--retries', 5), 3),
+        (504, 'get', ('--retries', 1), 2),
+        (503, 'post', ('--retries', 2), 1),
+        (500, 'get', ('--retries', 2), 1),
+        (503, 'get', (), 1),
+        (503, 'get', ('--retries', 0), 1),
+    ],
+)
 def test_retries(status: int, method: str, flags: tuple[object, ...], attempts: int) -> None:
     """--retries tries 429, 502, 503 and 504 again, of methods that may be repeated; `attempts` tells how often."""
     with failing(2, status) as server:
         code, out, _ = napix(method, server.host, '/', '--json', *flags)
-    said, = objects(out)
+    (said,) = objects(out)
     assert (said['attempts'], len(server.requests), code) == (attempts, attempts, 0 if attempts == 3 else 1)
 
 
@@ -202,6 +235,7 @@ def test_retries_of_connections(refused: str) -> None:
 
 
 # What ends a run -----------------------------------------------------------------------------------------------------
+
 
 def test_fail_fast() -> None:
     """--fail-fast ends the run at the first failure: nobody is waited for."""
@@ -216,8 +250,19 @@ def test_max_fail() -> None:
     """--max-fail begins nothing more after so many failures; what is under way is waited for."""
     gate = kit.Gate()
     with kit.serve(gate=gate) as slow, answering('no', 500) as bad, answering() as later:
-        with started('get', f'{slow.host},{bad.host},{later.host}', '/', '--max-fail', 2, '--serial', 2, '--repeat', 2,
-                     '--simultaneous', 1) as process:
+        with started(
+            'get',
+            f'{slow.host},{bad.host},{later.host}',
+            '/',
+            '--max-fail',
+            2,
+            '--serial',
+            2,
+            '--repeat',
+            2,
+            '--simultaneous',
+            1,
+        ) as process:
             for _ in range(2):
                 assert process.stdout.readline().split(b'\t')[:2] == [bad.host.encode(), b'500']
             gate.open()

@@ -1,4 +1,5 @@
 """On a terminal: columns, colours, the live table; looked at on a terminal of our own."""
+
 from __future__ import annotations
 
 import os
@@ -24,6 +25,7 @@ def plain(text: str) -> str:
 
 # Lines ---------------------------------------------------------------------------------------------------------------
 
+
 def test_columns(refused: str) -> None:
     """With standard output on a terminal the lines are columns, coloured, and no wider than it is."""
     with several('x' * 200, '宽' * 200, 'short\x1b[2J') as servers:
@@ -37,8 +39,15 @@ def test_columns(refused: str) -> None:
     assert 'short\\x1b[2J' in out
 
 
-@side_by_side([({'NO_COLOR': '1'}, False), ({'CLICOLOR': '0'}, False), ({'TERM': 'dumb'}, False), ({}, True),
-               ({'CLICOLOR': '0', 'CLICOLOR_FORCE': '1'}, True)])
+@side_by_side(
+    [
+        ({'NO_COLOR': '1'}, False),
+        ({'CLICOLOR': '0'}, False),
+        ({'TERM': 'dumb'}, False),
+        ({}, True),
+        ({'CLICOLOR': '0', 'CLICOLOR_FORCE': '1'}, True),
+    ]
+)
 def test_colours(case: tuple[dict[str, str], bool]) -> None:
     """NO_COLOR, CLICOLOR and CLICOLOR_FORCE are respected, in the table as well; a dumb terminal has no table."""
     env, coloured = case
@@ -50,6 +59,7 @@ def test_colours(case: tuple[dict[str, str], bool]) -> None:
 
 
 # The table -----------------------------------------------------------------------------------------------------------
+
 
 def watched(*arguments: object, columns: int, lines: int, act: Callable[[int], None] = lambda slave: None) -> Screen:
     """Run `napix` on a terminal; the terminal afterwards, when a table stood there and is gone."""
@@ -70,6 +80,7 @@ def test_few_hosts(columns: int) -> None:
     """With a few hosts each has its place in the table, with state and time; a line is above it as soon as it is there."""
     gate = kit.Gate()
     with several(*'abc', (503, 'out of order'), gate=gate) as servers, answering('quick') as quick:
+
         def act(slave: int) -> None:
             held = gate.wait_for(4)
             gevent.sleep(0.5)
@@ -95,6 +106,7 @@ def test_no_flicker() -> None:
     """A frame is one piece, the table is in each between the first and the last, and only changes are seen."""
     gate = kit.Gate()
     with several(*'abc', gate=gate) as servers:
+
         def act(slave: int) -> None:
             held = gate.wait_for(3)
             for request in held:
@@ -106,7 +118,7 @@ def test_no_flicker() -> None:
     first, last = with_table.index(True), len(with_table) - with_table[::-1].index(True)
     assert all(with_table[first:last])
     places = [next(place for place, line in enumerate(rows) if '━' in line) for rows in screen.snapshots[first:last]]
-    assert places == sorted(places)         # it only moves down, a line for each answer
+    assert places == sorted(places)  # it only moves down, a line for each answer
     assert places[-1] - places[0] <= 3
 
 
@@ -114,8 +126,10 @@ def test_no_flicker() -> None:
 def test_many_hosts(size: tuple[int, int]) -> None:
     """With more hosts than there is room for, those who wait and those who failed are shown; no line is lost."""
     columns, lines = size
-    with kit.serve(lambda method, path, headers, body: gevent.sleep(0.4) or (500 if path.endswith('7') else 200, 'x'),
-                   address='0.0.0.0') as server:
+    with kit.serve(
+        lambda method, path, headers, body: gevent.sleep(0.4) or (500 if path.endswith('7') else 200, 'x'),
+        address='0.0.0.0',
+    ) as server:
         screen = watched('get', f'127.0.[0-1].[1-150]:{server.port}', '/', '-f', 100, columns=columns, lines=lines)
     hosts = [line.split()[0] for line in screen.everything if ' ms  x' in line]
     assert (len(hosts), len(set(hosts))) == (300, 300)
@@ -145,6 +159,7 @@ def test_narrower() -> None:
     """A terminal that becomes narrower, or tiny, does not break it; nor does one that has no size."""
     gate = kit.Gate()
     with several(*'abc', gate=gate) as servers:
+
         def act(slave: int) -> None:
             held = gate.wait_for(3)
             for request, size in zip(held, ((60, 24), (30, 8), (10, 2)), strict=True):
@@ -170,11 +185,12 @@ def test_interrupted() -> None:
     """Ctrl-C tells who is pending above the table; the second takes the table away, and the closing line ends it."""
     gate = kit.Gate()
     with several(*'ab', gate=gate) as servers:
+
         def act(process: object) -> None:
             gate.wait_for(2)
             gevent.sleep(0.5)
             for _ in range(2):
-                process.send_signal(signal.SIGINT)      # type: ignore[attr-defined]
+                process.send_signal(signal.SIGINT)  # type: ignore[attr-defined]
                 gevent.sleep(0.3)
 
         with terminal() as (master, slave):
@@ -208,12 +224,19 @@ def test_terminal_goes_away(hung_up: bool) -> None:
     gate = kit.Gate()
     with kit.serve(gate=gate) as server, answering() as quick:
         with terminal() as (master, slave):
-            with started('get', f'{quick.host},{server.host}', '/', '--repeat', 2, stdout=slave if hung_up else PIPE,
-                         stderr=slave) as process:
+            with started(
+                'get',
+                f'{quick.host},{server.host}',
+                '/',
+                '--repeat',
+                2,
+                stdout=slave if hung_up else PIPE,
+                stderr=slave,
+            ) as process:
                 gate.wait_for(2)
                 gevent.sleep(0.4)
                 with open(os.devnull) as null:
-                    os.dup2(null.fileno(), master)      # it was the last descriptor on our side
+                    os.dup2(null.fileno(), master)  # it was the last descriptor on our side
                 gevent.sleep(0.3)
                 gate.open()
                 if hung_up:

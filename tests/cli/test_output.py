@@ -1,4 +1,5 @@
 """What is printed: lines, JSON, files, folded answers and their differences, requests; without a terminal."""
+
 from __future__ import annotations
 
 import json
@@ -15,12 +16,18 @@ from tests.cli.programs import napix, started
 from tests.cli.servers import answering, fields, hosts_of, objects, several
 
 #: What a server answers that failed because a server behind it did.
-CHAINED = {'error_class': 'RemoteError', 'error_text': '"500 Internal Server Error" vg-13 is offline',
-           'request': {'method': 'GET', 'path': '/'}, 'remote_call': 'GET http://storage.example/volumes',
-           'remote_status': 500, 'remote_error': {'error_class': 'OSError', 'error_text': 'vg-13 is offline'}}
+CHAINED = {
+    'error_class': 'RemoteError',
+    'error_text': '"500 Internal Server Error" vg-13 is offline',
+    'request': {'method': 'GET', 'path': '/'},
+    'remote_call': 'GET http://storage.example/volumes',
+    'remote_status': 500,
+    'remote_error': {'error_class': 'OSError', 'error_text': 'vg-13 is offline'},
+}
 
 
 # Lines ---------------------------------------------------------------------------------------------------------------
+
 
 def test_a_line_per_answer(refused: str) -> None:
     """In a pipe a line has host, status or kind of error, milliseconds and body; the closing line is on stderr."""
@@ -30,9 +37,13 @@ def test_a_line_per_answer(refused: str) -> None:
     found = fields(out)
     assert code == 1
     assert {host: rest[0::2] for host, rest in found.items()} == {
-        one.host: ['200', '{"size": 1}'], two.host: ['200', 'hello'], three.host: ['404', 'sorry'],
-        four.host: ['399', ''], refused: ['RefusedError', 'connection refused'],
-        'no-such-host.invalid': ['NameResolutionError', found['no-such-host.invalid'][2]]}
+        one.host: ['200', '{"size": 1}'],
+        two.host: ['200', 'hello'],
+        three.host: ['404', 'sorry'],
+        four.host: ['399', ''],
+        refused: ['RefusedError', 'connection refused'],
+        'no-such-host.invalid': ['NameResolutionError', found['no-such-host.invalid'][2]],
+    }
     assert all(re.fullmatch(r'\d+\.\d', ms) for _, ms, _ in found.values())
     assert re.fullmatch(r'6 hosts in \d+\.\d\d s: 3 below 400, 1 at 400 or above, 2 without an answer\n', err)
 
@@ -63,9 +74,13 @@ def test_ordered() -> None:
 
 def test_one_line_whatever_the_body() -> None:
     """A body is on one line, whole, and nothing in it steers a terminal."""
-    bodies = {'one\n\ttwo\r\n  three\n': 'one\\n\\ttwo\\r\\n  three',
-              '\x1b[31mred\x07 \x9b \u202e \u2028é': '\\x1b[31mred\\x07 \\x9b \\u202e \\u2028é',
-              'x' * 10_000: 'x' * 10_000, b'\xff\x00': '\ufffd\\x00', '': ''}
+    bodies = {
+        'one\n\ttwo\r\n  three\n': 'one\\n\\ttwo\\r\\n  three',
+        '\x1b[31mred\x07 \x9b \u202e \u2028é': '\\x1b[31mred\\x07 \\x9b \\u202e \\u2028é',
+        'x' * 10_000: 'x' * 10_000,
+        b'\xff\x00': '\ufffd\\x00',
+        '': '',
+    }
     with several(*bodies) as servers, answering('{\n  "a": 1.50\n}\n', kind='application/json') as pretty:
         code, out, _ = napix('get', f'{hosts_of(servers)},{pretty.host}', '/')
         found = fields(out)
@@ -98,9 +113,16 @@ def test_quiet(tmp_path: Path) -> None:
         assert (code, out, 'fastest' in err) == (1, '', True)
 
 
-@pytest.mark.parametrize(('env', 'coloured'), [
-    ({}, False), ({'CLICOLOR_FORCE': '1'}, True), ({'CLICOLOR_FORCE': '0'}, False),
-    ({'CLICOLOR_FORCE': '1', 'NO_COLOR': '1'}, False), ({'CLICOLOR_FORCE': '1', 'NO_COLOR': ''}, True)])
+@pytest.mark.parametrize(
+    ('env', 'coloured'),
+    [
+        ({}, False),
+        ({'CLICOLOR_FORCE': '1'}, True),
+        ({'CLICOLOR_FORCE': '0'}, False),
+        ({'CLICOLOR_FORCE': '1', 'NO_COLOR': '1'}, False),
+        ({'CLICOLOR_FORCE': '1', 'NO_COLOR': ''}, True),
+    ],
+)
 def test_colours_in_a_pipe(env: dict[str, str], coloured: bool) -> None:
     """In a pipe there are colours where CLICOLOR_FORCE asks for them, and NO_COLOR does not forbid them."""
     with several('a', (500, 'b')) as servers:
@@ -110,6 +132,7 @@ def test_colours_in_a_pipe(env: dict[str, str], coloured: bool) -> None:
 
 # JSON ----------------------------------------------------------------------------------------------------------------
 
+
 def test_json(refused: str) -> None:
     """--json is an object a line: everything of an answer, an error from 400 up or without an answer."""
     with several({'a': [1, None]}, (502, CHAINED)) as (good, chained):
@@ -117,30 +140,55 @@ def test_json(refused: str) -> None:
     first, second, third = objects(out)
     assert code == 1
     assert [list(said) for said in (first, second, third)] == [
-        ['index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'body', 'error']] * 3
+        ['index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'body', 'error']
+    ] * 3
     ms = first.pop('ms')
     assert 0 < ms < 5000
-    assert first == {'index': 0, 'host': good.host, 'method': 'GET', 'url': '/x?q=1', 'status': 200, 'attempts': 1,
-                     'body': {'a': [1, None]}, 'error': None}
+    assert first == {
+        'index': 0,
+        'host': good.host,
+        'method': 'GET',
+        'url': '/x?q=1',
+        'status': 200,
+        'attempts': 1,
+        'body': {'a': [1, None]},
+        'error': None,
+    }
     assert (second['host'], second['status'], second['body']) == (f'http://{chained.host}', 502, CHAINED)
     assert second['error']['class'] == 'RemoteError'
     assert [(hop['remote_call'], hop['status'], hop['error_text']) for hop in second['error']['chain']] == [
         (f'GET http://{chained.host}/x?q=1', 502, CHAINED['error_text']),
-        ('GET http://storage.example/volumes', 500, 'vg-13 is offline')]
+        ('GET http://storage.example/volumes', 500, 'vg-13 is offline'),
+    ]
     assert (third['status'], third['body'], third['error']['class'], third['error']['text']) == (
-        None, None, 'RefusedError', 'connection refused')
+        None,
+        None,
+        'RefusedError',
+        'connection refused',
+    )
 
 
-@pytest.mark.parametrize(('body', 'kind', 'shown'), [
-    ('{"n": 12345678901234567890.10, "e": 1E400, "é": "\u2028"}', 'application/json',
-     '{"n": 12345678901234567890.10, "e": 1E400, "\\u00e9": "\\u2028"}'),
-    ('{\r\n "a":\t[\n1 ]}\n', 'application/problem+json; charset=utf-8', '{ "a":\t[ 1 ]}'),
-    ('[NaN]', 'application/json', '"[NaN]"'), ('{"a"', 'application/json', '"{\\"a\\""'),
-    ('[' * 100_000, 'application/json', '"' + '[' * 100_000 + '"'),
-    ('tëxt\n\x1b', 'text/plain', '"t\\u00ebxt\\n\\u001b"'), ('{"a": 1}', 'text/plain', '"{\\"a\\": 1}"'),
-    (b'\xe9', 'text/plain; charset=latin-1', '"\\u00e9"'), (b'\xe9', 'text/plain', '{"base64":"6Q=="}'),
-    (b'a\0b', 'application/octet-stream', '{"base64":"YQBi"}'), (b'', 'text/plain', 'null'),
-    (b'abc', 'text/plain; charset=nonsense', '{"base64":"YWJj"}')])
+@pytest.mark.parametrize(
+    ('body', 'kind', 'shown'),
+    [
+        (
+            '{"n": 12345678901234567890.10, "e": 1E400, "é": "\u2028"}',
+            'application/json',
+            '{"n": 12345678901234567890.10, "e": 1E400, "\\u00e9": "\\u2028"}',
+        ),
+        ('{\r\n "a":\t[\n1 ]}\n', 'application/problem+json; charset=utf-8', '{ "a":\t[ 1 ]}'),
+        ('[NaN]', 'application/json', '"[NaN]"'),
+        ('{"a"', 'application/json', '"{\\"a\\""'),
+        ('[' * 100_000, 'application/json', '"' + '[' * 100_000 + '"'),
+        ('tëxt\n\x1b', 'text/plain', '"t\\u00ebxt\\n\\u001b"'),
+        ('{"a": 1}', 'text/plain', '"{\\"a\\": 1}"'),
+        (b'\xe9', 'text/plain; charset=latin-1', '"\\u00e9"'),
+        (b'\xe9', 'text/plain', '{"base64":"6Q=="}'),
+        (b'a\0b', 'application/octet-stream', '{"base64":"YQBi"}'),
+        (b'', 'text/plain', 'null'),
+        (b'abc', 'text/plain; charset=nonsense', '{"base64":"YWJj"}'),
+    ],
+)
 def test_bodies_in_json(body: str | bytes, kind: str, shown: str) -> None:
     """JSON stands as it was sent, on one line and in ASCII; text is a string; what is no text is base64."""
     with answering(body, kind=kind) as server:
@@ -151,13 +199,20 @@ def test_bodies_in_json(body: str | bytes, kind: str, shown: str) -> None:
 
 
 SAME = {
-    'a line': (b'{"a": 1}\n', 'application/x-ndjson'), 'lines': (b'{"a": 1}\n{"a": 2}\n', 'application/x-ndjson'),
-    'a line of another name': (b'{"a": 1}\n', 'application/jsonl'), 'mark': (b'\xef\xbb\xbf{"a": 1}', 'application/json'),
-    'charset': (b'{"a": "\xe9"}', 'application/json; charset=latin-1'), 'beyond a double': (b'[1e400, -1e999]', 'text/json'),
-    'UTF-16': ('{"a": 1}'.encode('utf-16'), 'application/json'), 'NaN': (b'{"a": NaN}', 'application/json'),
-    'too many digits': (b'9' * 5000, 'application/json'), 'a suffix': (b'{"a": 1}', 'application/vnd.api+json'),
-    'a surrogate': (b'"\\ud800"', 'application/json'), 'twice': (b'{"a": 1, "a": 2}', 'application/json'),
-    'not JSON': (b'{"a": 1}', 'application/x-json5')}
+    'a line': (b'{"a": 1}\n', 'application/x-ndjson'),
+    'lines': (b'{"a": 1}\n{"a": 2}\n', 'application/x-ndjson'),
+    'a line of another name': (b'{"a": 1}\n', 'application/jsonl'),
+    'mark': (b'\xef\xbb\xbf{"a": 1}', 'application/json'),
+    'charset': (b'{"a": "\xe9"}', 'application/json; charset=latin-1'),
+    'beyond a double': (b'[1e400, -1e999]', 'text/json'),
+    'UTF-16': ('{"a": 1}'.encode('utf-16'), 'application/json'),
+    'NaN': (b'{"a": NaN}', 'application/json'),
+    'too many digits': (b'9' * 5000, 'application/json'),
+    'a suffix': (b'{"a": 1}', 'application/vnd.api+json'),
+    'a surrogate': (b'"\\ud800"', 'application/json'),
+    'twice': (b'{"a": 1, "a": 2}', 'application/json'),
+    'not JSON': (b'{"a": 1}', 'application/x-json5'),
+}
 
 
 @pytest.mark.parametrize('name', SAME)
@@ -165,7 +220,7 @@ def test_the_same_as_in_the_library(name: str) -> None:
     """What is an object in `Response.body` is one in `--json`, and what is a text is a text."""
     data, kind = SAME[name]
     with answering(data, kind=kind) as server, Client(server.host) as client:
-        found, = objects(napix('get', server.host, '/', '--json').out)
+        (found,) = objects(napix('get', server.host, '/', '--json').out)
         assert found['body'] == client.request('GET', '/').body
 
 
@@ -177,6 +232,7 @@ def test_line_of_json_with_a_mark() -> None:
 
 def test_constant_memory() -> None:
     """However many lines there are, it takes no more memory; whole bodies are 4 KB each."""
+
     def peak(pid: int) -> int:
         return int(re.search(r'VmHWM:\s+(\d+)', Path(f'/proc/{pid}/status').read_text())[1])
 
@@ -184,10 +240,11 @@ def test_constant_memory() -> None:
         with started('get', server.host, '/[1-6000]', '--json', '--simultaneous', 8) as process:
             peaks = [[process.stdout.readline() for _ in range(count)] and peak(process.pid) for count in (1500, 4400)]
             assert len(process.stdout.readlines()) == 100
-    assert peaks[1] - peaks[0] < 6000       # KB, of 17,600 in which the bodies would lie
+    assert peaks[1] - peaks[0] < 6000  # KB, of 17,600 in which the bodies would lie
 
 
 # Files ---------------------------------------------------------------------------------------------------------------
+
 
 def test_output(tmp_path: Path, refused: str) -> None:
     """-o writes each body to a file of its host's name, as it came; several of one host are numbered."""
@@ -196,7 +253,9 @@ def test_output(tmp_path: Path, refused: str) -> None:
         code, out, _ = napix('get', f'{one.host},http://{two.host},{refused}', '/', '-o', directory)
         assert (code, len(out.splitlines())) == (1, 3)
         assert {path.name: path.read_bytes() for path in directory.iterdir()} == {
-            one.host: b'\xff\0', f'http:%2F%2F{two.host}': b'no'}
+            one.host: b'\xff\0',
+            f'http:%2F%2F{two.host}': b'no',
+        }
         napix('get', one.host, '/', '--output', tmp_path / 'twice', '--repeat', 2)
         assert sorted(path.name for path in (tmp_path / 'twice').iterdir()) == [f'{one.host}.1', f'{one.host}.2']
 
@@ -217,10 +276,12 @@ def test_fold(refused: str) -> None:
             blocks = dict(zip([first, *others][0::2], [first, *others][1::2], strict=True))
             assert first == f'127.0.0.1:[{",".join(map(str, ports))}] (3)\n'
             assert blocks == {
-                first: '200 OK\n{"v": 2}\n', f'{servers[1].host} (1)\n': '200 OK\nx\\ty\n',
+                first: '200 OK\n{"v": 2}\n',
+                f'{servers[1].host} (1)\n': '200 OK\nx\\ty\n',
                 f'{refused} (1)\n': 'RefusedError: connection refused\n',
                 f'{servers[4].host} (1)\n': '502 Bad Gateway\n  because GET http://storage.example/volumes answered '
-                                           '500: OSError: vg-13 is offline\n'}
+                '500: OSError: vg-13 is offline\n',
+            }
         assert f'{servers[1].host} (1, 3 answers)\n' in napix('get', servers[1].host, '/', '-b', '--repeat', 3).out
 
 
@@ -239,9 +300,11 @@ def test_diff() -> None:
         code, out, _ = napix('get', hosts_of(servers), '/', '--diff')
     most = f'127.0.0.1:[{",".join(map(str, sorted((servers[0].port, servers[2].port))))}] (2)'
     assert code == 0
-    assert out == (f'{LINE}\n{most}\n{LINE}\n200 OK\n{{\n  "v": 1,\n  "name": "web"\n}}\n--- {most}\n'
-                   f'+++ {servers[1].host} (1)\n@@ -1,5 +1,5 @@\n 200 OK\n {{\n-  "v": 1,\n+  "v": 2,\n'
-                   '   "name": "web"\n }\n')
+    assert out == (
+        f'{LINE}\n{most}\n{LINE}\n200 OK\n{{\n  "v": 1,\n  "name": "web"\n}}\n--- {most}\n'
+        f'+++ {servers[1].host} (1)\n@@ -1,5 +1,5 @@\n 200 OK\n {{\n-  "v": 1,\n+  "v": 2,\n'
+        '   "name": "web"\n }\n'
+    )
 
 
 def test_diff_of_odd_json() -> None:
@@ -267,6 +330,7 @@ def test_summary(refused: str) -> None:
 
 # Requests ------------------------------------------------------------------------------------------------------------
 
+
 def test_verbose() -> None:
     """-v shows each request on standard error as it is sent, without secrets; standard output stays as it is."""
     with answering() as server:
@@ -279,7 +343,9 @@ def test_verbose() -> None:
             token = '?token=***' if flag == '--verbose' else ''
             assert shown[0] == f'> POST http://{server.host}/x{token}'
             assert ('> Authorization: ***' in shown) == (flag == '-v')
-            assert {'> X-Api-Key: ***', '> X-User: nemo', '> Content-Type: application/json', '> {"a":"1"}'} < set(shown)
+            assert {'> X-Api-Key: ***', '> X-User: nemo', '> Content-Type: application/json', '> {"a":"1"}'} < set(
+                shown
+            )
 
 
 def test_dry_run() -> None:
@@ -287,20 +353,33 @@ def test_dry_run() -> None:
     with answering() as server:
         code, out, err = napix('post', f'{server.host},https://a', '/[1-2]?token=s3cret', 'x=1', '--dry-run')
         assert (code, err, server.requests) == (0, '', [])
-    assert out.splitlines() == [f'POST http://{server.host}/1?token=***', 'POST https://a/1?token=***',
-                                f'POST http://{server.host}/2?token=***', 'POST https://a/2?token=***']
+    assert out.splitlines() == [
+        f'POST http://{server.host}/1?token=***',
+        'POST https://a/1?token=***',
+        f'POST http://{server.host}/2?token=***',
+        'POST https://a/2?token=***',
+    ]
 
 
-@pytest.mark.parametrize(('words', 'secrets'), [
-    (['get', '/x y?q=[1]', 'p==a b', "X-Quote:it's", 'Accept:text/html'], ()),
-    (['post', '/', 'name=né "$HOME"', 'n:=1', 'X-Empty;'], ()),
-    (['put', '/../a', '@body'], ()), (['delete', '/'], ()), (['head', '/'], ()), (['options', '/', 'Accept:*/*'], ()),
-    (['post', '/', 'file@body', 'at={host}', 'name=@body'], ()),
-    (['get', '/?x=1', '--token', 't0ps3cret'], ('t0ps3cret',)), (['get', '/', '--token', 't0ps3cret'], ('t0ps3cret',)),
-    (['get', '/', 'Authorization:Bearer t0ps3cret'], ('t0ps3cret',)),
-    (['get', '/', 'token==t0ps3cret', '--timeout', '5', '--connect-timeout', '3', '--retries', '1', '-k'],
-     ('t0ps3cret',)),
-])
+@pytest.mark.parametrize(
+    ('words', 'secrets'),
+    [
+        (['get', '/x y?q=[1]', 'p==a b', "X-Quote:it's", 'Accept:text/html'], ()),
+        (['post', '/', 'name=né "$HOME"', 'n:=1', 'X-Empty;'], ()),
+        (['put', '/../a', '@body'], ()),
+        (['delete', '/'], ()),
+        (['head', '/'], ()),
+        (['options', '/', 'Accept:*/*'], ()),
+        (['post', '/', 'file@body', 'at={host}', 'name=@body'], ()),
+        (['get', '/?x=1', '--token', 't0ps3cret'], ('t0ps3cret',)),
+        (['get', '/', '--token', 't0ps3cret'], ('t0ps3cret',)),
+        (['get', '/', 'Authorization:Bearer t0ps3cret'], ('t0ps3cret',)),
+        (
+            ['get', '/', 'token==t0ps3cret', '--timeout', '5', '--connect-timeout', '3', '--retries', '1', '-k'],
+            ('t0ps3cret',),
+        ),
+    ],
+)
 def test_curl(words: list[str], secrets: tuple[str, ...], tmp_path: Path) -> None:
     """--curl prints commands of curl that ask the same, with $NAPIX_TOKEN for what is secret, and sends nothing."""
     curl = shutil.which('curl')
@@ -313,16 +392,27 @@ def test_curl(words: list[str], secrets: tuple[str, ...], tmp_path: Path) -> Non
         assert (code, err, server.requests, out.count('\n')) == (0, '', [], 1)
         assert not any(secret in out for secret in secrets)
         assert ('$NAPIX_TOKEN' in out) == bool(secrets)
-        done = gevent.subprocess.run(['sh', '-c', out], cwd=tmp_path, env={'PATH': '/usr/bin:/bin',
-                                                                           'NAPIX_TOKEN': 't0ps3cret'},
-                                     stdout=gevent.subprocess.PIPE, stderr=gevent.subprocess.STDOUT)
+        done = gevent.subprocess.run(
+            ['sh', '-c', out],
+            cwd=tmp_path,
+            env={'PATH': '/usr/bin:/bin', 'NAPIX_TOKEN': 't0ps3cret'},
+            stdout=gevent.subprocess.PIPE,
+            stderr=gevent.subprocess.STDOUT,
+        )
         assert done.returncode == 0, done.stdout
         assert napix(method, server.host, url, *rest, directory=tmp_path).code == 0
         theirs, ours = server.requests
     names = {name.lower() for request in (theirs, ours) for name in request.headers} - {
-        'user-agent', 'accept-encoding', 'traceparent', 'x-request-id', 'x-napix-timeout'}
-    boundaries = [request.headers.get('content-type', '').rpartition('boundary=')[2].encode() or None
-                  for request in (theirs, ours)]
+        'user-agent',
+        'accept-encoding',
+        'traceparent',
+        'x-request-id',
+        'x-napix-timeout',
+    }
+    boundaries = [
+        request.headers.get('content-type', '').rpartition('boundary=')[2].encode() or None
+        for request in (theirs, ours)
+    ]
     for one in 'method', 'path':
         assert getattr(theirs, one) == getattr(ours, one)
     for name in names - ({'content-type', 'content-length'} if b'file' in ours.body else set()):
@@ -336,7 +426,22 @@ def test_curl(words: list[str], secrets: tuple[str, ...], tmp_path: Path) -> Non
 
 def test_curl_has_all_flags(tmp_path: Path) -> None:
     """TLS and proxies are on the command as well; the password of a proxy is a secret, and so is a signature."""
-    out = napix('get', 'https://a', '/', '--curl', '--proxy', 'http://user:pa55word@proxy:3128', '--no-proxy', 'b,c',
-                '-k', '--login', 'root', '--key', 's3cret').out
-    assert out == ("curl -sS --noproxy b,c -k -x \"http://user:$NAPIX_TOKEN@proxy:3128\" "
-                   "-H 'Accept: application/json' -H \"Authorization: $NAPIX_TOKEN\" https://a/\n")
+    out = napix(
+        'get',
+        'https://a',
+        '/',
+        '--curl',
+        '--proxy',
+        'http://user:pa55word@proxy:3128',
+        '--no-proxy',
+        'b,c',
+        '-k',
+        '--login',
+        'root',
+        '--key',
+        's3cret',
+    ).out
+    assert out == (
+        'curl -sS --noproxy b,c -k -x "http://user:$NAPIX_TOKEN@proxy:3128" '
+        '-H \'Accept: application/json\' -H "Authorization: $NAPIX_TOKEN" https://a/\n'
+    )

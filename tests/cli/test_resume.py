@@ -1,4 +1,5 @@
 """Job logs, taking a run up again, and the hosts that failed."""
+
 from __future__ import annotations
 
 import json
@@ -37,9 +38,22 @@ def test_joblog_and_resume(tmp_path: Path, refused: str) -> None:
         assert napix(*run, '--joblog', log).code == 1
         lines = [json.loads(line) for line in log.read_text().splitlines()]
         assert {line['host']: line['status'] for line in lines} == {
-            good.host: 200, sick.server.host: 503, refused: None}
-        assert list(lines[0]) == ['time', 'index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'repeat',
-                                  'error']
+            good.host: 200,
+            sick.server.host: 503,
+            refused: None,
+        }
+        assert list(lines[0]) == [
+            'time',
+            'index',
+            'host',
+            'method',
+            'url',
+            'status',
+            'ms',
+            'attempts',
+            'repeat',
+            'error',
+        ]
         assert [line['error']['class'] for line in lines if line['host'] == refused] == ['RefusedError']
         sick.well = True
         hosts = f'{good.host},{sick.server.host},{later.host}'
@@ -69,8 +83,9 @@ def test_torn_line(tmp_path: Path) -> None:
             code, out, err = napix('get', hosts_of(servers), '/', '--joblog', log, '--resume')
             assert (code, list(fields(out))) == (0, [servers[1].host]), err
             assert [json.loads(line)['host'] for line in log.read_text().splitlines()] == [
-                server.host for server in servers]
-        log.write_bytes(whole[:-1])                     # only its end is missing
+                server.host for server in servers
+            ]
+        log.write_bytes(whole[:-1])  # only its end is missing
         assert napix('get', hosts_of(servers), '/', '--joblog', log, '--resume').out == ''
         assert log.read_bytes() == whole
 
@@ -112,8 +127,10 @@ def test_job_log_with_a_mark(tmp_path: Path) -> None:
         assert len(server.requests) == 2
 
 
-@pytest.mark.parametrize('content', ['nonsense\n{}\n', '[]\n', '{"host": 1}\n\n',
-                                     '{"host": "a", "method": "GET", "url": "/", "status": 1e400}\n'])
+@pytest.mark.parametrize(
+    'content',
+    ['nonsense\n{}\n', '[]\n', '{"host": 1}\n\n', '{"host": "a", "method": "GET", "url": "/", "status": 1e400}\n'],
+)
 def test_no_job_log(tmp_path: Path, content: str) -> None:
     """A file that is something else is left alone."""
     (tmp_path / 'log').write_text(content)
@@ -131,14 +148,19 @@ def test_failed_out(tmp_path: Path, refused: str) -> None:
         napix('get', f'{hosts_of(servers)},http://{bad[0].host}', '/', '--failed-out', file)
         ports = ','.join(map(str, sorted(server.port for server in bad)))
         assert set(napix('get', '.', '/', '--hostfile', file, '--dry-run').out.split()[1::2]) == {
-            f'http://{server.host}/' for server in bad}
+            f'http://{server.host}/' for server in bad
+        }
         assert f'127.0.0.1:[{ports}]' in file.read_text()
         hosts = f'{good.host},{bad[0].host},{silent.host}'
-        for flags, failed in ((('--deadline', '0.3'), [bad[0], silent]), (('--fail-fast', '-x', good.host), [bad[0], silent]),
-                              (('--need', 1, '-x', bad[0].host), [])):
+        for flags, failed in (
+            (('--deadline', '0.3'), [bad[0], silent]),
+            (('--fail-fast', '-x', good.host), [bad[0], silent]),
+            (('--need', 1, '-x', bad[0].host), []),
+        ):
             napix('get', hosts, '/', '--failed-out', file, *flags)
             assert set(napix('get', file.read_text().strip() or 'none', '/', '--dry-run').out.split()[1::2]) == {
-                f'http://{server.host}/' for server in failed} or {'http://none/'}
+                f'http://{server.host}/' for server in failed
+            } or {'http://none/'}
         # The hosts may come from the file that the failures go to.
         file.write_text(hosts)
         napix('get', '.', '/', '--hostfile', file, '--failed-out', file, '--timeout', '0.3')

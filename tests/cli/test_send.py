@@ -1,4 +1,5 @@
 """What is sent: methods, items, URLs with ranges, and to which hosts."""
+
 from __future__ import annotations
 
 import json
@@ -21,8 +22,18 @@ def sent(server: kit.HandlerServer) -> kit.Received:
 
 # Methods and items ---------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('written', 'method'), [
-    ('get', 'GET'), ('GET', 'GET'), ('Post', 'POST'), ('delete', 'DELETE'), ('head', 'HEAD'), ('PROPFIND', 'PROPFIND')])
+
+@pytest.mark.parametrize(
+    ('written', 'method'),
+    [
+        ('get', 'GET'),
+        ('GET', 'GET'),
+        ('Post', 'POST'),
+        ('delete', 'DELETE'),
+        ('head', 'HEAD'),
+        ('PROPFIND', 'PROPFIND'),
+    ],
+)
 def test_methods(written: str, method: str) -> None:
     """The method is the first word; those that everybody knows in any case, others in capitals."""
     with answering({}) as server:
@@ -37,15 +48,40 @@ def test_items(tmp_path: Path) -> None:
     (tmp_path / 'token').write_text('Bearer s3cret\n')
     with answering() as server:
         code, _, err = napix(
-            'post', server.host, '/vm/?x=1', 'name=nemo', 'size:=1000000000000', 'tags:=["a", {"b": null}]', 'empty=',
-            'note=@note', 'list:=@list.json', 'q==a b&c', 'q==2', 'file==@note', 'X-User:nemo ', 'X-Empty;',
-            'Authorization:@token', r'a\=b=c\=d', r'one\:two=3', 'url=http://x?y=1', directory=tmp_path)
+            'post',
+            server.host,
+            '/vm/?x=1',
+            'name=nemo',
+            'size:=1000000000000',
+            'tags:=["a", {"b": null}]',
+            'empty=',
+            'note=@note',
+            'list:=@list.json',
+            'q==a b&c',
+            'q==2',
+            'file==@note',
+            'X-User:nemo ',
+            'X-Empty;',
+            'Authorization:@token',
+            r'a\=b=c\=d',
+            r'one\:two=3',
+            'url=http://x?y=1',
+            directory=tmp_path,
+        )
     request = sent(server)
     assert code == 0, err
     assert request.path == '/vm/?x=1&q=a+b%26c&q=2&file=from+a+file'
     assert json.loads(request.body) == {
-        'name': 'nemo', 'size': 10**12, 'tags': ['a', {'b': None}], 'empty': '', 'note': 'from a file',
-        'list': [1, 2.5], 'a=b': r'c\=d', 'one:two': '3', 'url': 'http://x?y=1'}
+        'name': 'nemo',
+        'size': 10**12,
+        'tags': ['a', {'b': None}],
+        'empty': '',
+        'note': 'from a file',
+        'list': [1, 2.5],
+        'a=b': r'c\=d',
+        'one:two': '3',
+        'url': 'http://x?y=1',
+    }
     assert request.headers['content-type'] == 'application/json'
     assert (request.headers['x-user'], request.headers['x-empty']) == ('nemo', '')
     assert request.headers['authorization'] == 'Bearer s3cret'
@@ -69,8 +105,9 @@ def test_form(tmp_path: Path) -> None:
         napix('post', server.host, '/', 'image@disk.png', 'name={host}', 'size:=7', directory=tmp_path)
     request = sent(server)
     whole = f'Content-Type: {request.headers["content-type"]}\r\n\r\n'.encode() + request.body
-    parts = {part.get_param('name', header='content-disposition'): part
-             for part in message_from_bytes(whole).get_payload()}
+    parts = {
+        part.get_param('name', header='content-disposition'): part for part in message_from_bytes(whole).get_payload()
+    }
     assert request.headers['content-type'].startswith('multipart/form-data; boundary=')
     assert parts['image'].get_payload(decode=True) == b'\x89PNG\xff'
     assert (parts['image'].get_filename(), parts['image'].get_content_type()) == ('disk.png', 'image/png')
@@ -95,8 +132,15 @@ def test_a_file_is_the_body(tmp_path: Path) -> None:
 def test_host_in_url_and_items() -> None:
     """`{host}` is the host with its port, without scheme, in URL and items; other braces are nobody's business."""
     with answering() as one, answering() as two:
-        code, _, _ = napix('post', f'{one.host},http://{two.host}', '/of/{host}?a={b}', 'me={host}',
-                           'all:=["{host}", {"x": {}}]', 'at=={host}', 'X-Host:<{host}>')
+        code, _, _ = napix(
+            'post',
+            f'{one.host},http://{two.host}',
+            '/of/{host}?a={b}',
+            'me={host}',
+            'all:=["{host}", {"x": {}}]',
+            'at=={host}',
+            'X-Host:<{host}>',
+        )
     assert code == 0
     for server in one, two:
         request, host = sent(server), server.host
@@ -105,12 +149,15 @@ def test_host_in_url_and_items() -> None:
         assert request.headers['x-host'] == f'<{host}>'
 
 
-@pytest.mark.parametrize(('url', 'paths'), [
-    ('/vm/[1-3]', ['/vm/1', '/vm/2', '/vm/3']),
-    ('/vm/[08-10]', ['/vm/08', '/vm/09', '/vm/10']),
-    ('/[1,5-7/2]/x?n=[1-2]', ['/1/x?n=1', '/1/x?n=2', '/5/x?n=1', '/5/x?n=2', '/7/x?n=1', '/7/x?n=2']),
-    ('/?ids[0]=1&filter[name]=x', ['/?ids[0]=1&filter[name]=x']),
-])
+@pytest.mark.parametrize(
+    ('url', 'paths'),
+    [
+        ('/vm/[1-3]', ['/vm/1', '/vm/2', '/vm/3']),
+        ('/vm/[08-10]', ['/vm/08', '/vm/09', '/vm/10']),
+        ('/[1,5-7/2]/x?n=[1-2]', ['/1/x?n=1', '/1/x?n=2', '/5/x?n=1', '/5/x?n=2', '/7/x?n=1', '/7/x?n=2']),
+        ('/?ids[0]=1&filter[name]=x', ['/?ids[0]=1&filter[name]=x']),
+    ],
+)
 def test_ranges_in_the_url(url: str, paths: list[str]) -> None:
     """A range in the URL asks each host for all of them; what is no range stays as it is."""
     with answering() as server:
@@ -121,6 +168,7 @@ def test_ranges_in_the_url(url: str, paths: list[str]) -> None:
 
 
 # Hosts ---------------------------------------------------------------------------------------------------------------
+
 
 def test_node_sets() -> None:
     """HOSTS is a node set, over ports too, with all operators; each host is asked once."""
@@ -152,7 +200,10 @@ def test_hosts_from_files(tmp_path: Path) -> None:
         (tmp_path / 'b').write_text(f'{three.host}\n{two.host}\n')
         every = sorted([one.host, two.host, three.host])
         for hosts, files, piped in (
-                (one.host, ('a', 'b'), ''), ('.', ('b', '-'), f'{one.host}\n'), ('-', ('a', 'b'), f'{one.host} # 1\n')):
+            (one.host, ('a', 'b'), ''),
+            ('.', ('b', '-'), f'{one.host}\n'),
+            ('-', ('a', 'b'), f'{one.host} # 1\n'),
+        ):
             flags = [word for file in files for word in ('--hostfile', file)]
             code, out, err = napix('get', hosts, '/', *flags, input=piped, directory=tmp_path)
             assert (code, sorted(fields(out))) == (0, every), err
@@ -163,9 +214,11 @@ def test_exclude(tmp_path: Path) -> None:
     with several(*'abc') as servers:
         one, two, three = servers
         hosts = f'http://{one.host},{two.host},localhost:{three.port}'
-        for flags, left in ((('-x', two.host), [f'http://{one.host}', f'localhost:{three.port}']),
-                            (('--exclude', one.host, '-x', 'localhost'), [two.host]),
-                            (('-x', '127.0.0.1'), [f'localhost:{three.port}'])):
+        for flags, left in (
+            (('-x', two.host), [f'http://{one.host}', f'localhost:{three.port}']),
+            (('--exclude', one.host, '-x', 'localhost'), [two.host]),
+            (('-x', '127.0.0.1'), [f'localhost:{three.port}']),
+        ):
             code, out, _ = napix('get', hosts, '/', *flags)
             assert (code, sorted(fields(out))) == (0, sorted(left))
 
@@ -179,10 +232,11 @@ def test_groups(tmp_path: Path) -> None:
         (tmp_path / 'napix' / 'groups').write_text(groups)
         (tmp_path / 'mine').write_text(groups)
         for hosts, flags, env, left in (
-                ('@web', ('--groups', tmp_path / 'mine'), {}, servers[:2]),
-                ('@all', ('-x', '@web'), {'XDG_CONFIG_HOME': str(tmp_path)}, servers[2:]),
-                ('@all!@web', (), {'XDG_CONFIG_HOME': str(tmp_path)}, servers[2:]),
-                ('@*', (), {'XDG_CONFIG_HOME': str(tmp_path)}, servers)):
+            ('@web', ('--groups', tmp_path / 'mine'), {}, servers[:2]),
+            ('@all', ('-x', '@web'), {'XDG_CONFIG_HOME': str(tmp_path)}, servers[2:]),
+            ('@all!@web', (), {'XDG_CONFIG_HOME': str(tmp_path)}, servers[2:]),
+            ('@*', (), {'XDG_CONFIG_HOME': str(tmp_path)}, servers),
+        ):
             code, out, err = napix('get', hosts, '/', *flags, **env)
             assert (code, sorted(fields(out))) == (0, sorted(server.host for server in left)), err
         (tmp_path / 'groups.conf').write_text(f'[Main]\ndefault: test\n[test]\nmap: echo {three.host}\n')

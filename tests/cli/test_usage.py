@@ -1,4 +1,5 @@
 """Bad usage, help, the man page, completion: what needs no server."""
+
 from __future__ import annotations
 
 import os
@@ -23,8 +24,8 @@ BAD: list[tuple[list[str | bytes], str]] = [
     (['got', 'a', '/'], "'got' is neither a method nor a command"),
     (['G@T', 'a', '/'], 'not a method'),
     (['CONNECT', 'a', '/'], 'CONNECT makes a tunnel'),
-    (['get', 'a', 'captains'], "'captains' does not begin with \"/\""),
-    (['get', '/captains', 'a'], "'a' does not begin with \"/\": give a path such as /captains, after the hosts"),
+    (['get', 'a', 'captains'], '\'captains\' does not begin with "/"'),
+    (['get', '/captains', 'a'], '\'a\' does not begin with "/": give a path such as /captains, after the hosts'),
     (['get', 'a', 'http://a/captains'], 'does not begin with "/"'),
     (['get', 'a', '/x#y'], 'a fragment is never sent'),
     (['get', 'a', '/x\ny'], 'control characters'),
@@ -52,17 +53,23 @@ BAD: list[tuple[list[str | bytes], str]] = [
     (['get', '.', '/', '--hostfile', os.devnull], 'no hosts'),
     (['get', 'a', '/', '--groups', 'no/such/file'], 'cannot read no/such/file: No such file or directory'),
     (['get', 'a', '/', '--groups', 'README.md'], ': expected "name: node set", not'),
-    (['get', '@all', '/'], "'@all' names no host: there is no such group; groups are looked for in /dev/null/napix/groups"),
+    (
+        ['get', '@all', '/'],
+        "'@all' names no host: there is no such group; groups are looked for in /dev/null/napix/groups",
+    ),
     (['get', '*', '/'], "'*' names no host: there are no groups; groups are looked for in /dev/null/napix/groups"),
-    (['get', 'a', '/', '-x', '@compute'], "'@compute' names no host"), (['get', 'web[1_000]', '/'], "'1_000' is no range"),
-    (['get', 'web[1-99999999]', '/'], 'names more than 1000000 hosts'), (['get', 'a', '/[3-1]'], '[3-1] is not a range'),
+    (['get', 'a', '/', '-x', '@compute'], "'@compute' names no host"),
+    (['get', 'web[1_000]', '/'], "'1_000' is no range"),
+    (['get', 'web[1-99999999]', '/'], 'names more than 1000000 hosts'),
+    (['get', 'a', '/[3-1]'], '[3-1] is not a range'),
     (['post', 'a', '/', 'item'], "'item' is not an item: key=value, key:=json, param==value, Header:value"),
-    (['post', 'a', '/', 'a:={'], "'a:={': what follows \":=\" is not JSON"),
-    (['post', 'a', '/', 'a:=NaN'], "'a:=NaN': what follows \":=\" is not JSON"),
+    (['post', 'a', '/', 'a:={'], '\'a:={\': what follows ":=" is not JSON'),
+    (['post', 'a', '/', 'a:=NaN'], '\'a:=NaN\': what follows ":=" is not JSON'),
     (['post', 'a', '/', 'a:=1e400'], '1e400 is beyond the range of a double'),
     (['post', 'a', '/', 'a:={"b": [-1e999]}'], 'b[0]: -1e999 is beyond the range of a double'),
-    (['post', 'a', '/', f'a:={"9" * 5000}'], 'digits'), (['post', 'a', '/', f'a:={"[" * 100_000}'], 'nested too deep'),
-    (['post', 'a', '/', '=x'], "'=x' has no name before \"=\""),
+    (['post', 'a', '/', f'a:={"9" * 5000}'], 'digits'),
+    (['post', 'a', '/', f'a:={"[" * 100_000}'], 'nested too deep'),
+    (['post', 'a', '/', '=x'], '\'=x\' has no name before "="'),
     (['post', 'a', '/', 'X:'], "'X:' has no value; an empty header is written 'X;'"),
     (['post', 'a', '/', 'X;y'], 'nothing follows the ";" of an empty header'),
     (['post', 'a', '/', 'Host:b'], 'the Host header follows from the host of the request'),
@@ -71,22 +78,37 @@ BAD: list[tuple[list[str | bytes], str]] = [
     (['post', 'a', '/', 'x@/'], "'x@/': cannot read the file: Is a directory"),
     (['post', 'a', '/', '@README.md', 'a=b'], '"@README.md" is the whole body: it goes with no fields'),
     (['post', 'a', '/', '@README.md', '@LICENSE'], 'there is one body'),
-    *((['get', 'a', '/', flag, value], f"'{flag}': {complaint}" if "'-" not in complaint else complaint)
-      for flag, value, complaint in [
-        ('--simultaneous', '0', "'0' is neither a whole number from 1 up nor \"auto\""),
-        ('--simultaneous', 'many', "'many' is neither"), ('--max-connections', '-2', ''), ('--retries', '-1', '-1 is not'),
-        ('--timeout', '0', '0 is not a number of seconds above 0'), ('--timeout', '-1.5', '-1.5 is not a number of'),
-        ('--timeout', 'nan', 'nan is not'), ('--timeout', 'inf', 'inf is not'),
-        ('--connect-timeout', '1s', "'1s' is not a number of seconds"), ('--deadline', '0', '0 is not'),
-        ('--rate', '0', '0 is not a number of requests a second above 0'), ('--rate-per-host', 'x', "'x' is not"),
-        ('--serial', '0', '0 is not in the range'), ('--max-fail', 'x', "'x' is not a valid integer"),
-        ('--need', '0', '0 is not in the range'), ('--pick', '0', '0 is not in the range'),
-        ('--repeat', '0', '0 is not in the range'), ('--min-ok', '101%', "'101%' is out of range"),
-        ('--min-ok', 'x%', "'x%' is neither a number nor a percentage"), ('--min-ok', '-1', "'-1' is out of range"),
-        ('--login', '', 'it is empty'), ('--token', '', 'it is empty; is the variable it comes from set?'),
-        ('--proxy', '', 'it is empty')] if complaint),
+    *(
+        (['get', 'a', '/', flag, value], f"'{flag}': {complaint}" if "'-" not in complaint else complaint)
+        for flag, value, complaint in [
+            ('--simultaneous', '0', '\'0\' is neither a whole number from 1 up nor "auto"'),
+            ('--simultaneous', 'many', "'many' is neither"),
+            ('--max-connections', '-2', ''),
+            ('--retries', '-1', '-1 is not'),
+            ('--timeout', '0', '0 is not a number of seconds above 0'),
+            ('--timeout', '-1.5', '-1.5 is not a number of'),
+            ('--timeout', 'nan', 'nan is not'),
+            ('--timeout', 'inf', 'inf is not'),
+            ('--connect-timeout', '1s', "'1s' is not a number of seconds"),
+            ('--deadline', '0', '0 is not'),
+            ('--rate', '0', '0 is not a number of requests a second above 0'),
+            ('--rate-per-host', 'x', "'x' is not"),
+            ('--serial', '0', '0 is not in the range'),
+            ('--max-fail', 'x', "'x' is not a valid integer"),
+            ('--need', '0', '0 is not in the range'),
+            ('--pick', '0', '0 is not in the range'),
+            ('--repeat', '0', '0 is not in the range'),
+            ('--min-ok', '101%', "'101%' is out of range"),
+            ('--min-ok', 'x%', "'x%' is neither a number nor a percentage"),
+            ('--min-ok', '-1', "'-1' is out of range"),
+            ('--login', '', 'it is empty'),
+            ('--token', '', 'it is empty; is the variable it comes from set?'),
+            ('--proxy', '', 'it is empty'),
+        ]
+        if complaint
+    ),
     (['get', 'a', '/', '-f', '-2'], '-2 is not in the range'),
-    (['get', 'a', '/', '--timeout'], "requires an argument"),
+    (['get', 'a', '/', '--timeout'], 'requires an argument'),
     (['get', 'a', '/', '--json', '--fold'], '--json and --fold exclude each other'),
     (['get', 'a', '/', '--json', '--diff'], '--json and --fold exclude each other'),
     (['get', 'a', '/', '--curl', '--dry-run'], '--curl and --dry-run exclude each other'),
@@ -112,7 +134,10 @@ BAD: list[tuple[list[str | bytes], str]] = [
     (['get', 'a', b'/\xff'], 'codec'),
     (['demo', 'extra'], "'demo' takes nothing behind it, not 'extra'"),
     (['man', 'extra'], "'man' takes nothing behind it"),
-    (['help', 'nonsense'], "'nonsense' is no topic of the help: hosts, items, limits, output, resume, credentials, exit"),
+    (
+        ['help', 'nonsense'],
+        "'nonsense' is no topic of the help: hosts, items, limits, output, resume, credentials, exit",
+    ),
     (['--help', 'hosts', 'items'], "'hosts items' is no topic of the help"),
     (['completion'], 'name the shell: napix completion bash|zsh|fish'),
     (['completion', 'tcsh'], 'name the shell: napix completion bash|zsh|fish'),
@@ -123,7 +148,7 @@ def test_bad_usage() -> None:
     """Bad usage is 2 and one line that names the mistake, never a traceback."""
     wrong = []
     for start in range(0, len(BAD), 8):
-        part = BAD[start:start + 8]
+        part = BAD[start : start + 8]
         for (words, complaint), (code, out, err) in zip(part, at_once(*(words for words, _ in part)), strict=True):
             if (code, out) != (2, '') or not re.fullmatch(r'napix: [^\n]+\n', err) or complaint not in err:
                 wrong.append((words, complaint, code, out, err))
@@ -149,6 +174,7 @@ def test_both_variables() -> None:
 
 # Help ----------------------------------------------------------------------------------------------------------------
 
+
 def test_version() -> None:
     """--version tells it, from a start as users make it."""
     assert napix('--version', fresh=True) == (0, f'napix {__version__}\n', '')
@@ -157,7 +183,9 @@ def test_version() -> None:
 
 def test_help_fits_a_screen() -> None:
     """--help fits 24 lines of 80 columns, wherever it stands, and names all topics."""
-    shown = at_once(['--help'], ['-h'], ['get', '--help'], ['get', 'a', '/', '--json', '-h'], ['demo', '--help'], ['help'])
+    shown = at_once(
+        ['--help'], ['-h'], ['get', '--help'], ['get', 'a', '/', '--json', '-h'], ['demo', '--help'], ['help']
+    )
     assert len({one.out for one in shown}) == 1
     code, out, err = shown[0]
     assert (code, err) == (0, '')
@@ -182,6 +210,7 @@ def test_topics() -> None:
 
 # The man page --------------------------------------------------------------------------------------------------------
 
+
 def test_man_page() -> None:
     """`napix man` has every flag and topic, is the page in docs/napix.1, and is good roff."""
     page = napix('man').out
@@ -191,8 +220,12 @@ def test_man_page() -> None:
     groff = shutil.which('groff')
     if groff is None:
         pytest.skip('groff is not installed')
-    done = gevent.subprocess.run([groff, '-man', '-Tutf8', '-ww', '-P-c'], input=page.encode(),
-                                 stdout=gevent.subprocess.PIPE, stderr=gevent.subprocess.PIPE)
+    done = gevent.subprocess.run(
+        [groff, '-man', '-Tutf8', '-ww', '-P-c'],
+        input=page.encode(),
+        stdout=gevent.subprocess.PIPE,
+        stderr=gevent.subprocess.PIPE,
+    )
     shown = done.stdout.decode()
     assert (done.returncode, done.stderr) == (0, b'')
     for part in 'NAME', 'SYNOPSIS', 'EXIT STATUS', '--rate-per-host N', 'web[1-9]!web3', '{"base64": ...}':
@@ -201,10 +234,13 @@ def test_man_page() -> None:
 
 # Completion ----------------------------------------------------------------------------------------------------------
 
+
 def completed(*words: str, **env: str) -> list[str]:
     """What is offered for the last of these words, as fish asks."""
     # Whatever the words are, they go by the environment.
-    out = napix(_NAPIX_COMPLETE='fish_complete', COMP_WORDS=' '.join(['napix', *words]), COMP_CWORD=words[-1], **env).out
+    out = napix(
+        _NAPIX_COMPLETE='fish_complete', COMP_WORDS=' '.join(['napix', *words]), COMP_CWORD=words[-1], **env
+    ).out
     return [line.partition(',')[2].split('\t')[0] for line in out.splitlines()]
 
 
@@ -223,13 +259,13 @@ def test_completion(tmp_path: Path) -> None:
     assert out.startswith('file,')
 
 
-BASH = r'''
+BASH = r"""
 source <(napix completion bash)
 complete -p napix
 COMP_WORDS=(napix get a / --rate-) COMP_CWORD=4; _napix_completion napix; echo "${COMPREPLY[@]}"
 COMP_WORDS=(napix help "") COMP_CWORD=2; _napix_completion napix; echo "${COMPREPLY[@]}"
-'''
-ZSH = r'''
+"""
+ZSH = r"""
 autoload -Uz compinit; compinit -u -d "$HOME/dump"
 source <(napix completion zsh)
 print $_comps[napix]
@@ -237,16 +273,17 @@ compadd() { print -r -- ${(P)@[-1]} }
 _describe() { print -r -- ${(P)3} }
 words=(napix get a / --rate-) CURRENT=5; _napix_completion
 words=(napix help "") CURRENT=3; _napix_completion
-'''
-FISH = r'''
+"""
+FISH = r"""
 napix completion fish | source
 complete -C 'napix get a / --rate-'
 complete -C 'napix help '
-'''
+"""
 
 
-@pytest.mark.parametrize(('shell', 'script'), [('bash', BASH), ('zsh', ZSH), ('fish', FISH)],
-                         ids=['bash', 'zsh', 'fish'])
+@pytest.mark.parametrize(
+    ('shell', 'script'), [('bash', BASH), ('zsh', ZSH), ('fish', FISH)], ids=['bash', 'zsh', 'fish']
+)
 def test_completion_in_the_shells(shell: str, script: str, tmp_path: Path) -> None:
     """What `napix completion` prints works in the shells themselves."""
     path = shutil.which(shell)
@@ -256,8 +293,9 @@ def test_completion_in_the_shells(shell: str, script: str, tmp_path: Path) -> No
     program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m napixclient "$@"\n')
     program.chmod(0o755)
     env = environment(PATH=f'{tmp_path}:{os.environ["PATH"]}', HOME=str(tmp_path))
-    done = gevent.subprocess.run([path, '-c', script], env=env, stdout=gevent.subprocess.PIPE,
-                                 stderr=gevent.subprocess.STDOUT, cwd=tmp_path)
+    done = gevent.subprocess.run(
+        [path, '-c', script], env=env, stdout=gevent.subprocess.PIPE, stderr=gevent.subprocess.STDOUT, cwd=tmp_path
+    )
     out = done.stdout.decode()
     assert '--rate-per-host' in out
     assert {'hosts', 'items', 'exit'} <= set(re.findall(r'[a-z]+', out))

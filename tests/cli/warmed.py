@@ -4,6 +4,7 @@
 the environment and the directory in JSON with the three standard descriptors, and is told the process id, then how the
 process ended. What runs is `napixclient.cli.main`, with nothing in its place; its modules are those of any start.
 """
+
 from __future__ import annotations
 
 import json
@@ -29,8 +30,7 @@ def main(path: str) -> None:
     import napixclient.cli.command
     import napixclient.cli.run  # noqa: F401
 
-
-    signal.signal(signal.SIGINT, signal.SIG_IGN)        # Ctrl-C at the terminal of the tests is theirs
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal of the tests is theirs
     listener = real_socket(socket.AF_UNIX)
     listener.bind(path)
     listener.listen(64)
@@ -81,13 +81,15 @@ def become(descriptors: list[int], arguments: list[str], environ: dict[str, str]
     os.environ.update(environ)
     os.chdir(directory)
     encoding = environ.get('PYTHONIOENCODING', 'utf-8')
-    sys.stdin, sys.stdout, sys.stderr = (open(number, mode, encoding=encoding, closefd=False)
-                                         for number, mode in ((0, 'r'), (1, 'w'), (2, 'w')))
+    sys.stdin, sys.stdout, sys.stderr = (
+        open(number, mode, encoding=encoding, closefd=False) for number, mode in ((0, 'r'), (1, 'w'), (2, 'w'))
+    )
     sys.argv = ['napix', *(os.fsdecode(argument.encode('latin-1')) for argument in arguments)]
     signal.signal(signal.SIGINT, signal.default_int_handler)
     code: Any = 1
     try:
         from napixclient.cli import main as napix
+
         code = napix()
     except SystemExit as exc:
         code = exc.code

@@ -3,6 +3,7 @@
 The rounds take turns to run in an unpatched and in a patched process. Each seed is printed, and written to fuzz.log,
 before its round begins, so that whatever ends it, it can be had again. What is not known here goes to pytest.
 """
+
 import argparse
 import random
 import subprocess
@@ -12,9 +13,19 @@ from pathlib import Path
 
 LOG = Path('fuzz.log')
 ROUND_SECONDS = 900
-OPTIONS = ['-o', 'python_files=fuzz_*.py', '-o', 'testpaths=tests/fuzz', '-o', f'faulthandler_timeout={ROUND_SECONDS}',
-           '-W', 'ignore::hypothesis.errors.HypothesisWarning',     # an example may be large
-           '-p', 'no:cacheprovider', '--quiet']
+OPTIONS = [
+    '-o',
+    'python_files=fuzz_*.py',
+    '-o',
+    'testpaths=tests/fuzz',
+    '-o',
+    f'faulthandler_timeout={ROUND_SECONDS}',
+    '-W',
+    'ignore::hypothesis.errors.HypothesisWarning',  # an example may be large
+    '-p',
+    'no:cacheprovider',
+    '--quiet',
+]
 
 
 def say(text: str) -> None:
@@ -30,8 +41,9 @@ def play(seed: int, patched: bool, more: list[str]) -> bool:
     say(f'fuzz: {again}')
     began = time.monotonic()
     start = ['tests/patched.py'] if patched else ['-m', 'pytest']
-    ended = subprocess.run([sys.executable, *start, *OPTIONS, f'--hypothesis-seed={seed}', *more], check=False,
-                           timeout=ROUND_SECONDS)
+    ended = subprocess.run(
+        [sys.executable, *start, *OPTIONS, f'--hypothesis-seed={seed}', *more], check=False, timeout=ROUND_SECONDS
+    )
     took = f'{time.monotonic() - began:.0f} s'
     say(f'fuzz: passed in {took}' if ended.returncode == 0 else f'fuzz: FAILED after {took}; to repeat it: {again}')
     return ended.returncode == 0

@@ -1,4 +1,5 @@
 """The whole client over real sockets, against what was sent to it."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -19,8 +20,8 @@ from tests.fuzz.reference import Answer
 from tests.fuzz.strategies import BEGUN, CUTS, GARBAGE, Made, answers, coded, examples, in_pieces, spoilt
 
 GOOD = b'HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\ngood'
-SIZES = st.none() | st.integers(1, 100) | st.integers(1, 100_000)   # None reads the body whole
-MEMORY = 256 * 2**20                    # bytes: to make the examples takes some fifty million
+SIZES = st.none() | st.integers(1, 100) | st.integers(1, 100_000)  # None reads the body whole
+MEMORY = 256 * 2**20  # bytes: to make the examples takes some fifty million
 
 
 class Player(Server):
@@ -105,8 +106,9 @@ def test_valid(player: Player, authority: kit.Authority, all_made: list[tuple[Ma
 
 @examples(40, shrinking=False)
 @given(all_made=st.lists(VALID, min_size=2, max_size=6), simultaneous=st.integers(1, 3))
-def test_side_by_side(player: Player, authority: kit.Authority, all_made: list[tuple[Made, list[Any], int | None]],
-                      simultaneous: int) -> None:
+def test_side_by_side(
+    player: Player, authority: kit.Authority, all_made: list[tuple[Made, list[Any], int | None]], simultaneous: int
+) -> None:
     """Answers that arrive at the same time, or right after one another, reach those who asked for them."""
     with client_of(player, authority, simultaneous) as client:
         asking = []
@@ -119,10 +121,15 @@ def test_side_by_side(player: Player, authority: kit.Authority, all_made: list[t
 
 
 @examples(40, shrinking=False)
-@given(made=answers(large=False), cuts=CUTS, surplus=answers(large=False).map(lambda made: made.wire) | st.binary(
-    min_size=1, max_size=50), late=st.booleans())
-def test_surplus(player: Player, authority: kit.Authority, made: Made, cuts: list[Any], surplus: bytes,
-                 late: bool) -> None:
+@given(
+    made=answers(large=False),
+    cuts=CUTS,
+    surplus=answers(large=False).map(lambda made: made.wire) | st.binary(min_size=1, max_size=50),
+    late=st.booleans(),
+)
+def test_surplus(
+    player: Player, authority: kit.Authority, made: Made, cuts: list[Any], surplus: bytes, late: bool
+) -> None:
     """Bytes that nobody asked for, behind an answer or after it, do not reach the next request."""
     if made.expected.ends is None:
         return
@@ -136,23 +143,27 @@ def test_surplus(player: Player, authority: kit.Authority, made: Made, cuts: lis
 
 @examples(150, shrinking=False)
 @given(given_=spoilt(), cuts=CUTS, size=SIZES, closes=st.booleans())
-def test_spoilt(player: Player, authority: kit.Authority, given_: tuple[bytes, str], cuts: list[Any],
-                size: int | None, closes: bool) -> None:
+def test_spoilt(
+    player: Player, authority: kit.Authority, given_: tuple[bytes, str], cuts: list[Any], size: int | None, closes: bool
+) -> None:
     """Of bytes that nearly are an answer comes one, or a typed error, and the next request is right."""
     assert_judged(player, authority, *given_, cuts, size, closes)
 
 
 @examples(150, shrinking=False)
-@given(data=GARBAGE | BEGUN, method=st.sampled_from(['GET', 'GET', 'HEAD']), cuts=CUTS, size=SIZES,
-       closes=st.booleans())
-def test_garbage(player: Player, authority: kit.Authority, data: bytes, method: str, cuts: list[Any],
-                 size: int | None, closes: bool) -> None:
+@given(
+    data=GARBAGE | BEGUN, method=st.sampled_from(['GET', 'GET', 'HEAD']), cuts=CUTS, size=SIZES, closes=st.booleans()
+)
+def test_garbage(
+    player: Player, authority: kit.Authority, data: bytes, method: str, cuts: list[Any], size: int | None, closes: bool
+) -> None:
     """So too of any bytes."""
     assert_judged(player, authority, data, method, cuts, size, closes)
 
 
-def assert_judged(player: Player, authority: kit.Authority, data: bytes, method: str, cuts: list[Any],
-                  size: int | None, closes: bool) -> None:
+def assert_judged(
+    player: Player, authority: kit.Authority, data: bytes, method: str, cuts: list[Any], size: int | None, closes: bool
+) -> None:
     """The strict reader decides; where it doubts, there may be an error, but no other answer."""
     try:
         expected: Answer | None = reference.read(data, method)
@@ -167,7 +178,7 @@ def assert_judged(player: Player, authority: kit.Authority, data: bytes, method:
             assert not isinstance(error, Timeout), repr(error)
             assert expected is None or expected.doubtful or reference.values(expected.fields, 'content-encoding')
         else:
-            if expected is None:            # of an error that breaks off the status is told all the same
+            if expected is None:  # of an error that breaks off the status is told all the same
                 assert found.status >= 400, found
             elif found.status < 400 or not reference.values(expected.fields, 'content-encoding'):
                 assert_answered(found, expected)

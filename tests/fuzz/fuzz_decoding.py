@@ -1,4 +1,5 @@
 """The content codings, undone in pieces, against what was packed."""
+
 from __future__ import annotations
 
 import itertools
@@ -53,8 +54,13 @@ def test_bound(given_: tuple[str, bytes, bytes], cuts: list[Any], less: int) -> 
 
 
 @examples(60)
-@given(st.sampled_from(CODINGS), PLAIN.filter(lambda plain: len(plain) <= 70_000), LEVELS,
-       st.lists(st.integers(1, 5000), max_size=2), CUTS)
+@given(
+    st.sampled_from(CODINGS),
+    PLAIN.filter(lambda plain: len(plain) <= 70_000),
+    LEVELS,
+    st.lists(st.integers(1, 5000), max_size=2),
+    CUTS,
+)
 def test_cut_short(coding: Coding, plain: bytes, level: int, members: list[int], cuts: list[Any]) -> None:
     """Cut at whichever byte it is truncated, but between two members, where nobody can tell."""
     pieces = in_pieces(plain, members) if coding.members else [plain]
@@ -67,16 +73,36 @@ def test_cut_short(coding: Coding, plain: bytes, level: int, members: list[int],
 
 
 @examples(300)
-@given(st.sampled_from(CODINGS), PLAIN, LEVELS, st.lists(st.integers(1, 5000), max_size=2), CUTS, CUTS,
-       st.integers(0, 100_000), st.binary(min_size=1, max_size=3), st.sampled_from(['flip', 'insert', 'delete']))
-def test_spoilt(coding: Coding, plain: bytes, level: int, members: list[int], cuts: list[Any], others: list[Any],
-                place: int, what: bytes, how: str) -> None:
+@given(
+    st.sampled_from(CODINGS),
+    PLAIN,
+    LEVELS,
+    st.lists(st.integers(1, 5000), max_size=2),
+    CUTS,
+    CUTS,
+    st.integers(0, 100_000),
+    st.binary(min_size=1, max_size=3),
+    st.sampled_from(['flip', 'insert', 'delete']),
+)
+def test_spoilt(
+    coding: Coding,
+    plain: bytes,
+    level: int,
+    members: list[int],
+    cuts: list[Any],
+    others: list[Any],
+    place: int,
+    what: bytes,
+    how: str,
+) -> None:
     """What is spoilt is an error, or made no difference; where the coding has no checksum, the same for all cuts."""
     data = pack(coding, plain, level, members)
     at = place % len(data)
     start, end = data[:at], data[at:]
-    data = start + {'flip': bytes([end[0] ^ (what[0] or 1)]) + end[1:], 'insert': what + end,
-                    'delete': end[len(what):]}[how]
+    data = (
+        start
+        + {'flip': bytes([end[0] ^ (what[0] or 1)]) + end[1:], 'insert': what + end, 'delete': end[len(what) :]}[how]
+    )
     found, again = (outcome(coding.name, in_pieces(data, places)) for places in (cuts, others))
     if coding.checked and isinstance(found, bytes):
         # A member whose first bytes are spoilt passes for padding behind the one before.
@@ -87,8 +113,12 @@ def test_spoilt(coding: Coding, plain: bytes, level: int, members: list[int], cu
 
 
 @examples(200)
-@given(st.binary(max_size=300), st.lists(st.sampled_from(['gzip', 'deflate', 'br', 'zstd']), min_size=1, max_size=3),
-       CUTS, CUTS)
+@given(
+    st.binary(max_size=300),
+    st.lists(st.sampled_from(['gzip', 'deflate', 'br', 'zstd']), min_size=1, max_size=3),
+    CUTS,
+    CUTS,
+)
 def test_garbage(data: bytes, names: list[str], cuts: list[Any], others: list[Any]) -> None:
     """Any bytes decode or are a ProtocolError, the same for all cuts."""
     found, again = (outcome(','.join(names), in_pieces(data, places), 10_000_000) for places in (cuts, others))

@@ -1,4 +1,5 @@
 """Row 26 of the faults at its full size: ten thousand requests, half of them killed at random, plain and over TLS."""
+
 from __future__ import annotations
 
 from typing import Any

@@ -1,4 +1,5 @@
 """The reader of answers, fed from memory, against the standard library's and a strict one of our own."""
+
 from __future__ import annotations
 
 import http.client
@@ -33,8 +34,13 @@ def new_reader() -> ResponseReader:
     return ResponseReader(MAX_BYTES, MAX_FIELDS)
 
 
-def read(pieces: list[bytes], method: str, reader: ResponseReader | None = None, max_body: int | None = None,
-         taking: bool = False) -> Answer:
+def read(
+    pieces: list[bytes],
+    method: str,
+    reader: ResponseReader | None = None,
+    max_body: int | None = None,
+    taking: bool = False,
+) -> Answer:
     """Read an answer that comes in these pieces, after which the server closes.
 
     :param taking: whether its body is taken while it comes, as for a caller that streams it.
@@ -73,13 +79,14 @@ OF_CODINGS = re.compile(rb'(?im)^(transfer-encoding:)[ \t,]*(chunked)[ \t,]*(?=\
 
 def by_http_client(made: Made) -> Answer:
     """As the standard library reads it."""
+
     class Socket:
         def makefile(self, mode: str) -> io.BytesIO:
             return io.BytesIO(re.sub(rb'[ \t]+\r\n', b'\r\n', head) + rest)
 
     # It takes 102 and 103 for final, so it gets nothing before; it keeps a fold as it is; and it takes "chunked " and
     # "chunked," for another coding than "chunked".
-    head, rest = made.data[:head_size(made)], made.data[head_size(made):]
+    head, rest = made.data[: head_size(made)], made.data[head_size(made) :]
     head = OF_CODINGS(rb'\1\2', re.sub(rb'[ \t]*\r\n[ \t]+', b' ', head))
 
     found = http.client.HTTPResponse(Socket(), method=made.method)  # type: ignore[arg-type]
@@ -94,14 +101,18 @@ def assert_fair(made: Made) -> None:
     expected = made.expected
     assert reference.read(made.data, made.method) == expected
     if len(expected.fields) > 100 or (made.expected.status == 304 and made.method != 'HEAD'):
-        return                                  # it reads no more than a hundred fields, and looks for chunks in a 304
+        return  # it reads no more than a hundred fields, and looks for chunks in a 304
     found = by_http_client(made)
     said = reference.values(expected.fields, 'connection')
-    if said not in ([], ['close'], ['keep-alive']) or reference.values(expected.fields, 'keep-alive') or \
-            reference.values(expected.fields, 'proxy-connection'):
-        found = found._replace(keeps=expected.keeps)    # it looks for parts of words, in the first field only
-    fields = [(name, value.strip(' ,') if name.lower() == 'transfer-encoding' else value)
-              for name, value in expected.fields]
+    if (
+        said not in ([], ['close'], ['keep-alive'])
+        or reference.values(expected.fields, 'keep-alive')
+        or reference.values(expected.fields, 'proxy-connection')
+    ):
+        found = found._replace(keeps=expected.keeps)  # it looks for parts of words, in the first field only
+    fields = [
+        (name, value.strip(' ,') if name.lower() == 'transfer-encoding' else value) for name, value in expected.fields
+    ]
     assert found == expected._replace(fields=fields)
 
 
@@ -186,9 +197,15 @@ def assert_judged(data: bytes, method: str, cuts: list[Any], others: list[Any], 
             assert expected.doubtful, (answer, expected)
             continue
         # What came behind it in the same read spoils the connection, but for empty lines.
-        received = next((size for size in itertools.accumulate(map(len, in_pieces(data, places)))
-                         if expected.ends is not None and size >= expected.ends), 0)
-        behind = data[expected.ends:received]
+        received = next(
+            (
+                size
+                for size in itertools.accumulate(map(len, in_pieces(data, places)))
+                if expected.ends is not None and size >= expected.ends
+            ),
+            0,
+        )
+        behind = data[expected.ends : received]
         keeps = expected.keeps and (not behind or (answer.keeps and not behind.strip(b'\r\n')))
         assert answer._replace(keeps=False) == expected._replace(keeps=False, ends=None, doubtful=False)
         assert answer.keeps == keeps or (expected.doubtful and keeps), (answer, expected)
@@ -206,7 +223,7 @@ def test_bounds(made: Made, cuts: list[Any], max_bytes: int, max_fields: int) ->
         if not within:
             # A body that is larger than its bound too may have been noticed before.
             assert found in (InvalidResponse, BodyTooLarge)
-        elif found is InvalidResponse:          # trailers, and what is between chunks, are bounded as well
+        elif found is InvalidResponse:  # trailers, and what is between chunks, are bounded as well
             assert len(made.data) - head_size(made) - len(made.expected.body) > max_bytes
         elif size < len(made.expected.body):
             assert found is BodyTooLarge

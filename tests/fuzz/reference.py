@@ -4,18 +4,20 @@ It wants all bytes at once and minds no cost. Where the RFC, or a decision of ou
 be accepted, the answer is `doubtful`: ours may refuse it, but if it reads an answer, it must be this one.
 Imports nothing of napixclient.
 """
+
 from __future__ import annotations
 
 import re
 from typing import NamedTuple
 
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-LINE = rb'%b:[^\r\n\0]*\r\n(?:[ \t]+[^ \t\r\n\0][^\r\n\0]*\r\n)*' % TOKEN     # with folds (RFC 9112 §5.2)
+LINE = rb'%b:[^\r\n\0]*\r\n(?:[ \t]+[^ \t\r\n\0][^\r\n\0]*\r\n)*' % TOKEN  # with folds (RFC 9112 §5.2)
 HEAD = re.compile(rb'HTTP/1\.([01]) ([1-9][0-9][0-9])(?:( [^\r\n\0]*))?\r\n((?:%b)*)\r\n' % LINE)
 FIELDS = re.compile(rb'((?:%b)*)\r\n' % LINE)
-CONTROL = re.compile(rb'[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]')      # discouraged in reasons and values, and harmless
-FRAMING = re.compile(rb'^(?:proxy-connection|connection|content-length|transfer-encoding|upgrade):',
-                     re.IGNORECASE | re.MULTILINE)      # no trailer may be one of these (RFC 9110 §6.5.1)
+CONTROL = re.compile(rb'[\x01-\x08\x0b\x0c\x0e-\x1f\x7f]')  # discouraged in reasons and values, and harmless
+FRAMING = re.compile(
+    rb'^(?:proxy-connection|connection|content-length|transfer-encoding|upgrade):', re.IGNORECASE | re.MULTILINE
+)  # no trailer may be one of these (RFC 9110 §6.5.1)
 QUOTED = rb'"(?:[\t \x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t \x21-\x7e\x80-\xff])*"'
 EXTENSION = rb'[ \t]*;[ \t]*%b(?:[ \t]*=[ \t]*(?:%b|%b))?' % (TOKEN, TOKEN, QUOTED)
 CHUNK = re.compile(rb'([0-9A-Fa-f]+)((?:%b)*)\r\n' % EXTENSION)
@@ -30,8 +32,8 @@ class Answer(NamedTuple):
     reason: str
     fields: list[tuple[str, str]]
     body: bytes
-    keeps: bool                         # whether it leaves the connection open, nothing behind it
-    ends: int | None                    # where it ends in the bytes, None where only the connection's end ends it
+    keeps: bool  # whether it leaves the connection open, nothing behind it
+    ends: int | None  # where it ends in the bytes, None where only the connection's end ends it
     doubtful: bool = False
 
 
@@ -83,8 +85,9 @@ def read(data: bytes, method: str) -> Answer:
     return Answer(status, reason, fields, body, keeps, ends, doubtful or doubts)
 
 
-def framed(data: bytes, at: int, method: str, status: int, minor: int,
-           fields: list[tuple[str, str]]) -> tuple[bytes, int | None, bool]:
+def framed(
+    data: bytes, at: int, method: str, status: int, minor: int, fields: list[tuple[str, str]]
+) -> tuple[bytes, int | None, bool]:
     """The body, where it ends, and whether there is doubt (RFC 9112 §6.3)."""
     codings, lengths = values(fields, 'transfer-encoding'), values(fields, 'content-length')
     if method == 'HEAD' or status in (204, 304):
@@ -102,7 +105,7 @@ def framed(data: bytes, at: int, method: str, status: int, minor: int,
         doubtful = len(lengths) > 1 or len(lengths[0]) > 18
         if len(data) < at + size:
             raise (Refused if doubtful else ShortBody)('Content-Length')
-        return data[at:at + size], at + size, doubtful
+        return data[at : at + size], at + size, doubtful
     return data[at:], None, False
 
 
@@ -120,12 +123,12 @@ def chunks(data: bytes, at: int) -> tuple[bytes, int, bool]:
         if size == 0:
             trailers = FIELDS.match(data, at)
             if trailers is None:
-                raise (Refused if b'\r\n\r\n' in data[at - 2:] else Short)('trailers')
+                raise (Refused if b'\r\n\r\n' in data[at - 2 :] else Short)('trailers')
             doubtful = doubtful or bool(CONTROL.search(trailers[0]) or FRAMING.search(trailers[0]))
             return body, trailers.end(), doubtful
-        if data[at + size:at + size + 2] != b'\r\n':
+        if data[at + size : at + size + 2] != b'\r\n':
             raise (Refused if len(data) >= at + size + 2 else Short)('the end of a chunk')
-        body += data[at:at + size]
+        body += data[at : at + size]
         at += size + 2
 
 
@@ -149,6 +152,10 @@ def values(fields: list[tuple[str, str]], name: str) -> list[str]:
 
 def stays(minor: int, fields: list[tuple[str, str]]) -> bool:
     """Whether the connection outlives the answer (RFC 9112 §9.3); the old Proxy-Connection is heeded like the new."""
-    said = {token.strip(' \t').lower() for name in ('connection', 'proxy-connection') for value in values(fields, name)
-            for token in value.split(',')}
+    said = {
+        token.strip(' \t').lower()
+        for name in ('connection', 'proxy-connection')
+        for value in values(fields, name)
+        for token in value.split(',')
+    }
     return 'close' not in said and (minor == 1 or 'keep-alive' in said)

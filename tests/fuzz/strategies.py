@@ -1,4 +1,5 @@
 """Answers to draw: valid ones by RFC 9112 with what must be read, spoilt ones, garbage, and places to cut them."""
+
 from __future__ import annotations
 
 import gzip
@@ -17,7 +18,7 @@ from hypothesis import strategies as st
 
 from tests.fuzz.reference import Answer, stays
 
-MAX_BYTES, MAX_FIELDS = 65536, 256      # the bounds of a head
+MAX_BYTES, MAX_FIELDS = 65536, 256  # the bounds of a head
 
 
 def examples(count: int, shrinking: bool = True) -> Any:
@@ -26,9 +27,16 @@ def examples(count: int, shrinking: bool = True) -> Any:
     :param shrinking: whether a failing example is made small: not where one may take seconds to fail.
     """
     phases = [hypothesis.Phase.generate, *[hypothesis.Phase.shrink][:shrinking]]
-    return hypothesis.settings(max_examples=count, deadline=None, database=None, derandomize=False, print_blob=True,
-                               phases=phases, report_multiple_bugs=False,
-                               suppress_health_check=list(hypothesis.HealthCheck))
+    return hypothesis.settings(
+        max_examples=count,
+        deadline=None,
+        database=None,
+        derandomize=False,
+        print_blob=True,
+        phases=phases,
+        report_multiple_bugs=False,
+        suppress_health_check=list(hypothesis.HealthCheck),
+    )
 
 
 class Made(NamedTuple):
@@ -46,33 +54,111 @@ class Made(NamedTuple):
 
 
 TOKENS = st.text("!#$%&'*+-.^_`|~09azAZ", min_size=1, max_size=10)
-TEXTS = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7e) | st.sampled_from('\t\x80\x85\xa0\xe9\xff'),
-                max_size=20).map(lambda text: text.strip(' \t'))
+TEXTS = st.text(
+    st.characters(min_codepoint=0x20, max_codepoint=0x7E) | st.sampled_from('\t\x80\x85\xa0\xe9\xff'), max_size=20
+).map(lambda text: text.strip(' \t'))
 # Names that say nothing about framing, some of which nearly do.
-NAMES = TOKENS.map('X-'.__add__) | st.sampled_from([
-    'Date', 'Server', 'Set-Cookie', 'ETag', 'Vary', 'Via', 'Content-Type', 'Link', 'Age', 'X-Content-Length',
-    'Content-Length-X', 'X-Transfer-Encoding', 'X-Connection', 'Not-Content-Encoding', 'Trailer', 'Keep-Alive',
-    'x', '1', '~'])
+NAMES = TOKENS.map('X-'.__add__) | st.sampled_from(
+    [
+        'Date',
+        'Server',
+        'Set-Cookie',
+        'ETag',
+        'Vary',
+        'Via',
+        'Content-Type',
+        'Link',
+        'Age',
+        'X-Content-Length',
+        'Content-Length-X',
+        'X-Transfer-Encoding',
+        'X-Connection',
+        'Not-Content-Encoding',
+        'Trailer',
+        'Keep-Alive',
+        'x',
+        '1',
+        '~',
+    ]
+)
 VALUES = TEXTS | st.sampled_from(['chunked', 'close', '5', '0', 'Content-Length: 3', 'HTTP/1.1 200 OK', 'a, b', '"'])
 FIELDS = st.lists(st.tuples(NAMES, VALUES), max_size=5)
 SPACES = st.sampled_from([' ', ' ', '', '\t', '  ', ' \t '])
 REASONS = st.sampled_from(['OK', '', 'Not Found', 'd\xe9j\xe0', '200 OK', 'HTTP/1.1']) | TEXTS
 METHODS = st.sampled_from(['GET', 'GET', 'GET', 'POST', 'HEAD'])
-STATUSES = st.sampled_from([200, 200, 200, 200, 201, 202, 203, 204, 205, 206, 226, 299, 300, 301, 304, 304, 307, 400,
-                            401, 404, 407, 418, 429, 451, 500, 502, 503, 599, 600, 999])
-CONNECTIONS = st.sampled_from([(), (), (), ('close',), ('keep-alive',), ('Close',), ('KEEP-ALIVE',), ('foo, close',),
-                               ('closed',), ('closet, x',), ('keep-alive, close',), ('x', 'close'), ('x',), ('upgrade',),
-                               ('Upgrade, Keep-Alive',), ('close,',), ('keep-alive , x',), (', keep-alive',), ('',)])
+STATUSES = st.sampled_from(
+    [
+        200,
+        200,
+        200,
+        200,
+        201,
+        202,
+        203,
+        204,
+        205,
+        206,
+        226,
+        299,
+        300,
+        301,
+        304,
+        304,
+        307,
+        400,
+        401,
+        404,
+        407,
+        418,
+        429,
+        451,
+        500,
+        502,
+        503,
+        599,
+        600,
+        999,
+    ]
+)
+CONNECTIONS = st.sampled_from(
+    [
+        (),
+        (),
+        (),
+        ('close',),
+        ('keep-alive',),
+        ('Close',),
+        ('KEEP-ALIVE',),
+        ('foo, close',),
+        ('closed',),
+        ('closet, x',),
+        ('keep-alive, close',),
+        ('x', 'close'),
+        ('x',),
+        ('upgrade',),
+        ('Upgrade, Keep-Alive',),
+        ('close,',),
+        ('keep-alive , x',),
+        (', keep-alive',),
+        ('',),
+    ]
+)
 QUOTED = st.text(' \t!#;=,az\xe9', max_size=5).map(lambda text: f'"{text}"') | st.just('"\\"\\\\;"')
 BLANKS = st.sampled_from(['', '', '', ' ', '\t', ' \t '])
 EXTENSIONS = st.lists(st.tuples(BLANKS, BLANKS, TOKENS, BLANKS, BLANKS, st.none() | TOKENS | QUOTED), max_size=2).map(
-    lambda found: ''.join(f'{a};{b}{name}' if value is None else f'{a};{b}{name}{c}={d}{value}'
-                          for a, b, name, c, d, value in found))
+    lambda found: ''.join(
+        f'{a};{b}{name}' if value is None else f'{a};{b}{name}{c}={d}{value}' for a, b, name, c, d, value in found
+    )
+)
 #: Between the words of a value that is folded.
 FOLD = st.sampled_from([' '] * 12 + ['\r\n ', '\r\n\t', ' \r\n  ', '\t\r\n \t'])
-BODIES = st.binary(max_size=60) | st.builds(lambda piece, times: piece * times, st.binary(min_size=1, max_size=20),
-                                            st.sampled_from([10, 100, 1000, 4000])) | st.sampled_from([
-    b'', b'\r\n', b'\r\n\r\n', b'0\r\n\r\n', b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello'])
+BODIES = (
+    st.binary(max_size=60)
+    | st.builds(
+        lambda piece, times: piece * times, st.binary(min_size=1, max_size=20), st.sampled_from([10, 100, 1000, 4000])
+    )
+    | st.sampled_from([b'', b'\r\n', b'\r\n\r\n', b'0\r\n\r\n', b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello'])
+)
 BETWEEN_WORDS = re.compile(r'(?<=[^ \t]) (?=[^ \t])').sub
 CUTS = st.lists(st.integers(0, 100_000), max_size=12) | st.sampled_from([[], [1], ['each']])
 
@@ -104,7 +190,7 @@ def chunked(draw: Any, body: bytes) -> bytes:
     sent, at = [], 0
     while at < len(body):
         # A hundred chunks a body are enough.
-        piece = body[at:at + max(next(sizes), len(body) // 100)]
+        piece = body[at : at + max(next(sizes), len(body) // 100)]
         sent.append(f'{style % len(piece)}{next(extensions)}\r\n'.encode('latin-1') + piece + b'\r\n')
         at += len(piece)
     last = draw(st.sampled_from(['0', '000'])) + next(extensions) + '\r\n'
@@ -121,20 +207,27 @@ def answers(draw: Any, bodies: Any = BODIES, coding: str | None = None, large: b
     """
     method, status, reason, body = draw(METHODS), draw(STATUSES), draw(REASONS), draw(bodies)
     fields = draw(FIELDS) + [('Connection', value) for value in draw(CONNECTIONS)]
-    fields += draw(st.sampled_from([[]] * 16 + [[('Upgrade', 'h2c')], [('Proxy-Connection', 'close')],
-                                                [('Proxy-Connection', 'keep-alive')]]))
+    fields += draw(
+        st.sampled_from(
+            [[]] * 16 + [[('Upgrade', 'h2c')], [('Proxy-Connection', 'close')], [('Proxy-Connection', 'keep-alive')]]
+        )
+    )
     if coding is not None:
         fields.append(('Content-Encoding', coding))
     framing = draw(st.sampled_from(['length', 'length', 'chunked', 'chunked', 'end']))
     minor = draw(st.sampled_from([1, 1, 1, 0]))
     if status == 204 or (framing == 'chunked' and minor == 0):
-        framing = 'end'                     # RFC 9110 §8.6, RFC 9112 §6.1
+        framing = 'end'  # RFC 9110 §8.6, RFC 9112 §6.1
     if framing == 'length':
         zeros = draw(st.sampled_from(['', '', '00']))
         fields.append((draw(st.sampled_from(['Content-Length', 'content-LENGTH'])), f'{zeros}{len(body)}'))
     elif framing == 'chunked':
-        fields.append((draw(st.sampled_from(['Transfer-Encoding', 'TRANSFER-encoding'])),
-                       draw(st.sampled_from(['chunked'] * 4 + ['Chunked', ',chunked', 'chunked,', ', chunked ,,']))))
+        fields.append(
+            (
+                draw(st.sampled_from(['Transfer-Encoding', 'TRANSFER-encoding'])),
+                draw(st.sampled_from(['chunked'] * 4 + ['Chunked', ',chunked', 'chunked,', ', chunked ,,'])),
+            )
+        )
     fields = draw(st.permutations(fields))
     space, fold = draw(SPACES), draw(FOLD)
     first = f'HTTP/1.{minor} {status} {reason}\r\n'
@@ -164,13 +257,14 @@ def swollen(draw: Any, first: str, fields: list[tuple[str, str]], space: str, fo
 
 # Content codings -----------------------------------------------------------------------------------------------------
 
+
 def gz(data: bytes, level: int) -> bytes:
     """gzip (RFC 1952), now and then with all that its header may hold."""
     packed = gzip.compress(data, level, mtime=0)
     if level != 2:
         return packed
     head = b'\x1f\x8b\x08\x1e' + packed[4:10] + b'\x03\x00abc' + b'name\0' + b'comment\0'
-    return head + struct.pack('<H', zlib.crc32(head) & 0xffff) + packed[10:]
+    return head + struct.pack('<H', zlib.crc32(head) & 0xFFFF) + packed[10:]
 
 
 def bare(data: bytes, level: int) -> bytes:
@@ -187,8 +281,9 @@ def br(data: bytes, level: int) -> bytes:
 
 def zst(data: bytes, level: int) -> bytes:
     """Zstandard (RFC 8878), with a checksum."""
-    packed: bytes = zstd.compress(data, options={zstd.CompressionParameter.checksum_flag: 1,
-                                                 zstd.CompressionParameter.compression_level: level})
+    packed: bytes = zstd.compress(
+        data, options={zstd.CompressionParameter.checksum_flag: 1, zstd.CompressionParameter.compression_level: level}
+    )
     return packed
 
 
@@ -202,14 +297,26 @@ class Coding(NamedTuple):
 
 
 # A spoilt wrapper of zlib's may pass for none, so neither kind of deflate is sure to notice.
-CODINGS = [Coding('gzip', gz, True, True), Coding('x-gzip', gz, True, True), Coding('zstd', zst, True, True),
-           Coding('deflate', zlib.compress, False, False), Coding('deflate', bare, False, False),
-           Coding('br', br, False, False)]
+CODINGS = [
+    Coding('gzip', gz, True, True),
+    Coding('x-gzip', gz, True, True),
+    Coding('zstd', zst, True, True),
+    Coding('deflate', zlib.compress, False, False),
+    Coding('deflate', bare, False, False),
+    Coding('br', br, False, False),
+]
 LEVELS = st.integers(1, 9)
-PLAIN = st.binary(max_size=200) | st.builds(lambda piece, times: piece * times, st.binary(min_size=1, max_size=40),
-                                            st.sampled_from([3, 100, 5000, 30_000])) | st.builds(
-    lambda seed, size: random.Random(seed).randbytes(size).hex().encode(), st.integers(),
-    st.sampled_from([100, 5000, 70_000, 500_000]))
+PLAIN = (
+    st.binary(max_size=200)
+    | st.builds(
+        lambda piece, times: piece * times, st.binary(min_size=1, max_size=40), st.sampled_from([3, 100, 5000, 30_000])
+    )
+    | st.builds(
+        lambda seed, size: random.Random(seed).randbytes(size).hex().encode(),
+        st.integers(),
+        st.sampled_from([100, 5000, 70_000, 500_000]),
+    )
+)
 
 
 @st.composite
@@ -235,33 +342,102 @@ def coded(draw: Any) -> Made:
     """A valid answer whose body is packed; what is expected of it is the plain one, but of a part."""
     coding, data, plain = draw(packed())
     made: Made = draw(answers(st.just(data), coding, large=False))
-    if made.expected.status == 206:         # a part of the coded bytes, which is as it came
+    if made.expected.status == 206:  # a part of the coded bytes, which is as it came
         return made
     return made._replace(expected=made.expected._replace(body=plain if made.expected.body else b''))
 
 
 # What is no valid answer ---------------------------------------------------------------------------------------------
 
-PIECES = st.sampled_from([
-    b'HTTP/1.1 200 OK\r\n', b'HTTP/1.0 404 \r\n', b'HTTP/1.1 100 C\r\n\r\n', b'HTTP/1.1 101 S\r\n',
-    b'HTTP/1.1 204 N\r\n', b'HTTP/1.1 304 N\r\n', b'HTTP/1.1 103 E\r\nLink: x\r\n\r\n', b'HTTP/2 200\r\n',
-    b'\r\n', b'\n', b'\r', b'\r\n\r\n', b' ', b'\t', b'\0', b':', b';', b',', b'"', b'\x7f', b'\x80',
-    b'Content-Length: 5\r\n', b'Content-Length: 0\r\n', b'Content-Length: 5, 5\r\n', b'Content-Length: +5\r\n',
-    b'content-length:5\r\n', b'Content-Length : 5\r\n', b'Content-Length: 18446744073709551616\r\n',
-    b'Transfer-Encoding: chunked\r\n', b'Transfer-Encoding: gzip\r\n', b'Transfer-Encoding: gzip, chunked\r\n',
-    b'Transfer-Encoding: identity\r\n', b'Transfer-Encoding:\r\n', b'Transfer-Encoding: chunked, chunked\r\n',
-    b'Connection: close\r\n', b'Connection: keep-alive\r\n', b'Connection: upgrade\r\nUpgrade: x\r\n',
-    b'Content-Encoding: gzip\r\n', b'Content-Encoding: identity\r\n', b'hello', b'5\r\nhello\r\n', b'0\r\n\r\n',
-    b'0\r\n', b'5\r\n', b'5;a=b\r\n', b'5 \r\n', b'0x5\r\n', b'-1\r\n', b'ffffffffffffffffff\r\n', b'00000000000000005\r\n',
-    b'5 ;a=b\r\n', b'5;a = "b" ;c\r\n', b'5; \r\n', b'5;a \r\n', b'Transfer-Encoding: ,chunked\t\r\n',
-    b'Transfer-Encoding: chunked,\r\n', b'Transfer-Encoding:\r\n chunked\r\n', b'Connection: x,\r\n\tclose\r\n',
-    b'Content-Length:\r\n 5\r\n', b'A: b\r\n c\r\n', b'A: b\r\n \r\n', b'HTTP/1.1 600 X\r\n',
-    b'HTTP/1.1 099 X\r\n', b'HTTP/1.1 103 E\r\nLink: x\r\n y\r\n\r\n',
-    b'A: b\r\n', b' c\r\n', b'A\r\n', b': b\r\n', b'HTTP/', b'HTTP/1.1 ', b'ICY 200 OK\r\n'])
+PIECES = st.sampled_from(
+    [
+        b'HTTP/1.1 200 OK\r\n',
+        b'HTTP/1.0 404 \r\n',
+        b'HTTP/1.1 100 C\r\n\r\n',
+        b'HTTP/1.1 101 S\r\n',
+        b'HTTP/1.1 204 N\r\n',
+        b'HTTP/1.1 304 N\r\n',
+        b'HTTP/1.1 103 E\r\nLink: x\r\n\r\n',
+        b'HTTP/2 200\r\n',
+        b'\r\n',
+        b'\n',
+        b'\r',
+        b'\r\n\r\n',
+        b' ',
+        b'\t',
+        b'\0',
+        b':',
+        b';',
+        b',',
+        b'"',
+        b'\x7f',
+        b'\x80',
+        b'Content-Length: 5\r\n',
+        b'Content-Length: 0\r\n',
+        b'Content-Length: 5, 5\r\n',
+        b'Content-Length: +5\r\n',
+        b'content-length:5\r\n',
+        b'Content-Length : 5\r\n',
+        b'Content-Length: 18446744073709551616\r\n',
+        b'Transfer-Encoding: chunked\r\n',
+        b'Transfer-Encoding: gzip\r\n',
+        b'Transfer-Encoding: gzip, chunked\r\n',
+        b'Transfer-Encoding: identity\r\n',
+        b'Transfer-Encoding:\r\n',
+        b'Transfer-Encoding: chunked, chunked\r\n',
+        b'Connection: close\r\n',
+        b'Connection: keep-alive\r\n',
+        b'Connection: upgrade\r\nUpgrade: x\r\n',
+        b'Content-Encoding: gzip\r\n',
+        b'Content-Encoding: identity\r\n',
+        b'hello',
+        b'5\r\nhello\r\n',
+        b'0\r\n\r\n',
+        b'0\r\n',
+        b'5\r\n',
+        b'5;a=b\r\n',
+        b'5 \r\n',
+        b'0x5\r\n',
+        b'-1\r\n',
+        b'ffffffffffffffffff\r\n',
+        b'00000000000000005\r\n',
+        b'5 ;a=b\r\n',
+        b'5;a = "b" ;c\r\n',
+        b'5; \r\n',
+        b'5;a \r\n',
+        b'Transfer-Encoding: ,chunked\t\r\n',
+        b'Transfer-Encoding: chunked,\r\n',
+        b'Transfer-Encoding:\r\n chunked\r\n',
+        b'Connection: x,\r\n\tclose\r\n',
+        b'Content-Length:\r\n 5\r\n',
+        b'A: b\r\n c\r\n',
+        b'A: b\r\n \r\n',
+        b'HTTP/1.1 600 X\r\n',
+        b'HTTP/1.1 099 X\r\n',
+        b'HTTP/1.1 103 E\r\nLink: x\r\n y\r\n\r\n',
+        b'A: b\r\n',
+        b' c\r\n',
+        b'A\r\n',
+        b': b\r\n',
+        b'HTTP/',
+        b'HTTP/1.1 ',
+        b'ICY 200 OK\r\n',
+    ]
+)
 GARBAGE = st.lists(PIECES | st.binary(max_size=5), max_size=14).map(b''.join)
-BEGUN = st.builds(lambda first, rest: first + rest, st.sampled_from([
-    b'HTTP/1.1 200 OK\r\n', b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n',
-    b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n', b'HTTP/1.0 200 OK\r\n', b'HTTP/1.1 200 OK\r\n\r\n']), GARBAGE)
+BEGUN = st.builds(
+    lambda first, rest: first + rest,
+    st.sampled_from(
+        [
+            b'HTTP/1.1 200 OK\r\n',
+            b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n',
+            b'HTTP/1.1 200 OK\r\nContent-Length: 5\r\n',
+            b'HTTP/1.0 200 OK\r\n',
+            b'HTTP/1.1 200 OK\r\n\r\n',
+        ]
+    ),
+    GARBAGE,
+)
 
 
 @st.composite
@@ -281,9 +457,9 @@ def spoilt(draw: Any) -> tuple[bytes, str]:
         elif how == 'delete':
             end = end[size:]
         elif how == 'double':
-            end = end[:size * 10] + end
+            end = end[: size * 10] + end
         elif how in ('insert', 'replace'):
-            end = draw(PIECES | st.binary(min_size=1, max_size=3)) + end[size if how == 'replace' else 0:]
+            end = draw(PIECES | st.binary(min_size=1, max_size=3)) + end[size if how == 'replace' else 0 :]
         elif how == 'cut':
             end = b''
         else:

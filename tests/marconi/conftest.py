@@ -1,4 +1,5 @@
 """Zaqar and Keystone in memory, behind real sockets."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator

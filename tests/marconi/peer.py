@@ -4,6 +4,7 @@ They answer as the real ones on Redis do, with their quirks, and for everything 
 against the real ones too, in tests/zaqar. What becomes of messages and claims is as in zaqar 23.0.1,
 `zaqar/storage/redis`: claims.py, messages.py and scripts/claim_messages.lua; purge as in `transport/wsgi/v2_0/purge.py`.
 """
+
 from __future__ import annotations
 
 import json
@@ -17,10 +18,17 @@ from urllib.parse import parse_qs, unquote, urlsplit
 Answer = tuple[int, dict[str, str], Any]
 DEFAULTS = {'_max_messages_post_size': 262144, '_default_message_ttl': 3600}
 MISSING: Answer = 404, {}, {'title': 'Not found', 'description': 'It does not exist'}
-INVALID: Answer = 400, {}, {'title': 'Invalid API request', 'description': 'Limit must be at least 1 and no greater than 20.'}
+INVALID: Answer = (
+    400,
+    {},
+    {'title': 'Invalid API request', 'description': 'Limit must be at least 1 and no greater than 20.'},
+)
 BROKEN: Answer = 503, {}, {'title': 'Service temporarily unavailable', 'description': 'Claim could not be updated.'}
-UNAUTHORIZED: Answer = 401, {'WWW-Authenticate': 'Keystone uri="http://keystone.example/v3"'}, {
-    'error': {'code': 401, 'title': 'Unauthorized', 'message': 'The request you have made requires authentication.'}}
+UNAUTHORIZED: Answer = (
+    401,
+    {'WWW-Authenticate': 'Keystone uri="http://keystone.example/v3"'},
+    {'error': {'code': 401, 'title': 'Unauthorized', 'message': 'The request you have made requires authentication.'}},
+)
 
 
 class Zaqar:
@@ -45,8 +53,10 @@ class Zaqar:
         faulty = self.fault(method, target, headers, body)
         if faulty is not None:
             return faulty
-        path, query = unquote(urlsplit(target).path), {
-            name: values[0] for name, values in parse_qs(urlsplit(target).query).items()}
+        path, query = (
+            unquote(urlsplit(target).path),
+            {name: values[0] for name, values in parse_qs(urlsplit(target).query).items()},
+        )
         if path == '/':
             return 300, {}, {'versions': [{'id': id} for id in ('1', '1.1', '2')]}
         if self.keystone is not None and 'url-signature' not in headers and not self.keystone.knows(headers):
@@ -77,16 +87,23 @@ class Zaqar:
         return 404, {}, {'title': '404 Not Found'}
 
     def _list_queues(self, v1: bool, query: Any) -> Answer:
-        names = [name for name in sorted(self.queues) if name > query.get('marker', '')][:int(query.get('limit', 10))]
-        listed = [{'name': name, 'href': f'/queues/{name}',
-                   **({'metadata': self.queues[name]} if 'detailed' in query else {})} for name in names]
+        names = [name for name in sorted(self.queues) if name > query.get('marker', '')][: int(query.get('limit', 10))]
+        listed = [
+            {
+                'name': name,
+                'href': f'/queues/{name}',
+                **({'metadata': self.queues[name]} if 'detailed' in query else {}),
+            }
+            for name in names
+        ]
         if v1 and not listed:
             return 204, {}, None
         links = [{'rel': 'next', 'href': f'/queues?marker={names[-1]}&limit=3'}] if names else []
         return 200, {}, {'queues': listed, 'links': links}
 
-    def _queue(self, version: str, method: str, name: str, rest: list[str], query: Any, headers: Any,
-               given: Any) -> Answer:
+    def _queue(
+        self, version: str, method: str, name: str, rest: list[str], query: Any, headers: Any, given: Any
+    ) -> Answer:
         v1, place = version == 'v1', f'/{version}/queues/{name}'
         known = self.queues.get(name)
         match method, rest:
@@ -127,8 +144,17 @@ class Zaqar:
             case 'POST', ['purge']:
                 return self._purge(name, given['resource_types'])
             case 'POST', ['share']:
-                return 200, {}, {**given, 'paths': [f'{place}/{path}' for path in given['paths']], 'project': 'p1',
-                                 'expires': '2026-12-31T00:00:00', 'signature': '0123456789abcdef'}
+                return (
+                    200,
+                    {},
+                    {
+                        **given,
+                        'paths': [f'{place}/{path}' for path in given['paths']],
+                        'project': 'p1',
+                        'expires': '2026-12-31T00:00:00',
+                        'signature': '0123456789abcdef',
+                    },
+                )
             case _, ['subscriptions', *ids]:
                 return self._subscription(method, name, ids, query, given)
         return 404, {}, {'title': '404 Not Found'}
@@ -141,7 +167,11 @@ class Zaqar:
         for change in given:
             key = change['path'].removeprefix('/metadata/').replace('~1', '/').replace('~0', '~')
             if change['op'] == 'remove' and key not in known:
-                return 409, {}, {'title': 'Resource conflict', 'description': f"Can't remove non-existent object {key}."}
+                return (
+                    409,
+                    {},
+                    {'title': 'Resource conflict', 'description': f"Can't remove non-existent object {key}."},
+                )
             known.pop(key, None)
             if change['op'] != 'remove':
                 known[key] = change['value']
@@ -166,8 +196,10 @@ class Zaqar:
 
     def _stats(self, name: str) -> Answer:
         messages = self._alive(name)
-        if messages and any(claim['queue'] == name and claim['ends'] <= time.monotonic() for claim in self.claims.values()):
-            return BROKEN                       # for good: a claim that has expired is never forgotten
+        if messages and any(
+            claim['queue'] == name and claim['ends'] <= time.monotonic() for claim in self.claims.values()
+        ):
+            return BROKEN  # for good: a claim that has expired is never forgotten
         claimed = sum(map(self._claimed, messages))
         return 200, {}, {'messages': {'claimed': claimed, 'free': len(messages) - claimed, 'total': len(messages)}}
 
@@ -181,14 +213,30 @@ class Zaqar:
         known, now = self.queues.setdefault(name, {}), time.monotonic()
         # Without a default delay of the queue that of a message is dropped.
         delayed = bool(known.get('_default_message_delay'))
-        made = [{'id': str(uuid.uuid4()), 'ttl': ttl, 'body': message['body'], 'claim': '', 'client': headers['client-id'],
-                 'born': now, 'ends': now + ttl, 'dies': now + ttl, 'count': 0, 'until': 0.0,
-                 'delayed': now + message.get('delay', known['_default_message_delay']) if delayed else 0.0}
-                for message in listed for ttl in [message.get('ttl', 3600)]]
+        made = [
+            {
+                'id': str(uuid.uuid4()),
+                'ttl': ttl,
+                'body': message['body'],
+                'claim': '',
+                'client': headers['client-id'],
+                'born': now,
+                'ends': now + ttl,
+                'dies': now + ttl,
+                'count': 0,
+                'until': 0.0,
+                'delayed': now + message.get('delay', known['_default_message_delay']) if delayed else 0.0,
+            }
+            for message in listed
+            for ttl in [message.get('ttl', 3600)]
+        ]
         self._alive(name).extend(made)
         resources = [f'{place}/messages/{message["id"]}' for message in made]
-        return 201, {'location': f'{place}/messages'}, {
-            'resources': resources, **({'partial': False} if version == 'v1' else {})}
+        return (
+            201,
+            {'location': f'{place}/messages'},
+            {'resources': resources, **({'partial': False} if version == 'v1' else {})},
+        )
 
     def _list(self, v1: bool, name: str, place: str, query: Any, headers: Any, known: Any) -> Answer:
         messages = self._alive(name)
@@ -207,16 +255,26 @@ class Zaqar:
         ranks = {message['id']: rank for rank, message in enumerate(messages)}
         if marker is None:
             start = next((rank for rank, message in enumerate(messages) if not self._claimed(message)), 0)
-        else:                                   # as Zaqar on Redis: the first message is no good marker
+        else:  # as Zaqar on Redis: the first message is no good marker
             start = ranks[marker] + 1 if ranks.get(marker) else 0
-        window = messages[start:start + int(query.get('limit', 10))]
-        left = [message for message in window if (everything or not self._claimed(message)) and (
-            echo or message['client'] != headers['client-id']) and (
-            'include_delayed' in query or message['delayed'] <= time.monotonic())]
+        window = messages[start : start + int(query.get('limit', 10))]
+        left = [
+            message
+            for message in window
+            if (everything or not self._claimed(message))
+            and (echo or message['client'] != headers['client-id'])
+            and ('include_delayed' in query or message['delayed'] <= time.monotonic())
+        ]
         if not left:
             return (204, {}, None) if v1 else (200, {}, {'messages': [], 'links': []})
-        return 200, {}, {'messages': [self._shown(message, place, v1) for message in left],
-                         'links': [{'rel': 'next', 'href': f'{place}/messages?marker={left[-1]["id"]}&limit=2'}]}
+        return (
+            200,
+            {},
+            {
+                'messages': [self._shown(message, place, v1) for message in left],
+                'links': [{'rel': 'next', 'href': f'{place}/messages?marker={left[-1]["id"]}&limit=2'}],
+            },
+        )
 
     def _delete(self, v1: bool, name: str, ids: list[str], query: Any) -> Answer:
         messages = self._alive(name)
@@ -225,9 +283,23 @@ class Zaqar:
             if moved and not popped:
                 return BROKEN
             self._remove(name, popped)
-            return 200, {}, {'messages': [{'id': message['id'], 'ttl': message['ttl'], 'age': 0, 'body': message['body'],
-                                           'claim_id': 'gone'} for message in popped]}
-        if not ids:                             # whoever has claimed them
+            return (
+                200,
+                {},
+                {
+                    'messages': [
+                        {
+                            'id': message['id'],
+                            'ttl': message['ttl'],
+                            'age': 0,
+                            'body': message['body'],
+                            'claim_id': 'gone',
+                        }
+                        for message in popped
+                    ]
+                },
+            )
+        if not ids:  # whoever has claimed them
             self._remove(name, [message for message in messages if message['id'] in query['ids'].split(',')])
             return 204, {}, None
         for message in [message for message in messages if message['id'] in ids]:
@@ -265,12 +337,14 @@ class Zaqar:
         """The first free message *and those behind it*; whether some were moved to the dead letter queue instead."""
         now, known = time.monotonic(), self.queues.get(name, {})
         messages = self._alive(name)
-        first = next((rank for rank, message in enumerate(messages)
-                      if not self._claimed(message) and message['delayed'] <= now), len(messages))
-        taken, ends = messages[first:first + limit], now + given['ttl']
+        first = next(
+            (rank for rank, message in enumerate(messages) if not self._claimed(message) and message['delayed'] <= now),
+            len(messages),
+        )
+        taken, ends = messages[first : first + limit], now + given['ttl']
         for message in taken:
             message |= {'claim': id, 'until': ends}
-            if message['ends'] < ends:          # on paper: the store lets it die when it was to die before
+            if message['ends'] < ends:  # on paper: the store lets it die when it was to die before
                 message |= {'ttl': given['ttl'] + given['grace'], 'ends': ends + given['grace']}
         dead_letters, most = known.get('_dead_letter_queue'), known.get('_max_claim_count')
         if dead_letters is None or most is None:
@@ -307,7 +381,7 @@ class Zaqar:
             return BROKEN
         if method == 'DELETE':
             del self.claims[id]
-            for message in claim['messages']:   # also what another claim has by now
+            for message in claim['messages']:  # also what another claim has by now
                 message |= {'claim': '', 'dies': now + message['ttl']}
             return 204, {}, None
         claim |= {'ttl': given['ttl'], 'ends': now + given['ttl']}
@@ -329,9 +403,17 @@ class Zaqar:
             self.subscriptions[id] = {'id': id, 'source': name, 'ttl': 3600, 'age': 0, 'confirmed': False, **given}
             return 201, {}, {'subscription_id': id}
         if method == 'GET':
-            behind = [id for id in self._subscribed(name) if id > query.get('marker', '')][:int(query.get('limit', 10))]
-            return 200, {}, {'subscriptions': [self.subscriptions[id] for id in behind],
-                             'links': [{'rel': 'next', 'href': f'?marker={behind[-1]}'}] if behind else []}
+            behind = [id for id in self._subscribed(name) if id > query.get('marker', '')][
+                : int(query.get('limit', 10))
+            ]
+            return (
+                200,
+                {},
+                {
+                    'subscriptions': [self.subscriptions[id] for id in behind],
+                    'links': [{'rel': 'next', 'href': f'?marker={behind[-1]}'}] if behind else [],
+                },
+            )
         if ids[0] not in self.subscriptions:
             return (204, {}, None) if method == 'DELETE' else MISSING
         if method == 'DELETE':
@@ -351,7 +433,7 @@ class Keystone:
     def __init__(self, seconds: float = 3600) -> None:
         self.seconds = seconds
         self.catalog: list[Any] = []
-        self.tokens: dict[str, float] = {}      # and when they end
+        self.tokens: dict[str, float] = {}  # and when they end
         #: Requests to Zaqar whose token was not good.
         self.refused = 0
         #: The bodies that it was sent.
@@ -361,10 +443,19 @@ class Keystone:
     def at(self, *endpoints: str, region: str = 'RegionOne') -> None:
         """Where messaging is."""
         self.catalog = [
-            {'type': 'identity', 'endpoints': [{'interface': 'public', 'region_id': region, 'url': 'http://i.example'}]},
-            {'type': 'messaging', 'endpoints': [
-                {'interface': interface, 'region_id': name, 'url': url} for url, name in zip(
-                    endpoints, (region, 'RegionTwo'), strict=False) for interface in ('internal', 'public')]}]
+            {
+                'type': 'identity',
+                'endpoints': [{'interface': 'public', 'region_id': region, 'url': 'http://i.example'}],
+            },
+            {
+                'type': 'messaging',
+                'endpoints': [
+                    {'interface': interface, 'region_id': name, 'url': url}
+                    for url, name in zip(endpoints, (region, 'RegionTwo'), strict=False)
+                    for interface in ('internal', 'public')
+                ],
+            },
+        ]
 
     def knows(self, headers: Any) -> bool:
         """Whether the token of a request is good."""
@@ -385,14 +476,25 @@ class Keystone:
             return faulty
         proof = auth['identity'][auth['identity']['methods'][0]]
         if proof.get('user', {}).get('password', proof.get('secret')) not in ('demopw', None) or (
-                'id' in proof and 'secret' not in proof and proof['id'] not in self.tokens):
+            'id' in proof and 'secret' not in proof and proof['id'] not in self.tokens
+        ):
             return 401, {}, UNAUTHORIZED[2]
         value = f'gAAAAA-token-{len(self.asked)}-{uuid.uuid4().hex}'
         now = datetime.now(timezone.utc)
         self.tokens[value] = time.monotonic() + self.seconds
-        return 201, {'X-Subject-Token': value}, {'token': {
-            'expires_at': _written(now + timedelta(seconds=self.seconds)), 'issued_at': _written(now),
-            'user': {'name': 'demo'}, 'project': {'id': 'a1b2c3', 'name': 'demo'}, 'catalog': self.catalog}}
+        return (
+            201,
+            {'X-Subject-Token': value},
+            {
+                'token': {
+                    'expires_at': _written(now + timedelta(seconds=self.seconds)),
+                    'issued_at': _written(now),
+                    'user': {'name': 'demo'},
+                    'project': {'id': 'a1b2c3', 'name': 'demo'},
+                    'catalog': self.catalog,
+                }
+            },
+        )
 
 
 def _written(moment: datetime) -> str:

@@ -2,6 +2,7 @@
 
 Each begins with a queue of its own, for others may be at work on the same server.
 """
+
 from __future__ import annotations
 
 import json
@@ -78,7 +79,7 @@ def seed_session(conn: Connection) -> None:
     queue = next(q for q in client.queues if q.name == name)
     assert isinstance(queue.stats, QueueStats) and (queue.stats.free, queue.stats.total) == (0, 0)
     ids = queue.post_messages(messages=[{'ttl': 120, 'body': {'action': 'win', 'number': n}} for n in range(6)])
-    assert list(queue.get_messages()) == []                 # its own are left out
+    assert list(queue.get_messages()) == []  # its own are left out
     assert [message.id for message in queue.get_messages(echo=True)] == ids
     assert [message.id for message in queue.get_messages(ids=ids[1:3])] == ids[1:3]
     assert queue.metadata['game'] == 'd2'
@@ -97,7 +98,7 @@ def seed_session(conn: Connection) -> None:
     assert first.id == ids[0] and first.status is Message.Claimed
     assert [each.id for each in queue.get_messages(ids=[ids[1], ids[2]], claim=claim.id, limit=1)] == [ids[1]]
     with pytest.raises(Forbidden):
-        conn.request(Http.DELETE, f'/queues/{name}/messages/{first.id}')       # without its claim
+        conn.request(Http.DELETE, f'/queues/{name}/messages/{first.id}')  # without its claim
     claim.patch(ttl=90, grace=70)
     assert (claim.ttl, claim.grace) == (90, 70)
     first.delete()
@@ -143,8 +144,7 @@ def pages_behind_others(client: Client, other: Client) -> None:
     other.queue(queue.name).post_messages({'ttl': 300, 'body': 'other 3'})
     assert bodies(queue.messages(limit=2)) == [f'other {n}' for n in range(4)]
     claim = queue.claim(limit=6)
-    assert bodies(queue.messages(limit=2, echo=True)) == [
-        6, 7, 'other 0', 'other 1', 'other 2', *range(8), 'other 3']
+    assert bodies(queue.messages(limit=2, echo=True)) == [6, 7, 'other 0', 'other 1', 'other 2', *range(8), 'other 3']
     assert len(bodies(queue.messages(limit=2, echo=True, include_claimed=True))) == 20
     assert len(claim) == 6
     queue.claim(limit=20, ttl=60)
@@ -169,7 +169,7 @@ def many_messages(client: Client) -> None:
     """What is too much for one request is posted in several, in order."""
     queue = client.create_queue(a_name())
     small = [{'ttl': 300, 'body': number} for number in range(350)]
-    large = [{'ttl': 300, 'body': 'ä' * 15_000 + str(number)} for number in range(8)]       # 90 KB each, as JSON
+    large = [{'ttl': 300, 'body': 'ä' * 15_000 + str(number)} for number in range(8)]  # 90 KB each, as JSON
     ids = queue.post_messages(message for message in [*small, *large])
     assert len(set(ids)) == 358 and queue.stats.total == 358
     found = list(queue.messages(limit=20, echo=True))
@@ -180,7 +180,10 @@ def many_messages(client: Client) -> None:
         queue.post_messages([{'ttl': 300, 'body': 'small'}, {'ttl': 300, 'body': 'x' * 300_000}, {'body': 'never'}])
     error = caught.value
     assert (len(error.posted), error.uncertain, [message['body'][:5] for message in error.unposted]) == (
-        1, [], ['xxxxx', 'never'])
+        1,
+        [],
+        ['xxxxx', 'never'],
+    )
     assert '1 of 3 messages were stored' in str(error)
 
 
@@ -232,8 +235,12 @@ def what_versions_have(client: Client) -> None:
         with pytest.raises(Unsupported, match='(?s)nobody can tell.*answers alike'):
             queue.exists()
         assert bodies(queue.pop()) == [0] and bodies(queue.pop(limit=2)) == [1, 2]
-    later = [lambda: queue.purge(), lambda: queue.subscribe('http://127.0.0.1:9/'), lambda: list(queue.subscriptions()),
-             lambda: queue.share()]
+    later = [
+        lambda: queue.purge(),
+        lambda: queue.subscribe('http://127.0.0.1:9/'),
+        lambda: list(queue.subscriptions()),
+        lambda: queue.share(),
+    ]
     if version == '1.0':
         later.append(lambda: queue.pop())
     if version == '1.1':
@@ -285,10 +292,18 @@ def asynchronous(conn: Connection) -> None:
     queue = client.create_queue(name).get()
     assert isinstance(queue, Queue)
     ids = queue.post_messages([{'ttl': 300, 'body': n} for n in range(25)]).get()
-    pending = [queue.get_messages(echo=True), queue.stats, client.queue(a_name()).claim(1), queue.metadata, client.ping(),
-               client.home, client.queues(), queue.get_messages(claim=str(uuid.uuid4()))]
+    pending = [
+        queue.get_messages(echo=True),
+        queue.stats,
+        client.queue(a_name()).claim(1),
+        queue.metadata,
+        client.ping(),
+        client.home,
+        client.queues(),
+        queue.get_messages(claim=str(uuid.uuid4())),
+    ]
     assert not any(each.ready() for each in pending)
-    assert set(gevent.iwait(pending, timeout=30)) == set(pending)      # as they finish
+    assert set(gevent.iwait(pending, timeout=30)) == set(pending)  # as they finish
     assert gevent.wait(pending, timeout=30) and all(each.ready() for each in pending)
     listed, stats, nothing, metadata, ping, home, queues, failed = pending
     assert bodies(listed.get()) == list(range(25)) and stats.get().total == 25 and not nothing.get()
@@ -297,7 +312,7 @@ def asynchronous(conn: Connection) -> None:
     assert not failed.successful() and isinstance(failed.exception, NotFound) and failed.value is None
     with pytest.raises(NotFound):
         failed.get()
-    with queue.claim(3).get() as claimed:                                        # also released without anything more
+    with queue.claim(3).get() as claimed:  # also released without anything more
         message = next(iter(claimed))
         assert message.delete().get() is None
         assert [each.id for each in claimed.messages().get()] == ids[1:3]

@@ -2,6 +2,7 @@
 
 Functions of two clients, run against the peer in memory and against Zaqar on Redis with lives of a second.
 """
+
 from __future__ import annotations
 
 from typing import Any
@@ -40,7 +41,9 @@ def facts(client: Client, other: Client) -> None:
     gevent.sleep(2.1)
     assert status(queue, 'GET', f'claims/{claim}') == 200
     assert [status(queue, method, f'claims/{claim}', '{"ttl": 20, "grace": 60}') for method in ('PATCH', 'DELETE')] == [
-        503, 503]
+        503,
+        503,
+    ]
 
 
 def short_lived(client: Client, other: Client) -> None:
@@ -134,7 +137,7 @@ def tried_again_here(client: Client, other: Client) -> None:
     with queue.consume(handle, ttl=4, on_error=lambda error, message: None) as consumer:
         wait_until(lambda: consumer.done == 1, seconds=20)
         assert not other.queue(queue.name).claim(20)
-        gevent.sleep(4.1)                       # longer than the claim lives by itself
+        gevent.sleep(4.1)  # longer than the claim lives by itself
         assert not other.queue(queue.name).claim(20)
         go.set()
         wait_until(lambda: consumer.done == 3, seconds=20)
@@ -226,8 +229,9 @@ def _subscribe(queue: Queue) -> None:
 def dead_letters(client: Client, other: Client) -> None:
     """They stay claimed by nobody that is known; a purge moves none there."""
     letters = client.create_queue(a_name())
-    queue = client.create_queue(a_name(), {'_max_claim_count': 1, '_dead_letter_queue': letters.name,
-                                           '_dead_letter_queue_messages_ttl': 300})
+    queue = client.create_queue(
+        a_name(), {'_max_claim_count': 1, '_dead_letter_queue': letters.name, '_dead_letter_queue_messages_ttl': 300}
+    )
     queue.post_messages([{'ttl': 300, 'body': number} for number in range(3)])
     queue.claim(20).delete()
     assert queue.stats.total == 3 and letters.stats.total == 0
@@ -242,6 +246,15 @@ def dead_letters(client: Client, other: Client) -> None:
 
 
 #: With two clients; the last ones need version 2.
-OF_ALL = [facts, short_lived, expired, statistics, handed_out_once, tried_again_here, released_at_the_end, lost,
-          lost_and_free]
+OF_ALL = [
+    facts,
+    short_lived,
+    expired,
+    statistics,
+    handed_out_once,
+    tried_again_here,
+    released_at_the_end,
+    lost,
+    lost_and_free,
+]
 OF_VERSION_2 = [emptied, dead_letters]

@@ -1,4 +1,5 @@
 """Connections: what they need, what they know, and how they get, renew and replace tokens."""
+
 from __future__ import annotations
 
 import logging
@@ -28,32 +29,48 @@ from tests.marconi.peer import UNAUTHORIZED, Keystone
 from tests.marconi.scenarios import a_name
 
 
-@pytest.mark.parametrize(('given', 'match'), [
-    ({}, 'auth_url or endpoint is needed'),
-    ({'apikey': 'a', 'password': 'b', 'endpoint': 'http://z.example'}, 'another name of password'),
-    ({'auth_url': 'http://k.example'}, 'exactly one'),
-    ({'auth_url': 'http://k.example', 'password': 'x', 'token': 'y'}, 'exactly one'),
-    ({'auth_url': 'http://k.example', 'password': 'x'}, 'needs a username'),
-    ({'auth_url': 'http://k.example', 'application_credential': ('id',)}, r'\(id, secret\)'),
-    ({'auth_url': 'http://k.example/v2.0', 'token': 'y'}, 'version 2.0 of the identity API'),
-    ({'auth_url': '', 'token': 'y'}, 'where Keystone is'),
-    ({'endpoint': 'http://z.example', 'version': 3}, 'version is 1, 1.1 or 2, not 3'),
-    ({'endpoint': 'http://z.example', 'version': True}, 'version is 1, 1.1 or 2, not True'),
-    ({'endpoint': 'http://z.example/v7'}, "not '7'"),
-    ({'endpoint': 'ftp://z.example', 'version': 1}, 'not the URL of an endpoint'),
-    ({'endpoint': 'http://z.example', 'presigned': {'paths': []}}, 'not what share'),
-    ({'endpoint': 'http://z.example', 'presigned': {}, 'token': 'x'}, 'takes the place of an account'),
-    ({'endpoint': 'http://z.example', 'version': 1, 'token': 'x\r\ny'}, 'CR, LF'),
-])
+@pytest.mark.parametrize(
+    ('given', 'match'),
+    [
+        ({}, 'auth_url or endpoint is needed'),
+        ({'apikey': 'a', 'password': 'b', 'endpoint': 'http://z.example'}, 'another name of password'),
+        ({'auth_url': 'http://k.example'}, 'exactly one'),
+        ({'auth_url': 'http://k.example', 'password': 'x', 'token': 'y'}, 'exactly one'),
+        ({'auth_url': 'http://k.example', 'password': 'x'}, 'needs a username'),
+        ({'auth_url': 'http://k.example', 'application_credential': ('id',)}, r'\(id, secret\)'),
+        ({'auth_url': 'http://k.example/v2.0', 'token': 'y'}, 'version 2.0 of the identity API'),
+        ({'auth_url': '', 'token': 'y'}, 'where Keystone is'),
+        ({'endpoint': 'http://z.example', 'version': 3}, 'version is 1, 1.1 or 2, not 3'),
+        ({'endpoint': 'http://z.example', 'version': True}, 'version is 1, 1.1 or 2, not True'),
+        ({'endpoint': 'http://z.example/v7'}, "not '7'"),
+        ({'endpoint': 'ftp://z.example', 'version': 1}, 'not the URL of an endpoint'),
+        ({'endpoint': 'http://z.example', 'presigned': {'paths': []}}, 'not what share'),
+        ({'endpoint': 'http://z.example', 'presigned': {}, 'token': 'x'}, 'takes the place of an account'),
+        ({'endpoint': 'http://z.example', 'version': 1, 'token': 'x\r\ny'}, 'CR, LF'),
+    ],
+)
 def test_arguments_that_make_no_sense_are_refused(given: dict[str, Any], match: str) -> None:
     """Before anything is asked, with an error that names what is wrong."""
     with pytest.raises(ValueError, match=match):
         Connection(**given)
 
 
-@pytest.mark.parametrize(('given', 'version'), [
-    (1, '1.0'), ('1', '1.0'), ('v1', '1.0'), (1.0, '1.0'), ('1.0', '1.0'), (1.1, '1.1'), ('v1.1', '1.1'), (2, '2.0'),
-    ('V2', '2.0'), (2.0, '2.0'), (None, '2.0')])
+@pytest.mark.parametrize(
+    ('given', 'version'),
+    [
+        (1, '1.0'),
+        ('1', '1.0'),
+        ('v1', '1.0'),
+        (1.0, '1.0'),
+        ('1.0', '1.0'),
+        (1.1, '1.1'),
+        ('v1.1', '1.1'),
+        (2, '2.0'),
+        ('V2', '2.0'),
+        (2.0, '2.0'),
+        (None, '2.0'),
+    ],
+)
 def test_versions_are_numbers_or_texts(given: Any, version: str, zaqar: Peers) -> None:
     """A version is asked for as 1, 1.1 or 2, as number or text, with or without `v`; None is the newest."""
     conn = zaqar.connect(version=given)
@@ -72,8 +89,12 @@ def test_an_endpoint_with_a_version_keeps_it(zaqar: Peers) -> None:
 def test_an_endpoint_may_have_a_path(zaqar: Peers) -> None:
     """A Zaqar that is served below a path is found there."""
     zaqar.fault = lambda method, target, headers, body: (
-        (300, {}, {'versions': [{'id': '2'}, {'id': '3'}]}) if target == '/messaging/' else
-        (204, {}, None) if target == '/messaging/v2/ping' else (404, {}, b''))
+        (300, {}, {'versions': [{'id': '2'}, {'id': '3'}]})
+        if target == '/messaging/'
+        else (204, {}, None)
+        if target == '/messaging/v2/ping'
+        else (404, {}, b'')
+    )
     conn = zaqar.connect(endpoint=f'{zaqar.server.url}/messaging/')
     assert (conn.version, conn.host) == ('2.0', f'{zaqar.server.url}/messaging/v2')
     assert Client(conn).ping()
@@ -97,8 +118,9 @@ def test_the_fields_of_requests(zaqar: Peers) -> None:
     told = conn.headers
     assert all(sent[name] == told[name] for name in ('date', 'host', 'accept', 'accept-encoding', 'x-project-id'))
     assert sent['client-id'] == client.client_id != Client(conn).client_id
-    conn.request(Http.POST, '/queues/q/messages', {'Client-ID': 'mine', 'X-Project-ID': 'other'},
-                 b'{"messages":[{"body":1}]}')
+    conn.request(
+        Http.POST, '/queues/q/messages', {'Client-ID': 'mine', 'X-Project-ID': 'other'}, b'{"messages":[{"body":1}]}'
+    )
     sent = zaqar.server.requests[-1].headers
     assert (sent['client-id'], sent['x-project-id'], sent['content-type']) == ('mine', 'other', 'application/json')
     assert conn.headers['content-length'] == sent['content-length'] == '25'
@@ -125,22 +147,28 @@ def test_certificates_are_verified(tidy: None, authority: kit.Authority) -> None
 
 # Keystone ------------------------------------------------------------------------------------------------------------
 
+
 def test_what_keystone_is_asked(with_keystone: Any) -> None:
     """Password, application credential and token, with the scope that belongs to each."""
     peers = with_keystone()
     conn = peers.connect('demo', apikey='demopw', tenant='demo', domain='shop')
     assert peers.keystone.asked[-1] == {
-        'identity': {'methods': ['password'], 'password': {
-            'user': {'name': 'demo', 'password': 'demopw', 'domain': {'name': 'shop'}}}},
-        'scope': {'project': {'name': 'demo', 'domain': {'name': 'shop'}}}}
+        'identity': {
+            'methods': ['password'],
+            'password': {'user': {'name': 'demo', 'password': 'demopw', 'domain': {'name': 'shop'}}},
+        },
+        'scope': {'project': {'name': 'demo', 'domain': {'name': 'shop'}}},
+    }
     assert (conn.username, conn.tenant, conn.version) == ('demo', 'a1b2c3', '2.0')
     peers.connect(application_credential=('abc', 'demopw'), tenant='ignored')
-    assert peers.keystone.asked[-1] == {'identity': {
-        'methods': ['application_credential'], 'application_credential': {'id': 'abc', 'secret': 'demopw'}}}
+    assert peers.keystone.asked[-1] == {
+        'identity': {'methods': ['application_credential'], 'application_credential': {'id': 'abc', 'secret': 'demopw'}}
+    }
     peers.connect(token=conn.token, tenant='0123456789abcdef0123456789abcdef')
     assert peers.keystone.asked[-1] == {
         'identity': {'methods': ['token'], 'token': {'id': conn.token}},
-        'scope': {'project': {'id': '0123456789abcdef0123456789abcdef'}}}
+        'scope': {'project': {'id': '0123456789abcdef0123456789abcdef'}},
+    }
     peers.connect('demo', password='demopw')
     assert 'scope' not in peers.keystone.asked[-1]
 
@@ -224,6 +252,7 @@ def test_the_token_is_set_when_a_request_is_sent(with_keystone: Any) -> None:
 
 def test_ctrl_c_while_a_token_is_renewed(with_keystone: Any) -> None:
     """It is the main greenlet's, and only once, however many wait for the token; these are cancelled."""
+
     class Interrupted:
         """Somebody presses Ctrl-C just then."""
 
@@ -305,14 +334,26 @@ def test_no_secret_is_shown(with_keystone: Any, caplog: Any) -> None:
     with caplog.at_level(logging.DEBUG):
         conn = peers.connect('demo', password='demopw')
         client = Client(conn)
-        peers.fault = lambda method, target, headers, body: (400, {}, {
-            'title': 'Bad', 'description': f'You sent {headers["x-auth-token"]}'})
+        peers.fault = lambda method, target, headers, body: (
+            400,
+            {},
+            {'title': 'Bad', 'description': f'You sent {headers["x-auth-token"]}'},
+        )
         with pytest.raises(ErrorBase) as caught:
             client.ping()
     token = str(conn.token)
-    shown = [repr(conn), repr(conn.headers), repr(client), str(caught.value), repr(caught.value), caplog.text,
-             repr(conn._authenticator), repr(conn._authenticator.current), caught.value.description,
-             repr(conn._authenticator._credential)]
+    shown = [
+        repr(conn),
+        repr(conn.headers),
+        repr(client),
+        str(caught.value),
+        repr(caught.value),
+        caplog.text,
+        repr(conn._authenticator),
+        repr(conn._authenticator.current),
+        caught.value.description,
+        repr(conn._authenticator._credential),
+    ]
     assert not [text for text in shown if token in text or 'demopw' in text]
     assert conn.headers['x-auth-token'] == token
 
@@ -332,11 +373,28 @@ def test_a_given_token_is_sent_as_it_is(with_keystone: Any) -> None:
 
 # Errors --------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('status', 'name'), [
-    (400, 'MalformedRequest'), (401, 'Unauthorized'), (403, 'Forbidden'), (404, 'NotFound'), (405, 'MethodNotAllowed'),
-    (406, 'MalformedRequest'), (409, 'Conflict'), (413, 'MalformedRequest'), (418, 'ErrorBase'),
-    (429, 'TooManyRequests'), (500, 'ServerError'), (502, 'ServiceUnavailable'), (503, 'ServiceUnavailable'),
-    (504, 'ServiceUnavailable'), (507, 'ServerError'), (302, 'ErrorBase')])
+
+@pytest.mark.parametrize(
+    ('status', 'name'),
+    [
+        (400, 'MalformedRequest'),
+        (401, 'Unauthorized'),
+        (403, 'Forbidden'),
+        (404, 'NotFound'),
+        (405, 'MethodNotAllowed'),
+        (406, 'MalformedRequest'),
+        (409, 'Conflict'),
+        (413, 'MalformedRequest'),
+        (418, 'ErrorBase'),
+        (429, 'TooManyRequests'),
+        (500, 'ServerError'),
+        (502, 'ServiceUnavailable'),
+        (503, 'ServiceUnavailable'),
+        (504, 'ServiceUnavailable'),
+        (507, 'ServerError'),
+        (302, 'ErrorBase'),
+    ],
+)
 def test_no_error_passes_as_success(status: int, name: str, zaqar: Peers) -> None:
     """Each status has its class, with a document of the server's or an empty body."""
     client = zaqar.client(version=1)
@@ -370,15 +428,33 @@ def test_nobody_there_is_an_error_of_ours(zaqar: Peers) -> None:
     assert type(caught.value.__cause__).__name__ == 'RefusedError'
 
 
-@pytest.mark.parametrize('document', [[], 7, {'messages': 7}, {'messages': [{}]}, {'messages': [None]}, b'<html>',
-                                      {'messages': [{'href': 7, 'ttl': 1, 'age': 1, 'body': 1}]}])
+@pytest.mark.parametrize(
+    'document',
+    [
+        [],
+        7,
+        {'messages': 7},
+        {'messages': [{}]},
+        {'messages': [None]},
+        b'<html>',
+        {'messages': [{'href': 7, 'ttl': 1, 'age': 1, 'body': 1}]},
+    ],
+)
 def test_an_answer_that_makes_no_sense_is_an_error_of_ours(document: Any, zaqar: Peers) -> None:
     """Whatever is sent instead of what the API has."""
     queue = zaqar.client(version=2).queue(a_name())
     zaqar.fault = lambda *_: (200, {'Content-Type': 'application/json'}, document)
-    for call in (lambda: list(queue.messages()), lambda: queue.claim(1), lambda: queue.stats,
-                 lambda: list(queue._client.queues()), lambda: queue.pop(), lambda: queue.share(),
-                 lambda: list(queue.subscriptions()), lambda: queue.post_messages({'body': 1}), lambda: queue.metadata):
+    for call in (
+        lambda: list(queue.messages()),
+        lambda: queue.claim(1),
+        lambda: queue.stats,
+        lambda: list(queue._client.queues()),
+        lambda: queue.pop(),
+        lambda: queue.share(),
+        lambda: list(queue.subscriptions()),
+        lambda: queue.post_messages({'body': 1}),
+        lambda: queue.metadata,
+    ):
         try:
             found = call()
         except ErrorBase:
@@ -401,6 +477,7 @@ def test_sigterm_is_for_the_main_thread() -> None:
 
     def elsewhere() -> None:
         from napixclient.marconi.terminating import attend
+
         try:
             attend(object(), lambda: None)
         except ValueError as exc:

@@ -1,4 +1,5 @@
 """Consumers: what becomes of messages, of claims and of the consumer, when all goes well and when not."""
+
 from __future__ import annotations
 
 import time
@@ -116,7 +117,7 @@ def test_it_goes_on_when_the_server_fails(zaqar: Peers) -> None:
             failed.append(message)
             raise ZeroDivisionError
 
-    failing(zaqar, '/claims', [DOWN, None, DOWN])           # the claim, and its release
+    failing(zaqar, '/claims', [DOWN, None, DOWN])  # the claim, and its release
     with queue.consume(handle, ttl=1, on_error=lambda error, message: told.append(error)) as consumer:
         wait_until(lambda: consumer.done == 4, seconds=20)
         failing(zaqar, 'DELETE', [DOWN, DOWN])
@@ -206,9 +207,14 @@ def test_a_consumer_that_is_killed_leaves_nothing_behind(zaqar: Peers) -> None:
     assert consumer.stopped and consumer.stop() is True
 
 
-@pytest.mark.parametrize(('given', 'match'), [
-    ({'handler': 7}, 'cannot be called'), ({'handler': print, 'concurrency': 0}, 'concurrency is a number'),
-    ({'handler': print, 'concurrency': True}, 'concurrency is a number')])
+@pytest.mark.parametrize(
+    ('given', 'match'),
+    [
+        ({'handler': 7}, 'cannot be called'),
+        ({'handler': print, 'concurrency': 0}, 'concurrency is a number'),
+        ({'handler': print, 'concurrency': True}, 'concurrency is a number'),
+    ],
+)
 def test_arguments_that_make_no_sense_are_refused(given: dict[str, Any], match: str, zaqar: Peers) -> None:
     """Before anything is claimed."""
     with pytest.raises(ValueError, match=match):
@@ -216,7 +222,7 @@ def test_arguments_that_make_no_sense_are_refused(given: dict[str, Any], match: 
     assert zaqar.asked == []
 
 
-AT_WORK = '''
+AT_WORK = """
 import os, signal, sys
 import gevent
 from napixclient.marconi import Client, Connection
@@ -234,7 +240,7 @@ with Connection(endpoint=url, tenant='p1', version=2) as conn:
     print(sum(consumer.done for consumer in consumers), flush=True)
 os.kill(os.getpid(), signal.SIGTERM)
 gevent.sleep(0.5)
-'''
+"""
 
 
 def test_sigterm_drains(zaqar: Peers) -> None:

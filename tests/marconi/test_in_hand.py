@@ -1,4 +1,5 @@
 """Consumers and what they have in hand: what is tried again, what is lost, how it is deleted, and what a fork leaves."""
+
 from __future__ import annotations
 
 import re
@@ -29,6 +30,7 @@ def ignore(error: BaseException, message: Any) -> None:
 
 # Claims --------------------------------------------------------------------------------------------------------------
 
+
 def test_a_new_claim_is_renewed_before_anything_else(zaqar: Peers) -> None:
     """Before a handler is given anything of it, and before anything else is asked; what cannot be renewed is held."""
     client = zaqar.client(version=2)
@@ -45,14 +47,16 @@ def test_a_new_claim_is_renewed_before_anything_else(zaqar: Peers) -> None:
     failing(zaqar, 'PATCH', [DOWN])
     with queue.claim(1, ttl=20, renew=True) as claim:
         assert bodies(claim) == [1]
-        wait_until(lambda: len(asked(zaqar, 'PATCH')) == 3, seconds=20)     # long before half of its life is over
+        wait_until(lambda: len(asked(zaqar, 'PATCH')) == 3, seconds=20)  # long before half of its life is over
     assert not queue.claim(1).id or bodies(queue.claim(1)) == []
 
 
 def test_a_claim_of_nothing_keeps_no_consumer(zaqar: Peers) -> None:
     """An answer that has a claim and no messages is like one that has none."""
     queue = filled(zaqar.client(version=2), 1)
-    failing(zaqar, 'POST /v2/queues/' + queue.name + '/claims', [(201, {'location': '/v2/claims/none'}, {'messages': []})])
+    failing(
+        zaqar, 'POST /v2/queues/' + queue.name + '/claims', [(201, {'location': '/v2/claims/none'}, {'messages': []})]
+    )
     with queue.consume(lambda message: None) as consumer:
         wait_until(lambda: consumer.done == 1, seconds=20)
         assert consumer.stop(20) is True
@@ -68,6 +72,7 @@ def test_claims_that_are_done_with_are_released(zaqar: Peers) -> None:
 
 
 # What has failed -----------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('concurrency', [1, 2, 20])
 def test_what_always_fails_does_not_starve_others(concurrency: int, zaqar: Peers) -> None:
@@ -118,7 +123,7 @@ def test_what_fails_again_and_again_is_left_to_others(zaqar: Peers) -> None:
         raise ZeroDivisionError
 
     with queue.consume(handle, on_error=ignore) as consumer:
-        wait_until(lambda: len(tries) == 6, seconds=30)         # one more, as another message is under way
+        wait_until(lambda: len(tries) == 6, seconds=30)  # one more, as another message is under way
         assert len(set(tries)) == 1 and not other.claim(20) and not asked(zaqar, 'DELETE.*/claims/')
         go.set()
         wait_until(lambda: consumer.done == 1, seconds=20)
@@ -145,7 +150,7 @@ def test_what_was_given_back_is_not_tried_all_the_time(zaqar: Peers) -> None:
         queue.post_messages({'body': 1})
         wait_until(lambda: bool(seen), seconds=30)
         assert len(tries) == 5 or tries[5][1] - tries[4][1] > 1
-        wait_until(lambda: len(tries) == 6, seconds=30)         # it was released, and claimed again
+        wait_until(lambda: len(tries) == 6, seconds=30)  # it was released, and claimed again
     assert len({claim for claim, _ in tries}) == 2 and tries[5][1] - tries[4][1] > 1
 
 
@@ -176,6 +181,7 @@ def test_released_at_once(zaqar: Peers) -> None:
 
 # What was handled ----------------------------------------------------------------------------------------------------
 
+
 def test_what_was_handled_is_not_handled_again(zaqar: Peers) -> None:
     """A message that could not be deleted comes again, and is deleted then."""
     queue = filled(zaqar.client(version=2), 5)
@@ -183,7 +189,7 @@ def test_what_was_handled_is_not_handled_again(zaqar: Peers) -> None:
     zaqar.fault = lambda method, *_: DOWN if method == 'DELETE' else None
     with queue.consume(lambda message: seen.append(message.body), ttl=1, on_error=ignore) as consumer:
         wait_until(lambda: len(asked(zaqar, 'POST.*/claims')) > 1 and len(seen) == 5, seconds=20)
-        wait_until(lambda: not consumer._tasks, seconds=20)     # given up
+        wait_until(lambda: not consumer._tasks, seconds=20)  # given up
         zaqar.fault = lambda *_: None
         wait_until(lambda: consumer.done == 5, seconds=20)
     assert seen == [0, 1, 2, 3, 4] and zaqar.messages[queue.name] == []
@@ -237,6 +243,7 @@ def test_a_list_that_is_refused_is_deleted_one_by_one(zaqar: Peers) -> None:
 
 # What is lost --------------------------------------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('answer', [DOWN, (404, {}, {'title': 'Not found'}), (500, {}, b'')])
 def test_a_claim_that_cannot_be_renewed_until_its_end_is_lost(answer: Any, zaqar: Peers) -> None:
     """What is in hand is told; what is handled all the same is deleted where nobody else has it."""
@@ -266,8 +273,11 @@ def test_on_error_may_stop_the_consumer_wherever_it_is_called(zaqar: Peers, capl
     """Also where it is told of a claim that is lost or cannot be released; without one it is logged."""
     queue = filled(zaqar.client(version=2), 1)
     box: list[Any] = []
-    box.append(queue.consume(lambda message: gevent.sleep(1.5), ttl=1, grace=1,
-                             on_error=lambda error, message: box.append(box[0].stop())))
+    box.append(
+        queue.consume(
+            lambda message: gevent.sleep(1.5), ttl=1, grace=1, on_error=lambda error, message: box.append(box[0].stop())
+        )
+    )
     zaqar.fault = lambda method, *_: DOWN if method == 'PATCH' else None
     assert box[0].join(30) is True and box[1:] and set(box[1:]) == {False}
     queue = filled(zaqar.client(version=2), 1)
@@ -281,8 +291,11 @@ def test_a_claim_that_is_over_but_known_by_its_id_alone(zaqar: Peers) -> None:
     queue = filled(zaqar.client(version=2), 1)
     claim = queue.claim(ttl=1)
     gevent.sleep(1.1)
-    for call in (lambda: queue.update_claim(claim.id), lambda: list(queue.messages(claim=claim.id)),
-                 lambda: queue.release_claim(claim.id)):
+    for call in (
+        lambda: queue.update_claim(claim.id),
+        lambda: list(queue.messages(claim=claim.id)),
+        lambda: queue.release_claim(claim.id),
+    ):
         with pytest.raises(ServiceUnavailable):
             call()
     with pytest.raises(NotFound, match=r'(?s)NotFound \(404\): the claim is over.*The server answers 503') as caught:
@@ -307,7 +320,7 @@ def test_what_is_not_deleted_though_the_server_says_so(zaqar: Peers) -> None:
 
 # Forks ---------------------------------------------------------------------------------------------------------------
 
-FORKED = '''
+FORKED = """
 import os, signal, sys
 import gevent
 from gevent.event import Event
@@ -354,7 +367,7 @@ with Connection(endpoint=url, tenant='p1', version=2) as conn:
     while consumer.done < 3:
         gevent.sleep(0.01)
     consumer.stop()
-'''
+"""
 
 
 @pytest.mark.parametrize('reinit', ['reinit', 'plain'])
@@ -372,7 +385,7 @@ def test_a_consumer_does_not_go_on_in_the_child_of_a_fork(reinit: str, zaqar: Pe
     assert len(asked(zaqar, f'DELETE.*{queue.name}/messages')) <= 3 and zaqar.messages['q'] == []
 
 
-FORKING_HANDLER = '''
+FORKING_HANDLER = """
 import os, sys
 import gevent
 from napixclient.marconi import Client, Connection
@@ -393,7 +406,7 @@ with Connection(endpoint=sys.argv[1], tenant='p1', version=2) as conn:
             os._exit(0)
     print(consumer.done, flush=True)
     consumer.stop()
-'''
+"""
 
 
 def test_a_handler_may_fork(zaqar: Peers) -> None:

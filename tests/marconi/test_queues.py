@@ -1,4 +1,5 @@
 """Queues when something goes wrong, and what is asked of the server; `scenarios` has what goes well."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -25,11 +26,13 @@ from tests.marconi.scenarios import a_name, bodies, filled
 
 def failing(zaqar: Peers, what: str, answers: list[Any]) -> None:
     """The next requests of which that is a part are answered with these; `None` is the usual answer."""
+
     def fault(method: str, target: str, headers: Any, body: bytes) -> Any:
         if what in f'{method} {target}' and answers:
             answer = answers.pop(0)
             return answer(method, target, headers, body) if callable(answer) else answer
         return None
+
     zaqar.fault = fault
 
 
@@ -37,6 +40,7 @@ DOWN = 503, {}, {'title': 'Service temporarily unavailable', 'description': 'Try
 
 
 # Posting -------------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('version', [1, 2])
 def test_a_post_that_fails_says_what_became_of_the_messages(version: Any, zaqar: Peers) -> None:
@@ -53,10 +57,19 @@ def test_a_post_that_fails_says_what_became_of_the_messages(version: Any, zaqar:
     assert 'Try again. 100 of 250 messages were stored (see posted). 100 more may have been stored or not' in str(error)
 
 
-@pytest.mark.parametrize(('answer', 'uncertain', 'unposted'), [
-    (DOWN, 3, 0), ((500, {}, b''), 3, 0), ((400, {}, {'title': 'No'}), 0, 3), ((429, {}, b''), 0, 3),
-    ((201, {}, b'<html>'), 3, 0), ((201, {}, {'resources': ['/a'], 'partial': True}), 3, 0),
-    ((201, {}, {'resources': ['/a', '/b', '/c'], 'partial': True}), 3, 0), ((201, {}, {'resources': [1, 2, 3]}), 3, 0)])
+@pytest.mark.parametrize(
+    ('answer', 'uncertain', 'unposted'),
+    [
+        (DOWN, 3, 0),
+        ((500, {}, b''), 3, 0),
+        ((400, {}, {'title': 'No'}), 0, 3),
+        ((429, {}, b''), 0, 3),
+        ((201, {}, b'<html>'), 3, 0),
+        ((201, {}, {'resources': ['/a'], 'partial': True}), 3, 0),
+        ((201, {}, {'resources': ['/a', '/b', '/c'], 'partial': True}), 3, 0),
+        ((201, {}, {'resources': [1, 2, 3]}), 3, 0),
+    ],
+)
 def test_what_may_have_been_stored(answer: Any, uncertain: int, unposted: int, zaqar: Peers) -> None:
     """After 500 and above, or an answer that makes no sense, nobody knows; what was refused was not stored."""
     queue = zaqar.client(version=1).queue(a_name())
@@ -111,7 +124,7 @@ def test_a_clock_of_the_caller_passes_through(zaqar: Peers) -> None:
     queue = filled(client, 2)
     with pytest.raises(gevent.Timeout), queue.claim(2), gevent.Timeout(0.05):
         gevent.sleep(5)
-    assert queue.stats.free == 2                        # the claim was released on the way
+    assert queue.stats.free == 2  # the claim was released on the way
 
 
 def test_a_queue_may_take_less_than_others(zaqar: Peers) -> None:
@@ -123,11 +136,13 @@ def test_a_queue_may_take_less_than_others(zaqar: Peers) -> None:
     ids = queue.post_messages([{'body': 'x' * 90} for _ in range(50)])
     assert len(ids) == 50 and queue.stats.total == 51
     failing(zaqar, 'GET', [DOWN])
-    with pytest.raises(MalformedRequest):               # and not the error of the question
+    with pytest.raises(MalformedRequest):  # and not the error of the question
         queue.post_messages([{'body': 'x' * 900}, {'body': 'y' * 900}])
 
 
-@pytest.mark.parametrize('messages', [[7], ['text'], [{'ttl': 60}], [{'body': object()}], [{'body': float('nan')}], [None]])
+@pytest.mark.parametrize(
+    'messages', [[7], ['text'], [{'ttl': 60}], [{'body': object()}], [{'body': float('nan')}], [None]]
+)
 def test_what_is_no_message_is_refused(messages: list[Any], zaqar: Peers) -> None:
     """Before anything is sent."""
     queue = zaqar.client(version=2).queue(a_name())
@@ -137,6 +152,7 @@ def test_what_is_no_message_is_refused(messages: list[Any], zaqar: Peers) -> Non
 
 
 # Listing -------------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('version', [1, 2])
 def test_a_link_that_repeats_ends_a_listing(version: Any, zaqar: Peers) -> None:
@@ -210,6 +226,7 @@ def test_metadata_that_did_not_change_is_not_sent(zaqar: Peers) -> None:
 
 # Claims --------------------------------------------------------------------------------------------------------------
 
+
 def test_a_claim_renews_itself_while_a_slow_worker_works(zaqar: Peers, caplog: Any) -> None:
     """On request, until its block ends, through failures too."""
     queue = filled(zaqar.client(version=2), 2)
@@ -250,6 +267,7 @@ def test_a_claim_that_cannot_be_released(zaqar: Peers, caplog: Any) -> None:
 
 # Asynchronous --------------------------------------------------------------------------------------------------------
 
+
 def test_a_pending_result_can_be_cancelled(zaqar: Peers) -> None:
     """It ends with `Cancelled`, its request too; before it has begun nothing is asked."""
     client = zaqar.client(async_=True, version=2)
@@ -284,6 +302,7 @@ def test_a_pending_result_can_be_cancelled(zaqar: Peers) -> None:
 
 def test_ctrl_c_in_a_pending_result() -> None:
     """It is the main greenlet's, and only once: the result is Cancelled."""
+
     def interrupted() -> None:
         raise KeyboardInterrupt
 
@@ -312,7 +331,9 @@ def test_the_public_names(tidy: None) -> None:
     """Are sorted, and exist."""
     assert marconi.__all__ == sorted(marconi.__all__)
     assert all(getattr(marconi, name) for name in marconi.__all__)
-    for each in (zaqar_repr for zaqar_repr in (marconi.HomeDoc({}), marconi.QueueStats({'claimed': 0, 'free': 1, 'total': 1}))):
+    for each in (
+        zaqar_repr for zaqar_repr in (marconi.HomeDoc({}), marconi.QueueStats({'claimed': 0, 'free': 1, 'total': 1}))
+    ):
         assert repr(each).startswith('<')
     stats = marconi.QueueStats({'claimed': '0', 'free': 1, 'total': 1, 'newest': {'age': 1}})
     assert (stats.claimed, stats.oldest, stats.newest) == (0, None, {'age': 1})

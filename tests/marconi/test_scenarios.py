@@ -1,4 +1,5 @@
 """What a client does, on each version, against the peer in memory; tests/zaqar has the same with real servers."""
+
 from __future__ import annotations
 
 from collections.abc import Callable

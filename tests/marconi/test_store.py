@@ -1,4 +1,5 @@
 """What a client and a consumer make of the store, against the peer in memory; tests/zaqar has the same with real ones."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -11,7 +12,8 @@ from tests.marconi import store
 from tests.marconi.conftest import Peers
 
 CASES = [(scenario, version) for scenario in store.OF_ALL for version in (1, 2)] + [
-    (scenario, 2) for scenario in store.OF_VERSION_2]
+    (scenario, 2) for scenario in store.OF_VERSION_2
+]
 
 
 @pytest.mark.parametrize(('scenario', 'version'), CASES, ids=lambda each: getattr(each, '__name__', None))

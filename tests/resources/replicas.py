@@ -1,4 +1,5 @@
 """Servers that are replicas of each other, and what the tests of resources ask of them."""
+
 from __future__ import annotations
 
 import time
@@ -18,8 +19,11 @@ def told(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, A
     """Tell what was asked; `/404` is answered with 404, and so on."""
     first = path[1:].partition('?')[0]
     status = int(first) if first.isdigit() and len(first) == 3 else 200
-    return status, {'Content-Type': 'application/json'}, {
-        'method': method, 'path': path, 'sent': body.decode(), 'type': headers.get('content-type')}
+    return (
+        status,
+        {'Content-Type': 'application/json'},
+        {'method': method, 'path': path, 'sent': body.decode(), 'type': headers.get('content-type')},
+    )
 
 
 @contextmanager
@@ -77,6 +81,7 @@ def one_at_a_time(seconds: float) -> kit.Handler:
         with lock:
             gevent.sleep(seconds)
         return 200, None, None
+
     return handler
 
 
@@ -101,7 +106,9 @@ def quantile(latencies: list[float], share: float) -> float:
 
 def until_up(resources: Resources, host: str, seconds: float = kit.LONG) -> None:
     """Ask until the host is up again."""
+
     def up() -> bool:
         resources.unicast('GET', '/', attempts=len(resources))
         return resources.health()[host] == 'up'
+
     wait_until(up, f'{host} is up', seconds)

@@ -1,4 +1,5 @@
 """The fewest hosts that hold all keys: against brute force, within its time, good where it is not exact."""
+
 from __future__ import annotations
 
 import itertools
@@ -31,8 +32,11 @@ def brute_force(holders: Mapping[Any, Iterable[str]], priorities: Mapping[str, A
     """The least size, and for it the least sum; exact, and exponential. `None` where there is no cover."""
     hosts = [host for host, priority in priorities.items() if priority is not None]
     for size in range(len(hosts) + 1):
-        sums = [sum(Fraction(priorities[host]) for host in chosen) for chosen in itertools.combinations(hosts, size)
-                if all(set(chosen) & set(held_by) for held_by in holders.values())]
+        sums = [
+            sum(Fraction(priorities[host]) for host in chosen)
+            for chosen in itertools.combinations(hosts, size)
+            if all(set(chosen) & set(held_by) for held_by in holders.values())
+        ]
         if sums:
             return size, min(sums)
     return None
@@ -61,14 +65,18 @@ def own_seconds(choose: Callable[[], object], times: int = 3) -> float:
 
 # Against brute force -------------------------------------------------------------------------------------------------
 
-NUMBERS = st.one_of(st.integers(-3, 3), st.floats(-10, 10), st.sampled_from([0.1, 0.2, 0.3, -0.0, 1e300, -1e-300, 10**400]))
+NUMBERS = st.one_of(
+    st.integers(-3, 3), st.floats(-10, 10), st.sampled_from([0.1, 0.2, 0.3, -0.0, 1e300, -1e-300, 10**400])
+)
 
 
 @st.composite
 def problems(draw: st.DrawFn) -> tuple[Holders, dict[str, Any]]:
     """Up to 8 keys over up to 8 hosts."""
-    hosts = HOSTS[:draw(st.integers(1, 8))]
-    holders = draw(st.dictionaries(st.integers(0, 20), st.sets(st.sampled_from(hosts), min_size=1, max_size=5), max_size=8))
+    hosts = HOSTS[: draw(st.integers(1, 8))]
+    holders = draw(
+        st.dictionaries(st.integers(0, 20), st.sets(st.sampled_from(hosts), min_size=1, max_size=5), max_size=8)
+    )
     number = draw(st.sampled_from([st.just(0), st.integers(-2, 2), NUMBERS]))
     return holders, {host: draw(st.one_of(number, number, number, st.none())) for host in hosts}
 
@@ -130,41 +138,55 @@ def test_twenty_hosts_are_exact(width: int) -> None:
     check(holders, chosen)
     places = {host: 1 << place for place, host in enumerate(HOSTS[:20])}
     rows = [sum(places[host] for host in held_by) for held_by in holders.values()]
-    least = [sum(priorities[host] for host in some) for some in itertools.combinations(places, len(chosen))
-             if all(row & sum(places[host] for host in some) for row in rows)]
+    least = [
+        sum(priorities[host] for host in some)
+        for some in itertools.combinations(places, len(chosen))
+        if all(row & sum(places[host] for host in some) for row in rows)
+    ]
     assert sum(priorities[host] for host in chosen) == min(least)
-    assert not any(all(row & bits for row in rows) for some in itertools.combinations(places.values(), len(chosen) - 1)
-                   for bits in [sum(some)])
+    assert not any(
+        all(row & bits for row in rows)
+        for some in itertools.combinations(places.values(), len(chosen) - 1)
+        for bits in [sum(some)]
+    )
 
 
 def test_many_hosts_are_exact_where_they_are_replicas_of_the_same_keys() -> None:
     """100 shards of three replicas each: the best replica of each, although they are 300 hosts."""
     priorities = {host: place * 7 % 11 for place, host in enumerate(HOSTS[:300])}
-    holders = {key: set(HOSTS[key % 100 * 3:key % 100 * 3 + 3]) for key in range(1000)}
+    holders = {key: set(HOSTS[key % 100 * 3 : key % 100 * 3 + 3]) for key in range(1000)}
     chosen = least_cover(holders, priorities)
     assert len(chosen) == 100
     assert sum(priorities[host] for host in chosen) == sum(
-        min(priorities[host] for host in holders[key]) for key in range(100))
+        min(priorities[host] for host in holders[key]) for key in range(100)
+    )
 
 
 def test_many_hosts_are_exact_where_they_fall_apart() -> None:
     """Four clusters of ten hosts are four small problems."""
     chance = random.Random(8)
-    clusters = [{(cluster, key): set(chance.sample(HOSTS[cluster * 10:cluster * 10 + 10], 3)) for key in range(15)}
-                for cluster in range(4)]
+    clusters = [
+        {(cluster, key): set(chance.sample(HOSTS[cluster * 10 : cluster * 10 + 10], 3)) for key in range(15)}
+        for cluster in range(4)
+    ]
     priorities = {host: chance.randint(0, 3) for host in HOSTS[:40]}
     holders = {key: held_by for cluster in clusters for key, held_by in cluster.items()}
     chosen = least_cover(holders, priorities)
-    each = [brute_force(cluster, {host: priorities[host] for host in HOSTS[number * 10:number * 10 + 10]})
-            for number, cluster in enumerate(clusters)]
+    each = [
+        brute_force(cluster, {host: priorities[host] for host in HOSTS[number * 10 : number * 10 + 10]})
+        for number, cluster in enumerate(clusters)
+    ]
     assert (len(chosen), sum(priorities[host] for host in chosen)) == tuple(map(sum, zip(*each, strict=True)))
 
 
 # Priorities ----------------------------------------------------------------------------------------------------------
 
+
 def test_the_size_counts_more_than_any_priority() -> None:
     """One bad host for both keys rather than two good ones."""
-    assert least_cover({1: {'good', 'bad'}, 2: {'better', 'bad'}}, {'good': -1e9, 'better': -1e9, 'bad': 1e9}) == ['bad']
+    assert least_cover({1: {'good', 'bad'}, 2: {'better', 'bad'}}, {'good': -1e9, 'better': -1e9, 'bad': 1e9}) == [
+        'bad'
+    ]
 
 
 def test_a_host_without_a_priority_is_out() -> None:
@@ -214,18 +236,21 @@ def test_sums_are_not_rounded() -> None:
     assert least_cover(holders, {'far': 1e18, 'a': 1e-9, 'b': 0.0}) == ['far', 'b']
 
 
-@pytest.mark.parametrize('holders, ties', [
-    ({1: {'a', 'b', 'c'}}, ['a', 'b', 'c']),
-    ({1: {'a', 'b'}, 2: {'c', 'd'}}, ['ac', 'ad', 'bc', 'bd']),
-    ({1: {'a', 'b'}, 2: {'b', 'c'}, 3: {'a', 'c'}}, ['ab', 'ac', 'bc']),
-    ({1: {'a', 'b', 'c'}, 2: {'a', 'b', 'd'}}, ['a', 'b']),
-])
+@pytest.mark.parametrize(
+    'holders, ties',
+    [
+        ({1: {'a', 'b', 'c'}}, ['a', 'b', 'c']),
+        ({1: {'a', 'b'}, 2: {'c', 'd'}}, ['ac', 'ad', 'bc', 'bd']),
+        ({1: {'a', 'b'}, 2: {'b', 'c'}, 3: {'a', 'c'}}, ['ab', 'ac', 'bc']),
+        ({1: {'a', 'b', 'c'}, 2: {'a', 'b', 'd'}}, ['a', 'b']),
+    ],
+)
 def test_ties_are_broken_at_random(holders: Holders, ties: list[str]) -> None:
     """Each of the covers that are as good is chosen now and then, about as often."""
     times = 300
     found = Counter(''.join(least_cover(holders, dict.fromkeys('abcd', 1))) for _ in range(times))
     assert sorted(found) == sorted(ties)
-    assert min(found.values()) > times / len(ties) / 3      # less than that is seven deviations away
+    assert min(found.values()) > times / len(ties) / 3  # less than that is seven deviations away
 
 
 def test_ties_are_broken_at_random_where_it_is_not_exact() -> None:
@@ -246,23 +271,31 @@ def test_what_it_is_given_is_left_alone() -> None:
 
 # Large ones ----------------------------------------------------------------------------------------------------------
 
+
 def shapes() -> dict[str, Holders]:
     """1,000 keys over 200 hosts, of all kinds; those by chance always the same."""
     chance = random.Random(1000)
     hosts = HOSTS[:200]
     return {
-        **{f'{width} replicas': drawn(chance, 1000, 200, width, width) for width in (1, 2, 3, 5, 20, 100, 150, 199, 200)},
+        **{
+            f'{width} replicas': drawn(chance, 1000, 200, width, width)
+            for width in (1, 2, 3, 5, 20, 100, 150, 199, 200)
+        },
         'any number of replicas': drawn(chance, 1000, 200, 1, 200),
         'a ring': {key: {hosts[(key + step) % 200] for step in range(3)} for key in range(1000)},
         'a wide ring': {key: {hosts[(key * 7 + step) % 200] for step in range(60)} for key in range(1000)},
         'a chain': {key: {hosts[key % 198 + step] for step in range(3)} for key in range(1000)},
-        'nested': {key: set(hosts[:key % 200 + 1]) for key in range(1000)},
-        'nested the other way': {key: set(hosts[key % 200:]) for key in range(1000)},
-        'windows': {key: set(hosts[key // 10:key // 10 + 100]) for key in range(1000)},
+        'nested': {key: set(hosts[: key % 200 + 1]) for key in range(1000)},
+        'nested the other way': {key: set(hosts[key % 200 :]) for key in range(1000)},
+        'windows': {key: set(hosts[key // 10 : key // 10 + 100]) for key in range(1000)},
         'pairs': {key: {hosts[2 * (key % 100)], hosts[2 * (key % 100) + 1]} for key in range(1000)},
         'all pairs of 45': dict(enumerate(map(set, itertools.combinations(hosts[:45], 2)))),
-        'ten clusters of 20': {key: set(chance.sample(hosts[key % 10 * 20:key % 10 * 20 + 20], 7)) for key in range(1000)},
-        'nine clusters of 22': {key: set(chance.sample(hosts[key % 9 * 22:key % 9 * 22 + 22], 8)) for key in range(1000)},
+        'ten clusters of 20': {
+            key: set(chance.sample(hosts[key % 10 * 20 : key % 10 * 20 + 20], 7)) for key in range(1000)
+        },
+        'nine clusters of 22': {
+            key: set(chance.sample(hosts[key % 9 * 22 : key % 9 * 22 + 22], 8)) for key in range(1000)
+        },
         'all but two': {key: set(hosts) - set(chance.sample(hosts, 2)) for key in range(1000)},
         'a projective plane': plane(13),
         'where greedy is worst': trap(7),
@@ -275,8 +308,14 @@ def shapes() -> dict[str, Holders]:
 def plane(order: int) -> Holders:
     """Lines and points of a projective plane: any two keys have one host in common, so nothing can be left out."""
     points = [(1, x, y) for x in range(order) for y in range(order)] + [(0, 1, x) for x in range(order)] + [(0, 0, 1)]
-    return {line: {HOSTS[place] for place, point in enumerate(points)
-                   if sum(one * other for one, other in zip(line, point, strict=True)) % order == 0} for line in points}
+    return {
+        line: {
+            HOSTS[place]
+            for place, point in enumerate(points)
+            if sum(one * other for one, other in zip(line, point, strict=True)) % order == 0
+        }
+        for line in points
+    }
 
 
 def trap(steps: int) -> Holders:
@@ -284,9 +323,9 @@ def trap(steps: int) -> Holders:
     holders: Holders = {}
     first = 0
     for step in range(1, steps + 1):
-        for key in range(first, first + 2 ** step):
+        for key in range(first, first + 2**step):
             holders[key] = {f'half {key % 2}', f'step {step}'}
-        first += 2 ** step
+        first += 2**step
     return holders
 
 
@@ -354,7 +393,7 @@ def test_it_is_better_than_greedy_where_it_is_not_exact() -> None:
     ours = plain = 0
     for seed in range(12):
         chance = random.Random(seed)
-        random.seed(seed)                   # which of equals is chosen
+        random.seed(seed)  # which of equals is chosen
         hosts = chance.randint(40, 100)
         holders = drawn(chance, 3 * hosts, hosts, 2, 5)
         found, simple = len(least_cover(holders, dict.fromkeys(HOSTS[:hosts], 0))), greedy(holders)
@@ -373,8 +412,10 @@ def test_priorities_count_where_it_is_not_exact() -> None:
     """Of twins, of which one is better, the worse one is never chosen."""
     chance = random.Random(6)
     twins = {f'{host} {kind}' for host in HOSTS[:60] for kind in ('good', 'bad')}
-    holders = {key: {f'{host} {kind}' for host in chance.sample(HOSTS[:60], 3) for kind in ('good', 'bad')}
-               for key in range(200)}
+    holders = {
+        key: {f'{host} {kind}' for host in chance.sample(HOSTS[:60], 3) for kind in ('good', 'bad')}
+        for key in range(200)
+    }
     chosen = least_cover(holders, {host: 0 if host.endswith('good') else 1 for host in sorted(twins)})
     check(holders, chosen)
     assert all(host.endswith('good') for host in chosen)
@@ -387,6 +428,7 @@ def test_a_part_too_large_for_a_table_gets_none(monkeypatch: pytest.MonkeyPatch)
     def counting(rows: Any, weights: Any) -> int:
         sizes.append(1 << len(weights))
         return exact_cover(rows, weights)
+
     monkeypatch.setattr(cover_module, 'exact_cover', counting)
     least_cover(SHAPES['ten clusters of 20'], dict.fromkeys(HOSTS[:200], 0))
     assert sizes.count(1 << 20) == 4

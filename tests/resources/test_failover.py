@@ -1,4 +1,5 @@
 """Another host after a failure: which failures, which methods, how often, for how long."""
+
 from __future__ import annotations
 
 import time
@@ -44,22 +45,30 @@ def test_after_a_failure_to_connect_any_method_goes_to_another_host(method: str)
 
 
 @pytest.mark.parametrize('method', IDEMPOTENT)
-@pytest.mark.parametrize('script', [[READ, RST], [READ, CLOSE], [READ, b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx', CLOSE],
-                                    [READ, b'nonsense\r\n\r\n'], [READ, SILENCE],
-                                    *([READ, b'HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n' % status]
-                                      for status in (502, 503, 504))])
+@pytest.mark.parametrize(
+    'script',
+    [
+        [READ, RST],
+        [READ, CLOSE],
+        [READ, b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nx', CLOSE],
+        [READ, b'nonsense\r\n\r\n'],
+        [READ, SILENCE],
+        *([READ, b'HTTP/1.1 %d X\r\nContent-Length: 0\r\n\r\n' % status] for status in (502, 503, 504)),
+    ],
+)
 def test_after_any_failure_an_idempotent_request_goes_to_another_host(method: str, script: Any) -> None:
     """No answer, half an answer, silence for as long as a read may take, and 502, 503 and 504."""
     if method == 'HEAD' and b'Content-Length: 9' in b''.join(step for step in script if isinstance(step, bytes)):
-        return                                  # that is a whole answer
+        return  # that is a whole answer
     with FaultServer(script) as bad, serve(told) as good, in_turn(bad, good, timeout=Timeouts(read=0.5)) as resources:
         assert resources.unicast(method, '/', attempts=2).request.host == good.host
         assert counts([bad, good]) == [1, 1]
 
 
 @pytest.mark.parametrize('method', OTHERS)
-@pytest.mark.parametrize('script', [[READ, RST], [READ, CLOSE], [READ, SILENCE],
-                                    [READ, b'HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n']])
+@pytest.mark.parametrize(
+    'script', [[READ, RST], [READ, CLOSE], [READ, SILENCE], [READ, b'HTTP/1.1 503 X\r\nContent-Length: 0\r\n\r\n']]
+)
 def test_what_may_have_arrived_is_not_sent_again_unless_it_is_idempotent(method: str, script: Any) -> None:
     """Once a byte is written, a POST is sent nowhere else."""
     with FaultServer(script) as bad, serve(told) as good, in_turn(bad, good, timeout=Timeouts(read=0.5)) as resources:
@@ -103,8 +112,10 @@ def test_other_statuses_are_answers(status: int) -> None:
 
 def test_no_host_is_asked_twice() -> None:
     """There are no more tries than hosts, nor than attempts."""
+
     def bad(method: str, path: str, headers: Any, body: bytes) -> Any:
         return 503, None, None
+
     for attempts, expected in (1, [1, 0, 0]), (2, [1, 1, 0]), (3, [1, 1, 1]), (9, [1, 1, 1]):
         with replicas(3, bad) as servers, in_turn(*servers) as resources:
             assert resources.unicast('GET', '/', attempts=attempts).status == 503
@@ -147,7 +158,7 @@ def test_the_timeout_is_over_all_attempts(default: bool) -> None:
         assert 0.35 < time.monotonic() - began < kit.limit(2)
         assert counts(servers)[1] == 1 and counts(servers)[3:] == [0, 0, 0]
         began = time.monotonic()
-        with pytest.raises(Timeout):            # a number is the whole
+        with pytest.raises(Timeout):  # a number is the whole
             resources.unicast('GET', '/', attempts=6, timeout=0.1)
         assert 0.05 < time.monotonic() - began < kit.limit(1.5)
         gate.open()
@@ -171,6 +182,7 @@ def test_what_is_our_own_failure_is_not_tried_elsewhere() -> None:
     def refuse(request: Any) -> None:
         asked.append(request.host)
         raise OSError('no key')
+
     with replicas(2) as servers, in_turn(*servers, authenticator=refuse) as resources:
         with pytest.raises(HTTPError, match='no key'):
             resources.unicast('GET', '/', attempts=2)

@@ -1,4 +1,5 @@
 """Which hosts are set aside, for how long, and how they come back."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ pytestmark = pytest.mark.usefixtures('oracle')
 
 
 # The states ----------------------------------------------------------------------------------------------------------
+
 
 @pytest.fixture
 def clock() -> Iterator[FakeClock]:
@@ -82,13 +84,13 @@ def test_only_news_counts(clock: FakeClock) -> None:
         health.failed(before, dead=True)
     clock.advance(FIRST_PAUSE)
     assert health.claim()
-    health.failed(before, dead=True)            # not the probe
+    health.failed(before, dead=True)  # not the probe
     assert health.state == 'probing'
     health.succeeded()
     health.failed(before, dead=True)
     assert health.up
     health.failed(clock())
-    assert not health.up and not health.out     # it can be connected to
+    assert not health.up and not health.out  # it can be connected to
 
 
 def test_a_deadline_that_ran_out_counts_when_it_happens_again_and_again(clock: FakeClock) -> None:
@@ -106,11 +108,15 @@ def test_a_deadline_that_ran_out_counts_when_it_happens_again_and_again(clock: F
 
 # Real hosts ----------------------------------------------------------------------------------------------------------
 
+
 def test_health_tells() -> None:
     """Up, down, probing, and up again: as requests find out."""
     gate = Gate(opened=True)
-    with serve(told) as good, serve(told, gate, listening=False) as dead, \
-            Resources([dead.host, good.host]) as resources:
+    with (
+        serve(told) as good,
+        serve(told, gate, listening=False) as dead,
+        Resources([dead.host, good.host]) as resources,
+    ):
         assert resources.health() == {dead.host: 'up', good.host: 'up'}
         with pytest.raises(RefusedError):
             resources.unicast('GET', '/', hosts=[dead.host])
@@ -119,7 +125,7 @@ def test_health_tells() -> None:
         assert resources.priority(dead.host) is None
         with pytest.raises(NoHostAvailable):
             resources.choice([dead.host])
-        for _ in range(20):                     # its pause is not over
+        for _ in range(20):  # its pause is not over
             assert resources.unicast('GET', '/').request.host == good.host
         gate.shut()
         dead.listen()
@@ -205,16 +211,19 @@ def test_a_probe_that_could_not_be_made_is_none() -> None:
 
 def test_a_host_that_can_be_connected_to_is_the_last_resort() -> None:
     """One that answers 503, or breaks off, is set aside while there are others, but better than none."""
-    with serve(lambda method, path, headers, body: (503, None, 'busy')) as busy, serve(told) as good, \
-            FaultServer([READ, CLOSE], handler=told) as broken, \
-            Resources([busy.host, broken.host, good.host]) as resources:
+    with (
+        serve(lambda method, path, headers, body: (503, None, 'busy')) as busy,
+        serve(told) as good,
+        FaultServer([READ, CLOSE], handler=told) as broken,
+        Resources([busy.host, broken.host, good.host]) as resources,
+    ):
         for host in busy.host, broken.host:
             resources.broadcast('GET', '/', hosts=[host])
         assert resources.health() == {busy.host: 'down', broken.host: 'down', good.host: 'up'}
         for _ in range(20):
             assert resources.unicast('GET', '/').request.host == good.host
         assert resources.unicast('GET', '/', hosts=[busy.host]).status == 503
-        assert resources.unicast('GET', '/', hosts=[broken.host]).status == 200     # and that brings it back
+        assert resources.unicast('GET', '/', hosts=[broken.host]).status == 200  # and that brings it back
         assert resources.health() == {busy.host: 'down', broken.host: 'up', good.host: 'up'}
 
 
@@ -223,16 +232,20 @@ def test_whoever_asks_by_name_brings_a_host_back() -> None:
     with serve(told, listening=False) as server, Resources([server.host]) as resources:
         assert isinstance(failure(resources), ConnectError)
         server.listen()
-        for ask in (lambda: resources.broadcast('GET', '/')[0],
-                    lambda: resources.getresponse(server.host, resources.request(server.host, 'GET', '/'))):
+        for ask in (
+            lambda: resources.broadcast('GET', '/')[0],
+            lambda: resources.getresponse(server.host, resources.request(server.host, 'GET', '/')),
+        ):
             assert ask().status == 200
             assert resources.health() == {server.host: 'up'}
 
 
 def test_failures_of_our_own_tell_nothing_of_the_host() -> None:
     """An authenticator that raises, a body that is too large, a caller without time: the host is up."""
+
     def refuse(request: object) -> None:
         raise OSError('no key')
+
     with serve(told) as server:
         with Resources([server.host], authenticator=refuse) as resources, pytest.raises(HTTPError, match='no key'):
             resources.unicast('GET', '/', attempts=2)
@@ -247,6 +260,7 @@ def test_failures_of_our_own_tell_nothing_of_the_host() -> None:
 
 
 # A host dies and comes back ------------------------------------------------------------------------------------------
+
 
 def test_a_host_dies_and_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
     """With two attempts no request is lost, while it dies, is dead, and is back; it takes traffic within its pause."""
@@ -266,7 +280,7 @@ def test_a_host_dies_and_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
         wait_until(lambda: min(counts(servers)) >= 10, 'all take their part')
         die(servers[0])
         wait_until(lambda: resources.health()[dying] == 'down', 'it is found dead')
-        gevent.sleep(0.6)                       # dead for longer than its first pause
+        gevent.sleep(0.6)  # dead for longer than its first pause
         pause = resources._replicas[dying].health._pause
         assert pause > FIRST_PAUSE
         with Reborn(servers[0].port, told) as reborn:

@@ -1,4 +1,5 @@
 """A second request for one that is slow: when, how often, who wins."""
+
 from __future__ import annotations
 
 import random
@@ -20,17 +21,20 @@ pytestmark = pytest.mark.usefixtures('oracle')
 
 # What is slow, and how many may be sent twice ------------------------------------------------------------------------
 
+
 @pytest.mark.parametrize('seed', range(12))
 def test_the_delay_is_at_least_the_quantile(seed: int) -> None:
     """At least that share of the recent latencies are no longer than the delay; nothing is slow before 50 are known."""
     rng = random.Random(seed)
-    latencies = [rng.choice([rng.uniform(0.002, 9), 0.01]) for _ in range(rng.choice([FEWEST, 51, 99, 700, WINDOW + 200]))]
+    latencies = [
+        rng.choice([rng.uniform(0.002, 9), 0.01]) for _ in range(rng.choice([FEWEST, 51, 99, 700, WINDOW + 200]))
+    ]
     share = rng.choice([0.01, 0.5, 0.95, 0.99, rng.random()])
     hedging = Hedging()
-    for latency in latencies[:FEWEST - 1]:
+    for latency in latencies[: FEWEST - 1]:
         hedging.note(latency)
     assert hedging.delay(share) is None
-    for latency in latencies[FEWEST - 1:]:
+    for latency in latencies[FEWEST - 1 :]:
         hedging.note(latency)
     recent = latencies[-WINDOW:]
     delay = hedging.delay(share)
@@ -64,7 +68,7 @@ def test_the_budget_is_a_share_of_the_requests() -> None:
         hedging.earn()
         requests += 1
         if hedging.spend(number):
-            hedging.earn()                      # a hedge is a request itself
+            hedging.earn()  # a hedge is a request itself
             spent += 1
         else:
             hedging.leave(number)
@@ -86,6 +90,7 @@ def test_who_has_waited_for_longest_is_first() -> None:
 
 
 # Real hosts ----------------------------------------------------------------------------------------------------------
+
 
 def warmed(resources: Resources, requests: int = FEWEST) -> None:
     """Let it learn what is usual."""
@@ -118,7 +123,11 @@ def test_the_first_answer_wins_and_the_loser_is_cancelled() -> None:
 def test_the_first_host_may_win_as_well() -> None:
     """When the second host is slower still, it is the one that is cancelled."""
     gates = Gate(opened=True), Gate()
-    with serve(told, gates[0]) as slow, serve(told, gates[1]) as slower, Choosing([slow.host, slower.host]) as resources:
+    with (
+        serve(told, gates[0]) as slow,
+        serve(told, gates[1]) as slower,
+        Choosing([slow.host, slower.host]) as resources,
+    ):
         warmed(resources)
         gates[0].shut()
         asking = gevent.spawn(resources.unicast, 'GET', '/late', hedge=0.5)
@@ -163,9 +172,11 @@ def test_nothing_is_hedged_before_it_is_known_what_is_slow() -> None:
 def test_a_budget_that_is_used_up() -> None:
     """Without a token a slow request waits, and is hedged when one has come in; with a budget of 0 nothing is."""
     gate = Gate(opened=True)
-    with replicas(2, gate=gate) as servers, Choosing([server.host for server in servers], simultaneous=9,
-                                                     hedge_budget=0.05) as resources:
-        warmed(resources, 60)                   # three tokens, or all but
+    with (
+        replicas(2, gate=gate) as servers,
+        Choosing([server.host for server in servers], simultaneous=9, hedge_budget=0.05) as resources,
+    ):
+        warmed(resources, 60)  # three tokens, or all but
         gate.shut()
         asking = [gevent.spawn(resources.unicast, 'GET', '/', hedge=0.9, hosts=servers_of(servers)) for _ in range(6)]
         gate.wait_for(3, servers[1])
@@ -195,8 +206,12 @@ def late(*_: object) -> tuple[int, Any, Any]:
 def test_a_failure_waits_for_the_other() -> None:
     """While one of the two is under way, the failure of the other is not the end; nor is it a further attempt."""
     gates = Gate(opened=True), Gate()
-    with serve(told, gates[0]) as first, serve(told, gates[1]) as second, serve(told) as third, \
-            Choosing([first.host, second.host, third.host]) as resources:
+    with (
+        serve(told, gates[0]) as first,
+        serve(told, gates[1]) as second,
+        serve(told) as third,
+        Choosing([first.host, second.host, third.host]) as resources,
+    ):
         warmed(resources)
         gates[0].shut()
         asking = gevent.spawn(resources.unicast, 'GET', '/late', hedge=0.5)
@@ -240,8 +255,11 @@ def test_a_hedge_is_within_the_deadline() -> None:
 
 def test_without_another_host_nothing_is_sent_twice() -> None:
     """When all others are set aside, a slow request is waited for, and no token is spent."""
-    with serve(told) as only, serve(told, listening=False) as dead, \
-            Choosing([only.host, dead.host], hedge_budget=1) as resources:
+    with (
+        serve(told) as only,
+        serve(told, listening=False) as dead,
+        Choosing([only.host, dead.host], hedge_budget=1) as resources,
+    ):
         warmed(resources)
         resources.broadcast('GET', '/')
         assert resources.health()[dead.host] == 'down'

@@ -2,6 +2,7 @@
 
 Those on shards are in test_shards.py.
 """
+
 from __future__ import annotations
 
 import random
@@ -22,12 +23,14 @@ pytestmark = pytest.mark.usefixtures('oracle')
 
 # "Restful json clients."
 
+
 def test_restful_json_clients() -> None:
     """What is sent is JSON, and what comes back is what the JSON says, for each of the methods of REST."""
     documents: dict[str, Any] = {}
 
     def store(method: str, path: str, headers: Any, body: bytes) -> Any:
         import json
+
         if body:
             assert headers['content-type'] == 'application/json'
         match method:
@@ -54,6 +57,7 @@ def test_restful_json_clients() -> None:
 
 # "Use Resource for a single host. Use Resources for multiple hosts with simple partitioning or redundancy."
 
+
 def test_resource_is_for_a_single_host_and_resources_for_several() -> None:
     """Redundancy: any of the hosts. Partitioning: those of them that are named."""
     with replicated(4) as (servers, resources):
@@ -64,6 +68,7 @@ def test_resource_is_for_a_single_host_and_resources_for_several() -> None:
 
 
 # "Resources optionally reuse connections, handling request timeouts."
+
 
 @pytest.mark.parametrize(('limit', 'accepted'), [(0, 6), (1, 1)])
 def test_resources_optionally_reuse_connections(limit: int, accepted: int) -> None:
@@ -77,8 +82,10 @@ def test_resources_optionally_reuse_connections(limit: int, accepted: int) -> No
 def test_a_connection_that_timed_out_is_not_noticed() -> None:
     """A server that closes connections which it finds idle, or at the next request, is asked over a fresh one."""
     answer = b'HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n'
-    with FaultServer([READ, answer, CLOSE], [READ, answer, READ, CLOSE], handler=told) as server, \
-            Resources([server.host], 1) as resources:
+    with (
+        FaultServer([READ, answer, CLOSE], [READ, answer, READ, CLOSE], handler=told) as server,
+        Resources([server.host], 1) as resources,
+    ):
         for _ in range(4):
             assert resources.unicast('GET', '/')
         assert server.accepted == 3
@@ -97,6 +104,7 @@ def test_a_request_that_timed_out_is_an_error_and_the_next_one_is_good() -> None
 
 # "Broadcasting to multiple resources is parallelized with asynchronous requests and responses."
 
+
 def test_broadcasting_is_parallelized() -> None:
     """All have the request before the first has answered, and answer in any order."""
     gate = Gate()
@@ -108,6 +116,7 @@ def test_broadcasting_is_parallelized() -> None:
 
 
 # "The load balancing strategy is randomized, biased by the number of cached connections available."
+
 
 def test_the_strategy_is_randomized_and_biased_by_cached_connections() -> None:
     """All hosts have their share, those with connections cached a larger one."""
@@ -122,6 +131,7 @@ def test_the_strategy_is_randomized_and_biased_by_cached_connections() -> None:
 
 
 # "This inherently provides limited failover support, but applications must still handle exceptions as desired."
+
 
 def test_failover_is_by_the_bias_and_limited() -> None:
     """A host whose connections are gone is chosen less often; who asks it nevertheless handles the exception."""
@@ -157,10 +167,13 @@ def test_failover_by_random_choice_biased_by_cached_connections() -> None:
 
 # class Response: "A completed response which handles json and caches its body."
 
+
 def test_a_response_is_completed_handles_json_and_caches_its_body() -> None:
     """When it is there it is whole; its body is decoded once."""
-    with serve(lambda method, path, headers, body: (200, None, ['x' * 1000] * 100)) as server, \
-            Resources([server.host]) as resources:
+    with (
+        serve(lambda method, path, headers, body: (200, None, ['x' * 1000] * 100)) as server,
+        Resources([server.host]) as resources,
+    ):
         response = resources.unicast('GET', '/')
         server.close()
         assert isinstance(response, Response) and response.body == ['x' * 1000] * 100
@@ -168,7 +181,7 @@ def test_a_response_is_completed_handles_json_and_caches_its_body() -> None:
 
 
 def test_the_parts_of_a_response() -> None:
-    """"status: HTTP status code"; "reason: HTTP status message"; "body"; whether it is successful; evaluated or raised."""
+    """ "status: HTTP status code"; "reason: HTTP status message"; "body"; whether it is successful; evaluated or raised."""
     with replicated(1) as (servers, resources):
         good, bad = resources.unicast('GET', '/202'), resources.unicast('GET', '/410')
         assert (good.status, good.reason, good.body['path']) == (202, 'Accepted', '/202')
@@ -180,6 +193,7 @@ def test_the_parts_of_a_response() -> None:
 
 
 # class Resource: "Synchronous connection which handles json responses."
+
 
 def test_a_resource_is_synchronous() -> None:
     """The call returns when the answer is there; host and port may be given apart, and a timeout."""
@@ -205,6 +219,7 @@ def test_the_methods_of_a_resource() -> None:
 
 # class Resources: "Thread-safe mapping of hosts to optionally persistent resources."
 
+
 def test_a_mapping_that_is_safe_to_share() -> None:
     """Any number of greenlets ask at once; each has the answer to its own question, and the caps hold."""
     gate = Gate(opened=True)
@@ -217,11 +232,13 @@ def test_a_mapping_that_is_safe_to_share() -> None:
                 assert resources.unicast('POST', path, {'n': number})()['sent'] == f'{{"n":{number}}}'
             else:
                 assert [answer()['path'] for answer in resources.broadcast('GET', path)] == [path] * 3
+
         gevent.joinall([gevent.spawn(ask, number) for number in range(90)], raise_error=True)
         assert sum(counts(servers)) == 60 + 3 * 30 and max(gate.peaks.values()) <= 2
 
 
 # "hosts – host[:port] strings; limit – maximum number of cached connections per host. Manager: Queue of prioritized resources."
+
 
 def test_the_connection_that_was_used_last_is_used_next() -> None:
     """Of the cached connections of a host the freshest goes first."""
@@ -241,8 +258,9 @@ def test_the_connection_that_was_used_last_is_used_next() -> None:
 
 # The methods of Resources.
 
+
 def test_broadcast_and_unicast_optionally_from_a_given_subset() -> None:
-    """"Send requests and return responses from all hosts", "from any host", "optionally from given subset"."""
+    """ "Send requests and return responses from all hosts", "from any host", "optionally from given subset"."""
     with replicated(3) as (servers, resources):
         hosts = list(resources)
         assert [answer.request.host for answer in resources.broadcast('GET', '/', None)] == hosts
@@ -252,7 +270,8 @@ def test_broadcast_and_unicast_optionally_from_a_given_subset() -> None:
 
 
 def test_choice_according_to_priority() -> None:
-    """"Return chosen host according to priority"; "None may be used to eliminate from consideration"."""
+    """ "Return chosen host according to priority"; "None may be used to eliminate from consideration"."""
+
     class Ranked(Resources):
         ranks: dict[str, float | None] = {}
 
@@ -271,7 +290,7 @@ def test_choice_according_to_priority() -> None:
 
 
 def test_request_and_getresponse_of_an_exclusive_resource() -> None:
-    """"Send request to given host and return exclusive resource"; "Return response and release resource"."""
+    """ "Send request to given host and return exclusive resource"; "Return response and release resource"."""
     with replicated(1, simultaneous=1) as (servers, resources):
         host = servers[0].host
         resource = resources.request(host, 'POST', '/', {'a': 1})

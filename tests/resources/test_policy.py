@@ -1,4 +1,5 @@
 """Which of several hosts: the power of two choices, and what a host costs."""
+
 from __future__ import annotations
 
 import random
@@ -20,11 +21,12 @@ pytestmark = pytest.mark.usefixtures('oracle')
 
 # What a host costs ---------------------------------------------------------------------------------------------------
 
+
 def test_the_cost_is_what_is_in_flight_times_latency() -> None:
     """One more request to a host that is twice as slow, or has twice as much to do, costs twice as much."""
     clock = FakeClock()
     load = Load(clock)
-    assert load.cost(0.5) == 0.5                # nothing is known: as usual
+    assert load.cost(0.5) == 0.5  # nothing is known: as usual
     load.answered(0.1)
     assert load.cost(0.5) == pytest.approx(0.1)
     load.in_flight = 3
@@ -46,7 +48,7 @@ def test_what_is_known_is_forgotten() -> None:
     assert slow.cost(0.1) == pytest.approx(4.05)
     clock.advance(20 * HALF_LIFE)
     assert slow.cost(0.1) == pytest.approx(0.1, rel=0.01) and failing.cost(0.1) == pytest.approx(0.1, rel=0.01)
-    slow.answered(0.1)                          # and then the next answer is what counts
+    slow.answered(0.1)  # and then the next answer is what counts
     assert slow.cost(0.1) == pytest.approx(0.1, rel=0.01)
 
 
@@ -76,6 +78,7 @@ def test_to_be_given_up_is_to_be_slow() -> None:
 
 # Choosing ------------------------------------------------------------------------------------------------------------
 
+
 def test_of_two_the_better() -> None:
     """The worst of several is never chosen while two are left; who is out is not looked at."""
     costs: dict[str, float | None] = {'a': 1, 'b': 2, 'c': 3, 'd': None}
@@ -89,8 +92,10 @@ def test_of_two_the_better() -> None:
 def test_the_best_and_ties() -> None:
     """The smallest number wins; the default of hosts counts as 0 beside other numbers."""
     random.seed(2)
+
     def ready(host: str) -> int:
         return 3 if host == 'a' else 0
+
     chosen = Counter(best({'a': Ready(-3), 'b': Ready(0), 'c': 5}, ready) for _ in range(500))
     assert set(chosen) == {'a', 'b'} and 2.5 < chosen['a'] / chosen['b'] < 6.5
     assert best({'a': Ready(-3), 'b': -1}, ready) == 'b'
@@ -108,11 +113,13 @@ def test_p2c_through_priority_and_choice() -> None:
         assert {resources.choice(resources) for _ in range(20)} == {idle}
         gate.open()
         gevent.joinall(asking, raise_error=True)
+
     class Own(Resources):
         ranks: dict[str, Any] = {}
 
         def priority(self, host: str) -> float | None:
             return self.ranks[host]
+
     with replicas(3) as servers, Own([server.host for server in servers], policy='p2c') as own:
         own.ranks = dict(zip(own, [None, 2, 1], strict=True))
         assert {own.choice(own) for _ in range(30)} == {servers[2].host}
@@ -124,14 +131,20 @@ def test_p2c_through_priority_and_choice() -> None:
 @pytest.mark.parametrize('status', [500, 503])
 def test_a_host_that_fails_fast_does_not_win(status: int) -> None:
     """One that answers at once that it cannot is not taken for a fast one."""
+
     def fails(method: str, path: str, headers: Any, body: bytes) -> Any:
         return status, None, None
 
     def works(method: str, path: str, headers: Any, body: bytes) -> Any:
         gevent.sleep(0.01)
         return 200, None, None
-    with serve(fails) as bad, serve(works) as good, serve(works) as other, \
-            Resources([bad.host, good.host, other.host], policy='p2c', limit=4, simultaneous=4) as resources:
+
+    with (
+        serve(fails) as bad,
+        serve(works) as good,
+        serve(works) as other,
+        Resources([bad.host, good.host, other.host], policy='p2c', limit=4, simultaneous=4) as resources,
+    ):
         closed_loop(3, 120, lambda: resources.unicast('GET', '/'))
         assert counts([bad])[0] < 25
 

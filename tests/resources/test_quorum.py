@@ -1,4 +1,5 @@
 """So many successes, in all or in each zone: as soon as they are there, or cannot be any more."""
+
 from __future__ import annotations
 
 import itertools
@@ -20,6 +21,7 @@ pytestmark = pytest.mark.usefixtures('oracle')
 
 
 # Counting ------------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('need', [1, 3, 5])
 def test_it_is_decided_as_soon_as_it_can_be(need: int) -> None:
@@ -45,10 +47,18 @@ def test_zones_are_counted_apart() -> None:
     assert quorum.lost and str(quorum) == '2 of 1 succeeded in 1, 0 of 1 succeeded in 2'
 
 
-@pytest.mark.parametrize(('need', 'why'), [
-    (0, 'at least 1'), (True, 'at least 1'), (2.0, 'at least 1'), ('2', 'at least 1'), ({'z': 0}, 'at least 1'),
-    ({}, 'names no zone'), ({'y': 1}, "no host is in the zone 'y'"),
-])
+@pytest.mark.parametrize(
+    ('need', 'why'),
+    [
+        (0, 'at least 1'),
+        (True, 'at least 1'),
+        (2.0, 'at least 1'),
+        ('2', 'at least 1'),
+        ({'z': 0}, 'at least 1'),
+        ({}, 'names no zone'),
+        ({'y': 1}, "no host is in the zone 'y'"),
+    ],
+)
 def test_needs_that_make_no_sense(need: Any, why: str) -> None:
     """Bad input says what is wrong, before anything is sent."""
     with replicas(2) as servers:
@@ -59,6 +69,7 @@ def test_needs_that_make_no_sense(need: Any, why: str) -> None:
 
 
 # Real hosts ----------------------------------------------------------------------------------------------------------
+
 
 def test_three_of_five_while_two_hang() -> None:
     """It returns at the third answer; the two are cancelled, and their slots are back."""
@@ -88,8 +99,13 @@ def test_three_of_five_while_two_hang() -> None:
 def test_it_fails_as_soon_as_it_must() -> None:
     """With three of five dead or unwilling three cannot succeed: it does not wait for the others."""
     gate = Gate()
-    with serve(told, gate) as slow, serve(told) as good, serve(lambda method, path, headers, body: (409, None, 'no')) as no, \
-            serve(told, listening=False) as dead, serve(told, listening=False) as other:
+    with (
+        serve(told, gate) as slow,
+        serve(told) as good,
+        serve(lambda method, path, headers, body: (409, None, 'no')) as no,
+        serve(told, listening=False) as dead,
+        serve(told, listening=False) as other,
+    ):
         servers = [slow, good, no, dead, other]
         with Resources([server.host for server in servers]) as resources:
             with pytest.raises(QuorumError) as caught:
@@ -139,8 +155,9 @@ def test_a_quorum_in_each_zone() -> None:
             gate.held(servers[3])[0].release()
             assert [bool(answer) for answer in asking.get(timeout=kit.LONG)] == [True, True, False, True]
         with Resources(hosts, zones=zones) as resources:
-            asking = gevent.spawn(lambda: pytest.raises(
-                QuorumError, resources.broadcast, 'GET', '/', need={'east': 1, 'west': 2}))
+            asking = gevent.spawn(
+                lambda: pytest.raises(QuorumError, resources.broadcast, 'GET', '/', need={'east': 1, 'west': 2})
+            )
             wait_until(lambda: len(gate.held()) >= 4, 'all are asked')
             for peer in list(servers[2].peers.values()):
                 peer.reset()

@@ -1,4 +1,5 @@
 """One host: what is sent, what comes back, one step or two."""
+
 from __future__ import annotations
 
 import copy
@@ -23,17 +24,24 @@ def test_a_call_returns_the_evaluated_body() -> None:
     """`resource(method, path, body)` sends JSON and returns JSON."""
     with serve(told) as server, Resource(server.host) as resource:
         assert resource('POST', '/captains', {'name': 'Nemo'}) == {
-            'method': 'POST', 'path': '/captains', 'sent': '{"name":"Nemo"}', 'type': 'application/json'}
+            'method': 'POST',
+            'path': '/captains',
+            'sent': '{"name":"Nemo"}',
+            'type': 'application/json',
+        }
 
 
-@pytest.mark.parametrize(('call', 'method', 'path', 'sent'), [
-    (lambda resource: resource.get('/x'), 'GET', '/x', ''),
-    (lambda resource: resource.get('/x', a=1, path='b', self=['c', 'd']), 'GET', '/x?a=1&path=b&self=c&self=d', ''),
-    (lambda resource: resource.delete('/x?y=1', a=1), 'DELETE', '/x?y=1&a=1', ''),
-    (lambda resource: resource.post('/x', path=1, self=None), 'POST', '/x', '{"path":1,"self":null}'),
-    (lambda resource: resource.put('/x', a=[1]), 'PUT', '/x', '{"a":[1]}'),
-    (lambda resource: resource.patch('/x', a={'b': 2}), 'PATCH', '/x', '{"a":{"b":2}}'),
-])
+@pytest.mark.parametrize(
+    ('call', 'method', 'path', 'sent'),
+    [
+        (lambda resource: resource.get('/x'), 'GET', '/x', ''),
+        (lambda resource: resource.get('/x', a=1, path='b', self=['c', 'd']), 'GET', '/x?a=1&path=b&self=c&self=d', ''),
+        (lambda resource: resource.delete('/x?y=1', a=1), 'DELETE', '/x?y=1&a=1', ''),
+        (lambda resource: resource.post('/x', path=1, self=None), 'POST', '/x', '{"path":1,"self":null}'),
+        (lambda resource: resource.put('/x', a=[1]), 'PUT', '/x', '{"a":[1]}'),
+        (lambda resource: resource.patch('/x', a={'b': 2}), 'PATCH', '/x', '{"a":{"b":2}}'),
+    ],
+)
 def test_the_verbs(call: Any, method: str, path: str, sent: str) -> None:
     """GET and DELETE take parameters, POST, PUT and PATCH members of a body, whatever they are called."""
     with serve(told) as server, Resource(server.host) as resource:
@@ -98,6 +106,7 @@ def test_two_steps_are_for_one_request_at_a_time() -> None:
 
 def test_the_class_of_responses_can_be_one_of_our_own() -> None:
     """`response_class` is what answers are made."""
+
     class Mine(Response):
         __slots__ = ()
 
@@ -113,15 +122,19 @@ def test_the_class_of_responses_can_be_one_of_our_own() -> None:
 def test_download(tmp_path: Path) -> None:
     """A body of any size goes to a file, which is there when it is whole; an error leaves none."""
     body = bytes(range(256)) * 4096
-    with serve(lambda method, path, headers, _: (200 if path == '/x' else 404, None, body)) as server, \
-            Resource(server.host) as resource:
+    with (
+        serve(lambda method, path, headers, _: (200 if path == '/x' else 404, None, body)) as server,
+        Resource(server.host) as resource,
+    ):
         assert resource.download('/x', tmp_path / 'file') == len(body)
         assert (tmp_path / 'file').read_bytes() == body
         with pytest.raises(RemoteError, match='404'):
             resource.download('/y', tmp_path / 'other')
         assert [path.name for path in tmp_path.iterdir()] == ['file']
-    with FaultServer([READ, b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf', CLOSE]) as broken, \
-            Resource(broken.host) as resource:
+    with (
+        FaultServer([READ, b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf', CLOSE]) as broken,
+        Resource(broken.host) as resource,
+    ):
         with pytest.raises(HTTPError):
             resource.download('/x', tmp_path / 'other')
     with serve(told) as server, Resource(server.host) as resource, pytest.raises(RemoteError, match='302'):
@@ -134,26 +147,33 @@ def test_who_is_killed_gives_its_slot_back(kill: str) -> None:
     """A caller that is killed while it waits cancels what it asked."""
     gate = Gate()
     with serve(told, gate) as server, Resource(server.host, simultaneous=1) as resource:
+
         def ask() -> None:
             if kill == 'call':
                 resource.get('/held')
             else:
                 resource.request('GET', '/held')
                 resource.getresponse()
+
         caller = gevent.spawn(ask)
         gate.wait_for(1)
         caller.kill()
         gate.open()
         assert resource.get('/next')['path'] == '/next'
-        resource.request('GET', '/two-steps')       # nothing is left of those that were interrupted
+        resource.request('GET', '/two-steps')  # nothing is left of those that were interrupted
         assert resource.getresponse()
 
 
 def test_hosts_and_ports() -> None:
     """A host in any form, its port within or beside it, never both."""
     with serve(told) as server:
-        for host, port in ((server.host, None), ('127.0.0.1', server.port), ('http://127.0.0.1', server.port),
-                           (f'http://127.0.0.1:{server.port}', None), ('http://127.0.0.1/', server.port)):
+        for host, port in (
+            (server.host, None),
+            ('127.0.0.1', server.port),
+            ('http://127.0.0.1', server.port),
+            (f'http://127.0.0.1:{server.port}', None),
+            ('http://127.0.0.1/', server.port),
+        ):
             with Resource(host, port) as resource:
                 assert resource.get('/x')['path'] == '/x'
                 assert resource.host.rstrip('/').endswith(str(server.port))
@@ -162,10 +182,18 @@ def test_hosts_and_ports() -> None:
         assert resource.get('/x')['path'] == '/x'
 
 
-@pytest.mark.parametrize(('given', 'why'), [
-    (('name:80', 80), 'has a port already'), (('[::1]:80', 81), 'has a port already'), (('name', 0), '1 to 65535'),
-    (('name', '80'), '1 to 65535'), (('name', True), '1 to 65535'), ((3, 80), 'a host is'), (('a b', None), 'not a host'),
-])
+@pytest.mark.parametrize(
+    ('given', 'why'),
+    [
+        (('name:80', 80), 'has a port already'),
+        (('[::1]:80', 81), 'has a port already'),
+        (('name', 0), '1 to 65535'),
+        (('name', '80'), '1 to 65535'),
+        (('name', True), '1 to 65535'),
+        ((3, 80), 'a host is'),
+        (('a b', None), 'not a host'),
+    ],
+)
 def test_what_is_no_host(given: Any, why: str) -> None:
     """Bad input says what is wrong."""
     with pytest.raises(ValueError, match=why):
@@ -187,8 +215,10 @@ def test_a_timeout_and_an_authenticator() -> None:
     with serve(told, gate) as server, Resource(server.host, timeout=0.1) as resource:
         with pytest.raises(napixclient.Timeout):
             resource.get('/')
-    with serve(lambda method, path, headers, body: {'who': headers['authorization'][:10]}) as server, \
-            Resource(server.host, authenticator={'login': 'root', 'key': 'toor'}) as resource:
+    with (
+        serve(lambda method, path, headers, body: {'who': headers['authorization'][:10]}) as server,
+        Resource(server.host, authenticator={'login': 'root', 'key': 'toor'}) as resource,
+    ):
         assert resource.get('/') == {'who': 'login=root'}
 
 
@@ -217,6 +247,7 @@ def test_the_names_of_the_package() -> None:
 
 # Errors as values ----------------------------------------------------------------------------------------------------
 
+
 def test_an_error_as_a_value() -> None:
     """The error is the same, of the same class, but falsy, and to call it raises it; also after pickle and copy."""
     error = RefusedError('nobody listens', phase='connect')
@@ -233,10 +264,12 @@ def test_an_error_as_a_value() -> None:
 
 def test_an_error_of_a_class_of_ones_own_as_a_value() -> None:
     """Whatever derives from HTTPError can be one."""
+
     class Mine(HTTPError):
         def __init__(self, number: int) -> None:
             super().__init__('mine')
             self.number = number
+
     value: Any = as_value(Mine(3))
     assert not value and isinstance(value, Mine) and value.number == 3
 

@@ -1,4 +1,5 @@
 """Many hosts: the mapping, one request to one host, to any, to all; what is kept, what is given back."""
+
 from __future__ import annotations
 
 import gc
@@ -23,15 +24,18 @@ pytestmark = pytest.mark.usefixtures('oracle')
 
 def ending(ask: Any, *given: Any, **how: Any) -> gevent.Greenlet:
     """A greenlet that ends with what was returned or raised of ours."""
+
     def run() -> Any:
         try:
             return ask(*given, **how)
         except HTTPError as error:
             return error
+
     return gevent.spawn(run)
 
 
 # The mapping ---------------------------------------------------------------------------------------------------------
+
 
 def test_a_mapping_of_hosts_to_resources() -> None:
     """Hosts in the order given; each is a resource, which may be asked by itself."""
@@ -42,7 +46,7 @@ def test_a_mapping_of_hosts_to_resources() -> None:
         assert counts(servers) == [0, 1, 0]
         assert servers[0].host in resources and 'nowhere' not in resources and 'not a host' not in resources
         assert resources.get('nowhere') is None
-        with resources[servers[0].host] as resource:        # its end is not that of the mapping's connections
+        with resources[servers[0].host] as resource:  # its end is not that of the mapping's connections
             resource.request('GET', '/')
         with pytest.raises(Cancelled):
             resource.getresponse()
@@ -61,13 +65,20 @@ def test_hosts_in_any_form(authority: kit.Authority) -> None:
             assert [bool(answer) for answer in resources.broadcast('GET', '/', hosts=[secure.host])] == [True]
 
 
-@pytest.mark.parametrize('ask', [
-    lambda resources: resources['nowhere'], lambda resources: resources.unicast('GET', '/', hosts=['nowhere']),
-    lambda resources: resources.broadcast('GET', '/', hosts=['nowhere']), lambda resources: resources.choice(['nowhere']),
-    lambda resources: resources.request('nowhere', 'GET', '/'), lambda resources: resources.priority('nowhere'),
-    lambda resources: resources.rolling([('nowhere', 'GET', '/')]), lambda resources: resources[3],
-    lambda resources: resources.unicast('GET', '/', hosts=['a b']),
-])
+@pytest.mark.parametrize(
+    'ask',
+    [
+        lambda resources: resources['nowhere'],
+        lambda resources: resources.unicast('GET', '/', hosts=['nowhere']),
+        lambda resources: resources.broadcast('GET', '/', hosts=['nowhere']),
+        lambda resources: resources.choice(['nowhere']),
+        lambda resources: resources.request('nowhere', 'GET', '/'),
+        lambda resources: resources.priority('nowhere'),
+        lambda resources: resources.rolling([('nowhere', 'GET', '/')]),
+        lambda resources: resources[3],
+        lambda resources: resources.unicast('GET', '/', hosts=['a b']),
+    ],
+)
 def test_an_unknown_host_is_named(ask: Any) -> None:
     """A host that is none of these is an error that names it, and nothing is sent."""
     with replicated(2) as (servers, resources):
@@ -77,34 +88,49 @@ def test_an_unknown_host_is_named(ask: Any) -> None:
         assert counts(servers) == [0, 0]
 
 
-@pytest.mark.parametrize(('given', 'why'), [
-    ({'hosts': 'name'}, 'hosts are several'), ({'hosts': ['a', 'A']}, "'a' and 'A' are the same host"),
-    ({'hosts': ['a', 'http://a:80']}, 'same host'), ({'hosts': ['a b']}, 'not a host'), ({'limit': -1}, 'limit is'),
-    ({'limit': True}, 'limit is'), ({'policy': 'best'}, "policy is 'p2c'"), ({'singleflight': 1}, 'singleflight is'),
-    ({'hedge_budget': 2}, 'hedge_budget is'), ({'zones': ['a']}, 'zones is a mapping'), ({'zones': {'z': 1}}, 'unknown host'),
-    ({'simultaneous': 0}, 'simultaneous is'), ({'timeout': -1}, 'timeout is'), ({'authenticator': 3}, 'authenticator is'),
-])
+@pytest.mark.parametrize(
+    ('given', 'why'),
+    [
+        ({'hosts': 'name'}, 'hosts are several'),
+        ({'hosts': ['a', 'A']}, "'a' and 'A' are the same host"),
+        ({'hosts': ['a', 'http://a:80']}, 'same host'),
+        ({'hosts': ['a b']}, 'not a host'),
+        ({'limit': -1}, 'limit is'),
+        ({'limit': True}, 'limit is'),
+        ({'policy': 'best'}, "policy is 'p2c'"),
+        ({'singleflight': 1}, 'singleflight is'),
+        ({'hedge_budget': 2}, 'hedge_budget is'),
+        ({'zones': ['a']}, 'zones is a mapping'),
+        ({'zones': {'z': 1}}, 'unknown host'),
+        ({'simultaneous': 0}, 'simultaneous is'),
+        ({'timeout': -1}, 'timeout is'),
+        ({'authenticator': 3}, 'authenticator is'),
+    ],
+)
 def test_options_that_make_no_sense(given: Any, why: str) -> None:
     """Bad input says what is wrong with it."""
     with pytest.raises(ValueError, match=why):
         Resources(**{'hosts': ['name'], **given})
 
 
-@pytest.mark.parametrize(('ask', 'why'), [
-    (lambda resources: resources.unicast('GET', '/', attempts=0), 'attempts is'),
-    (lambda resources: resources.unicast('GET', '/', attempts=True), 'attempts is'),
-    (lambda resources: resources.unicast('GET', '/', hedge=1), 'hedge is'),
-    (lambda resources: resources.unicast('GET', '/', hedge=True), 'hedge is'),
-    (lambda resources: resources.unicast('GET', 'x'), 'begins with'),
-    (lambda resources: resources.unicast('GET', '/', timeout=0), 'timeout is'),
-    (lambda resources: resources.unicast('GET', '/', stream=True), 'read whole'),
-    (lambda resources: resources.unicast('GET', '/', hosts='name'), 'hosts are several'),
-    (lambda resources: resources.unicast('PUT', '/', iter([b'x']), attempts=2), 'read the file first'),
-    (lambda resources: resources.broadcast('PUT', '/', iter([b'x'])), 'read the file first'),
-    (lambda resources: resources.broadcast('GET', '/', hosts=[*resources, *resources]), 'named twice'),
-    (lambda resources: resources.broadcast('GET', '/', stream=True), 'read whole'),
-    (lambda resources: resources.request(next(iter(resources)), 'GE T', '/'), 'not a method'),
-])
+@pytest.mark.parametrize(
+    ('ask', 'why'),
+    [
+        (lambda resources: resources.unicast('GET', '/', attempts=0), 'attempts is'),
+        (lambda resources: resources.unicast('GET', '/', attempts=True), 'attempts is'),
+        (lambda resources: resources.unicast('GET', '/', hedge=1), 'hedge is'),
+        (lambda resources: resources.unicast('GET', '/', hedge=True), 'hedge is'),
+        (lambda resources: resources.unicast('GET', 'x'), 'begins with'),
+        (lambda resources: resources.unicast('GET', '/', timeout=0), 'timeout is'),
+        (lambda resources: resources.unicast('GET', '/', stream=True), 'read whole'),
+        (lambda resources: resources.unicast('GET', '/', hosts='name'), 'hosts are several'),
+        (lambda resources: resources.unicast('PUT', '/', iter([b'x']), attempts=2), 'read the file first'),
+        (lambda resources: resources.broadcast('PUT', '/', iter([b'x'])), 'read the file first'),
+        (lambda resources: resources.broadcast('GET', '/', hosts=[*resources, *resources]), 'named twice'),
+        (lambda resources: resources.broadcast('GET', '/', stream=True), 'read whole'),
+        (lambda resources: resources.request(next(iter(resources)), 'GE T', '/'), 'not a method'),
+    ],
+)
 def test_requests_that_make_no_sense(ask: Any, why: str) -> None:
     """They are refused before anything is sent."""
     with replicated(2) as (servers, resources):
@@ -114,6 +140,7 @@ def test_requests_that_make_no_sense(ask: Any, why: str) -> None:
 
 
 # Any of them ---------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('status', [200, 302, 404, 500, 502, 503])
 def test_unicast_returns_a_response_of_any_status(status: int) -> None:
@@ -128,8 +155,15 @@ def test_unicast_sends_what_it_is_given() -> None:
     """Body, headers and parameters go with it; of the hosts only those named are asked."""
     with replicated(3) as (servers, resources):
         for _ in range(8):
-            answer = resources.unicast('POST', '/x', {'a': 1}, hosts=[servers[0].host, servers[2].host],
-                                       headers={'X-A': 'b'}, params={'c': 2}, tag='mine')
+            answer = resources.unicast(
+                'POST',
+                '/x',
+                {'a': 1},
+                hosts=[servers[0].host, servers[2].host],
+                headers={'X-A': 'b'},
+                params={'c': 2},
+                tag='mine',
+            )
             assert answer()['path'] == '/x?c=2' and answer()['sent'] == '{"a":1}' and answer.request.tag == 'mine'
         assert counts(servers)[1] == 0
         assert all(one.headers['x-a'] == 'b' for server in servers for one in server.requests)
@@ -152,6 +186,7 @@ def test_unicast_raises_where_there_is_no_answer() -> None:
 
 def test_priority_none_takes_a_host_out() -> None:
     """A host without a priority is never chosen, not even as the last."""
+
     class Some(Resources):
         out: set[str] = set()
 
@@ -168,11 +203,12 @@ def test_priority_none_takes_a_host_out() -> None:
             resources.unicast('GET', '/')
         with pytest.raises(NoHostAvailable):
             resources.choice(resources)
-        assert len(resources.broadcast('GET', '/')) == 3        # who asks all asks all
+        assert len(resources.broadcast('GET', '/')) == 3  # who asks all asks all
 
 
 def test_the_smallest_priority_wins() -> None:
     """Numbers of one's own are ranks: the smallest one only, and among equals a random one."""
+
     class Near(Resources):
         distance: dict[str, int] = {}
 
@@ -189,6 +225,7 @@ def test_the_smallest_priority_wins() -> None:
 
 def test_choice_can_be_overridden() -> None:
     """It is asked among the hosts that may be; `None` is as good as no host, and a foreign host an error."""
+
     class Last(Resources):
         chosen: Any = staticmethod(lambda hosts: hosts[-1])
 
@@ -225,11 +262,12 @@ def test_the_bias_to_ready_connections_is_a_weight() -> None:
             def priority(self, host: str) -> float | None:
                 return 1 if host == servers[0].host else super().priority(host)
 
-        with Marked(resources) as marked:       # beside numbers of one's own the default is a 0
+        with Marked(resources) as marked:  # beside numbers of one's own the default is a 0
             assert {marked.choice(marked) for _ in range(20)} == {servers[1].host}
 
 
 # Connections ---------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize(('limit', 'first', 'second'), [(0, 4, 8), (1, 4, 7), (2, 4, 6), (9, 4, 4)])
 def test_limit_is_what_is_kept(limit: int, first: int, second: int) -> None:
@@ -262,11 +300,24 @@ def test_without_a_limit_each_request_has_a_connection_of_its_own() -> None:
 def test_simultaneous_holds_for_everything() -> None:
     """No more requests than that are in flight to one host, whoever sends them."""
     gate = Gate()
-    with replicas(2, gate=gate) as servers, Resources([server.host for server in servers], 1, simultaneous=3) as resources:
-        asking = [gevent.spawn(ask) for ask in itertools.islice(itertools.cycle([
-            lambda: resources.broadcast('GET', '/'), lambda: resources.unicast('GET', '/'),
-            lambda: resources[servers[0].host].get('/'),
-            lambda: resources.request(servers[1].host, 'GET', '/').getresponse()]), 40)]
+    with (
+        replicas(2, gate=gate) as servers,
+        Resources([server.host for server in servers], 1, simultaneous=3) as resources,
+    ):
+        asking = [
+            gevent.spawn(ask)
+            for ask in itertools.islice(
+                itertools.cycle(
+                    [
+                        lambda: resources.broadcast('GET', '/'),
+                        lambda: resources.unicast('GET', '/'),
+                        lambda: resources[servers[0].host].get('/'),
+                        lambda: resources.request(servers[1].host, 'GET', '/').getresponse(),
+                    ]
+                ),
+                40,
+            )
+        ]
         gate.wait_for(6)
         gate.open()
         gevent.joinall(asking, raise_error=True)
@@ -274,6 +325,7 @@ def test_simultaneous_holds_for_everything() -> None:
 
 
 # An exclusive resource -----------------------------------------------------------------------------------------------
+
 
 def test_request_and_getresponse() -> None:
     """`request` returns a resource with the request sent, `getresponse` a response of any status."""
@@ -316,7 +368,7 @@ def test_other_traffic_is_waited_for_as_well() -> None:
         gate.wait_for(1)
         with pytest.raises(QueueTimeout):
             resources.request(server.host, 'GET', '/2', timeout=0.1)
-        with pytest.raises(QueueTimeout):       # where nothing bounds it, the read timeout does
+        with pytest.raises(QueueTimeout):  # where nothing bounds it, the read timeout does
             resources.request(server.host, 'GET', '/3')
         gate.open()
         asking.get()
@@ -326,9 +378,12 @@ def test_other_traffic_is_waited_for_as_well() -> None:
 
 def test_a_request_that_could_not_be_sent_is_told_at_once() -> None:
     """`request` raises when there is no connection, `getresponse` when there is no answer."""
-    with serve(told, listening=False) as dead, FaultServer([READ, RST]) as broken, \
-            Resources([dead.host, broken.host]) as resources:
-        for _ in range(3):                      # no slot is lost
+    with (
+        serve(told, listening=False) as dead,
+        FaultServer([READ, RST]) as broken,
+        Resources([dead.host, broken.host]) as resources,
+    ):
+        for _ in range(3):  # no slot is lost
             with pytest.raises(RefusedError):
                 resources.request(dead.host, 'GET', '/')
         resource = resources.request(broken.host, 'GET', '/')
@@ -364,13 +419,14 @@ def test_a_resource_whose_asker_is_dead_is_released(end: str, monkeypatch: pytes
     monkeypatch.setattr(gevent.get_hub(), 'exception_stream', None)
     gate = Gate()
     with serve(told, gate) as server, Resources([server.host], simultaneous=1) as resources:
+
         def ask() -> None:
             resource = resources.request(server.host, 'GET', '/1')
             try:
                 gevent.sleep(kit.LONG if end == 'kill' else 0.01)
                 raise OSError('of the caller')
             finally:
-                kept.append(resource)           # as the frames of a traceback would
+                kept.append(resource)  # as the frames of a traceback would
 
         kept: list[Any] = []
         caller = gevent.spawn(ask)
@@ -394,6 +450,7 @@ def test_a_resource_may_be_handed_on() -> None:
         def ask() -> None:
             handed.append(resources.request(server.host, 'GET', '/2'))
             gevent.sleep(kit.LONG)
+
         asker = gevent.spawn(ask)
         gate.wait_for(2)
         taker = gevent.spawn(resources.getresponse, server.host, handed[0])
@@ -416,6 +473,7 @@ def test_a_resource_goes_back_to_its_own_host() -> None:
 
 # All of them ---------------------------------------------------------------------------------------------------------
 
+
 def test_broadcast_is_parallel_and_in_order() -> None:
     """All hosts have the request at the same time; answers come in the order of the hosts, however they arrive."""
     gate = Gate()
@@ -433,9 +491,13 @@ def test_broadcast_is_parallel_and_in_order() -> None:
 
 def test_a_failing_host_never_loses_the_answers_of_others() -> None:
     """Each outcome is a value: a response of any status, or an error that is falsy and raises itself when called."""
-    with serve(told) as good, serve(told, listening=False) as dead, FaultServer([READ, CLOSE]) as broken, \
-            serve(lambda *_: (503, None, 'busy')) as busy, \
-            Resources([dead.host, good.host, broken.host, busy.host]) as resources:
+    with (
+        serve(told) as good,
+        serve(told, listening=False) as dead,
+        FaultServer([READ, CLOSE]) as broken,
+        serve(lambda *_: (503, None, 'busy')) as busy,
+        Resources([dead.host, good.host, broken.host, busy.host]) as resources,
+    ):
         answers = resources.broadcast('POST', '/', {'a': 1})
         assert [answer.status for answer in answers] == [None, 200, None, 503]
         assert [bool(answer) for answer in answers] == [False, True, False, False]
@@ -459,13 +521,17 @@ def test_a_broadcast_has_one_deadline() -> None:
 
 # Kills, threads, ends ------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('ask', [
-    lambda resources, host: resources.unicast('GET', '/held', attempts=2, hedge=0.5),
-    lambda resources, host: resources.broadcast('GET', '/held'),
-    lambda resources, host: resources.broadcast('GET', '/held', need=1),
-    lambda resources, host: resources.rolling([(host, 'GET', '/held')] * 4, serial=4),
-    lambda resources, host: resources.getresponse(host, resources.request(host, 'GET', '/held')),
-])
+
+@pytest.mark.parametrize(
+    'ask',
+    [
+        lambda resources, host: resources.unicast('GET', '/held', attempts=2, hedge=0.5),
+        lambda resources, host: resources.broadcast('GET', '/held'),
+        lambda resources, host: resources.broadcast('GET', '/held', need=1),
+        lambda resources, host: resources.rolling([(host, 'GET', '/held')] * 4, serial=4),
+        lambda resources, host: resources.getresponse(host, resources.request(host, 'GET', '/held')),
+    ],
+)
 @pytest.mark.parametrize('singleflight', [False, True])
 def test_who_is_killed_gives_everything_back(ask: Any, singleflight: bool) -> None:
     """Whatever a caller waits for when it is killed, or its own clock fires: no slot and no request is left."""
@@ -493,8 +559,10 @@ def test_kills_while_waiting_for_a_turn() -> None:
     gate = Gate()
     rng = random.Random(3)
     with serve(told, gate) as server, Resources([server.host], simultaneous=2) as resources:
+
         def ask() -> None:
             resources.request(server.host, 'GET', '/').getresponse()
+
         callers = [gevent.spawn(ask) for _ in range(150)]
         gate.wait_for(2)
         rng.shuffle(callers)
@@ -518,8 +586,7 @@ def test_close_cancels_what_is_under_way() -> None:
     gate = Gate()
     with replicas(2, gate=gate) as servers:
         resources = Resources([server.host for server in servers], 2)
-        asking = [ending(resources.unicast, 'GET', '/', attempts=2, hedge=0.5),
-                  ending(resources.broadcast, 'GET', '/')]
+        asking = [ending(resources.unicast, 'GET', '/', attempts=2, hedge=0.5), ending(resources.broadcast, 'GET', '/')]
         gate.wait_for(3)
         resources.close()
         resources.close()
@@ -539,7 +606,7 @@ def test_resources_that_nobody_holds_are_collected() -> None:
         assert resources.unicast('GET', '/')
         assert len(server.peers) == 1
         del resources
-        kit.turn()                              # the hub is through with the last answer
+        kit.turn()  # the hub is through with the last answer
         gc.collect()
         wait_until(lambda: not server.peers, 'the connection is closed')
     before.assert_back()
@@ -555,6 +622,7 @@ def test_resources_belong_to_their_thread() -> None:
                 ended.append(resources.unicast('GET', '/'))
             except BaseException as exc:
                 ended.append(exc)
+
         thread = threading.Thread(target=ask)
         thread.start()
         if kit.is_patched():
@@ -569,8 +637,10 @@ def test_resources_belong_to_their_thread() -> None:
 def test_redirects_lead_to_the_same_slots() -> None:
     """A redirect from one replica to another goes over the connections of that one; a stranger has its own."""
     with serve(told) as other, serve(told) as stranger:
+
         def elsewhere(method: str, path: str, headers: Any, body: bytes) -> Any:
             return 302, {'Location': f'{(stranger if path == "/far" else other).url}/x'}, None
+
         with serve(elsewhere) as server, Resources([server.host, other.host], 2, redirect=True) as resources:
             assert resources.unicast('GET', '/', hosts=[server.host]).url == f'{other.url}/x'
             assert resources.priority(other.host) == -1

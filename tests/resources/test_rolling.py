@@ -1,4 +1,5 @@
 """Batch by batch: how many at a time, how many may fail, what was not started."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -16,10 +17,21 @@ from tests.resources.replicas import counts, is_back, replicas, replicated, told
 pytestmark = pytest.mark.usefixtures('oracle')
 
 
-@pytest.mark.parametrize(('total', 'serial', 'sizes'), [
-    (12, 5, [5, 5, 2]), (5, 5, [5]), (3, 5, [3]), (0, 5, []), (0, '10%', []), (25, '10%', [2] * 12 + [1]),
-    (3, '10%', [1, 1, 1]), (4, '50%', [2, 2]), (3, '100%', [3]), (3, ' 33.4 % ', [1, 1, 1]),
-])
+@pytest.mark.parametrize(
+    ('total', 'serial', 'sizes'),
+    [
+        (12, 5, [5, 5, 2]),
+        (5, 5, [5]),
+        (3, 5, [3]),
+        (0, 5, []),
+        (0, '10%', []),
+        (25, '10%', [2] * 12 + [1]),
+        (3, '10%', [1, 1, 1]),
+        (4, '50%', [2, 2]),
+        (3, '100%', [3]),
+        (3, ' 33.4 % ', [1, 1, 1]),
+    ],
+)
 def test_batches(total: int, serial: Any, sizes: list[int]) -> None:
     """So many at a time; a percentage is one of all, rounded down, and at least one."""
     requests = list(range(total))
@@ -27,20 +39,41 @@ def test_batches(total: int, serial: Any, sizes: list[int]) -> None:
     assert [len(batch) for batch in found] == sizes and [one for batch in found for one in batch] == requests
 
 
-@pytest.mark.parametrize(('failed', 'batch', 'max_fail', 'too_many'), [
-    (0, 5, 0, False), (1, 5, 0, True), (2, 5, 2, False), (3, 5, 2, True), (1, 5, '20%', False), (2, 5, '20%', True),
-    (1, 2, '50%', False), (1, 1, '50%', True), (1, 5, '0%', True), (5, 5, '100%', False), (1, 3, '33%', True),
-])
+@pytest.mark.parametrize(
+    ('failed', 'batch', 'max_fail', 'too_many'),
+    [
+        (0, 5, 0, False),
+        (1, 5, 0, True),
+        (2, 5, 2, False),
+        (3, 5, 2, True),
+        (1, 5, '20%', False),
+        (2, 5, '20%', True),
+        (1, 2, '50%', False),
+        (1, 1, '50%', True),
+        (1, 5, '0%', True),
+        (5, 5, '100%', False),
+        (1, 3, '33%', True),
+    ],
+)
 def test_too_many_of_the_whole_batch(failed: int, batch: int, max_fail: Any, too_many: bool) -> None:
     """A number, or a share of the batch as it is, may fail; more is too many."""
     assert is_too_many(failed, batch, max_fail) == too_many
 
 
-@pytest.mark.parametrize(('options', 'why'), [
-    ({'serial': 0}, 'serial is'), ({'serial': '0%'}, 'serial is'), ({'serial': '101%'}, 'serial is'),
-    ({'serial': '5'}, 'serial is'), ({'serial': 2.5}, 'serial is'), ({'serial': True}, 'serial is'),
-    ({'max_fail': -1}, 'max_fail is'), ({'max_fail': 'few'}, 'max_fail is'), ({'stream': True}, 'read whole'),
-])
+@pytest.mark.parametrize(
+    ('options', 'why'),
+    [
+        ({'serial': 0}, 'serial is'),
+        ({'serial': '0%'}, 'serial is'),
+        ({'serial': '101%'}, 'serial is'),
+        ({'serial': '5'}, 'serial is'),
+        ({'serial': 2.5}, 'serial is'),
+        ({'serial': True}, 'serial is'),
+        ({'max_fail': -1}, 'max_fail is'),
+        ({'max_fail': 'few'}, 'max_fail is'),
+        ({'stream': True}, 'read whole'),
+    ],
+)
 def test_options_that_make_no_sense(options: Any, why: str) -> None:
     """They are refused before anything is sent."""
     with replicated(1) as (servers, resources):
@@ -79,11 +112,19 @@ def test_batch_by_batch() -> None:
 
 def test_it_stops_when_too_many_failed() -> None:
     """The rest is not started, and it says which; what the batch did is not lost."""
-    with replicas(4) as servers, serve(told, listening=False) as dead, \
-            Resources([*(server.host for server in servers), dead.host]) as resources:
+    with (
+        replicas(4) as servers,
+        serve(told, listening=False) as dead,
+        Resources([*(server.host for server in servers), dead.host]) as resources,
+    ):
         hosts = [server.host for server in servers]
-        requests = [(hosts[0], 'GET', '/'), (dead.host, 'GET', '/'), (hosts[1], 'GET', '/409'), (hosts[2], 'GET', '/'),
-                    (hosts[3], 'GET', '/')]
+        requests = [
+            (hosts[0], 'GET', '/'),
+            (dead.host, 'GET', '/'),
+            (hosts[1], 'GET', '/409'),
+            (hosts[2], 'GET', '/'),
+            (hosts[3], 'GET', '/'),
+        ]
         with pytest.raises(RollingError) as caught:
             resources.rolling(iter(requests), serial=3, max_fail=1)
         assert [outcome.status for outcome in caught.value.outcomes] == [200, None, 409]

@@ -1,4 +1,5 @@
 """Shards, against real servers: each sentence of lupyne's client about them, and what it lacked."""
+
 from __future__ import annotations
 
 import itertools
@@ -24,17 +25,20 @@ class Cluster:
 
     def __init__(self, *zones: str, gate: kit.Gate | None = None) -> None:
         self._stack = ExitStack()
-        self.servers = [self._stack.enter_context(kit.serve(self.answering(index, held), gate))
-                        for index, held in enumerate(zones)]
+        self.servers = [
+            self._stack.enter_context(kit.serve(self.answering(index, held), gate)) for index, held in enumerate(zones)
+        ]
         self.hosts = [server.host for server in self.servers]
 
     @staticmethod
     def answering(index: int, zones: str) -> Any:
         """What one server answers."""
+
         def answer(method: str, path: str, headers: Any, body: bytes) -> Any:
             if path == '/missing':
                 return 404, 'no such thing'
             return {'server': index, 'zones': list(zones)}
+
         return answer
 
     def asked(self) -> list[int]:
@@ -92,6 +96,7 @@ def stopped(shards: Shards) -> FakeClock:
 
 # The mapping ---------------------------------------------------------------------------------------------------------
 
+
 def test_it_is_a_mapping_of_keys_to_host_clusters_with_associated_resources(tidy: None) -> None:
     """Each key has a set of hosts, and each host is in the resources, once."""
     with Shards([('a', 0), ('b', 0), ('b', 1), ('a', 0)]) as shards:
@@ -106,7 +111,7 @@ def test_items_are_host_key_pairs_and_multimap_is_a_mapping_of_hosts_to_keys(tid
     """Both may be given; keys are anything that is hashable."""
     with Shards([('a:8080', ('x', 1))], **{'a:8080': [None], 'b': iter([None, 7])}) as shards:
         assert shards == {('x', 1): {'a:8080'}, None: {'a:8080', 'b'}, 7: {'b'}}
-    with Shards(iter([['a', 0]])) as shards:        # any iterable of pairs
+    with Shards(iter([['a', 0]])) as shards:  # any iterable of pairs
         assert shards == {0: {'a'}}
     with Shards() as shards:
         assert shards == {} and not shards.resources
@@ -116,7 +121,7 @@ def test_what_is_no_pair_and_what_is_no_list_of_keys_is_named(tidy: None) -> Non
     """The errors tell what was given, and what should be."""
     for items in ([('a', 1, 2)], [7], {'a:8080': 1}):
         with pytest.raises(ValueError, match='items are pairs of a host and a key, not '):
-            Shards(items)                           # type: ignore[arg-type]
+            Shards(items)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="'tiemout' is no option, so it is a host with a list of its keys, not 5"):
         Shards(tiemout=5)
     with pytest.raises(ValueError, match='same host'):
@@ -125,8 +130,18 @@ def test_what_is_no_pair_and_what_is_no_list_of_keys_is_named(tidy: None) -> Non
 
 def test_options_are_those_of_resources(tidy: None) -> None:
     """They go to the resources, and are no hosts; a wrong value is refused."""
-    with kit.serve() as server, Shards([(server.host, 'x')], simultaneous=1, timeout=5, policy='p2c', singleflight=True,
-                                       zones={server.host: 'north'}, headers={'X-User': 'nemo'}) as shards:
+    with (
+        kit.serve() as server,
+        Shards(
+            [(server.host, 'x')],
+            simultaneous=1,
+            timeout=5,
+            policy='p2c',
+            singleflight=True,
+            zones={server.host: 'north'},
+            headers={'X-User': 'nemo'},
+        ) as shards,
+    ):
         assert list(shards) == ['x'] and list(shards.resources) == [server.host]
         shards.unicast('x', 'GET', '/')
         assert server.requests[0].headers['x-user'] == 'nemo'
@@ -144,6 +159,7 @@ def test_limit_is_the_number_of_connections_kept_for_each_host(tidy: None) -> No
 
 
 # Asking --------------------------------------------------------------------------------------------------------------
+
 
 def test_unicast_asks_any_host_of_the_key(tidy: None) -> None:
     """One host of the key is asked, each of them now and then, and no other."""
@@ -167,8 +183,10 @@ def test_unicast_returns_a_response_of_any_status(tidy: None) -> None:
 def test_broadcast_asks_all_hosts_of_the_key(tidy: None) -> None:
     """Each once, at the same time, and no other."""
     gate = kit.Gate()
-    with Cluster('0', '0', '1', gate=gate) as cluster, Shards(
-            [(cluster.hosts[0], 0), (cluster.hosts[1], 0), (cluster.hosts[2], 1)]) as shards:
+    with (
+        Cluster('0', '0', '1', gate=gate) as cluster,
+        Shards([(cluster.hosts[0], 0), (cluster.hosts[1], 0), (cluster.hosts[2], 1)]) as shards,
+    ):
         asking = gevent.spawn(shards.broadcast, 0, 'POST', '/', {'size': 1})
         gate.wait_for(2)
         gate.open()
@@ -216,8 +234,11 @@ def test_no_keys_ask_nobody(tidy: None) -> None:
 def test_a_key_that_there_is_not_is_a_key_error(tidy: None) -> None:
     """Nobody is asked."""
     with three() as (cluster, shards):
-        for ask in (lambda: shards.unicast(9, 'GET', '/'), lambda: shards.broadcast(9, 'GET', '/'),
-                    lambda: shards.multicast([0, 9], 'GET', '/')):
+        for ask in (
+            lambda: shards.unicast(9, 'GET', '/'),
+            lambda: shards.broadcast(9, 'GET', '/'),
+            lambda: shards.multicast([0, 9], 'GET', '/'),
+        ):
             with pytest.raises(KeyError, match='9'):
                 ask()
         assert cluster.asked() == [0, 0, 0]
@@ -227,8 +248,11 @@ def test_a_key_that_nobody_holds_any_more_asks_nobody(tidy: None) -> None:
     """The mapping may be changed; no host is not all hosts."""
     with three() as (cluster, shards):
         shards[0].clear()
-        for ask in (lambda: shards.unicast(0, 'GET', '/'), lambda: shards.broadcast(0, 'GET', '/'),
-                    lambda: shards.multicast([0, 1], 'GET', '/')):
+        for ask in (
+            lambda: shards.unicast(0, 'GET', '/'),
+            lambda: shards.broadcast(0, 'GET', '/'),
+            lambda: shards.multicast([0, 1], 'GET', '/'),
+        ):
             with pytest.raises(NoHostAvailable, match='key 0'):
                 ask()
         assert cluster.asked() == [0, 0, 0]
@@ -255,6 +279,7 @@ def test_options_of_a_request_reach_it(tidy: None) -> None:
 
 
 # Priorities ----------------------------------------------------------------------------------------------------------
+
 
 def test_priority_is_the_combined_priority_of_hosts(tidy: None) -> None:
     """Their number, then the sum of their priorities; `None` when one of them is out."""
@@ -313,8 +338,12 @@ def test_multicast_breaks_ties_at_random(tidy: None) -> None:
 
 def test_a_host_whose_priority_is_none_is_not_asked(tidy: None) -> None:
     """Even where that needs more hosts, and where it leaves nobody."""
-    with Cluster('both', 'a', 'b') as cluster, Shards(
-            [(cluster.hosts[0], 'a'), (cluster.hosts[0], 'b'), (cluster.hosts[1], 'a'), (cluster.hosts[2], 'b')]) as shards:
+    with (
+        Cluster('both', 'a', 'b') as cluster,
+        Shards(
+            [(cluster.hosts[0], 'a'), (cluster.hosts[0], 'b'), (cluster.hosts[1], 'a'), (cluster.hosts[2], 'b')]
+        ) as shards,
+    ):
         assert len(shards.multicast('ab', 'GET', '/')) == 1
         ranked(shards, {cluster.hosts[0]: None})
         assert [response()['server'] for response in shards.multicast('ab', 'GET', '/')] == [1, 2]
@@ -329,6 +358,7 @@ def test_a_host_whose_priority_is_none_is_not_asked(tidy: None) -> None:
 
 def test_a_priority_of_the_shards_own_counts(tidy: None) -> None:
     """A class derived from Shards may say which hosts are better; each host counts for itself."""
+
     class Near(Shards):
         near: list[str] = []
 
@@ -363,10 +393,14 @@ def test_hosts_with_connections_ready_are_preferred(tidy: None) -> None:
 
 # Failures ------------------------------------------------------------------------------------------------------------
 
+
 def test_one_failing_host_loses_nobody_elses_answer(tidy: None) -> None:
     """Its place has a falsy error, which raises itself when it is called."""
-    with Cluster('a', 'b') as cluster, kit.Mute(listening=False) as dead, Shards(
-            [*zip(cluster.hosts, 'ab', strict=True), (dead.host, 'c')]) as shards:
+    with (
+        Cluster('a', 'b') as cluster,
+        kit.Mute(listening=False) as dead,
+        Shards([*zip(cluster.hosts, 'ab', strict=True), (dead.host, 'c')]) as shards,
+    ):
         responses = shards.multicast('abc', 'GET', '/')
         assert [bool(response) for response in responses] == [True, True, False]
         assert isinstance(responses[2], RefusedError)
@@ -376,8 +410,11 @@ def test_one_failing_host_loses_nobody_elses_answer(tidy: None) -> None:
 
 def test_a_host_that_cannot_be_connected_to_is_not_chosen_until_its_pause_is_over(tidy: None) -> None:
     """The first request finds out, and as long as it is set aside the others cover its keys; then it is probed."""
-    with Cluster('01', '02') as cluster, kit.Server(listening=False) as dead, Shards(
-            ring([dead.host, *cluster.hosts])) as shards:
+    with (
+        Cluster('01', '02') as cluster,
+        kit.Server(listening=False) as dead,
+        Shards(ring([dead.host, *cluster.hosts])) as shards,
+    ):
         clock = stopped(shards)
         assert not all(shards.broadcast(0, 'GET', '/'))
         assert shards.resources.health()[dead.host] == 'down'
@@ -392,8 +429,11 @@ def test_a_host_that_cannot_be_connected_to_is_not_chosen_until_its_pause_is_ove
 
 def test_a_key_whose_hosts_are_all_set_aside_asks_nobody(tidy: None) -> None:
     """NoHostAvailable names the key."""
-    with Cluster('a') as cluster, kit.Mute(listening=False) as dead, Shards(
-            [(cluster.hosts[0], 'a'), (dead.host, 'b')]) as shards:
+    with (
+        Cluster('a') as cluster,
+        kit.Mute(listening=False) as dead,
+        Shards([(cluster.hosts[0], 'a'), (dead.host, 'b')]) as shards,
+    ):
         stopped(shards)
         assert not shards.broadcast('b', 'GET', '/')[0]
         with pytest.raises(NoHostAvailable, match="'b'"):
@@ -404,10 +444,15 @@ def test_a_key_whose_hosts_are_all_set_aside_asks_nobody(tidy: None) -> None:
 def test_a_host_that_only_fails_is_asked_for_what_nobody_else_holds(tidy: None) -> None:
     """A host that answers 503 is set aside, but can be connected to: better than nobody, and not chosen otherwise."""
     failing = kit.serve(lambda *_: (503, 'busy'))
-    with Cluster('1', '2') as cluster, failing, Shards(
-            [(failing.host, 1), (failing.host, 2), (failing.host, 3), (cluster.hosts[0], 1), (cluster.hosts[1], 2)]) as shards:
+    with (
+        Cluster('1', '2') as cluster,
+        failing,
+        Shards(
+            [(failing.host, 1), (failing.host, 2), (failing.host, 3), (cluster.hosts[0], 1), (cluster.hosts[1], 2)]
+        ) as shards,
+    ):
         stopped(shards)
-        [response] = shards.multicast([1, 2], 'GET', '/')           # the least cover
+        [response] = shards.multicast([1, 2], 'GET', '/')  # the least cover
         assert response.status == 503
         assert [response()['server'] for response in shards.multicast([1, 2], 'GET', '/')] == [0, 1]
         [response] = shards.multicast([3], 'GET', '/')
@@ -416,8 +461,11 @@ def test_a_host_that_only_fails_is_asked_for_what_nobody_else_holds(tidy: None) 
 
 def test_unicast_fails_over_within_the_hosts_of_the_key(tidy: None) -> None:
     """`attempts` tries another host of the same key, and never one of another key."""
-    with Cluster('a', 'b') as cluster, kit.Mute(listening=False) as dead, Shards(
-            [(dead.host, 'a'), (cluster.hosts[0], 'a'), (cluster.hosts[1], 'b')]) as shards:
+    with (
+        Cluster('a', 'b') as cluster,
+        kit.Mute(listening=False) as dead,
+        Shards([(dead.host, 'a'), (cluster.hosts[0], 'a'), (cluster.hosts[1], 'b')]) as shards,
+    ):
         for _ in range(20):
             assert shards.unicast('a', 'GET', '/', attempts=2)()['server'] == 0
         assert cluster.asked() == [20, 0]
@@ -426,8 +474,11 @@ def test_unicast_fails_over_within_the_hosts_of_the_key(tidy: None) -> None:
 def test_a_quorum_of_the_hosts_of_a_key(tidy: None) -> None:
     """`need` is counted over the hosts of the key."""
     gate = kit.Gate()
-    with Cluster('k', 'k') as cluster, kit.serve(gate=gate) as slow, Shards(
-            [(host, 'k') for host in (*cluster.hosts, slow.host)]) as shards:
+    with (
+        Cluster('k', 'k') as cluster,
+        kit.serve(gate=gate) as slow,
+        Shards([(host, 'k') for host in (*cluster.hosts, slow.host)]) as shards,
+    ):
         answers = shards.broadcast('k', 'GET', '/', need=2)
         assert sum(map(bool, answers)) == 2
         with pytest.raises(QuorumError) as raised:
@@ -460,22 +511,32 @@ def test_the_callers_own_timeout_passes_through(tidy: None) -> None:
 
 # Any partitioning ----------------------------------------------------------------------------------------------------
 
+
 @settings(max_examples=60)
 @given(st.data())
-def test_whatever_the_partitioning_the_responses_cover_the_keys_with_as_few_hosts_as_can_be(data: st.DataObject) -> None:
+def test_whatever_the_partitioning_the_responses_cover_the_keys_with_as_few_hosts_as_can_be(
+    data: st.DataObject,
+) -> None:
     """Against brute force, over real requests to one server that stands for all hosts."""
     with kit.serve(lambda *_: {}, address='0.0.0.0') as server:
         hosts = [server.at(f'127.0.0.{number}') for number in range(1, 7)]
-        partitions = data.draw(st.dictionaries(st.integers(0, 9), st.sets(st.sampled_from(hosts), min_size=1, max_size=4),
-                                               min_size=1, max_size=6))
+        partitions = data.draw(
+            st.dictionaries(
+                st.integers(0, 9), st.sets(st.sampled_from(hosts), min_size=1, max_size=4), min_size=1, max_size=6
+            )
+        )
         keys = data.draw(st.lists(st.sampled_from(sorted(partitions)), max_size=8))
         with Shards([(host, key) for key, held_by in partitions.items() for host in held_by]) as shards:
             responses = shards.multicast(keys, 'GET', '/')
             asked = {response.request.host for response in responses}
             assert len(asked) == len(responses) == len(server.requests)
         assert all(asked & partitions[key] for key in keys)
-        least = next(size for size in range(7) for some in itertools.combinations(hosts, size)
-                     if all(partitions[key].intersection(some) for key in keys))
+        least = next(
+            size
+            for size in range(7)
+            for some in itertools.combinations(hosts, size)
+            if all(partitions[key].intersection(some) for key in keys)
+        )
         assert len(asked) == least
 
 

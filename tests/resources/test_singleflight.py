@@ -1,4 +1,5 @@
 """Identical GETs that share one answer: which are identical, whose clock it is, what becomes of those who leave."""
+
 from __future__ import annotations
 
 from typing import Any
@@ -17,11 +18,13 @@ pytestmark = pytest.mark.usefixtures('oracle')
 
 def ask(resources: Resources, *request: Any, **options: Any) -> gevent.Greenlet:
     """A greenlet that ends with the answer, or with the error as a value."""
+
     def run() -> Any:
         try:
             return resources.unicast(*(request or ('GET', '/')), **options)
         except HTTPError as error:
             return error
+
     return gevent.spawn(run)
 
 
@@ -36,19 +39,25 @@ def test_identical_gets_share_one_answer() -> None:
         gate.open()
         answers = [one.get() for one in asking]
         assert [answer.request.tag for answer in answers] == list(range(10))
-        answers[0].body['path'] = 'changed'     # each has a copy of its own
+        answers[0].body['path'] = 'changed'  # each has a copy of its own
         assert {answer.body['path'] for answer in answers[1:]} == {'/x'} and counts([server]) == [1]
         assert resources.unicast('GET', '/x') and counts([server]) == [2]
 
 
-@pytest.mark.parametrize('options', [{'headers': {'Accept': 'text/plain'}}, {'params': {'a': 1}}, {'max_body': 9},
-                                     {'redirect': True}])
+@pytest.mark.parametrize(
+    'options', [{'headers': {'Accept': 'text/plain'}}, {'params': {'a': 1}}, {'max_body': 9}, {'redirect': True}]
+)
 def test_what_differs_is_asked_apart(options: Any) -> None:
     """Other fields, parameters or options make another request; so does another method, or a body."""
     gate = Gate()
     with serve(told, gate) as server, Resources([server.host], singleflight=True, simultaneous=9) as resources:
-        asking = [ask(resources), ask(resources, **options), ask(resources, 'HEAD', '/'), ask(resources, 'HEAD', '/'),
-                  ask(resources, 'GET', '/', {'a': 1})]
+        asking = [
+            ask(resources),
+            ask(resources, **options),
+            ask(resources, 'HEAD', '/'),
+            ask(resources, 'HEAD', '/'),
+            ask(resources, 'GET', '/', {'a': 1}),
+        ]
         gate.wait_for(5)
         gate.open()
         gevent.joinall(asking, raise_error=True)
@@ -78,8 +87,10 @@ def test_it_is_off_unless_asked_for_and_for_each_host_apart() -> None:
 def test_an_error_is_shared_as_well() -> None:
     """Each caller has an error of its own."""
     gate = Gate()
-    with serve(lambda method, path, headers, body: (404, None, 'gone'), gate) as server, \
-            Resources([server.host], singleflight=True) as resources:
+    with (
+        serve(lambda method, path, headers, body: (404, None, 'gone'), gate) as server,
+        Resources([server.host], singleflight=True) as resources,
+    ):
         asking = [ask(resources, tag=number) for number in range(3)]
         gate.wait_for(1)
         gate.open()

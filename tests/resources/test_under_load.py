@@ -2,6 +2,7 @@
 
 Not beside other suites: what would be measured then is the machine.
 """
+
 from __future__ import annotations
 
 import itertools
@@ -19,11 +20,15 @@ from tests import kit
 from tests.kit import serve
 from tests.resources.replicas import closed_loop, counts, one_at_a_time, quantile, replicated
 
-pytestmark = [pytest.mark.usefixtures('oracle'), pytest.mark.timed,
-              pytest.mark.skipif('BESIDE' in os.environ, reason='only alone: other suites run beside it')]
+pytestmark = [
+    pytest.mark.usefixtures('oracle'),
+    pytest.mark.timed,
+    pytest.mark.skipif('BESIDE' in os.environ, reason='only alone: other suites run beside it'),
+]
 
 
 # Hedging -------------------------------------------------------------------------------------------------------------
+
 
 def tail(number: int) -> kit.Handler:
     """Answers in 10 to 15 ms, but every hundredth in a second."""
@@ -33,6 +38,7 @@ def tail(number: int) -> kit.Handler:
     def handler(*_: object) -> tuple[int, Any, Any]:
         gevent.sleep(1 if next(asked) % 100 == 99 else rng.uniform(0.01, 0.015))
         return 200, None, None
+
     return handler
 
 
@@ -50,7 +56,7 @@ def with_tail(hedge: float | None, requests: int = 800) -> tuple[float, float]:
 def test_hedging_cuts_the_tail(capfd: pytest.CaptureFixture[str]) -> None:
     """On hosts of which one answer in a hundred takes a second, p99.5 is under a tenth, for at most 5 % extra requests."""
     without, nothing = with_tail(None)
-    for _ in range(5):                          # a machine that stops for a tenth of a second is no tail of the hosts
+    for _ in range(5):  # a machine that stops for a tenth of a second is no tail of the hosts
         with_hedges, extra = with_tail(0.95)
         if with_hedges < without / 10:
             break
@@ -61,6 +67,7 @@ def test_hedging_cuts_the_tail(capfd: pytest.CaptureFixture[str]) -> None:
 
 
 # The power of two choices --------------------------------------------------------------------------------------------
+
 
 class AtRandom(Resources):
     """Any host, as a coin would have it."""
@@ -85,11 +92,13 @@ def with_slow_hosts(kind: type[Resources], policy: str | None, requests: int) ->
 def test_p2c_halves_the_tail_of_random(capfd: pytest.CaptureFixture[str]) -> None:
     """16 callers, 10 hosts that serve one request at a time, 2 of them ten times slower: p99 is under half of random's."""
     at_random, share, rate = with_slow_hosts(AtRandom, None, 400)
-    for _ in range(3):                          # a machine that stops for a while is not what is measured
+    for _ in range(3):  # a machine that stops for a while is not what is measured
         p2c, p2c_share, p2c_rate = with_slow_hosts(Resources, 'p2c', 400)
         if p2c < at_random / 2:
             break
     with capfd.disabled():
-        print(f'\np99 at random {at_random * 1000:.0f} ms ({rate:.0f}/s, {share:.0%} to the slow hosts), '
-              f'p2c {p2c * 1000:.0f} ms ({p2c_rate:.0f}/s, {p2c_share:.0%})')
+        print(
+            f'\np99 at random {at_random * 1000:.0f} ms ({rate:.0f}/s, {share:.0%} to the slow hosts), '
+            f'p2c {p2c * 1000:.0f} ms ({p2c_rate:.0f}/s, {p2c_share:.0%})'
+        )
     assert p2c < at_random / 2

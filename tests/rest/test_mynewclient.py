@@ -1,4 +1,5 @@
 """The clients of both seed texts, against a real server: adapted in their imports and their broken syntax only."""
+
 from __future__ import annotations
 
 import json
@@ -18,6 +19,7 @@ logger = logging.getLogger(__name__)
 
 # The newer text ------------------------------------------------------------------------------------------------------
 
+
 class MyNewClient(Client):
     """MyNewClient Description Here"""
 
@@ -36,7 +38,7 @@ class MyNewClient(Client):
         try:
             self.post(json=data, **args, success=202)
         except ClientError as ce:
-            if ce.status in (201, ):
+            if ce.status in (201,):
                 logger.debug('Content was already there')
                 return False
             raise
@@ -51,6 +53,7 @@ class MyNewClient(Client):
 
 
 # The older text ------------------------------------------------------------------------------------------------------
+
 
 class SomeKnownException(Exception):
     """What the first method knows."""
@@ -88,6 +91,7 @@ class MyOlderClient(Client):
 
 # A server as both have it in mind ------------------------------------------------------------------------------------
 
+
 class Service:
     """Contents at `/some/api/endpoint`."""
 
@@ -102,7 +106,7 @@ class Service:
             case 'GET', '/my/contents':
                 return self.contents
             case 'GET', where if where.startswith('/my/contents/'):
-                gevent.sleep(0.001)         # so that others arrive meanwhile
+                gevent.sleep(0.001)  # so that others arrive meanwhile
                 return {'number': int(where.rpartition('/')[2])}
             case 'POST', '':
                 assert headers['content-type'] == 'application/json'
@@ -135,7 +139,9 @@ def test_list(cl: MyNewClient, server: kit.Server) -> None:
     assert cl.list() == [{'name': 'first'}]
     assert cl.list(params={'limit': 1, 'marker': 'é &'}) == [{'name': 'first'}]
     assert [request.path for request in server.requests] == [
-        '/some/api/endpoint/my/contents', '/some/api/endpoint/my/contents?limit=1&marker=%C3%A9%20%26']
+        '/some/api/endpoint/my/contents',
+        '/some/api/endpoint/my/contents?limit=1&marker=%C3%A9%20%26',
+    ]
 
 
 def test_create(cl: MyNewClient, server: kit.Server) -> None:

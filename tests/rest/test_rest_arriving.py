@@ -1,4 +1,5 @@
 """Any path, parameter and header value arrives at a real server exactly as it was given, or is refused before anything is sent."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -14,8 +15,10 @@ from tests import kit
 
 ENDPOINT = '/some/%C3%A9/api'
 texts = st.text(max_size=30) | st.text(st.sampled_from('ab/.%?#&=+ ;,:@\\"\'é☃\r\n\t\0\x7f\x85\xa0\ud800'), max_size=12)
-latin = texts | st.text(st.characters(max_codepoint=0xff), max_size=20)
-names = st.text(st.sampled_from("abcXYZ019-_.!#$%&'*+^`|~ :é\r\n"), min_size=1, max_size=8).map(lambda name: f'X-{name}')
+latin = texts | st.text(st.characters(max_codepoint=0xFF), max_size=20)
+names = st.text(st.sampled_from("abcXYZ019-_.!#$%&'*+^`|~ :é\r\n"), min_size=1, max_size=8).map(
+    lambda name: f'X-{name}'
+)
 
 
 @pytest.fixture(scope='module')
@@ -47,7 +50,7 @@ def received(server: kit.Server, rest: Client, **options: Any) -> Any:
 
 def sendable(text: str) -> bool:
     """Whether it can be encoded."""
-    return not any(0xd800 <= ord(char) < 0xe000 for char in text)
+    return not any(0xD800 <= ord(char) < 0xE000 for char in text)
 
 
 @hypothesis.given(texts)
@@ -75,7 +78,9 @@ def test_params(server: kit.Server, rest: Client, pairs: list[tuple[str, Any]], 
         path, _, query = request.path.partition('?')
         assert path == ENDPOINT and query.isascii() and query.isprintable() and not set(query) & set(' #"<>+')
         told = [tuple(unquote_to_bytes(part) for part in pair.partition('=')[::2]) for pair in query.split('&') if pair]
-        assert told == [(name.encode(), value if isinstance(value, bytes) else str(value).encode()) for name, value in pairs]
+        assert told == [
+            (name.encode(), value if isinstance(value, bytes) else str(value).encode()) for name, value in pairs
+        ]
         if all(isinstance(value, str) for _, value in pairs):
             assert parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query)) == pairs
 
@@ -89,7 +94,9 @@ def test_header_values(server: kit.Server, rest: Client, value: Any, name: str) 
         assert request.headers.getlist(name) == [text]
         assert (f'\r\n{name}: {text}\r\n').encode('latin-1') in request.raw
     elif name == 'X-Thing':
-        assert text.strip() != text or any(ord(char) > 0xff or (char != '\t' and ord(char) < 0x20) or char == '\x7f' for char in text)
+        assert text.strip() != text or any(
+            ord(char) > 0xFF or (char != '\t' and ord(char) < 0x20) or char == '\x7f' for char in text
+        )
 
 
 @hypothesis.given(latin)

@@ -1,4 +1,5 @@
 """The verbs of a REST client, where their paths lead, what counts as a success, and what they return."""
+
 from __future__ import annotations
 
 import inspect
@@ -24,8 +25,17 @@ VERBS = ['get', 'head', 'post', 'put', 'patch', 'delete', 'options', 'copy', 'mo
 def tell(method: str, path: str, headers: Any, body: bytes) -> Any:
     """Tell what was received; a path may ask for a status."""
     status = int(path.rpartition('status/')[2][:3]) if 'status/' in path else 200
-    return status, {'X-Method': method}, {'method': method, 'path': path, 'body': body.decode(), 'type': headers.get('content-type'),
-                                          'token': headers.get('x-auth-token')}
+    return (
+        status,
+        {'X-Method': method},
+        {
+            'method': method,
+            'path': path,
+            'body': body.decode(),
+            'type': headers.get('content-type'),
+            'token': headers.get('x-auth-token'),
+        },
+    )
 
 
 @pytest.fixture
@@ -43,6 +53,7 @@ def rest(server: kit.Server) -> Iterator[Client]:
 
 
 # Verbs and paths -----------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('verb', VERBS)
 def test_verbs(rest: Client, verb: str) -> None:
@@ -64,17 +75,35 @@ def test_verbs_take_a_path_by_place_and_all_else_by_keyword(rest: Client, verb: 
         getattr(rest, verb)('/x', nonsense=1)
 
 
-@pytest.mark.parametrize(('endpoint', 'path', 'target'), [
-    ('', '', '/'), ('', '/', '/'), ('', 'x', '/x'), ('', '/x', '/x'), ('', '//x', '//x'),
-    ('/', '', '/'), ('/', 'x', '/x'), ('/', '/x', '/x'),
-    ('/some/api', '', '/some/api'), ('/some/api', '/', '/some/api/'), ('/some/api', 'x', '/some/api/x'),
-    ('/some/api/', '', '/some/api/'), ('/some/api/', '/x', '/some/api/x'), ('/some/api/', 'x/', '/some/api/x/'),
-    ('/some/api', 'a//b/../c/./d', '/some/api/a//b/../c/./d'), ('/some/api', '..', '/some/api/..'),
-    ('/some/api', '100%', '/some/api/100%25'), ('/some/api', 'a%20b', '/some/api/a%2520b'),
-    ('/some/api', 'a?b=c#d', '/some/api/a%3Fb=c%23d'), ('/some/api', 'a b/é/☃', '/some/api/a%20b/%C3%A9/%E2%98%83'),
-    ('/some/api', "a:@!$&'()*+,;=-._~b", "/some/api/a:@!$&'()*+,;=-._~b"), ('/some/api', '[a]|"<\\^`{}>', '/some/api/%5Ba%5D%7C%22%3C%5C%5E%60%7B%7D%3E'),
-    ('/a%20b', 'c', '/a%20b/c'), ('/é', 'c', '/%C3%A9/c'),
-])
+@pytest.mark.parametrize(
+    ('endpoint', 'path', 'target'),
+    [
+        ('', '', '/'),
+        ('', '/', '/'),
+        ('', 'x', '/x'),
+        ('', '/x', '/x'),
+        ('', '//x', '//x'),
+        ('/', '', '/'),
+        ('/', 'x', '/x'),
+        ('/', '/x', '/x'),
+        ('/some/api', '', '/some/api'),
+        ('/some/api', '/', '/some/api/'),
+        ('/some/api', 'x', '/some/api/x'),
+        ('/some/api/', '', '/some/api/'),
+        ('/some/api/', '/x', '/some/api/x'),
+        ('/some/api/', 'x/', '/some/api/x/'),
+        ('/some/api', 'a//b/../c/./d', '/some/api/a//b/../c/./d'),
+        ('/some/api', '..', '/some/api/..'),
+        ('/some/api', '100%', '/some/api/100%25'),
+        ('/some/api', 'a%20b', '/some/api/a%2520b'),
+        ('/some/api', 'a?b=c#d', '/some/api/a%3Fb=c%23d'),
+        ('/some/api', 'a b/é/☃', '/some/api/a%20b/%C3%A9/%E2%98%83'),
+        ('/some/api', "a:@!$&'()*+,;=-._~b", "/some/api/a:@!$&'()*+,;=-._~b"),
+        ('/some/api', '[a]|"<\\^`{}>', '/some/api/%5Ba%5D%7C%22%3C%5C%5E%60%7B%7D%3E'),
+        ('/a%20b', 'c', '/a%20b/c'),
+        ('/é', 'c', '/%C3%A9/c'),
+    ],
+)
 def test_paths(server: kit.Server, endpoint: str, path: str, target: str) -> None:
     """Exactly one slash joins them; what is in a path is data, quoted as RFC 3986 says."""
     with Client(server.url + endpoint) as rest:
@@ -89,11 +118,30 @@ def test_paths_that_are_refused(server: kit.Server, rest: Client, path: Any) -> 
     assert server.requests == []
 
 
-@pytest.mark.parametrize('url', [
-    'server.example/api', 'ftp://server.example/', 'ws://server.example', '//server.example', 'http://', 'http:///api', '',
-    'http://server.example/api?x=1', 'http://server.example/?', 'http://server.example/api#top', 'http://server.example#',
-    'http://user:password@server.example/', 'http://server.example:0/', 'http://server.example/a b', 'http://server.example/a\r\nb',
-    'http://server.example/100%', 'http://server.example/\ud800', None, 7])
+@pytest.mark.parametrize(
+    'url',
+    [
+        'server.example/api',
+        'ftp://server.example/',
+        'ws://server.example',
+        '//server.example',
+        'http://',
+        'http:///api',
+        '',
+        'http://server.example/api?x=1',
+        'http://server.example/?',
+        'http://server.example/api#top',
+        'http://server.example#',
+        'http://user:password@server.example/',
+        'http://server.example:0/',
+        'http://server.example/a b',
+        'http://server.example/a\r\nb',
+        'http://server.example/100%',
+        'http://server.example/\ud800',
+        None,
+        7,
+    ],
+)
 def test_endpoints_that_are_refused(url: Any) -> None:
     """An endpoint is the URL of a service: nothing but scheme, host, port and path."""
     with pytest.raises(ValueError) as caught:
@@ -109,11 +157,21 @@ def test_endpoints_are_kept(server: kit.Server) -> None:
         assert rest.endpoint_url in repr(rest) and repr(rest).startswith('<Client ')
 
 
-@pytest.mark.parametrize(('params', 'query'), [
-    ({'a': 1, 'b': 'two'}, 'a=1&b=two'), ([('a', 1), ('a', 2)], 'a=1&a=2'), ({'a': ['x', 'y'], 'b': []}, 'a=x&a=y'),
-    ({'a b&c=d': 'é+%/?#'}, 'a%20b%26c%3Dd=%C3%A9%2B%25/%3F%23'), ({'ids': 'a,b'}, 'ids=a,b'), ({'t': '12:30'}, 't=12:30'),
-    ({'a': b'\xff'}, 'a=%FF'), ({'a': ''}, 'a='), ({'f': 1.5, 'yes': True}, 'f=1.5&yes=True'), ({'x': 'a\r\nb'}, 'x=a%0D%0Ab'),
-])
+@pytest.mark.parametrize(
+    ('params', 'query'),
+    [
+        ({'a': 1, 'b': 'two'}, 'a=1&b=two'),
+        ([('a', 1), ('a', 2)], 'a=1&a=2'),
+        ({'a': ['x', 'y'], 'b': []}, 'a=x&a=y'),
+        ({'a b&c=d': 'é+%/?#'}, 'a%20b%26c%3Dd=%C3%A9%2B%25/%3F%23'),
+        ({'ids': 'a,b'}, 'ids=a,b'),
+        ({'t': '12:30'}, 't=12:30'),
+        ({'a': b'\xff'}, 'a=%FF'),
+        ({'a': ''}, 'a='),
+        ({'f': 1.5, 'yes': True}, 'f=1.5&yes=True'),
+        ({'x': 'a\r\nb'}, 'x=a%0D%0Ab'),
+    ],
+)
 def test_params(rest: Client, params: Any, query: str) -> None:
     """Parameters are quoted as RFC 3986 says; a list repeats its name."""
     assert rest.get('x', params=params).json['path'] == f'/some/api/x?{query}'
@@ -125,7 +183,22 @@ def test_no_params(rest: Client, params: Any) -> None:
     assert rest.get('x', params=params).json['path'] == '/some/api/x'
 
 
-@pytest.mark.parametrize('params', [{'a': None}, {None: 'a'}, {'a': {}}, {'a': '\ud800'}, {'\ud800': 'a'}, 'a=1', ['ab1'], ['ab'], [1], 7, {'a': [None]}])
+@pytest.mark.parametrize(
+    'params',
+    [
+        {'a': None},
+        {None: 'a'},
+        {'a': {}},
+        {'a': '\ud800'},
+        {'\ud800': 'a'},
+        'a=1',
+        ['ab1'],
+        ['ab'],
+        [1],
+        7,
+        {'a': [None]},
+    ],
+)
 def test_params_that_are_refused(server: kit.Server, rest: Client, params: Any) -> None:
     """What is no text and no number is refused, and nothing is sent."""
     with pytest.raises(ValueError, match='param'):
@@ -133,7 +206,27 @@ def test_params_that_are_refused(server: kit.Server, rest: Client, params: Any) 
     assert server.requests == []
 
 
-@pytest.mark.parametrize('value', [' x', 'x ', '\tx', 'x\xa0', '\x85', 'a\rb', 'a\nb', 'a\0b', 'a\x7fb', 'a\x1bb', '☃', 'a☃b', '\ud800', None, True, ['x']])
+@pytest.mark.parametrize(
+    'value',
+    [
+        ' x',
+        'x ',
+        '\tx',
+        'x\xa0',
+        '\x85',
+        'a\rb',
+        'a\nb',
+        'a\0b',
+        'a\x7fb',
+        'a\x1bb',
+        '☃',
+        'a☃b',
+        '\ud800',
+        None,
+        True,
+        ['x'],
+    ],
+)
 def test_header_values_that_are_refused(server: kit.Server, rest: Client, value: Any) -> None:
     """A value that would not arrive as it is is refused, of a call, of a client, of a token; it is not told, for it may be a secret."""
     with pytest.raises(ValueError, match='X-Thing'):
@@ -146,7 +239,20 @@ def test_header_values_that_are_refused(server: kit.Server, rest: Client, value:
     assert server.requests == []
 
 
-@pytest.mark.parametrize('headers', [{'X Thing': 'a'}, {'': 'a'}, {'Host': 'a'}, {'Transfer-Encoding': 'chunked'}, [('X',)], ['X: y'], ['ab'], 'X: y', 7])
+@pytest.mark.parametrize(
+    'headers',
+    [
+        {'X Thing': 'a'},
+        {'': 'a'},
+        {'Host': 'a'},
+        {'Transfer-Encoding': 'chunked'},
+        [('X',)],
+        ['X: y'],
+        ['ab'],
+        'X: y',
+        7,
+    ],
+)
 def test_header_names_that_are_refused(server: kit.Server, rest: Client, headers: Any) -> None:
     """Names are tokens, and those that frame the message are the client's own business."""
     with pytest.raises(ValueError):
@@ -156,15 +262,24 @@ def test_header_names_that_are_refused(server: kit.Server, rest: Client, headers
 
 def test_fields(server: kit.Server) -> None:
     """Fields of a call are sent in the place of the client's own; the token may be given besides an authenticator."""
-    with Client(server.url, 'tok-1234', authenticator=BearerToken('other-token'), base_headers={'X-A': '1', 'X-B': '1'}) as rest:
+    with Client(
+        server.url, 'tok-1234', authenticator=BearerToken('other-token'), base_headers={'X-A': '1', 'X-B': '1'}
+    ) as rest:
         rest.get(headers={'x-b': b'2', 'X-C': 3})
         rest.get(headers=[('X-Auth-Token', 'tok-5678')])
     first, second = (request.headers for request in server.requests)
-    assert [first[name] for name in ('x-a', 'x-b', 'x-c', 'x-auth-token', 'authorization')] == ['1', '2', '3', 'tok-1234', 'Bearer other-token']
+    assert [first[name] for name in ('x-a', 'x-b', 'x-c', 'x-auth-token', 'authorization')] == [
+        '1',
+        '2',
+        '3',
+        'tok-1234',
+        'Bearer other-token',
+    ]
     assert second.getlist('x-auth-token') == ['tok-5678']
 
 
 # Bodies --------------------------------------------------------------------------------------------------------------
+
 
 @pytest.mark.parametrize('value', [{'a': 'é'}, [1, 2], 'text', 7, 0, False, '', {}])
 def test_json(rest: Client, value: Any) -> None:
@@ -175,21 +290,36 @@ def test_json(rest: Client, value: Any) -> None:
 
 def test_json_with_a_type_of_its_own(rest: Client) -> None:
     """A Content-Type of the call stands."""
-    assert rest.patch(json=[], headers={'content-type': 'application/json-patch+json'}).json['type'] == 'application/json-patch+json'
+    assert (
+        rest.patch(json=[], headers={'content-type': 'application/json-patch+json'}).json['type']
+        == 'application/json-patch+json'
+    )
     assert rest.patch(json=[], headers={'X-Other': '1'}).json['type'] == 'application/json'
 
 
-@pytest.mark.parametrize('data', ['é', 'é'.encode(), io.BytesIO('é'.encode()), ['é'.encode()].__iter__(), bytearray('é'.encode())])
+@pytest.mark.parametrize(
+    'data', ['é', 'é'.encode(), io.BytesIO('é'.encode()), ['é'.encode()].__iter__(), bytearray('é'.encode())]
+)
 def test_data(rest: Client, data: Any) -> None:
     """``data`` is sent as it is, without a Content-Type."""
     told = rest.put(data=data).json
     assert (told['body'], told['type']) == ('é', None)
 
 
-@pytest.mark.parametrize(('options', 'kind'), [
-    ({'json': 1, 'data': 'x'}, ValueError), ({'data': {}}, TypeError), ({'data': []}, TypeError), ({'data': 7}, TypeError),
-    ({'json': {1, 2}}, TypeError), ({'json': float('nan')}, ValueError)])
-def test_bodies_that_are_refused(server: kit.Server, rest: Client, options: dict[str, Any], kind: type[Exception]) -> None:
+@pytest.mark.parametrize(
+    ('options', 'kind'),
+    [
+        ({'json': 1, 'data': 'x'}, ValueError),
+        ({'data': {}}, TypeError),
+        ({'data': []}, TypeError),
+        ({'data': 7}, TypeError),
+        ({'json': {1, 2}}, TypeError),
+        ({'json': float('nan')}, ValueError),
+    ],
+)
+def test_bodies_that_are_refused(
+    server: kit.Server, rest: Client, options: dict[str, Any], kind: type[Exception]
+) -> None:
     """What cannot be sent is told at once."""
     with pytest.raises(kind):
         rest.post(**options)
@@ -206,15 +336,33 @@ def test_options_of_the_request(server: kit.Server, rest: Client) -> None:
 
 # Success -------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('success', 'status'), [
-    (200, 200), (202, 202), (HTTPStatus.CREATED, 201), ((200, 204), 204), ([201], 201), ({404}, 404), (range(200, 300), 299),
-    (404, 404), (range(100, 600), 503), (frozenset([HTTPStatus.OK]), 200), ({200: 'ok'}, 200), (304, 304)])
+
+@pytest.mark.parametrize(
+    ('success', 'status'),
+    [
+        (200, 200),
+        (202, 202),
+        (HTTPStatus.CREATED, 201),
+        ((200, 204), 204),
+        ([201], 201),
+        ({404}, 404),
+        (range(200, 300), 299),
+        (404, 404),
+        (range(100, 600), 503),
+        (frozenset([HTTPStatus.OK]), 200),
+        ({200: 'ok'}, 200),
+        (304, 304),
+    ],
+)
 def test_success(rest: Client, success: Any, status: int) -> None:
     """A status that was asked for is a success, be it 404."""
     assert rest.get(f'status/{status}', success=success).status_code == status
 
 
-@pytest.mark.parametrize(('success', 'status'), [(200, 201), (202, 200), ((200, 204), 202), (range(200, 300), 300), ((), 200), (404, 200), (200, 404)])
+@pytest.mark.parametrize(
+    ('success', 'status'),
+    [(200, 201), (202, 200), ((200, 204), 202), (range(200, 300), 300), ((), 200), (404, 200), (200, 404)],
+)
 def test_another_status(rest: Client, success: Any, status: int) -> None:
     """Any other status is raised."""
     with pytest.raises(ClientError) as caught:
@@ -231,6 +379,7 @@ def test_success_that_makes_no_sense(server: kit.Server, rest: Client, success: 
 
 
 # Responses -----------------------------------------------------------------------------------------------------------
+
 
 def test_response(rest: Client) -> None:
     """It tells the answer in the words of the seed: ``status`` is the reason."""
@@ -256,12 +405,13 @@ def test_a_body_that_is_no_json(tidy: None, body: Any) -> None:
 
 # Lazy responses ------------------------------------------------------------------------------------------------------
 
+
 def test_lazy(tidy: None) -> None:
     """``success=None`` returns at once; the request is under way, and the first thing that is asked waits for it."""
     with kit.serve(tell, kit.Gate()) as server, Client(server.url) as rest:
         response = rest.get('status/404', success=None)
         assert 'under way' in repr(response)
-        server.gate.wait_for(1)             # nobody has asked for anything yet
+        server.gate.wait_for(1)  # nobody has asked for anything yet
         reader = gevent.spawn(lambda: response.status_code)
         kit.turn()
         assert not reader.ready() and 'under way' in repr(response)
@@ -330,6 +480,7 @@ def test_a_reader_that_is_killed_cancels_nothing(tidy: None) -> None:
 
 # One client, many greenlets ------------------------------------------------------------------------------------------
 
+
 def test_a_call_leaves_nothing_behind(rest: Client) -> None:
     """The client is the same before and after."""
     before = {name: repr(value) for name, value in vars(rest).items() if name != '_core'}
@@ -342,10 +493,12 @@ def test_a_call_leaves_nothing_behind(rest: Client) -> None:
 
 def test_a_hundred_greenlets_may_use_one(oracle: None) -> None:
     """Each gets the answer to its own call, with its own fields and parameters."""
+
     def echo(method: str, path: str, headers: Any, body: bytes) -> Any:
         return {'id': headers['x-id'], 'path': path, 'body': body.decode()}
 
     with kit.serve(echo) as server, Client(server.url) as rest:
+
         def call(number: int) -> None:
             for _ in range(5):
                 told = rest.post(f'/{number}', params={'n': number}, headers={'X-Id': number}, json=number).json
@@ -371,7 +524,10 @@ def test_a_caller_that_is_killed_cancels_its_request(oracle: None) -> None:
 @pytest.mark.parametrize('cap', [1, 3, 10])
 def test_max_concurrency_is_the_cap_of_the_origin(oracle: None, cap: int) -> None:
     """The server never sees more calls at a time; ten by default."""
-    with kit.serve(tell, kit.Gate()) as server, Client(server.url, **({} if cap == 10 else {'max_concurrency': cap})) as rest:
+    with (
+        kit.serve(tell, kit.Gate()) as server,
+        Client(server.url, **({} if cap == 10 else {'max_concurrency': cap})) as rest,
+    ):
         callers = [gevent.spawn(rest.get) for _ in range(30)]
         server.gate.wait_for(cap)
         for _ in range(10):
@@ -381,9 +537,19 @@ def test_max_concurrency_is_the_cap_of_the_origin(oracle: None, cap: int) -> Non
         assert server.gate.peak == cap
 
 
-@pytest.mark.parametrize('options', [
-    {'max_concurrency': 0}, {'max_concurrency': True}, {'max_concurrency': 'many'}, {'max_concurrency': 1.5}, {'token': ''}, {'token': 7},
-    {'authenticator': 'x'}, {'timeout': -1}])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'max_concurrency': 0},
+        {'max_concurrency': True},
+        {'max_concurrency': 'many'},
+        {'max_concurrency': 1.5},
+        {'token': ''},
+        {'token': 7},
+        {'authenticator': 'x'},
+        {'timeout': -1},
+    ],
+)
 def test_arguments_that_make_no_sense(options: dict[str, Any]) -> None:
     """They are told when the client is made."""
     with pytest.raises(ValueError):
@@ -416,9 +582,11 @@ def test_tls(authority: kit.Authority, oracle: None) -> None:
 
 # The public names ----------------------------------------------------------------------------------------------------
 
+
 def test_public_names() -> None:
     """They are these, sorted; each can be imported, is listed by ``dir``, and is documented."""
     from napixclient import rest as package
+
     assert package.__all__ == ['Client', 'ClientError', 'Response', 'SilentEvent', 'paginate', 'wait']
     assert set(package.__all__) <= set(dir(package))
     with pytest.raises(AttributeError, match='nonsense'):
@@ -435,8 +603,8 @@ def test_public_names() -> None:
 
 def test_the_import_loads_nothing() -> None:
     """A program that monkey-patches can import the package before it does."""
-    done = kit.run_program('''
+    done = kit.run_program("""
 import sys, napixclient.rest
 assert not [name for name in sys.modules if name.startswith(('napixclient.client', 'napixclient._http', 'napixclient.rest.'))]
-''')
+""")
     assert done == (0, '', '')

@@ -1,4 +1,5 @@
 """Many calls side by side: their order, their cap, their failures; SilentEvents, and how many of them are good."""
+
 from __future__ import annotations
 
 import contextvars
@@ -35,7 +36,9 @@ class Held:
 
     def run(self, count: int, **options: Any) -> gevent.Greenlet[..., Any]:
         """Begin a run."""
-        return gevent.spawn(self.rest.async_run, self.rest.one, [{'number': number} for number in range(count)], **options)
+        return gevent.spawn(
+            self.rest.async_run, self.rest.one, [{'number': number} for number in range(count)], **options
+        )
 
 
 @pytest.fixture
@@ -46,6 +49,7 @@ def held(oracle: None) -> Iterator[Held]:
 
 
 # async_run -----------------------------------------------------------------------------------------------------------
+
 
 def test_a_thousand_calls(oracle: None) -> None:
     """The results have the order of the calls, and the server never sees more than fifty at a time."""
@@ -82,8 +86,11 @@ def test_max_concurrency_of_a_run(held: Held, most: int | None, seen: int) -> No
 
 def test_runs_within_runs(held: Held) -> None:
     """A run within a run has calls of its own, and does not wait for those of the other."""
+
     def many(first: int) -> list[int]:
-        return held.rest.async_run(held.rest.one, [{'number': first + number} for number in range(3)], max_concurrency=2)
+        return held.rest.async_run(
+            held.rest.one, [{'number': first + number} for number in range(3)], max_concurrency=2
+        )
 
     held.gate.open()
     found = held.rest.async_run(many, [{'first': 10 * number} for number in range(8)], max_concurrency=2)
@@ -92,7 +99,11 @@ def test_runs_within_runs(held: Held) -> None:
 
 def test_methods_of_any_kind(held: Held) -> None:
     """Any callable will do, also one that asks nobody; and any iterable of mappings."""
-    assert held.rest.async_run(lambda **given: given, iter([{'a': 1}, {}, {'self': 2, 'method': 3}])) == [{'a': 1}, {}, {'self': 2, 'method': 3}]
+    assert held.rest.async_run(lambda **given: given, iter([{'a': 1}, {}, {'self': 2, 'method': 3}])) == [
+        {'a': 1},
+        {},
+        {'self': 2, 'method': 3},
+    ]
     assert held.rest.async_run(dict, []) == []
 
 
@@ -114,6 +125,7 @@ def test_the_first_error(held: Held) -> None:
 
 def test_errors_in_the_place_of_results(held: Held) -> None:
     """With ``return_errors`` each call is made, whatever becomes of the others."""
+
     def call(number: int) -> int:
         if number == 1:
             raise KeyError('not a ClientError')
@@ -123,7 +135,9 @@ def test_errors_in_the_place_of_results(held: Held) -> None:
         return held.rest.one(number, 'fails' if number == 0 else 'good')
 
     held.gate.open()
-    found: list[Any] = held.rest.async_run(call, [{'number': number} for number in range(30)], return_errors=True, max_concurrency=3)
+    found: list[Any] = held.rest.async_run(
+        call, [{'number': number} for number in range(30)], return_errors=True, max_concurrency=3
+    )
     assert isinstance(found[0], ClientError) and found[0].status == 418
     assert isinstance(found[1], KeyError) and isinstance(found[2], gevent.Timeout)
     assert found[3:] == list(range(3, 30))
@@ -133,6 +147,7 @@ def test_errors_in_the_place_of_results(held: Held) -> None:
 @pytest.mark.parametrize('return_errors', [False, True])
 def test_what_ends_a_program_ends_a_run(held: Held, kind: type[BaseException], return_errors: bool) -> None:
     """It is raised where the run was started, never handed out and never printed."""
+
     def call(number: int) -> int:
         if number == 1:
             raise kind
@@ -195,9 +210,10 @@ variable: contextvars.ContextVar[str] = contextvars.ContextVar('variable', defau
 
 def test_the_context_goes_along(tidy: None) -> None:
     """Calls see the context variables of who started them, and do not change them."""
+
     def see(number: int) -> str:
         seen = variable.get()
-        gevent.sleep(0)                     # the other begins
+        gevent.sleep(0)  # the other begins
         variable.set(f'call {number}')
         return seen
 
@@ -213,8 +229,15 @@ def test_the_context_goes_along(tidy: None) -> None:
     contextvars.copy_context().run(within)
 
 
-@pytest.mark.parametrize(('options', 'kind'), [
-    ({'max_concurrency': 0}, ValueError), ({'max_concurrency': 'many'}, ValueError), ({'max_concurrency': True}, ValueError), ({'nonsense': 1}, TypeError)])
+@pytest.mark.parametrize(
+    ('options', 'kind'),
+    [
+        ({'max_concurrency': 0}, ValueError),
+        ({'max_concurrency': 'many'}, ValueError),
+        ({'max_concurrency': True}, ValueError),
+        ({'nonsense': 1}, TypeError),
+    ],
+)
 def test_arguments_that_make_no_sense(options: dict[str, Any], kind: type[Exception]) -> None:
     """They are told at once."""
     with Client('http://server.example') as rest, pytest.raises(kind):
@@ -231,14 +254,21 @@ def test_a_kwarg_list_of_something_else() -> None:
 
 # Learned -------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('client', 'run', 'most'), [(8, 'auto', 8), ('auto', 'auto', 64), ('auto', None, 64), ('auto', 5, 5)])
+
+@pytest.mark.parametrize(
+    ('client', 'run', 'most'), [(8, 'auto', 8), ('auto', 'auto', 64), ('auto', None, 64), ('auto', 5, 5)]
+)
 def test_auto(oracle: None, client: Any, run: Any, most: int) -> None:
     """How many is learned from the answers: more than at first where that does not make them slower, and never more than the client's own."""
+
     def calm(*given: Any) -> Any:
         gevent.sleep(0.004)
         return number_of(*given)
 
-    with kit.serve(lambda method, path, headers, body: calm(method, path, headers, body)) as server, Numbers(server.url, max_concurrency=client) as rest:
+    with (
+        kit.serve(lambda method, path, headers, body: calm(method, path, headers, body)) as server,
+        Numbers(server.url, max_concurrency=client) as rest,
+    ):
         found = rest.async_run(rest.one, [{'number': number} for number in range(200)], max_concurrency=run)
     assert found == list(range(200))
     assert 2 < server.gate.peak <= most
@@ -246,6 +276,7 @@ def test_auto(oracle: None, client: Any, run: Any, most: int) -> None:
 
 def test_an_allowance_shrinks_when_the_server_refuses() -> None:
     """429 and 503 are signs that it has too much to do; other failures are not. It stays between one and the client's own."""
+
     def limit_after(status: int, most: int = 30) -> int:
         allowance = Allowance('auto', most, 20)
         for _ in range(60):
@@ -259,8 +290,10 @@ def test_an_allowance_shrinks_when_the_server_refuses() -> None:
 
 # SilentEvent ---------------------------------------------------------------------------------------------------------
 
+
 def test_silent_event(tidy: None) -> None:
     """It runs when it is started, and then has a value."""
+
     def add(one: int, *, two: int) -> int:
         gevent.sleep(0)
         return one + two
@@ -274,9 +307,12 @@ def test_silent_event(tidy: None) -> None:
     event.join(timeout=1)
 
 
-@pytest.mark.parametrize('failure', [ClientError('no luck'), ValueError('no luck'), gevent.Timeout(1), gevent.GreenletExit()])
+@pytest.mark.parametrize(
+    'failure', [ClientError('no luck'), ValueError('no luck'), gevent.Timeout(1), gevent.GreenletExit()]
+)
 def test_silent_events_that_fail(tidy: None, failure: BaseException) -> None:
     """Nothing is printed, and nothing is raised in who joins it: the exception is there to be asked for."""
+
     def fail() -> None:
         raise failure
 
@@ -299,13 +335,13 @@ def test_silent_events_that_are_used_wrongly(tidy: None) -> None:
 
 def test_silent_events_that_end_the_program() -> None:
     """What ends a program ends it from within one, too."""
-    done = kit.run_program('''
+    done = kit.run_program("""
 import sys, gevent
 from napixclient.rest import SilentEvent
 event = SilentEvent(sys.exit, 7)
 event.start()
 gevent.sleep(5)
-''')
+""")
     assert done == (7, '', '')
 
 
@@ -323,6 +359,7 @@ def test_join_with_a_timeout(tidy: None) -> None:
 
 # _watch_thread_limit -------------------------------------------------------------------------------------------------
 
+
 def watched(rest: Client, make: Callable[[int], Any], count: int) -> tuple[list[SilentEvent], list[int]]:
     """The loop of the seed: all events, and how many ran after each was started."""
     events: list[SilentEvent] = []
@@ -336,7 +373,7 @@ def watched(rest: Client, make: Callable[[int], Any], count: int) -> tuple[list[
         events.append(event)
         running = rest._watch_thread_limit([*running, event])
         seen.append(len(running))
-    while running:                              # nothing new is started: it waits for what is left
+    while running:  # nothing new is started: it waits for what is left
         before = len(running)
         running = rest._watch_thread_limit(running)
         assert len(running) < before
@@ -348,7 +385,7 @@ def test_the_limit_adapts(tidy: None) -> None:
     with Client('http://server.example', max_concurrency=6) as rest:
         events, seen = watched(rest, lambda number: gevent.sleep(0.003), 200)
     assert all(event.exception is None and not event.is_alive() for event in events)
-    assert seen[0] <= 1 and 1 < max(seen) <= 5      # those that still run: there is room for one more
+    assert seen[0] <= 1 and 1 < max(seen) <= 5  # those that still run: there is room for one more
 
 
 @pytest.mark.parametrize('limit', [0, True, 'many'])
@@ -389,7 +426,7 @@ def test_without_a_thread(tidy: None) -> None:
     with Client('http://server.example') as rest:
         assert rest._watch_thread_limit([]) == []
         event = SilentEvent(dict)
-        assert rest._watch_thread_limit([event]) == []      # never started
+        assert rest._watch_thread_limit([event]) == []  # never started
         event.start()
         event.join()
         assert rest._watch_thread_limit([event]) == []

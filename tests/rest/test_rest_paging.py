@@ -1,4 +1,5 @@
 """paginate: every item of a listing once, whatever tells where the next page is."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -25,13 +26,14 @@ def listing(count: int, most: int = 1000, shape: Any = lambda number: {'id': f'Ã
         if 'marker' in query and query['marker'] not in marks:
             return 400, {'badRequest': {'message': 'no such marker'}}
         start = marks.index(query['marker']) + 1 if 'marker' in query else 0
-        return {'items': items[start:start + min(most, int(query.get('limit', most)))]}
+        return {'items': items[start : start + min(most, int(query.get('limit', most)))]}
 
     return handle
 
 
 def linked(pages: list[Any], link: Any = lambda number: f'</things?page={number + 1}>; rel="next"') -> Any:
     """A handler of pages, each but the last with a link to the next."""
+
     def handle(method: str, path: str, headers: Any, body: bytes) -> Any:
         number = int(parse_qs(path.partition('?')[2]).get('page', ['0'])[0])
         return 200, [('Link', link(number))] if number + 1 < len(pages) else [], pages[number]
@@ -41,8 +43,22 @@ def linked(pages: list[Any], link: Any = lambda number: f'</things?page={number 
 
 # By marker -----------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('count', 'limit', 'most'), [
-    (0, 3, 9), (1, 3, 9), (3, 3, 9), (7, 3, 9), (9, 3, 9), (7, None, 3), (7, 5, 2), (7, 100, 3), (1, 1, 1), (4, None, 9)])
+
+@pytest.mark.parametrize(
+    ('count', 'limit', 'most'),
+    [
+        (0, 3, 9),
+        (1, 3, 9),
+        (3, 3, 9),
+        (7, 3, 9),
+        (9, 3, 9),
+        (7, None, 3),
+        (7, 5, 2),
+        (7, 100, 3),
+        (1, 1, 1),
+        (4, None, 9),
+    ],
+)
 def test_by_marker(tidy: None, count: int, limit: int | None, most: int) -> None:
     """Every item comes once, in order, also where the server gives less than it is asked for."""
     with kit.serve(listing(count, most)) as server, Client(server.url) as rest:
@@ -60,7 +76,15 @@ def test_any_listing(count: int, limit: int | None, most: int, prefetch: int) ->
     assert found == [f'Ã©{number}' for number in range(count)]
 
 
-@pytest.mark.parametrize('shape', [lambda number: f'name & {number}', lambda number: 10 + number, lambda number: {'name': f'n{number}'}, lambda number: {'id': number, 'name': 'same'}])
+@pytest.mark.parametrize(
+    'shape',
+    [
+        lambda number: f'name & {number}',
+        lambda number: 10 + number,
+        lambda number: {'name': f'n{number}'},
+        lambda number: {'id': number, 'name': 'same'},
+    ],
+)
 def test_markers(tidy: None, shape: Any) -> None:
     """An item is its own marker, or has one in its id, or in its name."""
     with kit.serve(listing(7, 3, shape)) as server, Client(server.url) as rest:
@@ -69,8 +93,13 @@ def test_markers(tidy: None, shape: Any) -> None:
 
 def test_another_name_of_the_marker(tidy: None) -> None:
     """The parameter is called as it is told; parameters of the call go along with each page."""
-    with kit.serve(lambda method, path, headers, body: [] if 'last=' in path else ['a', 'b']) as server, Client(server.url, 'tok-1234') as rest:
-        assert list(paginate(rest, 'x', items=list, marker='last', limit=2, params={'status': 'up'}, headers={'X-A': '1'})) == ['a', 'b']
+    with (
+        kit.serve(lambda method, path, headers, body: [] if 'last=' in path else ['a', 'b']) as server,
+        Client(server.url, 'tok-1234') as rest,
+    ):
+        assert list(
+            paginate(rest, 'x', items=list, marker='last', limit=2, params={'status': 'up'}, headers={'X-A': '1'})
+        ) == ['a', 'b']
     assert [request.path for request in server.requests] == ['/x?status=up&limit=2', '/x?status=up&limit=2&last=b']
     assert all(request.headers['x-a'] == '1' for request in server.requests)
 
@@ -90,7 +119,11 @@ def test_a_listing_that_does_not_look_at_the_marker(tidy: None) -> None:
 def test_a_listing_in_a_circle(tidy: None) -> None:
     """A marker that was there before ends it with an error."""
     turns = iter(range(100))
-    with kit.serve(lambda *_: [next(turns) % 3]) as server, Client(server.url) as rest, pytest.raises(ClientError, match='repeats'):
+    with (
+        kit.serve(lambda *_: [next(turns) % 3]) as server,
+        Client(server.url) as rest,
+        pytest.raises(ClientError, match='repeats'),
+    ):
         list(paginate(server and rest, items=list))
     assert len(server.requests) == 4
 
@@ -109,12 +142,23 @@ def test_items_without_a_marker(tidy: None) -> None:
 PAGES = [['a', 'b'], [], ['c'], ['d']]
 
 
-@pytest.mark.parametrize('link', [
-    '</things?page={}>; rel="next"', '<?page={}>;rel=next', '<things?page={}>; rel="prev next"', '<//{host}/things?page={}> ; title="a, <b>; c" ; REL = "NEXT"',
-    '</x>; rel="prev", <http://{host}/things?page={}#top>; rel="next", </y>; rel=last', '</x>; rel=prev; rel=next, < /things?page={} >; rel="next"',
-    '</x>; title=rel; x="; rel=next", </things?page={}>; rel="next"; title*=UTF-8\'\'%e2', '<http://{host}//things?page={}>; rel="next"', '</things?page={}>; anchor; rel="start next"'])
+@pytest.mark.parametrize(
+    'link',
+    [
+        '</things?page={}>; rel="next"',
+        '<?page={}>;rel=next',
+        '<things?page={}>; rel="prev next"',
+        '<//{host}/things?page={}> ; title="a, <b>; c" ; REL = "NEXT"',
+        '</x>; rel="prev", <http://{host}/things?page={}#top>; rel="next", </y>; rel=last',
+        '</x>; rel=prev; rel=next, < /things?page={} >; rel="next"',
+        '</x>; title=rel; x="; rel=next", </things?page={}>; rel="next"; title*=UTF-8\'\'%e2',
+        '<http://{host}//things?page={}>; rel="next"',
+        '</things?page={}>; anchor; rel="start next"',
+    ],
+)
 def test_by_link(oracle: None, link: str) -> None:
     """A link may be relative, stand among others, and be written in any way that RFC 8288 allows; an empty page is no end."""
+
     def of(number: int) -> str:
         return link.replace('{host}', server.host).replace('{}', str(number + 1))
 
@@ -124,7 +168,19 @@ def test_by_link(oracle: None, link: str) -> None:
     assert all(request.headers['x-auth-token'] == 'tok-1234' for request in server.requests)
 
 
-@pytest.mark.parametrize('link', ['', '</x>; rel=prev', '</x>', '</x>; rel="nextly"', '</x>; title=next', 'rel=next', '<; rel=next', '</x>; rev=next'])
+@pytest.mark.parametrize(
+    'link',
+    [
+        '',
+        '</x>; rel=prev',
+        '</x>',
+        '</x>; rel="nextly"',
+        '</x>; title=next',
+        'rel=next',
+        '<; rel=next',
+        '</x>; rev=next',
+    ],
+)
 def test_no_link(tidy: None, link: str) -> None:
     """What is no link to the next page is none."""
     with kit.serve(lambda *_: (200, [('Link', link)], '["a"]')) as server, Client(server.url) as rest:
@@ -133,15 +189,26 @@ def test_no_link(tidy: None, link: str) -> None:
 
 def test_several_fields(tidy: None) -> None:
     """The links may come in several fields."""
-    with kit.serve(lambda method, path, headers, body: (200, [('Link', '</0>; rel=prev'), ('Link', '</b>; rel=next')] if path == '/a' else [], [path])) as server, \
-            Client(server.url) as rest:
+    with (
+        kit.serve(
+            lambda method, path, headers, body: (
+                200,
+                [('Link', '</0>; rel=prev'), ('Link', '</b>; rel=next')] if path == '/a' else [],
+                [path],
+            )
+        ) as server,
+        Client(server.url) as rest,
+    ):
         assert list(paginate(rest, 'a', items=list)) == ['/a', '/b']
 
 
 @pytest.mark.parametrize('path', ['/things?page=0', '/things'])
 def test_a_link_that_repeats(oracle: None, path: str) -> None:
     """It ends the listing with an error, after all that came before."""
-    with kit.serve(lambda method, got, headers, body: (200, {'Link': f'<{path}>; rel=next'}, [got])) as server, Client(server.url) as rest:
+    with (
+        kit.serve(lambda method, got, headers, body: (200, {'Link': f'<{path}>; rel=next'}, [got])) as server,
+        Client(server.url) as rest,
+    ):
         pages = paginate(rest, '/things', items=list)
         assert next(pages) == '/things'
         with pytest.raises(ClientError, match='repeats'):
@@ -149,7 +216,16 @@ def test_a_link_that_repeats(oracle: None, path: str) -> None:
     assert len(server.requests) <= 2
 
 
-@pytest.mark.parametrize('link', ['ftp://server.example/x', 'http://user:password@server.example/', 'http://[::1/', 'mailto:x', 'http://server.example:99999/'])
+@pytest.mark.parametrize(
+    'link',
+    [
+        'ftp://server.example/x',
+        'http://user:password@server.example/',
+        'http://[::1/',
+        'mailto:x',
+        'http://server.example:99999/',
+    ],
+)
 def test_links_that_lead_nowhere(oracle: None, link: str) -> None:
     """What a server sends is never a ValueError of ours."""
     with kit.serve(lambda *_: (200, {'Link': f'<{link}>; rel=next'}, '["a"]')) as server, Client(server.url) as rest:
@@ -161,17 +237,31 @@ def test_links_that_lead_nowhere(oracle: None, link: str) -> None:
 
 # Another origin ------------------------------------------------------------------------------------------------------
 
+
 def test_another_origin_gets_no_token(oracle: None) -> None:
     """Nor the authenticator's proof, nor a secret field; and neither does our own when that leads back."""
+
     def here(method: str, path: str, headers: Any, body: bytes) -> Any:
         return 200, {'Link': f'<{there.url}/second>; rel=next'} if path == '/first' else {}, [path]
 
     def elsewhere(method: str, path: str, headers: Any, body: bytes) -> Any:
         return 200, {'Link': f'<{server.url}/third>; rel=next'}, [path]
 
-    with kit.serve(here) as server, kit.serve(elsewhere) as there, Client(
-            server.url, 'tok-1234', authenticator=BearerToken('other-token'), base_headers={'Cookie': 'a=b', 'X-Mine': '1'}) as rest:
-        assert list(paginate(rest, '/first', items=list, headers={'Authorization': 'Basic eA==', 'X-Call': '2'})) == ['/first', '/second', '/third']
+    with (
+        kit.serve(here) as server,
+        kit.serve(elsewhere) as there,
+        Client(
+            server.url,
+            'tok-1234',
+            authenticator=BearerToken('other-token'),
+            base_headers={'Cookie': 'a=b', 'X-Mine': '1'},
+        ) as rest,
+    ):
+        assert list(paginate(rest, '/first', items=list, headers={'Authorization': 'Basic eA==', 'X-Call': '2'})) == [
+            '/first',
+            '/second',
+            '/third',
+        ]
     first, third = server.requests
     [second] = there.requests
     assert first.headers['x-auth-token'] == 'tok-1234' and 'cookie' in first.headers
@@ -182,8 +272,11 @@ def test_another_origin_gets_no_token(oracle: None) -> None:
 
 def test_the_client_of_another_origin_is_closed(oracle: None) -> None:
     """Also when the listing is left early, and when it fails there."""
-    with kit.serve(lambda *_: (500, None, 'no')) as there, kit.serve(
-            lambda *_: (200, {'Link': f'<{there.url}/>; rel=next'}, '["a"]')) as server, Client(server.url) as rest:
+    with (
+        kit.serve(lambda *_: (500, None, 'no')) as there,
+        kit.serve(lambda *_: (200, {'Link': f'<{there.url}/>; rel=next'}, '["a"]')) as server,
+        Client(server.url) as rest,
+    ):
         with pytest.raises(ClientError) as caught:
             list(paginate(rest, items=list))
         assert caught.value.status == 500
@@ -191,6 +284,7 @@ def test_the_client_of_another_origin_is_closed(oracle: None) -> None:
 
 
 # Lazily, and ahead ---------------------------------------------------------------------------------------------------
+
 
 def test_pages_are_asked_for_when_they_are_wanted(oracle: None) -> None:
     """Nothing is sent before the first item is wanted, and no page before its own is."""
@@ -223,8 +317,11 @@ def test_prefetch(oracle: None, prefetch: int) -> None:
 @pytest.mark.parametrize('prefetch', [0, 1, 3])
 def test_an_error_comes_after_what_was_before_it(oracle: None, prefetch: int) -> None:
     """Items of good pages are handed out first."""
+
     def handle(method: str, path: str, headers: Any, body: bytes) -> Any:
-        return (500, None, 'no luck') if 'page=2' in path else linked([['a'], ['b'], ['c']])(method, path, headers, body)
+        return (
+            (500, None, 'no luck') if 'page=2' in path else linked([['a'], ['b'], ['c']])(method, path, headers, body)
+        )
 
     with kit.serve(handle) as server, Client(server.url) as rest:
         items = paginate(rest, '/things', items=list, prefetch=prefetch)
@@ -237,6 +334,7 @@ def test_an_error_comes_after_what_was_before_it(oracle: None, prefetch: int) ->
 @pytest.mark.parametrize('end', ['close', 'forget', 'kill'])
 def test_a_listing_that_is_left(oracle: None, end: str) -> None:
     """What is being fetched ahead is cancelled, and nothing is left behind."""
+
     def consume() -> None:
         for _ in paginate(rest, '/things', items=list, prefetch=1):
             pass
@@ -261,6 +359,7 @@ def test_a_listing_that_is_left(oracle: None, end: str) -> None:
 
 # Pages ---------------------------------------------------------------------------------------------------------------
 
+
 def test_pages_without_a_body(tidy: None) -> None:
     """There is nothing, which is not read."""
     with kit.serve(lambda *_: (204, None, None)) as server, Client(server.url) as rest:
@@ -270,15 +369,30 @@ def test_pages_without_a_body(tidy: None) -> None:
 @pytest.mark.parametrize('body', ['{"other": []}', '[]', '{"items": {}}', '{"items": null}', 'no json'])
 def test_pages_that_make_no_sense(tidy: None, body: str) -> None:
     """A page without the list, or of something else, is a ClientError that knows the answer."""
-    with kit.serve(lambda *_: (200, None, body)) as server, Client(server.url) as rest, pytest.raises(ClientError) as caught:
+    with (
+        kit.serve(lambda *_: (200, None, body)) as server,
+        Client(server.url) as rest,
+        pytest.raises(ClientError) as caught,
+    ):
         list(paginate(rest, items='items'))
     assert caught.value.status == 200 and caught.value.response is not None and caught.value.response.text == body
 
 
-@pytest.mark.parametrize(('options', 'kind'), [
-    ({'items': None}, ValueError), ({}, TypeError), ({'items': 'x', 'limit': 0}, ValueError), ({'items': 'x', 'limit': True}, ValueError), ({'items': 'x', 'prefetch': -1}, ValueError),
-    ({'items': 'x', 'prefetch': None}, ValueError), ({'items': 'x', 'marker': ''}, ValueError), ({'items': 'x', 'marker': 7}, ValueError),
-    ({'items': 'x', 'json': 1}, TypeError), ({'items': 'x', 'nonsense': 1}, TypeError)])
+@pytest.mark.parametrize(
+    ('options', 'kind'),
+    [
+        ({'items': None}, ValueError),
+        ({}, TypeError),
+        ({'items': 'x', 'limit': 0}, ValueError),
+        ({'items': 'x', 'limit': True}, ValueError),
+        ({'items': 'x', 'prefetch': -1}, ValueError),
+        ({'items': 'x', 'prefetch': None}, ValueError),
+        ({'items': 'x', 'marker': ''}, ValueError),
+        ({'items': 'x', 'marker': 7}, ValueError),
+        ({'items': 'x', 'json': 1}, TypeError),
+        ({'items': 'x', 'nonsense': 1}, TypeError),
+    ],
+)
 def test_arguments_that_make_no_sense(options: dict[str, Any], kind: type[Exception]) -> None:
     """They are told by the call, not by the first item."""
     with Client('http://server.example') as rest, pytest.raises(kind):

@@ -1,4 +1,5 @@
 """What the base class costs over the core. Bounds are compared with processor time, the least of several rounds."""
+
 from __future__ import annotations
 
 import gc
@@ -13,8 +14,10 @@ from napixclient import ClientPool
 from napixclient.rest import Client
 from tests import kit
 
-pytestmark = [pytest.mark.timed,
-              pytest.mark.skipif(kit.STRETCH > 1, reason='only alone and untraced: what would be measured is the tracer')]
+pytestmark = [
+    pytest.mark.timed,
+    pytest.mark.skipif(kit.STRETCH > 1, reason='only alone and untraced: what would be measured is the tracer'),
+]
 ROUNDS, TRIES = 8, 5
 
 
@@ -51,6 +54,7 @@ def best(measure: Callable[[], float], bound: float) -> float:
 def test_a_call_costs_little_more_than_the_core(server: kit.Server) -> None:
     """At most 15 µs a call over ``Client.request`` (measured: 4 to 6)."""
     with Core(server.host, simultaneous=1) as core, Client(f'{server.url}/api', 'tok-1234', max_concurrency=1) as rest:
+
         def bare() -> None:
             for _ in range(300):
                 core.request('GET', '/api/things/1')
@@ -69,13 +73,17 @@ def test_a_call_costs_little_more_than_the_core(server: kit.Server) -> None:
 def test_a_run_costs_little_more_than_a_pool(server: kit.Server) -> None:
     """A thousand calls, fifty at a time, take at most 1.3 times as long as with the pool (measured: 1.2)."""
     with ClientPool(simultaneous=50) as pool, Client(server.url, max_concurrency=50) as rest:
+
         def pooled() -> None:
             for number in range(1000):
                 pool.request(server.host, 'GET', f'/{number}')
             assert len(pool.wait()) == 1000
 
         def run() -> None:
-            assert len(rest.async_run(rest.get, [{'path': str(number)} for number in range(1000)], max_concurrency=50)) == 1000
+            assert (
+                len(rest.async_run(rest.get, [{'path': str(number)} for number in range(1000)], max_concurrency=50))
+                == 1000
+            )
 
         def ratio() -> float:
             plain, ours = least(server, pooled, run)

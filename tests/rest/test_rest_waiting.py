@@ -1,4 +1,5 @@
 """wait: until a resource is ready, or the time is up."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -18,7 +19,12 @@ def test_a_resource_that_becomes_ready(oracle: None) -> None:
     states = iter(['BUILD', 'BUILD', 'ACTIVE', 'never asked for'])
     told: list[str] = []
     with kit.serve(lambda method, path, headers, body: {'state': next(states)}) as server, Client(server.url) as rest:
-        found = wait(lambda: rest.get('servers/7').json['state'], until=lambda state: state == 'ACTIVE', delay=0.01, on_poll=told.append)
+        found = wait(
+            lambda: rest.get('servers/7').json['state'],
+            until=lambda state: state == 'ACTIVE',
+            delay=0.01,
+            on_poll=told.append,
+        )
     assert (found, told) == ('ACTIVE', ['BUILD', 'BUILD', 'ACTIVE'])
 
 
@@ -51,7 +57,11 @@ def test_the_time_is_up(oracle: None) -> None:
     with pytest.raises(Timeout, match=r'not ready after 0\.1 s; the last poll gave .*BUILD') as caught:
         wait(lambda: {'state': 'BUILD'}, until=lambda value: False, delay=0.01, timeout=0.1)
     assert took.between(0.09, 3)
-    assert isinstance(caught.value, HTTPError) and not isinstance(caught.value, gevent.Timeout) and caught.value.status is None
+    assert (
+        isinstance(caught.value, HTTPError)
+        and not isinstance(caught.value, gevent.Timeout)
+        and caught.value.status is None
+    )
 
 
 @pytest.mark.timed
@@ -89,6 +99,7 @@ def test_no_clock() -> None:
 @pytest.mark.parametrize('where', ['poll', 'until', 'on_poll'])
 def test_what_the_caller_s_code_raises(where: str) -> None:
     """It goes on as it is."""
+
     def fail(*_: Any) -> Any:
         raise ClientError('no luck', 500)
 
@@ -112,7 +123,15 @@ def test_foreign_timeouts_pass(tidy: None, where: str) -> None:
 
 def test_the_clock_does_not_fire_in_the_caller_s_code(tidy: None) -> None:
     """Neither ``until`` nor ``on_poll`` is interrupted, and what is ready is returned, however late."""
-    assert wait(lambda: 7, until=lambda value: gevent.sleep(0.05) is None, on_poll=lambda value: gevent.sleep(0.05), timeout=0.02) == 7
+    assert (
+        wait(
+            lambda: 7,
+            until=lambda value: gevent.sleep(0.05) is None,
+            on_poll=lambda value: gevent.sleep(0.05),
+            timeout=0.02,
+        )
+        == 7
+    )
 
 
 @pytest.fixture
@@ -123,8 +142,20 @@ def never() -> Iterator[Any]:
     assert called == []
 
 
-@pytest.mark.parametrize('options', [
-    {'delay': -1}, {'delay': None}, {'delay': float('nan')}, {'delay': True}, {'backoff': 0.5}, {'backoff': '2'}, {'timeout': -1}, {'timeout': float('nan')}, {'timeout': 'long'}])
+@pytest.mark.parametrize(
+    'options',
+    [
+        {'delay': -1},
+        {'delay': None},
+        {'delay': float('nan')},
+        {'delay': True},
+        {'backoff': 0.5},
+        {'backoff': '2'},
+        {'timeout': -1},
+        {'timeout': float('nan')},
+        {'timeout': 'long'},
+    ],
+)
 def test_numbers_that_make_no_sense(never: Any, options: dict[str, Any]) -> None:
     """They are named, before anything is asked."""
     with pytest.raises(ValueError, match=next(iter(options))):

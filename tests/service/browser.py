@@ -2,6 +2,7 @@
 
 Needs Debian's ``chromium`` and ``chromium-driver``, or others that are in the path.
 """
+
 from __future__ import annotations
 
 import base64
@@ -24,13 +25,36 @@ __all__ = ['KEYS', 'MISSING', 'Browser']
 #: Why there is no browser, or an empty text.
 MISSING = ', '.join(program for program in ('chromium', 'chromedriver') if shutil.which(program) is None)
 #: Keys without a character (WebDriver §17.4.2).
-KEYS = {'Enter': '\ue007', 'Tab': '\ue004', 'Escape': '\ue00c', 'Left': '\ue012', 'Right': '\ue014', 'Up': '\ue013',
-        'Down': '\ue015', 'Home': '\ue011', 'End': '\ue010', 'Shift': '\ue008', 'Control': '\ue009', 'Backspace': '\ue003'}
+KEYS = {
+    'Enter': '\ue007',
+    'Tab': '\ue004',
+    'Escape': '\ue00c',
+    'Left': '\ue012',
+    'Right': '\ue014',
+    'Up': '\ue013',
+    'Down': '\ue015',
+    'Home': '\ue011',
+    'End': '\ue010',
+    'Shift': '\ue008',
+    'Control': '\ue009',
+    'Backspace': '\ue003',
+}
 SECONDS = 30.0
 
-_FLAGS = ('headless', 'no-sandbox', 'disable-gpu', 'disable-quic', 'no-first-run', 'disable-background-networking',
-          'disable-component-update', 'disable-sync', 'disable-dev-shm-usage', 'disable-extensions',
-          'no-default-browser-check', 'host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1')
+_FLAGS = (
+    'headless',
+    'no-sandbox',
+    'disable-gpu',
+    'disable-quic',
+    'no-first-run',
+    'disable-background-networking',
+    'disable-component-update',
+    'disable-sync',
+    'disable-dev-shm-usage',
+    'disable-extensions',
+    'no-default-browser-check',
+    'host-resolver-rules=MAP * ~NOTFOUND , EXCLUDE 127.0.0.1',
+)
 
 
 class Browser:
@@ -41,14 +65,21 @@ class Browser:
 
     def __init__(self, profile: Path, width: int = 1280, height: int = 900) -> None:
         self._driver: Any = gevent.subprocess.Popen(
-            ['chromedriver', '--port=0'], stdin=gevent.subprocess.DEVNULL, stdout=gevent.subprocess.PIPE,
-            stderr=gevent.subprocess.DEVNULL, start_new_session=True, env={**os.environ, 'HOME': str(profile)})
+            ['chromedriver', '--port=0'],
+            stdin=gevent.subprocess.DEVNULL,
+            stdout=gevent.subprocess.PIPE,
+            stderr=gevent.subprocess.DEVNULL,
+            start_new_session=True,
+            env={**os.environ, 'HOME': str(profile)},
+        )
         try:
             self._client = Client(f'127.0.0.1:{self._port()}', timeout=60)
             flags = [*_FLAGS, f'user-data-dir={profile}', f'window-size={width},{height}']
-            options = {'browserName': 'chrome', 'goog:loggingPrefs': {'browser': 'ALL'},
-                       'goog:chromeOptions': {'binary': shutil.which('chromium'),
-                                              'args': [f'--{flag}' for flag in flags]}}
+            options = {
+                'browserName': 'chrome',
+                'goog:loggingPrefs': {'browser': 'ALL'},
+                'goog:chromeOptions': {'binary': shutil.which('chromium'), 'args': [f'--{flag}' for flag in flags]},
+            }
             session = self._ask('POST', '/session', {'capabilities': {'alwaysMatch': options}})
             self._base = f'/session/{session["sessionId"]}'
             self.resize(width, height)
@@ -100,13 +131,18 @@ class Browser:
 
     def resize(self, width: int, height: int, ratio: float = 1.0) -> None:
         """The size of the page, in CSS pixels."""
-        self.devtools('Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=ratio,
-                      mobile=False)
+        self.devtools(
+            'Emulation.setDeviceMetricsOverride', width=width, height=height, deviceScaleFactor=ratio, mobile=False
+        )
 
     def prefer(self, **features: str) -> None:
         """Media features: ``prefer(color_scheme='dark')``."""
-        self.devtools('Emulation.setEmulatedMedia', features=[
-            {'name': f'prefers-{name.replace("_", "-")}', 'value': value} for name, value in features.items()])
+        self.devtools(
+            'Emulation.setEmulatedMedia',
+            features=[
+                {'name': f'prefers-{name.replace("_", "-")}', 'value': value} for name, value in features.items()
+            ],
+        )
 
     def open(self, url: str) -> None:
         """Go to an address; when this returns the page has loaded."""
@@ -122,8 +158,11 @@ class Browser:
 
     def complaints(self) -> list[str]:
         """What the console has been told since the last time: errors and warnings."""
-        return [entry['message'] for entry in self.command('POST', '/se/log', {'type': 'browser'})
-                if entry['level'] in ('SEVERE', 'WARNING')]
+        return [
+            entry['message']
+            for entry in self.command('POST', '/se/log', {'type': 'browser'})
+            if entry['level'] in ('SEVERE', 'WARNING')
+        ]
 
     # -- the page --------------------------------------------------------------------------------------------------
 
@@ -143,14 +182,18 @@ class Browser:
                 return found
             if time.monotonic() > end:
                 focus = self.run('return document.activeElement.outerHTML.slice(0, 200)')
-                raise AssertionError(f'in {seconds:g} s not: {script} {json.dumps(args)}\n'
-                                     f'the focus is on {focus}\n{self.text()[:2000]}')
+                raise AssertionError(
+                    f'in {seconds:g} s not: {script} {json.dumps(args)}\nthe focus is on {focus}\n{self.text()[:2000]}'
+                )
             gevent.sleep(0.05)
 
     def text(self, selector: str = 'body') -> str:
         """What can be read in an element; an empty text where there is none."""
-        return str(self.run('const found = document.querySelector(arguments[0]); return found ? found.innerText : ""',
-                            selector))
+        return str(
+            self.run(
+                'const found = document.querySelector(arguments[0]); return found ? found.innerText : ""', selector
+            )
+        )
 
     def _element(self, selector: str) -> str:
         found = self.until('document.querySelector(arguments[0])', selector)

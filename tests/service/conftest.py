@@ -1,4 +1,5 @@
 """One service for the tests that leave it as it is."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator

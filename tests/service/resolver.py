@@ -1,4 +1,5 @@
 """A resolver for a service whose runs name hosts that there are not: it says so at once, and asks nobody."""
+
 from __future__ import annotations
 
 from socket import EAI_NONAME, gaierror

@@ -1,4 +1,5 @@
 """Runs the real `napix serve`, in a process of its own, while the servers of the test go on; and clients that are not ours."""
+
 from __future__ import annotations
 
 import json
@@ -32,10 +33,24 @@ class Service:
     def __init__(self, store: Path | str, *options: object, **env: str) -> None:
         url = store if '://' in str(store) else f'sqlite:///{store}'
         self.process = gevent.subprocess.Popen(
-            [sys.executable, '-m', 'napixclient', 'serve', '--bind', '127.0.0.1:0', '--store', str(url), '--log-json',
-             *map(str, options)],
-            env=kit.environment(RES_OPTIONS='timeout:1 attempts:1', **env), cwd=kit.ROOT, stdin=gevent.subprocess.DEVNULL,
-            stdout=PIPE, stderr=PIPE)
+            [
+                sys.executable,
+                '-m',
+                'napixclient',
+                'serve',
+                '--bind',
+                '127.0.0.1:0',
+                '--store',
+                str(url),
+                '--log-json',
+                *map(str, options),
+            ],
+            env=kit.environment(RES_OPTIONS='timeout:1 attempts:1', **env),
+            cwd=kit.ROOT,
+            stdin=gevent.subprocess.DEVNULL,
+            stdout=PIPE,
+            stderr=PIPE,
+        )
         #: What it logs, as it comes; what is no JSON as a text.
         self.log: list[Any] = []
         self._reader = gevent.spawn(self._read)
@@ -102,7 +117,7 @@ class Service:
         answer = self.ask('GET', f'/runs/{id}/results{query}')
         assert answer.status == 200, answer.body
         assert answer.headers['content-type'] == 'application/x-ndjson'
-        return list(answer.iter_json())         # which takes no NaN and no Infinity
+        return list(answer.iter_json())  # which takes no NaN and no Infinity
 
     def metrics(self) -> dict[str, float]:
         """What Prometheus reads."""
@@ -157,6 +172,7 @@ def serving(store: Path | str, *options: object, **env: str) -> Iterator[Service
 
 
 # A WebSocket client that is not ours ------------------------------------------------------------------------------------
+
 
 class Watcher:
     """The package `websockets`, without its own input and output, over a socket of gevent's."""
@@ -242,8 +258,16 @@ def results_of(messages: Iterator[dict[str, Any]]) -> list[dict[str, Any]]:
 
 # Raw frames -------------------------------------------------------------------------------------------------------------
 
-def frame(opcode: int, payload: bytes = b'', *, fin: bool = True, mask: bytes | None = b'\x01\x02\x03\x04',
-          length: int | None = None, reserved: int = 0) -> bytes:
+
+def frame(
+    opcode: int,
+    payload: bytes = b'',
+    *,
+    fin: bool = True,
+    mask: bytes | None = b'\x01\x02\x03\x04',
+    length: int | None = None,
+    reserved: int = 0,
+) -> bytes:
     """A client's frame, with whatever is wrong with it."""
     length = len(payload) if length is None else length
     head = bytes([(0x80 if fin else 0) | reserved | opcode])
@@ -259,8 +283,10 @@ def frame(opcode: int, payload: bytes = b'', *, fin: bool = True, mask: bytes | 
     return head + mask + bytes(byte ^ mask[index % 4] for index, byte in enumerate(payload))
 
 
-HANDSHAKE = ('GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n'
-             'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n')
+HANDSHAKE = (
+    'GET {path} HTTP/1.1\r\nHost: {host}\r\nConnection: keep-alive, Upgrade\r\nUpgrade: WebSocket\r\n'
+    'Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n{more}\r\n'
+)
 
 
 def upgraded(service: Service, path: str, more: str = '', **options: Any) -> socket.socket:
@@ -277,7 +303,7 @@ def upgraded(service: Service, path: str, more: str = '', **options: Any) -> soc
         assert piece, head
         head += piece
     assert head.startswith(b'HTTP/1.1 101 '), head
-    assert b's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' in head      # RFC 6455 §1.3
+    assert b's3pPLMBiTxaQ9kYGzzhZRbK+xOo=' in head  # RFC 6455 §1.3
     return sock
 
 
@@ -291,14 +317,14 @@ def close_code(sock: socket.socket) -> int | None:
         pass
     sock.close()
     while len(data) >= 2:
-        length, at = data[1] & 0x7f, 2
+        length, at = data[1] & 0x7F, 2
         if length == 126:
             length, at = int.from_bytes(data[2:4], 'big'), 4
         elif length == 127:
             length, at = int.from_bytes(data[2:10], 'big'), 10
-        if data[0] & 0x0f == 8:
-            return int.from_bytes(data[at:at + 2], 'big')
-        data = data[at + length:]
+        if data[0] & 0x0F == 8:
+            return int.from_bytes(data[at : at + 2], 'big')
+        data = data[at + length :]
     return None
 
 

@@ -1,4 +1,5 @@
 """The page at /, in a real browser: composed, watched, folded, opened, cancelled, come back to, by hand and by keyboard."""
+
 from __future__ import annotations
 
 import json
@@ -44,8 +45,11 @@ def compose(browser: Browser, service: Service, hosts: str, **fields: str) -> No
     browser.open(service.url)
     for name, text in {'hosts': hosts, **fields}.items():
         if name == 'method':
-            browser.run('const field = document.getElementById("field-method"); field.value = arguments[0];'
-                        'field.dispatchEvent(new Event("input", {bubbles: true}))', text)
+            browser.run(
+                'const field = document.getElementById("field-method"); field.value = arguments[0];'
+                'field.dispatchEvent(new Event("input", {bubbles: true}))',
+                text,
+            )
         else:
             browser.write(f'#field-{name}', text)
     browser.click('#send')
@@ -83,7 +87,8 @@ def escape(browser: Browser) -> None:
 def rows(browser: Browser) -> list[list[str]]:
     """The answers: badge, count, hosts and a first glance of each."""
     found: list[list[str]] = browser.run(
-        'return [...document.querySelectorAll("#answers summary")].map(row => [...row.children].map(part => part.textContent))')
+        'return [...document.querySelectorAll("#answers summary")].map(row => [...row.children].map(part => part.textContent))'
+    )
     return found
 
 
@@ -100,6 +105,7 @@ def number_of(environ: dict[str, Any]) -> int:
 
 # The way through it -----------------------------------------------------------------------------------------------------
 
+
 def test_a_fan_out_is_composed_sent_and_watched_live(browser: Browser, service: Service) -> None:
     """What was composed is what is sent; numbers and tiles follow what happens, and the end is told."""
     gate = kit.Gate()
@@ -107,14 +113,23 @@ def test_a_fan_out_is_composed_sent_and_watched_live(browser: Browser, service: 
         browser.open(service.url)
         browser.write('#field-hosts', f'127.0.0.[1-9]:{server.port} 127.0.0.12:{server.port}')
         assert '10 hosts' in browser.text('#compose')
-        compose(browser, service, f'127.0.0.[1-9]:{server.port} 127.0.0.12:{server.port}', method='PUT', url='/ships?x=1',
-                headers='X-Captain: Nemo\nAccept: text/plain', body='{"size": 12345678901234567890}', simultaneous='3',
-                timeout='30')
+        compose(
+            browser,
+            service,
+            f'127.0.0.[1-9]:{server.port} 127.0.0.12:{server.port}',
+            method='PUT',
+            url='/ships?x=1',
+            headers='X-Captain: Nemo\nAccept: text/plain',
+            body='{"size": 12345678901234567890}',
+            simultaneous='3',
+            timeout='30',
+        )
         held = gate.wait_for(10)
         until_text(browser, '.where', f'127.0.0.[1-9,12]:{server.port}')
         assert browser.text('h1') == 'PUT /ships?x=1'
         assert {(one.method, one.path, one.headers['x-captain'], one.body) for one in held} == {
-            ('PUT', '/ships?x=1', 'Nemo', b'{"size":12345678901234567890}')}
+            ('PUT', '/ships?x=1', 'Nemo', b'{"size":12345678901234567890}')
+        }
         until_state(browser, 'running')
         until_stat(browser, 'in_flight', '10')
         assert browser.text('#link') == 'Live'
@@ -127,7 +142,9 @@ def test_a_fan_out_is_composed_sent_and_watched_live(browser: Browser, service: 
         gate.open()
         until_state(browser, 'done')
     until_stat(browser, 'ok', '10')
-    assert browser.run('return document.querySelector(".flow canvas").getAttribute("aria-label")').startswith('Requests in flight')
+    assert browser.run('return document.querySelector(".flow canvas").getAttribute("aria-label")').startswith(
+        'Requests in flight'
+    )
     browser.until('document.querySelector(".latency canvas").getAttribute("aria-label").includes("p50")')
     browser.until('document.getElementById("said").textContent.includes("10 ok")')
     run = service.show(browser.run('return location.hash').rpartition('/')[2])
@@ -136,6 +153,7 @@ def test_a_fan_out_is_composed_sent_and_watched_live(browser: Browser, service: 
 
 def test_identical_answers_are_folded_under_their_hosts(browser: Browser, service: Service) -> None:
     """The same answer is there once, under the folded set of its hosts; unfolded each is there by itself."""
+
     def app(environ: Any, start_response: Any) -> list[bytes]:
         start_response('200 OK', [('Content-Type', 'application/json')])
         return [b'{"version": %d}' % (2 if number_of(environ) in (4, 7) else 1)]
@@ -146,7 +164,8 @@ def test_identical_answers_are_folded_under_their_hosts(browser: Browser, servic
     show(browser, service, id)
     assert [row[1:] for row in until_rows(browser, 2)] == [
         ['×\u20098', f'127.0.0.[1-3,5-6,8-10]:{server.port}', '{"version":1}'],
-        ['×\u20092', f'127.0.0.[4,7]:{server.port}', '{"version":2}']]
+        ['×\u20092', f'127.0.0.[4,7]:{server.port}', '{"version":2}'],
+    ]
     browser.click('#answers li:nth-child(2) summary')
     browser.until('document.querySelectorAll("#answers details[open] .name").length === 2')
     assert json.loads(browser.text('#answers details[open] pre')) == {'version': 2}
@@ -164,10 +183,12 @@ def test_identical_answers_are_folded_under_their_hosts(browser: Browser, servic
 
 def test_a_chain_of_errors_is_opened_down_to_its_first_cause(browser: Browser, service: Service) -> None:
     """Every call of the chain is told, ours first; errors that differ only in their ids are one."""
+
     def disk(environ: Any, start_response: Any) -> list[bytes]:
         raise RuntimeError('disk full on pool-3')
 
     with serve(ExceptionsCatcher(disk)) as back, Client(back.host) as filer:
+
         def vm(environ: Any, start_response: Any) -> list[bytes]:
             filer.request('POST', '/storage/', {'size': 10})
             return []
@@ -244,13 +265,16 @@ def test_a_service_that_is_killed_and_started_again_is_followed_on(browser: Brow
             until_state(browser, 'done')
             browser.keys('f')
             assert len({row[2] for row in until_rows(browser, 12)}) == 12
-    browser.complaints()                        # of the connections that broke
+    browser.complaints()  # of the connections that broke
 
 
 def test_without_websockets_it_is_watched_by_server_sent_events(browser: Browser, service: Service) -> None:
     """Where a proxy lets no WebSocket through, nothing else changes."""
-    blocked = browser.devtools('Page.addScriptToEvaluateOnNewDocument', source='''
-        window.WebSocket = class { constructor() { setTimeout(() => this.onclose({code: 1006})); } close() {} };''')
+    blocked = browser.devtools(
+        'Page.addScriptToEvaluateOnNewDocument',
+        source="""
+        window.WebSocket = class { constructor() { setTimeout(() => this.onclose({code: 1006})); } close() {} };""",
+    )
     gate = kit.Gate()
     try:
         with kit.serve(gate=gate, address='0.0.0.0') as server:
@@ -267,12 +291,15 @@ def test_without_websockets_it_is_watched_by_server_sent_events(browser: Browser
 
 # Who is there, and what is shown ----------------------------------------------------------------------------------------
 
+
 def test_a_token_is_asked_for_and_kept_for_the_tab(browser: Browser, tmp_path: Path) -> None:
     """A wrong one is asked for again; the right one opens all, a WebSocket too, and is kept in the session only."""
     (tmp_path / 'token').write_text('s3cret+/=')
     gate = kit.Gate()
-    with serving(tmp_path / 'runs.sqlite', '--token', f'@{tmp_path / "token"}') as service, \
-            kit.serve(gate=gate) as server:
+    with (
+        serving(tmp_path / 'runs.sqlite', '--token', f'@{tmp_path / "token"}') as service,
+        kit.serve(gate=gate) as server,
+    ):
         browser.open(service.url)
         for token in 'wrong', 's3cret+/=':
             browser.until('document.getElementById("access").open')
@@ -280,59 +307,90 @@ def test_a_token_is_asked_for_and_kept_for_the_tab(browser: Browser, tmp_path: P
             browser.keys('Enter')
             browser.until('!document.getElementById("token").value')
         browser.until('document.querySelector(".past").textContent.includes("No runs yet")')
-        browser.complaints()                    # of the two answers 401 and 403
+        browser.complaints()  # of the two answers 401 and 403
         compose(browser, service, server.host)
         gate.wait_for(1)
         browser.reload()
         browser.until('document.getElementById("link").title === "WebSocket"')
         gate.open()
         until_state(browser, 'done')
-        assert browser.run('return [document.cookie, localStorage.length, document.body.innerHTML.includes("s3cret"), '
-                           'location.href.includes("s3cret")]') == ['', 0, False, False]
+        assert browser.run(
+            'return [document.cookie, localStorage.length, document.body.innerHTML.includes("s3cret"), '
+            'location.href.includes("s3cret")]'
+        ) == ['', 0, False, False]
         browser.run('sessionStorage.clear()')
         assert not any('s3cret' in json.dumps(one) for one in service.log)
 
 
-EVIL = ('<script>window.owned = 1</script><img src=x onerror="window.owned = 2"><svg onload="window.owned = 3">'
-        '<a href="javascript:window.owned = 4">x</a>\u202e\u0007end')
+EVIL = (
+    '<script>window.owned = 1</script><img src=x onerror="window.owned = 2"><svg onload="window.owned = 3">'
+    '<a href="javascript:window.owned = 4">x</a>\u202e\u0007end'
+)
 
 
 def test_what_a_server_says_is_inert(browser: Browser, service: Service) -> None:
     """Markup in an answer, in an error and in a tag is text; characters that deceive are shown as what they are."""
+
     def app(environ: Any, start_response: Any) -> list[bytes]:
-        kinds = {'1': ('200 OK', 'text/html; charset=utf-8', EVIL), '2': ('500 Oh', 'text/html; charset=utf-8', EVIL),
-                 '3': ('200 OK', 'application/json', json.dumps({EVIL: EVIL, '__proto__': {'x': 1}})),
-                 '4': ('500 Oh', 'application/json', json.dumps({'error_class': EVIL, 'error_text': EVIL,
-                                                                 'remote_call': EVIL, 'remote_error': {
-                                                                     'error_class': EVIL, 'error_text': EVIL}}))}
+        kinds = {
+            '1': ('200 OK', 'text/html; charset=utf-8', EVIL),
+            '2': ('500 Oh', 'text/html; charset=utf-8', EVIL),
+            '3': ('200 OK', 'application/json', json.dumps({EVIL: EVIL, '__proto__': {'x': 1}})),
+            '4': (
+                '500 Oh',
+                'application/json',
+                json.dumps(
+                    {
+                        'error_class': EVIL,
+                        'error_text': EVIL,
+                        'remote_call': EVIL,
+                        'remote_error': {'error_class': EVIL, 'error_text': EVIL},
+                    }
+                ),
+            ),
+        }
         status, media, text = kinds[environ['PATH_INFO'][1:]]
         start_response(status, [('Content-Type', media)])
         return [text.encode()]
 
     with serve(app) as server:
-        id = service.start({'requests': [{'host': server.host, 'url': f'/{n}', 'tag': EVIL} for n in range(1, 5)],
-                            'ordered': True})['id']
+        id = service.start(
+            {'requests': [{'host': server.host, 'url': f'/{n}', 'tag': EVIL} for n in range(1, 5)], 'ordered': True}
+        )['id']
         service.follow(id)
     show(browser, service, id)
     until_rows(browser, 4)
     browser.run('for (const row of document.querySelectorAll("#answers details")) row.open = true')
     browser.until('document.querySelectorAll("#answers .name").length === 4')
     browser.click('#answers .name')
-    shown = [browser.until('document.getElementById("detail-content").innerText.includes("<script>") '
-                           '&& document.getElementById("detail").innerText')]
+    shown = [
+        browser.until(
+            'document.getElementById("detail-content").innerText.includes("<script>") '
+            '&& document.getElementById("detail").innerText'
+        )
+    ]
     escape(browser)
     browser.keys('t', 'Enter')
-    browser.until('document.getElementById("detail-place").textContent === "2 of 4"')      # the first that failed
+    browser.until('document.getElementById("detail-place").textContent === "2 of 4"')  # the first that failed
     for key, place in ('Right', 3), ('Right', 4), ('Left', 3), ('Left', 2), ('Left', 1):
         browser.keys(key)
-        shown.append(browser.until(
-            'document.getElementById("detail-place").textContent.startsWith(arguments[0]) '
-            '&& document.getElementById("detail-content").innerText.includes("<script>") '
-            '&& document.getElementById("detail").innerText', str(place)))
+        shown.append(
+            browser.until(
+                'document.getElementById("detail-place").textContent.startsWith(arguments[0]) '
+                '&& document.getElementById("detail-content").innerText.includes("<script>") '
+                '&& document.getElementById("detail").innerText',
+                str(place),
+            )
+        )
     assert all('<img src=x onerror=' in text and '‹U+202E›‹U+0007›end' in text for text in shown)
     assert '"__proto__": {' in ''.join(shown)
-    assert browser.run('return document.querySelectorAll("main script, main img, main svg, dialog script, dialog img, '
-                       'dialog svg, dialog a, [onerror], [onload]").length') == 0
+    assert (
+        browser.run(
+            'return document.querySelectorAll("main script, main img, main svg, dialog script, dialog img, '
+            'dialog svg, dialog a, [onerror], [onload]").length'
+        )
+        == 0
+    )
     assert browser.run('return window.owned ?? null') is None
 
 
@@ -350,9 +408,13 @@ def test_a_refusal_is_told_at_the_field_that_it_is_about(browser: Browser, servi
     browser.until('document.getElementById("compose-alert").textContent.includes("Host cannot be set")')
     browser.write('#field-headers', 'no header')
     browser.click('#send')
-    browser.until('document.getElementById("compose-alert").textContent === "Headers, line 1: a header is written Name: value"')
+    browser.until(
+        'document.getElementById("compose-alert").textContent === "Headers, line 1: a header is written Name: value"'
+    )
     assert browser.run('return [document.activeElement.id, document.getElementById("field-hosts").value]') == [
-        'field-headers', '127.0.0.1']
+        'field-headers',
+        '127.0.0.1',
+    ]
     show(browser, service, '0' * 32)
     browser.until('document.querySelector(".watch .alert").textContent.startsWith("There is no run of this id")')
     told = ' '.join(browser.complaints())
@@ -361,7 +423,11 @@ def test_a_refusal_is_told_at_the_field_that_it_is_about(browser: Browser, servi
 
 def test_big_and_binary_answers_are_read_when_they_are_opened(browser: Browser, service: Service) -> None:
     """A page keeps no long answer; opened it is whole, its numbers have all their digits, and bytes are shown as such."""
-    bodies = {'/long': json.dumps([12345678901234567890, 1.0, 'x' * 200_000]).encode(), '/bytes': bytes(range(256)), '/none': b''}
+    bodies = {
+        '/long': json.dumps([12345678901234567890, 1.0, 'x' * 200_000]).encode(),
+        '/bytes': bytes(range(256)),
+        '/none': b'',
+    }
 
     def app(environ: Any, start_response: Any) -> list[bytes]:
         media = 'application/json' if environ['PATH_INFO'] == '/long' else 'application/octet-stream'
@@ -375,9 +441,13 @@ def test_big_and_binary_answers_are_read_when_they_are_opened(browser: Browser, 
     until_rows(browser, 3)
     browser.keys('t', 'Home', 'Enter')
     browser.until('document.getElementById("detail").open')
-    browser.run('document.getElementById("detail-previous").click(); document.getElementById("detail-previous").click()')
-    text = browser.until('document.getElementById("detail-content").textContent.includes("Show all") && '
-                         'document.getElementById("detail-content").textContent')
+    browser.run(
+        'document.getElementById("detail-previous").click(); document.getElementById("detail-previous").click()'
+    )
+    text = browser.until(
+        'document.getElementById("detail-content").textContent.includes("Show all") && '
+        'document.getElementById("detail-content").textContent'
+    )
     assert '12345678901234567890,\n  1.0,' in text
     browser.click('#detail-content button')
     browser.until('document.querySelector("#detail-content pre").textContent.length > 200000')
@@ -388,6 +458,7 @@ def test_big_and_binary_answers_are_read_when_they_are_opened(browser: Browser, 
 
 
 # For everybody ----------------------------------------------------------------------------------------------------------
+
 
 def test_all_of_it_goes_by_keyboard(browser: Browser, service: Service) -> None:
     """Without a pointer: composed, sent, watched, opened, cancelled; what has the focus is seen, and has a name."""
@@ -421,10 +492,12 @@ def test_all_of_it_goes_by_keyboard(browser: Browser, service: Service) -> None:
     seen: list[list[Any]] = []
     for _ in range(40):
         browser.keys('Tab')
-        seen.append(browser.run('''
+        seen.append(
+            browser.run("""
             const element = document.activeElement, style = getComputedStyle(element);
             return [element === document.body, element.outerHTML.slice(0, 100), style.outlineStyle !== "none",
-                    (element.ariaLabel || element.textContent || element.labels?.[0]?.textContent || "").trim()]'''))
+                    (element.ariaLabel || element.textContent || element.labels?.[0]?.textContent || "").trim()]""")
+        )
         if seen[-1][0]:
             break
     stops = [stop for stop in seen if not stop[0]]
@@ -455,7 +528,9 @@ def test_it_fits_a_phone_and_follows_the_scheme_and_the_wish_for_rest(browser: B
         browser.until('document.getElementById("detail").open')
         assert browser.run('return document.documentElement.scrollWidth') <= 390
         assert browser.run('return getComputedStyle(document.getElementById("detail")).animationName') == 'none'
-        colours.append(browser.run('const style = getComputedStyle(document.body); return [style.backgroundColor, style.color]'))
+        colours.append(
+            browser.run('const style = getComputedStyle(document.body); return [style.backgroundColor, style.color]')
+        )
     assert colours[0] != colours[1]
 
 
@@ -465,20 +540,25 @@ def test_5000_hosts_are_watched_without_a_stutter(browser: Browser, service: Ser
     browser.devtools('Performance.enable', timeDomain='threadTicks')
 
     def busy() -> float:
-        return next(one['value'] for one in browser.devtools('Performance.getMetrics')['metrics']
-                    if one['name'] == 'TaskDuration')
+        return next(
+            one['value']
+            for one in browser.devtools('Performance.getMetrics')['metrics']
+            if one['name'] == 'TaskDuration'
+        )
 
     with kit.serve(address='0.0.0.0') as server:
         browser.open(service.url)
-        browser.run('''window.gaps = []; let last = performance.now();
-            (function frame() { const now = performance.now(); window.gaps.push(now - last); last = now; requestAnimationFrame(frame); })()''')
+        browser.run("""window.gaps = []; let last = performance.now();
+            (function frame() { const now = performance.now(); window.gaps.push(now - last); last = now; requestAnimationFrame(frame); })()""")
         before = busy()
         browser.write('#field-hosts', f'127.0.[0-19].[1-250]:{server.port}')
         browser.click('#send')
         browser.until('document.getElementById("state")?.textContent === "done"', seconds=45)
         until_stat(browser, 'ok', '5,000')
         took, gaps = busy() - before, browser.run('return window.gaps')
-    print(f'{took:.2f} s of the page\'s thread; frames: {len(gaps)}, median {statistics.median(gaps):.0f} ms, longest {max(gaps):.0f} ms')
+    print(
+        f"{took:.2f} s of the page's thread; frames: {len(gaps)}, median {statistics.median(gaps):.0f} ms, longest {max(gaps):.0f} ms"
+    )
     assert took < kit.limit(12)
     assert statistics.median(gaps) < kit.limit(150)
     until_text(browser, '.where', f'127.0.[0-19].[1-250]:{server.port}')
@@ -496,23 +576,33 @@ def test_5000_hosts_are_watched_without_a_stutter(browser: Browser, service: Ser
 def test_a_folded_set_names_the_same_hosts(browser: Browser, service: Service) -> None:
     """What the page folds, napix expands to the same hosts, and it is no longer than the list; what it counts is as many."""
     draw = random.Random(9)
-    sets = [[f'web{draw.randrange(30)}.rack{draw.randrange(3):02d}:{draw.choice([80, 8002])}' for _ in range(40)] for _ in range(20)]
+    sets = [
+        [f'web{draw.randrange(30)}.rack{draw.randrange(3):02d}:{draw.choice([80, 8002])}' for _ in range(40)]
+        for _ in range(20)
+    ]
     sets += [[f'n{number:0{draw.choice([1, 3])}d}' for number in draw.sample(range(120), 60)] for _ in range(20)]
-    sets += [['[::1]:80', '[2001:db8::1]', 'a', 'a', 'b1', '10.0.0.1:80', '10.0.1.1:80', 'n9', 'n10', 'n010', 'n99', 'n100'],
-             ['a1', 'a2', '1', '3', *(f'i-{number:020d}' for number in range(3))]]
+    sets += [
+        ['[::1]:80', '[2001:db8::1]', 'a', 'a', 'b1', '10.0.0.1:80', '10.0.1.1:80', 'n9', 'n10', 'n010', 'n99', 'n100'],
+        ['a1', 'a2', '1', '3', *(f'i-{number:020d}' for number in range(3))],
+    ]
     browser.open(service.url)
-    folded, counts = browser.run('''
+    folded, counts = browser.run(
+        """
         return import('/nodeset.js').then(({fold, count}) => {
             const folded = arguments[0].map(fold);
             return [folded, folded.map(count)];
-        })''', sets)
+        })""",
+        sets,
+    )
     for hosts, text, count in zip(sets, folded, counts, strict=True):
         found = list(expand(text))
         assert sorted(found) == sorted(set(hosts)), text
         assert len(text) <= len(','.join(dict.fromkeys(hosts)))
         assert count == len(found)
-    assert browser.run('return import("/nodeset.js").then(({count}) => arguments[0].map(count))', [
-        'a[1-3,7]b[0-1] c', 'a!b', '@group', '[::1]:80', 'a[1-9/4]', 'a[3-1]', '']) == [9, None, None, 1, 3, None, 0]
+    assert browser.run(
+        'return import("/nodeset.js").then(({count}) => arguments[0].map(count))',
+        ['a[1-3,7]b[0-1] c', 'a!b', '@group', '[::1]:80', 'a[1-9/4]', 'a[3-1]', ''],
+    ) == [9, None, None, 1, 3, None, 0]
 
 
 def test_the_page_comes_from_us_alone(service: Service) -> None:

@@ -1,4 +1,5 @@
 """Who may ask: the host that is asked for, the page that asks, the credentials, and the bounds."""
+
 from __future__ import annotations
 
 import json
@@ -20,12 +21,33 @@ from tests import kit
 from tests.cli.programs import napix
 from tests.service.serving import Service, Watcher, descriptors_of, results_of, serving, upgraded
 
-ROUTES = ['/', '/runs', f'/runs/{"0" * 32}', f'/runs/{"0" * 32}/results', f'/runs/{"0" * 32}/events', '/healthz', '/metrics',
-          '/openapi.json', '/nothing']
+ROUTES = [
+    '/',
+    '/runs',
+    f'/runs/{"0" * 32}',
+    f'/runs/{"0" * 32}/results',
+    f'/runs/{"0" * 32}/events',
+    '/healthz',
+    '/metrics',
+    '/openapi.json',
+    '/nothing',
+]
 
 
-@pytest.mark.parametrize('host', ['evil.example', '127.0.0.1.evil.example', '10.0.0.1', '', 'localhost@evil.example',
-                                  'evil.example:80', '[::2]', 'localhost.evil', '127.0.0.1, evil.example'])
+@pytest.mark.parametrize(
+    'host',
+    [
+        'evil.example',
+        '127.0.0.1.evil.example',
+        '10.0.0.1',
+        '',
+        'localhost@evil.example',
+        'evil.example:80',
+        '[::2]',
+        'localhost.evil',
+        '127.0.0.1, evil.example',
+    ],
+)
 def test_row_46_foreign_host(service: Service, host: str) -> None:
     """Every route refuses a Host that is not this machine's: a name of anybody's may lead here."""
     for path in ROUTES:
@@ -45,12 +67,24 @@ def test_hosts_of_this_machine(service: Service, host: str) -> None:
     sock.close()
 
 
-@pytest.mark.parametrize(('bound', 'host', 'good'), [
-    ('0.0.0.0', 'localhost:8080', True), ('0.0.0.0', '10.0.0.1', True), ('::', 'LOCALHOST', True), ('0.0.0.0', 'evil.example', False),
-    ('::', 'localhost.evil', False), ('10.0.0.1', 'localhost', False), ('10.0.0.1', '10.0.0.1:8080', True),
-    ('10.0.0.1', '10.0.0.2', False), ('Web.Example', 'web.example:8080', True), ('web.example', '10.0.0.1', False)])
+@pytest.mark.parametrize(
+    ('bound', 'host', 'good'),
+    [
+        ('0.0.0.0', 'localhost:8080', True),
+        ('0.0.0.0', '10.0.0.1', True),
+        ('::', 'LOCALHOST', True),
+        ('0.0.0.0', 'evil.example', False),
+        ('::', 'localhost.evil', False),
+        ('10.0.0.1', 'localhost', False),
+        ('10.0.0.1', '10.0.0.1:8080', True),
+        ('10.0.0.1', '10.0.0.2', False),
+        ('Web.Example', 'web.example:8080', True),
+        ('web.example', '10.0.0.1', False),
+    ],
+)
 def test_hosts_where_bound_elsewhere(bound: str, host: str, good: bool) -> None:
     """The address or the name that is bound to is served; on all addresses also localhost, and all that are written as such."""
+
     def app(environ: Any, start_response: Any) -> list[bytes]:
         start_response('200 OK', [])
         return []
@@ -61,7 +95,9 @@ def test_hosts_where_bound_elsewhere(bound: str, host: str, good: bool) -> None:
     assert statuses == ['200 OK' if good else '403 Forbidden']
 
 
-@pytest.mark.parametrize('origin', ['http://evil.example', 'null', 'http://localhost:1', 'http://127.0.0.1', 'file://', ''])
+@pytest.mark.parametrize(
+    'origin', ['http://evil.example', 'null', 'http://localhost:1', 'http://127.0.0.1', 'file://', '']
+)
 def test_row_46_foreign_origin(service: Service, origin: str) -> None:
     """Every route refuses the page of another origin, the WebSocket too."""
     for path in ROUTES:
@@ -84,14 +120,24 @@ def test_own_origin(service: Service) -> None:
 
 # Credentials -------------------------------------------------------------------------------------------------------------
 
+
 @pytest.fixture(scope='module')
 def guarded(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """A service with a token and a login."""
     directory = tmp_path_factory.mktemp('guarded')
     (directory / 'token').write_text('s3cret-t0ken\n')
     (directory / 'key').write_text('toor')
-    with serving(directory / 'runs', '--token', f'@{directory / "token"}', '--login', 'root', '--key', f'@{directory / "key"}',
-                 '--name', 'napix.example') as running:
+    with serving(
+        directory / 'runs',
+        '--token',
+        f'@{directory / "token"}',
+        '--login',
+        'root',
+        '--key',
+        f'@{directory / "key"}',
+        '--name',
+        'napix.example',
+    ) as running:
         yield running
 
 
@@ -109,8 +155,12 @@ def test_credentials(guarded: Service) -> None:
     """A token, as a bearer or in the query, or a signature is let in; without it is 401, with a wrong one 403."""
     for good in BearerToken('s3cret-t0ken'), TokenIdentifier('s3cret-t0ken'), LoginAuthenticator('root', 'toor'):
         assert status(guarded, good) == 200
-    for wrong in BearerToken('other'), TokenIdentifier('other'), LoginAuthenticator('root', 'other'), \
-            LoginAuthenticator('other', 'toor'):
+    for wrong in (
+        BearerToken('other'),
+        TokenIdentifier('other'),
+        LoginAuthenticator('root', 'other'),
+        LoginAuthenticator('other', 'toor'),
+    ):
         assert status(guarded, wrong) == 403
     for path in '/runs', '/metrics', '/openapi.json', '/nothing', f'/runs/{"0" * 32}/results':
         assert status(guarded, None, path) == 401
@@ -137,16 +187,30 @@ def test_further_names(guarded: Service) -> None:
     sock.close()
 
 
-@pytest.mark.parametrize(('options', 'words'), [
-    (['--bind', '0.0.0.0:0'], 'can be reached from elsewhere'), (['--bind', '[::]:0'], 'can be reached from elsewhere'),
-    (['--bind', '192.0.2.1:0', '--token', 'x' * 8], 'cannot listen'), (['--bind', '8080'], 'ADDRESS:PORT'),
-    (['--bind', '::1:80'], 'ADDRESS:PORT'), (['--bind', 'a:99999'], 'ADDRESS:PORT'),
-    (['--login', 'root'], 'go together'), (['--token', '@/nowhere'], 'cannot read /nowhere'), (['--token', ''], 'empty'),
-    (['--allow', 'a b'], 'neither a network'), (['--mount', 'x'], '/PATH=MODULE:APP'), (['--mount', '/x=nowhere:app'], 'cannot mount'),
-    (['--mount', '/x=os:path'], 'no WSGI application'), (['--mount', '/runs=os:getcwd'], 'of the service itself'),
-    (['--store', 'sqlite:///'], 'not a store'), (['--store', 'sqlite:////proc/nothing/x'], 'cannot open'),
-    (['--store', 'nothing://x'], 'cannot open'), (['--max-body', 'many'], 'not a size'), (['--ping-every', '0'], 'range'),
-])
+@pytest.mark.parametrize(
+    ('options', 'words'),
+    [
+        (['--bind', '0.0.0.0:0'], 'can be reached from elsewhere'),
+        (['--bind', '[::]:0'], 'can be reached from elsewhere'),
+        (['--bind', '192.0.2.1:0', '--token', 'x' * 8], 'cannot listen'),
+        (['--bind', '8080'], 'ADDRESS:PORT'),
+        (['--bind', '::1:80'], 'ADDRESS:PORT'),
+        (['--bind', 'a:99999'], 'ADDRESS:PORT'),
+        (['--login', 'root'], 'go together'),
+        (['--token', '@/nowhere'], 'cannot read /nowhere'),
+        (['--token', ''], 'empty'),
+        (['--allow', 'a b'], 'neither a network'),
+        (['--mount', 'x'], '/PATH=MODULE:APP'),
+        (['--mount', '/x=nowhere:app'], 'cannot mount'),
+        (['--mount', '/x=os:path'], 'no WSGI application'),
+        (['--mount', '/runs=os:getcwd'], 'of the service itself'),
+        (['--store', 'sqlite:///'], 'not a store'),
+        (['--store', 'sqlite:////proc/nothing/x'], 'cannot open'),
+        (['--store', 'nothing://x'], 'cannot open'),
+        (['--max-body', 'many'], 'not a size'),
+        (['--ping-every', '0'], 'range'),
+    ],
+)
 def test_bad_usage(tmp_path: Path, options: list[str], words: str) -> None:
     """What cannot be served is told in one line, and nothing is served."""
     given = options if '--bind' in options else ['--bind', '127.0.0.1:0', *options]
@@ -158,7 +222,10 @@ def test_bad_usage(tmp_path: Path, options: list[str], words: str) -> None:
 def test_other_addresses_with_credentials(tmp_path: Path) -> None:
     """With credentials it serves every address; only addresses, localhost and given names are good as Host; no loopback is asked."""
     (tmp_path / 'token').write_text('s3cret-t0ken')
-    with kit.serve() as server, serving(tmp_path / 'runs', '--bind', '0.0.0.0:0', '--token', f'@{tmp_path / "token"}') as service:
+    with (
+        kit.serve() as server,
+        serving(tmp_path / 'runs', '--bind', '0.0.0.0:0', '--token', f'@{tmp_path / "token"}') as service,
+    ):
         service.host = f'127.0.0.1:{service.port}'
         assert status(service, BearerToken('s3cret-t0ken')) == 200
         for name, expected in ('localhost', b'200'), ('10.1.2.3', b'200'), ('evil.example', b'403'):
@@ -170,11 +237,11 @@ def test_other_addresses_with_credentials(tmp_path: Path) -> None:
         assert raised.value.status == 400 and 'may not be asked' in str(raised.value)
 
 
-GUNICORN = '''
+GUNICORN = """
 from napixclient.service import create_app
 
 app = create_app(store='sqlite:///runs')
-'''
+"""
 
 
 def test_gunicorn(tmp_path: Path) -> None:
@@ -183,10 +250,23 @@ def test_gunicorn(tmp_path: Path) -> None:
     with socket.create_server(('127.0.0.1', 0)) as listener:
         port = listener.getsockname()[1]
     process = gevent.subprocess.Popen(
-        [sys.executable, '-m', 'gunicorn', '-k', 'napixclient.service.gunicorn.Worker', '-b', f'127.0.0.1:{port}',
-         '--worker-tmp-dir', str(tmp_path), 'under_gunicorn:app'],
-        cwd=tmp_path, env={**kit.environment(), 'PYTHONWARNINGS': ''}, stderr=gevent.subprocess.PIPE)
-    service = Service.__new__(Service)          # what asks, without the process
+        [
+            sys.executable,
+            '-m',
+            'gunicorn',
+            '-k',
+            'napixclient.service.gunicorn.Worker',
+            '-b',
+            f'127.0.0.1:{port}',
+            '--worker-tmp-dir',
+            str(tmp_path),
+            'under_gunicorn:app',
+        ],
+        cwd=tmp_path,
+        env={**kit.environment(), 'PYTHONWARNINGS': ''},
+        stderr=gevent.subprocess.PIPE,
+    )
+    service = Service.__new__(Service)  # what asks, without the process
     service.host, service.port, service.process, service.log = f'127.0.0.1:{port}', port, process, []
     try:
         while b'Booting worker' not in (line := process.stderr.readline()):
@@ -203,7 +283,7 @@ def test_gunicorn(tmp_path: Path) -> None:
     assert b'Traceback' not in said, said
 
 
-NGINX = '''
+NGINX = """
 daemon off; pid {directory}/pid; error_log stderr; events {{ }}
 http {{
     access_log off;
@@ -211,22 +291,28 @@ http {{
     uwsgi_temp_path {directory}; scgi_temp_path {directory};
     {conf}
 }}
-'''
+"""
 
 
 def test_nginx_before_it(tmp_path: Path) -> None:
     """The configuration for nginx in `examples/service` hands everything through: runs, results as they come, WebSockets."""
-    with serving(tmp_path / 'runs', '--name', 'napix.example') as service, kit.serve(gate=(gate := kit.Gate())) as server:
+    with (
+        serving(tmp_path / 'runs', '--name', 'napix.example') as service,
+        kit.serve(gate=(gate := kit.Gate())) as server,
+    ):
         with socket.create_server(('127.0.0.1', 0)) as listener:
             port = listener.getsockname()[1]
         conf = (kit.ROOT / 'examples' / 'service' / 'nginx.conf').read_text()
         conf = conf.replace('listen 443 ssl', f'listen 127.0.0.1:{port}').replace('127.0.0.1:8080', service.host)
         conf = '\n'.join(line for line in conf.splitlines() if 'ssl_certificate' not in line)
         (tmp_path / 'nginx.conf').write_text(NGINX.format(directory=tmp_path, conf=conf))
-        nginx = gevent.subprocess.Popen(['nginx', '-p', str(tmp_path), '-c', str(tmp_path / 'nginx.conf')],
-                                        env={**os.environ, 'PATH': f'{os.environ["PATH"]}:/usr/sbin'},
-                                        stderr=gevent.subprocess.PIPE)
+        nginx = gevent.subprocess.Popen(
+            ['nginx', '-p', str(tmp_path), '-c', str(tmp_path / 'nginx.conf')],
+            env={**os.environ, 'PATH': f'{os.environ["PATH"]}:/usr/sbin'},
+            stderr=gevent.subprocess.PIPE,
+        )
         try:
+
             def through() -> socket.socket:
                 return socket.create_connection(('127.0.0.1', port), 30)
 
@@ -243,7 +329,7 @@ def test_nginx_before_it(tmp_path: Path) -> None:
             watcher = Watcher(service, f'/runs/{id}/ws', through(), **origin)
             assert watcher.answer.status_code == 101
             messages = watcher.messages()
-            assert next(messages)['type'] == 'progress'             # as it comes
+            assert next(messages)['type'] == 'progress'  # as it comes
             gate.open()
             assert len(results_of(messages)) == 2 and watcher.code == 1000
             refused = Watcher(service, f'/runs/{id}/ws', through(), Host='napix.example', Origin='https://evil.example')
@@ -257,7 +343,7 @@ def test_nginx_before_it(tmp_path: Path) -> None:
 
 # Mounts ------------------------------------------------------------------------------------------------------------------
 
-MOUNTED = '''
+MOUNTED = """
 from napixclient import Client
 
 def app(environ, start_response):
@@ -266,16 +352,29 @@ def app(environ, start_response):
             client.request('GET', '/')
     start_response('200 OK', [('Content-Type', 'text/plain')])
     return [f"{environ['SCRIPT_NAME']} {environ['PATH_INFO']} {environ.get('napix.login')}".encode()]
-'''
+"""
 
 
 def test_mounts(tmp_path: Path) -> None:
     """`--mount` serves another application behind the same checks, guard and catcher."""
     (tmp_path / 'mounted_app.py').write_text(MOUNTED)
     (tmp_path / 'key').write_text('toor')
-    broken = kit.serve(lambda *_: (500, {'Content-Type': 'application/json'}, {'error_class': 'OSError', 'error_text': 'full'}))
-    with broken as server, serving(tmp_path / 'runs', '--mount', '/x=mounted_app:app', '--login', 'root', '--key', f'@{tmp_path / "key"}',
-                                   PYTHONPATH=f'{kit.ROOT}:{tmp_path}') as service:
+    broken = kit.serve(
+        lambda *_: (500, {'Content-Type': 'application/json'}, {'error_class': 'OSError', 'error_text': 'full'})
+    )
+    with (
+        broken as server,
+        serving(
+            tmp_path / 'runs',
+            '--mount',
+            '/x=mounted_app:app',
+            '--login',
+            'root',
+            '--key',
+            f'@{tmp_path / "key"}',
+            PYTHONPATH=f'{kit.ROOT}:{tmp_path}',
+        ) as service,
+    ):
         assert status(service, None, '/x/') == 401
         with Client(service.host, LoginAuthenticator('root', 'toor')) as client:
             assert client.request('GET', '/x/a').text == '/x /a root'
@@ -284,16 +383,23 @@ def test_mounts(tmp_path: Path) -> None:
                 client.request('GET', f'/x/fail?{server.host}')
             assert [hop.error_class for hop in raised.value.chain] == ['RemoteError', 'OSError']
             assert status(service, LoginAuthenticator('root', 'toor'), '/xy') == 404
-        service.log[:] = [one for one in service.log if one['level'] != 'error']       # what the catcher tells
+        service.log[:] = [one for one in service.log if one['level'] != 'error']  # what the catcher tells
 
 
 # Bounds ------------------------------------------------------------------------------------------------------------------
+
 
 def test_row_49_half_a_request_head(tmp_path: Path) -> None:
     """200 connections with half a request's head are dropped after the deadline, with 408 or without a word; others are served."""
     with serving(tmp_path / 'runs', '--header-timeout', 1) as service:
         before = descriptors_of(service)
-        halves = [b'', b'G', b'GET / HTTP/1.1', b'GET / HTTP/1.1\r\nHost: local', b'GET / HTTP/1.1\r\nHost: localhost\r\n']
+        halves = [
+            b'',
+            b'G',
+            b'GET / HTTP/1.1',
+            b'GET / HTTP/1.1\r\nHost: local',
+            b'GET / HTTP/1.1\r\nHost: localhost\r\n',
+        ]
         socks = [service.raw(halves[number % len(halves)]) for number in range(200)]
         assert service.alive()
         kit.wait_until(lambda: descriptors_of(service) <= before + 1, 'they are dropped', 30)
@@ -301,7 +407,7 @@ def test_row_49_half_a_request_head(tmp_path: Path) -> None:
             assert sock.recv(100)[:12] in (b'', b'HTTP/1.1 408')
             sock.close()
         dripping = service.raw()
-        for byte in b'GET / HTTP/1.1\r\nX: ' + b'x' * 50:      # a byte now and then does not help
+        for byte in b'GET / HTTP/1.1\r\nX: ' + b'x' * 50:  # a byte now and then does not help
             try:
                 dripping.sendall(bytes([byte]))
             except OSError:
@@ -315,9 +421,16 @@ def test_row_49_half_a_request_head(tmp_path: Path) -> None:
 def test_a_request_with_two_readings_is_refused(service: Service) -> None:
     """What a proxy could read in another way than we do is 400."""
     head = f'POST /runs HTTP/1.1\r\nHost: {service.host}\r\nContent-Type: application/json\r\n'
-    for fields in ('Content-Length: 2\r\nTransfer-Encoding: chunked\r\n', 'Transfer-Encoding: gzip, chunked\r\n',
-                   'Content-Length: 2\r\nContent-Length: 3\r\n', 'Content-Length: +2\r\n', 'Content-Length: 1_0\r\n',
-                   'Transfer-Encoding: identity\r\n', 'Host: other\r\n', 'Content-Length: -1\r\n'):
+    for fields in (
+        'Content-Length: 2\r\nTransfer-Encoding: chunked\r\n',
+        'Transfer-Encoding: gzip, chunked\r\n',
+        'Content-Length: 2\r\nContent-Length: 3\r\n',
+        'Content-Length: +2\r\n',
+        'Content-Length: 1_0\r\n',
+        'Transfer-Encoding: identity\r\n',
+        'Host: other\r\n',
+        'Content-Length: -1\r\n',
+    ):
         sock = service.raw(f'{head}{fields}\r\n{{}}'.encode())
         assert sock.recv(12) == b'HTTP/1.1 400', fields
         sock.close()
@@ -329,19 +442,34 @@ def test_a_request_with_two_readings_is_refused(service: Service) -> None:
 def test_bounds_of_a_submission(tmp_path: Path) -> None:
     """The size of a body, the number of requests, the number of runs: each has its bound and its error."""
     gate = kit.Gate()
-    with kit.serve(gate=gate) as server, serving(
-            tmp_path / 'runs', '--max-body', '10K', '--max-requests', 5, '--max-runs', 2, '--slow-timeout', 1) as service:
+    with (
+        kit.serve(gate=gate) as server,
+        serving(
+            tmp_path / 'runs', '--max-body', '10K', '--max-requests', 5, '--max-runs', 2, '--slow-timeout', 1
+        ) as service,
+    ):
         one = {'hosts': server.host, 'request': {}}
         assert service.start({'requests': [{'host': server.host}] * 6}, 400)['error_class'] == 'BadRequest'
         assert 'at most 5' in service.start({'hosts': 'a[1-6]', 'request': {}}, 400)['error_text']
         assert service.start({**one, 'request': {'body': 'x' * 11_000}}, 413)['error_class'] == 'TooLarge'
-        chunked = service.raw(f'POST /runs HTTP/1.1\r\nHost: {service.host}\r\nContent-Type: application/json\r\n'
-                              'Transfer-Encoding: chunked\r\n\r\n'.encode() + b'1000\r\n' + b' ' * 0x1000 + b'\r\n' + b'1000\r\n'
-                              + b' ' * 0x1000 + b'\r\n1000\r\n' + b' ' * 0x1000 + b'\r\n')
+        chunked = service.raw(
+            f'POST /runs HTTP/1.1\r\nHost: {service.host}\r\nContent-Type: application/json\r\n'
+            'Transfer-Encoding: chunked\r\n\r\n'.encode()
+            + b'1000\r\n'
+            + b' ' * 0x1000
+            + b'\r\n'
+            + b'1000\r\n'
+            + b' ' * 0x1000
+            + b'\r\n1000\r\n'
+            + b' ' * 0x1000
+            + b'\r\n'
+        )
         assert chunked.recv(12) == b'HTTP/1.1 413'
         chunked.close()
-        slow = service.raw(f'POST /runs HTTP/1.1\r\nHost: {service.host}\r\nContent-Type: application/json\r\n'
-                           'Content-Length: 1000\r\n\r\n{"requests":'.encode())
+        slow = service.raw(
+            f'POST /runs HTTP/1.1\r\nHost: {service.host}\r\nContent-Type: application/json\r\n'
+            'Content-Length: 1000\r\n\r\n{"requests":'.encode()
+        )
         assert slow.recv(12) == b'HTTP/1.1 408'
         slow.close()
         ids = [service.start(one)['id'] for _ in range(2)]
@@ -392,16 +520,24 @@ def test_who_waits_too_long_is_told(tmp_path: Path) -> None:
             id = service.start({'hosts': server.host, 'request': {}})['id']
             watcher = Watcher(service, f'/runs/{id}/ws')
             answer = service.ask('GET', '/runs')
-            assert answer.status == 503 and answer.headers['retry-after'] == '1' and answer.body['error_class'] == 'Unavailable'
+            assert (
+                answer.status == 503
+                and answer.headers['retry-after'] == '1'
+                and answer.body['error_class'] == 'Unavailable'
+            )
             gate.open()
             assert len(results_of(watcher.messages())) == 1
         assert service.ask('GET', '/runs').status == 200
 
 
-@pytest.mark.parametrize('text', ['', 'G', 'GET / HTTP/1.1\r\nHost: {host}\r\n', 'GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n', SLOW])
+@pytest.mark.parametrize(
+    'text', ['', 'G', 'GET / HTTP/1.1\r\nHost: {host}\r\n', 'GET /healthz HTTP/1.1\r\nHost: {host}\r\n\r\n', SLOW]
+)
 def test_many_slow_clients(tmp_path: Path, text: str) -> None:
     """However many connect and are slow, /healthz is answered, before any of their deadlines; the oldest idle ones give way."""
-    with serving(tmp_path / 'runs', '--max-connections', 40, '--header-timeout', 1000, '--slow-timeout', 1000) as service:
+    with serving(
+        tmp_path / 'runs', '--max-connections', 40, '--header-timeout', 1000, '--slow-timeout', 1000
+    ) as service:
         slow = []
         for _ in range(30):
             slow += [ask(service, text=text) for _ in range(10)]

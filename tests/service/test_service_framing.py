@@ -1,4 +1,5 @@
 """Requests as bytes over real sockets: what two servers could read in two ways is refused, and the connection closed."""
+
 from __future__ import annotations
 
 import json
@@ -26,7 +27,9 @@ class Echo:
         listener = socket.socket()
         listener.bind(('127.0.0.1', 0))
         listener.listen(1024)
-        self.server = Server(listener, self.app, **{'connections': 100, 'header_seconds': 10.0, 'slow_seconds': 10.0, **options})
+        self.server = Server(
+            listener, self.app, **{'connections': 100, 'header_seconds': 10.0, 'slow_seconds': 10.0, **options}
+        )
         self.server.start()
 
     def app(self, environ: Any, start_response: Any) -> list[bytes]:
@@ -148,19 +151,36 @@ def test_bad_head(echo: Echo, name: str) -> None:
     assert document['error_text'] and document['request'].keys() == {'method', 'path'}
 
 
-@pytest.mark.parametrize(('head', 'status'), [
-    (b'GET / HTTP/2.0\r\n' + HOST + b'\r\n', 505), (b'GET / HTTP/0.9\r\n' + HOST + b'\r\n', 505),
-    (b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 505), (b'GET /' + b'x' * 9000 + b' HTTP/1.1\r\n' + HOST + b'\r\n', 414),
-    (post(b'X: ' + b'x' * 70_000 + b'\r\n'), 431), (post(b'X: y\r\n' * 200), 431),
-    (post(b'Content-Length: ' + b'9' * 5000 + b'\r\n'), 413), (b'x' * 100_000, 414)])
+@pytest.mark.parametrize(
+    ('head', 'status'),
+    [
+        (b'GET / HTTP/2.0\r\n' + HOST + b'\r\n', 505),
+        (b'GET / HTTP/0.9\r\n' + HOST + b'\r\n', 505),
+        (b'PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n', 505),
+        (b'GET /' + b'x' * 9000 + b' HTTP/1.1\r\n' + HOST + b'\r\n', 414),
+        (post(b'X: ' + b'x' * 70_000 + b'\r\n'), 431),
+        (post(b'X: y\r\n' * 200), 431),
+        (post(b'Content-Length: ' + b'9' * 5000 + b'\r\n'), 413),
+        (b'x' * 100_000, 414),
+    ],
+)
 def test_what_has_a_status_of_its_own(echo: Echo, head: bytes, status: int) -> None:
     """Another version, and what is too long, is told by its status; the connection is closed."""
     echo.asked.clear()
     assert statuses(echo.talk(head + SMUGGLED)) == [status] and echo.asked == []
 
 
-@pytest.mark.parametrize('head', [b'GET', b'GET / HTTP/1.1', b'GET / HTTP/1.1\r\n', b'GET / HTTP/1.1\r\nHost: h\r\n',
-                                  b'GET / HTTP/1.1\r\nHost: h', b'GET / HTTP/1.1\r\nHost: h\r\n\r'])
+@pytest.mark.parametrize(
+    'head',
+    [
+        b'GET',
+        b'GET / HTTP/1.1',
+        b'GET / HTTP/1.1\r\n',
+        b'GET / HTTP/1.1\r\nHost: h\r\n',
+        b'GET / HTTP/1.1\r\nHost: h',
+        b'GET / HTTP/1.1\r\nHost: h\r\n\r',
+    ],
+)
 def test_a_head_without_end(echo: Echo, head: bytes) -> None:
     """Whoever ends in the middle of a head is told so, and nothing is run."""
     echo.asked.clear()
@@ -171,16 +191,27 @@ GOOD = {
     'a length': (post(b'Content-Length: 3\r\n', b'abc'), ('POST', '/', b'abc')),
     'a length with zeros': (post(b'content-length:\t003 \r\n', b'abc'), ('POST', '/', b'abc')),
     'chunks': (post(CHUNKED, b'2\r\nab\r\n00a\r\n0123456789\r\n0\r\n\r\n'), ('POST', '/', b'ab0123456789')),
-    'chunks in capitals': (post(b'TRANSFER-ENCODING:  Chunked\t\r\n', b'A\r\n0123456789\r\n0\r\n\r\n'), ('POST', '/', b'0123456789')),
-    'chunk extensions': (post(CHUNKED, b'1;a\r\nx\r\n1 ; a = "q;\\"\r" ; b=c\r\ny\r\n'.replace(b'\r"', b'"') + b'0;z\r\n\r\n'),
-                         ('POST', '/', b'xy')),
+    'chunks in capitals': (
+        post(b'TRANSFER-ENCODING:  Chunked\t\r\n', b'A\r\n0123456789\r\n0\r\n\r\n'),
+        ('POST', '/', b'0123456789'),
+    ),
+    'chunk extensions': (
+        post(CHUNKED, b'1;a\r\nx\r\n1 ; a = "q;\\"\r" ; b=c\r\ny\r\n'.replace(b'\r"', b'"') + b'0;z\r\n\r\n'),
+        ('POST', '/', b'xy'),
+    ),
     'trailers': (post(CHUNKED, b'1\r\nx\r\n0\r\nX-Sum: 1\r\nY:\r\n\r\n'), ('POST', '/', b'x')),
     'an empty line before it': (b'\r\nGET /a HTTP/1.1\r\n' + HOST + b'\r\n', ('GET', '/a', b'')),
     'the absolute form': (b'GET http://H/a%20b?x HTTP/1.1\r\n' + HOST + b'\r\n', ('GET', '/a b', b'')),
     'the absolute form without a path': (b'GET http://h?x HTTP/1.1\r\n' + HOST + b'\r\n', ('GET', '/', b'')),
     'an asterisk': (b'OPTIONS * HTTP/1.1\r\n' + HOST + b'\r\n', ('OPTIONS', '*', b'')),
-    'bytes that are not ASCII': (b'GET /\xc3\xa9 HTTP/1.1\r\nHost: h\r\nX: \xff\r\nY:\r\nZ: a\tb\r\n\r\n', ('GET', '/\xc3\xa9', b'')),
-    'an upgrade with a body': (post(b'Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 3\r\n', b'abc'), ('POST', '/', b'abc')),
+    'bytes that are not ASCII': (
+        b'GET /\xc3\xa9 HTTP/1.1\r\nHost: h\r\nX: \xff\r\nY:\r\nZ: a\tb\r\n\r\n',
+        ('GET', '/\xc3\xa9', b''),
+    ),
+    'an upgrade with a body': (
+        post(b'Connection: Upgrade\r\nUpgrade: websocket\r\nContent-Length: 3\r\n', b'abc'),
+        ('POST', '/', b'abc'),
+    ),
 }
 
 
@@ -204,13 +235,28 @@ def test_http_1_0(echo: Echo) -> None:
 
 
 BAD_CHUNKS = {
-    'no digits': b'\r\nabc\r\n', 'a sign': b'+1\r\na\r\n', 'a prefix': b'0x1\r\na\r\n', 'an underscore': b'1_0\r\n' + b'a' * 16,
-    'a blank before': b' 1\r\na\r\n', 'a blank behind': b'1 \r\na\r\n', 'a bare LF': b'1\na\r\n', 'a bare CR': b'1\ra\r\n',
-    'a bare LF after the data': b'1\r\na\n0\r\n\r\n', 'more than it says': b'1\r\nab\r\n', 'less than it says': b'3\r\nab\r\n0\r\n\r\n',
-    'a size of 17 digits': b'1' * 17 + b'\r\n', 'a negative size': b'-1\r\n', 'a letter': b'g\r\n',
-    'an extension with LF': b'1;a\nb\r\nx\r\n', 'an extension with CR': b'1;a="\r"\r\nx\r\n', 'an extension without a name': b'1;\r\nx\r\n',
-    'extensions without end': b'1;a=' + b'b' * 9000, 'many extensions': (b'1;a=' + b'b' * 4000 + b'\r\nx\r\n') * 5,
-    'a trailer without a colon': b'0\r\nX\r\n\r\n', 'a trailer with a bare LF': b'0\r\nX: a\nY: b\r\n\r\n', 'trailers without end': b'0\r\n' + b'X: y\r\n' * 200,
+    'no digits': b'\r\nabc\r\n',
+    'a sign': b'+1\r\na\r\n',
+    'a prefix': b'0x1\r\na\r\n',
+    'an underscore': b'1_0\r\n' + b'a' * 16,
+    'a blank before': b' 1\r\na\r\n',
+    'a blank behind': b'1 \r\na\r\n',
+    'a bare LF': b'1\na\r\n',
+    'a bare CR': b'1\ra\r\n',
+    'a bare LF after the data': b'1\r\na\n0\r\n\r\n',
+    'more than it says': b'1\r\nab\r\n',
+    'less than it says': b'3\r\nab\r\n0\r\n\r\n',
+    'a size of 17 digits': b'1' * 17 + b'\r\n',
+    'a negative size': b'-1\r\n',
+    'a letter': b'g\r\n',
+    'an extension with LF': b'1;a\nb\r\nx\r\n',
+    'an extension with CR': b'1;a="\r"\r\nx\r\n',
+    'an extension without a name': b'1;\r\nx\r\n',
+    'extensions without end': b'1;a=' + b'b' * 9000,
+    'many extensions': (b'1;a=' + b'b' * 4000 + b'\r\nx\r\n') * 5,
+    'a trailer without a colon': b'0\r\nX\r\n\r\n',
+    'a trailer with a bare LF': b'0\r\nX: a\nY: b\r\n\r\n',
+    'trailers without end': b'0\r\n' + b'X: y\r\n' * 200,
     'a folded trailer': b'0\r\nX: a\r\n b\r\n\r\n',
 }
 
@@ -253,9 +299,26 @@ def test_a_head_is_refused_to_head_without_a_body(echo: Echo) -> None:
     assert statuses(answer) == [400] and answer.endswith(b'\r\n\r\n')
 
 
-LINES = st.lists(st.sampled_from([
-    b'Host: h', b'Content-Length: 5', b'Content-Length: 0', b'Transfer-Encoding: chunked', b'Transfer-Encoding: gzip', b'X: y',
-    b' folded', b'X : y', b'x', b'', b'Content-Length: 5, 5', b'\0', b'X: \r y']), max_size=5)
+LINES = st.lists(
+    st.sampled_from(
+        [
+            b'Host: h',
+            b'Content-Length: 5',
+            b'Content-Length: 0',
+            b'Transfer-Encoding: chunked',
+            b'Transfer-Encoding: gzip',
+            b'X: y',
+            b' folded',
+            b'X : y',
+            b'x',
+            b'',
+            b'Content-Length: 5, 5',
+            b'\0',
+            b'X: \r y',
+        ]
+    ),
+    max_size=5,
+)
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

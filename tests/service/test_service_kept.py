@@ -1,4 +1,5 @@
 """Runs survive: a killed service goes on where it was, with every result, and sends no POST again."""
+
 from __future__ import annotations
 
 import json
@@ -43,7 +44,9 @@ def test_kill_9_in_the_middle(tmp_path: Path, at: float) -> None:
         counts[f'{method} {path}'] += 1
         return 200, {}, path
 
-    requests = [{'method': 'POST' if number % 2 else 'GET', 'url': f'/{number:06}', 'tag': number} for number in range(MANY)]
+    requests = [
+        {'method': 'POST' if number % 2 else 'GET', 'url': f'/{number:06}', 'tag': number} for number in range(MANY)
+    ]
     with kit.serve(count, address='0.0.0.0') as server:
         for number, request in enumerate(requests):
             request['host'] = f'127.0.0.{number % 100 + 1}:{server.port}'
@@ -56,7 +59,7 @@ def test_kill_9_in_the_middle(tmp_path: Path, at: float) -> None:
         with serving(tmp_path / 'runs') as service:
             run = service.follow(id)
             results = service.results(id)
-    assert results[:len(shown)] == shown
+    assert results[: len(shown)] == shown
     assert [one['seq'] for one in results] == list(range(MANY))
     assert sorted(one['tag'] for one in results) == list(range(MANY))
     posts = [counts[f'POST /{number:06}'] for number in range(1, MANY, 2)]
@@ -76,12 +79,23 @@ def test_what_may_be_sent_once_more(tmp_path: Path) -> None:
     gate = kit.Gate()
     with kit.serve(lambda m, p, h, body: (200, {}, f'{m} {h.get("x-a")} {body.decode()}'), gate=gate) as server:
         with serving(tmp_path / 'runs') as service:
-            id = service.start({'requests': [{'host': server.host, **request} for request in (
-                {'method': 'PUT', 'body': {'a': 1}, 'headers': {'X-A': 'b'}, 'tag': 'put'},
-                {'method': 'DELETE', 'tag': 'delete'}, {'method': 'PATCH', 'tag': 'patch'}, {'method': 'POST', 'tag': 'post'},
-                {'headers': {'Authorization': 'Bearer abcdef'}, 'tag': 'secret'},
-                {'url': '/?token=abcdef', 'tag': 'token'}, {'headers': {'Cookie': 'a=b'}, 'tag': 'cookie'})],
-                'simultaneous': 10})['id']
+            id = service.start(
+                {
+                    'requests': [
+                        {'host': server.host, **request}
+                        for request in (
+                            {'method': 'PUT', 'body': {'a': 1}, 'headers': {'X-A': 'b'}, 'tag': 'put'},
+                            {'method': 'DELETE', 'tag': 'delete'},
+                            {'method': 'PATCH', 'tag': 'patch'},
+                            {'method': 'POST', 'tag': 'post'},
+                            {'headers': {'Authorization': 'Bearer abcdef'}, 'tag': 'secret'},
+                            {'url': '/?token=abcdef', 'tag': 'token'},
+                            {'headers': {'Cookie': 'a=b'}, 'tag': 'cookie'},
+                        )
+                    ],
+                    'simultaneous': 10,
+                }
+            )['id']
             gate.wait_for(7)
             service.kill()
         gate.open()
@@ -91,7 +105,12 @@ def test_what_may_be_sent_once_more(tmp_path: Path) -> None:
             results = {one['tag']: one for one in service.results(id)}
         assert len(server.requests) == before + 2
     assert {tag for tag, one in results.items() if one['state'] == 'interrupted'} == {
-        'patch', 'post', 'secret', 'token', 'cookie'}
+        'patch',
+        'post',
+        'secret',
+        'token',
+        'cookie',
+    }
     assert results['put']['body'] == 'PUT b {"a":1}' and results['delete']['body'] == 'DELETE None '
 
 
@@ -101,8 +120,21 @@ def test_what_had_not_been_sent_is_sent(tmp_path: Path, ends: str) -> None:
     gate = kit.Gate()
     with kit.serve(lambda m, p, h, body: (200, {}, f'{p} {h.get("x-a")} {body.decode()}'), gate=gate) as server:
         with serving(tmp_path / 'runs', '--drain-timeout', 0.1) as service:
-            id = service.start({'requests': [{'host': server.host, 'method': 'POST', 'url': f'/{number}', 'body': {'n': number},
-                                              'headers': {'X-A': 'b'}, 'tag': number} for number in range(50)]})['id']
+            id = service.start(
+                {
+                    'requests': [
+                        {
+                            'host': server.host,
+                            'method': 'POST',
+                            'url': f'/{number}',
+                            'body': {'n': number},
+                            'headers': {'X-A': 'b'},
+                            'tag': number,
+                        }
+                        for number in range(50)
+                    ]
+                }
+            )['id']
             gate.wait_for(2)
             if ends == 'killed':
                 service.kill()
@@ -127,8 +159,13 @@ def test_secrets_that_were_not_sent(tmp_path: Path) -> None:
     gate = kit.Gate()
     with kit.serve(gate=gate) as server:
         with serving(tmp_path / 'runs') as service:
-            id = service.start({'requests': [{'host': server.host, 'method': 'POST', 'headers': {'Authorization': 'Bearer abcdef'}}] * 20,
-                                'simultaneous': 1})['id']
+            id = service.start(
+                {
+                    'requests': [{'host': server.host, 'method': 'POST', 'headers': {'Authorization': 'Bearer abcdef'}}]
+                    * 20,
+                    'simultaneous': 1,
+                }
+            )['id']
             gate.wait_for(1)
             service.kill()
         gate.open()
@@ -144,16 +181,25 @@ def test_enough_is_enough_after_a_kill(tmp_path: Path) -> None:
     """A run that had as many successes as it needed sends nothing more when it goes on."""
     with kit.serve() as server, kit.serve(gate=kit.Gate()) as slow:
         with serving(tmp_path / 'runs') as service:
-            id = service.start({'requests': [{'host': server.host}, {'host': slow.host}, {'host': slow.host}], 'need': 2})['id']
+            id = service.start(
+                {'requests': [{'host': server.host}, {'host': slow.host}, {'host': slow.host}], 'need': 2}
+            )['id']
             kit.wait_until(lambda: service.show(id)['results'] == 1, 'one has its result', 30)
             service.kill()
         with sqlite3.connect(tmp_path / 'runs') as database:
-            options, = database.execute('SELECT options FROM runs').fetchone()
+            (options,) = database.execute('SELECT options FROM runs').fetchone()
             database.execute('UPDATE runs SET options = ?', [json.dumps({**json.loads(options), 'need': 1})])
         database.close()
         with serving(tmp_path / 'runs') as service:
             assert service.follow(id)['counts'] == {
-                'total': 3, 'done': 3, 'ok': 1, 'failed': 0, 'cancelled': 2, 'interrupted': 0, 'in_flight': 0}
+                'total': 3,
+                'done': 3,
+                'ok': 1,
+                'failed': 0,
+                'cancelled': 2,
+                'interrupted': 0,
+                'in_flight': 0,
+            }
 
 
 def test_cancelled_and_deadline_hold_after_a_kill(tmp_path: Path) -> None:
@@ -161,14 +207,18 @@ def test_cancelled_and_deadline_hold_after_a_kill(tmp_path: Path) -> None:
     gate = kit.Gate()
     with kit.serve(gate=gate) as server:
         with serving(tmp_path / 'runs') as service:
-            late = service.start({'requests': [{'host': server.host}], 'deadline': 0.1, 'ordered': True, 'simultaneous': 7})['id']
+            late = service.start(
+                {'requests': [{'host': server.host}], 'deadline': 0.1, 'ordered': True, 'simultaneous': 7}
+            )['id']
             service.kill()
         gevent.sleep(0.2)
         with serving(tmp_path / 'runs') as service:
             run = service.follow(late)
             assert run['ordered'] and run['simultaneous'] == 7 and run['counts']['failed'] == 1
-            assert 'Timeout' in service.results(late)[0]['error']['class'] or \
-                service.results(late)[0]['error']['class'] == 'DeadlineExceeded'
+            assert (
+                'Timeout' in service.results(late)[0]['error']['class']
+                or service.results(late)[0]['error']['class'] == 'DeadlineExceeded'
+            )
 
 
 def test_past_runs_are_there_after_a_restart(tmp_path: Path) -> None:
@@ -191,7 +241,7 @@ def test_a_result_is_committed_before_it_is_shown(tmp_path: Path) -> None:
         watcher = Watcher(service, f'/runs/{id}/ws')
         seen = list(islice(results_as_they_come(watcher), 20))
         with sqlite3.connect(f'file:{tmp_path / "runs"}?mode=ro', uri=True) as database:
-            lines = [json.loads(line) for line, in database.execute('SELECT line FROM results ORDER BY seq')]
+            lines = [json.loads(line) for (line,) in database.execute('SELECT line FROM results ORDER BY seq')]
         database.close()
         assert lines[:20] == seen
         gate.open()
@@ -204,7 +254,9 @@ def test_a_store_that_fails(tmp_path: Path) -> None:
     gate = kit.Gate()
     with kit.serve(gate=gate) as server:
         with serving(tmp_path / 'runs') as service:
-            id = service.start({'requests': [{'host': server.host, 'method': 'POST', 'url': f'/{number}'} for number in range(20)]})['id']
+            id = service.start(
+                {'requests': [{'host': server.host, 'method': 'POST', 'url': f'/{number}'} for number in range(20)]}
+            )['id']
             watcher = Watcher(service, f'/runs/{id}/ws')
             gate.wait_for(2)
             with sqlite3.connect(tmp_path / 'runs') as database:
@@ -279,8 +331,10 @@ def test_drain(tmp_path: Path) -> None:
         with pytest.raises(OSError, match='refused'):
             service.raw()
         body = json.dumps({'hosts': server.host, 'request': {}})
-        kept.sendall(f'POST /runs HTTP/1.1\r\nHost: {service.host}\r\nContent-Type: application/json\r\n'
-                     f'Content-Length: {len(body)}\r\n\r\n{body}'.encode())
+        kept.sendall(
+            f'POST /runs HTTP/1.1\r\nHost: {service.host}\r\nContent-Type: application/json\r\n'
+            f'Content-Length: {len(body)}\r\n\r\n{body}'.encode()
+        )
         assert kept.recv(12) == b'HTTP/1.1 503'
         kept.close()
         gate.open()
@@ -323,8 +377,11 @@ def test_a_store_is_one_services(tmp_path: Path) -> None:
 def test_default_store(tmp_path: Path) -> None:
     """Without `--store`, runs are kept under `$XDG_STATE_HOME/napix/`."""
     process = gevent.subprocess.Popen(
-        [os.sys.executable, '-m', 'napixclient', 'serve', '--bind', '127.0.0.1:0'], cwd=kit.ROOT,
-        env=kit.environment(XDG_STATE_HOME=str(tmp_path)), stderr=gevent.subprocess.PIPE)
+        [os.sys.executable, '-m', 'napixclient', 'serve', '--bind', '127.0.0.1:0'],
+        cwd=kit.ROOT,
+        env=kit.environment(XDG_STATE_HOME=str(tmp_path)),
+        stderr=gevent.subprocess.PIPE,
+    )
     try:
         assert b'listening on http://127.0.0.1:' in process.stderr.readline()
         assert (tmp_path / 'napix' / 'runs.sqlite').exists()
@@ -359,9 +416,12 @@ def test_nobody_takes_over_what_is_about_to_begin(tmp_path: Path) -> None:
 
 # The store itself --------------------------------------------------------------------------------------------------------
 
+
 def kept(number: int, **more: Any) -> Kept:
     """A run as the store has it."""
-    return Kept(f'{number:032x}', float(number), None, 'running', 'me', False, {'ordered': False}, {'counts': {}}, 0)._replace(**more)
+    return Kept(
+        f'{number:032x}', float(number), None, 'running', 'me', False, {'ordered': False}, {'counts': {}}, 0
+    )._replace(**more)
 
 
 @pytest.fixture(params=['sqlite', 'alchemy', 'memory', 'postgresql'])
@@ -370,17 +430,24 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     if request.param == 'postgresql':
         url = request.getfixturevalue('postgres').create(f'store_{uuid.uuid4().hex}')
     else:
-        url = {'sqlite': f'sqlite:///{tmp_path / "a"}', 'alchemy': f'sqlite+pysqlite:///{tmp_path / "b"}',
-               'memory': 'sqlite:///:memory:'}[request.param]
+        url = {
+            'sqlite': f'sqlite:///{tmp_path / "a"}',
+            'alchemy': f'sqlite+pysqlite:///{tmp_path / "b"}',
+            'memory': 'sqlite:///:memory:',
+        }[request.param]
     made = Store(open_database(url), 'me')
     yield made
     made.close()
     made.close()
 
 
-def commit(store: Store, number: int, first: int, lines: list[tuple[int, str]], state: str = 'running', **more: Any) -> float | None:
+def commit(
+    store: Store, number: int, first: int, lines: list[tuple[int, str]], state: str = 'running', **more: Any
+) -> float | None:
     """Commit as the one who added the run."""
-    return store.commit(kept(number).id, more.get('fence', 0), first, lines, more.get('summary', {}), more.get('sent', ()), state)
+    return store.commit(
+        kept(number).id, more.get('fence', 0), first, lines, more.get('summary', {}), more.get('sent', ()), state
+    )
 
 
 def test_store(store: Store) -> None:
@@ -389,7 +456,9 @@ def test_store(store: Store) -> None:
     assert abs(added.created - time.time()) < 60 and added.age < 60
     assert store.left(kept(1).id) == [(0, {'url': '/0'}, True), (1, {'url': '/1'}, False), (2, {'url': '/2'}, True)]
     commit(store, 1, 0, [(2, 'c'), (0, 'a')], summary={'counts': {'done': 2}})
-    assert store.lines(kept(1).id, 0) == ['c', 'a'] and store.lines(kept(1).id, 1) == ['a'] and store.lines('x', 0) == []
+    assert (
+        store.lines(kept(1).id, 0) == ['c', 'a'] and store.lines(kept(1).id, 1) == ['a'] and store.lines('x', 0) == []
+    )
     assert store.left(kept(1).id) == [(1, {'url': '/1'}, False)]
     found = store.find(kept(1).id)
     assert found is not None and found.results == 2 and found.summary == {'counts': {'done': 2}} and not found.cancel
@@ -401,7 +470,7 @@ def test_store(store: Store) -> None:
     assert store.left(kept(1).id) == [] and store.find('x') is None
     for number in 2, 3:
         store.add(kept(number), ['{}'], [])
-        gevent.sleep(0.01)                  # the clock of some databases counts milliseconds
+        gevent.sleep(0.01)  # the clock of some databases counts milliseconds
     newest = store.newest(2)
     assert [run.id for run in newest] == [kept(3).id, kept(2).id]
     assert [run.id for run in store.newest(9, newest[-1])] == [kept(1).id]
@@ -439,7 +508,9 @@ def test_retention(store: Store) -> None:
         store.add(kept(number), ['{}'], [])
         gevent.sleep(0.01)
         commit(store, number, 0, [(0, 'x' * 1000)], 'done' if number < 6 else 'running')
-    store._database.write(lambda to: to.run('UPDATE runs SET finished = finished - 5000 WHERE id <= :id', {'id': kept(2).id}))
+    store._database.write(
+        lambda to: to.run('UPDATE runs SET finished = finished - 5000 WHERE id <= :id', {'id': kept(2).id})
+    )
     assert store.sweep(4000.0, 1 << 30) == 2
     assert {run.id for run in store.newest(9)} == {kept(number).id for number in (6, 5, 4, 3)}
     assert store.sweep(1e9, 3500) == 1
@@ -471,7 +542,7 @@ def test_leases(tmp_path: Path) -> None:
             commit(first, 1, 1, [], state)
     later(25)
     assert [run.fence for run in first.adopt()] == [2]
-    with pytest.raises(LeaseLost):          # it has the run again, but what was begun before belongs to nobody
+    with pytest.raises(LeaseLost):  # it has the run again, but what was begun before belongs to nobody
         commit(first, 1, 1, [])
     commit(first, 1, 1, [], 'done', fence=2)
     for store in first, second, third:
@@ -507,9 +578,18 @@ def test_two_services_on_one_store(tmp_path: Path) -> None:
         assert one.follow(id)['state'] == 'cancelled'
 
 
-@pytest.mark.parametrize(('url', 'words'), [
-    ('sqlite://', 'not a store'), ('sqlite:///', 'not a store'), ('sqlite:x', 'not a store'), ('nothing://', 'cannot open'),
-    ('sqlite:////proc/x/y', 'cannot open'), ('sqlite:////', 'cannot open'), ('postgresql://127.0.0.1:1/x', 'cannot open')])
+@pytest.mark.parametrize(
+    ('url', 'words'),
+    [
+        ('sqlite://', 'not a store'),
+        ('sqlite:///', 'not a store'),
+        ('sqlite:x', 'not a store'),
+        ('nothing://', 'cannot open'),
+        ('sqlite:////proc/x/y', 'cannot open'),
+        ('sqlite:////', 'cannot open'),
+        ('postgresql://127.0.0.1:1/x', 'cannot open'),
+    ],
+)
 def test_stores_that_cannot_be_opened(url: str, words: str) -> None:
     """Each failure says what is wrong."""
     with pytest.raises(StoreError, match=words):

@@ -1,4 +1,5 @@
 """What a run may send: lanes hand out what is recorded, a lease that is over holds everything back."""
+
 from __future__ import annotations
 
 import time
@@ -21,12 +22,22 @@ from tests import kit
 
 def items_of(hosts: list[int]) -> list[Item]:
     """A request for each, to the host of that number."""
-    return [Item(number, None, f'h{host}', 'POST', '/', Request(f'h{host}', 'POST', '/'), False)
-            for number, host in enumerate(hosts)]
+    return [
+        Item(number, None, f'h{host}', 'POST', '/', Request(f'h{host}', 'POST', '/'), False)
+        for number, host in enumerate(hosts)
+    ]
 
 
-@given(st.lists(st.integers(0, 4), max_size=120), st.integers(1, 5), st.integers(1, 60), st.none() | st.integers(1, 20), st.data())
-def test_lanes_hand_out_each_request_once(hosts: list[int], simultaneous: int, most: int, ahead: int | None, data: st.DataObject) -> None:
+@given(
+    st.lists(st.integers(0, 4), max_size=120),
+    st.integers(1, 5),
+    st.integers(1, 60),
+    st.none() | st.integers(1, 20),
+    st.data(),
+)
+def test_lanes_hand_out_each_request_once(
+    hosts: list[int], simultaneous: int, most: int, ahead: int | None, data: st.DataObject
+) -> None:
     """Each request is handed out once, those of a host in order, never more than may be; and none is left behind."""
     lanes = Lanes(items_of(hosts), simultaneous, most, ahead)
     out: list[Item] = []
@@ -60,14 +71,14 @@ def test_lanes_learn_how_much_is_needed() -> None:
     lanes = Lanes(items_of([0] * 5000), 2, 1000, None)
     out = lanes.take()
     few = len(out)
-    for _ in range(16):                     # all of it is used up while the next group is being recorded
+    for _ in range(16):  # all of it is used up while the next group is being recorded
         group = lanes.take()
         for item in out:
             lanes.done(item)
         lanes.recorded()
         out = group
     many = len(out)
-    for _ in range(1000):                   # one at a time
+    for _ in range(1000):  # one at a time
         lanes.recorded()
         lanes.done(out.pop(0))
         out += lanes.take()
@@ -83,7 +94,7 @@ def test_a_lease_ends_before_it_can_be_taken() -> None:
     lease.renew(clock() - LEASE_SECONDS)
     assert not lease.holds
     lease.renew(clock())
-    lease.renew(clock() - LEASE_SECONDS)    # an answer that comes late
+    lease.renew(clock() - LEASE_SECONDS)  # an answer that comes late
     assert lease.holds
     lease.lose()
     lease.renew(clock())
@@ -107,7 +118,7 @@ def test_nothing_is_written_when_the_lease_is_over(method: str) -> None:
 
         def ask(body: Any = None) -> Any:
             pool.request(server.host, method, '/', body)
-            outcome, = pool.wait()
+            (outcome,) = pool.wait()
             return outcome
 
         assert isinstance(ask(), Response)
@@ -133,9 +144,9 @@ def test_the_rest_of_a_body_is_held_back() -> None:
         peer, _ = listener.accept()
         with peer:
             peer.settimeout(kit.LONG)
-            size = len(peer.recv(1))        # more than this the kernel takes, but not all
+            size = len(peer.recv(1))  # more than this the kernel takes, but not all
             lease.until = clock()
-            outcome, = pool.wait()          # as soon as there is room for more
+            (outcome,) = pool.wait()  # as soon as there is room for more
             with suppress(ConnectionResetError):
                 while data := peer.recv(1 << 20):
                     size += len(data)

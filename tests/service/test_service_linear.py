@@ -1,4 +1,5 @@
 """Text of any shape: read in time that grows with its size, and with the service alive meanwhile."""
+
 from __future__ import annotations
 
 import json
@@ -46,9 +47,15 @@ def assert_linear(make: Callable[[int], Any], work: Callable[[Any], object], siz
 # JSON --------------------------------------------------------------------------------------------------------------------
 
 VALUES = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False)
-    | st.text() | st.text('"\\[]{},: \n'),
-    lambda inner: st.lists(inner) | st.dictionaries(st.text('a"\\[{,'), inner), max_leaves=30)
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text()
+    | st.text('"\\[]{},: \n'),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text('a"\\[{,'), inner),
+    max_leaves=30,
+)
 
 
 def outcome(decode: Callable[[str], Any], text: str) -> Any:
@@ -65,7 +72,11 @@ def test_slices(value: Any, size: int, indent: int | None, ascii_only: bool, dat
     """However a text is cut, its value is that of the standard library's decoder, and what is no JSON there is none here."""
     text = json.dumps(value, indent=indent, ensure_ascii=ascii_only)
     at = data.draw(st.integers(0, len(text)))
-    broken = text[:at] + data.draw(st.sampled_from([',', ']', '}', '"', 'x', '\\', '1', '[', '{', ':', '-', 'e'])) + text[at:]
+    broken = (
+        text[:at]
+        + data.draw(st.sampled_from([',', ']', '}', '"', 'x', '\\', '1', '[', '{', ':', '-', 'e']))
+        + text[at:]
+    )
     for one in text, broken, text[:at]:
         assert outcome(partial(slices.loads, size=size), one) == outcome(json.loads, one)
 
@@ -80,6 +91,7 @@ def test_json_is_linear(item: str) -> None:
 @pytest.mark.parametrize('piece', ['[', '{"a":', '"', '\\"', ',', '[1,', ' ', '-', '0', '{"a"', '"a" '])
 def test_what_is_no_json_is_refused_in_linear_time(piece: str) -> None:
     """So is any text that is no JSON."""
+
     def work(text: str) -> None:
         with pytest.raises((ValueError, RecursionError)):
             slices.loads(text)
@@ -97,6 +109,7 @@ def test_bound_of_values() -> None:
 
 
 # Secrets -----------------------------------------------------------------------------------------------------------------
+
 
 def secrets_of(values: list[str]) -> Secrets:
     """The secrets of requests that have these tokens."""
@@ -129,8 +142,13 @@ def test_very_many_secrets_are_found() -> None:
     assert shown == ' and '.join([MASK] * len(values)) + ' and no secret'
 
 
-ALIKE = [('key-of-host-{:08}-abcdef', 'key-of-host-'), ('key-of-host-{:08}-abcdef', 'key-'), ('{:08}', '0000000'),
-         ('a' * 30 + '{:08}', 'a' * 31 + 'b'), ('key-of-host-{:08}', 'the quick brown fox ')]
+ALIKE = [
+    ('key-of-host-{:08}-abcdef', 'key-of-host-'),
+    ('key-of-host-{:08}-abcdef', 'key-'),
+    ('{:08}', '0000000'),
+    ('a' * 30 + '{:08}', 'a' * 31 + 'b'),
+    ('key-of-host-{:08}', 'the quick brown fox '),
+]
 
 
 @pytest.mark.parametrize(('form', 'text'), ALIKE)
@@ -148,27 +166,42 @@ def test_masking_is_linear(form: str, text: str) -> None:
 
 def test_masking_of_secrets_in_secrets_is_linear() -> None:
     """Also where each secret begins with the one before, and the text with nearly all."""
-    assert_linear(lambda n: secrets_of(['a' * size for size in range(10, n)]), lambda found: found.without(('a' * 11 + 'b') * 2000), 1000)
+    assert_linear(
+        lambda n: secrets_of(['a' * size for size in range(10, n)]),
+        lambda found: found.without(('a' * 11 + 'b') * 2000),
+        1000,
+    )
 
 
 # Heads -------------------------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize('line', [b'X:' + b' ' * 60_000 + b'x\r\n', b'X' * 60_000 + b' :\r\n', b'X:' + b' \t' * 30_000 + b'\r\n',
-                                  b'X: ' + b'\r' * 60_000 + b'\r\n', b':' * 60_000 + b'\r\n'])
+
+@pytest.mark.parametrize(
+    'line',
+    [
+        b'X:' + b' ' * 60_000 + b'x\r\n',
+        b'X' * 60_000 + b' :\r\n',
+        b'X:' + b' \t' * 30_000 + b'\r\n',
+        b'X: ' + b'\r' * 60_000 + b'\r\n',
+        b':' * 60_000 + b'\r\n',
+    ],
+)
 def test_fields_are_linear(line: bytes) -> None:
     """A field of any shape is read, or refused, in time that grows with its size."""
+
     def work(data: bytes) -> None:
         try:
             read_fields(BytesIO(data + b'\r\n'))
         except (BadRequest, FieldsTooLarge):
             pass
 
-    assert_linear(lambda n: line[:n // 2] + line[len(line) - n // 2:], work, len(line) // 2)
+    assert_linear(lambda n: line[: n // 2] + line[len(line) - n // 2 :], work, len(line) // 2)
 
 
 @pytest.mark.parametrize('text', ['?', '&', '?a', '&a=', '?token=', '%', '?a=b;', '?' + 'a' * 50])
 def test_urls_and_queries_are_linear(text: str) -> None:
     """A query of any shape is masked and read in time that grows with its size."""
+
     def work(query: str) -> None:
         mask_url(query)
         secrets_of([]).of_request(query, [])
@@ -198,9 +231,13 @@ def test_health_while_a_large_submission_is_read(tmp_path: Path, name: str) -> N
     """While a large submission is being read, the service says that it lives, many times."""
     body = BODIES[name]
     with serving(tmp_path / 'runs') as service:
+
         def submit() -> bytes:
-            with service.raw(f'POST /runs HTTP/1.1\r\nHost: {service.host}\r\nContent-Type: application/json\r\n'
-                             f'Content-Length: {len(body)}\r\n\r\n'.encode() + body) as sock:
+            with service.raw(
+                f'POST /runs HTTP/1.1\r\nHost: {service.host}\r\nContent-Type: application/json\r\n'
+                f'Content-Length: {len(body)}\r\n\r\n'.encode()
+                + body
+            ) as sock:
                 answer: bytes = sock.recv(12)
             return answer
 

@@ -1,4 +1,5 @@
 """A large run, watched by many at once; `FULL=1` makes it as large as the law says (`make test-service-full`)."""
+
 from __future__ import annotations
 
 import json
@@ -17,7 +18,7 @@ from tests.service.serving import LONG, Service, Watcher, results_of, serving
 REQUESTS, WATCHERS = (10_000, 50) if os.environ.get('FULL') else (2_000, 50)
 HOSTS = 100
 #: Watchers as people write them, in a process of their own: each must have every result once, in sequence, then 1000.
-WATCHING = '''
+WATCHING = """
 import asyncio, json, sys
 from websockets.asyncio.client import connect
 
@@ -37,9 +38,9 @@ async def main(url, count, expected):
         assert code == 1000, code
 
 asyncio.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
-'''
+"""
 #: A server of many hosts, in a process of its own so that it takes no time from anybody who is measured.
-SERVER = '''
+SERVER = """
 import sys
 import gevent
 from napixclient.testing import serve
@@ -50,14 +51,18 @@ def answer(method, path, headers, body):
 with serve(answer, address='0.0.0.0') as server:
     print(server.port, flush=True)
     gevent.get_hub().threadpool.apply(sys.stdin.read)
-'''
+"""
 
 
 @pytest.fixture
 def port() -> int:
     """Where 100 hosts answer."""
-    process = gevent.subprocess.Popen([sys.executable, '-c', SERVER], env=kit.environment(), stdin=gevent.subprocess.PIPE,
-                                      stdout=gevent.subprocess.PIPE)
+    process = gevent.subprocess.Popen(
+        [sys.executable, '-c', SERVER],
+        env=kit.environment(),
+        stdin=gevent.subprocess.PIPE,
+        stdout=gevent.subprocess.PIPE,
+    )
     yield int(process.stdout.readline())
     process.kill()
     process.communicate()
@@ -71,13 +76,18 @@ def processor_seconds(service: Service) -> float:
 
 def test_many_watchers(tmp_path: Path, port: int) -> None:
     """Every one of 50 watchers has all results exactly once in sequence; the service stays small."""
-    requests = [{'host': f'127.0.0.{number % HOSTS + 1}:{port}', 'url': f'/{number:06}', 'tag': number}
-                for number in range(REQUESTS)]
+    requests = [
+        {'host': f'127.0.0.{number % HOSTS + 1}:{port}', 'url': f'/{number:06}', 'tag': number}
+        for number in range(REQUESTS)
+    ]
     with serving(tmp_path / 'runs') as service:
         id = service.start({'requests': requests})['id']
         watching = gevent.subprocess.Popen(
             [sys.executable, '-c', WATCHING, f'ws://{service.host}/runs/{id}/ws', str(WATCHERS), str(REQUESTS)],
-            env=kit.environment(), stdout=gevent.subprocess.PIPE, stderr=gevent.subprocess.STDOUT)
+            env=kit.environment(),
+            stdout=gevent.subprocess.PIPE,
+            stderr=gevent.subprocess.STDOUT,
+        )
         said, _ = watching.communicate(timeout=55)
         assert watching.returncode == 0, said.decode()
         run = service.show(id)
@@ -89,11 +99,13 @@ def test_many_watchers(tmp_path: Path, port: int) -> None:
 
 def test_throughput(tmp_path: Path, port: int) -> None:
     """A run takes at most three times the processor of the bare pool for the same requests (the best of four)."""
+
     def bare() -> float:
         began = time.process_time()
         with ClientPool() as pool:
-            for answer in pool.stream((f'127.0.0.{number % HOSTS + 1}:{port}', 'GET', f'/{number:06}')
-                                      for number in range(REQUESTS)):
+            for answer in pool.stream(
+                (f'127.0.0.{number % HOSTS + 1}:{port}', 'GET', f'/{number:06}') for number in range(REQUESTS)
+            ):
                 assert answer.status == 200
         return time.process_time() - began
 
@@ -112,7 +124,9 @@ def test_throughput(tmp_path: Path, port: int) -> None:
 
 def test_a_slow_watcher_holds_nobody(tmp_path: Path, port: int) -> None:
     """Who reads slowly has every result all the same, and neither the run nor other watchers wait for him."""
-    requests = [{'host': f'127.0.0.{number % HOSTS + 1}:{port}', 'url': '/', 'tag': 'x' * 5000} for number in range(2000)]
+    requests = [
+        {'host': f'127.0.0.{number % HOSTS + 1}:{port}', 'url': '/', 'tag': 'x' * 5000} for number in range(2000)
+    ]
     with serving(tmp_path / 'runs') as service:
         id = service.start({'requests': requests})['id']
         slow = Watcher(service, f'/runs/{id}/ws')
@@ -132,11 +146,35 @@ def test_schemathesis(tmp_path: Path) -> None:
         answer = service.ask('GET', '/openapi.json')
         assert answer.body['openapi'].startswith('3.1') and '/runs/{id}/results' in answer.body['paths']
         process = gevent.subprocess.Popen(
-            [sys.executable, '-m', 'schemathesis.cli', 'run', f'{service.url}openapi.json', '--checks', 'all',
-             '--exclude-checks', 'use_after_free', '--phases', 'examples,coverage,fuzzing', '--max-examples',
-             '100' if os.environ.get('FULL') else '10', '--seed', '1', '--request-timeout', str(LONG), '--no-color'],
-            env={**kit.environment(), 'PYTHONWARNINGS': '', 'HYPOTHESIS_STORAGE_DIRECTORY': str(tmp_path / 'hypothesis')},
-            cwd=tmp_path, stdout=gevent.subprocess.PIPE, stderr=gevent.subprocess.STDOUT)
+            [
+                sys.executable,
+                '-m',
+                'schemathesis.cli',
+                'run',
+                f'{service.url}openapi.json',
+                '--checks',
+                'all',
+                '--exclude-checks',
+                'use_after_free',
+                '--phases',
+                'examples,coverage,fuzzing',
+                '--max-examples',
+                '100' if os.environ.get('FULL') else '10',
+                '--seed',
+                '1',
+                '--request-timeout',
+                str(LONG),
+                '--no-color',
+            ],
+            env={
+                **kit.environment(),
+                'PYTHONWARNINGS': '',
+                'HYPOTHESIS_STORAGE_DIRECTORY': str(tmp_path / 'hypothesis'),
+            },
+            cwd=tmp_path,
+            stdout=gevent.subprocess.PIPE,
+            stderr=gevent.subprocess.STDOUT,
+        )
         said, _ = process.communicate(timeout=300 if os.environ.get('FULL') else 55)
         assert process.returncode == 0, said.decode()
         assert json.dumps(answer.body)

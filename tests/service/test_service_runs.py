@@ -1,4 +1,5 @@
 """Runs over HTTP: submitted, watched, read again, cancelled."""
+
 from __future__ import annotations
 
 import json
@@ -17,39 +18,70 @@ from tests.service.serving import Service, Watcher, ok, results_of
 def body_of(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, Any]:
     """Answers with what was asked."""
     status = int(path[1:4]) if path[1:4].isdigit() else 200
-    return status, {'Content-Type': 'application/json'}, json.dumps(
-        {'method': method, 'path': path, 'body': body.decode(), 'x': headers.get('x-x')})
+    return (
+        status,
+        {'Content-Type': 'application/json'},
+        json.dumps({'method': method, 'path': path, 'body': body.decode(), 'x': headers.get('x-x')}),
+    )
 
 
 def test_a_run_is_submitted_watched_and_read_again(service: Service) -> None:
     """Every request has one result, numbered from 0, with its tag, its place and the fields of `napix --json`."""
     with kit.serve(body_of) as server:
-        run, results = service.run({'requests': [
-            {'host': server.host, 'url': '/a', 'tag': {'any': ['thing']}},
-            {'host': server.host, 'method': 'PUT', 'url': '/b?x=1', 'headers': {'X-X': 'y'}, 'body': {'size': 1}},
-            {'host': server.host, 'method': 'POST', 'url': '/503', 'body': 'text'}], 'ordered': True})
+        run, results = service.run(
+            {
+                'requests': [
+                    {'host': server.host, 'url': '/a', 'tag': {'any': ['thing']}},
+                    {
+                        'host': server.host,
+                        'method': 'PUT',
+                        'url': '/b?x=1',
+                        'headers': {'X-X': 'y'},
+                        'body': {'size': 1},
+                    },
+                    {'host': server.host, 'method': 'POST', 'url': '/503', 'body': 'text'},
+                ],
+                'ordered': True,
+            }
+        )
     assert run['state'] == 'done' and run['results'] == 3 and run['finished'] >= run['created']
-    assert run['counts'] == {'total': 3, 'done': 3, 'ok': 2, 'failed': 1, 'cancelled': 0, 'interrupted': 0, 'in_flight': 0}
+    assert run['counts'] == {
+        'total': 3,
+        'done': 3,
+        'ok': 2,
+        'failed': 1,
+        'cancelled': 0,
+        'interrupted': 0,
+        'in_flight': 0,
+    }
     assert 0 < run['latency']['p50'] <= run['latency']['p99'] < 30_000
     assert [(one['seq'], one['index'], one['status'], one['tag'], one['url']) for one in results] == [
-        (0, 0, 200, {'any': ['thing']}, '/a'), (1, 1, 200, None, '/b?x=1'), (2, 2, 503, None, '/503')]
+        (0, 0, 200, {'any': ['thing']}, '/a'),
+        (1, 1, 200, None, '/b?x=1'),
+        (2, 2, 503, None, '/503'),
+    ]
     assert results[1]['body'] == {'method': 'PUT', 'path': '/b?x=1', 'body': '{"size":1}', 'x': 'y'}
     assert results[0]['error'] is None and 0 < results[0]['ms'] <= results[0]['at'] + 1
     assert results[2]['error']['class'] == 'RemoteError' and results[2]['body']['body'] == 'text'
     assert results[2]['error']['chain'][0]['remote_call'] == f'POST http://{server.host}/503'
 
 
-@pytest.mark.parametrize('form', [
-    {'request': {'method': 'POST', 'url': '/x', 'body': [1], 'tag': 7}},
-    {'method': 'POST', 'url': '/x', 'body': [1], 'tag': 7},
-    {'requests': [{'method': 'POST', 'url': '/x', 'body': [1], 'tag': 7}]},
-])
+@pytest.mark.parametrize(
+    'form',
+    [
+        {'request': {'method': 'POST', 'url': '/x', 'body': [1], 'tag': 7}},
+        {'method': 'POST', 'url': '/x', 'body': [1], 'tag': 7},
+        {'requests': [{'method': 'POST', 'url': '/x', 'body': [1], 'tag': 7}]},
+    ],
+)
 def test_one_request_goes_to_each_host_of_a_node_set(service: Service, form: dict[str, Any]) -> None:
     """Hosts as a node set, or a list of them, with one request, are a request for each host."""
     with kit.serve(body_of, address='0.0.0.0') as server:
         _, results = service.run({'hosts': [f'127.0.0.[1-3]:{server.port}', f'127.0.0.9:{server.port}'], **form})
     assert sorted(one['host'] for one in results) == [f'127.0.0.{n}:{server.port}' for n in (1, 2, 3, 9)]
-    assert {(one['method'], one['url'], one['tag'], one['body']['body']) for one in results} == {('POST', '/x', 7, '[1]')}
+    assert {(one['method'], one['url'], one['tag'], one['body']['body']) for one in results} == {
+        ('POST', '/x', 7, '[1]')
+    }
 
 
 def test_results_are_shown_as_they_finish(service: Service) -> None:
@@ -94,14 +126,16 @@ def test_a_run_is_cancelled(service: Service) -> None:
     results = service.results(many)
     assert {one['state'] for one in results} == {'cancelled'} and len(results) == 500
     assert {one['error']['class'] for one in results} == {'Cancelled'}
-    assert service.ask('DELETE', f'/runs/{id}').status == 200       # again, and of one that has ended
+    assert service.ask('DELETE', f'/runs/{id}').status == 200  # again, and of one that has ended
 
 
 def test_need_ends_a_run_early(service: Service) -> None:
     """When `need` requests have succeeded, the others are cancelled, and the run is done."""
     gate = kit.Gate()
     with kit.serve(gate=gate) as slow, kit.serve() as fast:
-        run, results = service.run({'requests': [{'host': slow.host}, {'host': fast.host}, {'host': fast.host}], 'need': 2})
+        run, results = service.run(
+            {'requests': [{'host': slow.host}, {'host': fast.host}, {'host': fast.host}], 'need': 2}
+        )
     assert run['state'] == 'done' and run['counts']['ok'] == 2 and run['counts']['cancelled'] == 1
     assert [one['state'] for one in results] == ['done', 'done', 'cancelled']
 
@@ -121,19 +155,26 @@ def test_deadline_and_timeout(service: Service) -> None:
 
 def test_retries_are_for_what_may_be_repeated(service: Service) -> None:
     """`retries` tries an idempotent request again after 503, and a POST never."""
+
     def unwell(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, Any]:
         seen.append(method)
         return (503, {}, '') if seen.count(method) < 3 else (200, {}, 'well')
 
     seen: list[str] = []
     with kit.serve(unwell) as server:
-        _, results = service.run({'requests': [{'host': server.host}, {'host': server.host, 'method': 'POST'}],
-                                  'retries': 5, 'ordered': True})
+        _, results = service.run(
+            {
+                'requests': [{'host': server.host}, {'host': server.host, 'method': 'POST'}],
+                'retries': 5,
+                'ordered': True,
+            }
+        )
     assert [(one['status'], one['attempts']) for one in results] == [(200, 3), (503, 1)]
 
 
 def test_redirects_are_answers_unless_asked_for(service: Service) -> None:
     """`redirect` is false by default; where it is true, the end is the result."""
+
     def away(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, Any]:
         return (302, {'Location': '/there'}, '') if path == '/here' else (200, {}, path)
 
@@ -154,20 +195,27 @@ def test_simultaneous_is_kept(service: Service) -> None:
     assert gate.peak == 3
 
 
-@pytest.mark.parametrize(('media', 'data', 'body'), [
-    ('application/json', b'{"a": [1, null, 1.5]}', {'a': [1, None, 1.5]}),
-    ('application/json', b'{broken', '{broken'),
-    ('application/json', b'[NaN]', '[NaN]'),
-    ('application/json', b'\xef\xbb\xbf{"a": 1}', {'a': 1}),
-    ('application/json', b'{"Infinity": [1e400, -1e999, "-Infinity"]}', {'Infinity': [math.inf, -math.inf, '-Infinity']}),
-    ('application/json', b'9' * 5000, '9' * 5000),
-    ('application/x-ndjson', b'{"a": 1}\n', '{"a": 1}\n'),
-    ('application/json', b'[' * 900 + b']' * 900, None),
-    ('application/json', b'"\\ud800 \\u0000"', '\ud800 \0'),
-    ('text/plain', '<b>Ärger</b>'.encode(), '<b>Ärger</b>'),
-    ('application/octet-stream', b'\xff\x00\x01', {'base64': '/wAB'}),
-    ('text/plain', b'', None),
-])
+@pytest.mark.parametrize(
+    ('media', 'data', 'body'),
+    [
+        ('application/json', b'{"a": [1, null, 1.5]}', {'a': [1, None, 1.5]}),
+        ('application/json', b'{broken', '{broken'),
+        ('application/json', b'[NaN]', '[NaN]'),
+        ('application/json', b'\xef\xbb\xbf{"a": 1}', {'a': 1}),
+        (
+            'application/json',
+            b'{"Infinity": [1e400, -1e999, "-Infinity"]}',
+            {'Infinity': [math.inf, -math.inf, '-Infinity']},
+        ),
+        ('application/json', b'9' * 5000, '9' * 5000),
+        ('application/x-ndjson', b'{"a": 1}\n', '{"a": 1}\n'),
+        ('application/json', b'[' * 900 + b']' * 900, None),
+        ('application/json', b'"\\ud800 \\u0000"', '\ud800 \0'),
+        ('text/plain', '<b>Ärger</b>'.encode(), '<b>Ärger</b>'),
+        ('application/octet-stream', b'\xff\x00\x01', {'base64': '/wAB'}),
+        ('text/plain', b'', None),
+    ],
+)
 def test_bodies(service: Service, media: str, data: bytes, body: Any) -> None:
     """JSON comes as it is, text as a string, bytes in base64, nothing as null; each line is JSON that all can read."""
     with kit.serve(lambda *_: (200, {'Content-Type': media}, data)) as server:
@@ -178,7 +226,9 @@ def test_bodies(service: Service, media: str, data: bytes, body: Any) -> None:
 
 def test_a_body_in_a_coding(service: Service) -> None:
     """What is in a coding that is not undone comes in base64, whatever its type says."""
-    with kit.serve(lambda *_: (200, {'Content-Type': 'application/json', 'Content-Encoding': 'klingon'}, b'[1]')) as server:
+    with kit.serve(
+        lambda *_: (200, {'Content-Type': 'application/json', 'Content-Encoding': 'klingon'}, b'[1]')
+    ) as server:
         _, (result,) = service.run({'hosts': server.host, 'request': {}})
     assert (result['state'], result['body']) == ('done', {'base64': 'WzFd'})
 
@@ -202,10 +252,19 @@ def test_many_large_answers(service: Service) -> None:
 
 def test_chain_of_errors(service: Service) -> None:
     """What a server says of the servers behind it is the result's chain."""
+
     def failing(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, Any]:
-        return 502, {'Content-Type': 'application/json'}, {
-            'error_class': 'RemoteError', 'error_text': 'no', 'remote_call': 'GET http://filer/x?token=abcdef',
-            'remote_status': 500, 'remote_error': {'error_class': 'ValueError', 'error_text': '<script>disk full'}}
+        return (
+            502,
+            {'Content-Type': 'application/json'},
+            {
+                'error_class': 'RemoteError',
+                'error_text': 'no',
+                'remote_call': 'GET http://filer/x?token=abcdef',
+                'remote_status': 500,
+                'remote_error': {'error_class': 'ValueError', 'error_text': '<script>disk full'},
+            },
+        )
 
     with kit.serve(failing) as server:
         _, (result,) = service.run({'hosts': server.host, 'request': {}})
@@ -215,6 +274,7 @@ def test_chain_of_errors(service: Service) -> None:
 
 
 # Events ------------------------------------------------------------------------------------------------------------------
+
 
 def events_of(text: str) -> list[dict[str, str]]:
     """Server-sent events, read as HTML §9.2.6 says."""
@@ -261,6 +321,7 @@ def test_events_live(service: Service) -> None:
 
 # The list ----------------------------------------------------------------------------------------------------------------
 
+
 def test_runs_are_listed_newest_first(service: Service) -> None:
     """`GET /runs` has the newest first, page by page, each run once."""
     with kit.serve() as server:
@@ -274,38 +335,71 @@ def test_runs_are_listed_newest_first(service: Service) -> None:
 
 # What makes no sense -----------------------------------------------------------------------------------------------------
 
-@pytest.mark.parametrize(('body', 'word'), [
-    ('{', 'JSON'), ('[1]', 'object'), ('{"requests": [NaN]}', 'JSON'), ('"\\ud800', 'JSON'), ('[' * 100_000, 'JSON'),
-    ('{"requests": [{"host": "a"}, {"host": "a", "tag": 1e400}]}', 'requests[1].tag: 1e400'),
-    ('{"requests": [{"host": "a", "tag": {"a b": [0, -1e999]}}]}', "requests[0].tag['a b'][1]: -1e999"),
-    ('{"requests": [{"host": "a", "body": {"n": 1E+999}}]}', 'requests[0].body.n: 1E+999'),
-    ('{"requests": [{"host": "a"}], "timeout": 1e400}', 'timeout: 1e400'), ('{"tag": 1e400, "tag": 1}', '1e400'),
-    ('{"requests": [{"host": "a", "tag": %s}]}' % ('9' * 5000), 'digits'),
-    ({}, 'requests'), ({'requests': []}, 'requests'), ({'requests': [1]}, 'requests[0]'),
-    ({'requests': [{}]}, 'host'), ({'requests': [{'host': 1}]}, 'host'), ({'requests': [{'host': 'a b'}]}, 'host'),
-    ({'requests': [{'host': 'a', 'url': 'x'}]}, 'url'), ({'requests': [{'host': 'a', 'url': '/#x'}]}, 'fragment'),
-    ({'requests': [{'host': 'a', 'method': 'CONNECT'}]}, 'CONNECT'), ({'requests': [{'host': 'a', 'method': 7}]}, 'method'),
-    ({'requests': [{'host': 'a', 'body': 7}]}, 'body'), ({'requests': [{'host': 'a', 'body': True}]}, 'body'),
-    ({'requests': [{'host': 'a', 'headers': []}]}, 'headers'), ({'requests': [{'host': 'a', 'headers': {'a': 1}}]}, 'headers'),
-    ({'requests': [{'host': 'a', 'headers': {'a b': 'c'}}]}, 'name'), ({'requests': [{'host': 'a', 'other': 1}]}, 'other'),
-    ({'requests': [{'host': 'a'}], 'other': 1}, 'other'), ({'requests': [{'host': 'a'}], 'simultaneous': 0}, 'simultaneous'),
-    ({'requests': [{'host': 'a'}], 'simultaneous': True}, 'simultaneous'),
-    ({'requests': [{'host': 'a'}], 'simultaneous': 'many'}, 'simultaneous'),
-    ({'requests': [{'host': 'a'}], 'timeout': 0}, 'timeout'), ({'requests': [{'host': 'a'}], 'timeout': '5'}, 'timeout'),
-    ({'requests': [{'host': 'a'}], 'deadline': -1}, 'deadline'), ({'requests': [{'host': 'a'}], 'retries': -1}, 'retries'),
-    ({'requests': [{'host': 'a'}], 'retries': 1.5}, 'retries'), ({'requests': [{'host': 'a'}], 'need': 2}, 'need'),
-    ({'requests': [{'host': 'a'}], 'need': 0}, 'need'), ({'requests': [{'host': 'a'}], 'ordered': 1}, 'ordered'),
-    ({'requests': [{'host': 'a'}], 'redirect': 'no'}, 'redirect'), ({'hosts': 'a[', 'request': {}}, 'node set'),
-    ({'hosts': '', 'request': {}}, 'hosts'), ({'hosts': [], 'request': {}}, 'hosts'), ({'hosts': 'a!a', 'request': {}}, 'empty'),
-    ({'hosts': '@all', 'request': {}}, 'groups'), ({'hosts': 'a', 'request': {'host': 'b'}}, 'host'),
-    ({'hosts': 'a[1-999999999]', 'request': {}}, 'at most'), ({'hosts': 'a[1-99999][1-99999]', 'request': {}}, 'at most'),
-    ({'hosts': 'a[1-99999999999999999999]', 'request': {}}, 'too long'), ({'hosts': 'web[1_000]', 'request': {}}, '1_000'),
-    ({'hosts': ',a' * 300_000, 'request': {}}, 'at most'), ({'hosts': f'a[1{",1" * 300_000}]', 'request': {}}, 'at most'),
-    *[({'hosts': hosts, 'request': {}}, 'node set') for hosts in ('[' * 40_000, f'[{":" * 40_000}', '[1' * 20_000)],
-    *[({'hosts': hosts, 'request': {}}, 'groups') for hosts in ('*', ['a', 'web?'], 'a!*', '@*')],
-    ({'hosts': 'a', 'requests': [{}, {}]}, 'requests'), ({'hosts': 'a', 'requests': [None]}, 'request'),
-    ({'hosts': 'a', 'request': None}, 'request'), ({'hosts': 'a', 'requests': []}, 'requests'), ({'hosts': 'a', 'request': 1}, 'request'),
-])
+
+@pytest.mark.parametrize(
+    ('body', 'word'),
+    [
+        ('{', 'JSON'),
+        ('[1]', 'object'),
+        ('{"requests": [NaN]}', 'JSON'),
+        ('"\\ud800', 'JSON'),
+        ('[' * 100_000, 'JSON'),
+        ('{"requests": [{"host": "a"}, {"host": "a", "tag": 1e400}]}', 'requests[1].tag: 1e400'),
+        ('{"requests": [{"host": "a", "tag": {"a b": [0, -1e999]}}]}', "requests[0].tag['a b'][1]: -1e999"),
+        ('{"requests": [{"host": "a", "body": {"n": 1E+999}}]}', 'requests[0].body.n: 1E+999'),
+        ('{"requests": [{"host": "a"}], "timeout": 1e400}', 'timeout: 1e400'),
+        ('{"tag": 1e400, "tag": 1}', '1e400'),
+        ('{"requests": [{"host": "a", "tag": %s}]}' % ('9' * 5000), 'digits'),
+        ({}, 'requests'),
+        ({'requests': []}, 'requests'),
+        ({'requests': [1]}, 'requests[0]'),
+        ({'requests': [{}]}, 'host'),
+        ({'requests': [{'host': 1}]}, 'host'),
+        ({'requests': [{'host': 'a b'}]}, 'host'),
+        ({'requests': [{'host': 'a', 'url': 'x'}]}, 'url'),
+        ({'requests': [{'host': 'a', 'url': '/#x'}]}, 'fragment'),
+        ({'requests': [{'host': 'a', 'method': 'CONNECT'}]}, 'CONNECT'),
+        ({'requests': [{'host': 'a', 'method': 7}]}, 'method'),
+        ({'requests': [{'host': 'a', 'body': 7}]}, 'body'),
+        ({'requests': [{'host': 'a', 'body': True}]}, 'body'),
+        ({'requests': [{'host': 'a', 'headers': []}]}, 'headers'),
+        ({'requests': [{'host': 'a', 'headers': {'a': 1}}]}, 'headers'),
+        ({'requests': [{'host': 'a', 'headers': {'a b': 'c'}}]}, 'name'),
+        ({'requests': [{'host': 'a', 'other': 1}]}, 'other'),
+        ({'requests': [{'host': 'a'}], 'other': 1}, 'other'),
+        ({'requests': [{'host': 'a'}], 'simultaneous': 0}, 'simultaneous'),
+        ({'requests': [{'host': 'a'}], 'simultaneous': True}, 'simultaneous'),
+        ({'requests': [{'host': 'a'}], 'simultaneous': 'many'}, 'simultaneous'),
+        ({'requests': [{'host': 'a'}], 'timeout': 0}, 'timeout'),
+        ({'requests': [{'host': 'a'}], 'timeout': '5'}, 'timeout'),
+        ({'requests': [{'host': 'a'}], 'deadline': -1}, 'deadline'),
+        ({'requests': [{'host': 'a'}], 'retries': -1}, 'retries'),
+        ({'requests': [{'host': 'a'}], 'retries': 1.5}, 'retries'),
+        ({'requests': [{'host': 'a'}], 'need': 2}, 'need'),
+        ({'requests': [{'host': 'a'}], 'need': 0}, 'need'),
+        ({'requests': [{'host': 'a'}], 'ordered': 1}, 'ordered'),
+        ({'requests': [{'host': 'a'}], 'redirect': 'no'}, 'redirect'),
+        ({'hosts': 'a[', 'request': {}}, 'node set'),
+        ({'hosts': '', 'request': {}}, 'hosts'),
+        ({'hosts': [], 'request': {}}, 'hosts'),
+        ({'hosts': 'a!a', 'request': {}}, 'empty'),
+        ({'hosts': '@all', 'request': {}}, 'groups'),
+        ({'hosts': 'a', 'request': {'host': 'b'}}, 'host'),
+        ({'hosts': 'a[1-999999999]', 'request': {}}, 'at most'),
+        ({'hosts': 'a[1-99999][1-99999]', 'request': {}}, 'at most'),
+        ({'hosts': 'a[1-99999999999999999999]', 'request': {}}, 'too long'),
+        ({'hosts': 'web[1_000]', 'request': {}}, '1_000'),
+        ({'hosts': ',a' * 300_000, 'request': {}}, 'at most'),
+        ({'hosts': f'a[1{",1" * 300_000}]', 'request': {}}, 'at most'),
+        *[({'hosts': hosts, 'request': {}}, 'node set') for hosts in ('[' * 40_000, f'[{":" * 40_000}', '[1' * 20_000)],
+        *[({'hosts': hosts, 'request': {}}, 'groups') for hosts in ('*', ['a', 'web?'], 'a!*', '@*')],
+        ({'hosts': 'a', 'requests': [{}, {}]}, 'requests'),
+        ({'hosts': 'a', 'requests': [None]}, 'request'),
+        ({'hosts': 'a', 'request': None}, 'request'),
+        ({'hosts': 'a', 'requests': []}, 'requests'),
+        ({'hosts': 'a', 'request': 1}, 'request'),
+    ],
+)
 def test_what_makes_no_sense_is_told(service: Service, body: Any, word: str) -> None:
     """A submission that cannot be run is 400, with an error that names the part."""
     answer = service.ask('POST', '/runs', body, {'Content-Type': 'application/json'})
@@ -316,7 +410,15 @@ def test_what_makes_no_sense_is_told(service: Service, body: Any, word: str) -> 
 
 def test_paths_and_methods(service: Service) -> None:
     """404 for what is not there, 405 with `Allow` for a method that is not known, HEAD like GET without a body."""
-    for path in '/nothing', '/runs/', '/runs/x', f'/runs/{"0" * 32}', f'/runs/{"0" * 32}/results', '/runs/x/events', '/runs/x/ws':
+    for path in (
+        '/nothing',
+        '/runs/',
+        '/runs/x',
+        f'/runs/{"0" * 32}',
+        f'/runs/{"0" * 32}/results',
+        '/runs/x/events',
+        '/runs/x/ws',
+    ):
         answer = service.ask('GET', path)
         assert (answer.status, answer.body['error_class']) == (404, 'NotFound')
     answer = service.ask('PUT', '/runs')
@@ -346,8 +448,12 @@ def test_health_and_metrics(service: Service) -> None:
     kit.wait_until(lambda: service.metrics()['napix_runs_under_way'] == 0)
     after = service.metrics()
     assert ok(service.ask('GET', '/healthz')).body == {'status': 'ok', 'runs': 0}
-    for name in 'napix_runs_total{state="done"}', 'napix_requests_total{outcome="2xx"}', \
-            'napix_requests_total{outcome="RefusedError"}', 'napix_request_seconds_count':
+    for name in (
+        'napix_runs_total{state="done"}',
+        'napix_requests_total{outcome="2xx"}',
+        'napix_requests_total{outcome="RefusedError"}',
+        'napix_request_seconds_count',
+    ):
         assert after[name] == before.get(name, 0) + 1, name
     assert after['napix_runs_under_way'] == 0
 

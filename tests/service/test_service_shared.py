@@ -1,4 +1,5 @@
 """A store that several share: who stands still in it, or is cut off from it, holds nobody up."""
+
 from __future__ import annotations
 
 import time
@@ -34,13 +35,13 @@ def test_who_stands_still_holds_nobody_up(postgres: PostgreSQL) -> None:
     def still(to: Connection) -> None:
         to.run('UPDATE runs SET results = 7')
         moves.send()
-        time.sleep(12)                      # in a thread of the database
+        time.sleep(12)  # in a thread of the database
 
     standing = gevent.spawn(first._database.write, still)
     assert stands.wait(kit.LONG)
     moves.stop()
     moves.close()
-    second._database.write(lambda to: to.run('UPDATE runs SET seen = 0'))       # waits for the row
+    second._database.write(lambda to: to.run('UPDATE runs SET seen = 0'))  # waits for the row
     assert [(run.fence, run.results) for run in second.adopt()] == [(1, 0)]
     with pytest.raises(StoreError):
         standing.get(timeout=LONG)
@@ -59,7 +60,7 @@ def test_a_database_that_hangs_is_given_up(postgres: PostgreSQL) -> None:
         store.add(kept(1), ['{}'], [])
         assert store.find(kept(1).id) is not None
         relay.freeze()
-        for _ in range(2):                  # over the connections that there are, then over new ones
+        for _ in range(2):  # over the connections that there are, then over new ones
             asking = [gevent.spawn(store.find, kept(1).id), gevent.spawn(store.renew, [(kept(1).id, 0)])]
             for one in asking:
                 with pytest.raises(StoreError):
@@ -88,7 +89,11 @@ def test_tables_are_made_once(postgres: PostgreSQL) -> None:
 def test_much_is_kept_and_read_in_pieces(postgres: PostgreSQL) -> None:
     """Many requests and long lines go in and come out as they are."""
     store = Store(open_database(postgres.create('much')), 'me')
-    store.add(kept(1), [f'{{"n": {number}, "t": "\\u0000\\\\ \\"{{}}\\" %s :x"}}' for number in range(2500)], range(0, 2500, 2))
+    store.add(
+        kept(1),
+        [f'{{"n": {number}, "t": "\\u0000\\\\ \\"{{}}\\" %s :x"}}' for number in range(2500)],
+        range(0, 2500, 2),
+    )
     left = store.left(kept(1).id)
     assert [(one.number, one.request['n'], one.sent) for one in left] == [(n, n, n % 2 == 0) for n in range(2500)]
     assert left[7].request['t'] == '\x00\\ "{}" %s :x'

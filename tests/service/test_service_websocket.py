@@ -1,4 +1,5 @@
 """WebSockets: every result once and in sequence, exact close codes, and peers who want to hurt."""
+
 from __future__ import annotations
 
 import json
@@ -12,16 +13,7 @@ import pytest
 from gevent import socket
 
 from tests import kit
-from tests.service.serving import (
-    Service,
-    Watcher,
-    close_code,
-    descriptors_of,
-    frame,
-    results_of,
-    serving,
-    upgraded,
-)
+from tests.service.serving import Service, Watcher, close_code, descriptors_of, frame, results_of, serving, upgraded
 
 TEXT, BINARY, CLOSE, PING, PONG = 1, 2, 8, 9, 10
 
@@ -99,7 +91,9 @@ def test_row_43_pings_in_the_middle(service: Service) -> None:
     assert seen == list(range(300)) and watcher.code == 1000
 
 
-@pytest.mark.parametrize(('code', 'reason'), [(1000, ''), (1001, 'going'), (3000, 'ünicode'), (4999, 'x' * 123), (1011, '')])
+@pytest.mark.parametrize(
+    ('code', 'reason'), [(1000, ''), (1001, 'going'), (3000, 'ünicode'), (4999, 'x' * 123), (1011, '')]
+)
 def test_row_47_close_codes(service: Service, long_run: str, code: int, reason: str) -> None:
     """A Close is answered with the code that it had."""
     watcher = Watcher(service, f'/runs/{long_run}/ws')
@@ -119,8 +113,10 @@ VIOLATIONS: dict[str, tuple[bytes, int]] = {
     'a frame that claims 12 GB': (b'\x81\xff' + LIE + b'mask' + b'x' * 1000, 1009),
     'a frame that claims 2^63': (b'\x82\xff' + b'\xff' * 8 + b'mask', 1009),
     'a message of 1 MiB and a byte': (frame(TEXT, b' ' * ((1 << 20) + 1)), 1009),
-    'fragments of more than 1 MiB': (frame(TEXT, b' ' * (1 << 19), fin=False) + frame(0, b' ' * (1 << 19), fin=False)
-                                     + frame(0, b' '), 1009),
+    'fragments of more than 1 MiB': (
+        frame(TEXT, b' ' * (1 << 19), fin=False) + frame(0, b' ' * (1 << 19), fin=False) + frame(0, b' '),
+        1009,
+    ),
     'no mask': (frame(TEXT, b'{}', mask=None), 1002),
     'a ping without a mask': (frame(PING, b'x', mask=None), 1002),
     'a reserved bit': (frame(TEXT, b'{}', reserved=0x40), 1002),
@@ -169,12 +165,12 @@ def test_row_45_bounds_are_not_too_tight(service: Service, long_run: str) -> Non
     """A message of 1 MiB in 1,000 fragments, and 99 control frames at once, are within the bounds."""
     sock = upgraded(service, f'/runs/{long_run}/ws')
     text = b'{"type": "cance1"}' + b' ' * ((1 << 20) - 18)
-    pieces = [text[at:at + 1049] for at in range(0, len(text), 1049)]
+    pieces = [text[at : at + 1049] for at in range(0, len(text), 1049)]
     assert len(pieces) <= 1000
     sock.sendall(frame(PONG) * 98)
     for index, piece in enumerate(pieces):
         sock.sendall(frame(0 if index else TEXT, piece, fin=index == len(pieces) - 1))
-    assert close_code(sock) == 1008             # all of it was read, and not understood
+    assert close_code(sock) == 1008  # all of it was read, and not understood
 
 
 def test_row_45_one_byte_at_a_time(service: Service, long_run: str) -> None:
@@ -202,16 +198,25 @@ def test_after_our_close_pings_are_ignored(service: Service, past_run: str) -> N
     sock.close()
 
 
-@pytest.mark.parametrize(('change', 'status'), [
-    (('Sec-WebSocket-Version: 13', 'Sec-WebSocket-Version: 8'), 426), (('Sec-WebSocket-Version: 13\r\n', ''), 426),
-    (('dGhlIHNhbXBsZSBub25jZQ==', 'short'), 400), (('dGhlIHNhbXBsZSBub25jZQ==', 'dGhlIHNhbXBsZSBub25jZQ'), 400),
-    (('Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n', ''), 400), (('keep-alive, Upgrade', 'close'), 426),
-    (('Upgrade: WebSocket', 'Upgrade: h2c'), 426), (('HTTP/1.1', 'HTTP/1.0'), 426), (('GET ', 'POST '), 405),
-    (('Connection:', 'Content-Length: 5\r\nConnection:'), 400),
-])
+@pytest.mark.parametrize(
+    ('change', 'status'),
+    [
+        (('Sec-WebSocket-Version: 13', 'Sec-WebSocket-Version: 8'), 426),
+        (('Sec-WebSocket-Version: 13\r\n', ''), 426),
+        (('dGhlIHNhbXBsZSBub25jZQ==', 'short'), 400),
+        (('dGhlIHNhbXBsZSBub25jZQ==', 'dGhlIHNhbXBsZSBub25jZQ'), 400),
+        (('Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n', ''), 400),
+        (('keep-alive, Upgrade', 'close'), 426),
+        (('Upgrade: WebSocket', 'Upgrade: h2c'), 426),
+        (('HTTP/1.1', 'HTTP/1.0'), 426),
+        (('GET ', 'POST '), 405),
+        (('Connection:', 'Content-Length: 5\r\nConnection:'), 400),
+    ],
+)
 def test_what_is_no_handshake(service: Service, long_run: str, change: tuple[str, str], status: int) -> None:
     """What is not RFC 6455's handshake is an ordinary error, and no WebSocket."""
     from tests.service.serving import HANDSHAKE
+
     text = HANDSHAKE.format(path=f'/runs/{long_run}/ws', host=service.host, more='')
     assert change[0] in text
     sock = service.raw(text.replace(*change, 1).encode() + b'12345')
@@ -228,6 +233,7 @@ def test_an_unknown_run_is_404_before_the_upgrade(service: Service) -> None:
 
 
 # Peers that go away -----------------------------------------------------------------------------------------------------
+
 
 def big(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, Any]:
     """An answer of 200 kB."""
@@ -252,7 +258,7 @@ def test_row_42_peer_goes_away_while_we_send(service: Service, big_run: str) -> 
     before = descriptors_of(service)
     for number in range(100):
         sock = upgraded(service, f'/runs/{big_run}/ws', SO_RCVBUF=4096)
-        gevent.sleep(0.002 * (number % 3))          # at different places of the sending
+        gevent.sleep(0.002 * (number % 3))  # at different places of the sending
         if number % 2:
             reset(sock)
         else:
@@ -281,14 +287,17 @@ def test_row_42_at_the_end_of_the_run(service: Service) -> None:
 def test_rows_44_and_48(tmp_path: Path) -> None:
     """Who reads nothing is dropped after the time of a slow reader, who says nothing after the heartbeat's."""
     gate = kit.Gate()
-    with serving(tmp_path / 'runs', '--slow-timeout', 1, '--ping-every', 0.2, '--ping-timeout', 1) as service, \
-            kit.serve(big) as server, kit.serve(gate=gate) as holding:
+    with (
+        serving(tmp_path / 'runs', '--slow-timeout', 1, '--ping-every', 0.2, '--ping-timeout', 1) as service,
+        kit.serve(big) as server,
+        kit.serve(gate=gate) as holding,
+    ):
         run, _ = service.run({'requests': [{'host': server.host}] * 40})
         id = service.start({'hosts': holding.host, 'request': {}})['id']
         gate.wait_for(1)
         before = descriptors_of(service)
         stuck = [upgraded(service, f'/runs/{run["id"]}/ws', SO_RCVBUF=4096) for _ in range(3)]
-        for path in f'/runs/{run["id"]}/results', f'/runs/{run["id"]}/events':     # and over plain HTTP
+        for path in f'/runs/{run["id"]}/results', f'/runs/{run["id"]}/events':  # and over plain HTTP
             sock = socket.socket()
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
             sock.connect(('127.0.0.1', service.port))
@@ -296,10 +305,10 @@ def test_rows_44_and_48(tmp_path: Path) -> None:
             stuck.append(sock)
         silent = [upgraded(service, f'/runs/{id}/ws') for _ in range(3)]
         alive = Watcher(service, f'/runs/{id}/ws')
-        reading = gevent.spawn(lambda: list(alive.messages()))      # answers pings
+        reading = gevent.spawn(lambda: list(alive.messages()))  # answers pings
         kit.wait_until(lambda: descriptors_of(service) <= before + 1, 'they are dropped', 30)
         gevent.sleep(1.5)
-        assert not reading.ready()                                  # who answers is not
+        assert not reading.ready()  # who answers is not
         gate.open()
         assert results_of(iter(reading.get(timeout=30))) and alive.code == 1000
         for sock in *stuck, *silent:
@@ -313,7 +322,9 @@ def test_a_drain_is_told(tmp_path: Path) -> None:
         with serving(tmp_path / 'runs', '--drain-timeout', 0.3) as service:
             id = service.start({'hosts': server.host, 'request': {}})['id']
             watcher = Watcher(service, f'/runs/{id}/ws')
-            following = service.raw(f'GET /runs/{id}/results?follow=1 HTTP/1.1\r\nHost: {service.host}\r\n\r\n'.encode())
+            following = service.raw(
+                f'GET /runs/{id}/results?follow=1 HTTP/1.1\r\nHost: {service.host}\r\n\r\n'.encode()
+            )
             gate.wait_for(1)
             assert service.stop() == 0
             assert results_of(watcher.messages()) == [] and watcher.code == 1001

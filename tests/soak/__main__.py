@@ -5,6 +5,7 @@ five is a POST. Half of the victims are cancelled in a pool; the other half are 
 while they wait in `Client.request` or take from `pool.stream`. Memory and descriptors are looked at on the way; at the
 end everything must be given back, no answer may have been wrong, and nothing but what was killed may have failed.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -26,12 +27,12 @@ from napixclient import Cancelled, Client, ClientPool, HTTPError, Response
 from tests import kit
 from tests.soak.server import Hosts, nginx
 
-BATCH = 200                             # requests of one batch or one stream
-FRONT = 16                              # of the unfinished: a slot each
+BATCH = 200  # requests of one batch or one stream
+FRONT = 16  # of the unfinished: a slot each
 SAMPLES = 20
 MEGABYTE = 2**20
-GROWTH = 10 * MEGABYTE                  # of memory, from the first sample to the last, that is still flat
-PATIENCE = 60                           # seconds in which some request must have ended
+GROWTH = 10 * MEGABYTE  # of memory, from the first sample to the last, that is still flat
+PATIENCE = 60  # seconds in which some request must have ended
 
 
 class Soak:
@@ -46,7 +47,7 @@ class Soak:
         self.hosts = hosts
         self.asked = 0
         self.ended: Counter[str] = Counter()
-        self.in_flight = 0              # of those that were cancelled
+        self.in_flight = 0  # of those that were cancelled
         self.wrong: list[str] = []
 
     def request(self) -> tuple[Any, ...]:
@@ -90,7 +91,7 @@ class Soak:
         doomed = {pending.request.url for pending in self.rng.sample(pendings, self.rng.randrange(5))}
         for pending in pendings:
             if pending.request.url in doomed:
-                pending.cancel()            # at once: most are not even sent
+                pending.cancel()  # at once: most are not even sent
         for outcome in pool.wait_unordered():
             self.check(outcome, outcome.request.url in doomed)
             if len(doomed) < len(pendings) // 10 and self.rng.random() < 0.3:
@@ -123,6 +124,7 @@ class Soak:
 
     def callers(self, clients: dict[str, Client]) -> None:
         """Ask by `Client.request` in many greenlets, a tenth of which are killed at any moment."""
+
         def call(host: str, *how: Any) -> None:
             try:
                 self.check(clients[host].request(*how))
@@ -169,7 +171,7 @@ def soak(total: int, seed: int, hosts: Hosts) -> Iterator[str]:
     """Ask for so many requests; yields what was not as it must be."""
     run = Soak(total, seed, hosts)
     memory: list[int] = []
-    with ClientPool(ca_certs=hosts.ca_certs) as pool:       # what gevent makes once is no leak
+    with ClientPool(ca_certs=hosts.ca_certs) as pool:  # what gevent makes once is no leak
         pool.request(hosts.plain, 'GET', '/plain/')
         pool.request(hosts.tls, 'GET', '/plain/')
         pool.wait(timeout=PATIENCE)
@@ -179,9 +181,16 @@ def soak(total: int, seed: int, hosts: Hosts) -> Iterator[str]:
 
     def sample() -> None:
         memory.append(kit.rss())
-        columns(run.asked, run.ended['answered'], run.ended['cancelled'], run.ended['killed'],
-                f'{memory[-1] / MEGABYTE:.1f} MiB', len(kit.descriptors()), len(kit.greenlets()),
-                f'{run.asked / (time.monotonic() - began):.0f}')
+        columns(
+            run.asked,
+            run.ended['answered'],
+            run.ended['cancelled'],
+            run.ended['killed'],
+            f'{memory[-1] / MEGABYTE:.1f} MiB',
+            len(kit.descriptors()),
+            len(kit.greenlets()),
+            f'{run.asked / (time.monotonic() - began):.0f}',
+        )
 
     run.play(max(total // SAMPLES, 1), sample)
     print(f'{run.in_flight} of the cancelled were in flight')

@@ -1,4 +1,5 @@
 """The server of the soak: an nginx that answers with the method and the path that it was asked for."""
+
 from __future__ import annotations
 
 import subprocess
@@ -68,8 +69,11 @@ def nginx(directory: Path) -> Iterator[Hosts]:
     authority.issue_cert('127.0.0.1').private_key_and_cert_chain_pem.write_to_path(directory / 'server.pem')
     config = directory / 'nginx.conf'
     config.write_text(CONFIG.format(directory=directory, plain=plain, tls=tls, line=LINE, lines=LINE * 20))
-    process = subprocess.Popen([executable(), '-p', str(directory), '-c', str(config), '-e',
-                                str(directory / 'error.log')], stdin=subprocess.DEVNULL, text=True)
+    process = subprocess.Popen(
+        [executable(), '-p', str(directory), '-c', str(config), '-e', str(directory / 'error.log')],
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
     try:
         wait_until_up(process, '127.0.0.1', plain, directory / 'error.log')
         yield Hosts(f'127.0.0.1:{plain}', f'https://127.0.0.1:{tls}', str(directory / 'ca.pem'))

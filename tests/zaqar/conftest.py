@@ -1,4 +1,5 @@
 """The real servers of these tests: started when they are first needed, stopped at the end."""
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -31,6 +32,7 @@ def servers() -> Iterator[Servers]:
 @pytest.fixture(scope='session')
 def keystone() -> Iterator[Servers]:
     """Zaqar 23 and 19 with Keystone, whose catalogue leads to version 1."""
-    with Servers('redis', 'keystone', 'v2_keystone', 'v1_keystone', token_seconds=TOKEN_SECONDS,
-                 messaging='v1_keystone') as started:
+    with Servers(
+        'redis', 'keystone', 'v2_keystone', 'v1_keystone', token_seconds=TOKEN_SECONDS, messaging='v1_keystone'
+    ) as started:
         yield started

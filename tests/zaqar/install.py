@@ -4,6 +4,7 @@ One virtual environment has Zaqar 23 (v2 of its API), Keystone 30 and python-zaq
 in other versions lies beside it, and goes before it on the path. Redis is the one on the PATH, or Debian's package,
 unpacked and not installed. What is installed already is left as it is.
 """
+
 from __future__ import annotations
 
 import hashlib
@@ -64,8 +65,12 @@ def install() -> None:
 
 def pip(*arguments: object) -> None:
     """Install packages, without a word unless it fails."""
-    done = subprocess.run([PYTHON, '-m', 'pip', '--disable-pip-version-check', 'install', '--quiet',
-                           *map(str, arguments)], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    done = subprocess.run(
+        [PYTHON, '-m', 'pip', '--disable-pip-version-check', 'install', '--quiet', *map(str, arguments)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
     if done.returncode:
         sys.exit(f'{done.stdout}\npip could not install {arguments}')
 
@@ -76,7 +81,7 @@ def unpack_redis() -> None:
         sys.exit('redis-server is missing: install Redis')
     REDIS.mkdir()
     said = download_redis()
-    if said and os.getuid() == 0:               # a machine that has not looked for packages, or not lately
+    if said and os.getuid() == 0:  # a machine that has not looked for packages, or not lately
         apt('update')
         said = download_redis()
     if said:
@@ -98,8 +103,14 @@ def apt(*arguments: str, directory: Path = HERE) -> subprocess.CompletedProcess[
     """Run apt-get."""
     # As root it would hand the download to a user of its own, who may not write here.
     options = ['-o', 'APT::Sandbox::User=root', '-q']
-    return subprocess.run(['apt-get', *options, *arguments], cwd=directory, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, env={**os.environ, 'LC_ALL': 'C'})
+    return subprocess.run(
+        ['apt-get', *options, *arguments],
+        cwd=directory,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env={**os.environ, 'LC_ALL': 'C'},
+    )
 
 
 if __name__ == '__main__':

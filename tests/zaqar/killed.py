@@ -3,6 +3,7 @@
 `python -m tests.zaqar.killed` starts the servers and does it with 10,000 messages; the tests take fewer. It lasts for
 more than a minute in any case, for no claim ends before.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -25,7 +26,7 @@ from tests.zaqar.servers import Servers
 
 CONSUMERS = 4
 #: A process of its own: writes the number of each message that it has handled to a file, until SIGTERM.
-CONSUMER = '''
+CONSUMER = """
 import os, sys
 import gevent
 from napixclient.marconi import Client, Connection
@@ -38,13 +39,12 @@ with Connection(endpoint=url, tenant='killed') as conn:
     consumer = Client(conn).queue(name).consume(handler=handle, ttl=60, grace=60, sigterm=True)
     os.write(1, b'at work\\n')
     consumer.join()
-'''
+"""
 
 
 def measure(servers: Servers, messages: int) -> dict[str, Any]:
     """Post, consume, kill, wait, stop; what became of the messages."""
-    with tempfile.TemporaryDirectory() as directory, \
-            Connection(endpoint=servers.urls['v2'], tenant='killed') as conn:
+    with tempfile.TemporaryDirectory() as directory, Connection(endpoint=servers.urls['v2'], tenant='killed') as conn:
         queue = Client(conn).queue(a_name())
         began = time.monotonic()
         ids = queue.post_messages({'ttl': 3600, 'body': {'number': number}} for number in range(messages))
@@ -53,7 +53,7 @@ def measure(servers: Servers, messages: int) -> dict[str, Any]:
         consumers = [start(servers.urls['v2'], queue.name, file) for file in files]
         try:
             kit.wait_until(lambda: len(numbers(files[:1])) >= messages / CONSUMERS / 8, seconds=60)
-            consumers[0].kill()                 # SIGKILL, with claims in hand
+            consumers[0].kill()  # SIGKILL, with claims in hand
             left = queue.stats
             wait_for_all(files, messages, began + 300)
             handled = time.monotonic() - began
@@ -66,17 +66,26 @@ def measure(servers: Servers, messages: int) -> dict[str, Any]:
                     consumer.kill()
                 consumer.communicate()
         counted = Counter(numbers(files))
-        return {'messages': messages, 'ids': len(set(ids)), 'lost': messages - len(counted),
-                'twice': sum(number > 1 for number in counted.values()), 'most': max(counted.values()),
-                'claimed when killed': left.claimed, 'left': queue.stats.total, 'codes': codes,
-                'seconds to post': round(posted, 1), 'seconds in all': round(handled, 1)}
+        return {
+            'messages': messages,
+            'ids': len(set(ids)),
+            'lost': messages - len(counted),
+            'twice': sum(number > 1 for number in counted.values()),
+            'most': max(counted.values()),
+            'claimed when killed': left.claimed,
+            'left': queue.stats.total,
+            'codes': codes,
+            'seconds to post': round(posted, 1),
+            'seconds in all': round(handled, 1),
+        }
 
 
 def start(url: str, name: str, file: Path) -> Any:
     """A consumer that is at work."""
     file.touch()
-    process = gevent.subprocess.Popen([sys.executable, '-c', CONSUMER, url, name, str(file)],
-                                      env=kit.environment(), stdout=gevent.subprocess.PIPE)
+    process = gevent.subprocess.Popen(
+        [sys.executable, '-c', CONSUMER, url, name, str(file)], env=kit.environment(), stdout=gevent.subprocess.PIPE
+    )
     assert process.stdout.readline() == b'at work\n'
     return process
 

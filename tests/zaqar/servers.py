@@ -8,6 +8,7 @@ v1, v1_keystone Zaqar 19: v1, the API of 2013, beside v1.1 and v2
 v2_short, v1_short      the same without Keystone, where messages and claims may live for a second, not for 60 at least
 redis           where the messages of all of them are, in a database each
 """
+
 from __future__ import annotations
 
 import json
@@ -35,15 +36,15 @@ PARTS = ('redis', 'keystone', 'v2', 'v2_keystone', 'v1', 'v1_keystone', 'v2_shor
 #: What the accounts of Keystone are called: user and project have one name.
 ACCOUNTS = {'demo': 'demopw', 'admin': 's3cret', 'zaqar': 'zaqarpw'}
 
-GUNICORN = '''
+GUNICORN = """
 wsgi_app = {app!r}
 bind = 'fd://{descriptor}'
 workers, threads, keepalive, preload_app = 1, 4, 30, True
 worker_tmp_dir = {directory!r}
 control_socket_disable = True
-'''
+"""
 
-KEYSTONE = '''
+KEYSTONE = """
 [DEFAULT]
 log_file = {directory}/keystone.log
 use_stderr = false
@@ -63,9 +64,9 @@ backend = dogpile.cache.memory
 [identity]
 # As cheap as it can be: nobody attacks these passwords.
 password_hash_rounds = 4
-'''
+"""
 
-ZAQAR = '''
+ZAQAR = """
 [DEFAULT]
 admin_mode = true
 pooling = false
@@ -100,21 +101,21 @@ service_token_roles_required = false
 secret_key = of-the-tests
 [cache]
 enabled = false
-'''
+"""
 
 #: Zaqar's own migration of the management store does not run on sqlite.
-TABLES = '''
+TABLES = """
 import sys, sqlalchemy
 from zaqar.storage.sqlalchemy import tables
 tables.metadata.create_all(sqlalchemy.create_engine('sqlite:///' + sys.argv[1]))
-'''
+"""
 
 #: The application of a Zaqar whose messages and claims may be as short as a test wants them. Zaqar has no setting for it.
-SHORT = '''
+SHORT = """
 from zaqar.transport import validation
 validation.MIN_MESSAGE_TTL = validation.MIN_CLAIM_TTL = validation.MIN_CLAIM_GRACE = 1
 from zaqar.transport.wsgi.app import app
-'''
+"""
 
 
 class Failed(Exception):
@@ -124,11 +125,20 @@ class Failed(Exception):
 class Process:
     """One server: what it was started with, and its process."""
 
-    def __init__(self, directory: Path, command: list[Any], environment: dict[str, str], pass_fds: tuple[int, ...] = ()):
+    def __init__(
+        self, directory: Path, command: list[Any], environment: dict[str, str], pass_fds: tuple[int, ...] = ()
+    ):
         self.log = directory / 'out.txt'
         with self.log.open('ab') as out:
-            self._process = Popen([*map(str, command)], cwd=directory, env=environment, pass_fds=pass_fds,
-                                  stdin=DEVNULL, stdout=out, stderr=STDOUT)
+            self._process = Popen(
+                [*map(str, command)],
+                cwd=directory,
+                env=environment,
+                pass_fds=pass_fds,
+                stdin=DEVNULL,
+                stdout=out,
+                stderr=STDOUT,
+            )
         self.pid = self._process.pid
 
     def wait_for(self, ready: Any) -> None:
@@ -192,9 +202,11 @@ class Servers:
     def start_redis(self) -> None:
         """Start it; it knows nothing of what it had before."""
         program, libraries = install.redis()
-        process = Process(self.directory / 'redis', [
-            program, '--port', 0, '--unixsocket', self._redis_socket, '--save', '', '--appendonly', 'no'],
-            {**environment(), 'LD_LIBRARY_PATH': libraries})
+        process = Process(
+            self.directory / 'redis',
+            [program, '--port', 0, '--unixsocket', self._redis_socket, '--save', '', '--appendonly', 'no'],
+            {**environment(), 'LD_LIBRARY_PATH': libraries},
+        )
         process.wait_for(self._redis_answers)
         self._processes['redis'] = process
 
@@ -219,10 +231,20 @@ class Servers:
         self._manage('db_sync')
         self._manage('fernet_setup', *who)
         self._manage('credential_setup', *who)
-        self._manage('bootstrap', '--bootstrap-password', ACCOUNTS['admin'], '--bootstrap-region-id', 'RegionOne',
-                     *(word for kind in ('admin', 'public', 'internal') for word in (f'--bootstrap-{kind}-url', url)))
-        self._serve('keystone', 'keystone.wsgi.api:application',
-                    {'OS_KEYSTONE_CONFIG_FILES': str(directory / 'keystone.conf')}, ready='/v3')
+        self._manage(
+            'bootstrap',
+            '--bootstrap-password',
+            ACCOUNTS['admin'],
+            '--bootstrap-region-id',
+            'RegionOne',
+            *(word for kind in ('admin', 'public', 'internal') for word in (f'--bootstrap-{kind}-url', url)),
+        )
+        self._serve(
+            'keystone',
+            'keystone.wsgi.api:application',
+            {'OS_KEYSTONE_CONFIG_FILES': str(directory / 'keystone.conf')},
+            ready='/v3',
+        )
         Accounts(url).make(self.urls.get(messaging, 'http://127.0.0.1:9'))
 
     def _manage(self, *arguments: object) -> None:
@@ -239,15 +261,27 @@ class Servers:
         more = {'PYTHONPATH': str(install.OLD)} if old else {}
         # Where it looks for its configuration.
         (directory / '.zaqar').mkdir()
-        (directory / '.zaqar/zaqar.conf').write_text(ZAQAR.format(
-            directory=directory, strategy='keystone' if part.endswith('keystone') else '',
-            deprecated='1,1.1' if old else '', redis=self._redis_socket, database=PARTS.index(part),
-            keystone=f'{self.urls.get("keystone")}/v3', password=ACCOUNTS['zaqar']))
-        made = run([install.PYTHON, '-c', TABLES, directory / 'zaqar.db'], env=environment(**more), stdout=-1,
-                   stderr=STDOUT, text=True)
+        (directory / '.zaqar/zaqar.conf').write_text(
+            ZAQAR.format(
+                directory=directory,
+                strategy='keystone' if part.endswith('keystone') else '',
+                deprecated='1,1.1' if old else '',
+                redis=self._redis_socket,
+                database=PARTS.index(part),
+                keystone=f'{self.urls.get("keystone")}/v3',
+                password=ACCOUNTS['zaqar'],
+            )
+        )
+        made = run(
+            [install.PYTHON, '-c', TABLES, directory / 'zaqar.db'],
+            env=environment(**more),
+            stdout=-1,
+            stderr=STDOUT,
+            text=True,
+        )
         if made.returncode:
             raise Failed(made.stdout)
-        (directory / 'short.py').write_text(SHORT)      # beside the server's own directory, so it can be imported
+        (directory / 'short.py').write_text(SHORT)  # beside the server's own directory, so it can be imported
         app = 'short:app' if part.endswith('short') else 'zaqar.transport.wsgi.app:app'
         self._serve(part, app, {'HOME': str(directory), **more}, ready='/')
 
@@ -258,8 +292,12 @@ class Servers:
         settings.write_text(GUNICORN.format(app=app, descriptor=listener.fileno(), directory=str(directory)))
         with listener:
             # Not as arguments: the applications would read those as theirs.
-            process = Process(directory, [install.PYTHON.parent / 'gunicorn'],
-                              environment(GUNICORN_CMD_ARGS=f'-c {settings}', **more), (listener.fileno(),))
+            process = Process(
+                directory,
+                [install.PYTHON.parent / 'gunicorn'],
+                environment(GUNICORN_CMD_ARGS=f'-c {settings}', **more),
+                (listener.fileno(),),
+            )
         self._processes[part] = process
         process.wait_for(lambda: answers(self.urls[part] + ready))
 
@@ -268,7 +306,7 @@ class Servers:
     def stop(self, *parts: str) -> None:
         """Stop these, or all; what they leave behind is removed with the last."""
         stopping = [gevent.spawn(self._processes.pop(part).stop) for part in parts or list(self._processes)]
-        gevent.joinall(stopping, raise_error=True)      # each takes seconds to let go of its threads
+        gevent.joinall(stopping, raise_error=True)  # each takes seconds to let go of its threads
         if not parts:
             for listener in self._listeners.values():
                 listener.close()
@@ -288,8 +326,11 @@ class Accounts:
         self._url, self._token = url, ''
         user = {'name': 'admin', 'password': ACCOUNTS['admin'], 'domain': {'id': 'default'}}
         scope = {'project': {'name': 'admin', 'domain': {'id': 'default'}}}
-        _, self._token = self._ask('POST', '/auth/tokens', {'auth': {
-            'identity': {'methods': ['password'], 'password': {'user': user}}, 'scope': scope}})
+        _, self._token = self._ask(
+            'POST',
+            '/auth/tokens',
+            {'auth': {'identity': {'methods': ['password'], 'password': {'user': user}}, 'scope': scope}},
+        )
 
     def make(self, messaging: str) -> None:
         """`demo` in the project demo, the account of Zaqar itself, and where messaging is served."""
@@ -302,16 +343,23 @@ class Accounts:
             self._ask('PUT', f'/projects/{project}/users/{who}/roles/{roles[role]}')
         kind = self._new('service', 'zaqar', type='messaging')
         for interface in 'public', 'internal':
-            self._ask('POST', '/endpoints', {'endpoint': {
-                'service_id': kind, 'interface': interface, 'region_id': 'RegionOne', 'url': messaging}})
+            self._ask(
+                'POST',
+                '/endpoints',
+                {'endpoint': {'service_id': kind, 'interface': interface, 'region_id': 'RegionOne', 'url': messaging}},
+            )
 
     def _new(self, kind: str, name: str, **fields: str) -> str:
         made, _ = self._ask('POST', f'/{kind}s', {kind: {'name': name, **fields}})
         return str(made[kind]['id'])
 
     def _ask(self, method: str, path: str, body: Any = None) -> tuple[Any, str]:
-        request = urllib.request.Request(self._url + path, method=method, data=body and json.dumps(body).encode(),
-                                         headers={'Content-Type': 'application/json', 'X-Auth-Token': self._token})
+        request = urllib.request.Request(
+            self._url + path,
+            method=method,
+            data=body and json.dumps(body).encode(),
+            headers={'Content-Type': 'application/json', 'X-Auth-Token': self._token},
+        )
         with urllib.request.urlopen(request, timeout=SECONDS) as response:
             data = response.read()
             return json.loads(data) if data else None, response.headers.get('X-Subject-Token', '')
@@ -319,8 +367,11 @@ class Accounts:
 
 def environment(**more: str) -> dict[str, str]:
     """Of the servers: nothing that was meant for this process."""
-    kept = {name: value for name, value in os.environ.items()
-            if not name.startswith(('PYTHON', 'COVERAGE', 'COV_', 'OS_', 'GEVENT', 'GUNICORN'))}
+    kept = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(('PYTHON', 'COVERAGE', 'COV_', 'OS_', 'GEVENT', 'GUNICORN'))
+    }
     return {**kept, **more}
 
 
@@ -338,15 +389,19 @@ def answers(url: str) -> bool:
 def main() -> None:
     """Start them all, and wait."""
     import argparse
+
     parser = argparse.ArgumentParser(prog='python -m tests.zaqar.servers', description=__doc__.partition('\n')[0])
     parser.add_argument('parts', nargs='*', default=PARTS, help=' '.join(PARTS))
     parser.add_argument('--token-seconds', type=int, default=3600)
     parser.add_argument('--messaging', default='v2_keystone', help='the part that is in the catalogue of Keystone')
     given = parser.parse_args()
-    for number in signal.SIGINT, signal.SIGTERM:            # a shell has background jobs ignore the first
+    for number in signal.SIGINT, signal.SIGTERM:  # a shell has background jobs ignore the first
         signal.signal(number, signal.default_int_handler)
     with Servers(*given.parts, token_seconds=given.token_seconds, messaging=given.messaging) as servers:
-        print(json.dumps({**servers.urls, 'accounts': ACCOUNTS, 'directory': str(servers.directory)}, indent=2), flush=True)
+        print(
+            json.dumps({**servers.urls, 'accounts': ACCOUNTS, 'directory': str(servers.directory)}, indent=2),
+            flush=True,
+        )
         try:
             while True:
                 time.sleep(3600)

@@ -1,4 +1,5 @@
 """Consumers on a real Zaqar: one that is killed, a store that is stopped, and how fast they are."""
+
 from __future__ import annotations
 
 import json
@@ -53,13 +54,20 @@ def test_work_goes_on_when_the_store_is_back(servers: Servers) -> None:
         client = Client(conn)
         queue = client.create_queue(a_name())
         queue.post_messages([{'body': number} for number in range(5)])
-        with queue.consume(lambda message: seen.append(message.body), concurrency=2,
-                           on_error=lambda error, message: told.append(error)) as consumer:
+        with queue.consume(
+            lambda message: seen.append(message.body), concurrency=2, on_error=lambda error, message: told.append(error)
+        ) as consumer:
             wait_until(lambda: consumer.done == 5, seconds=20)
             servers.stop('redis')
             try:
-                for call in (lambda: queue.post_messages({'body': 'never'}), lambda: queue.claim(1), client.ping,
-                             lambda: queue.stats, lambda: list(queue.messages()), lambda: client.create_queue('q')):
+                for call in (
+                    lambda: queue.post_messages({'body': 'never'}),
+                    lambda: queue.claim(1),
+                    client.ping,
+                    lambda: queue.stats,
+                    lambda: list(queue.messages()),
+                    lambda: client.create_queue('q'),
+                ):
                     began = time.monotonic()
                     with pytest.raises(ServerError) as caught:
                         call()

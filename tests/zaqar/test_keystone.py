@@ -1,4 +1,5 @@
 """The client with a real Keystone, whose tokens live 15 s; Zaqar asks it at each call whether a token is good."""
+
 from __future__ import annotations
 
 import json
@@ -76,8 +77,10 @@ def test_a_token_that_cannot_be_renewed_ends(keystone: Servers) -> None:
 
 def test_a_token_that_was_revoked_is_replaced(keystone: Servers) -> None:
     """Greenlets that meet a revoked token go on with another one, for which Keystone is asked once."""
-    with tokens.Counting(int(keystone.urls['keystone'].rpartition(':')[2])) as proxy, \
-            Connection('demo', password=ACCOUNTS['demo'], auth_url=proxy.url, version=1) as conn:
+    with (
+        tokens.Counting(int(keystone.urls['keystone'].rpartition(':')[2])) as proxy,
+        Connection('demo', password=ACCOUNTS['demo'], auth_url=proxy.url, version=1) as conn,
+    ):
         client, before = Client(conn), proxy.tokens
         ask(f'{proxy.url}/v3/auth/tokens', 'DELETE', str(conn.token), {'X-Subject-Token': conn.token})
         revoked = conn.token
@@ -88,15 +91,24 @@ def test_a_token_that_was_revoked_is_replaced(keystone: Servers) -> None:
 def application_credential(url: str, token: str) -> tuple[str, str]:
     """A new one of the user whose token it is."""
     user = ask(f'{url}/v3/auth/tokens', 'GET', token, {'X-Subject-Token': token})['token']['user']['id']
-    made = ask(f'{url}/v3/users/{user}/application_credentials', 'POST', token, {}, {
-        'application_credential': {'name': scenarios.a_name(), 'secret': 'a secret of the tests'}})
+    made = ask(
+        f'{url}/v3/users/{user}/application_credentials',
+        'POST',
+        token,
+        {},
+        {'application_credential': {'name': scenarios.a_name(), 'secret': 'a secret of the tests'}},
+    )
     return made['application_credential']['id'], 'a secret of the tests'
 
 
 def ask(url: str, method: str, token: str, headers: dict[str, Any], body: Any = None) -> Any:
     """Ask Keystone for something that the client does not do, in gevent's thread pool: this process may be unpatched."""
-    request = urllib.request.Request(url, method=method, data=body and json.dumps(body).encode(), headers={
-        'X-Auth-Token': token, 'Content-Type': 'application/json', **headers})
+    request = urllib.request.Request(
+        url,
+        method=method,
+        data=body and json.dumps(body).encode(),
+        headers={'X-Auth-Token': token, 'Content-Type': 'application/json', **headers},
+    )
 
     def work() -> Any:
         with urllib.request.urlopen(request, timeout=30) as response:

@@ -1,4 +1,5 @@
 """The scenarios, and the session of the seed, against real servers: Zaqar 23 for version 2, Zaqar 19 for the others."""
+
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
@@ -17,7 +18,9 @@ VERSIONS = ('1', '1.1', '2')
 def conn(request: Any, servers: Servers) -> Iterator[Connection]:
     """A connection without authentication."""
     endpoint = servers.urls['v2' if request.param == '2' else 'v1']
-    with Connection('tacocat', apikey='my_awesome_key', endpoint=endpoint, tenant='tests', version=request.param) as made:
+    with Connection(
+        'tacocat', apikey='my_awesome_key', endpoint=endpoint, tenant='tests', version=request.param
+    ) as made:
         yield made
 
 

@@ -1,4 +1,5 @@
 """What a client and a consumer make of the store of a real Zaqar, 23 and 19, where a life may last for a second."""
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -15,8 +16,11 @@ def together(servers: Servers, part: str, version: int, scenarios: list[Callable
     with Connection(endpoint=servers.urls[part], tenant='tests', version=version) as conn:
         running = [gevent.spawn(scenario, Client(conn), Client(conn)) for scenario in scenarios]
         gevent.joinall(running, timeout=100)
-        failed = {scenario.__name__: each.exception for scenario, each in zip(scenarios, running, strict=True)
-                  if not each.successful()}
+        failed = {
+            scenario.__name__: each.exception
+            for scenario, each in zip(scenarios, running, strict=True)
+            if not each.successful()
+        }
         assert not failed
 
 

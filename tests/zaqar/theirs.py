@@ -2,6 +2,7 @@
 
 `python theirs.py URL QUEUE MESSAGES IN_A_POST`: posts, claims and deletes; prints the seconds of both as JSON.
 """
+
 import json
 import sys
 import time

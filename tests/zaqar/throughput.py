@@ -2,6 +2,7 @@
 
 `python -m tests.zaqar.throughput` starts the servers and does it with 10,000 messages; the tests take fewer.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -38,8 +39,12 @@ def ours(url: str, messages: int) -> dict[str, float]:
 
 def theirs(url: str, messages: int) -> dict[str, float]:
     """The same with python-zaqarclient, in a process of its own; the time that it takes to start is not counted."""
-    done = gevent.subprocess.run([install.PYTHON, '-W', 'ignore', THEIRS, url, a_name(), str(messages),
-                                  str(IN_A_POST)], env=environment(), stdout=gevent.subprocess.PIPE, check=True)
+    done = gevent.subprocess.run(
+        [install.PYTHON, '-W', 'ignore', THEIRS, url, a_name(), str(messages), str(IN_A_POST)],
+        env=environment(),
+        stdout=gevent.subprocess.PIPE,
+        check=True,
+    )
     return json.loads(done.stdout)  # type: ignore[no-any-return]
 
 

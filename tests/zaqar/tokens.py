@@ -2,6 +2,7 @@
 
 `python -m tests.zaqar.tokens` starts the servers and runs it in full; the tests run a shorter one.
 """
+
 from __future__ import annotations
 
 import argparse
@@ -47,15 +48,22 @@ def measure(servers: Servers, seconds: float, greenlets: int = 3) -> dict[str, A
     """Ask something all the time, in several greenlets; the servers' tokens live 15 s."""
     failed: list[str] = []
     calls = 0
-    with Counting(int(servers.urls['keystone'].rpartition(':')[2])) as proxy, \
-            Connection('demo', password=ACCOUNTS['demo'], auth_url=proxy.url) as conn:
+    with (
+        Counting(int(servers.urls['keystone'].rpartition(':')[2])) as proxy,
+        Connection('demo', password=ACCOUNTS['demo'], auth_url=proxy.url) as conn,
+    ):
         client, end, first = Client(conn), time.monotonic() + seconds, conn.token
 
         def work() -> None:
             nonlocal calls
             queue = client.queue(a_name())
-            steps = (lambda: client.create_queue(queue.name), lambda: queue.post_messages({'ttl': 60, 'body': 1}),
-                     lambda: queue.stats, lambda: queue.claim(1), queue.delete)
+            steps = (
+                lambda: client.create_queue(queue.name),
+                lambda: queue.post_messages({'ttl': 60, 'body': 1}),
+                lambda: queue.stats,
+                lambda: queue.claim(1),
+                queue.delete,
+            )
             while time.monotonic() < end:
                 for step in steps:
                     try:
@@ -65,8 +73,13 @@ def measure(servers: Servers, seconds: float, greenlets: int = 3) -> dict[str, A
                     calls += 1
 
         gevent.joinall([gevent.spawn(work) for _ in range(greenlets)], raise_error=True)
-        return {'seconds': seconds, 'calls': calls, 'failed': failed, 'tokens': proxy.tokens,
-                'renewed': conn.token != first}
+        return {
+            'seconds': seconds,
+            'calls': calls,
+            'failed': failed,
+            'tokens': proxy.tokens,
+            'renewed': conn.token != first,
+        }
 
 
 def main() -> None:

@@ -1,4 +1,5 @@
 """On the path of an instance whose clock is wrong: `time.time` is `SKEW` seconds ahead; other clocks are as they are."""
+
 import os
 import time
 
