@@ -67,8 +67,10 @@ def main() -> int:
     for name in known:
         wall, cpu = (median(one[name][part] for one in rounds) for part in (0, 1))
         ratios = [median(one[name][part] / one['pool'][part] for one in rounds) for part in (0, 1)]
-        print(f'{name:13} {wall:6.2f} s {ratios[0]:5.2f} x pool   processor {cpu:6.2f} s {ratios[1]:5.2f} x pool   '
-              f'{max(one[name][2] for one in rounds):4.0f} MB')
+        print(
+            f'{name:13} {wall:6.2f} s {ratios[0]:5.2f} x pool   processor {cpu:6.2f} s {ratios[1]:5.2f} x pool   '
+            f'{max(one[name][2] for one in rounds):4.0f} MB'
+        )
     return 0
 
 

@@ -1,4 +1,5 @@
 """Sphinx' settings. Reads benchmark.json, which `make bench` writes, for the tables of the page on performance."""
+
 from __future__ import annotations
 
 import inspect
@@ -73,25 +74,32 @@ class NapixFlags(SphinxDirective):
 
     def run(self) -> list[nodes.Node]:
         """Make the table of what the help is made of."""
-        rows = [line for flag in FLAGS if flag.topic == self.arguments[0]
-                for line in (f'   * - `{flag.written}`', f'     - {(flag.help or "").replace("@name", "`@name`")}')]
-        return self.parse_text_to_nodes('\n'.join(['.. list-table::', '   :header-rows: 1', '', '   * - flag',
-                                                   '     - what it does', *rows]))
+        rows = [
+            line
+            for flag in FLAGS
+            if flag.topic == self.arguments[0]
+            for line in (f'   * - `{flag.written}`', f'     - {(flag.help or "").replace("@name", "`@name`")}')
+        ]
+        return self.parse_text_to_nodes(
+            '\n'.join(['.. list-table::', '   :header-rows: 1', '', '   * - flag', '     - what it does', *rows])
+        )
 
 
 def need_the_benchmark(app: Sphinx) -> None:
     """Say clearly what is missing, and how to get it."""
     for file in tables.BENCHMARK, CHART:
         if not file.exists():
-            raise ConfigError(f'{file.relative_to(DOCS.parent)} is missing. It comes from the benchmark: '
-                              "make bench ARGS='--json docs/benchmark.json --chart docs/_static/benchmark.svg'")
+            raise ConfigError(
+                f'{file.relative_to(DOCS.parent)} is missing. It comes from the benchmark: '
+                "make bench ARGS='--json docs/benchmark.json --chart docs/_static/benchmark.svg'"
+            )
 
 
 def add_options(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
     """The options of a pool are listed where they are checked; show them where they are given."""
     if name == 'napixclient.ClientPool':
         given = (inspect.getdoc(Settings) or '').splitlines()
-        fields = given[next(i for i, line in enumerate(given) if line.startswith(':param')):]
+        fields = given[next(i for i, line in enumerate(given) if line.startswith(':param')) :]
         while lines and not lines[-1]:
             lines.pop()
         lines += [*fields, '']
@@ -102,7 +110,8 @@ def find_public_name(app: Sphinx, env: Any, node: Any, contnode: nodes.Node) -> 
     name = node.get('reftarget', '').rpartition('.')[2]
     if node.get('refdomain') == 'py' and name in napixclient.__all__:
         found: nodes.Node | None = env.get_domain('py').resolve_xref(
-            env, node['refdoc'], app.builder, 'class', f'napixclient.{name}', node, contnode)
+            env, node['refdoc'], app.builder, 'class', f'napixclient.{name}', node, contnode
+        )
         return found
     return None
 

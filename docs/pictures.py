@@ -3,6 +3,7 @@
 It runs the real `napix` on a terminal of its own, against servers that it starts itself, and draws what stands there:
 each frame as it was written, one after the other. The names of the hosts lead to these servers.
 """
+
 from __future__ import annotations
 
 import codecs
@@ -46,8 +47,15 @@ class Style(NamedTuple):
         """After an escape sequence with these numbers."""
         style = self
         for number in map(int, numbers.split(';') if numbers else ['0']):
-            style = Style() if number == 0 else style._replace(bold=True) if number == 1 else \
-                style._replace(dim=True) if number == 2 else style._replace(colour=COLOURS.get(number, INK))
+            style = (
+                Style()
+                if number == 0
+                else style._replace(bold=True)
+                if number == 1
+                else style._replace(dim=True)
+                if number == 2
+                else style._replace(colour=COLOURS.get(number, INK))
+            )
         return style
 
 
@@ -99,8 +107,14 @@ def record(words: list[str], columns: int, lines: int, names: dict[str, int]) ->
     env = environment(**{docs_page.VARIABLE: json.dumps(names), 'GEVENT_RESOLVER': 'tests.docs_page.Names'})
     frames, began = [(0.0, screen.picture())], time.monotonic()
     with terminal(columns, lines) as (master, slave):
-        process = gevent.subprocess.Popen([sys.executable, '-m', 'napixclient', *words], env=env, cwd=ROOT,
-                                          stdin=gevent.subprocess.DEVNULL, stdout=slave, stderr=slave)
+        process = gevent.subprocess.Popen(
+            [sys.executable, '-m', 'napixclient', *words],
+            env=env,
+            cwd=ROOT,
+            stdin=gevent.subprocess.DEVNULL,
+            stdout=slave,
+            stderr=slave,
+        )
         text, decoder = '', codecs.getincrementaldecoder('utf-8')()
         while process.poll() is None or text:
             try:
@@ -129,26 +143,37 @@ def drawn(frames: list[tuple[float, list]], columns: int, lines: int) -> str:
             kept.append(frame)
     whole = kept[-1][0] + LAST
     width, height = columns * WIDE + 24, lines * HIGH + 24
-    out = [f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
-           f'font-family="ui-monospace,Menlo,Consolas,DejaVu Sans Mono,monospace" font-size="14">',
-           f'<rect width="100%" height="100%" rx="8" fill="{PAPER}"/>']
+    out = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width:.0f} {height:.0f}" '
+        f'font-family="ui-monospace,Menlo,Consolas,DejaVu Sans Mono,monospace" font-size="14">',
+        f'<rect width="100%" height="100%" rx="8" fill="{PAPER}"/>',
+    ]
     if len(kept) > 1:
         out.append('<style>g{visibility:hidden}')
         for number, (at, _) in enumerate(kept):
             end = kept[number + 1][0] if number + 1 < len(kept) else whole
             first, last = 100 * at / whole, 100 * end / whole
-            out.append(f'#f{number}{{animation:f{number} {whole:.2f}s infinite step-end}}@keyframes f{number}'
-                       f'{{0%{{visibility:{"visible" if not at else "hidden"}}}{first:.3f}%{{visibility:visible}}'
-                       f'{last:.3f}%{{visibility:hidden}}}}')
+            out.append(
+                f'#f{number}{{animation:f{number} {whole:.2f}s infinite step-end}}@keyframes f{number}'
+                f'{{0%{{visibility:{"visible" if not at else "hidden"}}}{first:.3f}%{{visibility:visible}}'
+                f'{last:.3f}%{{visibility:hidden}}}}'
+            )
         out.append('</style>')
     for number, (_, rows) in enumerate(kept):
         out.append(f'<g id="f{number}">')
         for row, pieces in enumerate(rows):
             for column, text, style in pieces:
-                look = ''.join([f' fill="{style.colour}"', ' font-weight="bold"' if style.bold else '',
-                                ' opacity=".6"' if style.dim else ''])
-                out.append(f'<text x="{12 + column * WIDE:.1f}" y="{26 + row * HIGH}"{look} xml:space="preserve" '
-                           f'textLength="{len(text) * WIDE:.1f}">{escape(text)}</text>')
+                look = ''.join(
+                    [
+                        f' fill="{style.colour}"',
+                        ' font-weight="bold"' if style.bold else '',
+                        ' opacity=".6"' if style.dim else '',
+                    ]
+                )
+                out.append(
+                    f'<text x="{12 + column * WIDE:.1f}" y="{26 + row * HIGH}"{look} xml:space="preserve" '
+                    f'textLength="{len(text) * WIDE:.1f}">{escape(text)}</text>'
+                )
         out.append('</g>')
     return '\n'.join([*out, '</svg>\n'])
 
@@ -160,19 +185,26 @@ def main() -> None:
     def few(method, path, headers, body):
         number = int(headers['host'][3])
         gevent.sleep((0.6, 1.1, 1.5, 2.6, 3.4)[number - 1])
-        return (503, {'Content-Type': 'text/plain'}, 'out of order') if number == 3 else {
-            'name': f'web{number}', 'load': number / 4}
+        return (
+            (503, {'Content-Type': 'text/plain'}, 'out of order')
+            if number == 3
+            else {'name': f'web{number}', 'load': number / 4}
+        )
 
     def many(method, path, headers, body):
         gevent.sleep(chance.expovariate(1.5))
-        return (503, {'Content-Type': 'text/plain'}, 'out of order') if chance.random() < 0.03 else {
-            'name': headers['host'], 'load': round(chance.random(), 2)}
+        return (
+            (503, {'Content-Type': 'text/plain'}, 'out of order')
+            if chance.random() < 0.03
+            else {'name': headers['host'], 'load': round(chance.random(), 2)}
+        )
 
     pictures = ROOT / 'docs' / '_static'
     with serve(few) as server:
         names = {f'web{number}.example': server.port for number in range(1, 6)}
         frames = record(['get', 'web[1-5].example', '/status'], 80, 14, names)
         (pictures / 'napix-few.svg').write_text(drawn(frames, 80, 14))
+
     def some(method, path, headers, body):
         gevent.sleep(chance.lognormvariate(-3.5, 0.6))
         return (503, {'Content-Type': 'text/plain'}, 'out of order') if headers['host'] == 'web3' else {'load': 1}

@@ -1,4 +1,5 @@
 """Renews the pictures of the service's page in _static: python docs/screenshots.py (needs chromium and chromedriver)."""
+
 from __future__ import annotations
 
 import random
@@ -30,6 +31,7 @@ def filer(environ: Any, start_response: Any) -> list[bytes]:
 
 def host(storage: Client, draw: random.Random) -> Callable[..., list[bytes]]:
     """Any of the servers that are asked: most are well, one in 23 is not, one in 17 asks for a volume in vain."""
+
     def app(environ: Any, start_response: Any) -> list[bytes]:
         third, fourth = map(int, environ['HTTP_HOST'].partition(':')[0].split('.')[2:])
         number = third * 250 + fourth
@@ -41,15 +43,21 @@ def host(storage: Client, draw: random.Random) -> Callable[..., list[bytes]]:
             return [b'draining']
         start_response('200 OK', [('Content-Type', 'application/json')])
         return [b'{"version": "%s", "state": "healthy"}' % (b'2.3.7' if number % 9 == 0 else b'2.4.1')]
+
     return app
 
 
 def main() -> None:
     """Take them all."""
     draw = random.Random(7)
-    with tempfile.TemporaryDirectory() as name, serve(ExceptionsCatcher(filer)) as back, Client(back.host) as storage, \
-            serve(ExceptionsCatcher(host(storage, draw)), address='0.0.0.0') as server, \
-            serving(Path(name) / 'runs.sqlite') as service, Browser(Path(name) / 'profile') as browser:
+    with (
+        tempfile.TemporaryDirectory() as name,
+        serve(ExceptionsCatcher(filer)) as back,
+        Client(back.host) as storage,
+        serve(ExceptionsCatcher(host(storage, draw)), address='0.0.0.0') as server,
+        serving(Path(name) / 'runs.sqlite') as service,
+        Browser(Path(name) / 'profile') as browser,
+    ):
         browser.devtools('Emulation.setScrollbarsHidden', hidden=True)
 
         def show(hosts: str, url: str, size: tuple[int, int], scheme: str) -> None:
@@ -61,7 +69,7 @@ def main() -> None:
 
         def done() -> None:
             browser.until('document.getElementById("state")?.textContent === "done"', seconds=60)
-            gevent.sleep(0.6)                       # until all of it is drawn
+            gevent.sleep(0.6)  # until all of it is drawn
 
         def keep(name: str) -> None:
             (DOCS / '_static' / f'service-{name}.png').write_bytes(browser.screenshot())
@@ -71,7 +79,9 @@ def main() -> None:
         gevent.sleep(0.4)
         keep('watch')
         done()
-        browser.run('[...document.querySelectorAll("#answers .badge")].find(badge => badge.textContent === "502").click()')
+        browser.run(
+            '[...document.querySelectorAll("#answers .badge")].find(badge => badge.textContent === "502").click()'
+        )
         browser.click('.chain-button')
         gevent.sleep(0.3)
         keep('chain')

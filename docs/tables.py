@@ -1,4 +1,5 @@
 """The tables of the benchmark, from the figures in benchmark.json: for the page on performance and for the README."""
+
 from __future__ import annotations
 
 import json
@@ -12,10 +13,17 @@ BENCHMARK = Path(__file__).parent / 'benchmark.json'
 Table = list[list[str]]
 #: Who stands in the README, and how they are called there.
 IN_THE_README = {
-    'napixclient': 'napixclient', 'go': 'Go net/http, one core', 'pycurl': 'pycurl multi (libcurl)',
+    'napixclient': 'napixclient',
+    'go': 'Go net/http, one core',
+    'pycurl': 'pycurl multi (libcurl)',
     'pycurl-tuned': 'pycurl multi, tuned by hand',
-    'pyreqwest': 'pyreqwest (Rust), uvloop', 'geventhttpclient': 'geventhttpclient', 'aiohttp': 'aiohttp',
-    'urllib3': 'urllib3 on gevent', 'grequests': 'grequests', 'httpx': 'httpx'}
+    'pyreqwest': 'pyreqwest (Rust), uvloop',
+    'geventhttpclient': 'geventhttpclient',
+    'aiohttp': 'aiohttp',
+    'urllib3': 'urllib3 on gevent',
+    'grequests': 'grequests',
+    'httpx': 'httpx',
+}
 
 
 def figures() -> dict[str, Any]:
@@ -37,49 +45,73 @@ def https(found: dict[str, Any]) -> Table:
 
 def _fastest_first(case: dict[str, Any]) -> Table:
     rows = sorted(case['rows'], key=lambda row: -(row['ratio'] or 0))
-    return [['client', 'relative speed', 'requests a second', 'CPU time per request'],
-            *([row['label'], _ratio(row['ratio']), f'{row["per_second"]:,}', f'{row["cpu_us"]:,.0f} µs']
-              for row in rows)]
+    return [
+        ['client', 'relative speed', 'requests a second', 'CPU time per request'],
+        *([row['label'], _ratio(row['ratio']), f'{row["per_second"]:,}', f'{row["cpu_us"]:,.0f} µs'] for row in rows),
+    ]
 
 
 def wide(found: dict[str, Any]) -> Table:
     """Many origins: 1,000 of them, and 5,000."""
     rows = [('1,000 × 10', row) for row in found['cases']['wide']['rows']]
     rows += [('5,000 × 2', row) for row in found['cases']['huge']['rows']]
-    return [['origins × requests', 'client', 'requests a second', 'failed'],
-            *([size, row['label'], f'{row["per_second"]:,}', f'{row["failures"]:,}'] for size, row in rows)]
+    return [
+        ['origins × requests', 'client', 'requests a second', 'failed'],
+        *([size, row['label'], f'{row["per_second"]:,}', f'{row["failures"]:,}'] for size, row in rows),
+    ]
 
 
 def memory(found: dict[str, Any]) -> Table:
     """What all answers take that are held at once, and what a stream takes."""
     case = found['cases']['memory']
-    return [['client', 'requests', 'peak, as handed out', 'peak, everything decoded'],
-            *([row['label'], f'{row["requests"]:,}', _megabytes(row.get('rss_handed_out_mb')),
-               _megabytes(row['rss_mb'])] for row in [*case['rows'], *case['million']['rows']])]
+    return [
+        ['client', 'requests', 'peak, as handed out', 'peak, everything decoded'],
+        *(
+            [row['label'], f'{row["requests"]:,}', _megabytes(row.get('rss_handed_out_mb')), _megabytes(row['rss_mb'])]
+            for row in [*case['rows'], *case['million']['rows']]
+        ),
+    ]
 
 
 def rest(found: dict[str, Any]) -> Table:
     """Signing, the middleware, and the time that the import takes."""
     cases = found['cases']
-    return [['what', 'measured'],
-            ['`LoginAuthenticator` adds to a request', f'{cases["signing"]["added_us"]:.1f} µs'],
-            *([['`ExceptionsCatcher` adds to a request that does not fail', f'{cases["middleware"]["added_us"]:.1f} µs']]
-              if 'middleware' in cases else []),
-            ['`import napixclient`, gevent imported already', f'{cases["import"]["ms"]:.0f} ms']]
+    return [
+        ['what', 'measured'],
+        ['`LoginAuthenticator` adds to a request', f'{cases["signing"]["added_us"]:.1f} µs'],
+        *(
+            [['`ExceptionsCatcher` adds to a request that does not fail', f'{cases["middleware"]["added_us"]:.1f} µs']]
+            if 'middleware' in cases
+            else []
+        ),
+        ['`import napixclient`, gevent imported already', f'{cases["import"]["ms"]:.0f} ms'],
+    ]
 
 
 def machine(found: dict[str, Any]) -> Table:
     """Where it was measured, and with what."""
     about = found['machine']
-    named = {'processor': f'{about["processor"]}, {about["cores"]} cores', 'Linux': about['kernel'],
-             'Python': about['python'], 'OpenSSL of Python': about.get('openssl'), 'nginx': about['nginx'],
-             'Go': about['go'], **about['packages']}
+    named = {
+        'processor': f'{about["processor"]}, {about["cores"]} cores',
+        'Linux': about['kernel'],
+        'Python': about['python'],
+        'OpenSSL of Python': about.get('openssl'),
+        'nginx': about['nginx'],
+        'Go': about['go'],
+        **about['packages'],
+    }
     return [['what', 'version'], *([name, str(value)] for name, value in named.items() if value)]
 
 
 #: What the page on performance can ask for.
 CASES: dict[str, Callable[[dict[str, Any]], Table]] = {
-    'speed': speed, 'https': https, 'wide': wide, 'memory': memory, 'rest': rest, 'machine': machine}
+    'speed': speed,
+    'https': https,
+    'wide': wide,
+    'memory': memory,
+    'rest': rest,
+    'machine': machine,
+}
 
 
 def readme(found: dict[str, Any]) -> str:
@@ -90,8 +122,10 @@ def readme(found: dict[str, Any]) -> str:
     for name, label in IN_THE_README.items():
         if name in rows:
             times = median(a / b for a, b in zip(ours, rows[name]['rounds'], strict=True))
-            lines.append(f'| {label} | {_ratio(rows[name]["ratio"])} | '
-                         f'{"" if name == "napixclient" else f"{_times(times)} times as fast"} |')
+            lines.append(
+                f'| {label} | {_ratio(rows[name]["ratio"])} | '
+                f'{"" if name == "napixclient" else f"{_times(times)} times as fast"} |'
+            )
     return '\n'.join(lines) + '\n'
 
 

@@ -1,8 +1,9 @@
 """A WSGI application without a framework: the last of the chain, whose disk is soon full.
 
-    python examples/bare_disk.py --port 8003
-    gunicorn -k gevent --chdir examples 'bare_disk:make_app()'
+python examples/bare_disk.py --port 8003
+gunicorn -k gevent --chdir examples 'bare_disk:make_app()'
 """
+
 from __future__ import annotations
 
 import json
@@ -16,6 +17,7 @@ class DiskFull(Exception):
 
 def make_app(free: int = 10**9) -> ExceptionsCatcher:
     """The application of a disk with so many bytes."""
+
     def app(environ, start_response):
         nonlocal free
         size = json.loads(environ['wsgi.input'].read(int(environ['CONTENT_LENGTH'])))['size']
@@ -30,4 +32,5 @@ def make_app(free: int = 10**9) -> ExceptionsCatcher:
 
 if __name__ == '__main__':
     from serving import options, serve
+
     serve(make_app(), options(__doc__).port)

@@ -1,12 +1,14 @@
 """A Bottle application that asks another server.
 
-    python examples/bottle_storage.py --port 8002 --disk 127.0.0.1:8003
-    gunicorn -k gevent --chdir examples 'bottle_storage:make_app("127.0.0.1:8003")'
+python examples/bottle_storage.py --port 8002 --disk 127.0.0.1:8003
+gunicorn -k gevent --chdir examples 'bottle_storage:make_app("127.0.0.1:8003")'
 """
+
 from __future__ import annotations
 
-if __name__ == '__main__':              # Bottle keeps its request in a threading.local: one for each greenlet, patched
+if __name__ == '__main__':  # Bottle keeps its request in a threading.local: one for each greenlet, patched
     from gevent import monkey
+
     monkey.patch_all()
 
 from bottle import Bottle, request, response
@@ -33,5 +35,6 @@ def make_app(disk: str) -> ExceptionsCatcher:
 
 if __name__ == '__main__':
     from serving import options, serve
+
     given = options(__doc__, disk='127.0.0.1:8003')
     serve(make_app(given.disk), given.port)

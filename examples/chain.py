@@ -1,7 +1,8 @@
 """Starts three servers in a row, Flask, Bottle and one without a framework, and asks the first until the last fails.
 
-    python examples/chain.py
+python examples/chain.py
 """
+
 from __future__ import annotations
 
 import subprocess
@@ -19,8 +20,11 @@ def start(stack: ExitStack, program: str, *arguments: str) -> str:
 
     What it logs is not shown: the caller reads the story from the error.
     """
-    process = stack.enter_context(subprocess.Popen(
-        [sys.executable, HERE / program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True))
+    process = stack.enter_context(
+        subprocess.Popen(
+            [sys.executable, HERE / program, *arguments], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        )
+    )
     stack.callback(process.terminate)
     address = process.stdout.readline().strip()
     if not address:

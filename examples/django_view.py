@@ -1,12 +1,14 @@
 """A Django view that asks another server, with its settings in the same file.
 
-    python examples/django_view.py --port 8004 --storage 127.0.0.1:8002
-    gunicorn -k gevent --chdir examples 'django_view:make_app("127.0.0.1:8002")'
+python examples/django_view.py --port 8004 --storage 127.0.0.1:8002
+gunicorn -k gevent --chdir examples 'django_view:make_app("127.0.0.1:8002")'
 """
+
 from __future__ import annotations
 
 if __name__ == '__main__':
     from gevent import monkey
+
     monkey.patch_all()
 
 import json
@@ -36,11 +38,14 @@ def make_app(storage: str) -> ExceptionsCatcher:
     settings.configure(
         # Without this, Django answers "Server Error (500)" before anybody sees the exception.
         DEBUG_PROPAGATE_EXCEPTIONS=True,
-        ROOT_URLCONF=__name__, ALLOWED_HOSTS=['127.0.0.1', 'localhost'])
+        ROOT_URLCONF=__name__,
+        ALLOWED_HOSTS=['127.0.0.1', 'localhost'],
+    )
     return ExceptionsCatcher(get_wsgi_application())
 
 
 if __name__ == '__main__':
     from serving import options, serve
+
     given = options(__doc__, storage='127.0.0.1:8002')
     serve(make_app(given.storage), given.port)

@@ -1,12 +1,14 @@
 """A Flask application that asks another server.
 
-    python examples/flask_front.py --port 8001 --storage 127.0.0.1:8002
-    gunicorn -k gevent --chdir examples 'flask_front:make_app("127.0.0.1:8002")'
+python examples/flask_front.py --port 8001 --storage 127.0.0.1:8002
+gunicorn -k gevent --chdir examples 'flask_front:make_app("127.0.0.1:8002")'
 """
+
 from __future__ import annotations
 
-if __name__ == '__main__':              # under gunicorn, its worker has done it
+if __name__ == '__main__':  # under gunicorn, its worker has done it
     from gevent import monkey
+
     monkey.patch_all()
 
 from flask import Flask, request
@@ -31,5 +33,6 @@ def make_app(storage: str) -> Flask:
 
 if __name__ == '__main__':
     from serving import options, serve
+
     given = options(__doc__, storage='127.0.0.1:8002')
     serve(make_app(given.storage), given.port)

@@ -1,4 +1,5 @@
 """What the examples share: gevent's server, and the options of their command lines."""
+
 from __future__ import annotations
 
 import argparse
@@ -21,7 +22,7 @@ def options(about: str, **others: str) -> argparse.Namespace:
 
 def serve(app, port: int) -> None:
     """Serve a WSGI application until Ctrl-C; print where."""
-    logging.basicConfig()                   # what the catcher logs goes to standard error
+    logging.basicConfig()  # what the catcher logs goes to standard error
     listener = socket.create_server(('127.0.0.1', port), backlog=128)
     # gevent's server sends head and body apart. Without this, the body waits up to 40 ms for the head to be confirmed.
     listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
