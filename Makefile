@@ -111,6 +111,7 @@ docs: $(VENV)/.installed-all,docs
 
 lint: $(VENV)/.installed-all,lint
 	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
