@@ -1,4 +1,4 @@
-"""Authenticators: what proves to a server who asks. Imports messages and masking.
+"""Authenticators: what proves to a server who asks.
 
 An authenticator is a callable ``Request -> Request`` (``None`` leaves the request unchanged), called anew for every
 attempt. With the class attribute ``blocking = False`` it promises to do no I/O and to take no lock, and is called in

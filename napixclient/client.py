@@ -1,7 +1,4 @@
-"""One host, as its caller sees it: asking, cancelling, counting.
-
-Imports authenticators, remote, the engine, messages and errors.
-"""
+"""One host, as its caller sees it: asking, cancelling, counting."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The shapes in which servers tell of their failures, read as far as they can be understood.
 
-Nothing here raises, whatever was sent, and whatever its size it takes little time. Imports masking.
+Nothing here raises, whatever was sent, and whatever its size it takes little time.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """What travels with a call along a chain of servers: ids, the servers passed, and the time that is left.
 
 While a middleware serves a request, the request's :class:`Journey` is in a context variable, and every call that is
-made meanwhile carries it on. A call outside any request begins a journey of its own. Imports nothing of ours.
+made meanwhile carries it on. A call outside any request begins a journey of its own.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Whatever leaves the process as text goes through here: ``str`` and ``repr`` of errors, log records, error documents.
 What others said (a server, a URL, a header, the caller's own exception) goes through :func:`mask` when it is put into a
 sentence. The sentence itself is ours, or OpenSSL's or the system's, and goes through :func:`sentence`: it knows no
-secret, but is made of words, and any word is somebody's password. Imports nothing of ours.
+secret, but is made of words, and any word is somebody's password.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Many hosts: one client per origin, and the outcomes of all requests, in order or as they finish.
-
-Imports the client, authenticators, the engine, messages and errors.
-"""
+"""Many hosts: one client per origin, and the outcomes of all requests, in order or as they finish."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""The codec of chained errors: reads what a server said about its failure, writes what we say about ours.
-
-Imports documents, masking, messages and errors.
-"""
+"""The codec of chained errors: reads what a server said about its failure, writes what we say about ours."""
 
 from __future__ import annotations
 

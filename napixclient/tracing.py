@@ -1,7 +1,6 @@
 """Calls as spans of OpenTelemetry, where ``opentelemetry-api`` is installed; where it is not, nothing is imported.
 
 Samplers and processors of spans are not ours: what they raise is logged, and they never run in the hub.
-Imports journey, masking and errors.
 """
 
 from __future__ import annotations

@@ -19,6 +19,4 @@ retrying    whether a request is tried again, and when: urllib3.Retry decides
 pending     the one outcome of a request, and those who wait for it
 settings    the options, checked once
 interrupting  Ctrl-C: the hub prints nothing of it
-
-Imports messages and errors only.
 """

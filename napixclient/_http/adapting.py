@@ -1,7 +1,7 @@
 """How many requests at a time a server can take, learned from its answers. No I/O, no timers, the clock is given.
 
 Additive increase, multiplicative decrease. Its ancestor, kamaki's ``_watch_thread_limit``, went up and down by one as
-transfers became faster or slower than the one before. Imports nothing of ours.
+transfers became faster or slower than the one before.
 """
 
 from __future__ import annotations

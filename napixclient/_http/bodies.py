@@ -1,6 +1,6 @@
 """Bodies in pieces: answers that are read while they arrive, and uploads from files and iterables.
 
-Both stand between a greenlet that may block and a connection that may not. Imports messages and errors.
+Both stand between a greenlet that may block and a connection that may not.
 """
 
 from __future__ import annotations

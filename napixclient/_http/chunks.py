@@ -2,7 +2,6 @@
 
 llhttp takes no white space in a chunk extension and no folded trailer, and does not tell where it stopped. So it reads
 only the bodies that come whole in one read, and that it accepts; this takes whatever it takes, and those two.
-Imports errors.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""What becomes of an answer or a failure: decoded, tried again, followed elsewhere, or handed out.
-
-Imports the rest of the engine.
-"""
+"""What becomes of an answer or a failure: decoded, tried again, followed elsewhere, or handed out."""
 
 from __future__ import annotations
 

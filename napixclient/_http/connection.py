@@ -1,7 +1,7 @@
 """One socket, as a state machine on gevent's loop: writes a request, reads its answer, takes the next.
 
 Nothing here blocks, so nothing can be killed half-way. Two rules are of iron: a watcher is stopped and closed before
-its socket is, and no ``Exception`` leaves a callback of the loop. Imports messages, errors and masking.
+its socket is, and no ``Exception`` leaves a callback of the loop.
 """
 
 from __future__ import annotations

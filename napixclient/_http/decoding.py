@@ -1,7 +1,7 @@
 """Content codings undone (RFC 9110 §8.4), bounded in size and depth, without I/O.
 
 gzip and deflate by zlib itself, brotli and zstd by urllib3's decoders: its decoder of gzip takes a spoilt second member
-for padding, and its decoder of deflate cannot tell whether the end has come. Imports errors.
+for padding, and its decoder of deflate cannot tell whether the end has come.
 """
 
 from __future__ import annotations

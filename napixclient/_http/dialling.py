@@ -1,7 +1,4 @@
-"""One connection that is being opened: on the loop where nothing can block, else in a greenlet.
-
-Imports messages and errors.
-"""
+"""One connection that is being opened: on the loop where nothing can block, else in a greenlet."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """One origin: which request goes over which connection, and when one is opened or given up.
 
-What becomes of answers and failures is the client's own business. Imports the rest of the engine.
+What becomes of answers and failures is the client's own business.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What all connections of a pool share: the caps, the clocks, the turns, the retry budget, and the fork.
 
-Nothing here does I/O: it decides, and tells clients and connections what to do. Imports messages and errors.
+Nothing here does I/O: it decides, and tells clients and connections what to do.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Ctrl-C while a pool is open: the hub hands it on, and prints nothing of its own. Imports gevent only.
+"""Ctrl-C while a pool is open: the hub hands it on, and prints nothing of its own.
 
 A signal that comes while the hub waits raises KeyboardInterrupt there. gevent prints it, with the time, and throws it
 into the main greenlet, which may well catch it. ``SystemExit`` it throws without a word, as that is among the hub's

@@ -1,7 +1,4 @@
-"""Names -> addresses, as the connections of one pool need them: asked once, remembered for a while, counted.
-
-Imports errors.
-"""
+"""Names -> addresses, as the connections of one pool need them: asked once, remembered for a while, counted."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Which names the system's own ``getaddrinfo`` has to look up, and which DNS alone can answer.
 
-A pure decision over the texts of the system's files, and a watch over these. Imports nothing of ours.
+A pure decision over the texts of the system's files, and a watch over these.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Opens connections: name, TCP, proxy and TLS, in a greenlet of its own; foreign errors are mapped here.
 
 gevent makes the sockets, so that an unpatched process never blocks; urllib3 does TLS and the checking of names over
-them. Imports messages, errors and masking.
+them.
 """
 
 from __future__ import annotations

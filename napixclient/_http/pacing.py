@@ -1,6 +1,6 @@
-"""How fast requests may go out: the rate of an origin, and the budget for retries. No I/O, no timers, clocks are given.
+"""How fast requests may go out: the rate of an origin, and the budget for retries.
 
-Imports nothing of ours.
+No I/O, no timers; clocks are given.
 """
 
 from __future__ import annotations

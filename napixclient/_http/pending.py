@@ -1,4 +1,4 @@
-"""The one outcome of a request, and those who wait for it. Imports messages and errors."""
+"""The one outcome of a request, and those who wait for it."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """Proxies: what ``proxy=`` and ``no_proxy=`` mean, and what is said to a proxy until it lets us through.
 
-The connection to it is made elsewhere. Imports messages and errors.
+The connection to it is made elsewhere.
 """
 
 from __future__ import annotations

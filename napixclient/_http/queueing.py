@@ -1,7 +1,4 @@
-"""What waits to be sent to one origin, how fast it may go out, and how much of it at a time.
-
-Imports messages and errors.
-"""
+"""What waits to be sent to one origin, how fast it may go out, and how much of it at a time."""
 
 from __future__ import annotations
 

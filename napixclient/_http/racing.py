@@ -1,4 +1,4 @@
-"""Connects to one of several addresses: the families by turns, and raced (RFC 8305). Imports nothing of ours.
+"""Connects to one of several addresses: the families by turns, and raced (RFC 8305).
 
 The sockets are dialled side by side in the calling greenlet, so whoever kills it closes them all.
 """

@@ -1,5 +1,4 @@
-"""Where a redirect leads, and what of a request goes there (RFC 9110 §15.4). Imports wire, messages,
-errors and masking."""
+"""Where a redirect leads, and what of a request goes there (RFC 9110 §15.4)."""
 
 from __future__ import annotations
 

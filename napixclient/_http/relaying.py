@@ -1,6 +1,6 @@
 """TLS inside TLS: the engine watches one end of a pair of sockets, two greenlets pump what passes (``ENGINE``).
 
-The rest of a record of the outer TLS lies in memory, where no watcher sees it; hence the pair. Imports nothing of ours.
+The rest of a record of the outer TLS lies in memory, where no watcher sees it; hence the pair.
 """
 
 from __future__ import annotations

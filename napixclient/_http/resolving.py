@@ -1,7 +1,7 @@
 """Looks a name up, where no resolver of the caller's does: by c-ares on the loop, or by the system in a thread.
 
 c-ares is gevent's own. Its channels are given up soon, because one keeps an empty answer for an hour, never looks at
-resolv.conf again, does not survive a fork, and has one port and one buffer for all that is under way. Imports errors.
+resolv.conf again, does not survive a fork, and has one port and one buffer for all that is under way.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""Whether a request is tried again, and when: ``urllib3.Retry`` decides, timers wait.
-
-Imports pacing, messages and errors.
-"""
+"""Whether a request is tried again, and when: ``urllib3.Retry`` decides, timers wait."""
 
 from __future__ import annotations
 

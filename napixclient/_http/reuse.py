@@ -5,7 +5,7 @@ so. A request that may be sent once more finds that out at no price; any other m
 arrived. So while little is known of an origin, such a request goes over a connection that has been quiet for a while,
 or that none other has come further than, or over a fresh one.
 
-Nothing here does I/O. Imports nothing of ours.
+Nothing here does I/O.
 """
 
 from __future__ import annotations

@@ -1,7 +1,4 @@
-"""How a request goes out: what the authenticator and the cookie jar make of it, then its bytes.
-
-Imports the rest of the engine.
-"""
+"""How a request goes out: what the authenticator and the cookie jar make of it, then its bytes."""
 
 from __future__ import annotations
 

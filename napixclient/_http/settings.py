@@ -1,4 +1,4 @@
-"""The options of ``Client`` and ``ClientPool``, checked once. Imports messages and errors."""
+"""The options of ``Client`` and ``ClientPool``, checked once."""
 
 from __future__ import annotations
 

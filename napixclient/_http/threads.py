@@ -1,4 +1,4 @@
-"""Threads for calls that nobody can interrupt: as many as calls wait, up to a bound. Imports nothing of ours.
+"""Threads for calls that nobody can interrupt: as many as calls wait, up to a bound.
 
 gevent's own pool has ten, for the whole program: as many calls that hang would stop everybody else's.
 """

@@ -1,7 +1,6 @@
 """Bytes <-> messages, without I/O: writes the head of a request, reads an answer with llhttp (RFC 9112).
 
 The rules around llhttp are those that its silence or leniency makes necessary; each was tried.
-Imports messages, errors, masking and chunks.
 """
 
 from __future__ import annotations

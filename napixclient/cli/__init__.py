@@ -1,7 +1,4 @@
-"""The ``napix`` command: the way in. A program, so it may print, read the environment and patch its process.
-
-Imports nothing before it has patched; ``command`` and what lies behind it are imported afterwards.
-"""
+"""The ``napix`` command: the way in. A program, so it may print, read the environment and patch its process."""
 
 from __future__ import annotations
 

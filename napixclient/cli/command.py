@@ -1,4 +1,4 @@
-"""The ``napix`` command: its parts put together, and what its errors look like. Imports options, help and completion.
+"""The ``napix`` command: its parts put together, and what its errors look like.
 
 What a run needs is imported when there is one: help and completion come at once.
 """

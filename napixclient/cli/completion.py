@@ -1,7 +1,4 @@
-"""Completion of command lines for bash, zsh and fish, by click: the shell asks ``napix`` itself at each tab.
-
-Imports the help.
-"""
+"""Completion of command lines for bash, zsh and fish, by click: the shell asks ``napix`` itself at each tab."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who asks, and through what: flags, then the environment, then a profile. Imports authenticators, hosts and items."""
+"""Who asks, and through what: flags, then the environment, then a profile."""
 
 from __future__ import annotations
 

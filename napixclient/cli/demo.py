@@ -1,4 +1,4 @@
-"""The demo, on servers that it starts itself: one machine is provisioned. Imports the pool, errors and peers."""
+"""The demo, on servers that it starts itself: one machine is provisioned."""
 
 from __future__ import annotations
 

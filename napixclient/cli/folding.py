@@ -1,4 +1,4 @@
-"""Identical answers, shown once under the node set of their hosts; and how others differ. Imports hosts, outcomes."""
+"""Identical answers, shown once under the node set of their hosts; and how others differ."""
 
 from __future__ import annotations
 

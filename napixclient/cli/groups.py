@@ -1,7 +1,7 @@
 """Groups of hosts: those of the user's own file, and those that ClusterShell was configured to find.
 
 Of ClusterShell's configuration only what the user or the administrator of the machine wrote is read: its package brings
-samples, which name hosts of nobody, and puts them under the prefix of Python. Imports node sets.
+samples, which name hosts of nobody, and puts them under the prefix of Python.
 """
 
 from __future__ import annotations

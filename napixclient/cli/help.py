@@ -1,4 +1,4 @@
-"""What `napix --help` says, and the topics behind it. Imports the options."""
+"""What `napix --help` says, and the topics behind it."""
 
 from __future__ import annotations
 

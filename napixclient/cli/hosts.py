@@ -1,4 +1,4 @@
-"""Hosts as people write them: node sets, in an argument or in a file, and groups of them. Imports groups, node sets."""
+"""Hosts as people write them: node sets, in an argument or in a file, and groups of them."""
 
 from __future__ import annotations
 

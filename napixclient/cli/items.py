@@ -1,4 +1,4 @@
-"""Items as httpie has them: what goes into the query, the head and the body of a request. Imports messages and masking.
+"""Items as httpie has them: what goes into the query, the head and the body of a request.
 
 ``key=value``, ``key:=json``, ``param==value``, ``Header:value``, ``Header;``, ``field@file``, ``@file``; with ``@``
 after the separator the value is in a file. A backslash makes a separator a character like any other.

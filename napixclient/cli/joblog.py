@@ -1,4 +1,4 @@
-"""The job log: a line of JSON for each outcome, by which a run is taken up again. Imports outcomes and targets."""
+"""The job log: a line of JSON for each outcome, by which a run is taken up again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The live table on a terminal: progress, and what each host is about. The results scroll by above it. Imports paper.
+"""The live table on a terminal: progress, and what each host is about. The results scroll by above it.
 
 A frame is one write, and lines are overwritten in place, so that nothing flickers; a result that was printed is never
 touched again. Rich lays the table out; it is imported when there is a terminal, for it takes a tenth of a second.

@@ -1,4 +1,4 @@
-"""The man page in roff, made of what the help is made of. Imports the help and the options."""
+"""The man page in roff, made of what the help is made of."""
 
 from __future__ import annotations
 

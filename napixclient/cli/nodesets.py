@@ -1,4 +1,4 @@
-"""Node sets as texts, ``web[1-100].example:8002``: taken apart, counted, expanded and folded. Imports nothing of ours.
+"""Node sets as texts, ``web[1-100].example:8002``: taken apart, counted, expanded and folded.
 
 All of it takes time in proportion to the text, or to the hosts: lists of them are long, and come from others, too.
 """

@@ -1,4 +1,4 @@
-"""The command line: every flag, declared once, for help, man page and completion too. Imports nothing of ours."""
+"""The command line: every flag, declared once, for help, man page and completion too."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""An outcome as a text: the line, the JSON, the chain of an error. Imports errors, masking and targets."""
+"""An outcome as a text: the line, the JSON, the chain of an error."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the results go: standard output, and standard error beside it. Imports nothing of ours.
+"""Where the results go: standard output, and standard error beside it.
 
 A reader who is slow must not hold the requests in flight, or their time runs out: what cannot be written at once waits
 as a greenlet does. The streams stay blocking, because other programs may share them.

@@ -1,4 +1,4 @@
-"""The demo's peers: real servers on loopback, each a process of its own. Imports client, errors and signals.
+"""The demo's peers: real servers on loopback, each a process of its own.
 
 They are forks of this process, which has everything imported already: all of them are up in a tenth of a second.
 Two pipes hold them to it. *alive* is closed when the demo is gone, however it ended (SIGKILL too), and then each peer

@@ -1,4 +1,4 @@
-"""What a command line asks for, checked as a whole before anything is sent. Imports the pool, and all that reads it."""
+"""What a command line asks for, checked as a whole before anything is sent."""
 
 from __future__ import annotations
 

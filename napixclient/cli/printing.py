@@ -1,4 +1,4 @@
-"""How each outcome is shown as it comes: a line, JSON, a file for its host. Imports outcomes and paper."""
+"""How each outcome is shown as it comes: a line, JSON, a file for its host."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One run of requests, from the first to the exit code. Imports the plan, and all that shows what comes."""
+"""One run of requests, from the first to the exit code."""
 
 from __future__ import annotations
 

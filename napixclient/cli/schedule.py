@@ -1,4 +1,4 @@
-"""Which request comes next: hosts take turns, none has more under way than it may. Imports targets."""
+"""Which request comes next: hosts take turns, none has more under way than it may."""
 
 from __future__ import annotations
 

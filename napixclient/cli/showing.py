@@ -1,4 +1,4 @@
-"""Requests as they are shown: as commands of curl, as text without secrets, as targets. Imports items and outcomes."""
+"""Requests as they are shown: as commands of curl, as text without secrets, as targets."""
 
 from __future__ import annotations
 

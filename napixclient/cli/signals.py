@@ -1,7 +1,4 @@
-"""How SIGINT and SIGTERM end the program: quickly, without a traceback, with 128 and the signal's number.
-
-Imports nothing of ours.
-"""
+"""How SIGINT and SIGTERM end the program: quickly, without a traceback, with 128 and the signal's number."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What became of a run: counts, the summary, the exit code. Imports errors and outcomes."""
+"""What became of a run: counts, the summary, the exit code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is asked: every host, for every URL, so many times; numbered, and made one by one. Imports hosts and items."""
+"""What is asked: every host, for every URL, so many times; numbered, and made one by one."""
 
 from __future__ import annotations
 

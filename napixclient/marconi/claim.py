@@ -1,4 +1,4 @@
-"""Claims: messages that are nobody else's for a while. Imports messages, pending, forking, errors.
+"""Claims: messages that are nobody else's for a while.
 
 Zaqar's store on Redis (23.0.1, 19.0.0) answers 503 for a claim that has expired, where the API has 404
 (``zaqar/storage/redis/claims.py``: ``_exists`` compares what is no longer there). So a claim has a clock of its own.

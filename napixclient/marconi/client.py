@@ -1,4 +1,4 @@
-"""What belongs to the whole account. Imports connection, queue and what they are made of."""
+"""What belongs to the whole account."""
 
 from __future__ import annotations
 

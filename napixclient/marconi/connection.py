@@ -1,7 +1,4 @@
-"""The connection to a Zaqar: who we are, where it is, and which version of its API we speak.
-
-Imports tokens, keystone, wire, errors and models.
-"""
+"""The connection to a Zaqar: who we are, where it is, and which version of its API we speak."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker for the messages of a queue. Imports deleting, inhand, claim, messages, forking, terminating and errors."""
+"""A worker for the messages of a queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How what a consumer has handled is deleted. Imports inhand, forking and errors."""
+"""How what a consumer has handled is deleted."""
 
 from __future__ import annotations
 

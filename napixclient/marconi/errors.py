@@ -1,4 +1,4 @@
-"""What the Marconi client raises. Imports rest's ClientError, and masking.
+"""What the Marconi client raises.
 
 ErrorBase                    a ClientError: title, description, code
 ├── MalformedRequest         400, and what else is wrong with a request: 406, 411, 413, 414, 415, 422

@@ -1,4 +1,4 @@
-"""Greenlets that belong to one process: in the child of a fork they stand still. Imports nothing of ours."""
+"""Greenlets that belong to one process: in the child of a fork they stand still."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Messages of a queue, and what is told of them. Imports pending, the core's messages and the queue's paths."""
+"""Messages of a queue, and what is told of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the server tells as a document: statistics, the home document, pre-signed access. Imports masking."""
+"""What the server tells as a document: statistics, the home document, pre-signed access."""
 
 from __future__ import annotations
 

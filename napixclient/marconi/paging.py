@@ -1,4 +1,4 @@
-"""Listings that come in pages: what follows their links. Does no I/O itself. Imports messages."""
+"""Listings that come in pages: what follows their links. Does no I/O itself."""
 
 from __future__ import annotations
 

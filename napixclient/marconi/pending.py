@@ -1,4 +1,4 @@
-"""Operations that go on while their caller does something else. Imports errors."""
+"""Operations that go on while their caller does something else."""
 
 from __future__ import annotations
 

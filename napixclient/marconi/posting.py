@@ -1,4 +1,4 @@
-"""How messages are posted: in parts that the server takes, and what is said when one of them fails. Imports errors."""
+"""How messages are posted: in parts that the server takes, and what is said when one of them fails."""
 
 from __future__ import annotations
 

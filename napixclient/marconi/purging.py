@@ -1,4 +1,4 @@
-"""How a queue is emptied. Imports errors and paging.
+"""How a queue is emptied.
 
 The server's own purge does not do it (zaqar 23.0.1, ``transport/wsgi/v2_0/purge.py`` and its Redis store): it takes
 messages out by claiming them, so that those that are claimed stay, and those that were claimed too often are moved to

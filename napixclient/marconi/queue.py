@@ -1,4 +1,4 @@
-"""One queue. Imports what it is made of: messages, claims, posting, paging, purging, subscriptions, consuming."""
+"""One queue."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Subscriptions: addresses that the server sends messages on to (version 2). Imports pending."""
+"""Subscriptions: addresses that the server sends messages on to (version 2)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGTERM, for consumers that are to drain then. Imports nothing of ours."""
+"""SIGTERM, for consumers that are to drain then."""
 
 from __future__ import annotations
 

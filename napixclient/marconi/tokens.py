@@ -1,7 +1,4 @@
-"""The token of a connection: asked for once, however many need it, and put on each request as that is sent.
-
-Imports keystone, errors, rest and messages.
-"""
+"""The token of a connection: asked for once, however many need it, and put on each request as that is sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One server, Zaqar or Keystone: rest's client with our errors. Imports rest."""
+"""One server, Zaqar or Keystone: rest's client with our errors."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Requests, responses and headers: frozen values. Imports masking.
+"""Requests, responses and headers: frozen values.
 
 A ``Request`` is checked once, when it is made (RFC 9110 §5 and §7, RFC 9112 §3), so that what lies below may write
 it as it stands. ``Headers`` keeps a block of raw fields and looks a field up when it is asked for: most answers are

@@ -1,4 +1,4 @@
-"""Header fields (RFC 9110 §5), kept as they are on the wire. Imports masking."""
+"""Header fields (RFC 9110 §5), kept as they are on the wire."""
 
 from __future__ import annotations
 

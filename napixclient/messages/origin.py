@@ -1,4 +1,4 @@
-"""Hosts as their callers write them, and the origins that they stand for. Imports nothing of ours."""
+"""Hosts as their callers write them, and the origins that they stand for."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""References to other resources, as answers have them, and where they lead (RFC 3986). Imports origins and requests.
+"""References to other resources, as answers have them, and where they lead (RFC 3986).
 
 ``urllib.parse`` is not used for it: it drops what is empty (segments of a path, a query, ``;``), and takes ``http:g``
 for a relative reference.

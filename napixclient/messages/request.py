@@ -1,4 +1,4 @@
-"""Requests: frozen, and checked when they are made. Imports headers, origins and masking."""
+"""Requests: frozen, and checked when they are made."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Responses: what a server answered, decoded when it is asked for. Imports requests, headers and the JSON codec."""
+"""Responses: what a server answered, decoded when it is asked for."""
 
 from __future__ import annotations
 

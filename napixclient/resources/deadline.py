@@ -1,4 +1,4 @@
-"""One clock over several requests. Imports the engine's settings and the journey."""
+"""One clock over several requests."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The errors of this package, and how an error becomes a value. Imports the errors of the library.
+"""The errors of this package, and how an error becomes a value.
 
 HTTPError
 ├── ConnectError

@@ -1,7 +1,4 @@
-"""A request that is under way to one host, and what its outcome tells of the host.
-
-Imports the engine, messages and errors.
-"""
+"""A request that is under way to one host, and what its outcome tells of the host."""
 
 from __future__ import annotations
 

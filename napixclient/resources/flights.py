@@ -1,4 +1,4 @@
-"""Identical requests that share one answer. Imports the engine, messages and errors."""
+"""Identical requests that share one answer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The same time for many requests: all outcomes, or those until a quorum is decided. Imports the engine and errors."""
+"""The same time for many requests: all outcomes, or those until a quorum is decided."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which hosts are set aside, and for how long. No I/O, no timers, the clock is given. Imports nothing of ours."""
+"""Which hosts are set aside, and for how long. No I/O, no timers, the clock is given."""
 
 from __future__ import annotations
 

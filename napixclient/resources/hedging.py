@@ -1,4 +1,4 @@
-"""What is slow, and how many requests may be sent twice. No I/O, no timers. Imports nothing of ours."""
+"""What is slow, and how many requests may be sent twice. No I/O, no timers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Waiting for several flights at a time. Imports the engine."""
+"""Waiting for several flights at a time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A resource that one caller has for itself while a request of its own is under way. Imports the engine and errors."""
+"""A resource that one caller has for itself while a request of its own is under way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which of several hosts. No I/O, the clock is given. Imports nothing of ours."""
+"""Which of several hosts. No I/O, the clock is given."""
 
 from __future__ import annotations
 

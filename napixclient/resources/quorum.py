@@ -1,4 +1,4 @@
-"""How many hosts must succeed, in all or in each zone. No I/O. Imports nothing of ours."""
+"""How many hosts must succeed, in all or in each zone. No I/O."""
 
 from __future__ import annotations
 

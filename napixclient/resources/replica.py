@@ -1,7 +1,4 @@
-"""One host of many: its client, its figures, and what is under way to it.
-
-Imports the client, the engine, authenticators and messages.
-"""
+"""One host of many: its client, its figures, and what is under way to it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One host, JSON: asking it, and what it answered. Imports the client, remote, the engine, messages and errors."""
+"""One host, JSON: asking it, and what it answered."""
 
 from __future__ import annotations
 

@@ -1,7 +1,4 @@
-"""A mapping of hosts to resources: the same question to any of them, to all, to so many, to some at a time.
-
-Imports the rest of the package, the engine, authenticators, messages and errors.
-"""
+"""A mapping of hosts to resources: the same question to any of them, to all, to so many, to some at a time."""
 
 from __future__ import annotations
 

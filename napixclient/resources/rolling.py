@@ -1,4 +1,4 @@
-"""How many hosts at a time, and how many of them may fail. No I/O. Imports nothing of ours."""
+"""How many hosts at a time, and how many of them may fail. No I/O."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A mapping of keys to the hosts that hold them. Imports resources, cover and errors."""
+"""A mapping of keys to the hosts that hold them."""
 
 from __future__ import annotations
 

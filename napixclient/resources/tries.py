@@ -1,7 +1,4 @@
-"""One request that is tried on one host after another, and sent to a second one where the first is slow.
-
-Imports the engine, messages and errors.
-"""
+"""One request that is tried on one host after another, and sent to a second one where the first is slow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The base class of REST clients. Imports the core's client and the rest of this package."""
+"""The base class of REST clients."""
 
 from __future__ import annotations
 

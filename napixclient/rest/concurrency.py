@@ -1,4 +1,4 @@
-"""Many calls at a time, in greenlets, and how many that may be. Imports the engine's adaptive cap and errors."""
+"""Many calls at a time, in greenlets, and how many that may be."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a REST client raises. Imports the core's errors, remote and documents."""
+"""What a REST client raises."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is logged of a call, at the level DEBUG. Imports masking and the core's errors.
+"""What is logged of a call, at the level DEBUG.
 
 ``napixclient.send`` has a record when a request is asked for; ``napixclient.recv`` one when its answer is taken or, of
 a lazy one, when it is there. The filter of both takes out what is secret as the record is made, so that no handler

@@ -1,4 +1,4 @@
-"""Listings that come in pages. Imports the client and masking."""
+"""Listings that come in pages."""
 
 from __future__ import annotations
 

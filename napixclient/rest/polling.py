@@ -1,4 +1,4 @@
-"""Waiting for what becomes ready later. Imports the core's errors."""
+"""Waiting for what becomes ready later."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Endpoints, paths, parameters and fields: what arrives as it was given, or is refused. Imports messages."""
+"""Endpoints, paths, parameters and fields: what arrives as it was given, or is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a verb returns. Imports the core's pending response and errors."""
+"""What a verb returns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may ask: the host that is asked for, the page that asks, the credentials. Imports wsgi, page.
+"""Who may ask: the host that is asked for, the page that asks, the credentials.
 
 A browser lets any page send requests here, and a name of anybody's may lead here: so Host and Origin are checked for
 every request, before anything else.

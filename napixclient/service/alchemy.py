@@ -1,4 +1,4 @@
-"""A store that SQLAlchemy talks to: PostgreSQL, which several services may share. Imports database."""
+"""A store that SQLAlchemy talks to: PostgreSQL, which several services may share."""
 
 from __future__ import annotations
 

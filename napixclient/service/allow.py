@@ -1,4 +1,4 @@
-"""Which hosts may be asked: judged by the address that is really connected to. Imports the engine's opener, errors.
+"""Which hosts may be asked: judged by the address that is really connected to.
 
 A name is looked up once, and what is found is both judged and dialled, so that neither a redirect nor a name whose
 address changes leads anywhere else.

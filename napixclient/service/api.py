@@ -1,4 +1,4 @@
-"""The HTTP API: what is asked, and who answers. Imports counts, runs, watching, submission, openapi, page, wsgi."""
+"""The HTTP API: what is asked, and who answers."""
 
 from __future__ import annotations
 

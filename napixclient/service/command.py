@@ -1,4 +1,4 @@
-"""``napix serve``: the service in a process of its own. Imports service, handler, logs, and the command's signals."""
+"""``napix serve``: the service in a process of its own."""
 
 from __future__ import annotations
 

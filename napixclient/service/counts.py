@@ -1,4 +1,4 @@
-"""How a run stands, in numbers, and as it is shown. Imports store."""
+"""How a run stands, in numbers, and as it is shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Reads the results of a run, wherever they are. Imports runs, segments."""
+"""Reads the results of a run, wherever they are."""
 
 from __future__ import annotations
 

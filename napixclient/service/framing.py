@@ -1,4 +1,4 @@
-"""Requests as bytes, read in the one way in which every server reads them, or refused (RFC 9112). Imports problems.
+"""Requests as bytes, read in the one way in which every server reads them, or refused (RFC 9112).
 
 What a proxy before us and we ourselves would take for two different requests is how one is smuggled through. So the
 grammar is taken at its word: nothing is repaired, and nothing is read as a body before all of the head has been judged.

@@ -1,4 +1,4 @@
-"""The service under gunicorn: ``gunicorn -k napixclient.service.gunicorn.Worker``. Imports handler."""
+"""The service under gunicorn: ``gunicorn -k napixclient.service.gunicorn.Worker``."""
 
 from __future__ import annotations
 

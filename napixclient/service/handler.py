@@ -1,6 +1,6 @@
 """gevent's WSGI server with bounds: in time, in connections, in what a request may look like.
 
-Imports framing, places, problems, logs, websocket, wsgi. pywsgi itself waits for ever for the rest of a request's head,
+ pywsgi itself waits for ever for the rest of a request's head,
 and for who does not read his answer; and it takes much for a request that another server would not, or reads otherwise.
 """
 

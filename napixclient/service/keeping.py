@@ -1,4 +1,4 @@
-"""Commits the results of a run, many at a time, and with them what is to be sent next. Imports store, results, counts.
+"""Commits the results of a run, many at a time, and with them what is to be sent next.
 
 One greenlet for each run. What the store does not take now waits until it does; and as nothing is sent that was not
 recorded, the run waits with it.

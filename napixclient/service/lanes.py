@@ -1,4 +1,4 @@
-"""Which requests of a run are to be sent next. Imports submission.
+"""Which requests of a run are to be sent next.
 
 What is handed out counts as sent from then on, if only nobody knows better. So no more is handed out than the pool can
 have in flight, and what keeps it busy until the next group has been recorded.

@@ -1,4 +1,4 @@
-"""The right to send the requests of a run, where others would take the run over. Imports nothing of ours.
+"""The right to send the requests of a run, where others would take the run over.
 
 Others judge a lease by the database's clock, and take the run after `LEASE_SECONDS` without a renewal. Whoever holds it
 counts from when it *asked* for the renewal, which is earlier, by a clock that nobody sets; and stops `MARGIN_SECONDS`

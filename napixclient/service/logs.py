@@ -1,4 +1,4 @@
-"""Log records on standard error: as lines for people, or as JSON. Imports masking."""
+"""Log records on standard error: as lines for people, or as JSON."""
 
 from __future__ import annotations
 

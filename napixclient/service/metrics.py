@@ -1,4 +1,4 @@
-"""What ``/metrics`` shows. Imports nothing of ours."""
+"""What ``/metrics`` shows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Nonces in the store, so that no restart and no other service forgets which were used. Imports database, wsgi."""
+"""Nonces in the store, so that no restart and no other service forgets which were used."""
 
 from __future__ import annotations
 

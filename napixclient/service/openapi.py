@@ -1,4 +1,4 @@
-"""The OpenAPI 3.1 document of the API. Imports submission, for its bounds."""
+"""The OpenAPI 3.1 document of the API."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The files of the page, read once. Imports nothing of ours."""
+"""The files of the page, read once."""
 
 from __future__ import annotations
 

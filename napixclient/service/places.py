@@ -1,4 +1,4 @@
-"""Which connections are served at once, which wait for their turn, and which give way. Imports problems.
+"""Which connections are served at once, which wait for their turn, and which give way.
 
 A connection costs little while nothing has been asked over it, so more of those are open than are served; and whoever
 connects is always let in, in the place of the one that has asked nothing for the longest time. So a thousand slow

@@ -1,4 +1,4 @@
-"""The files of a store are nobody else's business. Imports nothing of ours."""
+"""The files of a store are nobody else's business."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the service answers where it does not do what is asked. Imports wsgi."""
+"""What the service answers where it does not do what is asked."""
 
 from __future__ import annotations
 

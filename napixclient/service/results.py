@@ -1,4 +1,4 @@
-"""A result, as it is kept and shown: one line of JSON. Imports secrets, messages and errors."""
+"""A result, as it is kept and shown: one line of JSON."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def result_of(item: Item, outcome: Response | HTTPError, ms: float, at: float) -
     :param ms: milliseconds that it took.
     :param at: milliseconds from the beginning of the run to its end.
     """
-    failed = isinstance(outcome, HTTPError)
+    error = outcome if isinstance(outcome, HTTPError) else None
     response = outcome.response if isinstance(outcome, HTTPError) else outcome
     return _result(
         item,
@@ -31,8 +31,8 @@ def result_of(item: Item, outcome: Response | HTTPError, ms: float, at: float) -
         at,
         outcome.attempts,
         None if response is None else _body_of(response),
-        _error_of(outcome) if failed else None,
-    )  # type: ignore[arg-type]
+        None if error is None else _error_of(error),
+    )
 
 
 def unasked(item: Item, state: str, text: str, at: float) -> dict[str, Any]:

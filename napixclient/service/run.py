@@ -1,4 +1,4 @@
-"""A run that is under way here. Imports submission, results, keeping, lanes, lease, the pool.
+"""A run that is under way here.
 
 One greenlet takes outcomes from the pool. Its keeper, in another, commits results, and shows them only then; with each
 commit it records what is to be sent next, and hands it over only then. So whoever finds the run in the store after our

@@ -1,4 +1,4 @@
-"""Runs: takes new ones, takes over those that were left, finds those of the past. Imports run, store, lease, allow."""
+"""Runs: takes new ones, takes over those that were left, finds those of the past."""
 
 from __future__ import annotations
 

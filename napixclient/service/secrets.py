@@ -1,4 +1,4 @@
-"""The secrets that requests carry: found, and taken out of what is kept and shown. Imports masking."""
+"""The secrets that requests carry: found, and taken out of what is kept and shown."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Results that were committed together, as those who watch take them. Imports nothing of ours."""
+"""Results that were committed together, as those who watch take them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service, put together of its parts. Imports all of them."""
+"""The service, put together of its parts."""
 
 from __future__ import annotations
 

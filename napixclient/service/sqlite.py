@@ -1,4 +1,4 @@
-"""A store in an SQLite file, which is one service's. Imports database, private."""
+"""A store in an SQLite file, which is one service's."""
 
 from __future__ import annotations
 

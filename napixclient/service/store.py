@@ -1,4 +1,4 @@
-"""What is kept of runs: what they are to do, their results, how they stand. Imports database, lease, nonces."""
+"""What is kept of runs: what they are to do, their results, how they stand."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is posted to ``/runs``: read, checked, written down for the store. Imports allow, secrets, hosts, messages."""
+"""What is posted to ``/runs``: read, checked, written down for the store."""
 
 from __future__ import annotations
 

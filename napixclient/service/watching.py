@@ -1,4 +1,4 @@
-"""A run, watched: as lines, as events, over a WebSocket. Imports following, runs, websocket.
+"""A run, watched: as lines, as events, over a WebSocket.
 
 All read the results in sequence, at their own pace; none holds the run or another watcher back.
 """

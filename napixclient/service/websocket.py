@@ -1,4 +1,4 @@
-"""A WebSocket that a hostile peer cannot hurt: gevent-websocket's, hardened at its seams. Imports nothing of ours.
+"""A WebSocket that a hostile peer cannot hurt: gevent-websocket's, hardened at its seams.
 
 What gevent-websocket 0.10 leaves open, and is closed here: frames without a mask, of any size and any number are taken;
 close codes are not sent; two greenlets that send at once mix their frames; who does not read holds his sender for

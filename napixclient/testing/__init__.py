@@ -10,7 +10,6 @@ peer        one connection, and one request, as the server has them
 steps       what scripts are made of
 
 Everything runs on gevent's hub in the process of the test, which may be patched or not. Nothing here needs pytest.
-Imports nothing of napixclient but ``messages``, for the headers.
 """
 
 from .clock import FakeClock

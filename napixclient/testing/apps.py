@@ -1,4 +1,4 @@
-"""Servers of WSGI applications: gevent's pywsgi on our own connections. Imports server and peer."""
+"""Servers of WSGI applications: gevent's pywsgi on our own connections."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A clock that stands still until it is told to go on. Imports nothing of ours."""
+"""A clock that stands still until it is told to go on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Servers that break. Imports server and steps."""
+"""Servers that break."""
 
 from __future__ import annotations
 

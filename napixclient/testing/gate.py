@@ -1,4 +1,4 @@
-"""What holds requests, and counts what is in flight. Imports peer."""
+"""What holds requests, and counts what is in flight."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One connection and one request, as the server has them. Imports messages and steps."""
+"""One connection and one request, as the server has them."""
 
 from __future__ import annotations
 

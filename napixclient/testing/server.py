@@ -1,4 +1,4 @@
-"""Servers: a socket that listens, a greenlet for each connection, what is answered. Imports gate, peer and steps."""
+"""Servers: a socket that listens, a greenlet for each connection, what is answered."""
 
 from __future__ import annotations
 

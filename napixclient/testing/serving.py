@@ -1,4 +1,4 @@
-"""A server for a function, and how its kind is told. Imports apps and server."""
+"""A server for a function, and how its kind is told."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The steps that scripts are made of: what a server does on one connection. Imports nothing of ours."""
+"""The steps that scripts are made of: what a server does on one connection."""
 
 from __future__ import annotations
 

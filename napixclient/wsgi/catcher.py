@@ -1,4 +1,4 @@
-"""A WSGI middleware that tells the caller of a failure, and of those behind it. Imports remote, journey, errors."""
+"""A WSGI middleware that tells the caller of a failure, and of those behind it."""
 
 from __future__ import annotations
 

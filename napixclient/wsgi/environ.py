@@ -1,4 +1,4 @@
-"""What a WSGI environ says of its request, and what may be said to a server. Imports nothing of ours."""
+"""What a WSGI environ says of its request, and what may be said to a server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""For a framework that would swallow exceptions. Imports catcher, and no framework."""
+"""For a framework that would swallow exceptions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A WSGI middleware that lets through who proves who they are. Imports nonces, refusals and masking.
+"""A WSGI middleware that lets through who proves who they are.
 
 It judges the request as it came over the wire: what a framework unquotes, splits or routes comes after it.
 """

@@ -1,4 +1,4 @@
-"""What a server is called in `X-Napix-Via` where nobody has named it. Imports environ only."""
+"""What a server is called in `X-Napix-Via` where nobody has named it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory of nonces, which tells a request that is sent twice. Imports refusals, and gevent for a lock."""
+"""The memory of nonces, which tells a request that is sent twice."""
 
 from __future__ import annotations
 

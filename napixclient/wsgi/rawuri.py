@@ -1,4 +1,4 @@
-"""gevent's WSGI server with the path as it was sent. Imports nothing of ours."""
+"""gevent's WSGI server with the path as it was sent."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the guard answers instead of running the application. Imports environ, remote and journey."""
+"""What the guard answers instead of running the application."""
 
 from __future__ import annotations
 
