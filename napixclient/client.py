@@ -10,9 +10,9 @@ from typing import Any
 from gevent.hub import get_hub
 
 from ._http.concluding import Concluder, stop
+from ._http.connect.proxies import is_own, shows_origin
 from ._http.engine import Engine
 from ._http.pending import NEVER, Batch, PendingResponse, new_pending, timeout_of
-from ._http.proxying import is_own, shows_origin
 from ._http.settings import AUTO, Settings, cap_of
 from .authenticators import Authenticator, OneField, authenticator_of
 from .errors import Cancelled, HTTPError, ProxyError, RemoteError

@@ -15,8 +15,8 @@ import gevent.subprocess
 import pytest
 
 from napixclient import Client, ClientPool, Headers, Request
+from napixclient._http.http1.wire import RequestWriter
 from napixclient._http.settings import Settings
-from napixclient._http.wire import RequestWriter
 from napixclient.authenticators import (
     AnonAuthenticator,
     BasicAuth,

@@ -42,7 +42,7 @@ PUBLIC = (
     + [(rest, name) for name in rest.__all__]
 )
 #: What a request with `stream=True` is answered with; nobody makes one, so its name is not public.
-STREAMED = 'napixclient._http.bodies.StreamedResponse'
+STREAMED = 'napixclient._http.http1.bodies.StreamedResponse'
 SECONDS = 40
 
 

@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napixclient import Client, ClientPool, ConnectTimeout, NameResolutionError, ProxyError, QueueTimeout
-from napixclient._http import resolving
-from napixclient._http.nss import Rules, names_in
-from napixclient._http.resolving import Lookups, encoded
-from napixclient._http.threads import Threads
+from napixclient._http.connect import resolving
+from napixclient._http.connect.nss import Rules, names_in
+from napixclient._http.connect.resolving import Lookups, encoded
+from napixclient._http.connect.threads import Threads
 from tests import helpers_dns, kit
 from tests.helpers_dns import in_namespace
 from tests.helpers_pool import Names, address, failure
@@ -324,7 +324,7 @@ def test_clocks_that_run_out_in_a_look_up() -> None:
 
 def test_a_look_up_has_a_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look-up that never ends fails after a while also for who has no bound, and is then begun anew."""
-    from napixclient._http import names
+    from napixclient._http.connect import names
 
     monkeypatch.setattr(names, 'LOOKUP_SECONDS', 0.1)
     asked = []
@@ -476,7 +476,7 @@ def test_threads_grow_with_what_waits() -> None:
 
 def test_no_more_threads_than_that(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the bound a call waits for a thread, and it is told why; one that is given up meanwhile is never made."""
-    from napixclient._http import threads as module
+    from napixclient._http.connect import threads as module
 
     monkeypatch.setattr(module, 'MOST', 3)
     threads, lock, made = Threads(gevent.get_hub()), kit.monkey.get_original('_thread', 'allocate_lock')(), []
@@ -579,8 +579,8 @@ def test_killed_look_ups(dns: Any, oracle: Any) -> None:
 BOTH = """
 import _socket
 from gevent.hub import get_hub
-from napixclient._http import nss, resolving
-from napixclient._http.resolving import lookups
+from napixclient._http.connect import nss, resolving
+from napixclient._http.connect.resolving import lookups
 def ours(name):
     return lookups().find(name, 80)
 def theirs(name):

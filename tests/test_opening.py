@@ -30,7 +30,7 @@ from napixclient import (
     Response,
     TLSError,
 )
-from napixclient._http.racing import by_turns
+from napixclient._http.connect.happy_eyeballs import by_turns
 from napixclient._http.settings import Settings
 from tests import kit
 from tests.helpers_pool import address, asking_for_certificates, failure
@@ -472,7 +472,7 @@ def test_literals_need_no_resolver() -> None:
 
 def test_names_are_remembered_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name is asked for again when its addresses have got old."""
-    from napixclient._http import names
+    from napixclient._http.connect import names
 
     asked = []
 

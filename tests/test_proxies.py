@@ -35,7 +35,7 @@ from napixclient import (
     TLSError,
     TruncatedBody,
 )
-from napixclient._http.proxying import NoProxy, proxy_of
+from napixclient._http.connect.proxies import NoProxy, proxy_of
 from napixclient.messages import parse_origin
 from tests import kit
 from tests.helpers_pool import Names, address, failure

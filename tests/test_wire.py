@@ -15,8 +15,8 @@ import pytest
 from hypothesis import strategies as st
 
 from napixclient import BodyTooLarge, Client, Headers, InvalidResponse, ProtocolError, Request, TruncatedBody
+from napixclient._http.http1.wire import RequestWriter, ResponseReader
 from napixclient._http.settings import Settings
-from napixclient._http.wire import RequestWriter, ResponseReader
 from tests import kit
 
 MAX_BYTES, MAX_FIELDS = 65536, 256

@@ -24,17 +24,17 @@ from ..errors import (
 )
 from ..masking import mask
 from ..messages import Origin, Response
-from .bodies import StreamedResponse
-from .connection import UNSENT, Connection
+from .connect.dialer import log
 from .cookies import keep_cookies, sets_cookies
 from .decoding import Decoder
-from .dialling import log
 from .dispatch import Dispatcher
 from .engine import Engine
+from .http1.bodies import StreamedResponse
+from .http1.connection import UNSENT, Connection
+from .http1.wire import INLINE
 from .pending import Hop, Outcome, PendingResponse
 from .redirecting import MovedResponse, next_hop, without_expectation
 from .retrying import after_failure, after_response
-from .wire import INLINE
 
 __all__ = ['Concluder', 'stop']
 

@@ -13,16 +13,16 @@ from typing import Any
 
 from ..errors import HTTPError
 from ..messages import Origin
-from .connection import Connection
-from .dialling import Opening
+from .connect.connector import NoPlace
+from .connect.dialer import Opening
+from .connect.names import Counts
 from .engine import Engine
-from .names import Counts
-from .opening import NoPlace
+from .http1.connection import Connection
+from .http1.wire import ResponseReader
 from .pending import PendingResponse
 from .queueing import SHORTEST_WAIT
 from .reuse import QUIET_SECONDS, Verdict
 from .sending import Sender
-from .wire import ResponseReader
 
 __all__ = ['Dispatcher']
 

@@ -18,10 +18,10 @@ from typing import Any
 from gevent.hub import get_hub
 
 from ..errors import ReadTimeout
-from .connection import Connection
-from .dialling import Applicant, Opening
+from .connect.connector import Opener
+from .connect.dialer import Applicant, Opening
+from .http1.connection import Connection
 from .interrupting import hush, unhush
-from .opening import Opener
 from .pacing import RetryBudget
 from .pending import NEVER, PendingResponse, timeout_of
 from .settings import Settings

@@ -9,9 +9,9 @@ from typing import Any
 
 from ..messages import Response
 from .adapting import AdaptiveCap
-from .connection import Connection
-from .dialling import Opening
+from .connect.dialer import Opening
 from .engine import Engine
+from .http1.connection import Connection
 from .pacing import Pace, pause_asked_for
 from .pending import PendingResponse
 from .settings import AUTO

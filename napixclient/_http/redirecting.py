@@ -7,8 +7,8 @@ from typing import Any
 from ..errors import ProtocolError
 from ..masking import mask
 from ..messages import Headers, Response, lead, parse_origin, written
+from .http1.wire import REDIRECTS
 from .pending import Hop, PendingResponse
-from .wire import REDIRECTS
 
 __all__ = ['MovedResponse', 'next_hop', 'without_credentials', 'without_expectation']
 

@@ -12,15 +12,15 @@ from ..journey import begin, beginnings, current, departure
 from ..masking import mask
 from ..messages import NO_OPTIONS, Headers, Origin, Request
 from ..tracing import current_span
-from .connection import Connection
 from .cookies import add_cookies
 from .engine import Engine
+from .http1.connection import Connection
+from .http1.wire import ForwardingWriter, RequestWriter
 from .pending import NEVER, Outcome, PendingResponse
 from .queueing import Queueing
 from .redirecting import without_credentials
 from .reuse import Reuse
 from .settings import MAX_BODY
-from .wire import ForwardingWriter, RequestWriter
 
 __all__ = ['Sender']
 

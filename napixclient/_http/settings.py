@@ -14,9 +14,9 @@ from urllib3 import Timeout as Timeouts
 from .._version import __version__
 from ..masking import hide, hide_fields
 from ..messages import Headers, Origin, Request, retry_of
+from .connect.proxies import NoProxy, Proxy, proxy_of
 from .decoding import ACCEPT_ENCODING
 from .pending import NEVER
-from .proxying import NoProxy, Proxy, proxy_of
 
 __all__ = ['Clocks', 'Settings']
 

@@ -6,7 +6,7 @@ from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 from .._http.concluding import IDEMPOTENT
-from .._http.opening import NoPlace
+from .._http.connect.connector import NoPlace
 from .._http.pending import PendingResponse
 from ..errors import (
     BodyTooLarge,

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 from gevent.event import Event
 
-from .._http.connection import Connection
 from .._http.engine import Engine
+from .._http.http1.connection import Connection
 from .._http.pending import PendingResponse
 from ..authenticators import Authenticator
 from ..client import Client

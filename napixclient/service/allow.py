@@ -12,9 +12,9 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from .._http.dialling import Opening
-from .._http.opening import Opener
-from .._http.racing import Address
+from .._http.connect.connector import Opener
+from .._http.connect.dialer import Opening
+from .._http.connect.happy_eyeballs import Address
 from ..errors import ConnectError
 from ..messages import Origin
 from ..pool import ClientPool

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napixclient import BodyTooLarge, Headers, InvalidResponse, ProtocolError, TruncatedBody
-from napixclient._http.wire import ResponseReader
+from napixclient._http.http1.wire import ResponseReader
 from tests.fuzz import reference
 from tests.fuzz.reference import Answer
 from tests.fuzz.strategies import (

@@ -16,10 +16,10 @@ from typing import IO, TYPE_CHECKING, Any
 import gevent
 from gevent.event import Event
 
-from ..errors import Cancelled, HTTPError
-from ..messages import Request, Response, Source
-from .decoding import Decoder
-from .saving import save
+from ...errors import Cancelled, HTTPError
+from ...messages import Request, Response, Source
+from ..decoding import Decoder
+from ..saving import save
 
 if TYPE_CHECKING:
     from .connection import Connection

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from ..errors import InvalidResponse
+from ...errors import InvalidResponse
 
 __all__ = ['ChunkedBody', 'unfolded']
 

@@ -15,9 +15,9 @@ from urllib.parse import unquote_to_bytes
 
 import gevent
 
-from ..errors import ConnectError, ProtocolError, ProxyError, RefusedError, one_line
-from ..messages import Headers, Origin, Request, Response, parse_origin
-from .wire import ResponseReader
+from ...errors import ConnectError, ProtocolError, ProxyError, RefusedError, one_line
+from ...messages import Headers, Origin, Request, Response, parse_origin
+from ..http1.wire import ResponseReader
 
 __all__ = ['NoProxy', 'Proxy', 'Refusal', 'ask_socks', 'ask_tunnel', 'is_own', 'proxy_of', 'shows_origin']
 

@@ -12,17 +12,17 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 
-from ..errors import Cancelled, ConnectTimeout, HTTPError, ProxyError
-from ..messages import Origin
+from ...errors import Cancelled, ConnectTimeout, HTTPError, ProxyError
+from ...messages import Origin
+from ..pending import NEVER, Outcome, PendingResponse
+from .connector import connect_error
+from .happy_eyeballs import dial
 from .names import Counts
-from .opening import connect_error
-from .pending import NEVER, Outcome, PendingResponse
-from .racing import dial
 
 if TYPE_CHECKING:
-    from .connection import Connection
-    from .engine import Engine
-    from .proxying import Proxy
+    from ..engine import Engine
+    from ..http1.connection import Connection
+    from .proxies import Proxy
 
 __all__ = ['Applicant', 'Opening', 'log']
 

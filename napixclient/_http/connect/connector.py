@@ -14,18 +14,18 @@ from gevent import ssl
 from urllib3 import exceptions as urllib3_errors
 from urllib3.connection import HTTPSConnection
 
-from ..errors import ConnectError, HTTPError, NameResolutionError, ProxyError, RefusedError, TLSError
-from ..masking import Shown, mask
-from ..messages import Origin
+from ...errors import ConnectError, HTTPError, NameResolutionError, ProxyError, RefusedError, TLSError
+from ...masking import Shown, mask
+from ...messages import Origin
+from ..http1.wire import ResponseReader
+from ..settings import Settings
+from .happy_eyeballs import Address, is_limit, literal_family, race
 from .names import Names
-from .proxying import Proxy, Refusal, ask_socks, ask_tunnel
-from .racing import Address, is_limit, literal_family, race
-from .relaying import End, RelayedSocket, relayed
-from .settings import Settings
-from .wire import ResponseReader
+from .proxies import Proxy, Refusal, ask_socks, ask_tunnel
+from .tls_in_tls import End, RelayedSocket, relayed
 
 if TYPE_CHECKING:
-    from .dialling import Opening
+    from .dialer import Opening
 
 __all__ = ['NoPlace', 'Opener', 'connect_error']
 

@@ -17,7 +17,7 @@ from gevent import socket
 from gevent.hub import get_hub
 from gevent.monkey import get_original
 
-from ..errors import NameResolutionError
+from ...errors import NameResolutionError
 from .nss import Watch
 from .threads import Threads
 

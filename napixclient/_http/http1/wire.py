@@ -11,9 +11,9 @@ from typing import Any, NoReturn
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
 
-from ..errors import BodyTooLarge, InvalidResponse, ProtocolError, TruncatedBody
-from ..masking import mask
-from ..messages import Headers, Origin, Request
+from ...errors import BodyTooLarge, InvalidResponse, ProtocolError, TruncatedBody
+from ...masking import mask
+from ...messages import Headers, Origin, Request
 from .chunks import ChunkedBody, unfolded
 
 __all__ = ['INLINE', 'REDIRECTS', 'ForwardingWriter', 'RequestWriter', 'ResponseReader']

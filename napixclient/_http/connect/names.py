@@ -12,11 +12,11 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 
-from ..errors import HTTPError, NameResolutionError
-from ..masking import mask
-from .racing import Address, by_turns, is_limit, literal_family
+from ...errors import HTTPError, NameResolutionError
+from ...masking import mask
+from ..settings import Resolver
+from .happy_eyeballs import Address, by_turns, is_limit, literal_family
 from .resolving import lookups
-from .settings import Resolver
 
 __all__ = ['Asker', 'Counts', 'Names']
 

@@ -17,11 +17,11 @@ from typing import Any, Protocol
 from gevent import getcurrent, monkey, socket, ssl
 from gevent.hub import get_hub
 
-from ..errors import Cancelled, DeadlineExceeded, HTTPError, NapixError, ProtocolError, TLSError, TruncatedBody
-from ..masking import mask
-from ..messages import NO_OPTIONS, Request, Response, new_response
+from ...errors import Cancelled, DeadlineExceeded, HTTPError, NapixError, ProtocolError, TLSError, TruncatedBody
+from ...masking import mask
+from ...messages import NO_OPTIONS, Request, Response, new_response
+from ..pending import NEVER, PendingResponse
 from .bodies import StreamedResponse, Upload
-from .pending import NEVER, PendingResponse
 from .wire import INLINE, ResponseReader
 
 __all__ = ['UNSENT', 'Connection', 'Home']

@@ -1,0 +1,1 @@
+"""Opens connections: names, addresses, TLS and proxies."""
