@@ -1,0 +1,193 @@
+"""What of a request does not go out at once: the rest of its head, a large body, an upload, what waits for a 100."""
+
+from __future__ import annotations
+
+from time import monotonic
+from typing import Any, Protocol
+
+from ...messages import Source
+from ..pending import NEVER
+from .states import Event, State
+from .transport import AGAIN, Transport
+from .upload import Upload
+
+__all__ = ['Outgoing']
+
+#: Seconds to wait for a 100 before a body is sent all the same.
+EXPECT_SECONDS = 1.0
+
+
+class Sender(Protocol):
+    """The connection that the request goes out over."""
+
+    state: State
+    expires: float
+    read_seconds: float
+
+    @property
+    def answering(self) -> bool:
+        """Whether the head of the answer has come."""
+
+    def step(self, event: Event) -> None:
+        """Change its state."""
+
+    def writable(self) -> None:
+        """Called by the loop: the socket takes more."""
+
+    def request_out(self) -> None:
+        """The whole request is out."""
+
+    def send_failed(self, exc: OSError) -> None:
+        """The connection broke while part of the request was still to go out."""
+
+    def upload_failed(self, exc: BaseException) -> None:
+        """The caller's file or iterable raised."""
+
+
+class Outgoing:
+    """The rest of one request.
+
+    :param connection: the connection that it goes out over.
+    :param transport: its socket.
+    """
+
+    __slots__ = ('_connection', '_held_back', '_out', '_patience', '_rest', '_transport', '_upload')
+
+    def __init__(self, connection: Sender, transport: Transport) -> None:
+        self._connection = connection
+        self._transport = transport
+        self._out: memoryview | None = None
+        self._rest: memoryview | None = None  # what goes out after that
+        self._upload: Upload | None = None
+        self._held_back: bytes | Source | None = None  # a body until the server agrees to it
+        self._patience: Any = None  # the timer that ends this
+
+    def send(self, data: memoryview) -> None:
+        """Send bytes that the socket has not taken."""
+        self._out = data
+        self._connection.step('block')
+        self._transport.watch_writing(self._connection.writable)
+
+    def send_body(self, payload: bytes | Source) -> None:
+        """Send a body that does not go with its head."""
+        if self._connection.state != 'sending':
+            self._connection.step('block')
+        if isinstance(payload, bytes):
+            self._rest = memoryview(payload)
+            self._transport.watch_writing(self._connection.writable)
+        else:
+            self._upload = Upload(self, payload)
+            if self._out is None:
+                self._more()
+
+    def hold_back(self, payload: bytes | Source) -> None:
+        """Send a body when the server agrees to it, or has said nothing for a while (RFC 9110 §10.1.1)."""
+        self._connection.step('hold')
+        self._connection.expires = NEVER  # the silence that is borne now is shorter
+        self._held_back = payload
+        self._patience = self._transport.loop.timer(EXPECT_SECONDS)
+        self._patience.start(self.agreed)
+
+    @property
+    def holds_back(self) -> bool:
+        """Whether a body waits for a 100."""
+        return self._held_back is not None
+
+    @property
+    def waits_for_source(self) -> bool:
+        """Whether it is the caller's own file or iterable that takes its time."""
+        return self._upload is not None and self._out is None
+
+    def agreed(self) -> None:
+        """The server wants the body, or does not say in time whether it does."""
+        payload = self._held_back
+        self.stop_waiting()
+        connection = self._connection
+        if payload is not None and not connection.answering:
+            connection.step('agree')
+            connection.expires = monotonic() + connection.read_seconds
+            self.send_body(payload)
+
+    def stop_waiting(self) -> None:
+        """Wait for no 100 any more."""
+        patience, self._patience, self._held_back = self._patience, None, None
+        if patience is not None:
+            patience.stop()
+            patience.close()
+
+    # -- the upload's sink -----------------------------------------------------------------------------------------
+
+    def write(self, data: bytes) -> None:
+        """Queue a piece of an upload; its greenlet waits until the piece is out."""
+        self._out = memoryview(data)
+        self._connection.expires = monotonic() + self._connection.read_seconds
+        self._transport.watch_writing(self._connection.writable)
+
+    def uploaded(self) -> None:
+        """The whole body is out."""
+        self._upload = None
+        self._connection.request_out()
+
+    def upload_failed(self, exc: BaseException) -> None:
+        """The caller's file or iterable raised: the request ends, and its connection with it."""
+        self._connection.upload_failed(exc)
+
+    def _more(self) -> None:
+        """Have the upload go on; while its source takes its time, it is not the server that is slow."""
+        assert self._upload is not None
+        self._connection.expires = NEVER
+        self._upload.more()
+
+    # -- called by the connection ----------------------------------------------------------------------------------
+
+    def writable(self) -> bool:
+        """The socket takes more; false where there is nothing to send."""
+        connection = self._connection
+        out = self._out
+        if out is None:
+            out, self._out, self._rest = self._rest, self._rest, None
+        if out is None:
+            return False
+        try:
+            sent = self._transport.send(out)  # after want-write TLS demands the same buffer again: this is it
+        except AGAIN:
+            return True
+        except OSError as exc:
+            self._broken(exc)
+            return True
+        connection.expires = monotonic() + connection.read_seconds
+        if sent < len(out):
+            self._out = out[sent:]
+            return True
+        self._out = None
+        if self._rest is None:
+            self._transport.writer.stop()
+            self._all_out()
+        return True
+
+    def _all_out(self) -> None:
+        """What was there to send is out."""
+        connection = self._connection
+        if self._upload is not None:
+            self._more()
+        elif connection.state == 'expecting':  # the head took its time; its body is still held back
+            connection.expires = NEVER
+        else:
+            connection.request_out()
+
+    def _broken(self, exc: OSError) -> None:
+        self._transport.writer.stop()
+        self._out = self._rest = None
+        if self._upload is not None:
+            self._upload.abandon()
+            self._upload = None
+        self._connection.expires = monotonic() + self._connection.read_seconds
+        self._connection.send_failed(exc)
+
+    def close(self) -> None:
+        """Nothing more is sent; the socket is about to be closed."""
+        self._out = self._rest = None
+        if self._upload is not None:
+            self._upload.abandon()
+            self._upload = None
+        self.stop_waiting()

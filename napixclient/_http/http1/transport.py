@@ -1,0 +1,127 @@
+"""An open socket on gevent's loop: what reads and writes it, its watchers, and its end.
+
+A watcher is stopped and closed before its socket is: that rule is of iron.
+"""
+
+from __future__ import annotations
+
+import _socket
+import select
+import struct
+from collections.abc import Callable
+from typing import Any
+
+from gevent import monkey, socket, ssl
+
+__all__ = ['AGAIN', 'Transport', 'Write']
+
+Write = Callable[[Any], int]
+#: What says that the socket has nothing, or takes nothing, at the moment.
+AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+_ABORT = struct.pack('ii', 1, 0)
+_READ, _WRITE = 1, 2
+# The real one, also in a patched process: it is asked for what is there, and never waits.
+_poll = monkey.get_original('select', 'poll')
+
+
+class Transport:
+    """An open socket.
+
+    :param sock: one of the standard library or of gevent, or an ``SSLSocket``.
+    :param loop: gevent's loop.
+    """
+
+    __slots__ = ('_sock', 'loop', 'poll', 'reader', 'recv', 'send', 'writer')
+
+    def __init__(self, sock: Any, loop: Any) -> None:
+        sock.settimeout(0.0)
+        self._sock = sock
+        # A gevent socket wraps what the standard library has; its own methods cost as much again.
+        if isinstance(sock, ssl.SSLSocket):
+            # An end without TLS's goodbye, which may be a cut (RFC 9112 §9.8), is an SSLEOFError here.
+            tls: Any = sock._sslobj  # type: ignore[attr-defined]
+            self.recv, self.send = tls.read, tls.write
+        else:
+            raw = getattr(sock, '_sock', sock)
+            self.recv, self.send = raw.recv, raw.send
+        self.loop = loop
+        #: The watcher that calls when there is something to read.
+        self.reader: Any = loop.io(sock.fileno(), _READ)
+        #: The watcher that calls when the socket takes more; made when it is first needed.
+        self.writer: Any = None
+        #: ``poll(0)`` tells whether something may have come; made by ``start_polling``.
+        self.poll: Any = None
+
+    def watch_writing(self, callback: Callable[[], None]) -> None:
+        """Call back while the socket takes more."""
+        if self.writer is None:
+            self.writer = self.loop.io(self._sock.fileno(), _WRITE)
+        if not self.writer.active:
+            self.writer.start(callback)
+
+    def start_polling(self) -> Any:
+        """Make ``poll``. To find out by reading costs an exception, three times as much as to ask first."""
+        self.poll = _listener(self._sock)
+        return self.poll
+
+    def is_quiet(self) -> bool:
+        """Whether nothing came: neither an end, nor a byte that nobody asked for."""
+        try:
+            self.recv(1)
+        except AGAIN:
+            return True
+        except OSError:
+            pass
+        return False
+
+    def close(self) -> None:
+        """Stop and close the watchers, then the socket."""
+        for watcher in (self.reader, self.writer):
+            if watcher is not None:
+                watcher.stop()
+                watcher.close()
+        self.reader = self.writer = None
+        self.recv = self.send = closed
+        self._sock.close()
+
+    def abort(self) -> None:
+        """Have the end be a RST, which the server sees before our next connection; nor a goodbye of TLS."""
+        try:
+            self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _ABORT)
+        except OSError:
+            pass  # the socket is broken already
+
+    def detach(self) -> int:
+        """The descriptor, which outlives this object; what remains of it here is closed with nothing to close."""
+        sock, self._sock = self._sock, _Nothing()
+        return int(sock.detach())
+
+
+def close_descriptor(number: int) -> None:
+    """Close at once: sockets leave that to a later turn of the loop."""
+    _socket.close(number)
+
+
+class _Nothing:
+    """In place of a socket that is the parent's."""
+
+    def close(self) -> None:
+        """Nothing to close."""
+
+
+def _listener(sock: Any) -> Any:
+    """What tells whether something may have come."""
+    if isinstance(sock, ssl.SSLSocket):  # what came may be in its buffer
+        return _always
+    poller = _poll()
+    poller.register(sock.fileno(), select.POLLIN)
+    return poller.poll
+
+
+def _always(_: int) -> bool:
+    return True
+
+
+def closed(*_: Any) -> int:
+    """In place of ``recv`` and ``send``."""
+    raise OSError('the connection is closed')
