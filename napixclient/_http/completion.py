@@ -1,0 +1,148 @@
+"""Acts on verdicts: gives each request its one outcome, at once, after a pause, or when a greenlet is done with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextvars import Context
+from typing import Any, Protocol
+
+import gevent
+
+from .._log import log
+from ..errors import DeadlineExceeded, HTTPError, traceback_of
+from .figures import Figures
+from .outcomes import Again, Aside, Elsewhere, Final, Verdict
+from .pending import Outcome, PendingResponse, Redirect
+from .settings import Settings
+from .streaming import StreamedResponse
+
+__all__ = ['Completion', 'call_hook']
+
+
+class Queueing(Protocol):
+    """Where requests wait that are to be sent once more."""
+
+    def enqueue(self, pending: PendingResponse) -> None:
+        """Send it once more."""
+
+    def send_elsewhere(self, pending: PendingResponse, redirect: Redirect) -> None:
+        """Send something else instead."""
+
+    def timed_out(self) -> None:
+        """A request that had been sent was not answered in time."""
+
+
+class Completion:
+    """Completes the requests to one origin.
+
+    :param loop: gevent's loop.
+    :param queue: where requests go that are tried again.
+    :param figures: what is counted.
+    :param keeps: whose secrets the text of an error must not show.
+    """
+
+    def __init__(self, settings: Settings, loop: Any, queue: Queueing, figures: Figures, keeps: object) -> None:
+        self._settings = settings
+        self._loop = loop
+        self._queue = queue
+        self._figures = figures
+        self._keeps = keeps
+        #: Requests without a slot: a timer, or the greenlet that is busy with them.
+        self.deferred: dict[PendingResponse, Any] = {}
+
+    def act(self, pending: PendingResponse, verdict: Verdict) -> None:
+        """Do what is to be done with a request that is in nobody's hand."""
+        match verdict:
+            case Final(outcome):
+                self.complete(pending, outcome)
+            case Again(seconds):
+                timer = self._loop.timer(seconds)
+                self.deferred[pending] = timer
+                pending.holder = _Deferred(self, 'backoff')
+                timer.start(self._back, pending, update=True)  # the loop's own time may be that of long ago
+            case Elsewhere(redirect):
+                self._queue.send_elsewhere(pending, redirect)
+            case Aside(phase, step):
+                pending.holder = _Deferred(self, phase)
+                self.deferred[pending] = gevent.spawn(self._step, pending, step)
+
+    def _step(self, pending: PendingResponse, step: Callable[[], Verdict]) -> None:
+        """In a greenlet."""
+        verdict = step()
+        outcome = verdict.outcome if isinstance(verdict, Final) else None
+        if self.deferred.pop(pending, None) is not None:
+            self.act(pending, verdict)
+        elif isinstance(outcome, StreamedResponse):
+            outcome.close()  # it was cancelled meanwhile: nobody will read it
+        cause = getattr(outcome, '__cause__', None)
+        if isinstance(cause, (KeyboardInterrupt, SystemExit)):
+            raise cause  # the program's business
+
+    def _back(self, pending: PendingResponse) -> None:
+        """The pause is over."""
+        stop(self.deferred.pop(pending))
+        self._queue.enqueue(pending)
+
+    def complete(self, pending: PendingResponse, outcome: Outcome) -> None:
+        """Set the outcome, count it, and tell the hooks."""
+        settings = self._settings
+        if isinstance(outcome, HTTPError):
+            self._figures.failed += 1
+            outcome.request = pending.request
+            outcome.attempts = max(pending.tries, 1)
+            outcome._keeps = self._keeps
+            hook = settings.on_error
+            if isinstance(outcome, DeadlineExceeded) and outcome.phase in ('send', 'read'):
+                self._queue.timed_out()
+        else:
+            self._figures.done += 1
+            hook = settings.on_response
+        if hook is not None:
+            call_hook(pending, hook, outcome)
+        pending.finish(outcome)
+
+    def clear(self) -> None:
+        """End all timers and greenlets: their requests get no outcome from here."""
+        for under_way in self.deferred.values():
+            stop(under_way)
+        self.deferred.clear()
+
+
+class _Deferred:
+    """Holds a request that has no slot: it waits to be tried again, its body is being decoded, its cookies kept."""
+
+    __slots__ = ('_completion', 'phase')
+
+    def __init__(self, completion: Completion, phase: str) -> None:
+        self._completion = completion
+        self.phase = phase
+
+    def drop(self, pending: PendingResponse) -> Completion:
+        """Stop the timer or the greenlet."""
+        stop(self._completion.deferred.pop(pending, None))
+        return self._completion
+
+
+def stop(under_way: Any) -> None:
+    """End the timer of a back-off, or a greenlet."""
+    if isinstance(under_way, gevent.Greenlet):
+        under_way.kill(block=False)
+    elif under_way is not None:
+        under_way.stop()
+        under_way.close()
+
+
+def call_hook(pending: PendingResponse, hook: Callable[[Any], object], value: object) -> None:
+    """Call a hook in a greenlet, in the context of the call."""
+    assert pending.context is not None
+    gevent.spawn(_run_hook, pending.context, hook, value)
+
+
+def _run_hook(context: Context, hook: Callable[[Any], object], value: object) -> None:
+    """What it raises is logged and changes nothing."""
+    try:
+        context.copy().run(hook, value)  # a copy: another call of the same request may be blocked in it
+    except (KeyboardInterrupt, SystemExit):
+        raise
+    except BaseException as exc:  # a gevent.Timeout of its own, too
+        log.error('a hook failed\n%s', traceback_of(exc))

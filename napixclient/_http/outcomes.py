@@ -1,0 +1,312 @@
+"""What becomes of an answer or a failure: decoded, tried again, sent elsewhere, or handed out.
+
+Each step ends in a verdict, on which the pool of the origin acts. Knows no connection.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from time import monotonic
+from typing import Any, NamedTuple
+
+import gevent
+from urllib3 import Retry
+
+from .._log import log
+from ..authenticators import Authenticator
+from ..errors import BodyTooLarge, HTTPError, ProtocolError, ProxyError, RemoteError
+from ..masking import mask
+from ..messages import IDEMPOTENT, Origin, Response
+from ..remote import error_of, read_later
+from .connect.proxies import Proxy, is_own, shows_origin
+from .cookies import keep_cookies, sets_cookies
+from .decoding import Decoder
+from .pending import Outcome, PendingResponse, Redirect
+from .redirecting import MovedResponse, next_hop, without_expectation
+from .retrying import after_failure, after_response
+from .settings import MAX_BODY, Settings
+from .streaming import StreamedResponse
+
+__all__ = ['Again', 'Aside', 'Elsewhere', 'Final', 'Outcomes', 'Verdict']
+
+#: Decoded pieces that are made in the loop itself; a body of more goes on in a greenlet.
+_STEPS_AT_ONCE = 4
+
+
+class Final(NamedTuple):
+    """This is the outcome."""
+
+    outcome: Outcome
+
+
+class Again(NamedTuple):
+    """The request is tried again after so many seconds."""
+
+    seconds: float
+
+
+class Elsewhere(NamedTuple):
+    """Something else is sent instead, perhaps to another origin."""
+
+    redirect: Redirect
+
+
+class Aside(NamedTuple):
+    """The next step takes its time, or may block, and is for a greenlet.
+
+    :param phase: what a clock that runs out meanwhile is told to have run out in.
+    :param step: gives the verdict, and raises nothing.
+    """
+
+    phase: str
+    step: Callable[[], Verdict]
+
+
+Verdict = Final | Again | Elsewhere | Aside
+
+
+class Outcomes:
+    """Judges the answers and failures of the requests to one origin.
+
+    :param forwarder: the proxy that is sent the requests themselves, if any.
+    :param may_retry: takes one retry out of the pool's budget; false when that is empty.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        origin: Origin,
+        authenticator: Authenticator | None,
+        forwarder: Proxy | None,
+        may_retry: Callable[[], bool],
+    ) -> None:
+        self._settings = settings
+        self._origin = origin
+        self._authenticator = authenticator
+        self._challenged: Callable[[Response], object] | None = getattr(authenticator, 'challenged', None)
+        self._forwarder = forwarder
+        self._may_retry = may_retry
+        self._retries = settings.retries
+        self._max_body = MAX_BODY if settings.max_body is None else settings.max_body
+
+    # -- answers ---------------------------------------------------------------------------------------------------
+
+    def of_answer(self, pending: PendingResponse, response: Response, coding: str | None) -> Verdict:
+        """What becomes of a whole answer.
+
+        :param coding: the content coding that its body came in.
+        """
+        if pending.attempts > 1:
+            response = _marked(pending, response)
+        if coding is not None and response.payload:
+            return self._decode(pending, response, coding)
+        return self._decoded(pending, response)
+
+    def of_streamed(self, pending: PendingResponse, response: StreamedResponse) -> Verdict:
+        """What becomes of an answer that is being received already."""
+        response.attempts = pending.tries
+        return self._decoded(pending, response)
+
+    def decodes(self, pending: PendingResponse, status: int) -> bool:
+        """Whether content codings are undone; never those of a part, which is one of coded bytes (RFC 9110 §14.4)."""
+        wanted = pending.request.options.decode
+        return status != 206 and (self._settings.decode if wanted is None else wanted)
+
+    def _decode(self, pending: PendingResponse, response: Response, coding: str) -> Verdict:
+        """Undo the content coding: here if it is quickly done, else in a greenlet."""
+        limit = pending.request.options.max_body
+        parts: list[bytes] = []
+        try:
+            decoder = (
+                Decoder(coding, self._max_body if limit is None else limit)
+                if self.decodes(pending, response.status)
+                else None
+            )
+            if decoder is None or not decoder.known:
+                response.keep_coded()  # it is as it came, and that is no text
+                return self._decoded(pending, response)
+            steps = decoder.feed(response.payload)
+            for piece in steps:
+                parts.append(piece)
+                if len(parts) == _STEPS_AT_ONCE:
+                    return Aside('read', partial(self._decode_rest, pending, response, decoder, steps, parts))
+            decoder.finish()
+        except HTTPError as error:
+            return self._spoiled(pending, response, error)
+        response.payload = b''.join(parts)
+        return self._decoded(pending, response)
+
+    def _decode_rest(
+        self, pending: PendingResponse, response: Response, decoder: Decoder, steps: Iterator[bytes], parts: list[bytes]
+    ) -> Verdict:
+        """In a greenlet."""
+        try:
+            for piece in steps:
+                parts.append(piece)
+                gevent.sleep(0)
+            decoder.finish()
+        except HTTPError as error:
+            return self._spoiled(pending, response, error)
+        response.payload = b''.join(parts)
+        return self._decoded(pending, response)
+
+    def _spoiled(self, pending: PendingResponse, response: Response, error: HTTPError) -> Verdict:
+        """The body does not decode."""
+        if response.status >= 400 and not isinstance(error, BodyTooLarge):
+            response.payload = b''  # its status tells what there is to tell
+            return self._decoded(pending, response)
+        error.phase, error.elapsed = 'read', response.elapsed
+        return self.of_failure(pending, error)
+
+    def _decoded(self, pending: PendingResponse, response: Response) -> Verdict:
+        """The answer is as it was meant: its cookies are kept before anybody sees it."""
+        if self._settings.cookies is not None and sets_cookies(response):
+            return Aside('read', lambda: self._keep_cookies(pending, response))
+        return self._consider(pending, response)
+
+    def _keep_cookies(self, pending: PendingResponse, response: Response) -> Verdict:
+        """In a greenlet: the jar is the caller's, and has a lock."""
+        jar: Any = self._settings.cookies
+        try:
+            keep_cookies(jar, pending.current, response)
+        except BaseException as exc:  # a gevent.Timeout of its own, too
+            if isinstance(response, StreamedResponse):
+                response.close()  # nobody will read it
+            return _failed('the cookie jar failed', exc, response=response, phase='read', elapsed=response.elapsed)
+        return self._consider(pending, response)
+
+    def _consider(self, pending: PendingResponse, response: Response) -> Verdict:
+        """Make an answer the outcome, unless it is to be tried again."""
+        if isinstance(response, StreamedResponse):
+            return Final(response)
+        challenged = self._challenged
+        if challenged is not None and response.status in (401, 407) and pending.current.repeatable:
+            return Aside('authenticate', lambda: self._ask_authenticator(challenged, pending, response))
+        return self._unless_retried(pending, after_response, response, self._conclude)
+
+    def _ask_authenticator(
+        self, challenged: Callable[[Response], object], pending: PendingResponse, response: Response
+    ) -> Verdict:
+        """In a greenlet: whether the authenticator has an answer to a challenge (RFC 9110 §11.4)."""
+        try:
+            again = challenged(response)
+        except BaseException as exc:  # a gevent.Timeout of its own, too
+            return _failed('the authenticator failed', exc, response=response, phase='authenticate')
+        if again and not pending.challenged:
+            pending.challenged = True
+            return Again(0.0)
+        return self._unless_retried(pending, after_response, response, self._conclude)
+
+    def _conclude(self, pending: PendingResponse, response: Any) -> Verdict:
+        """Make an answer the outcome, or go where it leads.
+
+        Whatever a server may have found to trip us up is that request's failure.
+        """
+        try:
+            if response.status == 417 and pending.current.expects and pending.current.repeatable:
+                return Elsewhere(without_expectation(pending))
+            redirect = next_hop(pending, response, self._settings.redirect)
+            if redirect is not None:
+                return Elsewhere(redirect)
+            return Final(response if response.status < 400 else self._refused(response))
+        except ProtocolError as error:
+            return Final(error)
+        except Exception as exc:
+            return _failed('cannot read the answer', exc, ProtocolError, response=response, phase='read')
+
+    def _refused(self, response: Response) -> HTTPError:
+        """The error that an answer of 400 or above stands for."""
+        proxy = self._forwarder
+        if proxy is None:
+            return error_of(response)
+        status, fields = response.status, response.headers
+        if not is_own(status, fields):
+            return error_of(response, by='' if shows_origin(fields) else f'by the proxy {proxy}, or through it')
+        if status == 407:
+            return error_of(response, ProxyError)
+        # tinyproxy answers a wrong password with 401. All else is what it says of the origin.
+        return error_of(
+            response,
+            ProxyError if status == 401 or 'proxy-authenticate' in fields else RemoteError,
+            f'by the proxy {proxy}',
+        )
+
+    # -- failures --------------------------------------------------------------------------------------------------
+
+    def of_failure(self, pending: PendingResponse, error: HTTPError) -> Verdict:
+        """What becomes of a failure."""
+        if isinstance(error, ProxyError) and error.response is not None:
+            read_later(error)
+        error.request = pending.request
+        log.debug('%s: %s', self._origin, error.message)
+        return self._unless_retried(pending, after_failure, error, _final)
+
+    def is_resendable(self, pending: PendingResponse, attempt: int) -> bool:
+        """Whether the one free resend applies to this attempt: idempotent, the first, and not forbidden.
+
+        It takes nothing of the retry budget: the server had closed, so it has no more to do for that, and an origin
+        that was found to close is asked over fresh connections from then on.
+        """
+        request = pending.current
+        first = 1 if pending.redirect is None else pending.redirect.sent_before + 1
+        if request.method not in IDEMPOTENT or attempt != first or not request.repeatable:
+            return False
+        retries = self._retries_of(pending)
+        return retries is None or retries.total is not False
+
+    # -- retries ---------------------------------------------------------------------------------------------------
+
+    def _retries_of(self, pending: PendingResponse) -> Retry | None:
+        if isinstance(pending.retry, Retry):
+            return pending.retry
+        own = pending.request.options.retries
+        return self._retries if own is None else own
+
+    def _unless_retried(
+        self,
+        pending: PendingResponse,
+        when: Callable[..., float | None],
+        last: Outcome,
+        conclude: Callable[[PendingResponse, Any], Verdict],
+    ) -> Verdict:
+        """Try again if ``retries`` says so, else conclude with the last answer or failure."""
+        retries = self._retries_of(pending)
+        if retries is None:
+            return conclude(pending, last)
+        if type(retries) is Retry:
+            return self._ask_retries(pending, when, last, conclude)
+        # A class of the caller's own: it may block.
+        return Aside('backoff', lambda: self._ask_retries(pending, when, last, conclude))
+
+    def _ask_retries(
+        self,
+        pending: PendingResponse,
+        when: Callable[..., float | None],
+        last: Outcome,
+        conclude: Callable[[PendingResponse, Any], Verdict],
+    ) -> Verdict:
+        try:
+            seconds = when(self._retries_of(pending), pending, last)
+        except BaseException as exc:
+            return _failed('retries failed', exc, phase='backoff')
+        if seconds is None or monotonic() + seconds >= pending.deadline or not self._may_retry():
+            return conclude(pending, last)
+        return Again(seconds)
+
+
+def _final(_: PendingResponse, error: HTTPError) -> Verdict:
+    return Final(error)
+
+
+def _failed(what: str, exc: BaseException, kind: type[HTTPError] = HTTPError, **parts: Any) -> Final:
+    """The outcome where code of the caller's raised."""
+    error = kind(f'{what}: {type(exc).__name__}: {mask(str(exc))}', **parts)
+    error.__cause__ = exc
+    return Final(error)
+
+
+def _marked(pending: PendingResponse, response: Response) -> Response:
+    """The answer to something that was not sent once only."""
+    response.attempts = pending.tries
+    return response if pending.redirect is None else MovedResponse(response, pending.redirect.request.full_url)
