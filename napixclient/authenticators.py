@@ -37,9 +37,9 @@ class OneField:
     blocking = False
 
     def __call__(self, request: Request) -> Request:
-        return request._with_line(b'authorization', self._line(request))
+        return request.with_line(b'authorization', self.line(request))
 
-    def _line(self, request: Request) -> bytes:
+    def line(self, request: Request) -> bytes:
         """The field as it is written. The client asks for it where no copy of the request is needed."""
         return b''
 
@@ -82,7 +82,7 @@ class LoginAuthenticator(OneField):
         self._inner, self._outer = _hmac_halves(key.encode() if isinstance(key, str) else key)
         self._quoted: dict[str, str] = {}
 
-    def _line(self, request: Request) -> bytes:
+    def line(self, request: Request) -> bytes:
         quoted = self._quoted
         host = quoted.get(request.host) or self._quote(request.host, request.authority)
         path = quoted.get(request.url) or self._quote(request.url, request.url)
@@ -151,7 +151,7 @@ class TokenIdentifier:
         self._pair = f'{quote(parameter, safe="")}={quote(token, safe="")}'
 
     def __call__(self, request: Request) -> Request:
-        return request._with_query(self._pair)
+        return request.with_query(self._pair)
 
     def __repr__(self) -> str:
         return mask(f'TokenIdentifier({MASK}, parameter={self.parameter!r})')
@@ -161,9 +161,9 @@ class _FieldAuthenticator(OneField):
     """Sends a constant ``Authorization`` field."""
 
     def __init__(self, value: str) -> None:
-        self._written = Headers([('Authorization', value)])._block  # refuses what cannot be sent
+        self._written = Headers([('Authorization', value)]).block  # refuses what cannot be sent
 
-    def _line(self, request: Request) -> bytes:
+    def line(self, request: Request) -> bytes:
         return self._written
 
     def __repr__(self) -> str:

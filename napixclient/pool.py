@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import sys
-import weakref
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
+from functools import partial
 from time import monotonic
 from typing import Any
 
@@ -13,22 +13,21 @@ import gevent
 from gevent.event import Event
 from gevent.hub import Waiter
 
-from ._http.engine import IDLE_SECONDS, Engine
+from ._http.core import PoolCore
+from ._http.figures import Stats
+from ._http.origin_pool import OriginPool
+from ._http.origins import Origins
 from ._http.pending import NEVER, Batch, Outcome, PendingResponse, deadline_of
 from ._http.settings import Settings, cap_of, whole_number
-from .authenticators import authenticator_of
-from .client import Client
+from .authenticators import Authenticator, authenticator_of
 from .errors import HTTPError
 from .masking import Shown
-from .messages import Origin, Request, parse_origin, plain_request
+from .messages import Origin, Request, plain_request
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
 __all__ = ['ClientPool']
-
-#: Clients below which nobody looks for idle ones.
-_FEW = 1024
 
 
 class ClientPool:
@@ -47,16 +46,10 @@ class ClientPool:
     """
 
     def __init__(self, authenticator: Any = None, simultaneous: int | str = 2, **options: Any) -> None:
-        self._authenticator = authenticator_of(authenticator)
-        self._simultaneous = cap_of(simultaneous)
-        self._engine = Engine(Settings(**options))
-        self._clients: dict[Origin, Client] = {}
-        self._by_host: dict[str, Client] = {}
-        self._prune_at = _FEW
+        core = PoolCore(Settings(**options))
+        self._core = core
+        self._origins = Origins(core, partial(_member, core, cap_of(simultaneous), authenticator_of(authenticator)))
         self._batch = Batch([])
-        prune = weakref.WeakMethod(self._prune)
-        self._engine.client_of = weakref.WeakMethod(self._client)
-        self._engine.reapers.append(lambda: (method := prune()) is not None and method())
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -83,7 +76,7 @@ class ClientPool:
         index = len(outcomes)
         outcomes.append(None)  # its place: it may have an outcome at once
         try:
-            pending = (self._by_host.get(host) or self._client(host))._submit(request, batch, index)
+            pending = (self._origins.by_host.get(host) or self._origins.pool_for(host)).submit(request, batch, index)
         except Exception:
             outcomes.pop()
             raise
@@ -91,37 +84,9 @@ class ClientPool:
             self._batch = Batch([])
             self._batch.restart(outcomes[:-1])
             raise
-        if pending._outcome is None:
+        if pending.outcome is None:
             outcomes[index] = pending
         return pending
-
-    def _client(self, host: str) -> Client:
-        """The client of a host, made on first use; equal origins share one."""
-        known = self._by_host.get(host)
-        if known is not None:
-            return known
-        origin = parse_origin(host)
-        client = self._clients.get(origin)
-        if client is None:
-            if len(self._clients) >= self._prune_at:
-                self._prune()
-            client = self._clients[origin] = Client._of_pool(
-                self._engine, origin, host, self._authenticator, self._simultaneous
-            )
-        self._by_host[host] = client
-        return client
-
-    def _prune(self) -> bool:
-        """Forget the clients that have had nothing to do for a while; whether some are left."""
-        limit = monotonic() - IDLE_SECONDS
-        self._clients = {
-            origin: client
-            for origin, client in self._clients.items()
-            if not client._forgettable or client._used > limit
-        }
-        self._by_host = {host: client for host, client in self._by_host.items() if client.origin in self._clients}
-        self._prune_at = max(_FEW, 2 * len(self._clients))
-        return bool(self._clients)
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
@@ -194,7 +159,7 @@ class ClientPool:
         for index, pending in enumerate(outcomes):
             if isinstance(pending, PendingResponse):
                 try:
-                    pending._await()
+                    pending.wait()
                 except BaseException:
                     self._give_back(batch)
                     raise
@@ -206,7 +171,7 @@ class ClientPool:
                 raise
 
     def _take_batch(self) -> Batch:
-        self._engine.check_thread()
+        self._core.check_thread()
         batch, self._batch = self._batch, Batch([])
         return batch
 
@@ -230,26 +195,44 @@ class ClientPool:
             ``max_connections``, so that no more wait for their turn, while their time runs, than could have it.
         """
         if window is None:
-            window = self._engine.max_connections
-        return _stream(self, iter(requests), ordered, whole_number(window, 'window'))
+            window = self._core.slots.limit
+        return self._stream(iter(requests), ordered, whole_number(window, 'window'))
+
+    def _stream(self, requests: Iterator[Any], ordered: bool, window: int) -> Iterator[Outcome]:
+        feed = _Feed(self._origins.pool_for, requests, window)
+        batch, finished, turn = feed.batch, feed.batch.finished, 0
+        try:
+            while True:
+                if ordered:
+                    pending = feed.under_way.get(turn)
+                    if pending is not None:
+                        if isinstance(pending, PendingResponse):
+                            pending.wait()
+                        finished.clear()
+                        turn += 1
+                        yield feed.take(turn - 1)
+                        continue
+                elif finished:
+                    yield feed.take(finished.popleft())
+                    continue
+                if feed.over and not feed.under_way:
+                    break
+                feed.wait()
+        finally:
+            feed.greenlet.kill(block=False)
+            batch.drop_unsent()
+        if feed.failure is not None:
+            raise feed.failure
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def cancel(self) -> None:
-        """End everything that is queued or in flight with :class:`Cancelled`."""
-        self._engine.check_thread()
-        for client in list(self._clients.values()):
-            client.cancel()
+        """End everything that is queued or in flight with :class:`Cancelled`, streamed answers too."""
+        self._origins.cancel()
 
     def close(self) -> None:
         """Cancel what is under way and close all connections. May be repeated."""
-        self._engine.check_thread()
-        if not self._engine.closed:
-            self._engine.waiting.clear()
-            self._engine.hopeful.clear()
-            for client in list(self._clients.values()):
-                client.close()
-            self._engine.close()
+        self._origins.close()
 
     def __enter__(self) -> ClientPool:
         return self
@@ -257,33 +240,49 @@ class ClientPool:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def __del__(self) -> None:
+        origins: Origins | None = getattr(self, '_origins', None)
+        if origins is not None:
+            origins.on_collected()
+
     # -- observing -------------------------------------------------------------------------------------------------
 
-    def stats(self) -> dict[str, dict[str, Any]]:
+    def stats(self) -> dict[str, Stats]:
         """What became of the requests so far, by host (as it was first written): see :meth:`Client.stats`.
 
         A host that has not been used for half a minute and has no connection is forgotten.
         """
-        return {client.host: client.stats() for client in self._clients.values()}
+        return {pool.host: pool.stats() for pool in self._origins.pools.values()}
 
     def __repr__(self) -> str:
-        stats = [client.stats() for client in self._clients.values()]
+        stats = self.stats().values()
+        slots = self._core.slots
         return (
             f'<ClientPool {len(stats)} hosts: {sum(host["queued"] for host in stats)} queued, '
-            f'{sum(host["in_flight"] for host in stats)} in flight, {self._engine.places} of '
-            f'{self._engine.max_connections} connections>'
+            f'{sum(host["in_flight"] for host in stats)} in flight, {slots.used} of {slots.limit} connections>'
         )
+
+
+def _member(
+    core: PoolCore,
+    simultaneous: int | str,
+    authenticator: Authenticator | None,
+    origin: Origin,
+    host: str,
+    pool_for: Callable[[str], OriginPool],
+) -> OriginPool:
+    return OriginPool(core, origin, host, simultaneous, authenticator, pool_for)
 
 
 class _Feed:
     """The producing side of a stream: takes requests from the caller's iterable while there is room."""
 
-    def __init__(self, pool: ClientPool, requests: Iterator[Any], window: int) -> None:
+    def __init__(self, pool_for: Callable[[str], OriginPool], requests: Iterator[Any], window: int) -> None:
         self.under_way: dict[int, Any] = {}  # what is not yet taken: a PendingResponse, then its outcome
         self.batch = Batch(self.under_way)
         self.over = False
         self.failure: BaseException | None = None
-        self._pool = pool
+        self._pool_for = pool_for
         self._requests = requests
         self._window = window
         # Waking for each place that is freed would cost two switches a request.
@@ -294,12 +293,12 @@ class _Feed:
         self.greenlet.start()
 
     def _run(self) -> None:
-        under_way, pool = self.under_way, self._pool
+        under_way = self.under_way
         try:
             for index, given in enumerate(self._requests):
                 request = given if isinstance(given, Request) else _request_of(given)
-                pending = pool._client(request.host)._submit(request, self.batch, index)
-                if pending._outcome is None:
+                pending = self._pool_for(request.host).submit(request, self.batch, index)
+                if pending.outcome is None:
                     under_way[index] = pending
                 if len(under_way) >= self._window:
                     self._room.clear()
@@ -336,30 +335,3 @@ def _request_of(given: Any) -> Request:
             f'a stream takes Request objects or tuples (host, method, url[, body[, headers]]), not {given!r}'
         )
     return Request(*given)
-
-
-def _stream(pool: ClientPool, requests: Iterator[Any], ordered: bool, window: int) -> Iterator[Outcome]:
-    feed = _Feed(pool, requests, window)
-    batch, finished, turn = feed.batch, feed.batch.finished, 0
-    try:
-        while True:
-            if ordered:
-                pending = feed.under_way.get(turn)
-                if pending is not None:
-                    if isinstance(pending, PendingResponse):
-                        pending._await()
-                    finished.clear()
-                    turn += 1
-                    yield feed.take(turn - 1)
-                    continue
-            elif finished:
-                yield feed.take(finished.popleft())
-                continue
-            if feed.over and not feed.under_way:
-                break
-            feed.wait()
-    finally:
-        feed.greenlet.kill(block=False)
-        batch.drop_unsent()
-    if feed.failure is not None:
-        raise feed.failure

@@ -76,13 +76,13 @@ class Tracing:
             return
         if not made.is_valid:
             return
-        context = pending._context or contextvars.copy_context()
+        context = pending.context or contextvars.copy_context()
         context.run(current_span.set, (f'00-{made.trace_id:032x}-{made.span_id:016x}-{made.trace_flags:02x}', state))
-        pending._context = context
+        pending.context = context
 
         def end(pending: PendingResponse) -> None:
             # In a greenlet, for a processor may block; at once, so that the span has ended when its caller goes on.
-            greenlet(self._end).switch(span, pending._outcome, time_ns())
+            greenlet(self._end).switch(span, pending.outcome, time_ns())
 
         pending.rawlink(end)
 
@@ -93,7 +93,7 @@ class Tracing:
             'http.request.method': method,
             'server.address': origin.host,
             'server.port': origin.port,
-            'url.full': mask(f'{request._base()}{request.url}'),
+            'url.full': mask(request.full_url),
         }
         if method == '_OTHER':
             attributes['http.request.method_original'] = request.method

@@ -349,13 +349,13 @@ def test_as_many_as_the_cap() -> None:
     """When the cap grows, more is sent at once; when it shrinks, nothing is cut, and no more is sent until it fits."""
     gate = Gate()
     with serve(gate=gate) as server, Client(server.host, simultaneous='auto') as client:
-        assert client._cap is not None
+        assert client._pool.throttle.cap is not None
         asked = [client.submit('GET', f'/{number:06}') for number in range(60)]
         gate.wait_for(2)
-        client._cap.limit = 10
+        client._pool.throttle.cap.limit = 10
         gate.held()[0].release()
         held = gate.wait_for(10)
-        client._cap.limit = 4
+        client._pool.throttle.cap.limit = 4
         for one in held[:6]:
             one.release()
         wait_until(lambda: sum(pending.ready() for pending in asked) == 7)
@@ -373,19 +373,19 @@ def test_idle_connections_above_the_cap() -> None:
     """When the cap shrinks, the connections above it that are idle are closed at once."""
     gate = Gate()
     with serve(gate=gate) as server, Client(server.host, simultaneous='auto') as client:
-        assert client._cap is not None
-        client._follow_cap(8)
-        client._cap.limit = 8
+        assert client._pool.throttle.cap is not None
+        client._pool.follow_limit(8)
+        client._pool.throttle.cap.limit = 8
         for number in range(8):
             client.submit('GET', f'/{number:06}')
         held = gate.wait_for(8)
         for one in held[:6]:
             one.release()
-        wait_until(lambda: len(client._idle) == 6)
-        client._cap.limit = 3
+        wait_until(lambda: len(client._pool.slots.idle) == 6)
+        client._pool.throttle.cap.limit = 3
         held[6].release()
         wait_until(lambda: len(server.peers) == 3)
-        assert client._engine.places == 3
+        assert client._pool.slots.used == 3
         gate.open()
 
 
@@ -406,9 +406,9 @@ def test_signs_of_overload(sign: Any) -> None:
         kit.FullServer() as full,
         Client(full.host if sign == 'connect' else server.host, simultaneous='auto', timeout=timeout) as client,
     ):
-        assert client._cap is not None
-        client._cap = grown_to(20)
-        client._follow_cap(20)
+        assert client._pool.throttle.cap is not None
+        client._pool.throttle.cap = grown_to(20)
+        client._pool.follow_limit(20)
         pending = client.submit('GET', '/000001')
         if sign in OVERLOADED:
             gate.wait_for(1)[0].release(OVERLOADED[sign])

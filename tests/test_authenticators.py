@@ -15,7 +15,7 @@ import gevent.subprocess
 import pytest
 
 from napixclient import Client, ClientPool, Headers, Request
-from napixclient._http.http1.wire import RequestWriter
+from napixclient._http.http1.writer import RequestWriter
 from napixclient._http.settings import Settings
 from napixclient.authenticators import (
     AnonAuthenticator,
@@ -218,7 +218,7 @@ def test_token_keeps_the_rest() -> None:
     """The token changes nothing but the url."""
     request = Request('server.example', 'POST', '/x', {'a': 1}, {'X': 'y'}, timeout=5, tag='t', stream=True, max_body=9)
     changed = TokenIdentifier('abc')(request)
-    for name in ('host', 'method', 'body', 'headers', 'timeout', 'tag', 'stream', 'max_body', '_payload'):
+    for name in ('host', 'method', 'body', 'headers', 'timeout', 'tag', 'stream', 'max_body', 'payload'):
         assert getattr(changed, name) == getattr(request, name)
     assert request.url == '/x'
 
@@ -228,7 +228,7 @@ def test_token_sends_the_body_that_was_asked_for() -> None:
     body = {'size': 1}
     request = Request('server.example', 'POST', '/', body)
     body['size'] = 2
-    assert TokenIdentifier('abc')(request)._payload == b'{"size":1}'
+    assert TokenIdentifier('abc')(request).payload == b'{"size":1}'
 
 
 def test_token_with_an_asterisk() -> None:

@@ -98,36 +98,31 @@ def test_more_openings_than_are_made_at_once() -> None:
 
 def test_idle_connections_are_closed_after_a_while() -> None:
     """What has been idle for long is closed, and a host that has been is forgotten."""
-    with serve() as server, ClientPool() as pool:
+    with serve() as server, ClientPool(idle_seconds=0.1, max_connections=8) as pool:
         pool.request(server.host, 'GET', '/000001').get()
-        engine = pool._engine
-        (connection,) = engine.idle
+        (connection,) = pool._core.slots.idle
         assert repr(connection) == '<Connection idle, 1 served>'
-        engine.reap()
-        assert not connection.closed  # not yet
-        engine.idle[connection] -= 3600
-        pool._clients[next(iter(pool._clients))]._used -= 3600
-        engine.reap()
-        assert connection.closed and engine.places == 0
+        wait_until(lambda: connection.closed)
         assert repr(connection) == '<Connection closed, 1 served>'
-        assert pool.stats() == {}
+        wait_until(lambda: pool.stats() == {})
+        assert repr(pool).endswith(' 0 of 8 connections>')
         assert pool.request(server.host, 'GET', '/000002').get().status == 200
 
 
 def test_cap_recovers() -> None:
     """The cap is lowered to what the process could open, and grows again by and by."""
     with serve(gate=Gate()) as server, ClientPool(max_connections=8, simultaneous=4) as pool:
-        engine = pool._engine
-        assert not engine.make_room()  # there is nothing to give back
+        slots = pool._core.slots
+        assert not slots.make_room()  # there is nothing to give back
         for number in range(4):
             pool.request(server.host, 'GET', f'/{number:06}')
         server.gate.wait_for(4)
-        assert engine.make_room()
-        assert engine.cap == 3
-        engine.reap()
-        assert engine.cap == 6
-        engine.reap()
-        assert engine.cap == 8
+        assert slots.make_room()
+        assert slots.cap == 3
+        pool._core.reap()
+        assert slots.cap == 6
+        pool._core.reap()
+        assert slots.cap == 8
         server.gate.open()
         assert all(isinstance(outcome, Response) for outcome in pool.wait(timeout=10))
 
@@ -137,7 +132,7 @@ def test_deadlines_of_the_past_are_forgotten() -> None:
     with serve() as server, ClientPool(timeout=3600) as pool:
         for outcome in pool.stream((server.host, 'GET', f'/{number:06}') for number in range(4000)):
             assert outcome.status == 200
-        assert len(pool._engine._deadlines) <= 2 * pool._engine.max_connections + 1024
+        assert pool._core.clock.watched <= 2 * pool._core.slots.limit + 1024
 
 
 # Ends of many --------------------------------------------------------------------------------------------------------

@@ -258,7 +258,7 @@ def test_numbers_that_are_none_in_json(writer: str, value: Any, place: str) -> N
 )
 def test_writing(value: Any, data: bytes) -> None:
     """What JSON can hold is written in ASCII and exactly, whole numbers of any size too."""
-    assert dump_json(value) == data == Request('server.example', 'POST', '/', value)._payload
+    assert dump_json(value) == data == Request('server.example', 'POST', '/', value).payload
 
 
 def test_what_has_no_end() -> None:

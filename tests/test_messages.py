@@ -454,7 +454,7 @@ def test_any_headers_are_those_fields_or_refused(fields: list[tuple[Any, Any]]) 
     except ValueError:
         return
     assert len(headers.multi_items()) == len(fields)
-    block = headers._block
+    block = headers.block
     assert block.count(b'\r') == block.count(b'\n') == block.count(b'\r\n') == len(fields)
     assert b'\0' not in block
 
@@ -523,9 +523,9 @@ def test_bodies(body: Any, payload: bytes | None) -> None:
     made = request('POST', '/', body)
     assert made.body is body
     if payload is not None or body is None:
-        assert made._payload == payload
+        assert made.payload == payload
     else:
-        assert json.loads(made._payload) == body
+        assert json.loads(made.payload) == body
 
 
 @pytest.mark.parametrize(
@@ -548,7 +548,7 @@ def test_body_that_holds_itself() -> None:
 def test_mapping_is_not_an_iterable_of_its_keys() -> None:
     """A mapping that is no dict is JSON or refused; its keys alone are never the body."""
     try:
-        payload = request('POST', '/', MappingProxyType({'a': 1}))._payload
+        payload = request('POST', '/', MappingProxyType({'a': 1})).payload
     except TypeError:
         return
     assert payload == b'{"a":1}'
@@ -558,8 +558,8 @@ def test_multipart() -> None:
     """Multipart fields are a body with its content type; beside a body they are refused."""
     made = request('POST', '/', multipart={'name': 'value', 'file': ('a.txt', b'data')})
     boundary = made.headers['content-type'].partition('boundary=')[2].encode()
-    assert made._payload.startswith(b'--' + boundary)
-    assert b'value' in made._payload and b'data' in made._payload
+    assert made.payload.startswith(b'--' + boundary)
+    assert b'value' in made.payload and b'data' in made.payload
     with pytest.raises(ValueError):
         request('POST', '/', b'x', multipart={'name': 'value'})
 
@@ -783,7 +783,7 @@ def test_replace_sends_what_was_checked() -> None:
     body = {'size': 1}
     made = request('POST', '/', body)
     body['size'] = 2
-    assert made.replace(url='/other')._payload == b'{"size":1}'
+    assert made.replace(url='/other').payload == b'{"size":1}'
 
 
 @pytest.mark.parametrize(

@@ -271,7 +271,7 @@ def test_54_numbers_of_a_resolver(kind: type[OSError], number: int) -> None:
         assert [type(error) for error in dead] == [NameResolutionError] * 12
         assert all(f'dead{n}.example' in dead[n].message for n in range(12))
         assert [answer.status for answer in good] == [200] * 12
-        assert len(asked) == 24 and pool._engine.cap == pool._engine.max_connections
+        assert len(asked) == 24 and pool._core.slots.cap == pool._core.slots.limit
 
 
 @pytest.mark.usefixtures('oracle')

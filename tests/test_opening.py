@@ -446,7 +446,7 @@ def test_a_thousand_origins_share_a_context(authority: kit.Authority) -> None:
         ClientPool(ca_certs=authority.ca_certs) as pool,
     ):
         before = contexts()
-        clients = [pool._client(server.at(f'127.{n // 200 + 1}.0.{n % 200 + 1}')) for n in range(950)]
+        clients = [pool._origins.pool_for(server.at(f'127.{n // 200 + 1}.0.{n % 200 + 1}')) for n in range(950)]
         hosts = [server.at('127.0.0.1'), *(server.at(f'127.0.0.{n}') for n in range(2, 50))]
         for host in hosts:
             pool.request(host, 'GET', '/000001')

@@ -585,17 +585,12 @@ def test_many_hosts_and_few_places() -> None:
 
 def test_what_a_host_owes_is_not_forgotten() -> None:
     """A host that has been idle for long is forgotten, but not while a new one might do what it must not yet."""
-    with paced(0.01) as (server, pool, _):
-        ask(pool, server).get()
-        (client,) = pool._clients.values()
-        for connection in pool._engine.idle:
-            pool._engine.idle[connection] -= 3600
-        client._used -= 3600
-        pool._engine.reap()
-        assert not client._connections and list(pool.stats()) == [server.host]
-        client._pace._at -= 3600
-        pool._engine.reap()
-        assert pool.stats() == {}
+    with serve() as server, ClientPool(rate=2, idle_seconds=0.05) as pool:
+        for _ in range(3):
+            ask(pool, server).get()
+        wait_until(lambda: not server.peers)
+        assert list(pool.stats()) == [server.host]  # it owes more than a second
+        wait_until(lambda: pool.stats() == {}, 30)
 
 
 def test_kills_at_random() -> None:
@@ -678,7 +673,7 @@ def test_429_while_a_connection_is_opened(authority: kit.Authority) -> None:
         wait_until(lambda: client.stats()['failed'] == 1)
         gate.open()
         server.willing.set()
-        wait_until(lambda: client.stats()['queued'] == 1 and len(client._idle) == 2)
+        wait_until(lambda: client.stats()['queued'] == 1 and len(client._pool.slots.idle) == 2)
         assert gate.arrived == 1 and not second.ready()
         assert second.get(timeout=20).data == b'000002'
 
@@ -701,7 +696,7 @@ def test_429_while_an_authenticator_runs() -> None:
         first.release(HELD_BACK)
         wait_until(lambda: client.stats()['failed'] == 1)
         go.set()
-        wait_until(lambda: client.stats()['queued'] == 1 and len(client._idle) == 2)
+        wait_until(lambda: client.stats()['queued'] == 1 and len(client._pool.slots.idle) == 2)
         assert gate.arrived == 1 and repr(second).endswith("'queue'>")
 
 

@@ -1833,7 +1833,7 @@ def test_no_secret_is_shown(authenticator: Any, caplog: pytest.LogCaptureFixture
                 shown += [str(pending.exception), pending.exception.chain, pending.exception.remote_call]
         for request in bad.requests:
             signature.append(request.headers.get('authorization', '').rpartition(':')[2])
-        shown += [pool.stats(), *pool._clients.values()]
+        shown += [pool.stats(), *pool._origins.pools.values()]
     text = io.StringIO()
     for what in shown:
         text.write(f'{what!r}\n')

@@ -1386,7 +1386,10 @@ def test_ended_while_opening(end: str, authority: kit.Authority) -> None:
             for _, pool, host, _ in found
             for _ in range(2)
         ]
-        callers = [gevent.spawn(pool._client(host).request, 'GET', '/') for _, pool, host, _ in found]
+        callers = [
+            gevent.spawn(Client._of_pool(pool._origins.pool_for(host)).request, 'GET', '/')
+            for _, pool, host, _ in found
+        ]
         opening = before.descriptors + 2 * len(asked)
         wait_until(lambda: len(kit.descriptors()) >= opening, 'all are being opened')
         gevent.killall(callers)
@@ -1460,8 +1463,8 @@ def test_no_secret_is_shown(caplog: pytest.LogCaptureFixture, authority: kit.Aut
                         repr(pool),
                         repr(pool.stats()),
                         repr(vars(pool)),
-                        repr(pool._engine.settings._proxy),
-                        str(pool._engine.settings._proxy),
+                        repr(pool._core.settings._proxy),
+                        str(pool._core.settings._proxy),
                     ]
     with serve() as proxy, Client('server.example', proxy=f'http://user:{SECRET}@{proxy.authority}') as client:
         answer = client.request('GET', '/000001')

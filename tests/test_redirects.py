@@ -1040,7 +1040,7 @@ def test_a_client_alone_forgets_where_it_was() -> None:
             with serve(moving) as other:
                 assert client.request('GET', to(at(other)), redirect=True).status == 200
             kit.turn()
-        assert len(client._siblings) < 4
+        assert len(client._origins.pools) < 4
 
 
 @pytest.mark.parametrize('stage', STAGES)
@@ -1136,7 +1136,7 @@ def test_many_spellings_of_one_host() -> None:
             pool.request(one.host, 'GET', to(f'HTTP://{spelling}:{other.port}/end'))
         assert {answer.url for answer in pool.wait()} == {f'http://name.example:{other.port}/end'}
         assert list(pool.stats()) == [one.host, f'name.example:{other.port}']
-        assert len(pool._by_host) == 2
+        assert len(pool._origins.by_host) == 2
 
 
 def test_an_authenticator_that_fails_at_a_hop() -> None:

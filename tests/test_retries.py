@@ -392,7 +392,7 @@ def test_backoff_of_failures() -> None:
         pending = client.submit('GET', '/', retries=Retry(3, backoff_factor=0.05))
         wait_until(lambda: 'backoff' in repr(pending))
         assert client.stats()['in_flight'] == 0
-        assert not client._connections
+        assert not client._pool.slots.open
         with pytest.raises(RefusedError):
             pending.get()
         assert monotonic() - began >= 0.3

@@ -15,7 +15,8 @@ import pytest
 from hypothesis import strategies as st
 
 from napixclient import BodyTooLarge, Client, Headers, InvalidResponse, ProtocolError, Request, TruncatedBody
-from napixclient._http.http1.wire import RequestWriter, ResponseReader
+from napixclient._http.http1.reader import ResponseReader
+from napixclient._http.http1.writer import RequestWriter
 from napixclient._http.settings import Settings
 from tests import kit
 
@@ -663,7 +664,7 @@ def test_unfolded(lines: list[str], fields: list[tuple[str, str]], before: bytes
         for cuts in all_cuts(before + data):
             got = read(before + data, method, cuts)
             assert got.error is None and got.head is not None and got.head.startswith(b'HTTP/1.1 200 OK\r\n')
-            found = Headers._of_block(got.head).multi_items()
+            found = Headers.of_block(got.head).multi_items()
             assert [pair for pair in found if pair[0] not in ('Content-Length', 'Transfer-Encoding')] == fields
             assert got.coding == (fields[0][1] if fields[0][0] == 'Content-Encoding' and method == 'GET' else None)
 
@@ -962,7 +963,7 @@ def test_valid_answers(made: tuple[bytes, bytes, str], cuts: list[int]) -> None:
     assert got.error is None
     assert (got.status, got.body) == (status, body)
     assert got.head is not None
-    assert Headers._of_block(got.head).multi_items() == [(name, value.strip(' \t')) for name, value in fields]
+    assert Headers.of_block(got.head).multi_items() == [(name, value.strip(' \t')) for name, value in fields]
     assert got.reusable == stays
 
 

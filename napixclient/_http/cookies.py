@@ -26,7 +26,7 @@ def add_cookies(jar: CookieJar, request: Request) -> Request:
 
 def sets_cookies(response: Response) -> bool:
     """Whether there is anything to keep."""
-    return b'\r\nset-cookie' in response._head.lower()
+    return b'\r\nset-cookie' in response.head.lower()
 
 
 def keep_cookies(jar: CookieJar, request: Request, response: Response) -> None:
@@ -44,7 +44,7 @@ class _Asked:
 
     def __init__(self, request: Request) -> None:
         self._request = request
-        self.full_url = f'{request._base()}{request.url}'
+        self.full_url = request.full_url
         parts = urlsplit(self.full_url)
         self.type, self.host = parts.scheme, parts.netloc
         self.origin_req_host = parts.hostname or ''

@@ -14,7 +14,17 @@ from gevent.hub import Waiter, get_hub
 from ..errors import Cancelled, ConnectTimeout, DeadlineExceeded, HTTPError, QueueTimeout, Timeout
 from ..messages import Request, Response
 
-__all__ = ['Accountant', 'Batch', 'Holder', 'Hop', 'PendingResponse', 'deadline_of', 'new_pending', 'pause']
+__all__ = [
+    'Accountant',
+    'Batch',
+    'Holder',
+    'PendingResponse',
+    'Redirect',
+    'RequestState',
+    'deadline_of',
+    'new_pending',
+    'pause',
+]
 
 Outcome = Response | HTTPError
 Link = Callable[['PendingResponse'], object]
@@ -29,13 +39,13 @@ class Holder(Protocol):
         """What a clock that runs out meanwhile is told to have run out in."""
 
     def drop(self, pending: PendingResponse) -> Accountant:
-        """Let go of the request at once and give back what it takes; who is returned will settle its outcome."""
+        """Let go of the request at once and give back what it takes; who is returned completes it."""
 
 
 class Accountant(Protocol):
-    """The client of a request: it counts outcomes, and tells the hooks."""
+    """Counts the outcomes of an origin, and tells the hooks."""
 
-    def settle(self, pending: PendingResponse, outcome: Outcome) -> None:
+    def complete(self, pending: PendingResponse, outcome: Outcome) -> None:
         """Make this the outcome."""
 
 
@@ -53,78 +63,88 @@ class _NotAnswered(_NotReady, DeadlineExceeded):
     """The same when the request had been sent: a server that gives up for it is late, not busy."""
 
 
-class Hop(NamedTuple):
-    """Where a redirect leads."""
+class Redirect(NamedTuple):
+    """What is sent instead of a request, after a redirect."""
 
     request: Request
     followed: int  # redirects so far
     foreign: bool  # it has left the origin that its caller named: credentials stay behind
     sent_before: int  # attempts of the requests before it
 
+
+class RequestState:
+    """What the engine knows of one request under way."""
+
+    __slots__ = (
+        '__weakref__',
+        'attempts',
+        'challenged',
+        'context',
+        'deadline',
+        'holder',
+        'outcome',
+        'propagated',
+        'redirect',
+        'request',
+        'retry',
+        'sent',
+    )
+
+    #: The :class:`Request` as its caller made it.
+    request: Request
+    outcome: Outcome | None
+    holder: Holder | None
+    deadline: float  # of time.monotonic(), for the total
+    context: Context | None  # of the call that asked for it
+    attempts: int  # tries begun
+    challenged: bool  # whether the authenticator has answered a challenge
+    sent: bool  # whether a byte of it ever left
+    retry: Any  # urllib3.Retry as it stands; None before the first failure
+    propagated: str | None  # the fields of the call context that its last attempt carried
+    redirect: Redirect | None
+
     @property
-    def url(self) -> str:
-        """The URL that it is sent to."""
-        return f'{self.request._base()}{self.request.url}'
+    def current(self) -> Request:
+        """What is to be sent now."""
+        return self.request if self.redirect is None else self.redirect.request
+
+    @property
+    def tries(self) -> int:
+        """How often the request was tried; to follow a redirect is no further try."""
+        return self.attempts if self.redirect is None else self.attempts - self.redirect.followed
 
 
-class PendingResponse:
+class PendingResponse(RequestState):
     """A request under way, and its outcome when it has one.
 
     ``gevent.wait``, ``gevent.iwait`` and ``gevent.joinall`` take it.
     """
 
-    __slots__ = (
-        '_attempts',
-        '_batch',
-        '_context',
-        '_deadline',
-        '_holder',
-        '_hop',
-        '_index',
-        '_links',
-        '_outcome',
-        '_retry',
-        '_sent',
-        '_travelled',
-        '_waiter',
-        '__weakref__',
-        'request',
-    )
+    __slots__ = ('_batch', '_index', '_links', '_waiter')
 
-    #: The :class:`Request` as its caller made it.
-    request: Request
     _batch: Batch | None
     _index: int  # its place in the batch
-    _outcome: Outcome | None
-    _holder: Holder | None
     _links: list[Link] | None
     _waiter: Waiter[Any] | None  # of a greenlet that waits without a clock: it costs less than a link
-    _deadline: float  # of time.monotonic(), for the total
-    _context: Context | None
-    _attempts: int  # tries begun
-    _sent: bool  # whether a byte of it ever left
-    _retry: Any  # urllib3.Retry as it stands; None before the first failure
-    _travelled: str | None  # the fields that travelled with its last attempt
-    _hop: Hop | None  # what is sent instead of the request, after a redirect
 
     def ready(self) -> bool:
         """Whether the outcome is there."""
-        return self._outcome is not None
+        return self.outcome is not None
 
     def successful(self) -> bool:
         """Whether the outcome is there and is a :class:`Response`."""
-        return isinstance(self._outcome, Response)
+        return isinstance(self.outcome, Response)
 
     @property
     def value(self) -> Response | None:
         """The :class:`Response`; ``None`` before the end and after an error."""
-        outcome = self._outcome
+        outcome = self.outcome
         return outcome if isinstance(outcome, Response) else None
 
     @property
     def exception(self) -> HTTPError | None:
         """The :class:`HTTPError`; ``None`` before the end and after a success."""
-        outcome = self._outcome
+        outcome = self.outcome
         return outcome if isinstance(outcome, HTTPError) else None
 
     def get(self, block: bool = True, timeout: float | None = None) -> Response:
@@ -133,18 +153,18 @@ class PendingResponse:
         :param timeout: seconds to wait; the request itself goes on afterwards.
         :raises Timeout: (and ``gevent.Timeout``) when there is no outcome yet.
         """
-        if self._outcome is None and block:
-            self._await(deadline_of(timeout))
-        outcome = self._outcome
+        if self.outcome is None and block:
+            self.wait(deadline_of(timeout))
+        outcome = self.outcome
         if outcome is None:
-            raise (_NotAnswered if self._sent else _NotReady)(self.request)
+            raise (_NotAnswered if self.sent else _NotReady)(self.request)
         if isinstance(outcome, Response):
             return outcome
         raise outcome.with_traceback(None)
 
-    def _await(self, deadline: float | None = None) -> None:
+    def wait(self, deadline: float | None = None) -> None:
         """Block until the outcome is there or ``monotonic()`` reaches the deadline."""
-        while self._outcome is None:
+        while self.outcome is None:
             waiter: Waiter[Any] = Waiter()
             if deadline is None and self._waiter is None:
                 self._waiter = waiter
@@ -162,42 +182,28 @@ class PendingResponse:
 
     def cancel(self) -> None:
         """End the request now with :class:`Cancelled`: a queued one is dropped, one in flight loses its connection."""
-        self._end(Cancelled('cancelled', request=self.request))
+        self.end(Cancelled('cancelled', request=self.request))
 
     kill = cancel
 
-    def _end(self, error: HTTPError) -> None:
+    def end(self, error: HTTPError) -> None:
         """Take the request from whoever has it, and make the error its outcome; nothing if it has one already."""
-        if self._outcome is None:
-            holder, self._holder = self._holder, None
+        if self.outcome is None:
+            holder, self.holder = self.holder, None
             if holder is None:
-                self._finish(error)
+                self.finish(error)
                 return
             started = getattr(holder, 'started', 0.0)
-            if self._sent and started:
+            if self.sent and started:
                 error.elapsed = monotonic() - started
-            holder.drop(self).settle(self, error)
-        elif self._streaming:  # the answer was handed out, but its body can still be cut off
-            self._outcome._abort(error)  # type: ignore[union-attr]
+            holder.drop(self).complete(self, error)
+        elif isinstance(self.outcome, Response):  # it was handed out, but its body can still be cut off
+            self.outcome.break_off(error)
 
-    @property
-    def _streaming(self) -> bool:
-        return getattr(self._outcome, '_connection', None) is not None
-
-    @property
-    def _current(self) -> Request:
-        """What is to be sent now."""
-        return self.request if self._hop is None else self._hop.request
-
-    @property
-    def _tries(self) -> int:
-        """How often the request was tried; to follow a redirect is no further try."""
-        return self._attempts if self._hop is None else self._attempts - self._hop.followed
-
-    def _finish(self, outcome: Outcome) -> None:
+    def finish(self, outcome: Outcome) -> None:
         """The one place where an outcome is set."""
-        self._outcome = outcome
-        self._holder = None
+        self.outcome = outcome
+        self.holder = None
         batch = self._batch
         if batch is not None:
             self._batch = None
@@ -217,7 +223,7 @@ class PendingResponse:
         if self._links is None:
             self._links = []
         self._links.append(callback)
-        if self._outcome is not None:
+        if self.outcome is not None:
             get_hub().loop.run_callback(self._notify)
 
     def unlink(self, callback: Link) -> None:
@@ -239,7 +245,7 @@ class PendingResponse:
         self.get(block=False)
 
     def __repr__(self) -> str:
-        state = self._outcome if self._outcome is not None else self._holder.phase if self._holder else 'new'
+        state = self.outcome if self.outcome is not None else self.holder.phase if self.holder else 'new'
         return f'<PendingResponse {self.request}: {state!r}>'
 
 
@@ -249,17 +255,18 @@ def new_pending(request: Request, batch: Batch | None, index: int = 0) -> Pendin
     pending.request = request
     pending._batch = batch
     pending._index = index
-    pending._outcome = None
-    pending._holder = None
+    pending.outcome = None
+    pending.holder = None
     pending._links = None
     pending._waiter = None
-    pending._deadline = NEVER
-    pending._context = None
-    pending._attempts = 0
-    pending._sent = False
-    pending._retry = None
-    pending._hop = None
-    pending._travelled = None
+    pending.deadline = NEVER
+    pending.context = None
+    pending.attempts = 0
+    pending.challenged = False
+    pending.sent = False
+    pending.retry = None
+    pending.redirect = None
+    pending.propagated = None
     return pending
 
 
@@ -318,18 +325,18 @@ class Batch:
     def expire(self) -> None:
         """The waiter's time is up: what has not finished ends with a timeout."""
         for pending in _queued_first(self.unfinished()):
-            pending._end(timeout_of(pending, 'wait'))
+            pending.end(timeout_of(pending, 'wait'))
 
     def drop_unsent(self) -> None:
         """Cancel what has not been sent; what is in flight finishes in the background."""
         for pending in _queued_first(self.unfinished()):
-            if pending._holder is None or pending._holder.phase in _UNSENT:
+            if pending.holder is None or pending.holder.phase in _UNSENT:
                 pending.cancel()
 
 
 def _queued_first(unfinished: list[PendingResponse]) -> list[PendingResponse]:
     """In this order, what ends makes no room for one that is to end as well."""
-    return sorted(unfinished, key=lambda pending: pending._holder is not None and pending._holder.phase != 'queue')
+    return sorted(unfinished, key=lambda pending: pending.holder is not None and pending.holder.phase != 'queue')
 
 
 _UNSENT = frozenset(['queue', 'connect', 'authenticate', 'backoff'])
@@ -340,10 +347,10 @@ def timeout_of(pending: PendingResponse, clock: str) -> Timeout:
 
     :param clock: ``total`` for the request's own, ``wait`` for that of ``pool.wait`` and its like.
     """
-    phase = pending._holder.phase if pending._holder is not None else 'read' if pending._sent else 'queue'
+    phase = pending.holder.phase if pending.holder is not None else 'read' if pending.sent else 'queue'
     what = 'the total time' if clock == 'total' else 'the time to wait'
-    if not pending._sent:
-        name = getattr(pending._holder, 'name', None)
+    if not pending.sent:
+        name = getattr(pending.holder, 'name', None)
         where = f', in the look-up of {name}' if name else ''
         if phase == 'connect' and clock == 'total':
             return ConnectTimeout(f'{what} was up while connecting{where}', request=pending.request, phase=phase)

@@ -6,9 +6,8 @@ from typing import Any
 
 from ..errors import ProtocolError
 from ..masking import mask
-from ..messages import Headers, Response, lead, parse_origin, written
-from .http1.wire import REDIRECTS
-from .pending import Hop, PendingResponse
+from ..messages import REDIRECTS, Headers, Request, Response, lead, parse_origin, written
+from .pending import PendingResponse, Redirect
 
 __all__ = ['MovedResponse', 'next_hop', 'without_credentials', 'without_expectation']
 
@@ -26,7 +25,7 @@ class MovedResponse(Response):
 
     def __init__(self, response: Response, url: str) -> None:
         super().__init__(
-            response.request, response.status, response._head, response._payload, response.elapsed, response.attempts
+            response.request, response.status, response.head, response.payload, response.elapsed, response.attempts
         )
         self._url = url
 
@@ -41,28 +40,28 @@ def without_credentials(headers: Headers) -> Headers:
     return Headers(pair for pair in headers.multi_items() if pair[0].lower() not in CREDENTIALS)
 
 
-def next_hop(pending: PendingResponse, response: Response, default: bool) -> Hop | None:
+def next_hop(pending: PendingResponse, response: Response, default: bool) -> Redirect | None:
     """What to send next; ``None`` when the answer is to be handed out as it is.
 
     :param default: whether redirects are followed where the request does not say.
     :raises ProtocolError: when the redirect cannot be followed.
     """
-    wanted = pending.request._options.redirect
+    wanted = pending.request.options.redirect
     if response.status not in REDIRECTS or not (default if wanted is None else wanted):
         return None
     locations = _locations(response)
     if not locations:
         return None
-    followed = 1 if pending._hop is None else pending._hop.followed + 1
+    followed = 1 if pending.redirect is None else pending.redirect.followed + 1
     if followed > MAX_REDIRECTS:
         raise ProtocolError(
             f'more than {MAX_REDIRECTS} redirects', response=response, phase='read', elapsed=response.elapsed
         )
-    request = pending._current
+    request = pending.current
     try:
         if len(set(locations)) > 1:
             raise ValueError('it leads to several places')
-        target, url = lead(f'{request._base()}{request.url.removeprefix("*")}', locations[0])
+        target, url = lead(_base(request), locations[0])
         origin = parse_origin(target)
         foreign = origin != parse_origin(request.host)
         if foreign:  # in our own spelling: a server may think of many, and a pool keeps all
@@ -73,7 +72,7 @@ def next_hop(pending: PendingResponse, response: Response, default: bool) -> Hop
         method = _method(request.method, response.status)
         if method != request.method:
             changes |= {'method': method, 'body': None, 'headers': _without_content(changes['headers'])}
-        elif not request._repeatable:
+        elif not request.repeatable:
             raise ValueError('it asks for the body once more, which cannot be read again')
         hop = request.replace(url=url, **changes)
     except ValueError as exc:
@@ -84,13 +83,20 @@ def next_hop(pending: PendingResponse, response: Response, default: bool) -> Hop
             phase='read',
             elapsed=response.elapsed,
         ) from exc
-    return Hop(hop, followed, foreign or (pending._hop is not None and pending._hop.foreign), pending._attempts)
+    return Redirect(
+        hop, followed, foreign or (pending.redirect is not None and pending.redirect.foreign), pending.attempts
+    )
 
 
-def without_expectation(pending: PendingResponse) -> Hop:
+def without_expectation(pending: PendingResponse) -> Redirect:
     """The same once more, after a 417 (RFC 9110 §10.1.1)."""
-    hop, request = pending._hop, pending._current.replace(expect=False)
-    return Hop(request, 0 if hop is None else hop.followed, hop is not None and hop.foreign, pending._attempts)
+    hop, request = pending.redirect, pending.current.replace(expect=False)
+    return Redirect(request, 0 if hop is None else hop.followed, hop is not None and hop.foreign, pending.attempts)
+
+
+def _base(request: Request) -> str:
+    """What the target is relative to; the asterisk form stands for the server itself."""
+    return request.full_url[:-1] if request.url == '*' else request.full_url
 
 
 def _locations(response: Response) -> list[str]:

@@ -40,25 +40,25 @@ class _Answer:
 def after_failure(retry: Retry | None, pending: PendingResponse, error: HTTPError) -> float | None:
     """Seconds to wait before the next try; ``None`` when the error is the outcome."""
     foreign = _as_urllib3(error)
-    if retry is None or foreign is None or not pending._current._repeatable:
+    if retry is None or foreign is None or not pending.current.repeatable:
         return None
     return _step(retry, pending, error=foreign)
 
 
 def after_response(retry: Retry | None, pending: PendingResponse, response: Response) -> float | None:
     """Seconds to wait before the next try; ``None`` when the answer is the outcome."""
-    if retry is None or not pending._current._repeatable:
+    if retry is None or not pending.current.repeatable:
         return None
     answer: Any = _Answer(response)
-    if not retry.is_retry(pending._current.method, response.status, 'Retry-After' in answer.headers):
+    if not retry.is_retry(pending.current.method, response.status, 'Retry-After' in answer.headers):
         return None
     return _step(retry, pending, answer=answer)
 
 
 def _step(retry: Retry, pending: PendingResponse, error: Exception | None = None, answer: Any = None) -> float | None:
-    request = pending._current
+    request = pending.current
     try:
-        pending._retry = retry = retry.increment(request.method, mask(request.url), response=answer, error=error)
+        pending.retry = retry = retry.increment(request.method, mask(request.url), response=answer, error=error)
     except urllib3_errors.HTTPError:  # used up, or not allowed for this kind of failure
         return None
     delay = None

@@ -25,6 +25,7 @@ Hook = Callable[[Any], object]
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
+IDLE_SECONDS = 30.0
 #: As the number of simultaneous requests: learn from the answers how many the origin can take.
 AUTO = 'auto'
 MAX_BODY = 64 * 2**20
@@ -76,6 +77,8 @@ class Settings:
     :param on_request: called with the :class:`Request` at each attempt.
     :param on_response: called with each :class:`Response`.
     :param on_error: called with each :class:`HTTPError`.
+    :param idle_seconds: seconds after which an idle connection is closed, and a host without one is forgotten.
+    :param max_idle: idle connections that are kept to one origin at most; by default all.
     :param max_header_bytes: bound of the head of an answer, in bytes.
     :param max_header_fields: bound of the number of fields in it.
     :raises ValueError: for a value that makes no sense.
@@ -108,6 +111,8 @@ class Settings:
         on_request: Hook | None = None,
         on_response: Hook | None = None,
         on_error: Hook | None = None,
+        idle_seconds: float = IDLE_SECONDS,
+        max_idle: int | None = None,
         max_header_bytes: int = 65536,
         max_header_fields: int = 256,
     ) -> None:
@@ -151,6 +156,10 @@ class Settings:
         self.on_request = _callable(on_request, 'on_request')
         self.on_response = _callable(on_response, 'on_response')
         self.on_error = _callable(on_error, 'on_error')
+        self.idle_seconds = _idle_seconds(idle_seconds)
+        if max_idle is not None and (isinstance(max_idle, bool) or not isinstance(max_idle, int) or max_idle < 0):
+            raise ValueError(f'max_idle is a number of connections, not {max_idle!r}')
+        self.max_idle = max_idle
         self.max_header_bytes = whole_number(max_header_bytes, 'max_header_bytes')
         self.max_header_fields = whole_number(max_header_fields, 'max_header_fields')
         if not isinstance(verify, bool):
@@ -270,6 +279,12 @@ def _rate(value: Any) -> float | None:
         return None
     if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _FASTEST:
         raise ValueError(f'rate is a number of requests a second, above 0, not {value!r}')
+    return float(value)
+
+
+def _idle_seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+        raise ValueError(f'idle_seconds is a number of seconds above 0, not {value!r}')
     return float(value)
 
 

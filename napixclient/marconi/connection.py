@@ -208,7 +208,7 @@ class Connection:
 
         ``date`` and ``content-length`` are those of the last request.
         """
-        ours = self._main._core._settings.headers
+        ours = self._main._core.settings.headers
         fields = [
             ('x-auth-token', self.token),
             ('x-project-id', self._tenant),

@@ -114,4 +114,4 @@ class FixedToken:
 
 
 def _with_token(request: Request, token: str) -> Request:
-    return request._with_line(b'x-auth-token', Headers([('X-Auth-Token', token)])._block)
+    return request.with_line(b'x-auth-token', Headers([('X-Auth-Token', token)]).block)

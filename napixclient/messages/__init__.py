@@ -8,15 +8,17 @@ never asked for more than one or two.
 from .headers import Headers
 from .json_codec import FINITE, dump_json, is_json, json_text, load_json, redump_json
 from .origin import Origin, parse_origin
-from .reference import lead, split_reference, written
-from .request import NO_OPTIONS, Request, Source, plain_request, retry_of
+from .reference import REDIRECTS, lead, split_reference, written
+from .request import IDEMPOTENT, NO_OPTIONS, Request, Source, plain_request, retry_of
 from .response import Response, new_response
 
 __all__ = [
     'FINITE',
     'Headers',
+    'IDEMPOTENT',
     'NO_OPTIONS',
     'Origin',
+    'REDIRECTS',
     'Request',
     'Response',
     'Source',

@@ -24,24 +24,25 @@ class Headers(Mapping[str, str]):
     """
 
     # One CRLF stands before each field; in a response the status line stands before the first.
-    __slots__ = ('_block',)
-    _block: bytes
+    __slots__ = ('block',)
+    block: bytes
 
     def __init__(self, fields: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
         if isinstance(fields, Headers):
-            self._block = fields._block
+            self.block = fields.block
             return
         pairs = fields.items() if isinstance(fields, Mapping) else fields
-        self._block = b''.join(_field_line(name, value) for name, value in pairs)
+        self.block = b''.join(_field_line(name, value) for name, value in pairs)
 
     @classmethod
-    def _of_block(cls, block: bytes) -> Headers:
+    def of_block(cls, block: bytes) -> Headers:
+        """The fields in a block, as they are on the wire, each behind a CRLF."""
         self = cls.__new__(cls)
-        self._block = block
+        self.block = block
         return self
 
     def __getitem__(self, name: str) -> str:
-        values = (_finders.get(name) or _finder(name))(self._block)
+        values = (_finders.get(name) or _finder(name))(self.block)
         if len(values) == 1:
             return values[0].rstrip(b' \t').decode('latin-1')  # type: ignore[no-any-return]
         if not values:
@@ -57,17 +58,17 @@ class Headers(Mapping[str, str]):
 
     def getlist(self, name: str) -> list[str]:
         """The values of all fields of that name, in the order received."""
-        return [value.rstrip(b' \t').decode('latin-1') for value in _finder(name)(self._block)]
+        return [value.rstrip(b' \t').decode('latin-1') for value in _finder(name)(self.block)]
 
     get_all = getlist
 
     def multi_items(self) -> list[tuple[str, str]]:
         """Every field as a pair of name and value, repeated ones too, in the order received."""
-        pairs = (line.partition(':') for line in self._block.decode('latin-1').split('\r\n')[1:])
+        pairs = (line.partition(':') for line in self.block.decode('latin-1').split('\r\n')[1:])
         return [(name, value.strip(' \t')) for name, _, value in pairs]
 
     def __contains__(self, name: object) -> bool:
-        return isinstance(name, str) and bool(_finder(name)(self._block))
+        return isinstance(name, str) and bool(_finder(name)(self.block))
 
     def __iter__(self) -> Iterator[str]:
         return iter(
@@ -79,7 +80,7 @@ class Headers(Mapping[str, str]):
         return len({name.lower() for name, _ in self.multi_items()})
 
     def __bool__(self) -> bool:
-        return b'\r\n' in self._block
+        return b'\r\n' in self.block
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Mapping):

@@ -12,8 +12,10 @@ from typing import NamedTuple
 from .origin import parse_origin
 from .request import checked_target
 
-__all__ = ['Reference', 'lead', 'resolve', 'split_reference', 'written']
+__all__ = ['REDIRECTS', 'Reference', 'lead', 'resolve', 'split_reference', 'written']
 
+#: Answers that lead elsewhere, where they have a Location (RFC 9110 §15.4).
+REDIRECTS = frozenset([301, 302, 303, 307, 308])
 # RFC 3986, appendix B, but for the scheme, which is one by §3.1 only: "12:30" is a path.
 _split = re.compile(
     r'(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?', re.DOTALL

@@ -17,8 +17,10 @@ from .headers import NO_HEADERS, Headers, is_token
 from .json_codec import dump_json
 from .origin import _origins, parse_origin
 
-__all__ = ['NO_OPTIONS', 'Request', 'Source', 'checked_target', 'plain_request', 'retry_of']
+__all__ = ['IDEMPOTENT', 'NO_OPTIONS', 'Request', 'Source', 'checked_target', 'plain_request', 'retry_of']
 
+#: Methods that may be sent once more when nobody can know whether they arrived (RFC 9110 §9.2.2).
+IDEMPOTENT = frozenset(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 _is_target = re.compile(r'/[!$-~]*|\*').fullmatch  # visible ASCII but '"' and '#'
 _has_control = re.compile(r'[\x00-\x1f\x7f]').search
 _new_object = object.__new__
@@ -44,15 +46,15 @@ class _Draft:
     ``__setattr__`` of a frozen object costs ten times as much.
     """
 
-    __slots__ = ('_options', '_payload', 'body', 'headers', 'host', 'method', 'tag', 'url')
+    __slots__ = ('options', 'payload', 'body', 'headers', 'host', 'method', 'tag', 'url')
     host: str
     method: str
     url: str
     body: Any
     headers: Headers
     tag: Any
-    _payload: Any
-    _options: _Options
+    payload: Any
+    options: _Options
 
 
 class Request(_Draft):
@@ -128,7 +130,7 @@ class Request(_Draft):
             if value is not None and not isinstance(value, bool):
                 raise ValueError(f'{name} is True, False or None (the default of the client), not {value!r}')
         request: Any = plain_request(host, method, url, body, headers, tag)
-        _set_options(
+        _write_options(
             request, _Options(timeout, retry_of(retries), bool(stream), max_body, redirect, bool(expect), decode)
         )
         return request  # type: ignore[no-any-return]
@@ -142,37 +144,43 @@ class Request(_Draft):
     @property
     def timeout(self) -> float | Timeouts | None:
         """Seconds in all, :class:`urllib3.Timeout`, or ``None`` for the client's default."""
-        return self._options.timeout
+        return self.options.timeout
 
     @property
     def retries(self) -> Retry | None:
         """A :class:`urllib3.Retry`, or ``None`` for the client's default."""
-        return self._options.retries
+        return self.options.retries
 
     @property
     def stream(self) -> bool:
         """Whether the answer is handed out at its head."""
-        return self._options.stream
+        return self.options.stream
 
     @property
     def max_body(self) -> int | None:
         """The largest body that is accepted, in bytes, or ``None`` for the client's default."""
-        return self._options.max_body
+        return self.options.max_body
 
     @property
     def redirect(self) -> bool | None:
         """Whether redirects are followed, or ``None`` for the client's default."""
-        return self._options.redirect
+        return self.options.redirect
 
     @property
     def expect(self) -> bool:
         """Whether the server is asked before the body is sent."""
-        return self._options.expect
+        return self.options.expect
 
     @property
     def decode(self) -> bool | None:
         """Whether content codings are undone, or ``None`` for the client's default."""
-        return self._options.decode
+        return self.options.decode
+
+    @property
+    def full_url(self) -> str:
+        """The absolute URL: scheme, host, path and query."""
+        host = self.host.rstrip('/')
+        return f'{host if "://" in host else f"http://{host}"}{self.url}'
 
     @property
     def authority(self) -> str:
@@ -184,7 +192,7 @@ class Request(_Draft):
         parts: dict[str, Any] = {name: getattr(self, name) for name in _PARTS if name not in changes}
         kept = 'body' not in changes and 'multipart' not in changes
         if kept:  # what was checked, whatever became of the caller's object since
-            parts['body'] = self._payload
+            parts['body'] = self.payload
         changed = Request(**parts, **changes)
         if kept:
             _Draft.__dict__['body'].__set__(changed, self.body)
@@ -193,21 +201,21 @@ class Request(_Draft):
     __replace__ = replace
 
     @property
-    def _repeatable(self) -> bool:
+    def repeatable(self) -> bool:
         """Whether the body can be sent (once more)."""
-        return not isinstance(self._payload, Source) or self._payload.repeatable
+        return not isinstance(self.payload, Source) or self.payload.repeatable
 
     @property
-    def _rereadable(self) -> bool:
+    def rereadable(self) -> bool:
         """Whether the body can be sent once more when it has been sent."""
-        return not isinstance(self._payload, Source) or self._payload.rereadable
+        return not isinstance(self.payload, Source) or self.payload.rereadable
 
     @property
-    def _expects(self) -> bool:
+    def expects(self) -> bool:
         """Whether there is a body that is held back until the server agrees."""
-        payload = self._payload
+        payload = self.payload
         size = len(payload) if isinstance(payload, bytes) else 0 if payload is None else payload.length
-        return self._options.expect and size != 0
+        return self.options.expect and size != 0
 
     def _copy(self, url: str, headers: Headers) -> Request:
         """The same with another target and other fields that need no checks: what an authenticator makes."""
@@ -218,46 +226,42 @@ class Request(_Draft):
         changed.headers = headers
         changed.tag = self.tag
         changed.body = self.body
-        changed._payload = self._payload
-        changed._options = self._options
+        changed.payload = self.payload
+        changed.options = self.options
         changed.__class__ = Request
         return changed  # type: ignore[no-any-return]
 
-    def _with_query(self, pair: str) -> Request:
+    def with_query(self, pair: str) -> Request:
         """The same with a pair, which is quoted already, added to the query; the asterisk form has none."""
         if self.url == '*':
             return self
         return self._copy(f'{self.url}{"&" if "?" in self.url else "?"}{pair}', self.headers)
 
-    def _with_line(self, name: bytes, line: bytes) -> Request:
+    def with_line(self, name: bytes, line: bytes) -> Request:
         """The same with one more header field, which is written already, in place of those of that name.
 
         :param name: lowered.
         """
         if self.headers is not NO_HEADERS:
             others = [
-                other for other in self.headers._block.split(b'\r\n')[1:] if other.partition(b':')[0].lower() != name
+                other for other in self.headers.block.split(b'\r\n')[1:] if other.partition(b':')[0].lower() != name
             ]
             line = b''.join(b'\r\n' + other for other in others) + line
         headers = _new_object(Headers)
-        headers._block = line
+        headers.block = line
         return self._copy(self.url, headers)
 
     def __reduce__(self) -> Any:
         return _remade, tuple(getattr(self, name) for name in _Draft.__slots__)
 
     def __str__(self) -> str:
-        return mask_query(f'{self.method} {self._base()}{self.url}')
+        return mask_query(f'{self.method} {self.full_url}')
 
     def __repr__(self) -> str:
         return f'<Request {self}>'
 
-    def _base(self) -> str:
-        host = self.host.rstrip('/')
-        return host if '://' in host else f'http://{host}'
 
-
-_set_options = _Draft.__dict__['_options'].__set__
+_write_options = _Draft.__dict__['options'].__set__
 
 
 def plain_request(host: str, method: str, url: str, body: Any, headers: Any, tag: Any = None) -> Request:
@@ -274,14 +278,14 @@ def plain_request(host: str, method: str, url: str, body: Any, headers: Any, tag
     draft.url = url
     draft.tag = tag
     draft.body = body
-    draft._options = NO_OPTIONS
+    draft.options = NO_OPTIONS
     if headers is None and body is None:
         draft.headers = NO_HEADERS
-        draft._payload = None
+        draft.payload = None
     else:
         fields = Headers(headers or ())
-        draft._payload = _payload_of(body)
-        draft.headers = _checked_fields(fields, draft._payload)
+        draft.payload = _payload_of(body)
+        draft.headers = _checked_fields(fields, draft.payload)
     draft.__class__ = Request
     return draft  # type: ignore[no-any-return]
 
@@ -378,7 +382,7 @@ def _checked_fields(fields: Headers, payload: Any) -> Headers:
     """Refuse the fields that frame the message: two opinions on its length are how requests are smuggled."""
     if not fields:
         return fields
-    lowered = fields._block.lower()
+    lowered = fields.block.lower()
     if b'\r\nhost:' in lowered:
         raise ValueError('the Host header follows from the host of the request; it cannot be set')
     if b'\r\ntransfer-encoding:' in lowered:

@@ -28,13 +28,13 @@ class Response:
     ``data``, and ``text`` and ``json()`` which are made of it, are as ``Content-Encoding`` in ``headers`` says.
     """
 
-    __slots__ = ('_body', '_head', '_payload', 'attempts', 'elapsed', 'request', 'status')
+    __slots__ = ('_body', 'head', 'payload', 'attempts', 'elapsed', 'request', 'status')
     request: Request
     status: int
     elapsed: float
     attempts: int
-    _head: bytes
-    _payload: bytes
+    head: bytes
+    payload: bytes
     _body: Any
 
     def __init__(
@@ -42,8 +42,8 @@ class Response:
     ) -> None:
         self.request = request
         self.status = status
-        self._head = head
-        self._payload = data
+        self.head = head
+        self.payload = data
         self.elapsed = elapsed
         self.attempts = attempts
         self._body = _UNREAD
@@ -51,24 +51,24 @@ class Response:
     @property
     def data(self) -> bytes:
         """The body as bytes."""
-        return self._payload
+        return self.payload
 
     @property
     def headers(self) -> Headers:
         """The header fields; each is decoded when it is asked for."""
         headers = _new_object(Headers)
-        headers._block = self._head
+        headers.block = self.head
         return headers
 
     @property
     def reason(self) -> str:
         """The reason phrase of the status line; often empty."""
-        return self._head.split(b'\r\n', 1)[0][13:].decode('latin-1').strip()
+        return self.head.split(b'\r\n', 1)[0][13:].decode('latin-1').strip()
 
     @property
     def url(self) -> str:
         """The URL that answered."""
-        return f'{self.request._base()}{self.request.url}'
+        return self.request.full_url
 
     @property
     def text(self) -> str:
@@ -161,10 +161,10 @@ class Response:
         body = self._body
         if body is not _UNREAD:
             return body
-        data = self._payload if type(self) is Response else self.data
+        data = self.payload if type(self) is Response else self.data
         if not data:
             body = None
-        elif (kind := _content_type(self._head)) is not None and _is_json(kind[1]):
+        elif (kind := _content_type(self.head)) is not None and _is_json(kind[1]):
             try:
                 body = self.json()
             except ValueError:
@@ -175,6 +175,13 @@ class Response:
                 return body
         self._body = body
         return body
+
+    def keep_coded(self) -> None:
+        """Have ``body`` be the bytes as they came: they are in a content coding that is not undone, and no text."""
+        self._body = self.payload
+
+    def break_off(self, error: Exception) -> None:
+        """End the body with an error: of a complete answer there is nothing left to end."""
 
     def __repr__(self) -> str:
         return f'<Response {self.status} {self.reason}>' if self.reason else f'<Response {self.status}>'
@@ -188,8 +195,8 @@ def new_response(request: Request, status: int, head: bytes, data: bytes, elapse
     response = _new_object(Response)
     response.request = request
     response.status = status
-    response._head = head
-    response._payload = data
+    response.head = head
+    response.payload = data
     response.elapsed = elapsed
     response.attempts = 1
     response._body = _UNREAD

@@ -5,7 +5,6 @@ from __future__ import annotations
 from time import monotonic
 from typing import TYPE_CHECKING, Any
 
-from .._http.concluding import IDEMPOTENT
 from .._http.connect.connector import NoPlace
 from .._http.pending import PendingResponse
 from ..errors import (
@@ -18,6 +17,7 @@ from ..errors import (
     RemoteError,
     Timeout,
 )
+from ..messages import IDEMPOTENT
 from .resource import Response, outcome_of
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ class Flight:
         self.users -= 1
         if self.users:
             return
-        if self.pending._outcome is None:
+        if self.pending.outcome is None:
             self._replica.load.waited(monotonic() - self._began)
             self.pending.cancel()
         self.account()
@@ -71,13 +71,13 @@ class Flight:
 
         Its time so far is the least that it would have taken: to leave it out would make slow answers seem rare.
         """
-        if not self.over and self.pending._outcome is None and self.users == 1:
+        if not self.over and self.pending.outcome is None and self.users == 1:
             self._note(monotonic() - self._began)
         self.leave()
 
     def account(self, _: Any = None) -> None:
         """Learn from its outcome, once."""
-        outcome = self.pending._outcome
+        outcome = self.pending.outcome
         if self.over or outcome is None:
             return
         self.over = True
@@ -89,7 +89,7 @@ class Flight:
                 health.abandon()
             return
         if is_failure(outcome):
-            late = isinstance(outcome, Timeout) and monotonic() >= self.pending._deadline
+            late = isinstance(outcome, Timeout) and monotonic() >= self.pending.deadline
             health.failed(
                 self._began, probe=self._probe, late=late, dead=isinstance(outcome, (ConnectError, ConnectTimeout))
             )

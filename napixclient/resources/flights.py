@@ -72,7 +72,7 @@ class Flights:
 
     def send(self, replica: Replica, request: Request, deadline: Deadline) -> Share:
         """Join a flight that asks the same, or begin one, which has no clock: each caller has its own."""
-        key = replica.host, request.url, request.headers, request._options._replace(timeout=None)
+        key = replica.host, request.url, request.headers, request.options._replace(timeout=None)
         flight = self._flights.get(key)
         if flight is None or flight.pending.ready() or not flight.users:
             flight = self._flights[key] = self._begin(replica, request, deadline)

@@ -58,15 +58,15 @@ class Lease(Resource):
             self._asked = flight.pending
             if not self._wait_until_sent(flight, until):
                 raise self._too_late(request)
-            if flight.pending._outcome is not None and not flight.pending._sent:
+            if flight.pending.outcome is not None and not flight.pending.sent:
                 self.getresponse()  # raises why
         except BaseException:
             self.close()
             raise
 
     def _wait_until_sent(self, flight: Flight, until: float) -> bool:
-        pending, going_out = flight.pending, self._replica.client.going_out
-        if pending._sent or pending._outcome is not None:
+        pending, going_out = flight.pending, self._replica.going_out
+        if pending.sent or pending.outcome is not None:
             return True
         sent = going_out[pending] = Event()
 

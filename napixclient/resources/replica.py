@@ -2,49 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 from gevent.event import Event
 
-from .._http.engine import Engine
-from .._http.http1.connection import Connection
+from .._http.origin_pool import OriginPool
+from .._http.origins import Origins
 from .._http.pending import PendingResponse
 from ..authenticators import Authenticator
 from ..client import Client
-from ..messages import Origin, Request, parse_origin
+from ..messages import Request, parse_origin
 from .flight import Flight
 from .health import Health
 from .hedging import Hedging
 from .policy import Load
 
 __all__ = ['Figures', 'Replica']
-
-
-class HostClient(Client):
-    """The client of one host: keeps no more connections than it is told to, and tells when a request goes out."""
-
-    #: Connections that are kept while they are idle.
-    kept: int
-    #: Set when the request is sent.
-    going_out: dict[PendingResponse, Event]
-    #: The clients of the other hosts, by origin.
-    others: Mapping[Origin, Client]
-
-    def _next(self, connection: Connection) -> None:
-        super()._next(connection)
-        while len(self._idle) > self.kept:
-            engine, oldest = self._engine, self._idle[0]
-            del engine.idle[oldest]
-            self.evict(oldest)
-            engine.grant()
-
-    def _note(self, pending: PendingResponse) -> None:
-        super()._note(pending)
-        if pending in self.going_out:
-            self.going_out.pop(pending).set()
-
-    def _client_for(self, host: str) -> Client:
-        return self.others.get(parse_origin(host)) or self._sibling(host)
 
 
 class Figures:
@@ -71,7 +42,7 @@ class Replica:
 
     def __init__(
         self,
-        engine: Engine,
+        origins: Origins,
         host: str,
         authenticator: Authenticator | None,
         simultaneous: int | str,
@@ -79,12 +50,12 @@ class Replica:
         figures: Figures,
     ) -> None:
         self.host = host
-        client = HostClient._of_pool(engine, parse_origin(host), host, authenticator, simultaneous)
-        assert isinstance(client, HostClient)
-        client.kept = kept
-        client.going_out = {}
-        client._attentive = True  # so that _note() is asked
-        self.client: HostClient = client
+        core, origin = origins.core, parse_origin(host)
+        self._pool = OriginPool(core, origin, host, simultaneous, authenticator, origins.pool_for, kept)
+        self._pool.exchanges.on_send = self._on_send
+        self.client = Client._of_pool(origins.add(self._pool))
+        #: Set when the request is sent.
+        self.going_out: dict[PendingResponse, Event] = {}
         self.figures = figures
         self.health = Health()
         self.load = Load()
@@ -92,7 +63,11 @@ class Replica:
     @property
     def ready(self) -> int:
         """Connections that are open and idle."""
-        return len(self.client._idle)
+        return len(self._pool.slots.idle)
+
+    def _on_send(self, pending: PendingResponse) -> None:
+        if pending in self.going_out:
+            self.going_out.pop(pending).set()
 
     def send(self, request: Request, users: int = 1) -> Flight:
         """Send a request; where the pause of the host is over, it is its probe.
@@ -101,7 +76,7 @@ class Replica:
         """
         probe = self.health.claim()
         try:
-            flight = Flight(self, self.client._submit(request, None), probe, users)
+            flight = Flight(self, self._pool.submit(request, None), probe, users)
         except BaseException:
             if probe:
                 self.health.abandon()

@@ -35,7 +35,7 @@ class Response(messages.Response):
 
         :param error: what it stands for, where that is known already.
         """
-        self = cls(answer.request, answer.status, answer._head, answer.data, answer.elapsed, answer.attempts)
+        self = cls(answer.request, answer.status, answer.head, answer.data, answer.elapsed, answer.attempts)
         if type(answer._body) is bytes:  # still coded
             self._body = answer._body
         self._url = answer.url
@@ -64,7 +64,7 @@ class Response(messages.Response):
 
 def outcome_of(pending: PendingResponse, kind: type[Response] = Response) -> Response | HTTPError:
     """The outcome of a request that has one: a response of any status, or the error for which there is none."""
-    outcome = pending._outcome
+    outcome = pending.outcome
     if isinstance(outcome, RemoteError):
         assert outcome.response is not None
         return kind.of(outcome.response, outcome)
@@ -162,12 +162,7 @@ class Resource:
             if 200 <= answer.status < 300:
                 return answer.save(filename)  # type: ignore[no-any-return]
             said = messages.Response(
-                answer.request,
-                answer.status,
-                answer._head,
-                answer.read(_LONGEST_ERROR),
-                answer.elapsed,
-                answer.attempts,
+                answer.request, answer.status, answer.head, answer.read(_LONGEST_ERROR), answer.elapsed, answer.attempts
             )
         raise error_of(said, RemoteError)
 
@@ -204,7 +199,7 @@ class Resource:
     def _answer(self, pending: PendingResponse) -> Response:
         """Wait for the answer; who is interrupted meanwhile has no use for it."""
         try:
-            pending._await()
+            pending.wait()
         except BaseException:
             pending.cancel()
             raise

@@ -9,7 +9,8 @@ from typing import Any
 from gevent.lock import Semaphore
 
 from .._http.adapting import CEILING
-from .._http.engine import Engine
+from .._http.core import PoolCore
+from .._http.origins import Origins
 from .._http.settings import Settings, cap_of
 from ..authenticators import authenticator_of
 from ..messages import Origin, Request, Source, parse_origin
@@ -84,7 +85,7 @@ class Resources(Mapping[str, Resource]):
             raise ValueError(f'zones is a mapping of hosts to zones, not {zones!r}')
         simultaneous, authenticator = cap_of(simultaneous), authenticator_of(authenticator)
         self._settings = Settings(**options)
-        self._engine = Engine(self._settings)
+        self._origins = Origins.of_strangers(PoolCore(self._settings), simultaneous)
         self._figures = Figures(hedge_budget)
         self._is_p2c = policy is not None
         self._flights = Flights() if singleflight else None
@@ -94,11 +95,8 @@ class Resources(Mapping[str, Resource]):
             origin = parse_origin(host)
             if origin in self._by_origin:
                 raise ValueError(f'hosts: {self._by_origin[origin].host!r} and {host!r} are the same host')
-            replica = Replica(self._engine, host, authenticator, simultaneous, limit, self._figures)
+            replica = Replica(self._origins, host, authenticator, simultaneous, limit, self._figures)
             self._replicas[host] = self._by_origin[origin] = replica
-        clients = {origin: replica.client for origin, replica in self._by_origin.items()}
-        for replica in self._replicas.values():
-            replica.client.others = clients
         self._places = {
             host: Semaphore(simultaneous if isinstance(simultaneous, int) else CEILING) for host in self._replicas
         }
@@ -343,7 +341,7 @@ class Resources(Mapping[str, Resource]):
 
     def _send(self, replica: Replica, request: Request, deadline: Deadline) -> Flight | Share:
         """Send a request, or join one that asks the same."""
-        if self._flights is not None and request.method == 'GET' and request._payload is None:
+        if self._flights is not None and request.method == 'GET' and request.payload is None:
             return self._flights.send(replica, request, deadline)
         return replica.send(request)
 
@@ -351,19 +349,18 @@ class Resources(Mapping[str, Resource]):
 
     def close(self) -> None:
         """Cancel what is under way and close all connections. May be repeated."""
-        self._engine.check_thread()
-        if not self._engine.closed:
-            self._engine.waiting.clear()
-            self._engine.hopeful.clear()
-            for replica in self._replicas.values():
-                replica.client.close()
-            self._engine.close()
+        self._origins.close()
 
     def __enter__(self) -> Resources:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
+
+    def __del__(self) -> None:
+        origins: Origins | None = getattr(self, '_origins', None)
+        if origins is not None:
+            origins.on_collected()
 
     def __repr__(self) -> str:
         states = Counter(self.health().values())
@@ -381,7 +378,7 @@ def _listed(hosts: Any) -> list[str]:
 
 def _refuse_source(request: Request) -> None:
     """:raises ValueError: for a body that can be read only once."""
-    if isinstance(request._payload, Source):
+    if isinstance(request.payload, Source):
         raise ValueError('a body that may go to several hosts is a dict, a list, a text or bytes: read the file first')
 
 

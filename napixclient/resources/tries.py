@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from time import monotonic
 
-from .._http.concluding import IDEMPOTENT
 from .._http.pending import NEVER, timeout_of
 from ..errors import Cancelled, HTTPError
-from ..messages import Request
+from ..messages import IDEMPOTENT, Request
 from .deadline import Deadline
 from .errors import NoHostAvailable
 from .flight import Flight, is_failure
@@ -117,7 +116,7 @@ class Tries:
         # It is not for this host that an authenticator failed, or that the caller closed everything.
         if self._attempts < 1 or type(error) is HTTPError or isinstance(error, Cancelled):
             return False
-        if not self._left or self._deadline.left <= 0 or not (self._idempotent or not failed.pending._sent):
+        if not self._left or self._deadline.left <= 0 or not (self._idempotent or not failed.pending.sent):
             return False
         try:
             self._fly(self._pick(self._left))

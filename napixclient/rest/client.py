@@ -75,7 +75,7 @@ class Client:
             fields['X-Auth-Token'] = _token(token)
         self._options = options
         self._core = Core(self._endpoint.host, authenticator, max_concurrency, headers=fields, **options)
-        self._faults = Faults(self._error_class, (self._core._authenticator, self._core._settings))
+        self._faults = Faults(self._error_class, (self._core.authenticator, self._core.settings))
         self._limits = local()
 
     # -- verbs -----------------------------------------------------------------------------------------------------
@@ -177,10 +177,10 @@ class Client:
         pending = (
             core.submit(method, target, body, fields, **options)
             if options
-            else core._submit(plain_request(core.host, method, target, body, fields), None)
+            else core.send(plain_request(core.host, method, target, body, fields))
         )
         if send.isEnabledFor(DEBUG):
-            log_request(pending.request, core._settings, core._authenticator, self._log_bodies)
+            log_request(pending.request, core.settings, core.authenticator, self._log_bodies)
         if success is None:
             if recv.isEnabledFor(DEBUG):
                 log_outcome_later(pending, self._log_bodies)
@@ -213,7 +213,7 @@ class Client:
 
     def _stranger(self, host: str) -> Client:
         """A client of the same kind for another origin, which is not told who asks."""
-        fields = without_credentials(self._core._settings.headers)
+        fields = without_credentials(self._core.settings.headers)
         stranger = Client(
             host,
             base_headers=fields,

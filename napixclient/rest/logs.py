@@ -57,7 +57,7 @@ def log_request(request: Request, settings: Settings, authenticator: Any, bodies
     own = {name.lower() for name in request.headers}
     defaults = settings.ranged if 'range' in own else settings.headers
     fields = [pair for pair in defaults.multi_items() if pair[0].lower() not in own]
-    payload = request._payload
+    payload = request.payload
     size = len(payload) if isinstance(payload, bytes) else 0 if payload is None else 'a stream of'
     lines = [f'{request}: {size} bytes', *_lines([*fields, *request.headers.multi_items()])]
     if authenticator is not None:

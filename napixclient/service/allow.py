@@ -12,8 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from .._http.connect.connector import Opener
-from .._http.connect.dialer import Opening
+from .._http.connect.connector import Connector, Progress
 from .._http.connect.happy_eyeballs import Address
 from ..errors import ConnectError
 from ..messages import Origin
@@ -102,12 +101,12 @@ class Allow:
 
     def guard(self, pool: ClientPool) -> None:
         """Have the pool connect to nothing else. It must not have a proxy, which would connect for it."""
-        engine = pool._engine
-        engine.opener = _GuardedOpener(engine.settings, self)
+        core = pool._core
+        core.dialer.connector = _GuardedConnector(core.settings, self)
 
 
-class _GuardedOpener(Opener):
-    """Opens what is allowed."""
+class _GuardedConnector(Connector):
+    """Connects to what is allowed."""
 
     def __init__(self, settings: Any, allow: Allow) -> None:
         super().__init__(settings)
@@ -118,8 +117,8 @@ class _GuardedOpener(Opener):
         address = super().plain_address(origin)
         return address if address is not None and self._allow.permits(origin.host, origin.host) else None
 
-    def _addresses(self, host: str, port: int, opening: Opening) -> list[Address]:
-        found = super()._addresses(host, port, opening)
+    def addresses(self, host: str, port: int, progress: Progress) -> list[Address]:
+        found = super().addresses(host, port, progress)
         allowed = [address for address in found if self._allow.permits(host, address[1][0])]
         if not allowed:
             where = ', '.join(sorted({address[1][0] for address in found})[:3])

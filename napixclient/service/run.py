@@ -148,7 +148,7 @@ class Run:
         Read off the connections when somebody asks: a hook would cost each request a greenlet.
         """
         if self._pool is not None:
-            for connection in self._pool._engine.connections:
+            for connection in self._pool._core.slots.open:
                 if connection.pending is not None:
                     yield (connection.started - self._began) * 1000, connection.pending.request.tag
 
@@ -242,7 +242,7 @@ class Run:
         with self._parent.open_pool(self.options.simultaneous, self.lease) as pool:
             self._pool = pool
             if self.options.simultaneous == 'auto':
-                self._lanes.simultaneous = lambda host: pool._client(host)._simultaneous
+                self._lanes.simultaneous = lambda host: pool._origins.pool_for(host).throttle.limit
             try:
                 for outcome in pool.stream(self._requests(), window=self._lanes.most + 1):
                     self._take(outcome)

@@ -9,7 +9,7 @@ from typing import Any
 
 import gevent
 
-from .._http.engine import default_max_connections
+from .._http.core import default_max_connections
 from ..pool import ClientPool
 from .allow import Allow
 from .counts import Counts, document_of_run
@@ -155,7 +155,7 @@ class Runs:
         pool = ClientPool(None, simultaneous, max_body=self._max_answer, max_connections=self._connections)
         self.allow.guard(pool)
         if not self.store.exclusive:
-            pool._engine.guard = lease.guard
+            pool._core.guard = lease.guard
         return pool
 
     def abandon(self, id: str) -> None:

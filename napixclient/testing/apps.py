@@ -88,7 +88,7 @@ class _Handler(WSGIHandler):
             return
         ours, peer = self._ours, self._peer
         block = ''.join(f'\r\n{line.strip()}' for line in self.headers.headers).encode('latin-1')
-        request = ours.note(ours.received(peer, str(self.command), str(self.path), Headers._of_block(block), body))
+        request = ours.note(ours.received(peer, str(self.command), str(self.path), Headers.of_block(block), body))
         ours.gate.enter(request)
         request.wait()
         if request.script is None:

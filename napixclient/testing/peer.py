@@ -146,7 +146,7 @@ class Peer:
         first = head.partition(b'\r\n')[0].decode('latin-1').split(' ')
         if len(first) != 3:
             raise ValueError(f'a client sent what is no request: {head[:100]!r}')
-        headers = Headers._of_block(head[:-4])
+        headers = Headers.of_block(head[:-4])
         if self.willing and headers.get('expect', '').lower() == '100-continue':
             self.send(b'HTTP/1.1 100 Continue\r\n\r\n')
         if 'chunked' in headers.get('transfer-encoding', ''):

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napixclient import BodyTooLarge, Headers, InvalidResponse, ProtocolError, TruncatedBody
-from napixclient._http.http1.wire import ResponseReader
+from napixclient._http.http1.reader import ResponseReader
 from tests.fuzz import reference
 from tests.fuzz.reference import Answer
 from tests.fuzz.strategies import (
@@ -58,7 +58,7 @@ def read(
     assert reader.complete and reader.head is not None
     body = b''.join([*taken, reader.take_body()])
     reason = reader.head.split(b'\r\n')[0][13:].decode('latin-1').strip()
-    return Answer(reader.status, reason, Headers._of_block(reader.head).multi_items(), body, reader.reusable, None)
+    return Answer(reader.status, reason, Headers.of_block(reader.head).multi_items(), body, reader.reusable, None)
 
 
 def outcome(*arguments: Any, **options: Any) -> Answer | type[ProtocolError]:

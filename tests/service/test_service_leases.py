@@ -114,7 +114,7 @@ def test_nothing_is_written_when_the_lease_is_over(method: str) -> None:
     """Not over a new connection nor a kept one, not the head nor the rest of a body; and then everything again."""
     lease = Lease(clock())
     with kit.serve(lambda *asked: (200, {}, asked[0])) as server, ClientPool() as pool:
-        pool._engine.guard = lease.guard
+        pool._core.guard = lease.guard
 
         def ask(body: Any = None) -> Any:
             pool.request(server.host, method, '/', body)
@@ -139,7 +139,7 @@ def test_the_rest_of_a_body_is_held_back() -> None:
     with socket.socket() as listener, ClientPool() as pool:
         listener.bind(('127.0.0.1', 0))
         listener.listen()
-        pool._engine.guard = lease.guard
+        pool._core.guard = lease.guard
         pool.request(f'127.0.0.1:{listener.getsockname()[1]}', 'POST', '/', b'x' * 50_000_000)
         peer, _ = listener.accept()
         with peer:

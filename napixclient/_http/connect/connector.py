@@ -8,26 +8,22 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from gevent import ssl
-from urllib3 import exceptions as urllib3_errors
-from urllib3.connection import HTTPSConnection
 
 from ...errors import ConnectError, HTTPError, NameResolutionError, ProxyError, RefusedError, TLSError
 from ...masking import Shown, mask
-from ...messages import Origin
-from ..http1.wire import ResponseReader
+from ...messages import Origin, Request
+from ..http1.reader import ResponseReader
 from ..settings import Settings
 from .happy_eyeballs import Address, is_limit, literal_family, race
-from .names import Names
+from .names import Asker, Names
 from .proxies import Proxy, Refusal, ask_socks, ask_tunnel
-from .tls_in_tls import End, RelayedSocket, relayed
+from .tls import secure
+from .tls_in_tls import relayed
 
-if TYPE_CHECKING:
-    from .dialer import Opening
-
-__all__ = ['NoPlace', 'Opener', 'connect_error']
+__all__ = ['NoPlace', 'Connector', 'connect_error']
 
 #: Seconds for the body of a proxy's refusal; its head says what counts.
 REFUSAL_SECONDS = 1.0
@@ -37,26 +33,39 @@ class NoPlace(ConnectError):
     """The process may open no more files: not the request's fault, and its outcome only as a last resort."""
 
 
-class Opener:
+class Progress(Asker, Protocol):
+    """Whoever waits for a connection, and is told how far it is."""
+
+    #: The proxy that is being talked to, whose silence it then is.
+    proxy: Proxy | None
+    #: Of ``time.monotonic()``: when it has taken too long.
+    expires: float
+
+    @property
+    def request(self) -> Request | None:
+        """What the connection is for."""
+
+
+class Connector:
     """Opens sockets for the clients of one pool."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.names = Names(settings.resolver)
 
-    def open(self, origin: Origin, opening: Opening) -> Any:
+    def open(self, origin: Origin, progress: Progress) -> Any:
         """A connected gevent socket, or ``SSLSocket`` for https; blocks the calling greenlet.
 
-        :param opening: is told by ``proxy`` which proxy is being talked to, whose silence it then is.
         :raises ConnectError: for what is known better here; anything else is for :func:`connect_error`.
         """
         if origin.scheme == 'http':
-            return self._reach(origin, opening)
+            return self._reach(origin, progress)
         settings = self._settings
-        return self._secure(
+        return secure(
+            settings,
             origin.host,
             origin.port,
-            lambda: self._reach(origin, opening),
+            lambda: self._reach(origin, progress),
             assert_hostname=settings.assert_hostname,
             assert_fingerprint=settings.assert_fingerprint,
             server_hostname=settings.server_hostname,
@@ -71,18 +80,18 @@ class Opener:
 
     # -- to the origin ---------------------------------------------------------------------------------------------
 
-    def _reach(self, origin: Origin, opening: Opening) -> Any:
+    def _reach(self, origin: Origin, progress: Progress) -> Any:
         """A socket that leads to the origin, straight or through a proxy."""
         proxy = self._settings.proxy_for(origin)
         if proxy is None:
-            return race(self._addresses(origin.host, origin.port, opening))
+            return race(self.addresses(origin.host, origin.port, progress))
         if proxy.speaks_socks:
-            return self._reach_by_socks(proxy, origin, opening)
-        return self._through(proxy, opening, self._tunnel, origin, opening)
+            return self._reach_by_socks(proxy, origin, progress)
+        return self._through(proxy, progress, self._tunnel, origin, progress)
 
-    def _reach_by_socks(self, proxy: Proxy, origin: Origin, opening: Opening) -> Any:
+    def _reach_by_socks(self, proxy: Proxy, origin: Origin, progress: Progress) -> Any:
         if proxy.scheme == 'socks5':
-            places = [address[:2] for _, address in self._addresses(origin.host, origin.port, opening)]
+            places = [address[:2] for _, address in self.addresses(origin.host, origin.port, progress)]
         elif len(origin.host) <= 255:
             places = [(origin.host, origin.port)]
         else:
@@ -90,43 +99,22 @@ class Opener:
         refusal: Refusal | None = None
         for host, port in places:
             try:
-                return self._through(proxy, opening, ask_socks, host.partition('%')[0], port)
+                return self._through(proxy, progress, ask_socks, host.partition('%')[0], port)
             except Refusal as exc:  # of that address; perhaps not of the next
                 refusal = exc
         assert refusal is not None  # there was an address
         raise refusal.error
 
-    def _secure(self, host: str, port: int, dial: Callable[[], Any], **checks: Any) -> Any:
-        """TLS over the socket that ``dial`` makes, the certificate checked against the host.
-
-        :param checks: what urllib3 is to check instead.
-        """
-        handshake: Any = _Handshake(self._settings.ssl_context())
-        connection = _TLSConnection(
-            host, port, ssl_context=handshake, cert_reqs=None if self._settings.verify else 'CERT_NONE', **checks
-        )
-        connection.dial = dial
-        try:
-            connection.connect()
-        except BaseException as exc:
-            for sock in (handshake.socket, connection.sock):
-                if sock is not None:
-                    sock.close()
-            if connection.dialled and isinstance(exc, (OSError, urllib3_errors.HTTPError, ValueError)):
-                raise TLSError(Shown(f'TLS handshake failed: {exc}'), phase='connect') from exc
-            raise
-        return connection.sock
-
     # -- through a proxy -------------------------------------------------------------------------------------------
 
-    def _through(self, proxy: Proxy, opening: Opening, ask: Callable[..., Any], *place: Any) -> Any:
+    def _through(self, proxy: Proxy, progress: Progress, ask: Callable[..., Any], *place: Any) -> Any:
         """A socket to the proxy, or what ``ask`` made of it; what goes wrong is the proxy's failure.
 
         :param ask: says over the socket where to; a typed error of its own is the outcome.
         """
-        opening.proxy = proxy
+        progress.proxy = proxy
         try:
-            sock = self._call(proxy, opening)
+            sock = self._call(proxy, progress)
         except Exception as exc:
             raise _blame(proxy, exc) from exc
         try:
@@ -136,85 +124,36 @@ class Opener:
             if isinstance(exc, Exception) and not isinstance(exc, (HTTPError, Refusal)):
                 raise _blame(proxy, exc) from exc
             raise
-        opening.proxy = None
+        progress.proxy = None
         return found
 
-    def _call(self, proxy: Proxy, opening: Opening) -> Any:
+    def _call(self, proxy: Proxy, progress: Progress) -> Any:
         """A socket to the proxy itself."""
 
         def dial() -> Any:
-            return race(self._addresses(proxy.host, proxy.port, opening))
+            return race(self.addresses(proxy.host, proxy.port, progress))
 
-        return self._secure(proxy.host, proxy.port, dial) if proxy.scheme == 'https' else dial()
+        return secure(self._settings, proxy.host, proxy.port, dial) if proxy.scheme == 'https' else dial()
 
-    def _tunnel(self, sock: Any, proxy: Proxy, origin: Origin, opening: Opening) -> Any:
+    def _tunnel(self, sock: Any, proxy: Proxy, origin: Origin, progress: Progress) -> Any:
         if proxy.forwards(origin):
             return None
-        settings, pending = self._settings, opening.pending
+        settings = self._settings
         ask_tunnel(
             sock,
             proxy,
             origin,
             ResponseReader(settings.max_header_bytes, settings.max_header_fields),
-            None if pending is None else pending.request,
-            min(REFUSAL_SECONDS, max(opening.expires - monotonic(), 0.0) / 2),
+            progress.request,
+            min(REFUSAL_SECONDS, max(progress.expires - monotonic(), 0.0) / 2),
         )
         return relayed(sock) if proxy.scheme == 'https' else None
 
     # -- names -----------------------------------------------------------------------------------------------------
 
-    def _addresses(self, host: str, port: int, opening: Opening) -> list[Address]:
+    def addresses(self, host: str, port: int, progress: Progress) -> list[Address]:
         """The addresses to try."""
-        return self.names.addresses(host, port, opening)
-
-
-class _Handshake:
-    """An SSL context for one handshake, which lets hold of its socket: else nobody could close it on a kill."""
-
-    __slots__ = ('_context', 'check_hostname', 'socket')
-
-    def __init__(self, context: ssl.SSLContext) -> None:
-        for name, value in ('_context', context), ('check_hostname', context.check_hostname), ('socket', None):
-            object.__setattr__(self, name, value)
-
-    def wrap_socket(self, sock: Any, **options: Any) -> Any:
-        """Called by urllib3."""
-        context = self._context
-        shared = context.check_hostname
-        # urllib3 checks other names and fingerprints itself, and takes this from the context then. The context is
-        # shared, if not the caller's own, so it is put back before anybody else has a turn.
-        context.check_hostname = self.check_hostname
-        try:
-            wrapped = context.wrap_socket(sock, do_handshake_on_connect=False, **options)
-        finally:
-            context.check_hostname = shared
-        if isinstance(sock, End):
-            wrapped.__class__ = RelayedSocket
-            wrapped.relay = sock.relay
-        object.__setattr__(self, 'socket', wrapped)
-        wrapped.do_handshake()
-        return wrapped
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._context, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name == 'check_hostname':
-            object.__setattr__(self, name, value)
-        else:
-            setattr(self._context, name, value)
-
-
-class _TLSConnection(HTTPSConnection):
-    """urllib3's connection over a socket that we made."""
-
-    dial: Callable[[], Any]
-    dialled = False
-
-    def _new_conn(self) -> Any:
-        sock = self.dial()
-        self.dialled = True
-        return sock
+        return self.names.addresses(host, port, progress)
 
 
 def connect_error(exc: BaseException) -> HTTPError:

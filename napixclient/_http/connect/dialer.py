@@ -1,71 +1,99 @@
-"""One connection that is being opened: on the loop where nothing can block, else in a greenlet."""
+"""Dials: connections that are being opened, on the loop where nothing can block, else in a greenlet."""
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
+from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 import gevent
 from gevent import socket
 from gevent.event import Event
 
+from ..._log import log
 from ...errors import Cancelled, ConnectTimeout, HTTPError, ProxyError
-from ...messages import Origin
-from ..pending import NEVER, Outcome, PendingResponse
-from .connector import connect_error
+from ...messages import Origin, Request
+from ..pending import NEVER, Accountant, PendingResponse
+from .connector import Connector, connect_error
 from .happy_eyeballs import dial
 from .names import Counts
+from .proxies import Proxy
 
-if TYPE_CHECKING:
-    from ..engine import Engine
-    from ..http1.connection import Connection
-    from .proxies import Proxy
+__all__ = ['Dial', 'DialOwner', 'Dialer']
 
-__all__ = ['Applicant', 'Opening', 'log']
-
-log = logging.getLogger('napixclient')
-log.addHandler(logging.NullHandler())  # a library is silent unless told
+#: Connections that are being opened at the same time.
+MAX_DIALS = 100
 
 
-class Applicant(Protocol):
-    """A client, as the engine sees it."""
+class DialOwner(Protocol):
+    """Who needs a connection: the pool of an origin."""
 
     origin: Origin
-    #: The queue for a place in which it stands.
-    waiting: deque[Any] | None
     #: What was looked up for it.
     lookups: Counts
 
     @property
-    def served(self) -> bool:
-        """Whether it has a connection, or one is being opened."""
+    def accountant(self) -> Accountant:
+        """Who completes a request that the dial is told to drop."""
 
-    def open_one(self) -> bool:
-        """Use one more place in the pool, which is free, if it is still of use; whether it was."""
-
-    def wants_more(self) -> bool:
-        """Whether one more connection would be of use."""
-
-    def opened(self, opening: Opening, sock: Any) -> None:
+    def connected(self, dial: Dial, sock: Any) -> None:
         """The connection is open."""
 
-    def not_opened(self, opening: Opening, error: HTTPError) -> None:
-        """It could not be opened; its place is free again."""
-
-    def settle(self, pending: PendingResponse, outcome: Outcome) -> None:
-        """Make this the outcome of a request."""
-
-    def evict(self, connection: Connection) -> None:
-        """Close an idle connection; its place is free again."""
-
-    def forked(self) -> None:
-        """In the child of a fork: forget every connection; what was pending is cancelled."""
+    def not_connected(self, dial: Dial, error: HTTPError) -> None:
+        """It could not be opened."""
 
 
-class Opening:
+class Dialer:
+    """Runs the dials of one pool, so many at the same time.
+
+    :param hub: gevent's, of the thread of the pool.
+    :param start_clock: has the dials in ``on_loop`` looked at, and ``expire`` called.
+    """
+
+    def __init__(self, hub: Any, connector: Connector) -> None:
+        self.hub = hub
+        self.connector = connector
+        #: Those that need no greenlet.
+        self.on_loop: set[Dial] = set()
+        self.start_clock: Callable[[], None] = lambda: None
+        self._under_way = 0
+        self._parked: deque[Dial] = deque()
+
+    def start_connect(self, dial: Dial) -> None:
+        """Begin, or park it while too many others are under way."""
+        if self._under_way < MAX_DIALS:
+            self._under_way += 1
+            dial.begin()
+        else:
+            self._parked.append(dial)
+
+    def connect_done(self) -> None:
+        """A dial that had begun is over, or needs no place among those under way."""
+        self._under_way -= 1
+        while self._parked and self._under_way < MAX_DIALS:
+            dial = self._parked.popleft()
+            if not dial.over:
+                self._under_way += 1
+                dial.begin()
+
+    def go_on(self, dial: Dial) -> bool:
+        """Whether one whose look-up is over may go on; else it is parked, before those that have not begun."""
+        if self._under_way < MAX_DIALS:
+            self._under_way += 1
+            return True
+        self._parked.appendleft(dial)
+        return False
+
+    def clear(self) -> None:
+        """In the child of a fork: what was under way is the parent's."""
+        self._parked.clear()
+        self._under_way = 0
+        self.connector.names.forget()
+
+
+class Dial:
     """One connection that is being opened, for one request.
 
     An address over plain TCP is dialled on the loop itself, at half the price; whatever may block, a name, a proxy,
@@ -73,9 +101,9 @@ class Opening:
     """
 
     __slots__ = (
-        '_client',
+        '_owner',
         '_clock',
-        '_engine',
+        '_dialer',
         '_greenlet',
         '_has_turn',
         '_seconds',
@@ -89,14 +117,14 @@ class Opening:
         'proxy',
     )
 
-    def __init__(self, engine: Engine, client: Applicant, pending: PendingResponse, seconds: float) -> None:
+    def __init__(self, dialer: Dialer, owner: DialOwner, pending: PendingResponse, seconds: float) -> None:
         self.over = False
         self.pending: PendingResponse | None = pending
         self.expires = NEVER  # of monotonic(), while it is dialled on the loop
         self.proxy: Proxy | None = None  # the one that is being talked to
-        pending._holder = self
-        self._engine = engine
-        self._client = client
+        pending.holder = self
+        self._dialer = dialer
+        self._owner = owner
         self._seconds = seconds
         self._greenlet: Any = None
         self._sock: Any = None
@@ -117,7 +145,7 @@ class Opening:
         if self._turn is not None:
             self._turn.set()
             return
-        address = self._engine.opener.plain_address(self._client.origin)
+        address = self._dialer.connector.plain_address(self._owner.origin)
         if address is None:
             self._greenlet = gevent.spawn(self._run)
             return
@@ -126,10 +154,10 @@ class Opening:
         except OSError as exc:
             self._failed(exc)
             return
-        self._engine.dialling.add(self)
+        self._dialer.on_loop.add(self)
         self.expires = monotonic() + self._seconds
-        self._engine.start_sweeping()
-        self._watcher = self._engine.hub.loop.io(self._sock.fileno(), 2)
+        self._dialer.start_clock()
+        self._watcher = self._dialer.hub.loop.io(self._sock.fileno(), 2)
         self._watcher.start(self._dialled)
 
     def _dialled(self) -> None:
@@ -147,12 +175,17 @@ class Opening:
         self._close_socket()
         self._finish(None, self._too_late())
 
-    def drop(self, pending: PendingResponse) -> Applicant:
+    @property
+    def request(self) -> Request | None:
+        """The request that it is for."""
+        return None if self.pending is None else self.pending.request
+
+    def drop(self, pending: PendingResponse) -> Accountant:
         """Its request was cancelled: nobody needs the connection."""
         self.pending = None
         self.stop()
-        self._client.not_opened(self, Cancelled('cancelled'))
-        return self._client
+        self._owner.not_connected(self, Cancelled('cancelled'))
+        return self._owner.accountant
 
     def stop(self) -> None:
         """End it, and close its half-open socket."""
@@ -167,7 +200,7 @@ class Opening:
     def _give_turn_back(self) -> None:
         if self._has_turn:
             self._has_turn = False
-            self._engine.landed()
+            self._dialer.connect_done()
 
     # A look-up counts as connecting. Only those by a resolver of the caller's, which may not bear many at once, take a
     # turn: however many names nobody answers for, others are opened.
@@ -175,7 +208,7 @@ class Opening:
     @property
     def counts(self) -> Counts:
         """What is counted for its client."""
-        return self._client.lookups
+        return self._owner.lookups
 
     def look_up(self, name: str, takes_turn: bool) -> None:
         """It waits for a look-up from now on."""
@@ -188,7 +221,7 @@ class Opening:
         self.name = None
         if self._has_turn:
             return
-        if self._engine.rejoin(self):
+        if self._dialer.go_on(self):
             self._has_turn = True
             return
         left = max(self.expires - monotonic(), 0.0)
@@ -203,7 +236,7 @@ class Opening:
         self._clock.start()
 
     def _close_watcher(self) -> None:
-        self._engine.dialling.discard(self)
+        self._dialer.on_loop.discard(self)
         if self._watcher is not None:
             self._watcher.stop()
             self._watcher.close()
@@ -219,7 +252,7 @@ class Opening:
         error: BaseException | None = None
         self._start_clock(self._seconds)
         try:
-            sock = self._engine.opener.open(self._client.origin, self)
+            sock = self._dialer.connector.open(self._owner.origin, self)
         except gevent.Timeout as exc:
             error = self._too_late() if exc is self._clock else exc
         except BaseException as exc:
@@ -238,7 +271,7 @@ class Opening:
 
     def _too_late(self) -> HTTPError:
         within = f'within {self._seconds:g} s'
-        lookup = self.name and f'the look-up of {self.name} did not end {within}{self._engine.opener.names.crowd()}'
+        lookup = self.name and f'the look-up of {self.name} did not end {within}{self._dialer.connector.names.crowd()}'
         if self.proxy is not None:
             why = f': {lookup}' if lookup else f' did not let us through {within}'
             return ProxyError(f'the proxy {self.proxy}{why}', phase='connect')
@@ -251,8 +284,8 @@ class Opening:
         self.over = True
         self._give_turn_back()
         if error is None:
-            log.debug('connected to %s', self._client.origin)
-            self._client.opened(self, sock)
+            log.debug('connected to %s', self._owner.origin)
+            self._owner.connected(self, sock)
         else:
-            log.debug('not connected to %s: %s', self._client.origin, error.message)
-            self._client.not_opened(self, error)
+            log.debug('not connected to %s: %s', self._owner.origin, error.message)
+            self._owner.not_connected(self, error)

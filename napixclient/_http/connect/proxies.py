@@ -17,7 +17,7 @@ import gevent
 
 from ...errors import ConnectError, ProtocolError, ProxyError, RefusedError, one_line
 from ...messages import Headers, Origin, Request, Response, parse_origin
-from ..http1.wire import ResponseReader
+from ..http1.reader import ResponseReader
 
 __all__ = ['NoProxy', 'Proxy', 'Refusal', 'ask_socks', 'ask_tunnel', 'is_own', 'proxy_of', 'shows_origin']
 
@@ -255,7 +255,7 @@ def ask_tunnel(
     place = f'{_bracketed(origin.host)}:{origin.port}'
     head = f'CONNECT {place} HTTP/1.1\r\nHost: {place}'.encode('latin-1')
     began = monotonic()
-    sock.sendall(head + proxy.fields._block + b'\r\n\r\n')
+    sock.sendall(head + proxy.fields.block + b'\r\n\r\n')
     reader.begin('HEAD', None)
     said: list[bytes] = []
     first = b''

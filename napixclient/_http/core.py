@@ -1,0 +1,133 @@
+"""What all origins of a pool share: the slots, the clock, the dialer, the retry budget."""
+
+from __future__ import annotations
+
+import os
+import resource
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from gevent.hub import get_hub
+
+from .clock import Clock
+from .connect.connector import Connector
+from .connect.dialer import Dialer
+from .http1.connection import Connection
+from .http1.transport import Write
+from .interrupting import hush, unhush
+from .pacing import RetryBudget
+from .settings import Settings
+from .slots import Slots
+
+__all__ = ['PoolCore', 'default_max_connections']
+
+#: Seconds between two looks at what is idle, at most.
+REAP_SECONDS = 5.0
+MAX_CONNECTIONS = 1024
+
+
+class PoolCore:
+    """Belongs to the hub, and so to the thread, that made it.
+
+    :param now: seconds, as ``time.monotonic``.
+    """
+
+    def __init__(self, settings: Settings, now: Callable[[], float] = monotonic) -> None:
+        self.hub = get_hub()
+        self.settings = settings
+        self.now = now
+        self.closed = False
+        #: Requests asked for so far: what the retry budget is a share of.
+        self.requests = 0
+        limit = settings.max_connections or default_max_connections()
+        self.slots: Slots[Connection] = Slots(limit, self.hub, self.start_reaping, now)
+        self.dialer = Dialer(self.hub, Connector(settings))
+        budget = settings.retry_budget
+        self._budget = None if budget is None else RetryBudget(*budget)
+        self.clock = Clock(self.hub.loop, self.slots.open, self.dialer.on_loop, self._mark, now)
+        self.dialer.start_clock = self.clock.start
+        #: Called now and then; each says whether there is more for it to do later.
+        self.reapers: list[Callable[[], bool]] = [self._reap_slots]
+        #: Goes around what writes to the socket of each new connection; it may refuse with an ``OSError``.
+        self.guard: Callable[[Write], Write] | None = None
+        seconds = min(REAP_SECONDS, settings.idle_seconds / 4)
+        self._reaper: Any = self.hub.loop.timer(seconds, seconds, ref=False)
+        hush(self.hub)
+
+    def check_thread(self) -> None:
+        """:raises RuntimeError: when the pool is used from another thread than the one that made it."""
+        if get_hub() is not self.hub:
+            raise RuntimeError('a pool belongs to the thread that made it; make one in each thread')
+
+    def refuse(self) -> None:
+        """:raises RuntimeError: that says why no request can be made: wrong thread, or closed."""
+        self.check_thread()
+        raise RuntimeError('the pool is closed')
+
+    def may_retry(self) -> bool:
+        """Take one retry out of the budget; false when it is empty."""
+        return self._budget is None or self._budget.take(self.requests)
+
+    def _mark(self) -> None:
+        if self._budget is not None:
+            self._budget.mark(self.requests)
+
+    # -- what is idle ----------------------------------------------------------------------------------------------
+
+    def start_reaping(self) -> None:
+        """Look at what is idle from now on; stops by itself when nothing is."""
+        if not self.slots.reaped and not self.closed:
+            self.slots.reaped = True
+            self._reaper.start(self.reap)
+
+    def reap(self) -> None:
+        """Close and forget what has been idle for long."""
+        left = [reaper() for reaper in self.reapers]  # each is asked
+        if not any(left):
+            self.slots.reaped = False
+            self._reaper.stop()
+
+    def _reap_slots(self) -> bool:
+        self.slots.reap(self.settings.idle_seconds)
+        return not self.slots.at_rest
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def close(self) -> None:
+        """Close what is idle and stop the clocks."""
+        if self.closed:
+            return
+        self.closed = True
+        self.slots.close()
+        for timer in (self.clock.timer, self._reaper):
+            timer.stop()
+            timer.close()
+        unhush(self.hub)
+
+    def leave(self) -> None:
+        """Nobody can ask for anything any more: close what is idle, now and later. What is in flight goes on."""
+        if not self.closed:
+            self.slots.keep_none()
+            self.clock.sweep()  # which stops where nothing is in flight
+            self._reaper.stop()
+            self.slots.reaped = True  # for nobody has to
+            unhush(self.hub)
+
+    def clear(self) -> None:
+        """In the child of a fork: what is open and under way is the parent's."""
+        self.slots.clear()
+        self.dialer.clear()
+        self.clock.clear()
+
+
+def default_max_connections() -> int:
+    """The smaller of 1,024 and three quarters of the descriptors that the process may still open."""
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft == resource.RLIM_INFINITY:
+        return MAX_CONNECTIONS
+    try:
+        used = len(os.listdir('/dev/fd'))
+    except OSError:
+        used = 16
+    return max(1, min(MAX_CONNECTIONS, (soft - used) * 3 // 4))

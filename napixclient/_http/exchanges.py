@@ -1,0 +1,366 @@
+"""The requests of one origin that have a connection: signed, sent, answered, or broken off."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import frexp
+from time import monotonic
+from typing import Protocol
+
+import gevent
+
+from .._log import log
+from ..authenticators import Authenticator
+from ..errors import HTTPError, ProtocolError, ProxyError, ReadTimeout, Timeout, TLSError
+from ..messages import NO_OPTIONS, Origin, Request, Response, Source
+from .completion import Completion, call_hook
+from .connect.proxies import Proxy
+from .core import PoolCore
+from .figures import Figures
+from .http1.connection import Connection
+from .http1.writer import INLINE
+from .outcomes import Outcomes
+from .pending import PendingResponse, Redirect
+from .preparer import Preparer
+from .request_queue import RequestQueue
+from .reuse import QUIET_SECONDS, Reuse, Verdict
+from .settings import MAX_BODY
+from .slots import OriginSlots, Slot
+from .streaming import StreamedResponse
+from .throttle import Throttle
+
+__all__ = ['Exchanges']
+
+#: What servers say of requests that they do not read to the end, however small they are.
+_REFUSES_UNREAD = frozenset([400, 408, 411, 413, 414, 417, 431])
+
+
+class Pool(Protocol):
+    """The pool of the origin: where connections come from, and go back to."""
+
+    origin: Origin
+    queue: RequestQueue
+    slots: OriginSlots[Connection]
+    throttle: Throttle
+    figures: Figures
+
+    def enqueue(self, pending: PendingResponse) -> None:
+        """Send a request, when it is its turn."""
+
+    def send_elsewhere(self, pending: PendingResponse, redirect: Redirect) -> None:
+        """Send something else instead."""
+
+    def timed_out(self) -> None:
+        """A request was not answered in time."""
+
+    def gone(self, connection: Connection) -> None:
+        """A connection closed while it was idle, or after its request was dropped."""
+
+    def next(self, connection: Connection) -> None:
+        """A connection is free, or closed."""
+
+    def connect(self, pending: PendingResponse, slot: Slot[Connection]) -> None:
+        """Open a connection in a slot, for a request."""
+
+    def put_back(self, pending: PendingResponse) -> None:
+        """A request could not be sent after all, and is the next."""
+
+    def wait_with(self, connection: Connection, pending: PendingResponse) -> None:
+        """Let a connection rest until it is clear that the server leaves it open; the request is the next."""
+
+    def grow(self) -> None:
+        """Open connections while requests wait."""
+
+    def end_hold(self) -> None:
+        """More is known: what was held back may go."""
+
+    def follow_limit(self, limit: int) -> None:
+        """So many requests may be in flight from now on."""
+
+    def limit_binds(self) -> bool:
+        """Whether it is the limit that holds requests up, and not the pool or the rate."""
+
+
+class Exchanges:
+    """What happens between a request's getting a connection and its having an outcome.
+
+    :param pool: the pool of the origin.
+    :param authenticator: a callable ``Request -> Request``, or ``None``.
+    """
+
+    def __init__(self, pool: Pool, core: PoolCore, authenticator: Authenticator | None) -> None:
+        settings = core.settings
+        proxy = settings.proxy_for(pool.origin)
+        self._pool = pool
+        self._queue, self._slots, self._figures = pool.queue, pool.slots, pool.figures
+        self._settings = settings
+        self._ledger = core.slots
+        self._clock = core.clock
+        #: The proxy that is sent the requests themselves.
+        self._forwarder = proxy if proxy is not None and proxy.forwards(pool.origin) else None
+        self._preparer = Preparer(settings, pool.origin, authenticator, self._forwarder)
+        self._outcomes = Outcomes(settings, pool.origin, authenticator, self._forwarder, core.may_retry)
+        self.decodes = self._outcomes.decodes
+        #: Who completes what a connection is told to drop.
+        self.accountant = Completion(settings, core.hub.loop, pool, pool.figures, (authenticator, settings))
+        self.reuse = Reuse()
+        #: Whether there is more to do at the next request than to send it: until it is known, to look whether the
+        #: origin keeps connections.
+        self.noted = True
+        #: Called with each request that is sent.
+        self.on_send: Callable[[PendingResponse], None] | None = None
+        hooked = bool(settings.on_request or settings.on_response or settings.on_error)
+        #: Whether the requests need the context of their calls.
+        self.needs_context = hooked or self._preparer.asks
+        #: Whether an answer that is a success is the outcome, without a further thought.
+        self._simple = settings.retries is None and settings.cookies is None and not hooked
+        #: Whether a connection that is free may simply take the next request in the queue.
+        self._plain = pool.throttle.fixed and not self._preparer.asks
+        self._max_body = MAX_BODY if settings.max_body is None else settings.max_body
+        self._read_seconds = settings.clocks.read
+
+    # -- sending ---------------------------------------------------------------------------------------------------
+
+    def start(self, connection: Connection, pending: PendingResponse) -> bool:
+        """Send a request over a free connection; false when the connection is still free afterwards."""
+        if not self._preparer.asks:
+            self.send(connection, pending, pending.current)
+            return True
+        if self.noted and connection.served and not self._may_reuse(connection, pending):
+            return True
+        if self._preparer.blocks:
+            connection.reserve(pending, gevent.spawn(self._sign_aside, connection, pending))
+            return True
+        try:
+            signed = self._signed(pending)
+        except BaseException:  # SIGINT and SystemExit leave, after clean-up
+            self._pool.next(connection)
+            raise
+        if signed is None:
+            return False
+        self.send(connection, pending, signed)
+        return True
+
+    def _signed(self, pending: PendingResponse, reserved: Connection | None = None) -> Request | None:
+        """The request as the authenticator leaves it; ``None`` when it raised, which is then the outcome.
+
+        :param reserved: the connection that is held for the request, where the authenticator has a greenlet.
+        """
+        signed = self._preparer.sign(pending)
+        if isinstance(signed, Request):
+            return signed
+        if reserved is not None and reserved.pending is not pending:
+            return None  # killed with its connection; its request is elsewhere by now
+        if pending.outcome is None:
+            self.accountant.complete(pending, signed)
+        if isinstance(signed.__cause__, (KeyboardInterrupt, SystemExit)):
+            raise signed.__cause__
+        return None
+
+    def _sign_aside(self, connection: Connection, pending: PendingResponse) -> None:
+        """In a greenlet: the authenticator may block."""
+        request = None
+        try:
+            request = self._signed(pending, connection)
+        finally:
+            self._go_on(connection, pending, request)
+
+    def _go_on(self, connection: Connection, pending: PendingResponse, request: Request | None) -> None:
+        if connection.closed or connection.pending is not pending:
+            return  # cancelled, or the server closed the connection, meanwhile
+        connection.unreserve()
+        if request is not None and not self._pool.throttle.paused:
+            self.send(connection, pending, request)
+            return
+        if request is not None:
+            self._pool.put_back(pending)
+        self._pool.next(connection)
+
+    def send(self, connection: Connection, pending: PendingResponse, request: Request) -> None:
+        """Send a request as the authenticator left it; one that adds a single line is asked for it here."""
+        if self.noted:
+            if connection.served and not self._preparer.asks and not self._may_reuse(connection, pending):
+                return
+            self._note(pending)
+        pending.attempts += 1
+        if pending.redirect is not None and request is pending.request:
+            request = pending.redirect.request
+        options = pending.request.options
+        read_seconds, max_body, max_streamed = self._read_seconds, self._max_body, self._settings.max_body
+        if options is not NO_OPTIONS:
+            if options.timeout is not None:
+                read_seconds = self._settings.clocks_of(options.timeout).read
+            if options.max_body is not None:
+                max_body = max_streamed = options.max_body
+            if options.stream:
+                connection.reader.follows = self._settings.redirect if options.redirect is None else options.redirect
+        if not self._clock.running:
+            self._clock.start()
+        connection.start(pending, request, self._preparer.write(pending, request), read_seconds, max_body, max_streamed)
+
+    def _note(self, pending: PendingResponse) -> None:
+        """What there is to do at each request that is sent."""
+        self._pool.throttle.sent()
+        if self._settings.on_request is not None:
+            call_hook(pending, self._settings.on_request, pending.current)
+        if self.on_send is not None:
+            self.on_send(pending)
+
+    # -- what connections report -----------------------------------------------------------------------------------
+
+    def answered(
+        self, connection: Connection, pending: PendingResponse, response: Response, coding: str | None
+    ) -> None:
+        """The answer is whole; the connection is free, or closed if it cannot be used again.
+
+        The fast path: the only copy of what is done for a plain answer over a connection that goes on.
+        """
+        figures = self._figures
+        figures.received += len(response.payload)
+        mantissa, exponent = frexp(response.elapsed)
+        bucket = exponent * 8 + int(mantissa * 16)  # as bucket_of() has it
+        figures.latencies[bucket] = figures.latencies.get(bucket, 0) + 1
+        if (
+            self._simple
+            and response.status < 300
+            and coding is None
+            and pending.attempts == 1
+            and pending.request.options.retries is None
+        ):
+            figures.done += 1
+            pending.finish(response)
+        else:
+            self._judge(connection, pending, response, coding)
+        if not self._plain:
+            self._learn(response)
+        elif self._queue.entries and connection.state == 'idle' and not self._ledger.starved:
+            following = self._queue.entries.popleft()
+            if following.outcome is None:
+                self.send(connection, following, following.request)
+                return
+            self._queue.dropped -= 1
+        self._pool.next(connection)
+
+    def _judge(self, connection: Connection, pending: PendingResponse, response: Response, coding: str | None) -> None:
+        """An answer that is not plain."""
+        payload = pending.current.payload
+        self.accountant.act(pending, self._outcomes.of_answer(pending, response, coding))
+        if response.status >= 400 and payload is not None and _may_be_unread(response.status, payload):
+            connection.doubtful = self.noted = True
+
+    def _learn(self, response: Response) -> None:
+        """What an answer tells of how much the origin can take."""
+        pool = self._pool
+        pool.follow_limit(pool.throttle.learn(response, pool.limit_binds))
+
+    def streaming(self, connection: Connection, pending: PendingResponse, response: StreamedResponse) -> None:
+        """The head of a streamed answer is there; the connection stays with its body."""
+        if self._pool.throttle.cap is not None:
+            self._learn(response)
+        self.accountant.act(pending, self._outcomes.of_streamed(pending, response))
+
+    def received(self, size: int) -> None:
+        """So many bytes of a streamed body came."""
+        self._figures.received += size
+
+    def stream_ended(self, connection: Connection) -> None:
+        """A streamed body was read to its end; the connection is free, or closed."""
+        self._pool.next(connection)
+
+    def unsent(self, connection: Connection, pending: PendingResponse) -> None:
+        """The connection, which was used before, is closed; not a byte of the request went out."""
+        pending.attempts -= 1
+        slot = self._slots.remove(connection)
+        self.closed_unsaid(connection, False)
+        self._pool.connect(pending, slot)
+
+    def broken(self, connection: Connection, pending: PendingResponse, error: HTTPError) -> None:
+        """A request failed with its connection."""
+        slot = self._slots.remove(connection)
+        if error.phase == 'authenticate':  # nothing was sent: it was the idle connection that ended
+            self._pool.connect(pending, slot)
+            return
+        used = connection.served or connection.rested
+        if used and connection.untouched and isinstance(error, ProtocolError):
+            # Most likely it was closed before anything was sent.
+            again = self._outcomes.is_resendable(pending, pending.attempts)
+            if connection.served:
+                self.closed_unsaid(connection, not again)
+            if again:
+                log.debug('%s: the server had closed the connection; sending once more', self._pool.origin)
+                self._pool.connect(pending, slot)
+                return
+        slot.release()
+        self.failed(pending, error if self._forwarder is None else _of_proxy(self._forwarder, connection, error))
+        self._pool.grow()
+
+    def gone(self, connection: Connection) -> None:
+        """The connection closed while it was idle, or after its request was dropped."""
+        self._pool.gone(connection)
+
+    def failed(self, pending: PendingResponse, error: HTTPError) -> None:
+        """A request failed: it is tried again, or that is its outcome."""
+        if pending.outcome is None:
+            if isinstance(error, Timeout):
+                self._pool.timed_out()
+            self.accountant.act(pending, self._outcomes.of_failure(pending, error))
+
+    # -- using connections again -----------------------------------------------------------------------------------
+
+    def _may_reuse(self, connection: Connection, pending: PendingResponse) -> bool:
+        """Whether the request is to be sent over this connection; where not, it is taken care of."""
+        reuse = self.reuse
+        again = self._outcomes.is_resendable(pending, pending.attempts + 1) and pending.current.rereadable
+        before = reuse.deepest
+        verdict = reuse.verdict(connection, again, monotonic())
+        if reuse.deepest > before:
+            self._pool.end_hold()
+        if verdict is Verdict.GO:
+            connection.doubtful = False
+            if reuse.kept and not self._attentive and not any(one.doubtful for one in self._slots.open):
+                self.noted = False
+            return True
+        if verdict is Verdict.WAIT and not (self._ledger.starved or self._ledger.wants_more):
+            self._pool.wait_with(connection, pending)
+        else:
+            self._pool.connect(pending, self._slots.close(connection))  # in the place of the old one
+        return False
+
+    @property
+    def _attentive(self) -> bool:
+        """Whether there is more to do at each request than to send it, whatever is known of the origin."""
+        hook = self._settings.on_request
+        return hook is not None or self.on_send is not None or self._pool.throttle.pace is not None
+
+    def closed_unsaid(self, connection: Connection, lost: bool) -> None:
+        """The server closed a connection and had not said that it would."""
+        self.reuse.closed(connection.served, lost)
+        self.noted = True
+        self._pool.end_hold()
+
+    def gone_idle(self, connection: Connection) -> None:
+        """A connection closed while it was idle."""
+        now = monotonic()
+        if connection.served and connection.quiet_for(now) < QUIET_SECONDS and now < connection.ends:
+            self.closed_unsaid(connection, False)
+
+
+def _may_be_unread(status: int, payload: bytes | Source) -> bool:
+    """Whether a server that answers so may not have read the body, and may close the connection for that."""
+    return status in _REFUSES_UNREAD or not isinstance(payload, bytes) or len(payload) > INLINE
+
+
+def _of_proxy(proxy: Proxy, connection: Connection, error: HTTPError) -> HTTPError:
+    """The error of a connection to a proxy that forwards: it is the proxy's where it has never spoken HTTP."""
+    if isinstance(error, ReadTimeout):
+        error.message = f'{error.message} (by way of the proxy {proxy})'
+        return error
+    if isinstance(error, TLSError):
+        what = ' refused us'
+    elif isinstance(error, ProtocolError) and not connection.served and connection.untouched:
+        what = ' did not answer in HTTP' if connection.reader.started else ' did not answer'
+    else:
+        return error
+    blamed = ProxyError(f'the proxy {proxy}{what}: {error.message}', phase=error.phase, elapsed=error.elapsed)
+    blamed.__cause__ = error
+    return blamed

@@ -1,0 +1,404 @@
+"""The pool of one origin: its queue, and which request goes over which connection."""
+
+from __future__ import annotations
+
+import contextvars
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+from gevent.hub import get_hub
+
+from .._log import log
+from ..authenticators import Authenticator
+from ..errors import Cancelled, HTTPError
+from ..journey import current
+from ..messages import NO_OPTIONS, Origin, Request
+from ..tracing import tracing
+from .connect.connector import NoPlace
+from .connect.dialer import Dial
+from .core import PoolCore
+from .exchanges import Exchanges
+from .figures import Figures, Stats
+from .http1.connection import Connection
+from .http1.reader import ResponseReader
+from .http1.transport import Transport
+from .pending import NEVER, Accountant, Batch, PendingResponse, Redirect, new_pending, timeout_of
+from .request_queue import RequestQueue
+from .reuse import QUIET_SECONDS
+from .slots import OriginSlots, Slot
+from .throttle import Throttle
+
+__all__ = ['OriginPool']
+
+
+class OriginPool:
+    """At most ``simultaneous`` requests at a time to one origin, over as many connections.
+
+    :param host: the origin as its caller writes it.
+    :param simultaneous: requests in flight at most, or ``AUTO``.
+    :param authenticator: a callable ``Request -> Request``, or ``None``.
+    :param max_idle: connections that are kept while they are idle, ``None`` for as many as there are.
+    :param pool_for: gives the pool of the host that a redirect leads to.
+    """
+
+    #: As the holder of a queued request.
+    phase = 'queue'
+
+    def __init__(
+        self,
+        core: PoolCore,
+        origin: Origin,
+        host: str,
+        simultaneous: int | str,
+        authenticator: Authenticator | None,
+        pool_for: Callable[[str], OriginPool],
+        max_idle: int | None = None,
+    ) -> None:
+        settings = core.settings
+        self.origin = origin
+        self.host = host
+        self.settings = settings
+        self.authenticator = authenticator
+        self.queue = RequestQueue()
+        kept = settings.max_idle if max_idle is None else max_idle
+        self.slots: OriginSlots[Connection] = OriginSlots(core.slots, self, kept)
+        self.throttle = Throttle(simultaneous, settings.rate, core.hub.loop, self._catch_up)
+        self.figures = Figures()
+        self.lookups = self.figures.lookups
+        self.exchanges = Exchanges(self, core, authenticator)
+        self.accountant: Accountant = self.exchanges.accountant
+        self._core = core
+        self._pool_for = pool_for
+        self._total = settings.clocks.total
+        self._tracing = tracing()
+        self._observed = self.exchanges.needs_context or self._tracing is not None
+
+    # -- the queue -------------------------------------------------------------------------------------------------
+
+    def submit(self, request: Request, batch: Batch | None, index: int = 0) -> PendingResponse:
+        """Send a request, when it is its turn.
+
+        :param batch: what hands its outcome out, and ``index`` its place there.
+        :raises RuntimeError: in another thread, and when the pool is closed.
+        """
+        core = self._core
+        if get_hub() is not core.hub or core.closed:
+            core.refuse()
+        core.requests += 1
+        pending = new_pending(request, batch, index)
+        call_context = current.get()
+        total = self._total
+        if request.options is not NO_OPTIONS and request.options.timeout is not None:
+            total = core.settings.clocks_of(request.options.timeout).total
+        if self._observed or call_context is not None:
+            if self.exchanges.needs_context or call_context is not None:
+                pending.context = contextvars.copy_context()
+            if self._tracing is not None:
+                self._tracing.begin(pending, self.origin, call_context)
+            if call_context is not None:  # nobody waits for longer than our own caller does
+                total = min(total, call_context.remaining)
+        if total != NEVER:
+            if total <= 0:  # that caller has left
+                self.accountant.complete(pending, timeout_of(pending, 'total'))
+                return pending
+            core.clock.watch(pending, monotonic() + total)
+        slots = self.slots
+        if slots.idle:
+            self.enqueue(pending)
+        else:
+            pending.holder = self
+            self.queue.entries.append(pending)
+            if slots.queue is None and slots.used < self.throttle.limit:
+                self.grow()
+        return pending
+
+    def enqueue(self, pending: PendingResponse) -> None:
+        """Send a request over an idle connection, or queue it."""
+        throttle, slots = self.throttle, self.slots
+        while slots.idle and throttle.pace is None and not throttle.held_until:
+            connection = slots.idle[-1]
+            if connection.take():
+                slots.take_back(connection)
+                if not self.exchanges.start(connection, pending):
+                    self.next(connection)
+                return
+        pending.holder = self
+        self.queue.entries.append(pending)
+        if slots.idle:  # those that came before it have the first right to the rate
+            self._catch_up()
+        elif slots.used < throttle.limit and slots.queue is None:
+            self.grow()
+
+    def enqueue_later(self, pending: PendingResponse) -> None:
+        """Queue from within a transition: a connection that is about to be free takes it, or the next turn grows."""
+        pending.holder = self
+        self.queue.entries.append(pending)
+        self._core.hub.loop.run_callback(self._catch_up)
+
+    def send_elsewhere(self, pending: PendingResponse, redirect: Redirect) -> None:
+        """Send something else instead, over a slot of the origin that it is for."""
+        pool = self._pool_for(redirect.request.host)
+        log.debug('%s: on to %s', self.origin, pool.origin)  # a query may hold a secret
+        pending.redirect = redirect
+        pool.enqueue_later(pending)
+
+    def put_back(self, pending: PendingResponse) -> None:
+        """A request could not be sent after all, and is the next."""
+        pending.holder = self
+        self.queue.entries.appendleft(pending)
+
+    def drop(self, pending: PendingResponse) -> Accountant:
+        """A queued request was cancelled; it is skipped when its turn comes."""
+        self.queue.drop(pending)
+        if not self.queue:
+            self.throttle.silence()
+        return self.accountant
+
+    def may_send(self) -> bool:
+        """Whether one more request may be sent now; where not, a timer comes back to those that wait."""
+        return self.throttle.may_send(self._promised, self.queue.__len__)
+
+    def _promised(self) -> int:
+        """How many requests have a token of the rate coming to them."""
+        slots = self.slots
+        return sum(dial.pending is not None for dial in slots.connecting) + sum(
+            connection.helper is not None for connection in slots.open
+        )
+
+    def _catch_up(self) -> None:
+        """Give what waits to connections that are idle, or open some."""
+        slots = self.slots
+        while slots.idle and self.queue and self.may_send():
+            connection = slots.idle[-1]
+            if connection.take():
+                slots.take_back(connection)
+                self.next(connection)
+        if slots.queue is None and not slots.idle:
+            self.grow()
+
+    # -- connections -----------------------------------------------------------------------------------------------
+
+    def grow(self) -> None:
+        """Open connections while requests wait, up to the limit of the origin and that of the pool."""
+        while self.wants_more() and (slot := self.slots.acquire()) is not None:
+            self._connect_next(slot)
+
+    def grow_later(self) -> None:
+        """The same in the next turn of the loop: what waits may be about to end with what has just ended."""
+        if self.queue:
+            self._core.hub.loop.run_callback(self._catch_up)
+
+    def wants_more(self) -> bool:
+        """Whether one more connection would be of use."""
+        return self.slots.used < self.throttle.limit and bool(self.queue) and self.may_send()
+
+    def use_slot(self) -> bool:
+        """Use a slot that is free, if it is still of use; whether it was."""
+        if not self.wants_more():
+            return False
+        slot = self.slots.acquire()
+        if slot is None:
+            return False
+        self._connect_next(slot)
+        return True
+
+    def _connect_next(self, slot: Slot[Connection]) -> None:
+        """Open a connection for the next request in the queue."""
+        pending = self.queue.pop()
+        assert pending is not None  # it is longer than what has ended in it
+        self.connect(pending, slot)
+
+    def connect(self, pending: PendingResponse, slot: Slot[Connection]) -> None:
+        """Open a connection in a slot, for a request."""
+        timeout = pending.request.options.timeout
+        settings, dialer = self._core.settings, self._core.dialer
+        clocks = settings.clocks if timeout is None else settings.clocks_of(timeout)
+        dial = Dial(dialer, self, pending, clocks.connect)
+        slot.connect(dial)
+        dialer.start_connect(dial)
+
+    def connected(self, dial: Dial, sock: Any) -> None:
+        """A connection is open: it takes the request that it was opened for, or the next."""
+        core, settings = self._core, self._core.settings
+        slot = self.slots.connecting.pop(dial)
+        if core.closed:
+            sock.close()
+            slot.release()
+            return
+        reader = ResponseReader(settings.max_header_bytes, settings.max_header_fields)
+        connection = Connection(self.exchanges, Transport(sock, core.hub.loop), reader)
+        slot.fill(connection)
+        if core.guard is not None:
+            connection.guard(core.guard)
+        pending = dial.pending
+        if pending is not None and pending.outcome is not None:
+            pending = None
+        if pending is not None and (self.throttle.paused or self.slots.used > self.throttle.limit):
+            self.put_back(pending)
+            pending = None
+        if pending is None or not self.exchanges.start(connection, pending):
+            self.next(connection)
+
+    def not_connected(self, dial: Dial, error: HTTPError) -> None:
+        """A connection could not be opened: its request fails, or is tried again."""
+        slot = self.slots.connecting.pop(dial)
+        pending, dial.pending = dial.pending, None
+        if isinstance(error, NoPlace) and pending is not None and self._core.slots.make_room():
+            self.put_back(pending)
+            self.slots.enlist()
+            slot.release()
+            return
+        slot.release()
+        if pending is not None and pending.outcome is None:
+            pending.attempts += 1
+            self.throttle.sent()  # it was a try
+            self.exchanges.failed(pending, error)
+        self.grow_later()
+
+    def next(self, connection: Connection) -> None:
+        """A connection is free: give it the next request, or let it rest; a closed one makes room for another."""
+        slots, exchanges = self.slots, self.exchanges
+        while not connection.closed:
+            pending = self.queue.pop() if self.queue.entries and self.may_send() else None
+            if self._gives_up(connection, pending):
+                if pending is not None:
+                    self.queue.entries.appendleft(pending)
+                slot = slots.close(connection)
+                if self.wants_more():
+                    slots.enlist()
+                slot.release()
+                return
+            if pending is None and not self.throttle.paused:
+                pending = self._steal()
+            if pending is None:
+                slots.rest(connection)
+                return
+            if exchanges.start(connection, pending):
+                return
+        if connection in slots.open:
+            if connection.served > 1:  # it said so: who does may be believed for the rest
+                exchanges.reuse.announced()
+            slots.remove(connection).release()
+        self.grow()
+
+    def _gives_up(self, connection: Connection, pending: PendingResponse | None) -> bool:
+        """Whether a connection has to make room: for others, or because there are too many of its origin."""
+        ledger = self._core.slots
+        if ledger.starved and (pending is None or self.slots.open[connection].turn_is_over):
+            return True
+        return bool(pending is None and ledger.wants_more) or self.slots.used > self.throttle.limit
+
+    def _steal(self) -> PendingResponse | None:
+        """A request whose own connection is still being opened, while another is free."""
+        for dial in self.slots.connecting:
+            pending = dial.pending
+            if pending is not None:
+                dial.pending = None
+                return pending
+        return None
+
+    def gone(self, connection: Connection) -> None:
+        """A connection closed while it was idle, or after its request was dropped."""
+        if connection in self._core.slots.idle:
+            self.slots.take_back(connection)
+            self.exchanges.gone_idle(connection)
+        if connection in self.slots.open:
+            self.slots.remove(connection).release()
+            self.grow_later()
+
+    def wait_with(self, connection: Connection, pending: PendingResponse) -> None:
+        """Let a connection rest until it is clear that the server leaves it open; the request is the next."""
+        self.slots.rest(connection, first=True)  # the one that has rested for longest is taken first
+        self.put_back(pending)
+        now = monotonic()
+        # It may have been quiet for long enough by now: somebody has to come back for the request all the same.
+        self.throttle.hold(QUIET_SECONDS - max(idle.quiet_for(now) for idle in self.slots.idle))
+        if self.may_send():  # else it has started the timer that comes back
+            self._core.hub.loop.run_callback(self._catch_up)
+
+    def end_hold(self) -> None:
+        """More is known of the origin: what was held back may go."""
+        if self.throttle.held_until:
+            self.throttle.held_until = 0.0
+            self.grow_later()
+
+    # -- limits ----------------------------------------------------------------------------------------------------
+
+    def follow_limit(self, limit: int) -> None:
+        """So many requests may be in flight from now on; what is in flight already is not cut."""
+        throttle = self.throttle
+        before, throttle.limit = throttle.limit, limit
+        if limit > before and self.slots.queue is None:
+            self.grow()
+        elif limit < before:
+            self.slots.shrink(limit)
+
+    def limit_binds(self) -> bool:
+        """Whether it is the limit that holds requests up: not the pool, which has no slot, nor the rate."""
+        throttle = self.throttle
+        return bool(self.queue) and self.slots.used >= throttle.limit and not throttle.paused
+
+    def timed_out(self) -> None:
+        """A request was not answered in time."""
+        self.follow_limit(self.throttle.learn_of_timeout())
+
+    # -- observing -------------------------------------------------------------------------------------------------
+
+    def stats(self) -> Stats:
+        """What became of the requests so far: see :meth:`napixclient.Client.stats`."""
+        slots, figures, lookups = self.slots, self.figures, self.lookups
+        connecting = sum(dial.pending is not None for dial in slots.connecting)
+        return {
+            'queued': len(self.queue) + connecting + len(self.exchanges.accountant.deferred),
+            'in_flight': len(slots.open) - len(slots.idle),
+            'done': figures.done,
+            'failed': figures.failed,
+            'bytes': figures.received,
+            'simultaneous': self.throttle.limit,
+            'lookups': {'count': lookups.count, 'failed': lookups.failed, 'seconds': lookups.seconds},
+            'latency': {f'p{percent}': figures.quantile(percent / 100) for percent in (50, 90, 99)},
+        }
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def _unfinished(self) -> list[PendingResponse]:
+        slots = self.slots
+        connecting = [dial.pending for dial in slots.connecting]
+        in_flight = [connection.pending for connection in slots.open]
+        return [
+            pending
+            for pending in (*self.queue.entries, *connecting, *in_flight, *self.exchanges.accountant.deferred)
+            if pending is not None and pending.outcome is None
+        ]
+
+    def cancel(self) -> None:
+        """End everything that is queued or in flight with :class:`Cancelled`, streamed answers too."""
+        self._core.check_thread()
+        for pending in self._unfinished():
+            pending.cancel()
+        for connection in list(self.slots.open):
+            if connection.streamed is not None:
+                connection.fail(Cancelled('cancelled'))
+
+    def forked(self) -> None:
+        """In the child of a fork: the connections are the parent's, and so are the answers."""
+        unfinished = self._unfinished()
+        for dial in self.slots.connecting:
+            dial.stop()
+        connections = list(self.slots.open)
+        self.slots.clear()
+        self.queue.clear()
+        self.throttle.held_until = 0.0
+        self.throttle.silence()
+        self.exchanges.accountant.clear()
+        for pending in unfinished:
+            pending.holder = None
+            pending.end(Cancelled("the process was forked; this request is the parent's", request=pending.request))
+        for connection in connections:
+            connection.leave_to_parent()
+
+    @property
+    def forgettable(self) -> bool:
+        """Whether nothing is lost with this object."""
+        return not (self.slots.used or self.queue or self.exchanges.accountant.deferred) and self.throttle.at_rest
