@@ -50,6 +50,7 @@ class AnonAuthenticator:
     blocking = False
 
     def __call__(self, request: Request) -> Request:
+        """Return the request as it is."""
         return request
 
     def __repr__(self) -> str:
@@ -151,6 +152,7 @@ class TokenIdentifier:
         self._pair = f'{quote(parameter, safe="")}={quote(token, safe="")}'
 
     def __call__(self, request: Request) -> Request:
+        """Return the request with the token in its query."""
         return request.with_query(self._pair)
 
     def __repr__(self) -> str:

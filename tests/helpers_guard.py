@@ -47,8 +47,9 @@ validated: Any = validate.validator(app)
 
 
 def checked(environ: dict[str, Any], start_response: Any) -> Iterable[bytes]:
-    """The same under the eyes of `wsgiref.validate`, but where the server itself breaks PEP 3333: for a target such as
-    `*` or `http://host/` the path does not begin with a slash.
+    """The same under the eyes of `wsgiref.validate`, but where the server itself breaks PEP 3333.
+
+    For a target such as `*` or `http://host/` the path does not begin with a slash.
     """
     return (validated if environ['PATH_INFO'].startswith('/') else app)(environ, start_response)  # type: ignore[no-any-return]
 
@@ -83,8 +84,9 @@ def authorization(**changed: Any) -> str:
 
 @contextmanager
 def program(*arguments: str, listener: Any = None) -> Iterator[int]:
-    """A server in a process of its own: yields its port. The listener, if there is one, is handed on. What it tells of
-    hostile requests is nobody's business.
+    """A server in a process of its own: yields its port. The listener, if there is one, is handed on.
+
+    What it tells of hostile requests is nobody's business.
     """
     import gevent.subprocess
 

@@ -32,6 +32,7 @@ class Names:
         self.asked: list[tuple[str, int]] = []
 
     def __call__(self, host: str, port: int) -> list[Address]:
+        """Note the name, and look it up among the servers."""
         self.asked.append((host, port))
         name = host.split('.')[0]
         if name not in self.servers:

@@ -268,6 +268,7 @@ class Workers:
         self._waiting: list[Event] = []
 
     def __call__(self, method: str, path: str, headers: dict[str, str], body: bytes) -> Any:
+        """Answer after the work, for which requests queue."""
         if self._busy >= self.capacity:
             turn = Event()
             self._waiting.append(turn)

@@ -108,6 +108,7 @@ class Caught:
         self.told: list[BaseException] = []
 
     def __call__(self, exc: BaseException, environ: Environ) -> None:
+        """Keep the exception."""
         assert environ['REQUEST_METHOD']
         self.told.append(exc)
 

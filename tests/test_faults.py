@@ -855,7 +855,7 @@ def test_35_resolver_is_broken() -> None:
 
 
 def causes(error: BaseException | None) -> Iterator[BaseException]:
-    """The error, its cause, that one's cause, …"""
+    """The error, its cause, and so on."""
     while error is not None:
         yield error
         error = error.__cause__

@@ -71,6 +71,7 @@ class Servers:
         self._started: dict[str, Server] = {}
 
     def __call__(self, name: str) -> Server:
+        """Return the server of this name, started once."""
         if name not in self._started:
             self._started[name] = Server(
                 name, self._start(name), name not in ('pywsgi', 'wsgiref'), name not in ('werkzeug', 'wsgiref')
@@ -427,6 +428,7 @@ class FakeClock:
         self.now = now
 
     def __call__(self) -> float:
+        """Return the time that was set."""
         return self.now
 
 

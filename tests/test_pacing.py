@@ -297,6 +297,7 @@ class Arrivals(kit.Ticker):
         self.answers = list(answers)
 
     def __call__(self, method: str, path: str, *_: Any) -> Any:
+        """Note when the request came."""
         self.times.append(time.monotonic())
         return self.answers.pop(0) if self.answers else kit.echo(method, path, {}, b'')
 

@@ -186,6 +186,7 @@ class Ranging:
     blocking = False
 
     def __call__(self, request: Request) -> Request:
+        """Ask for two bytes."""
         return request.replace(headers={**request.headers, 'Range': 'bytes=0-1'})
 
 

@@ -499,6 +499,7 @@ class Keyring:
         self.asked: list[str] = []
 
     def __call__(self, request: Request) -> Request:
+        """Note what is asked, and add credentials."""
         gevent.sleep(0.001)
         self.asked.append(request.url.partition('?')[0])
         return request.replace(headers={**request.headers, 'Authorization': 'secret', 'X-Auth-Token': 'secret'})

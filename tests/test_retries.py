@@ -85,6 +85,7 @@ class Refusing:
         self.host = f'peer.example:{self.port}'
 
     def __call__(self, host: str, port: int) -> list[Any]:
+        """Count the look-up."""
         self.asked += 1
         gevent.sleep(0)
         return [(2, 1, 0, '', ('127.0.0.1', self.port))]

@@ -254,6 +254,7 @@ class Handling:
     """Things that are called as handlers are."""
 
     def __call__(self, method: str, path: str, headers: Any, body: bytes) -> str:
+        """By the object itself."""
         return 'handler'
 
     def method(self, method: str, path: str, headers: Any, body: bytes) -> str:
@@ -275,6 +276,7 @@ class Serving:
     """Things that are called as applications are."""
 
     def __call__(self, environ: Environ, start_response: Start) -> Iterable[bytes]:
+        """By the object itself."""
         start_response('200 OK', [])
         return [b'app']
 

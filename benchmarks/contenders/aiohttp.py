@@ -1,5 +1,7 @@
-"""aiohttp as people write it: a task per request, the cap by limit_per_host; or, with mode 'workers', two tasks per
-origin that take turns."""
+"""aiohttp as people write it: a task per request, the cap by limit_per_host.
+
+With mode 'workers', two tasks per origin take turns.
+"""
 
 import asyncio
 import ssl

@@ -1,7 +1,7 @@
-"""pycurl as its documentation shows it: easy handles used again as in its example retriever-multi, a buffer and a
-callback for the header lines made for each request, all headers collected in a dict as in its quickstart.
+"""pycurl as its documentation shows it.
 
-Two handles per origin. This is the yardstick; `pycurl_tuned` is what becomes of it with all that is known to make it
+Easy handles are used again as in its example retriever-multi; a buffer and a callback for the header lines are made for
+each request; all headers are collected in a dict as in its quickstart. Two handles per origin. This is the yardstick; `pycurl_tuned` is what becomes of it with all that is known to make it
 faster.
 """
 

@@ -1,4 +1,4 @@
-"""The engine. One request goes one way through it:
+"""The engine: the parts that a request goes through, on its one way.
 
 dispatch    one origin: which request goes over which connection
 sending     what goes out: the authenticator, the cookies, the bytes

@@ -38,7 +38,8 @@ def expand(text: str, groups: Groups | None = None) -> Iterator[str]:
 
 
 def _expand(text: str, groups: Groups, source: str | None, within: tuple[str, ...]) -> Iterator[str]:
-    """
+    """Yield the hosts of a text that is written within other groups.
+
     :param source: the source of groups that ``@name`` is of, where it does not say.
     :param within: the groups that it is written in.
     """

@@ -53,8 +53,9 @@ class Task:
 
     @property
     def surely_held(self) -> bool:
-        """Whether a claim of it has more time left than a renewal that is on time leaves it, so that nobody else's
-        can hold it. Deletion in a list asks for no claim.
+        """Whether a claim of it outlasts the next renewal, so that nobody else's claim can hold it.
+
+        Deletion in a list asks for no claim.
         """
         return any(batch.claim._left > batch.claim.ttl / 4 + 1 for batch in self.batches)
 

@@ -58,8 +58,9 @@ class QueueStats(dict[str, Any]):
 
 
 class Presigned(dict[str, Any]):
-    """Access to one queue for whoever holds this, until it expires: ``paths``, ``methods``, ``project``, ``expires``
-    and ``signature``. It can be sent on as JSON.
+    """Access to one queue for whoever holds this, until it expires; it can be sent on as JSON.
+
+    It has ``paths``, ``methods``, ``project``, ``expires`` and ``signature``.
     """
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:

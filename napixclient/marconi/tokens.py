@@ -86,6 +86,7 @@ class Tokens:
             coming.set(self.current)
 
     def __call__(self, request: Request) -> Request:
+        """Return the request with a token that has not expired."""
         token = self.fresh()
         taken = used.get()
         if taken is not None:
@@ -107,6 +108,7 @@ class FixedToken:
         self.value = token
 
     def __call__(self, request: Request) -> Request:
+        """Return the request with the token."""
         return _with_token(request, self.value)
 
     def __repr__(self) -> str:

@@ -42,8 +42,9 @@ NO_OPTIONS = _Options()
 
 
 class _Draft:
-    """A request that is being put together. It becomes a ``Request`` by a change of its class, for to write past the
-    ``__setattr__`` of a frozen object costs ten times as much.
+    """A request that is being put together; a change of its class makes it a ``Request``.
+
+    Going through the frozen ``__setattr__`` is ten times slower.
     """
 
     __slots__ = ('options', 'payload', 'body', 'headers', 'host', 'method', 'tag', 'url')

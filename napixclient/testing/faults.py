@@ -14,7 +14,7 @@ __all__ = ['FaultServer']
 
 
 class FaultServer(Server):
-    """A server whose first connections play scripts, one each, in turn; all later ones answer well.
+    r"""A server whose first connections play scripts, one each, in turn; all later ones answer well.
 
     A connection whose script has ended answers well too, unless the script closed it. So ``FaultServer([READ, RST])``
     resets the first connection once it has read a request, and then is good. The gate counts what is answered, not
@@ -22,7 +22,7 @@ class FaultServer(Server):
 
     >>> from napixclient import Client
     >>> from napixclient.testing import CLOSE, READ, FaultServer
-    >>> with FaultServer([READ, b'HTTP/1.1 200 OK\\r\\nContent-Length: 100\\r\\n\\r\\nhalf', CLOSE]) as server:
+    >>> with FaultServer([READ, b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf', CLOSE]) as server:
     ...     with Client(server.host) as client:
     ...         client.request('GET', '/captains')
     Traceback (most recent call last):

@@ -49,6 +49,7 @@ class Zaqar:
         self.fault: Callable[[str, str, Any, bytes], Answer | None] = lambda *_: None
 
     def __call__(self, method: str, target: str, headers: Any, body: bytes) -> Answer:
+        """Answer one request, as a handler of `kit.serve`."""
         self.asked.append(f'{method} {target}')
         faulty = self.fault(method, target, headers, body)
         if faulty is not None:
@@ -424,8 +425,9 @@ class Zaqar:
 
 
 class Keystone:
-    """A handler for `kit.serve`: tokens for `demo` with the password `demopw`, for an application credential, or for a
-    token that it knows.
+    """A handler for `kit.serve` that issues tokens.
+
+    They are for `demo` with the password `demopw`, for an application credential, or for a token that it knows.
 
     :param seconds: how long tokens live.
     """
@@ -468,6 +470,7 @@ class Keystone:
         self.tokens.clear()
 
     def __call__(self, method: str, path: str, headers: Any, body: bytes) -> Answer:
+        """Issue a token to who proves who asks."""
         if (method, path) != ('POST', '/v3/auth/tokens'):
             return 404, {}, {'error': {'code': 404, 'title': 'Not Found', 'message': 'It could not be found.'}}
         auth = json.loads(body)['auth']

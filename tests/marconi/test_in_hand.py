@@ -372,8 +372,10 @@ with Connection(endpoint=url, tenant='p1', version=2) as conn:
 
 @pytest.mark.parametrize('reinit', ['reinit', 'plain'])
 def test_a_consumer_does_not_go_on_in_the_child_of_a_fork(reinit: str, zaqar: Peers) -> None:
-    """Its handlers go on in the parent only, not even their `finally` runs in the child, where it is stopped, claims
-    nothing and no longer attends to SIGTERM; a consumer of the child's own works."""
+    """Its handlers go on in the parent only, and a consumer of the child's own works.
+
+    In the child it is stopped, claims nothing and no longer attends to SIGTERM; not even a handler's `finally` runs.
+    """
     queue = zaqar.client(version=2).create_queue('q')
     queue.post_messages([{'body': number} for number in range(3)])
     zaqar.client(version=2).create_queue('of the child').post_messages({'body': 'own'})

@@ -33,12 +33,14 @@ class Echo:
         self.server.start()
 
     def app(self, environ: Any, start_response: Any) -> list[bytes]:
+        """Note what was asked, once its body has been read."""
         body = b'' if environ['PATH_INFO'] == '/unread' else environ['wsgi.input'].read()
         self.asked.append((environ['REQUEST_METHOD'], environ['PATH_INFO'], body))
         start_response('200 OK', [('Content-Length', '2')])
         return [b'ok']
 
     def connect(self) -> Any:
+        """Open a connection to it."""
         return socket.create_connection(('127.0.0.1', self.server.server_port), kit.LONG)
 
     def talk(self, data: bytes, end: bool = False) -> bytes:

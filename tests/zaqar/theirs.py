@@ -11,6 +11,7 @@ from zaqarclient.queues.v2 import client
 
 
 def main(url, name, messages, in_a_post):
+    """Post, claim and delete so many messages; print the seconds."""
     options = {'auth_opts': {'backend': 'noauth', 'options': {'os_project_id': 'throughput'}}}
     queue = client.Client(url, conf=options).queue(name)
     began = time.monotonic()
