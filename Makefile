@@ -112,6 +112,7 @@ docs: $(VENV)/.installed-all,docs
 lint: $(VENV)/.installed-all,lint
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/python .ci/exceptions.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 

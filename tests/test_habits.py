@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import collections
+import runpy
+import shutil
+from pathlib import Path
+
+import pytest
 
 from tests.kit import ROOT
 
@@ -13,3 +18,55 @@ def test_no_two_test_modules_have_one_name() -> None:
     """All tests can be collected in one run: pytest knows a module by the last part of its path."""
     names = collections.Counter(path.name for path in TESTS.rglob('test_*.py'))
     assert [name for name, count in names.items() if count > 1] == []
+
+
+# Rules with exceptions -----------------------------------------------------------------------------------------------
+
+CHECK = ROOT / '.ci' / 'exceptions.py'
+LISTED = '# a comment\nSLF001     1 a.py\nSLF001     2 b.py\n'
+
+
+def complaints(listed: str, **places: int) -> list[str]:
+    """What the check says of so many private accesses in the files of these names."""
+    check = runpy.run_path(str(CHECK))
+    found = {('SLF001', f'{name}.py'): [f'{line}:1: it' for line in range(count)] for name, count in places.items()}
+    said: list[str] = check['complaints'](check['read'](listed), {key: lines for key, lines in found.items() if lines})
+    return said
+
+
+def test_the_code_has_what_the_list_of_exceptions_has() -> None:
+    """As many exceptions as the list has are no fault."""
+    assert complaints(LISTED, a=1, b=2) == []
+
+
+@pytest.mark.parametrize('places', [{'a': 2, 'b': 2}, {'a': 1, 'b': 2, 'c': 1}], ids=['in a listed file', 'in another'])
+def test_an_exception_more_is_named(places: dict[str, int]) -> None:
+    """One more than the list has is a fault, and its place is named."""
+    said = complaints(LISTED, **places)
+    assert len(said) == places.get('c', places['a']) + 1 and ':1: it (SLF001)' in said[0]
+
+
+@pytest.mark.parametrize('b', [1, 0], ids=['one of two', 'the last'])
+def test_an_exception_less_is_to_leave_the_list(b: int) -> None:
+    """One fewer than the list has is a fault until the list has shrunk, after which nothing of it is left."""
+    assert complaints(LISTED, a=1, b=b) == [f'b.py: {b} × SLF001, where the list still has 2: run with --shrink']
+    check = runpy.run_path(str(CHECK))
+    shrunk = check['shrunk'](LISTED, {('SLF001', 'a.py'): 5, ('SLF001', 'b.py'): b, ('SLF001', 'c.py'): 1})
+    assert shrunk == LISTED.replace('SLF001     2 b.py\n', 'SLF001     1 b.py\n' if b else '')
+
+
+def test_the_list_of_exceptions_is_sorted_and_names_files_that_exist() -> None:
+    """Each rule and file stands once in it, in order, with a count."""
+    listed = runpy.run_path(str(CHECK))['read'](CHECK.with_suffix('.txt').read_text())
+    assert list(listed) == sorted(listed) and all(listed.values())
+    assert [file for _, file in listed if not (ROOT / file).exists()] == []
+
+
+def test_a_noqa_is_no_exception(tmp_path: Path) -> None:
+    """A place that breaks a rule counts, even if it says that ruff is to look away."""
+    pytest.importorskip('ruff', reason='ruff is not installed: make lint does that')
+    check = runpy.run_path(str(CHECK))
+    shutil.copy(ROOT / 'pyproject.toml', tmp_path)
+    (tmp_path / 'a.py').write_text('import os\n\nprint(os.sep._one)  # noqa: SLF001\nprint(os.sep._two)\n')
+    found = check['found_by_ruff'](tmp_path)
+    assert {key: len(places) for key, places in found.items()} == {('SLF001', 'a.py'): 2}
