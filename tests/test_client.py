@@ -75,7 +75,7 @@ def error_of(call: Callable[[], Any]) -> HTTPError | None:
     return None
 
 
-# 4. A client ---------------------------------------------------------------------------------------------------------
+# A client ------------------------------------------------------------------------------------------------------------
 
 
 def test_request_and_submit() -> None:
@@ -150,7 +150,7 @@ def test_own_timeout_around_request() -> None:
         assert client.request('GET', '/000002').data == b'000002'
 
 
-# 8. Bodies that are sent ---------------------------------------------------------------------------------------------
+# Bodies that are sent ------------------------------------------------------------------------------------------------
 
 
 def pieces(*parts: Any) -> Iterator[Any]:
@@ -366,7 +366,7 @@ def test_one_authorization() -> None:
         assert server.requests[0].raw.lower().count(b'\r\nauthorization:') == 1
 
 
-# 8. Bodies that are received -----------------------------------------------------------------------------------------
+# Bodies that are received --------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -565,7 +565,7 @@ def test_header_bounds() -> None:
         assert isinstance(failure(client, 'GET', '/'), InvalidResponse)
 
 
-# 8. Streamed answers -------------------------------------------------------------------------------------------------
+# Streamed answers ----------------------------------------------------------------------------------------------------
 
 
 def test_stream_is_handed_out_at_its_head() -> None:
@@ -769,7 +769,7 @@ def test_cancelled_streamed_body() -> None:
         assert isinstance(reader.get(timeout=20), Cancelled)
 
 
-# 9. Time -------------------------------------------------------------------------------------------------------------
+# Time ----------------------------------------------------------------------------------------------------------------
 
 
 def within(seconds: float, call: Callable[[], HTTPError]) -> HTTPError:
@@ -901,7 +901,7 @@ def test_not_a_timeout(bad: Any) -> None:
         Request('host', 'GET', '/', timeout=bad)
 
 
-# 10. Retries ---------------------------------------------------------------------------------------------------------
+# Retries -------------------------------------------------------------------------------------------------------------
 
 
 def status_then_good(*statuses: int, **headers: str) -> Callable[..., tuple[int, Any, Any]]:
@@ -1129,7 +1129,7 @@ def test_not_a_budget(bad: Any) -> None:
         Client('host', retry_budget=bad)
 
 
-# 12. Connections -----------------------------------------------------------------------------------------------------
+# Connections ---------------------------------------------------------------------------------------------------------
 
 
 def test_connections_are_reused() -> None:
@@ -1157,7 +1157,7 @@ def test_connections_that_are_not_reused(spoil: list[Any]) -> None:
         assert server.accepted == 2
 
 
-# 13. TLS -------------------------------------------------------------------------------------------------------------
+# TLS -----------------------------------------------------------------------------------------------------------------
 
 
 def test_tls_verifies_by_default(authority: kit.Authority) -> None:
@@ -1305,7 +1305,7 @@ def test_tls_to_a_plain_server() -> None:
         assert isinstance(failure(client, 'GET', '/', timeout=20), TLSError)
 
 
-# 14. Injection -------------------------------------------------------------------------------------------------------
+# Injection -----------------------------------------------------------------------------------------------------------
 
 BAD = ['a\r\nX-B: c', 'a\nb', 'a\rb', 'a\0b']
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import re
 import runpy
 import shutil
 from pathlib import Path
@@ -70,3 +71,59 @@ def test_a_noqa_is_no_exception(tmp_path: Path) -> None:
     (tmp_path / 'a.py').write_text('import os\n\nprint(os.sep._one)  # noqa: SLF001\nprint(os.sep._two)\n')
     found = check['found_by_ruff'](tmp_path)
     assert {key: len(places) for key, places in found.items()} == {('SLF001', 'a.py'): 2}
+
+
+# What tools of others are told ---------------------------------------------------------------------------------------
+
+
+def test_a_commit_is_judged_as_make_lint_judges() -> None:
+    """The hook of pre-commit is `make lint`, and fetches nothing."""
+    config = (ROOT / '.pre-commit-config.yaml').read_text()
+    assert re.findall(r'repo: (\S+)', config) == ['local']
+    assert re.findall(r'(?:entry|language): (.+)', config) == ['make lint', 'system']
+
+
+@pytest.mark.parametrize('pattern', ['*.py', '*.rst', '*.md', '*.cfg', '*.toml', '*.txt', '*.js', '*.css', 'Makefile'])
+def test_files_are_as_the_editors_are_told(pattern: str) -> None:
+    """Lines end with LF and without white space, the last one too; a tab indents in a Makefile, and nowhere else."""
+    made = {'.venv', '.tox', '.zaqar', '_build', 'build', 'dist'}
+    for path in ROOT.rglob(pattern):
+        if made.isdisjoint(path.relative_to(ROOT).parts) and not any('.egg-info' in part for part in path.parts):
+            text = path.read_bytes()
+            assert not text or (text.endswith(b'\n') and not re.search(rb'\r|[ \t]\n', text)), path
+            assert pattern == 'Makefile' or not re.search(rb'^ *\t', text, re.MULTILINE), path
+
+
+# Tests that are known by a number -------------------------------------------------------------------------------------
+
+FAULTS = dict(
+    re.findall(
+        r'^   \* - (\d+)\n     - .+\n     - .+\n     - (.+)$', (ROOT / 'docs/faults.rst').read_text(), re.MULTILINE
+    )
+)
+
+
+def numbers(path: Path) -> set[str]:
+    """The faults that a module of tests names: in names of tests, in rows of a table, in comments and its first lines."""
+    text = path.read_text()
+    found = re.findall(r'def test_(?:rows?_)?(\d\d?(?:_and_\d\d?)*)(?=_)', text)
+    found += re.findall(r'\bRow\(\s*f?[\'"](\d\d?) ', text) + re.findall(r'(?:# |\b)[Rr]ows? (\d\d?(?:, \d\d?)*)', text)
+    return {number for each in found for number in re.findall(r'\d+', each)}
+
+
+def test_the_list_of_faults_has_every_number_that_tests_are_known_by() -> None:
+    """Who reads a number in a test finds it in the list, which leads back to the module of that test."""
+    paths = [path for path in TESTS.rglob('*.py') if path.name != Path(__file__).name]
+    used = {path.relative_to(TESTS).as_posix(): numbers(path) for path in paths}
+    assert sum(len(found) for found in used.values()) > 50
+    for module, found in used.items():
+        for number in found:
+            assert number in FAULTS and f'`{module}`' in FAULTS[number], (module, number)
+
+
+def test_the_list_of_faults_counts_from_one_and_names_modules_that_exist() -> None:
+    """Each number is there once, in order, and somebody holds it."""
+    assert [int(number) for number in FAULTS] == list(range(1, len(FAULTS) + 1)) and len(FAULTS) >= 62
+    for held in FAULTS.values():
+        for module in re.findall(r'`(.+?)`', held):
+            assert (TESTS / module).is_file(), module

@@ -51,7 +51,7 @@ def by_tag(gate: Gate, tag: str) -> kit.Held:
     return next(held for held in gate.held() if held.id == tag)
 
 
-# 1. Hosts ------------------------------------------------------------------------------------------------------------
+# Hosts ---------------------------------------------------------------------------------------------------------------
 
 
 def test_equal_origins_share_one_client() -> None:
@@ -147,7 +147,7 @@ def test_not_a_host(host: Any) -> None:
         assert pool.wait() == []
 
 
-# 2. Caps and turns ---------------------------------------------------------------------------------------------------
+# Caps and turns ------------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize('simultaneous', [None, 1, 5])
@@ -273,7 +273,7 @@ def test_slots_come_back() -> None:
         assert (gate.peak, pool.stats()[server.host]['in_flight']) == (2, 0)
 
 
-# 3. Cheap requests ---------------------------------------------------------------------------------------------------
+# Cheap requests ------------------------------------------------------------------------------------------------------
 
 
 def test_requests_are_no_greenlets() -> None:
@@ -292,7 +292,7 @@ def test_requests_are_no_greenlets() -> None:
         pool.cancel()
 
 
-# 4. PendingResponse --------------------------------------------------------------------------------------------------
+# PendingResponse -----------------------------------------------------------------------------------------------------
 
 
 def test_pending_before_and_after() -> None:
@@ -494,7 +494,7 @@ def test_cancel_after_the_end() -> None:
         assert server.accepted == 1
 
 
-# 5. Outcomes ---------------------------------------------------------------------------------------------------------
+# Outcomes ------------------------------------------------------------------------------------------------------------
 
 
 def test_every_outcome_has_request_and_status() -> None:
@@ -523,7 +523,7 @@ def test_every_outcome_has_request_and_status() -> None:
         ][1:]
 
 
-# 6. wait -------------------------------------------------------------------------------------------------------------
+# wait ----------------------------------------------------------------------------------------------------------------
 
 
 def test_wait_is_in_the_order_asked() -> None:
@@ -634,7 +634,7 @@ def test_wait_of_nothing() -> None:
         assert pool.wait() == pool.wait(timeout=20) == list(pool.wait_unordered()) == list(pool) == []
 
 
-# 6. wait_unordered ---------------------------------------------------------------------------------------------------
+# wait_unordered ------------------------------------------------------------------------------------------------------
 
 
 def test_unordered_as_they_finish() -> None:
@@ -800,7 +800,7 @@ def test_unordered_hands_out_what_was_there_in_time() -> None:
             assert_right(answer)
 
 
-# 6. Iterating --------------------------------------------------------------------------------------------------------
+# Iterating -----------------------------------------------------------------------------------------------------------
 
 
 def test_iterating_is_in_order_each_as_soon_as_ready() -> None:
@@ -845,7 +845,7 @@ def test_iterating_left_early() -> None:
         assert_right(ask(pool, server).get())
 
 
-# 6. Thrown into who waits --------------------------------------------------------------------------------------------
+# Thrown into who waits -----------------------------------------------------------------------------------------------
 
 WAITS: dict[str, Callable[[ClientPool], Any]] = {
     'wait': lambda pool: pool.wait(),
@@ -960,7 +960,7 @@ def test_thrown_just_as_all_is_done() -> None:
             pool.wait()
 
 
-# 7. Streams ----------------------------------------------------------------------------------------------------------
+# Streams -------------------------------------------------------------------------------------------------------------
 
 
 def specs(server: kit.Server, count: int, taken: list[str] | None = None) -> Iterator[Request]:
@@ -1296,7 +1296,7 @@ print([answer.status for answer in pool.wait()])
         assert done == (0, 'True\n[200]\n', '')
 
 
-# 15. Context, threads, forks -----------------------------------------------------------------------------------------
+# Context, threads, forks ---------------------------------------------------------------------------------------------
 
 who: contextvars.ContextVar[str] = contextvars.ContextVar('who', default='nobody')
 
@@ -1677,7 +1677,7 @@ def test_hooks_may_ask() -> None:
         wait_until(lambda: asked == [b'000009'])
 
 
-# 17. Observing -------------------------------------------------------------------------------------------------------
+# Observing -----------------------------------------------------------------------------------------------------------
 
 
 def test_stats() -> None:
