@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import collections
+import configparser
 import re
 import runpy
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from napixclient import ClientPool
+from tests import kit
 from tests.kit import ROOT
 
 TESTS = ROOT / 'tests'
@@ -127,3 +131,56 @@ def test_the_list_of_faults_counts_from_one_and_names_modules_that_exist() -> No
     for held in FAULTS.values():
         for module in re.findall(r'`(.+?)`', held):
             assert (TESTS / module).is_file(), module
+
+
+# CONTRIBUTING.md -----------------------------------------------------------------------------------------------------
+
+CONTRIBUTING = (ROOT / 'CONTRIBUTING.md').read_text()
+
+
+def test_each_target_is_told_of() -> None:
+    """What make offers is in the table of CONTRIBUTING.md, in what `make help` prints, and nothing else is."""
+    makefile = (ROOT / 'Makefile').read_text()
+    [phony] = re.findall(r'^\.PHONY: (.+)$', makefile, re.MULTILINE)
+    offered = set(phony.split()) - {'help'}
+    assert set(re.findall(r"^\t@echo 'make (\S+)", makefile, re.MULTILINE)) == offered
+    assert set(re.findall(r'^\| `make (\S+)` \|', CONTRIBUTING, re.MULTILINE)) == offered
+    assert set(re.findall(r'`?\bmake (?!clean)([a-z-]+)[`\n]', CONTRIBUTING)) <= {*offered, 'help'}
+
+
+def test_the_example_of_a_test_passes() -> None:
+    """The test that CONTRIBUTING.md shows is one."""
+    [example] = re.findall(r'```python\n(.+?)```', CONTRIBUTING, re.DOTALL)
+    names: dict[str, Any] = {'ClientPool': ClientPool, 'Gate': kit.Gate, 'serve': kit.serve}
+    exec(example, names)
+    [run] = [value for name, value in names.items() if name.startswith('test_')]
+    run()
+
+
+@pytest.mark.parametrize('page', ['CONTRIBUTING.md', 'SECURITY.md', 'CHANGELOG.md'])
+def test_links_lead_somewhere(page: str) -> None:
+    """A relative link names a file."""
+    for target in re.findall(r'\]\(([^)#]+)', (ROOT / page).read_text()):
+        assert '://' in target or (ROOT / target).exists(), target
+
+
+def test_the_changelog_is_in_the_form_of_keep_a_changelog() -> None:
+    """Versions, the newest first and what is unreleased above, each with some of the six kinds, each of them once."""
+    text = (ROOT / 'CHANGELOG.md').read_text()
+    versions = re.split(r'^## ', text, flags=re.MULTILINE)[1:]
+    assert versions[0].startswith('[Unreleased]\n')
+    for version in versions:
+        assert re.match(r'\[(Unreleased|\d+\.\d+\.\d+\] - \d{4}-\d\d-\d\d)', version)
+        kinds = re.findall(r'^### (.+)$', version, re.MULTILINE)
+        order = ['Added', 'Changed', 'Deprecated', 'Removed', 'Fixed', 'Security']
+        assert kinds and kinds == [kind for kind in order if kind in kinds]
+
+
+def test_the_addresses_of_the_project_lead_somewhere() -> None:
+    """Each `project_urls` of the metadata is a file of the source tree, or an address with a scheme."""
+    metadata = configparser.ConfigParser()
+    metadata.read(ROOT / 'setup.cfg')
+    addresses = [line.partition(' = ')[2] for line in metadata['metadata']['project_urls'].strip().splitlines()]
+    assert len(addresses) >= 3
+    for address in addresses:
+        assert address.startswith('https://') or (ROOT / address).is_file(), address
