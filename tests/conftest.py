@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import gc
+import importlib.util
 import os
 import resource
 import socket
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from typing import Any
 
 import gevent
 import gevent.subprocess
@@ -18,15 +20,50 @@ from tests import kit
 TEST_SECONDS = 60
 GAP = 0.1  # seconds that the hub may be held
 
+#: What can be missing where less was installed than `make test` does. Nothing runs without hypothesis and trustme.
+OF_EXTRAS = (
+    *('backports', 'bottle', 'brotli', 'click', 'ClusterShell', 'django', 'flask', 'geventwebsocket', 'gunicorn'),
+    *('opentelemetry', 'prometheus_client', 'rich', 'socksio', 'sqlalchemy', 'uvicorn', 'websockets'),
+)
+ALL_EXTRAS = "pip install -e '.[all,test]' installs them all"
+
 # The same examples in every run under CI; a failure prints how to get its example again.
 hypothesis.settings.register_profile('default', deadline=None, database=None, print_blob=True)
 hypothesis.settings.register_profile('ci', hypothesis.settings.get_profile('default'), derandomize=True)
 hypothesis.settings.load_profile('ci' if os.environ.get('CI') else 'default')
 
 
-def pytest_report_header() -> str:
-    """Say in which kind of process this run is."""
-    return f'gevent {gevent.__version__}, process {"patched" if kit.is_patched() else "not patched"}'
+def pytest_report_header() -> list[str]:
+    """Say in which kind of process this run is, and what it lacks."""
+    header = [f'gevent {gevent.__version__}, process {"patched" if kit.is_patched() else "not patched"}']
+    if lacking := [name for name in OF_EXTRAS if importlib.util.find_spec(name) is None]:
+        header.append(f'what needs one of these is skipped or fails: {", ".join(lacking)}; {ALL_EXTRAS}')
+    return header
+
+
+class SkipWhatIsMissing:
+    """Skips modules and directories that import a package of an extra that is not installed, and says how to have it.
+
+    It is a plugin, as the hooks of a conftest are not called for a directory whose own conftest cannot be imported.
+    """
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_make_collect_report(self, collector: pytest.Collector) -> Generator[None, Any, Any]:
+        """Turn that error into a skip, and leave all others."""
+        report = yield
+        error = report.call.excinfo.value if report.failed else None
+        while error is not None and not isinstance(error, ModuleNotFoundError):
+            error = error.__cause__ or getattr(error, 'cause', None)
+        package = (getattr(error, 'name', None) or '').partition('.')[0]
+        if package in OF_EXTRAS:
+            report.outcome = 'skipped'
+            report.longrepr = str(collector.path), 0, f'Skipped: {package} is not installed; {ALL_EXTRAS}'
+        return report
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Called by pytest."""
+    config.pluginmanager.register(SkipWhatIsMissing())
 
 
 @pytest.hookimpl(wrapper=True)

@@ -25,6 +25,23 @@ def test_no_two_test_modules_have_one_name() -> None:
     assert [name for name, count in names.items() if count > 1] == []
 
 
+def test_what_lacks_a_package_of_an_extra_is_skipped() -> None:
+    """Modules and directories that import a package that is missing are skipped with its name; the rest is collected."""
+    finished = kit.run_program(
+        """
+import sys
+import pytest
+sys.modules['brotli'] = sys.modules['websockets'] = None
+others = [f'--ignore=tests/{name}' for name in ('cli', 'marconi', 'resources', 'rest', 'zaqar')]
+sys.exit(pytest.main(['--collect-only', '-q', 'tests', '--ignore-glob=*/test_[!d]*', *others]))
+"""
+    )
+    assert finished.code == 0, finished.out
+    assert re.search(r'SKIPPED .* tests/service:0: websockets is not installed; pip install', finished.out)
+    assert re.search(r'SKIPPED .* tests/test_decoding\.py:0: brotli is not installed; pip install', finished.out)
+    assert 'tests/test_docs.py::' in finished.out
+
+
 # Rules with exceptions -----------------------------------------------------------------------------------------------
 
 CHECK = ROOT / '.ci' / 'exceptions.py'

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import click  # noqa: F401
+import ClusterShell  # noqa: F401  # without these the command only says what is missing
 import pytest
+import rich  # noqa: F401
 
 from tests import kit
 from tests.cli.programs import Warmed
