@@ -260,10 +260,14 @@ class Authority:
         self.ca_certs = str(directory / 'ca.pem')
         self._ca.cert_pem.write_to_path(self.ca_certs)
 
+    def certificate(self, *names: str) -> trustme.LeafCert:
+        """A certificate for these names, and its key."""
+        return self._ca.issue_cert(*names)
+
     def server(self, *names: str) -> ssl.SSLContext:
         """The context of a server that is called by these names (by default all of ours)."""
         context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self._ca.issue_cert(*(names or ('localhost', '127.0.0.1', '127.0.0.2', '::1'))).configure_cert(context)
+        self.certificate(*(names or ('localhost', '127.0.0.1', '127.0.0.2', '::1'))).configure_cert(context)
         return context
 
 

@@ -1235,7 +1235,7 @@ def fingerprint(port: int, digest: Any) -> str:
 
 def test_tls_client_certificate(authority: kit.Authority, tmp_path: Path) -> None:
     """`cert` is shown to a server that asks, in one file or two; without it such a server refuses."""
-    leaf = authority._ca.issue_cert('client.example')
+    leaf = authority.certificate('client.example')
     both, certificate, key = (str(tmp_path / name) for name in ('both.pem', 'cert.pem', 'key.pem'))
     leaf.private_key_and_cert_chain_pem.write_to_path(both)
     leaf.cert_chain_pems[0].write_to_path(certificate)

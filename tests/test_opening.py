@@ -328,7 +328,7 @@ def tls_case(kind: str, authority: kit.Authority, directory: Path) -> Iterator[A
         case 'verify=False':
             yield authority.server(), {'verify': False}, [{}, {'verify': True}]
         case 'PEM' | 'pair':
-            client = authority._ca.issue_cert('client.example')
+            client = authority.certificate('client.example')
             with (
                 client.private_key_and_cert_chain_pem.tempfile() as both,
                 client.private_key_pem.tempfile() as key,

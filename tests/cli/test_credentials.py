@@ -169,7 +169,7 @@ def test_client_certificate(authority: kit.Authority, tmp_path: Path) -> None:
     context.load_verify_locations(authority.ca_certs)
     context.verify_mode = 2  # CERT_REQUIRED
     pem = tmp_path / 'client.pem'
-    authority._ca.issue_cert('client').private_key_and_cert_chain_pem.write_to_path(str(pem))
+    authority.certificate('client').private_key_and_cert_chain_pem.write_to_path(str(pem))
     with kit.serve(tls=context) as server:
         run = ('get', f'https://127.0.0.1:{server.port}', '/', '--cacert', authority.ca_certs)
         assert napix(*run, '--cert', pem).code == 0

@@ -185,11 +185,12 @@ class Zaqar:
         messages[:] = [message for message in messages if message['dies'] > time.monotonic()]
         return messages
 
-    def _claimed(self, message: dict[str, Any]) -> bool:
+    def is_claimed(self, message: dict[str, Any]) -> bool:
+        """Whether a claim holds it now."""
         return message['claim'] in self.claims and message['until'] > time.monotonic()
 
     def _shown(self, message: dict[str, Any], place: str, v1: bool, claim: str | None = None) -> dict[str, Any]:
-        claim = claim or (message['claim'] if not v1 and self._claimed(message) else None)
+        claim = claim or (message['claim'] if not v1 and self.is_claimed(message) else None)
         href = f'{place}/messages/{message["id"]}' + (f'?claim_id={claim}' if claim else '')
         age = int(time.monotonic() - message['born'])
         shown = {'href': href, 'ttl': message['ttl'], 'age': age, 'body': message['body']}
@@ -201,7 +202,7 @@ class Zaqar:
             claim['queue'] == name and claim['ends'] <= time.monotonic() for claim in self.claims.values()
         ):
             return BROKEN  # for good: a claim that has expired is never forgotten
-        claimed = sum(map(self._claimed, messages))
+        claimed = sum(map(self.is_claimed, messages))
         return 200, {}, {'messages': {'claimed': claimed, 'free': len(messages) - claimed, 'total': len(messages)}}
 
     def _post(self, version: str, name: str, place: str, headers: Any, given: Any) -> Answer:
@@ -255,14 +256,14 @@ class Zaqar:
             return 503, {}, {'title': 'Service temporarily unavailable', 'description': 'Messages could not be listed.'}
         ranks = {message['id']: rank for rank, message in enumerate(messages)}
         if marker is None:
-            start = next((rank for rank, message in enumerate(messages) if not self._claimed(message)), 0)
+            start = next((rank for rank, message in enumerate(messages) if not self.is_claimed(message)), 0)
         else:  # as Zaqar on Redis: the first message is no good marker
             start = ranks[marker] + 1 if ranks.get(marker) else 0
         window = messages[start : start + int(query.get('limit', 10))]
         left = [
             message
             for message in window
-            if (everything or not self._claimed(message))
+            if (everything or not self.is_claimed(message))
             and (echo or message['client'] != headers['client-id'])
             and ('include_delayed' in query or message['delayed'] <= time.monotonic())
         ]
@@ -305,9 +306,9 @@ class Zaqar:
             return 204, {}, None
         for message in [message for message in messages if message['id'] in ids]:
             claim = query.get('claim_id')
-            if self._claimed(message) and (claim is None or claim != message['claim'] and claim in self.claims):
+            if self.is_claimed(message) and (claim is None or claim != message['claim'] and claim in self.claims):
                 return 403, {}, {'title': 'Unable to delete', 'description': 'This message is claimed.'}
-            if claim is not None and not (self._claimed(message) and claim == message['claim']):
+            if claim is not None and not (self.is_claimed(message) and claim == message['claim']):
                 return 400, {}, {'title': 'Unable to delete', 'description': 'The claim does not exist or has expired.'}
             self._remove(name, [message])
         return 204, {}, None
@@ -339,7 +340,11 @@ class Zaqar:
         now, known = time.monotonic(), self.queues.get(name, {})
         messages = self._alive(name)
         first = next(
-            (rank for rank, message in enumerate(messages) if not self._claimed(message) and message['delayed'] <= now),
+            (
+                rank
+                for rank, message in enumerate(messages)
+                if not self.is_claimed(message) and message['delayed'] <= now
+            ),
             len(messages),
         )
         taken, ends = messages[first : first + limit], now + given['ttl']

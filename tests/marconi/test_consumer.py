@@ -47,7 +47,7 @@ def test_no_more_are_handled_at_once_than_asked_for(zaqar: Peers) -> None:
         nonlocal now, most, claimed
         now += 1
         most = max(most, now)
-        claimed = max(claimed, sum(map(zaqar._claimed, zaqar.messages[queue.name])))
+        claimed = max(claimed, sum(map(zaqar.is_claimed, zaqar.messages[queue.name])))
         gevent.sleep(0.01)
         now -= 1
 

@@ -99,7 +99,7 @@ def test_a_broken_handler_does_not_hoard_the_queue(zaqar: Peers) -> None:
     def handle(message: Any) -> None:
         nonlocal most
         seen.add(message.body)
-        most = max(most, sum(map(zaqar._claimed, zaqar.messages[queue.name])))
+        most = max(most, sum(map(zaqar.is_claimed, zaqar.messages[queue.name])))
         raise ZeroDivisionError
 
     with queue.consume(handle, on_error=ignore) as consumer:
