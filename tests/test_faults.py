@@ -2,7 +2,7 @@
 
 The oracle: an answer's body carries the id of its request; each request ends exactly once, in time; the hub is never
 held; descriptors, greenlets and slots come back, and then good requests to the same host succeed; another host is not
-slowed; nothing but an HTTPError comes out, nothing is printed. The numbers are those of the list of faults.
+slowed; nothing but an HTTPError comes out, nothing is printed. The numbers are those of docs/faults.rst.
 """
 
 from __future__ import annotations
