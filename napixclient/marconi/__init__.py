@@ -1,21 +1,37 @@
 """A client of OpenStack's message queues: Zaqar, which was called Marconi, with versions 1, 1.1 and 2 of its API.
 
-client          the account: its queues                             -> connection, queue
-connection      who asks, and where; sends the requests             -> tokens, wire
-queue           one queue                                           -> all of the following
-claim, messages, subscription, posting, purging
-consuming       a worker for messages                               -> deleting, terminating
-deleting        deletes what a worker has handled                   -> inhand
-inhand          what a worker has in hand                           -> claim, messages
-forking         greenlets that stand still in the child of a fork
-terminating     SIGTERM
-tokens          gets tokens, and renews them                        -> keystone, wire
-keystone        what is asked of Keystone, and what a token is
-wire            rest's client, with our errors                      -> rest
-pending         operations that go on while their caller does something else
+Imports go down this list only.
+
+client          the account: its queues
+queue           one queue, as users have it
+
+consuming       a worker for messages: claims them, and decides what becomes of each
+handling        runs the worker's handler, and reports errors
+deleting        deletes what the worker has handled
+inhand          the messages and claims that the worker has in hand
+
+claim           a claim, as users hold it
+lease           a claim, as the server holds it: renewed, released, lost
+posting         posts messages in parts, and says what became of them
+purging         empties a queue
+subscription    subscriptions of a queue
+messages        messages of a queue: listed, popped, deleted
+calls           a queue itself: created, counted, shared; its metadata
+
+api             how a client asks, and what answers mean
+pending         operations of asynchronous clients
 paging          listings that come in pages
-models          what the server tells as a document
-errors          ErrorBase and what is below it                      -> rest
+connection      reads what a user gives: who asks, where, and in which version
+session         sends requests to one Zaqar, and renews a refused token
+tokens          gets tokens, and renews them
+wire            the client of one server, with the errors of this package
+keystone        Keystone's API: what is posted to it, and what a token is
+models          documents of the API that users read
+versions        versions of the API, and how an address names them
+errors          ErrorBase and its subclasses
+terminating     SIGTERM
+forking         greenlets that never run in the child of a fork
+backoff         how long a worker pauses
 """
 
 from .claim import Claim

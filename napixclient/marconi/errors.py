@@ -1,7 +1,7 @@
 """What the Marconi client raises.
 
 ErrorBase                    a ClientError: title, description, code
-├── MalformedRequest         400, and what else is wrong with a request: 406, 411, 413, 414, 415, 422
+├── MalformedRequest         400, and other faults of a request: 406, 411, 413, 414, 415, 422
 ├── Unauthorized             401: no token, or none that is accepted
 ├── Forbidden                403
 ├── NotFound                 404
@@ -9,7 +9,7 @@ ErrorBase                    a ClientError: title, description, code
 ├── Conflict                 409
 ├── TooManyRequests          429
 ├── ServerError              500 and above
-│   └── ServiceUnavailable       502, 503, 504: the store or the server is down; later may do
+│   └── ServiceUnavailable       502, 503, 504: the store or the server is down; a later request may succeed
 ├── NoAnswer                 0: refused, timed out, broken off; ``__cause__`` tells which
 └── Unsupported              0: this version of the API cannot do that
 """
@@ -35,12 +35,13 @@ __all__ = [
     'TooManyRequests',
     'Unauthorized',
     'Unsupported',
+    'add_remark',
     'class_of',
 ]
 
 
 class ErrorBase(ClientError):
-    """Root of what the Marconi client raises; printed it reads ``NotFound (404): Not found``, then the description.
+    """Root of what the Marconi client raises; its text is ``NotFound (404): Not found``, then the description.
 
     :param title: what happened, in short.
     :param code: the HTTP status, 0 without an answer.
@@ -66,12 +67,12 @@ class ErrorBase(ClientError):
 
     @property
     def title(self) -> str:
-        """What happened, in short: the server's words where it has some."""
+        """What happened, in short: in the server's words, if it has any."""
         return one_line(str(self._said.get('title') or self.message))
 
     @property
     def description(self) -> str:
-        """What happened, in a sentence: the server's, and what the client has to add to it."""
+        """What happened, in a sentence: the server's, and what the client adds to it."""
         said = self._said
         own = '' if self.response is not None else '; '.join(map(str, self.details))
         parts = said.get('description'), said.get('message'), own, self._remark
@@ -79,7 +80,7 @@ class ErrorBase(ClientError):
 
     @property
     def _said(self) -> dict[str, Any]:
-        """What the server says: Zaqar at the top, Keystone, and who asks it for Zaqar, under ``error``."""
+        """What the server says: Zaqar at the top; Keystone, and its middleware in Zaqar, under ``error``."""
         said = self.remote_error
         if isinstance(said, dict):
             return said['error'] if isinstance(said.get('error'), dict) else said
@@ -91,7 +92,7 @@ class ErrorBase(ClientError):
 
 
 class MalformedRequest(ErrorBase):
-    """The server does not take the request as it is (400 and its like)."""
+    """The server does not accept the request as it is (400 and similar)."""
 
 
 class Unauthorized(ErrorBase):
@@ -99,7 +100,7 @@ class Unauthorized(ErrorBase):
 
 
 class Forbidden(ErrorBase):
-    """Not for this user, or not in this state: a claimed message is deleted with its claim only (403)."""
+    """Not for this user, or not in this state: only its claim's id deletes a claimed message (403)."""
 
 
 class NotFound(ErrorBase):
@@ -107,15 +108,15 @@ class NotFound(ErrorBase):
 
 
 class MethodNotAllowed(ErrorBase):
-    """Not to be done there (405)."""
+    """The resource does not support the method (405)."""
 
 
 class Conflict(ErrorBase):
-    """Somebody else has changed it meanwhile (409)."""
+    """Somebody else has changed the resource meanwhile (409)."""
 
 
 class TooManyRequests(ErrorBase):
-    """The server wants to be asked less often (429)."""
+    """The client has sent too many requests (429)."""
 
 
 class ServerError(ErrorBase):
@@ -123,7 +124,7 @@ class ServerError(ErrorBase):
 
 
 class ServiceUnavailable(ServerError):
-    """The server, or the store behind it, is not there (502, 503, 504); later may do."""
+    """The server, or the store behind it, is down (502, 503, 504); a later request may succeed."""
 
 
 class NoAnswer(ErrorBase):
@@ -131,7 +132,7 @@ class NoAnswer(ErrorBase):
 
 
 class Unsupported(ErrorBase):
-    """This version of the API cannot do that; nothing was asked."""
+    """This version of the API cannot do that; no request was sent."""
 
 
 _CLASSES: dict[int, type[ErrorBase]] = {
@@ -150,3 +151,8 @@ _CLASSES: dict[int, type[ErrorBase]] = {
 def class_of(status: int) -> type[ErrorBase]:
     """The class of the error for a status; 0 is no answer."""
     return _CLASSES.get(status, ServerError if status >= 500 else ErrorBase)
+
+
+def add_remark(error: ErrorBase, remark: str) -> None:
+    """Put what the client knows about an error behind the server's description of it."""
+    error._remark = remark

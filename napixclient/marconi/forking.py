@@ -1,41 +1,40 @@
-"""Greenlets that belong to one process: in the child of a fork they stand still."""
+"""Greenlets that belong to one process: in the child of a fork they never run again."""
 
 from __future__ import annotations
 
 import os
 import weakref
-from typing import Any
 
 import gevent
 
 __all__ = ['Staying']
 
 _all: weakref.WeakSet[Staying] = weakref.WeakSet()
-#: In a child: what is the parent's. To forget a greenlet would end it, and its `finally` blocks would run here too.
+#: In a child, the greenlets of the parent: dropping one would end it, and run its `finally` blocks here.
 _left_to_parent: list[Staying] = []
 
 
 class Staying(gevent.Greenlet):  # type: ignore[type-arg]
-    """Goes on in the process that began it, and in no child: there nothing of it runs, not even a ``finally``.
+    """Runs in the process that started it only: in a child nothing of it runs, not even a ``finally``.
 
-    To kill it there would not do: what it waits for may come first, as a request that the fork has cancelled does.
-    The one that forks, as :mod:`multiprocessing` may do in it, is the child's.
+    Killing it in the child is not enough: what it waits for may come first, as the cancellation of a request by the
+    fork does. The greenlet that forks, as :mod:`multiprocessing` may do, goes on in the child as well.
     """
 
     _still = False
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
+    def __init__(self, *args: object, **kwargs: object) -> None:
         super().__init__(*args, **kwargs)
         _all.add(self)
 
-    # Whatever a greenlet waits for resumes it by one of these two.
-    def switch(self, *args: Any, **kwargs: Any) -> Any:
-        """Go on, but not in a child."""
+    # Whatever a greenlet waits for resumes it with one of these two.
+    def switch(self, *args: object, **kwargs: object) -> object:
+        """Resume it, except in a child."""
         return None if self._still else super().switch(*args, **kwargs)
 
-    def throw(self, *args: Any) -> Any:
-        """Go on with an exception, but not in a child."""
-        return None if self._still else super().throw(*args)
+    def throw(self, *args: object) -> object:
+        """Raise in it, except in a child."""
+        return None if self._still else super().throw(*args)  # type: ignore[call-overload]
 
 
 def _after_fork() -> None:

@@ -1,4 +1,4 @@
-"""Keystone's identity API, version 3: what is asked, and what a token is. Does no I/O; imports masking."""
+"""Keystone's identity API, version 3: what is posted to it, and what a token is. Does no I/O."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from ..masking import hide
 
 __all__ = ['Credential', 'NoEndpoint', 'Token', 'identity_url']
 
-#: A token is renewed when a tenth of its life is left, within these bounds (seconds).
+#: A token is renewed when a tenth of its life is left: at most, and at least, so many seconds before its end.
 _SOONEST, _LATEST = 30.0, 1.0
 _is_id = re.compile(r'[0-9a-f]{32}').fullmatch
 
 
 class NoEndpoint(LookupError):
-    """The catalogue has no endpoint for messaging; the text says what it has."""
+    """The catalogue has no endpoint for messaging; the text lists those that it has."""
 
 
 def identity_url(auth_url: str) -> str:
-    """Where version 3 of the API is, for an address with or without the version.
+    """The address of version 3 of the API, for an address with or without the version.
 
     :raises ValueError: for another version.
     """
@@ -35,7 +35,7 @@ def identity_url(auth_url: str) -> str:
 
 
 class Credential:
-    """What proves to Keystone who asks; its secret is shown nowhere."""
+    """What proves to Keystone who asks; no ``repr`` and no log shows its secret."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Credential:
             else {'project': {'id': tenant} if _is_id(tenant) else {'name': tenant, 'domain': self._domain}}
         )
         self._method, self._proof = self._told(username, password, token, application_credential)
-        #: A token that was made from a token lives no longer than that.
+        #: Whether a new token lives longer: one that is made from a token expires with that.
         self.lasting = token is None
 
     def _told(
@@ -68,7 +68,7 @@ class Credential:
         password: str | None,
         token: str | None,
         application_credential: tuple[str, str] | None,
-    ) -> tuple[str, dict[str, Any]]:
+    ) -> tuple[str, dict[str, object]]:
         if application_credential is not None:
             if len(application_credential) != 2 or isinstance(application_credential, str):
                 raise ValueError('application_credential is its id and its secret: (id, secret)')
@@ -82,9 +82,9 @@ class Credential:
         hide(self, password or '')
         return 'password', {'user': {'name': username, 'password': password, 'domain': self._domain}}
 
-    def body(self) -> dict[str, Any]:
+    def body(self) -> dict[str, object]:
         """What to post to ``/auth/tokens``."""
-        auth: dict[str, Any] = {'identity': {'methods': [self._method], self._method: self._proof}}
+        auth: dict[str, object] = {'identity': {'methods': [self._method], self._method: self._proof}}
         if self._scope is not None:
             auth['scope'] = self._scope
         return {'auth': auth}
@@ -96,10 +96,11 @@ class Credential:
 class Token:
     """A token, and what Keystone says of it.
 
-    How long it lives is counted from when it was asked for, by our own clock: that of Keystone may be another.
+    Its life is counted from when it was requested, by our own clock, as Keystone's may differ.
 
-    :param asked: what ``time.monotonic()`` was then.
-    :raises ValueError: for a document that is not one of a token.
+    :param asked: ``time.monotonic()`` when it was requested.
+    :param lasting: false for a token that cannot be renewed for longer: one that was made from another token.
+    :raises ValueError: for a document that does not describe a token.
     """
 
     def __init__(self, value: str | None, document: Any, asked: float, lasting: bool = True) -> None:
@@ -122,16 +123,16 @@ class Token:
 
     @property
     def fresh(self) -> bool:
-        """Whether there is no need to think of the next one yet."""
+        """Whether it need not be renewed yet."""
         return monotonic() < self.renew_at
 
     @property
     def alive(self) -> bool:
-        """Whether it is still good, as far as we know."""
+        """Whether it has not expired, as far as we know."""
         return monotonic() < self.ends
 
     def endpoint(self, region: str | None) -> str:
-        """Where messaging is, for the public.
+        """The public endpoint of messaging.
 
         :raises NoEndpoint: when the catalogue does not say.
         """

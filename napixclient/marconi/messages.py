@@ -1,19 +1,35 @@
-"""Messages of a queue, and what is told of them."""
+"""Messages of a queue: what the server says of one, and how they are listed, popped and deleted."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator
 from enum import Enum
-from typing import TYPE_CHECKING, Any
+from typing import Any, TypedDict
 from urllib.parse import parse_qs, quote
 
 from ..messages import split_reference
+from .api import QueueApi, json_of, parsed, query_of
+from .errors import NotFound, ServiceUnavailable
+from .paging import Page, follow, marker_of
 from .pending import asks
 
-if TYPE_CHECKING:
-    from .queue import Queue
+__all__ = ['Message', 'MessageStatus', 'Messages']
 
-__all__ = ['Message', 'MessageStatus']
+#: A marker before all messages: with ``include_claimed`` and without any marker Zaqar fails on Redis.
+_BEGINNING = '00000000-0000-0000-0000-000000000000'
+
+
+class _Content(TypedDict):
+    ttl: int
+    age: int
+    body: Any
+
+
+class MessageDocument(_Content, total=False):
+    """A message in an answer: version 1 gives the id in ``href`` only, and popped messages have no ``href``."""
+
+    id: str
+    href: str
 
 
 class MessageStatus(Enum):
@@ -27,49 +43,135 @@ class MessageStatus(Enum):
 
 
 class Message:
-    """A message as the server told of it: a snapshot.
+    """A message as the server described it: a snapshot.
 
-    ``id``; ``ttl``, the seconds that it lives; ``age`` in seconds; ``body``, what JSON can hold; ``claim_id``, the id
-    of the claim that it was handed out with, or ``None``.
+    ``id``; ``ttl``, how many seconds it lives; ``age`` in seconds; ``body``, any JSON value; ``claim_id``, the id of
+    the claim that it was handed out with, or ``None``.
     """
 
     Free = MessageStatus.Free
     Claimed = MessageStatus.Claimed
 
-    def __init__(self, queue: Queue, told: Mapping[str, Any], claim_id: str | None = None) -> None:
-        href = split_reference(told.get('href', ''))
-        # Version 1 tells the id in the address only; popped messages have no address.
-        self.id: str = told.get('id') or href.path.rpartition('/')[2]
-        self.ttl: int = told['ttl']
-        self.age: int = told['age']
-        self.body: Any = told['body']
+    def __init__(self, messages: Messages, document: MessageDocument, claim_id: str | None = None) -> None:
+        href = split_reference(document.get('href', ''))
+        self.id: str = document.get('id') or href.path.rpartition('/')[2]
+        self.ttl: int = document['ttl']
+        self.age: int = document['age']
+        self.body: Any = document['body']
         self.claim_id: str | None = claim_id or parse_qs(href.query or '').get('claim_id', [None])[0]
         #: Whether it was deleted by this object.
         self.deleted = False
-        self._queue = queue
-        self._client = queue._client
+        self._messages = messages
+        self._api = messages.api
 
     @property
     def status(self) -> MessageStatus:
-        """``Message.Claimed`` where the server said so, else ``Message.Free``.
+        """``Message.Claimed`` if the server said so, else ``Message.Free``.
 
         Version 1 says it of the messages of a claim only.
         """
         return MessageStatus.Free if self.claim_id is None else MessageStatus.Claimed
 
-    def _delete(self, claim_id: str | None) -> None:
-        claim = '' if claim_id is None else f'?claim_id={quote(claim_id, safe="")}'
-        self._client._ask('DELETE', f'{self._queue._path}/messages/{quote(self.id, safe="")}{claim}')
-        self.deleted = True
-
     @asks
     def delete(self) -> None:
-        """Delete it, with the id of its claim; one that is gone already counts as deleted.
+        """Delete it, with the id of its claim; a message that is gone already counts as deleted.
 
         :raises Forbidden: for a message that somebody has claimed, if this object does not know the claim.
         :raises MalformedRequest: when its claim is over, on the versions that check it.
         """
-        self._delete(self.claim_id)
+        self._messages.delete(self, self.claim_id)
 
     def __repr__(self) -> str:
         return f'<MarconiMessage [{self.id}] {self.status.name}>'
+
+
+class Messages:
+    """The messages of one queue, as the API has them; whatever is asked here waits for the answer."""
+
+    def __init__(self, queue: QueueApi) -> None:
+        self._queue = queue
+        self.api = queue.api
+
+    def parse(
+        self, document: list[MessageDocument] | dict[str, list[MessageDocument]], claim_id: str | None = None
+    ) -> list[Message]:
+        """The messages in an answer: a list by itself (version 1), or under ``messages``.
+
+        :raises ErrorBase: for any other document.
+        """
+        listed = document.get('messages', []) if isinstance(document, dict) else document
+        return parsed(lambda: [Message(self, each, claim_id) for each in listed])
+
+    def by_ids(self, ids: list[str], size: int) -> Iterator[Message]:
+        """Those of these ids that there are; ``size`` ids in a request."""
+        for start in range(0, len(ids), size):
+            try:
+                answer = self._queue.ask('GET', f'/messages?ids={_listed(ids[start : start + size])}')
+            except NotFound:  # version 2, when there is none of them
+                continue
+            yield from self.parse(json_of(answer) or [])
+
+    def listed(self, limit: int | None, marker: str | None, echo: bool, include_claimed: bool) -> Iterator[Message]:
+        """All messages, oldest first, page by page."""
+        # A page of one repeats for ever on Redis.
+        size = None if limit is None else max(limit, 2)
+
+        def fetch(marker: str | None) -> Page[Message]:
+            page = self.page(size, marker, echo, include_claimed)
+            if page.items or (echo and include_claimed):
+                return page
+            # The server cuts the page before it leaves out what was not asked for: more may follow an empty one. Asked
+            # for everything, it names the next page.
+            return Page([], self.page(size, marker, True, True).following)
+
+        return follow(fetch, marker)
+
+    def page(
+        self, size: int | None, marker: str | None, echo: bool, include_claimed: bool, include_delayed: bool = False
+    ) -> Page[Message]:
+        """One page of them."""
+        query = {
+            'limit': size,
+            'marker': marker,
+            'echo': 'true' if echo else None,
+            'include_claimed': 'true' if include_claimed else None,
+            'include_delayed': 'true' if include_delayed else None,
+        }
+        try:
+            document = json_of(self._queue.ask('GET', f'/messages{query_of(query)}')) or {}
+        except ServiceUnavailable:
+            if marker is not None or not include_claimed:
+                raise
+            return self.page(size, _BEGINNING, echo, include_claimed, include_delayed)
+        found = [(message.id, message) for message in self.parse(document)]
+        return Page(found, parsed(lambda: marker_of(document.get('links') or ())) if found else None)
+
+    def pop(self, limit: int) -> list[Message]:
+        """Take at most ``limit`` out of the queue."""
+        return self.parse(json_of(self._queue.ask('DELETE', f'/messages?pop={limit}')) or [])
+
+    def delete(self, message: Message, claim_id: str | None) -> None:
+        """Delete one, with the claim that is said to hold it, or as a free one.
+
+        :raises Forbidden: when another claim holds it.
+        """
+        claim = '' if claim_id is None else f'?claim_id={quote(claim_id, safe="")}'
+        self._queue.ask('DELETE', f'/messages/{quote(message.id, safe="")}{claim}')
+        message.deleted = True
+
+    def delete_all(self, messages: list[Message], claim_ids: Iterable[str] = ()) -> None:
+        """Delete at most ``MAX_ITEMS`` with one request, whether they are claimed or not.
+
+        :param claim_ids: a Zaqar that is configured with ``message_delete_with_claim_id`` refuses to delete what none
+            of these claims holds; any other ignores them.
+        """
+        claims = _listed(claim_ids)
+        path = f'/messages?ids={_listed(message.id for message in messages)}'
+        self._queue.ask('DELETE', f'{path}&claim_ids={claims}' if claims else path)
+        for message in messages:
+            message.deleted = True
+
+
+def _listed(ids: Iterable[str]) -> str:
+    """Ids in a query. The comma between them is no data: Zaqar splits before it decodes."""
+    return ','.join(quote(id, safe='') for id in ids)

@@ -1,13 +1,36 @@
-"""What the server tells as a document: statistics, the home document, pre-signed access."""
+"""Documents of the API that users read: statistics, the home document, pre-signed access. Does no I/O."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypedDict
 
 from ..masking import hide
 
-__all__ = ['HomeDoc', 'Presigned', 'QueueStats']
+__all__ = ['HomeDoc', 'Presigned', 'QueueStats', 'StatsDocument', 'Stored']
+
+
+class Stored(TypedDict):
+    """What statistics tell of one message."""
+
+    href: str
+    #: Seconds since it was posted.
+    age: int
+    #: When it was posted: ``2026-12-31T23:59:59Z``.
+    created: str
+
+
+class _Counts(TypedDict):
+    claimed: int
+    free: int
+    total: int
+
+
+class StatsDocument(_Counts, total=False):
+    """``messages`` of ``GET /queues/…/stats``; an empty queue has neither an oldest nor a newest message."""
+
+    oldest: Stored
+    newest: Stored
 
 
 class HomeDoc(dict[str, Any]):
@@ -25,8 +48,9 @@ class HomeDoc(dict[str, Any]):
 class QueueStats(dict[str, Any]):
     """How many messages a queue has: ``claimed``, ``free`` and ``total``, and its ``oldest`` and ``newest``."""
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        super().__init__(told, **{name: int(told[name]) for name in ('claimed', 'free', 'total')})
+    def __init__(self, document: StatsDocument) -> None:
+        super().__init__(document)
+        self.update({name: int(self[name]) for name in ('claimed', 'free', 'total')})
 
     @property
     def claimed(self) -> int:
@@ -44,13 +68,13 @@ class QueueStats(dict[str, Any]):
         return self['total']  # type: ignore[no-any-return]
 
     @property
-    def oldest(self) -> dict[str, Any] | None:
-        """What the server tells of the oldest message; ``None`` in an empty queue."""
+    def oldest(self) -> Stored | None:
+        """What the server says of the oldest message; ``None`` in an empty queue."""
         return self.get('oldest')
 
     @property
-    def newest(self) -> dict[str, Any] | None:
-        """What the server tells of the newest message; ``None`` in an empty queue."""
+    def newest(self) -> Stored | None:
+        """What the server says of the newest message; ``None`` in an empty queue."""
         return self.get('newest')
 
     def __repr__(self) -> str:
@@ -58,20 +82,20 @@ class QueueStats(dict[str, Any]):
 
 
 class Presigned(dict[str, Any]):
-    """Access to one queue for whoever holds this, until it expires; it can be sent on as JSON.
+    """Access to one queue for whoever holds this, until it expires.
 
-    It has ``paths``, ``methods``, ``project``, ``expires`` and ``signature``.
+    A mapping of ``paths``, ``methods``, ``project``, ``expires`` and ``signature``, which can be passed on as JSON.
     """
 
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, document: Mapping[str, object]) -> None:
+        super().__init__(document)
         missing = {'paths', 'methods', 'project', 'expires', 'signature'} - set(self)
         if missing:
             raise ValueError(f'not what share() returns: {", ".join(sorted(missing))} missing')
         hide(self, str(self['signature']))
 
     def headers(self) -> dict[str, str]:
-        """The fields that prove it."""
+        """The fields of a request that carry the signature and what it covers."""
         return {
             'URL-Signature': self['signature'],
             'URL-Expires': self['expires'],

@@ -1,11 +1,11 @@
-"""Operations that go on while their caller does something else."""
+"""Operations of asynchronous clients: they run in greenlets, and return their results later."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from functools import partial, wraps
-from typing import Any, ParamSpec
+from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import gevent
 from gevent.event import AsyncResult
@@ -15,6 +15,21 @@ from ..errors import Cancelled, Timeout
 __all__ = ['PendingResult', 'asks', 'lists']
 
 P = ParamSpec('P')
+
+
+class _Mode(Protocol):
+    @property
+    def async_(self) -> bool: ...
+
+
+class _Asking(Protocol):
+    """What holds the ``Api`` of its client."""
+
+    @property
+    def _api(self) -> _Mode: ...
+
+
+S = TypeVar('S', bound=_Asking)
 
 
 class _NotReady(Timeout, gevent.Timeout):
@@ -34,13 +49,13 @@ class PendingResult(AsyncResult):  # type: ignore[type-arg]
     ``gevent.joinall`` take both, in any mixture.
     """
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    def __init__(self, work: Callable[[], object]) -> None:
         super().__init__()
         self._greenlet = gevent.Greenlet(self._run, work)
         self._greenlet.gr_context = copy_context()
         self._greenlet.start()
 
-    def _run(self, work: Callable[[], Any]) -> None:
+    def _run(self, work: Callable[[], object]) -> None:
         try:
             self.set(work())
         except BaseException as exc:  # a gevent.Timeout of its own, too: somebody waits for the outcome
@@ -81,36 +96,36 @@ def _cancelled() -> Cancelled:
     return Cancelled('cancelled')
 
 
-def asks(method: Callable[P, Any]) -> Callable[P, Any]:
+def asks(method: Callable[Concatenate[S, P], object]) -> Callable[Concatenate[S, P], Any]:
     """A method that asks the server: in place, or, if its client is asynchronous, in a greenlet."""
 
     @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Any:
-        self: Any = args[0]
-        if self._client.async_:
-            return PendingResult(partial(method, *args, **kwargs))
-        return method(*args, **kwargs)
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        if self._api.async_:
+            return PendingResult(partial(method, self, *args, **kwargs))
+        return method(self, *args, **kwargs)
 
     return call
 
 
-def lists(method: Callable[P, Iterator[Any]]) -> Callable[P, Any]:
-    """A method that lists what the server has, page by page; an asynchronous client has the first one fetched."""
+def lists(method: Callable[Concatenate[S, P], Iterator[object]]) -> Callable[Concatenate[S, P], Any]:
+    """A method that lists what the server has, page by page; if its client is asynchronous, a greenlet fetches the
+    first page.
+    """
 
     @wraps(method)
-    def call(*args: P.args, **kwargs: P.kwargs) -> Any:
-        self: Any = args[0]
-        listing = method(*args, **kwargs)
-        return PendingResult(partial(_begun, listing)) if self._client.async_ else listing
+    def call(self: S, /, *args: P.args, **kwargs: P.kwargs) -> Any:
+        listing = method(self, *args, **kwargs)
+        return PendingResult(partial(_begun, listing)) if self._api.async_ else listing
 
     return call
 
 
-def _begun(listing: Iterator[Any]) -> Iterator[Any]:
+def _begun(listing: Iterator[object]) -> Iterator[object]:
     first = list(next(([item] for item in listing), []))
     return _resumed(first, listing)
 
 
-def _resumed(first: list[Any], listing: Iterator[Any]) -> Iterator[Any]:
+def _resumed(first: list[object], listing: Iterator[object]) -> Iterator[object]:
     yield from first
     yield from listing

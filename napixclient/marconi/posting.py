@@ -1,20 +1,19 @@
-"""How messages are posted: in parts that the server takes, and what is said when one of them fails."""
+"""Posts messages in parts that the server accepts, and says what became of them when one of the parts fails."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import NamedTuple
 
 from ..errors import ConnectError, ConnectTimeout, QueueTimeout
 from ..messages import dump_json
-from .errors import ErrorBase, MalformedRequest
-
-if TYPE_CHECKING:
-    from .queue import Queue
+from .api import QueueApi, object_of, parsed
+from .calls import read_metadata
+from .errors import ErrorBase, MalformedRequest, add_remark
 
 __all__ = ['post']
 
-#: Bytes of a whole collection, by default of the server; a queue of v2 may have less.
+#: Bytes of a whole collection, by default of the server; a queue of version 2 may have a lower limit.
 MAX_BYTES = 256 * 1024
 #: Messages in a request. The answer lists their ids in one header field, for which a proxy has 4 KiB. On Redis a few
 #: thousand are too many for the store, which then keeps them and answers 503.
@@ -30,16 +29,16 @@ class _Part(NamedTuple):
     encoded: list[bytes]
 
 
-def post(queue: Queue, messages: Iterable[Mapping[str, Any]] | Mapping[str, Any]) -> list[str]:
-    """Post them in order, and return their ids in that order.
+def post(queue: QueueApi, messages: Iterable[Mapping[str, object]] | Mapping[str, object]) -> list[str]:
+    """Post messages in order, and return their ids in that order.
 
-    :raises ValueError: for what is no message; then nothing was posted.
+    :raises ValueError: for what is no message; then nothing has been posted.
     :raises ErrorBase: with ``posted``, ``uncertain`` and ``unposted``.
     """
     if isinstance(messages, (str, bytes)) or not isinstance(messages, Iterable):
         raise ValueError(f'messages are mappings with a body, or one of them, not {messages!r}')
     given = [messages] if isinstance(messages, Mapping) else list(messages)
-    encoded = [_encoded(message, queue._client._version) for message in given]
+    encoded = [_encoded(message, queue.version) for message in given]
     posted: list[str] = []
     size = MAX_BYTES
     parts = list(_parts(encoded, 0, size))
@@ -58,7 +57,7 @@ def post(queue: Queue, messages: Iterable[Mapping[str, Any]] | Mapping[str, Any]
     return posted
 
 
-def _encoded(message: Any, version: str) -> bytes:
+def _encoded(message: object, version: str) -> bytes:
     if not isinstance(message, Mapping) or 'body' not in message:
         raise ValueError(f"a message is a mapping with 'body', and perhaps 'ttl' in seconds, not {message!r:.200}")
     if version != '2.0':
@@ -70,7 +69,7 @@ def _encoded(message: Any, version: str) -> bytes:
 
 
 def _parts(encoded: list[bytes], start: int, size: int) -> Iterator[_Part]:
-    """Cut them so that each part is small enough; one that is too large by itself goes alone, and is refused."""
+    """Cut the messages so that each part is small enough; a message that is too large goes alone, and is refused."""
     part = _Part(start, [])
     room = size - len(b'{"messages":[]}')
     used = 0
@@ -84,12 +83,12 @@ def _parts(encoded: list[bytes], start: int, size: int) -> Iterator[_Part]:
         yield part
 
 
-def _post_part(queue: Queue, part: _Part) -> list[str]:
+def _post_part(queue: QueueApi, part: _Part) -> list[str]:
     body = b','.join(part.encoded)
-    body = b'[%b]' % body if queue._client._version == '1.0' else b'{"messages":[%b]}' % body
-    answer = queue._client._ask('POST', f'{queue._path}/messages', body)
-    document = queue._client._object(answer)
-    ids = queue._client._understood(lambda: [href.rpartition('/')[2] for href in document['resources']])
+    body = b'[%b]' % body if queue.version == '1.0' else b'{"messages":[%b]}' % body
+    answer = queue.ask('POST', '/messages', body)
+    document = object_of(answer)
+    ids = parsed(lambda: [href.rpartition('/')[2] for href in document['resources']])
     if document.get('partial') or len(ids) != len(part.encoded):
         raise ErrorBase(
             'only some messages were stored',
@@ -99,19 +98,19 @@ def _post_part(queue: Queue, part: _Part) -> list[str]:
     return ids
 
 
-def _limit_of(queue: Queue) -> int:
-    """What the queue itself takes; where it does not say, as on the older versions, nothing less than others."""
-    if queue._client._version != '2.0':
+def _limit_of(queue: QueueApi) -> int:
+    """Bytes that this queue takes; where it does not say, as on the older versions, as many as others."""
+    if queue.version != '2.0':
         return MAX_BYTES
     try:
-        limit = queue._metadata().get('_max_messages_post_size')
+        limit = read_metadata(queue).get('_max_messages_post_size')
     except ErrorBase:  # the refusal tells more
         return MAX_BYTES
     return limit if isinstance(limit, int) and limit > 0 else MAX_BYTES
 
 
-def _explain(error: ErrorBase, given: list[Any], posted: list[str], part: _Part) -> None:
-    """Add to an error what became of the messages."""
+def _explain(error: ErrorBase, given: list[Mapping[str, object]], posted: list[str], part: _Part) -> None:
+    """Say in the error what became of the messages."""
     end = part.start + len(part.encoded)
     doubtful = _may_be_stored(error)
     error.posted = posted
@@ -125,7 +124,7 @@ def _explain(error: ErrorBase, given: list[Any], posted: list[str], part: _Part)
         )
     if error.unposted:
         told.append(f'{len(error.unposted)} were not (see unposted).')
-    error._remark = ' '.join(told)
+    add_remark(error, ' '.join(told))
 
 
 def _may_be_stored(error: ErrorBase) -> bool:
@@ -133,6 +132,6 @@ def _may_be_stored(error: ErrorBase) -> bool:
         return False
     if error.code:
         return not 300 <= error.code < 500
-    # Without a cause of that kind there was an answer, which made no sense; or a proxy made none of what it was sent.
+    # With no such cause there was an answer that made no sense, or a proxy made no sense of the request.
     cause = error.__cause__
     return not isinstance(cause, (ConnectError, ConnectTimeout, QueueTimeout)) or cause.phase in ('send', 'read')

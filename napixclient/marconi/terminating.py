@@ -1,4 +1,4 @@
-"""SIGTERM, for consumers that are to drain then."""
+"""SIGTERM: calls what stops the consumers that asked for it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from gevent.hub import get_hub
 
 __all__ = ['attend', 'leave']
 
-_attending: dict[Any, tuple[Any, Callable[[], object]]] = {}
+_attending: dict[object, tuple[Any, Callable[[], object]]] = {}
 _before: Any = None
 
 
-def attend(who: Any, stop: Callable[[], object]) -> None:
-    """At SIGTERM have the loop of this thread call ``stop()``, instead of what would have happened, until ``leave``.
+def attend(who: object, stop: Callable[[], object]) -> None:
+    """Have SIGTERM call ``stop()`` in the loop of this thread, instead of its usual effect, until ``leave``.
 
     :raises ValueError: outside of the main thread.
     """
@@ -30,20 +30,20 @@ def attend(who: Any, stop: Callable[[], object]) -> None:
     _attending[who] = get_hub().loop, stop
 
 
-def leave(who: Any) -> None:
-    """No longer; with the last one, SIGTERM does again what it did before."""
+def leave(who: object) -> None:
+    """Undo ``attend``; after the last one SIGTERM does again what it did before."""
     if _attending.pop(who, None) and not _attending and signal.getsignal(signal.SIGTERM) is _terminated:
         signal.signal(signal.SIGTERM, signal.SIG_DFL if _before is None else _before)
 
 
 def _terminated(number: int, frame: FrameType | None) -> None:
-    # Called between any two instructions of whoever runs just then: to do more than to ask for it would be too much.
+    # Runs between any two instructions of whatever runs just then, so it only schedules the call.
     for loop, stop in list(_attending.values()):
         loop.run_callback_threadsafe(stop)
 
 
 def _after_fork() -> None:
-    """In a child nobody attends: the consumers are the parent's."""
+    """In a child SIGTERM stops no consumer: they are the parent's."""
     for who in list(_attending):
         leave(who)
 

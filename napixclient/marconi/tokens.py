@@ -1,9 +1,10 @@
-"""The token of a connection: asked for once, however many need it, and put on each request as that is sent."""
+"""The token of a connection: Keystone is asked once, however many need it, and each request gets it when it is sent."""
 
 from __future__ import annotations
 
 import logging
 from contextvars import ContextVar
+from datetime import datetime
 from time import monotonic
 
 import gevent
@@ -32,6 +33,16 @@ class Tokens:
         self._coming: AsyncResult[Token] | None = None
         self.current = self._get()
 
+    @property
+    def value(self) -> str:
+        """The token as it is now."""
+        return self.current.value
+
+    @property
+    def expires(self) -> datetime:
+        """When it expires, by Keystone's clock."""
+        return self.current.expires
+
     def _get(self) -> Token:
         asked = monotonic()
         try:
@@ -45,7 +56,10 @@ class Tokens:
             raise ErrorBase('no token', answer.status_code, str(exc)) from exc
 
     def fresh(self) -> Token:
-        """The token, renewed if it does not live for long any more."""
+        """The token; if it expires soon, a new one.
+
+        :raises ErrorBase: when Keystone fails, and the token has expired.
+        """
         token = self.current
         if token.fresh:
             return token
@@ -60,9 +74,9 @@ class Tokens:
             return token
 
     def renewed(self, stale: Token) -> Token:
-        """Another token than this one: perhaps somebody else has got it already, or is about to.
+        """A newer token than this one; whoever asks while Keystone is being asked waits for the same answer.
 
-        Keystone is asked in a greenlet of its own: should the one who wanted it first be killed, others wait for it.
+        A greenlet of its own asks Keystone: the others still wait for it if the first who wanted the token is killed.
         """
         if self.current is not stale:
             return self.current
@@ -98,9 +112,11 @@ class Tokens:
 
 
 class FixedToken:
-    """A token that somebody else has got: it is sent as long as it lasts."""
+    """A token that the caller brings: it is sent as it is, and nobody renews it."""
 
     blocking = False
+    #: Only Keystone knows.
+    expires = None
 
     def __init__(self, token: str) -> None:
         hide(self, token)

@@ -1,11 +1,11 @@
-"""One server, Zaqar or Keystone: rest's client with our errors."""
+"""The client of one server, Zaqar or Keystone: that of ``rest``, raising the errors of this package."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from typing import Any
 
-from ..messages import dump_json
+from ..messages import Headers, dump_json, parse_origin
 from ..rest.client import Client, Success
 from ..rest.responses import Response
 from .errors import ErrorBase, NoAnswer, class_of
@@ -15,7 +15,7 @@ __all__ = ['SUCCESS', 'Wire', 'encoded']
 SUCCESS = range(200, 300)
 
 
-def encoded(document: Any) -> bytes:
+def encoded(document: object) -> bytes:
     """A document as JSON.
 
     :raises ValueError: (or ``TypeError``) for what cannot be written as JSON.
@@ -24,7 +24,17 @@ def encoded(document: Any) -> bytes:
 
 
 class Wire(Client):
-    """Asks for targets that are written as they go on the request line, below the endpoint."""
+    """Sends requests for targets below its endpoint, written as they go on the request line."""
+
+    @property
+    def authority(self) -> str:
+        """What goes into ``Host``."""
+        return parse_origin(self._endpoint.host).authority
+
+    @property
+    def fields(self) -> Headers:
+        """The fields of every request that does not set them itself."""
+        return self._core._settings.headers
 
     def ask(
         self,
@@ -34,7 +44,7 @@ class Wire(Client):
         fields: Iterable[tuple[str, str]] = (),
         success: Success = SUCCESS,
     ) -> Response:
-        """Ask, and wait for the answer.
+        """Send a request, and wait for its answer.
 
         :param target: path and query, quoted.
         :param body: JSON, unless the fields tell of another type.

@@ -12,15 +12,15 @@ import pytest
 from gevent.event import Event
 
 from napixclient.marconi import Client, NotFound, Queue, ServiceUnavailable
-from napixclient.marconi.claim import Renewal
+from napixclient.marconi.lease import Renewal
 from tests.kit import wait_until
 from tests.marconi.scenarios import a_name, bodies, filled
 
 
-def status(queue: Queue, method: str, path: str, data: str | None = None) -> int:
+def status(client: Client, queue: Queue, method: str, path: str, data: str | None = None) -> int:
     """What the server answers, for what no method of ours asks."""
     try:
-        return queue._client.conn.request(method, f'/queues/{queue.name}/{path}', data=data).status_code
+        return client.conn.request(method, f'/queues/{queue.name}/{path}', data=data).status_code
     except ServiceUnavailable as error:
         return error.code
 
@@ -33,17 +33,16 @@ def facts(client: Client, other: Client) -> None:
     older.delete()
     again = other.queue(queue.name).claim(20)
     assert bodies(again) == [0, 1, 2, 3, 4]
-    assert status(queue, 'DELETE', f'messages?ids={",".join(message.id for message in again)}') == 204
+    assert status(client, queue, 'DELETE', f'messages?ids={",".join(message.id for message in again)}') == 204
     assert queue.stats.total == 0
     queue.post_messages([{'ttl': 1, 'body': 'short'}, {'ttl': 300, 'body': 'long'}])
     answer = client.conn.request('POST', f'/queues/{queue.name}/claims', data='{"ttl": 20, "grace": 60}')
     claim = answer.headers['location'].rpartition('/')[2]
     gevent.sleep(2.1)
-    assert status(queue, 'GET', f'claims/{claim}') == 200
-    assert [status(queue, method, f'claims/{claim}', '{"ttl": 20, "grace": 60}') for method in ('PATCH', 'DELETE')] == [
-        503,
-        503,
-    ]
+    assert status(client, queue, 'GET', f'claims/{claim}') == 200
+    assert [
+        status(client, queue, method, f'claims/{claim}', '{"ttl": 20, "grace": 60}') for method in ('PATCH', 'DELETE')
+    ] == [503, 503]
 
 
 def short_lived(client: Client, other: Client) -> None:
@@ -73,7 +72,7 @@ def expired(client: Client, other: Client) -> None:
     claim.delete()
     queue.release_claim(claim)
     told: list[BaseException] = []
-    renewal = Renewal(claim, told.append)
+    renewal = Renewal(claim.lease, told.append)
     wait_until(lambda: renewal.lost, seconds=20)
     assert [type(error) for error in told] == [NotFound]
     assert len(queue.claim(20, ttl=20)) == 2

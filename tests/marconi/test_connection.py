@@ -442,13 +442,14 @@ def test_nobody_there_is_an_error_of_ours(zaqar: Peers) -> None:
 )
 def test_an_answer_that_makes_no_sense_is_an_error_of_ours(document: Any, zaqar: Peers) -> None:
     """Whatever is sent instead of what the API has."""
-    queue = zaqar.client(version=2).queue(a_name())
+    client = zaqar.client(version=2)
+    queue = client.queue(a_name())
     zaqar.fault = lambda *_: (200, {'Content-Type': 'application/json'}, document)
     for call in (
         lambda: list(queue.messages()),
         lambda: queue.claim(1),
         lambda: queue.stats,
-        lambda: list(queue._client.queues()),
+        lambda: list(client.queues()),
         lambda: queue.pop(),
         lambda: queue.share(),
         lambda: list(queue.subscriptions()),

@@ -189,7 +189,7 @@ def test_what_was_handled_is_not_handled_again(zaqar: Peers) -> None:
     zaqar.fault = lambda method, *_: DOWN if method == 'DELETE' else None
     with queue.consume(lambda message: seen.append(message.body), ttl=1, on_error=ignore) as consumer:
         wait_until(lambda: len(asked(zaqar, 'POST.*/claims')) > 1 and len(seen) == 5, seconds=20)
-        wait_until(lambda: not consumer._tasks, seconds=20)  # given up
+        wait_until(lambda: not consumer._in_hand.tasks, seconds=20)  # given up
         zaqar.fault = lambda *_: None
         wait_until(lambda: consumer.done == 5, seconds=20)
     assert seen == [0, 1, 2, 3, 4] and zaqar.messages[queue.name] == []
