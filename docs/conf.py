@@ -51,6 +51,7 @@ nitpick_ignore_regex = [
     (r'py:.*', r'(collections|contextvars|datetime|gevent|http|os|ssl|typing|urllib3)\..*'),
     (r'py:class', r'(Authenticator|Batch|Event|Iterable|Iterator|Link|Mapping|Outcome|PathLike|Retry|Timeouts)'),
     (r'py:class', r'napixclient\.rest\.\w+\._T'),
+    (r'py:class', r'napixclient\.marconi\.(client\._Queues|models\.MessageStats)'),
 ]
 
 CHART = DOCS / '_static' / 'benchmark.svg'

@@ -39,7 +39,10 @@ class Client:
 
     @property
     def client_id(self) -> str:
-        """What the server knows this client by: a UUID. May be set."""
+        """What the server tells this client from others by: a UUID, made anew for each client.
+
+        Set it to one of your own, and the client is the same to the server after a restart.
+        """
         return self._api.client_id
 
     @client_id.setter

@@ -7,10 +7,10 @@ from typing import Any, TypedDict
 
 from ..masking import hide
 
-__all__ = ['HomeDoc', 'Presigned', 'QueueStats', 'StatsDocument', 'Stored']
+__all__ = ['HomeDoc', 'MessageStats', 'Presigned', 'QueueStats', 'StatsDocument']
 
 
-class Stored(TypedDict):
+class MessageStats(TypedDict):
     """What statistics tell of one message."""
 
     href: str
@@ -29,8 +29,8 @@ class _Counts(TypedDict):
 class StatsDocument(_Counts, total=False):
     """``messages`` of ``GET /queues/…/stats``; an empty queue has neither an oldest nor a newest message."""
 
-    oldest: Stored
-    newest: Stored
+    oldest: MessageStats
+    newest: MessageStats
 
 
 class HomeDoc(dict[str, Any]):
@@ -68,13 +68,16 @@ class QueueStats(dict[str, Any]):
         return self['total']  # type: ignore[no-any-return]
 
     @property
-    def oldest(self) -> Stored | None:
-        """What the server says of the oldest message; ``None`` in an empty queue."""
+    def oldest(self) -> MessageStats | None:
+        """The oldest message: its ``href``, its ``age`` in seconds, and when it was ``created``.
+
+        ``None`` in an empty queue.
+        """
         return self.get('oldest')
 
     @property
-    def newest(self) -> Stored | None:
-        """What the server says of the newest message; ``None`` in an empty queue."""
+    def newest(self) -> MessageStats | None:
+        """The newest message, as :attr:`oldest` describes it; ``None`` in an empty queue."""
         return self.get('newest')
 
     def __repr__(self) -> str:

@@ -227,6 +227,17 @@ def test_metadata_that_did_not_change_is_not_sent(zaqar: Peers) -> None:
 # Claims --------------------------------------------------------------------------------------------------------------
 
 
+def test_a_client_may_keep_its_id(zaqar: Peers) -> None:
+    """With the id of an earlier client it is the same to the server: listings leave out what that one has posted."""
+    first, later = zaqar.client(version=2), zaqar.client(version=2)
+    queue = first.create_queue(a_name())
+    queue.post_messages({'body': 1})
+    assert bodies(later.queue(queue.name).messages()) == [1]
+    later.client_id = first.client_id
+    assert bodies(later.queue(queue.name).messages()) == []
+    assert bodies(later.queue(queue.name).messages(echo=True)) == [1]
+
+
 def test_a_claim_renews_itself_while_a_slow_worker_works(zaqar: Peers, caplog: Any) -> None:
     """On request, until its block ends, through failures too."""
     queue = filled(zaqar.client(version=2), 2)
