@@ -1,4 +1,4 @@
-"""How the objects of a client ask the server: as this client, in the API's version; and what its answers mean."""
+"""How a client and its objects ask the server, and what its answers mean."""
 
 from __future__ import annotations
 
@@ -20,9 +20,11 @@ _T = TypeVar('_T')
 
 
 class Api:
-    """How one client asks; every object that comes from the client holds it.
+    """Sends the requests of one client: under its id, in the version that its connection speaks.
 
-    :param async_: whether the operations of these objects return a ``PendingResult``. What is asked here always waits.
+    Every object that comes from the client holds it.
+
+    :param async_: whether the operations of these objects return a ``PendingResult``; ``ask`` itself always waits.
     """
 
     def __init__(self, conn: Connection, async_: bool) -> None:
@@ -45,7 +47,7 @@ class Api:
 
 
 class QueueApi:
-    """How the objects of one queue ask: their paths are below the queue's."""
+    """Sends the requests about one queue: their paths are below the queue's."""
 
     def __init__(self, api: Api, name: str) -> None:
         if not isinstance(name, str) or not name:

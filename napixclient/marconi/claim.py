@@ -32,7 +32,7 @@ class Claim:
     def __init__(self, lease: Lease, messages: Messages, claimed: list[Message], renew: bool = False) -> None:
         #: Its id, ``None`` for an empty one.
         self.id = lease.id
-        # What its queue renews, releases and reads it by.
+        # By this its queue renews, releases and reads it.
         self.lease = lease
         self._messages, self._claimed = messages, claimed
         self._api = messages.api

@@ -39,24 +39,25 @@ class Connection:
     With ``auth_url`` it gets a token from Keystone at once, a new one shortly before that expires, and a new one when
     Zaqar refuses it. Without ``auth_url`` there is no authentication, and ``endpoint`` is required.
 
-    :param username: of the user; part of a password's proof, and of the ``repr``.
-    :param apikey: another name of ``password``.
-    :param password: of the user.
-    :param token: of Keystone. With ``auth_url`` a token for ``tenant`` is made of it; without, it is sent as it is.
+    :param username: the user's name; a password needs it, and the ``repr`` shows it.
+    :param apikey: another name for ``password``.
+    :param password: the user's password.
+    :param token: a token of Keystone's. With ``auth_url`` the connection exchanges it for one for ``tenant``; without,
+        it sends the token as it is.
     :param application_credential: ``(id, secret)``.
-    :param auth_url: where Keystone is, with or without ``/v3``.
-    :param domain: of user and project: ``default``, an id, or a name.
-    :param tenant: the project, by name or id; by default that of the user. Without authentication it is what is sent
-        as ``X-Project-ID``.
-    :param region: of the endpoint in Keystone's catalogue; the first one by default.
-    :param endpoint: where Zaqar is, instead of what the catalogue says.
+    :param auth_url: the address of Keystone, with or without ``/v3``.
+    :param domain: the domain of user and project: ``default``, an id, or a name.
+    :param tenant: the project, by name or id; by default the user's. Without Keystone it is sent as ``X-Project-ID``,
+        which version 2 requires.
+    :param region: the region of the endpoint in Keystone's catalogue; by default that of the first endpoint.
+    :param endpoint: the address of Zaqar, instead of the one in the catalogue.
     :param verify: ``False`` to accept any certificate, or the path of a file of certificates to trust.
     :param version: 1, 1.1 or 2, as a number or a text, with or without ``v``; by default the newest that the server
-        lists. An endpoint that ends in a version keeps it.
+        lists. A version at the end of the endpoint takes precedence.
     :param presigned: what :meth:`Queue.share` returned, instead of an account.
     :param options: those of :class:`napixclient.rest.Client`: ``max_concurrency``, ``timeout``, ``ca_certs`` and so on.
     :raises ValueError: for arguments that make no sense, or not together.
-    :raises Unauthorized: when Keystone does not accept what proves who asks.
+    :raises Unauthorized: when Keystone rejects the credentials.
     :raises ErrorBase: when Keystone or Zaqar fails, or the catalogue has no endpoint.
     """
 
@@ -135,7 +136,7 @@ class Connection:
 
     @property
     def tenant(self) -> str | None:
-        """The id of the project; without Keystone what was given."""
+        """The id of the project; without Keystone the ``tenant`` that was given."""
         return self._tenant
 
     @property
@@ -186,9 +187,9 @@ class Connection:
 
         :param method: ``Http.GET``, or ``'GET'``.
         :param path: below :attr:`host`, with its query, quoted as it is to be sent; ``''`` is the home document.
-        :param headers: fields, instead of the connection's own of these names.
-        :param data: a text or bytes, by default as JSON.
-        :param verify: as for the connection, for this request.
+        :param headers: fields that replace the connection's own of the same names.
+        :param data: the body: a text (sent as UTF-8) or bytes; its type is JSON unless ``headers`` has another.
+        :param verify: as for the connection, for this request only.
         :raises ErrorBase: for a status of 400 or above, or when there was no answer.
         """
         if data is not None and not isinstance(data, (str, bytes)):

@@ -25,7 +25,7 @@ logger = logging.getLogger('napixclient.marconi')
 
 
 class Lease:
-    """How long messages are claimed, and the requests that change it. Each waits for its answer.
+    """A claim in the eyes of the server, and the API's calls about it. Each waits for its answer.
 
     :param id: ``None`` for a claim of nothing.
     :param since: when it began to live, by ``time.monotonic()``; ``None`` if nobody knows, as of a bare id.
@@ -76,7 +76,7 @@ class Lease:
             ) from error
 
     def read(self, messages: Messages, ids: set[str] | None = None) -> Iterator[Message]:
-        """The messages that it holds now, or those with these ids; the server is asked when the first one is.
+        """The messages that it holds now, or those with these ids; asks the server when the first is wanted.
 
         :raises NotFound: when it is over.
         """
@@ -109,7 +109,7 @@ class Lease:
 
 
 class Claims:
-    """The claims of one queue."""
+    """Makes the leases of one queue."""
 
     def __init__(self, queue: QueueApi, messages: Messages) -> None:
         self._queue, self._messages = queue, messages

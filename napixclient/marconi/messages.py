@@ -59,7 +59,7 @@ class Message:
         self.age: int = document['age']
         self.body: Any = document['body']
         self.claim_id: str | None = claim_id or parse_qs(href.query or '').get('claim_id', [None])[0]
-        #: Whether it was deleted by this object.
+        #: Whether this object has deleted it.
         self.deleted = False
         self._messages = messages
         self._api = messages.api
@@ -86,7 +86,7 @@ class Message:
 
 
 class Messages:
-    """The messages of one queue, as the API has them; whatever is asked here waits for the answer."""
+    """The API's calls about the messages of one queue. Each waits for its answer."""
 
     def __init__(self, queue: QueueApi) -> None:
         self._queue = queue
@@ -103,7 +103,7 @@ class Messages:
         return parsed(lambda: [Message(self, each, claim_id) for each in listed])
 
     def by_ids(self, ids: list[str], size: int) -> Iterator[Message]:
-        """Those of these ids that there are; ``size`` ids in a request."""
+        """The messages with these ids, as far as they exist; ``size`` ids in a request."""
         for start in range(0, len(ids), size):
             try:
                 answer = self._queue.ask('GET', f'/messages?ids={_listed(ids[start : start + size])}')
@@ -151,7 +151,7 @@ class Messages:
         return self.parse(json_of(self._queue.ask('DELETE', f'/messages?pop={limit}')) or [])
 
     def delete(self, message: Message, claim_id: str | None) -> None:
-        """Delete one, with the claim that is said to hold it, or as a free one.
+        """Delete one, naming the claim that holds it, or as a free one.
 
         :raises Forbidden: when another claim holds it.
         """

@@ -33,7 +33,7 @@ S = TypeVar('S', bound=_Asking)
 
 
 class _NotReady(Timeout, gevent.Timeout):
-    """``get`` was not to wait any longer; the operation goes on. Also a ``gevent.Timeout``, as gevent raises it."""
+    """``get`` has waited long enough; the operation goes on. A ``gevent.Timeout``, as from gevent's own ``get``."""
 
     def __init__(self) -> None:
         Timeout.__init__(self, 'no result yet; the operation goes on')
@@ -43,10 +43,10 @@ class _NotReady(Timeout, gevent.Timeout):
 
 
 class PendingResult(AsyncResult):  # type: ignore[type-arg]
-    """An operation under way, and its result when it has one: what a client with ``async_=True`` returns.
+    """An operation under way, and later its result: what the operations of a client with ``async_=True`` return.
 
-    It is waited for like a :class:`~napixclient.PendingResponse`: ``gevent.wait``, ``gevent.iwait`` and
-    ``gevent.joinall`` take both, in any mixture.
+    Wait for it as for a :class:`~napixclient.PendingResponse`: ``gevent.wait``, ``gevent.iwait`` and
+    ``gevent.joinall`` take both kinds together.
     """
 
     def __init__(self, work: Callable[[], object]) -> None:
@@ -78,7 +78,7 @@ class PendingResult(AsyncResult):  # type: ignore[type-arg]
         return super().get(block=False)
 
     def cancel(self) -> bool:  # type: ignore[override]
-        """End it now with :class:`~napixclient.Cancelled`; false when it has ended. What the server did is done."""
+        """End it now with :class:`~napixclient.Cancelled`; false if it has ended. The server undoes nothing."""
         if self.ready():
             return False
         self.set_exception(_cancelled())

@@ -69,7 +69,7 @@ class Subscription:
 
 
 class Subscriptions:
-    """The subscriptions of one queue, as the API has them; whatever is asked here waits for the answer."""
+    """The API's calls about the subscriptions of one queue. Each waits for its answer."""
 
     def __init__(self, queue: QueueApi) -> None:
         self._queue = queue
