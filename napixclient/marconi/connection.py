@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from datetime import datetime
 from enum import Enum
+from functools import partial
 from typing import Any
 
 from ..messages import Headers
@@ -104,7 +105,8 @@ class Connection:
 
     def _authenticate(self, auth_url: str, credential: Credential, endpoint: str | None, region: str | None) -> str:
         """Get the first token; the address of Zaqar."""
-        self._authenticator = Tokens(self._open_wire(identity_url(auth_url), self._verify), credential)
+        keystone = _open_wire(self._wires, self._options, None, identity_url(auth_url), self._verify)
+        self._authenticator = Tokens(keystone, credential)
         token = self._authenticator.current
         self._username = self._username or token.username
         self._tenant = token.project or self._tenant
@@ -117,20 +119,10 @@ class Connection:
             fields = access.headers()
         else:
             fields = {} if self._tenant is None else {'X-Project-ID': self._tenant}
-        authenticator = self._authenticator
-
-        def open_wire(address: str, verify: bool | str) -> Wire:
-            return self._open_wire(address, verify, authenticator)
-
-        session = Session(endpoint, version, open_wire, self._verify, authenticator, fields)
+        open_wire = partial(_open_wire, self._wires, self._options, self._authenticator)
+        session = Session(endpoint, version, open_wire, self._verify, self._authenticator, fields)
         session.find_version()
         return session
-
-    def _open_wire(self, address: str, verify: bool | str, authenticator: Tokens | FixedToken | None = None) -> Wire:
-        trusted = {'ca_certs': verify} if isinstance(verify, str) else {'verify': bool(verify)}
-        wire = Wire(address, authenticator=authenticator, **{**self._options, **trusted})
-        self._wires.append(wire)
-        return wire
 
     # -- what it knows ---------------------------------------------------------------------------------------------
 
@@ -219,6 +211,19 @@ class Connection:
     def __repr__(self) -> str:
         expires = None if self.expires is None else self.expires.isoformat(timespec='milliseconds')
         return f'<MarconiConnection user:{self._username} expires:{expires}>'
+
+
+def _open_wire(
+    opened: list[Wire],
+    options: Mapping[str, Any],
+    authenticator: Tokens | FixedToken | None,
+    address: str,
+    verify: bool | str,
+) -> Wire:
+    """Open a client of this address, and add it to those opened."""
+    trusted = {'ca_certs': verify} if isinstance(verify, str) else {'verify': bool(verify)}
+    opened.append(Wire(address, authenticator=authenticator, **{**options, **trusted}))
+    return opened[-1]
 
 
 def _endpoint_of(token: Token, region: str | None) -> str:

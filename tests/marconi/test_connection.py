@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import threading
+import weakref
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
@@ -98,6 +100,26 @@ def test_an_endpoint_may_have_a_path(zaqar: Peers) -> None:
     conn = zaqar.connect(endpoint=f'{zaqar.server.url}/messaging/')
     assert (conn.version, conn.host) == ('2.0', f'{zaqar.server.url}/messaging/v2')
     assert Client(conn).ping()
+
+
+@pytest.mark.parametrize('keystone', [False, True])
+def test_what_is_dropped_is_freed_at_once(keystone: bool, zaqar: Peers, with_keystone: Any) -> None:
+    """A connection, its client and its queues do not wait for the garbage collector."""
+    peers = with_keystone() if keystone else zaqar
+    account = {'auth_url': peers.identity.url, 'password': 'demopw'} if keystone else {'endpoint': peers.server.url}
+    gc.collect()
+    gc.disable()
+    try:
+        conn = Connection('demo', tenant=None if keystone else 'p1', version=2, **account)
+        client = Client(conn)
+        queue = client.queue('q')
+        queue.post_messages({'body': 1})
+        held = [weakref.ref(each) for each in (conn, client, queue)]
+        conn.close()
+        del conn, client, queue
+        assert [each() for each in held] == [None] * 3
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize('document', [{'versions': [{'id': '3'}]}, {'versions': []}, {}, [], 'no', {'versions': [7]}])
