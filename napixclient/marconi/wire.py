@@ -34,7 +34,7 @@ class Wire(Client):
     @property
     def fields(self) -> Headers:
         """The fields of every request that does not set them itself."""
-        return self._core._settings.headers
+        return self._core.settings.headers
 
     def ask(
         self,
