@@ -15,8 +15,9 @@ from time import time
 from typing import Any
 from urllib.parse import quote, quote_plus
 
-from .masking import MASK, hide, hide_parameter, mask
+from .masking import MASK, hide, mask
 from .messages import Headers, Request
+from .secret_names import add_secret_parameter
 
 __all__ = [
     'AnonAuthenticator',
@@ -147,7 +148,7 @@ class TokenIdentifier:
         if not isinstance(parameter, str) or not parameter:
             raise ValueError('parameter is a text that is not empty')
         hide(self, token)
-        hide_parameter(parameter)
+        add_secret_parameter(parameter)
         self.parameter = parameter
         self._pair = f'{quote(parameter, safe="")}={quote(token, safe="")}'
 

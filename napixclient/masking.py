@@ -12,32 +12,31 @@ import html
 import json
 import re
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import count
 from math import inf
+from string import ascii_letters, digits
 from urllib.parse import quote, quote_plus, unquote_plus
 from weakref import finalize
 
+from .secret_names import is_secret_field, is_secret_parameter, may_name_secrets
+
 __all__ = [
-    'FIELDS',
     'MASK',
     'Shown',
     'cut',
     'hide',
     'hide_fields',
-    'hide_parameter',
-    'is_secret',
+    'is_field',
     'mask',
     'mask_around',
     'mask_query',
+    'named_secrets',
     'sentence',
 ]
 
 MASK = '***'
-#: Header fields whose values are secret, in lower case.
-FIELDS = frozenset(['authorization', 'proxy-authorization', 'cookie', 'set-cookie', 'x-auth-token', 'x-subject-token'])
-_MOST_PARAMETERS = 4096
 #: Characters that a secret has at least: to mask every "key" leaves less to read, and tells what it is.
 _SHORTEST = 4
 #: Of a cookie: many a shorter value is a word like any other.
@@ -57,16 +56,32 @@ _held: dict[int, tuple[str, ...]] = {}  # by the number of their holder: its sec
 _gone: deque[int] = deque()  # the holders that are gone since the last one came
 _latest = 0
 _known: tuple[int, tuple[str, ...]] = 0, ()  # the latest of the holders whose secrets are in it; the longest first
-_parameters = {'token'}
 
-_names = '|'.join(sorted(FIELDS, key=len, reverse=True)).replace('-', '[-_]')
-# "Authorization: x", "'Cookie': 'x'", "('X-Auth-Token', 'x')", "HTTP_COOKIE=x": to the end of the quoted value, of the
-# brackets, or of the line. Nothing follows the value in the pattern, so that the search never has to go back.
-_mask_fields = re.compile(
-    rf'(?im)(?<![a-z0-9])({_names})(\\{{0,3}}["\']?[ \t]*[:=][ \t]*|\\{{0,3}}["\'][ \t]*,[ \t]*(?=b?\\{{0,3}}["\']))'
-    r'(?=\S)(?:b?"(?:[^"\\\r\n]|\\.)*"?|b?\'(?:[^\'\\\r\n]|\\.)*\'?|\\+["\'][^"\'\\\r\n]*|[\[(][^\])\r\n]*[\])]?'
-    r'|(?:="[^"\r\n]*"?|[^\r\n"\']|["\'](?![ \t]*(?:[,)]|$)))+)'
-).sub
+# What stands between a name and its value: "Authorization: x", "'Cookie': 'x'", "('X-Auth-Token', 'x')", "pwd=x".
+_find_separators = re.compile(r'[:=]|["\'][ \t]*,').finditer
+_skip_blanks = re.compile(r'[ \t]*').match
+_quote_follows = re.compile(r'b?\\{0,3}["\']').match
+_BEFORE_PARAMETER = ('?', '&', ';')
+_NAME = f'{ascii_letters}{digits}_.-'
+#: Characters before a separator that may be a name, with blanks and a quote behind it.
+_LONGEST_NAME = 120
+# Of a header field: to the end of the quoted value, of the brackets, or of the line; a mask stays what it is.
+_field_value = re.compile(
+    r'(\*\*\*(?=[,)\]}"\'\\]|$)|b?"(?:[^"\\\r\n]|\\.)*"?|b?\'(?:[^\'\\\r\n]|\\.)*\'?|\\+["\'][^"\'\\\r\n]*|[\[(][^\])\r\n]*[\])]?'
+    r'|(?:="[^"\r\n]*"?|[^\r\n"\']|["\'](?![ \t]*(?:[,)]|$)))+)',
+    re.MULTILINE,
+).match
+# Of anything else: what is between the quotes, the brackets, or the next word, behind the name of a scheme perhaps.
+_value = re.compile(
+    r'b?"((?:[^"\\\r\n]|\\.)*)|b?\'((?:[^\'\\\r\n]|\\.)*)|\\+["\']([^"\'\\\r\n]*)|([\[(][^\])\r\n]*[\])]?)'
+    r'|(?![={]|(?:null|none|true|false)\b)'
+    r'(?P<bare>\*\*\*(?=#)|(?:(?:basic|bearer|digest|token|negotiate)[ \t]+)?[^\s,;&"\'<>]+)',
+    re.IGNORECASE,
+).match
+#: What a sentence says of a secret: "token: expired", "auth: 401".
+_is_remark = re.compile(r'[^\W\d_]+[.!?]?|\d{1,3}[.]?').fullmatch
+#: Names of header fields, whose values are whole lines: those with a hyphen and a capital among them.
+_is_field_name = re.compile(r'(?i:(?:http|x)[-_].*|(?:.*[-_.])?(?:authorization|cookie))|[A-Z].*-.*').fullmatch
 _find_parameters = re.compile(r'([?&;]([^=&;#?\s"\'<>]{1,100})=)[^&;#\s"\'<>]*').sub
 _mask_userinfo = re.compile(r'(?<=://)[^/\s@"\'<>]+@').sub
 _percents = re.compile('%[0-9A-F]{2}').sub
@@ -98,29 +113,23 @@ def _secrets() -> tuple[str, ...]:
 
 
 def hide_fields(holder: object, fields: Iterable[tuple[str, str]]) -> None:
-    """Hide the values of the fields that are secret, such as ``X-Auth-Token``, by :func:`hide`."""
+    """Hide the values of the fields that are secret by their names, such as ``X-Auth-Token``, by :func:`hide`."""
     secrets = []
     for name, value in fields:
-        if is_secret(name):
+        if is_secret_field(name):
             secrets.append(value)
-            if 'auth' in name.lower():
-                secrets.append(value.partition(' ')[2])  # what follows the scheme
-            elif 'cookie' in name.lower():
+            if 'cookie' in name.lower():
                 values = (pair.partition('=')[2].strip() for pair in value.split(';'))
                 secrets += [one for one in values if len(one) >= _SHORTEST_COOKIE]
+            else:
+                secrets.append(value.partition(' ')[2])  # what follows the scheme
     if secrets:
         hide(holder, *secrets)
 
 
-def hide_parameter(name: str) -> None:
-    """Show the value of this parameter in no query."""
-    if len(_parameters) < _MOST_PARAMETERS:
-        _parameters.add(name)
-
-
-def is_secret(name: str) -> bool:
-    """Whether a header field, or a variable of a WSGI environ, of that name has a secret value."""
-    return name.lower().replace('_', '-').removeprefix('http-') in FIELDS
+def is_field(name: str) -> bool:
+    """Whether a name is that of a secret header field, and of nothing else: it may be followed by anything."""
+    return _is_field_name(name) is not None and is_secret_field(name)
 
 
 class Shown(str):
@@ -181,10 +190,7 @@ def _masked(text: str, value: str, long: float = inf) -> str:
                 text = re.sub(value % re.escape(secret), MASK, text)
             else:
                 text = text.replace(secret, MASK)
-    text = mask_query(text)
-    lowered = text.lower()
-    if 'auth' in lowered or 'cookie' in lowered or 'subject' in lowered:
-        text = _mask_fields(rf'\g<1>\g<2>{MASK}', text)
+    text = _mask_named(mask_query(text))
     if '://' in text and '@' in text:
         text = _mask_userinfo(f'{MASK}@', text)
     return text
@@ -193,6 +199,80 @@ def _masked(text: str, value: str, long: float = inf) -> str:
 def mask_query(text: str) -> str:
     """The text without the values of query parameters that are secret."""
     return _find_parameters(_without_value, text) if '=' in text else text
+
+
+def named_secrets(text: str) -> list[str]:
+    """The values in a text whose names say that they are secret, as in ``{"password": "x"}`` and ``api_key=x``."""
+    return [text[start:end].strip('"\'') for start, end in _find_named(text)]
+
+
+def _mask_named(text: str) -> str:
+    """The text without the values whose names say that they are secret."""
+    parts: list[str] = []
+    done = 0
+    for start, end in _find_named(text):
+        parts += text[done:start], MASK
+        done = end
+    return ''.join([*parts, text[done:]]) if parts else text
+
+
+def _find_named(text: str) -> Iterator[tuple[int, int]]:
+    """Where the values stand whose names say that they are secret: beginnings and ends."""
+    if not may_name_secrets(text):
+        return
+    done = 0
+    for separator in _find_separators(text):
+        at = separator.start()
+        if at < done:
+            continue
+        before = text[max(at - _LONGEST_NAME, 0) : at].rstrip(' \t')
+        is_list = separator[0][-1] == ','
+        is_quoted = is_list or before[-1:] in ('"', "'")
+        before = (before[:-1] if is_quoted and not is_list else before).rstrip('\\')
+        name = _name_at_end_of(before)
+        if not is_secret_field(name):
+            continue
+        start = _skip_blanks(text, separator.end()).end()  # type: ignore[union-attr]  # it always matches
+        in_query = before[-len(name) - 1 : -len(name)] in _BEFORE_PARAMETER
+        if _is_field_name(name) and not in_query and (not is_list or _quote_follows(text, start)):
+            span = _span_of_field(text, start)
+        elif is_list:  # of names, rather
+            continue
+        else:
+            span = _span_of_value(text, start, in_prose=separator[0] == ':' and not is_quoted, whole_line='-' in name)
+        if span is not None:
+            done = span[1]
+            yield span
+
+
+def _name_at_end_of(text: str) -> str:
+    start = len(text.rstrip(_NAME))
+    # A line end, as Python shows it, is no part of a name.
+    if text[start - 1 : start] == '\\' and text[start : start + 1] in ('n', 'r', 't'):
+        return text[start + 1 :]
+    return text[start:]
+
+
+def _span_of_field(text: str, start: int) -> tuple[int, int] | None:
+    value = _field_value(text, start)
+    return None if value is None else value.span()
+
+
+def _span_of_value(text: str, start: int, in_prose: bool, whole_line: bool) -> tuple[int, int] | None:
+    """Where a value stands that need not be a header field's; ``None`` where it is none, or a remark about it."""
+    if in_prose and text[start : start + 1] in ('[', '('):
+        return None
+    value = _value(text, start)
+    if value is None or value.lastindex is None:
+        return None
+    if in_prose and value['bare'] is not None and _is_remark(value['bare']):
+        return None
+    if in_prose and whole_line and value['bare'] is not None:
+        return _span_of_field(text, start)
+    start, end = value.span(value.lastindex)
+    if value['bare'] is not None:
+        end = start + len(value['bare'].rstrip(')]}'))  # of what is around it
+    return None if start == end else (start, end)
 
 
 def cut(text: str, size: int) -> str:
@@ -208,7 +288,7 @@ def cut(text: str, size: int) -> str:
 
 
 def _without_value(match: re.Match[str]) -> str:
-    return f'{match[1]}{MASK}' if unquote_plus(match[2]) in _parameters else match[0]
+    return f'{match[1]}{MASK}' if is_secret_parameter(unquote_plus(match[2])) else match[0]
 
 
 def _texts(value: str | bytes) -> set[str]:

@@ -11,8 +11,9 @@ from typing import Any
 
 from .documents import MAX_TEXT, OF_CALL, answer_of, branches, pruned, said, skipped
 from .errors import HTTPError, NapixError, RemoteError, one_line, words
-from .masking import MASK, Shown, cut, hide_fields, is_secret, mask, sentence
+from .masking import MASK, Shown, cut, hide_fields, is_field, mask, sentence
 from .messages import Response, is_json
+from .secret_names import is_secret_field
 
 __all__ = ['document_of', 'encode', 'error_of', 'read_later']
 
@@ -335,18 +336,23 @@ def _masked(value: Any, where: bool) -> Any:
         return mask(value)
     if isinstance(value, dict):
         return {
-            mask(name): MASK if is_secret(name) else _masked(member, where)
+            mask(name): MASK if is_secret_field(name) and not _is_answer(member) else _masked(member, where)
             for name, member in value.items()
             if where or name not in _WHERE
         }
     if isinstance(value, list):
-        if len(value) == 2 and isinstance(value[0], str) and is_secret(value[0]):
+        if len(value) == 2 and isinstance(value[0], str) and is_field(value[0]):
             return [value[0], MASK]  # a field as a pair
         return [_masked(member, where) for member in value]
     if isinstance(value, (int, float)) and not isinstance(value, bool):
         text = str(value)
         return value if mask(text) == text else MASK
     return value
+
+
+def _is_answer(value: Any) -> bool:
+    """Whether it says yes, no, or nothing, which is no credential."""
+    return value is None or isinstance(value, bool)
 
 
 def _fitting(value: Any, size: int) -> Any:

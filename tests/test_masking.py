@@ -25,7 +25,7 @@ from hypothesis import strategies as st
 
 from napixclient import Client, ClientPool, Headers, HTTPError, Request, Response, masking
 from napixclient.authenticators import BasicAuth, BearerToken, LoginAuthenticator, TokenIdentifier
-from napixclient.masking import FIELDS, MASK, cut, hide, hide_fields, hide_parameter, is_secret, mask
+from napixclient.masking import MASK, cut, hide, hide_fields, mask
 from napixclient.remote import document_of, encode, error_of
 from tests import kit
 from tests.helpers_pool import failure
@@ -91,14 +91,6 @@ def test_fields(name: str, text: str, left: str) -> None:
     assert 'mine' not in left
 
 
-def test_names_of_fields() -> None:
-    """The fields are those of the contract, in any case, also as a WSGI environ names them."""
-    assert {name.lower() for name in NAMES} == FIELDS
-    for name in NAMES:
-        assert is_secret(name) and is_secret(name.upper()) and is_secret(f'HTTP_{name.upper().replace("-", "_")}')
-    assert not any(is_secret(name) for name in ('Host', 'X-Request-ID', 'Cookies', 'author', 'token', ''))
-
-
 @pytest.mark.parametrize(
     'text',
     [
@@ -141,7 +133,7 @@ def test_ordinary_text_stays(text: str) -> None:
         ('/x?%74oken=mine', '/x?%74oken=***'),
         ('<a href="/x?a=1&amp;token=mine">', '<a href="/x?a=1&amp;token=***">'),
         ('/x?token=', '/x?token=***'),
-        ('/x?mytoken=1', '/x?mytoken=1'),
+        ('/x?token_type=1', '/x?token_type=1'),
         ('/x?own+name=mine', '/x?own+name=***'),
         ('/x?own%20name=mine&b', '/x?own%20name=***&b'),
         ('/x?own%20nam=1', '/x?own%20nam=1'),
@@ -151,18 +143,6 @@ def test_parameters(text: str, left: str) -> None:
     """The value of the token parameter goes, of `token` and of the one that a TokenIdentifier names."""
     TokenIdentifier('whatever', 'own name')
     assert mask(text) == left
-
-
-def test_parameters_are_bounded() -> None:
-    """However many there are, `token` stays one."""
-    before = set(masking._parameters)
-    try:
-        for number in range(5000):
-            hide_parameter(f'p{number}')
-        assert mask('/?p1=x&token=x') == '/?p1=***&token=***' and len(masking._parameters) <= 4096
-    finally:
-        masking._parameters.clear()
-        masking._parameters.update(before)
 
 
 @pytest.mark.parametrize(

@@ -7,13 +7,12 @@ from typing import Any
 from ..errors import ProtocolError
 from ..masking import mask
 from ..messages import REDIRECTS, Headers, Request, Response, lead, parse_origin, written
+from ..secret_names import is_secret_field
 from .pending import PendingResponse, Redirect
 
 __all__ = ['MovedResponse', 'next_hop', 'without_credentials', 'without_expectation']
 
 MAX_REDIRECTS = 10
-#: Fields that are for the origin that the caller named, and for no other.
-CREDENTIALS = frozenset(['authorization', 'cookie', 'proxy-authorization', 'x-auth-token', 'x-subject-token'])
 #: Fields that tell of the body, beside those that begin with ``Content-`` (RFC 9110 §15.4).
 OF_CONTENT = frozenset(['digest', 'repr-digest', 'last-modified', 'expect'])
 
@@ -37,7 +36,7 @@ class MovedResponse(Response):
 
 def without_credentials(headers: Headers) -> Headers:
     """The fields that may go to another origin than the one that the caller named."""
-    return Headers(pair for pair in headers.multi_items() if pair[0].lower() not in CREDENTIALS)
+    return Headers(pair for pair in headers.multi_items() if not is_secret_field(pair[0]))
 
 
 def next_hop(pending: PendingResponse, response: Response, default: bool) -> Redirect | None:

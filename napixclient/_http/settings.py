@@ -14,6 +14,7 @@ from urllib3 import Timeout as Timeouts
 from .._version import __version__
 from ..masking import hide, hide_fields
 from ..messages import Headers, Origin, Request, retry_of
+from ..secret_names import add_secret_names
 from .connect.proxies import NoProxy, Proxy, proxy_of
 from .decoding import ACCEPT_ENCODING
 from .pending import NEVER
@@ -81,6 +82,8 @@ class Settings:
     :param max_idle: idle connections that are kept to one origin at most; by default all.
     :param max_header_bytes: bound of the head of an answer, in bytes.
     :param max_header_fields: bound of the number of fields in it.
+    :param secret_names: further names of header fields, parameters and members that carry credentials: they are masked
+        wherever the process shows them, and such a field follows no redirect to another origin.
     :raises ValueError: for a value that makes no sense.
     """
 
@@ -115,7 +118,9 @@ class Settings:
         max_idle: int | None = None,
         max_header_bytes: int = 65536,
         max_header_fields: int = 256,
+        secret_names: Iterable[str] = (),
     ) -> None:
+        add_secret_names(secret_names)  # before anything may be told
         # A request that carries all defaults is what checks those that requests can set as well.
         Request('host', 'GET', '/', timeout=timeout, max_body=max_body)
         self.max_connections = None if max_connections is None else whole_number(max_connections, 'max_connections')

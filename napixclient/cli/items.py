@@ -73,12 +73,12 @@ class Items:
             Request('host', 'GET', '/', None, self.headers)
         except ValueError as exc:
             raise BadItem(str(exc)) from exc
-        hide_fields(self, self.headers)
         written = [
             *self.headers,
             *self.params,
             *((name, value) for name, value in self.fields if isinstance(value, (str, _Json))),
         ]
+        hide_fields(self, ((name, value.strip('"') if isinstance(value, _Json) else value) for name, value in written))
         self.per_host = any(_HOST in name or _HOST in value for name, value in written)
         self._same = None if self.per_host else self._make('')
 

@@ -65,7 +65,7 @@ def _key(line: bytes) -> tuple[Key, bool] | None:
     try:
         said: Any = load_json(line)
         status = said['status']
-        key = str(said['host']), str(said['method']), str(said['url']), int(said.get('repeat', 0))
+        key = str(said['host']), str(said['method']), mask(str(said['url'])), int(said.get('repeat', 0))
         return key, said.get('error') is not None or status is None or int(status) >= 400
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         return None

@@ -271,6 +271,13 @@ def _flags() -> list[Flag]:
             type=FILE,
             help='Show servers this certificate: a PEM file with certificate and key.',
         ),
+        flag(
+            '--secret',
+            topic='credentials',
+            metavar='NAME',
+            multiple=True,
+            help='What header fields, parameters and members of this name hold is a secret too, and shown nowhere.',
+        ),
         flag('-k', '--insecure', topic='credentials', help='Accept any certificate.'),
         flag(
             '--proxy',
@@ -339,6 +346,7 @@ class Asked:
     profile: str | None
     cacert: str | None
     cert: str | None
+    secret: tuple[str, ...]
     insecure: bool
     proxy: str | None
     no_proxy: str | None

@@ -10,6 +10,7 @@ from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
 from ..pool import ClientPool
+from ..secret_names import add_secret_names
 from .credentials import BadCredentials, authenticator_of, connection_options, profile_of
 from .hosts import BadHosts, expand, read_groups, read_hosts, without
 from .items import BadItem, Items
@@ -40,6 +41,7 @@ class Plan:
         self.asked = asked
         _check(asked)
         try:
+            add_secret_names(asked.secret)
             self.groups = read_groups(asked.groups)
             self.items = Items(asked.items)
             hosts = _hosts(asked, self.groups)

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from ..authenticators import LoginAuthenticator, TokenIdentifier
-from ..masking import MASK, is_secret, mask
+from ..masking import MASK, mask
 from ..messages import Request, parse_origin
+from ..secret_names import is_secret_field, is_secret_parameter
 from .items import Items, Upload
 from .options import Asked
 from .outcomes import escaped
@@ -17,13 +18,8 @@ from .outcomes import escaped
 __all__ = ['Curl', 'request_lines', 'target_line']
 
 SECRET = '$NAPIX_TOKEN'
-_sounds_secret = re.compile(r'api-?key|token|secret|passw|auth|cookie|session', re.IGNORECASE).search
 #: Bytes of a body that are shown.
 _LONGEST = 2000
-
-
-def _is_secret(name: str) -> bool:
-    return is_secret(name) or _sounds_secret(name) is not None
 
 
 def target_line(request: Request) -> str:
@@ -36,17 +32,24 @@ def request_lines(request: Request, authenticator: Any) -> Iterator[str]:
     sent = authenticator(request) if authenticator is not None else request
     yield f'> {mask(str(sent))}'
     for name, value in sent.headers.multi_items():
-        yield f'> {name}: {MASK if _is_secret(name) else mask(escaped(value))}'
+        yield f'> {name}: {MASK if is_secret_field(name) else mask(escaped(value))}'
     data = sent.body
     if isinstance(data, bytes) and data:
         yield '>'
         text = data[:_LONGEST].decode('utf-8', 'replace')
-        for line in mask(text).splitlines():
+        for line in _masked_body(text, sent.headers.get('content-type', '')).splitlines():
             yield f'> {escaped(line)}'
         if len(data) > _LONGEST:
             yield f'> … {len(data):,} bytes in all'
     elif data is not None and not isinstance(data, bytes):
         yield f'>\n> the content of {getattr(data, "name", "a file")}'
+
+
+def _masked_body(text: str, content_type: str) -> str:
+    """A form is masked as the query that it would be."""
+    if content_type.lower().startswith('application/x-www-form-urlencoded'):
+        return mask(f'?{text}')[1:]
+    return mask(text)
 
 
 # curl ----------------------------------------------------------------------------------------------------------------
@@ -111,7 +114,7 @@ class Curl:
             words += ['-H', f'"Authorization: {SECRET}"']
         if isinstance(self._authenticator, TokenIdentifier):
             mark = '&' if '?' in url else '?'
-            return ' '.join([*words, _masked(f'{url}{mark}token={MASK}')])
+            return ' '.join([*words, _quoted(f'{mask(url)}{mark}token={MASK}')])
         return ' '.join([*words, _masked(url)])
 
     def _body(self, request: Request) -> list[str]:
@@ -119,13 +122,13 @@ class Curl:
             words = []
             for name, value in self._items.fields:
                 if isinstance(value, Upload):
-                    words += ['-F', _word(f'{name}=@{value.path};type={value.content_type}')]
+                    words += ['-F', _masked(f'{name}=@{value.path};type={value.content_type}')]
                 else:
-                    words += ['--form-string', _word(f'{name}={self._items.filled(value, request.host)}')]
+                    words += ['--form-string', _member(name, self._items.filled(value, request.host))]
             return words
         if self._items.file is not None:
             return ['--data-binary', _word(f'@{self._items.file}')]
-        return [] if request.body is None else ['--data-raw', _word(request.body.decode())]
+        return [] if request.body is None else ['--data-raw', _masked(request.body.decode())]
 
 
 def _word(text: str) -> str:
@@ -134,17 +137,27 @@ def _word(text: str) -> str:
 
 def _masked(text: str) -> str:
     """A word of the shell in which secrets are masked."""
-    shown = mask(text)
-    return _word(text) if MASK not in shown else f'"{SECRET.join(map(_escape, shown.split(MASK)))}"'
+    shown = mask(text.replace(MASK, '\0'))  # a mask of the caller's own is none of ours, and NUL is in no argument
+    return _quoted(shown).replace('\0', MASK) if MASK in shown else _word(text)
+
+
+def _quoted(shown: str) -> str:
+    """A word of the shell with the secret in the place of each mask."""
+    return f'"{SECRET.join(map(_escape, shown.split(MASK)))}"'
 
 
 def _header(name: str, value: str) -> str:
     if not value:
         return _word(f'{name};')
-    if not _is_secret(name):
-        return _word(f'{name}: {value}')
+    if not is_secret_field(name):
+        return _masked(f'{name}: {value}')
     scheme, blank, secret = value.partition(' ')
     return _with_secret(f'{name}: {scheme} ' if blank and secret else f'{name}: ', '')
+
+
+def _member(name: str, value: str) -> str:
+    """A field of a form."""
+    return _with_secret(f'{name}=', '') if is_secret_parameter(name) else _masked(f'{name}={value}')
 
 
 def _proxy(url: str) -> str:

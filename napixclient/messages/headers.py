@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from ..masking import MASK, is_secret
+from ..masking import MASK
+from ..secret_names import is_secret_field
 
 __all__ = ['Headers']
 
@@ -100,7 +101,7 @@ class Headers(Mapping[str, str]):
         return hash(frozenset((name, tuple(values)) for name, values in self._lowered().items()))
 
     def __repr__(self) -> str:
-        shown = [(name, MASK if is_secret(name) else value) for name, value in self.multi_items()]
+        shown = [(name, MASK if is_secret_field(name) else value) for name, value in self.multi_items()]
         return f'Headers({shown!r})'
 
 

@@ -8,13 +8,12 @@ ever has it. Records are made in greenlets, never in the hub, for a handler may 
 from __future__ import annotations
 
 import logging
-import re
 from typing import TYPE_CHECKING, Any
 
 import gevent
 
 from ..errors import HTTPError
-from ..masking import MASK, cut, hide_fields, mask, sentence
+from ..masking import cut, hide_fields, mask, sentence
 
 if TYPE_CHECKING:
     from .._http.pending import PendingResponse
@@ -26,16 +25,13 @@ __all__ = ['DEBUG', 'log_outcome', 'log_outcome_later', 'log_request', 'recv', '
 DEBUG = logging.DEBUG
 #: Characters of a body that are shown, and bytes that are looked at behind them, for a secret may begin there.
 _SHOWN, _BEHIND = 10_000, 65_536
-# Members of JSON that are secret, also where nobody has hidden their values: as the server is the first to tell them,
-# or as they are too short. The end of a body that was cut may be the end of a value.
-_mask_members = re.compile(r'("(?:password|secret|signature)"\s*:\s*")(?:[^"\\]|\\.)*').sub
 
 
 class _Masking(logging.Filter):
     """Leaves a record without what is secret."""
 
     def filter(self, record: logging.LogRecord) -> bool:
-        record.msg, record.args = _mask_members(rf'\g<1>{MASK}', mask(record.getMessage())), ()
+        record.msg, record.args = mask(record.getMessage()), ()
         return True
 
 

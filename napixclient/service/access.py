@@ -13,7 +13,7 @@ from collections.abc import Callable, Collection, Iterable
 from ipaddress import ip_address
 from typing import Any
 
-from ..masking import hide, hide_parameter
+from ..masking import hide
 from ..wsgi import SignatureGuard
 from ..wsgi.environ import App, Environ
 from ..wsgi.nonces import NonceStore
@@ -96,7 +96,6 @@ class Credentials:
         self._salt = os.urandom(32)
         self._token = None if token is None else self._digest(token)
         self._guard = SignatureGuard(app, keys, tokens=None if token is None else [token], nonces=nonces)
-        hide_parameter('token')
         hide(self, *keys.values(), *([] if token is None else [token]))
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:

@@ -97,6 +97,13 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 @click.option('--login', metavar='NAME', help='Let in who signs requests in this name; needs the key.')
 @click.option('--key', metavar='@FILE', callback=_secret, help='The key of the login.')
 @click.option(
+    '--secret',
+    'secret_names',
+    metavar='NAME',
+    multiple=True,
+    help='Neither keep nor show what fields, parameters and members of this name hold; may be repeated.',
+)
+@click.option(
     '--mount',
     'mounts',
     metavar='/PATH=MODULE:APP',

@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from urllib.parse import quote, unquote_plus
 
-from ..masking import MASK, Shown, is_secret
+from ..masking import MASK, Shown, named_secrets
+from ..secret_names import is_secret_field, is_secret_parameter
 
-__all__ = ['Secrets', 'is_secret_field', 'mask_url']
+__all__ = ['Secrets', 'mask_url', 'secrets_of_body']
 
 #: Characters that a value has at least, to be looked for in answers.
 _SHORTEST = 4
@@ -23,20 +24,16 @@ _LONGEST_BEGINNING = 16
 _MOST_BRANCHES = 20_000
 #: Characters of a text that are looked at together.
 _STRETCH = 65536
-_says_secret = re.compile(r'token|secret|passw|api-?key|credential|session', re.IGNORECASE).search
+#: ``a=b&c=d``, and nothing that a form would write otherwise.
+_is_form = re.compile(r'[^\s&="{}]+=[^\s&"{}]*(?:&[^\s&="{}]+=[^\s&"{}]*)*').fullmatch
 _pairs = re.compile(r'([?&;])([^=&;#?]*)=([^&;#]*)')
 
 
-def is_secret_field(name: str) -> bool:
-    """Whether a header field of that name is likely to be a credential."""
-    return is_secret(name) or bool(_says_secret(name.replace('_', '-')))
-
-
 def mask_url(url: str) -> str:
-    """The URL without the values of parameters that are likely to be credentials."""
+    """The URL without the values of parameters that are credentials."""
 
     def masked(pair: re.Match[str]) -> str:
-        return f'{pair[1]}{pair[2]}={MASK}' if _says_secret(unquote_plus(pair[2])) else pair[0]
+        return f'{pair[1]}{pair[2]}={MASK}' if is_secret_parameter(unquote_plus(pair[2])) else pair[0]
 
     return _pairs.sub(masked, url)
 
@@ -48,11 +45,12 @@ class Secrets:
         self._values: set[str] = set()
         self._finder: _Finder | None = None
 
-    def of_request(self, url: str, headers: Iterable[tuple[str, str]]) -> bool:
-        """Take note of the secrets of a request; whether it has any."""
-        found = [
-            unquote_plus(value) for _, name, value in _pairs.findall(url) if value and _says_secret(unquote_plus(name))
-        ]
+    def of_request(self, url: str, headers: Iterable[tuple[str, str]], in_body: Iterable[str] = ()) -> bool:
+        """Take note of the secrets of a request; whether it has any.
+
+        :param in_body: those of its body, as :func:`secrets_of_body` finds them.
+        """
+        found = [*_of_query(url), *in_body]
         has_secret = bool(found)
         for name, value in headers:
             if is_secret_field(name):
@@ -71,6 +69,39 @@ class Secrets:
         if self._finder is None:
             self._finder = _Finder(self._values)
         return _mapped(value, self._finder.masked)
+
+
+def _of_query(url: str) -> list[str]:
+    """The values of the secret parameters."""
+    return [
+        unquote_plus(value)
+        for _, name, value in _pairs.findall(url)
+        if value and is_secret_parameter(unquote_plus(name))
+    ]
+
+
+def secrets_of_body(body: Any) -> list[str]:
+    """The values in a body whose names say that they are secret.
+
+    :param body: decoded JSON, or the text of a form, of JSON, or of anything else.
+    """
+    if isinstance(body, str):
+        return _of_query(f'?{body}') if _is_form(body) else named_secrets(body)
+    found: list[str] = []
+    left = [(body, False)]  # parts, and whether they are within a secret member
+    while left:
+        part, secret = left.pop()
+        if isinstance(part, dict):
+            named = 'value' in part  # "key" then names the value
+            left += [
+                (member, secret or (is_secret_field(name) and not (named and name.lower() == 'key')))
+                for name, member in part.items()
+            ]
+        elif isinstance(part, list):
+            left += [(member, secret) for member in part]
+        elif secret and part is not None and not isinstance(part, bool) and part != '':
+            found.append(str(part))
+    return found
 
 
 def _mapped(value: Any, masked: Callable[[str], str]) -> Any:

@@ -12,6 +12,7 @@ from typing import Any
 import gevent
 
 from ..masking import mask
+from ..secret_names import add_secret_names
 from ..wsgi import ExceptionsCatcher
 from ..wsgi.environ import App, Environ
 from .access import Credentials, HostCheck, is_loopback
@@ -41,6 +42,7 @@ class Config:
     :param host: the address that is listened on.
     :param names: further values of ``Host`` that are served.
     :param mounts: path → WSGI application.
+    :param secret_names: further names of fields, parameters and members whose values are neither kept nor shown.
     :raises ValueError: for what makes no sense, or is not safe.
     """
 
@@ -65,8 +67,10 @@ class Config:
     connections_per_run: int | None = None
     keep_days: float = 30.0
     keep_bytes: int = 1 << 30
+    secret_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        add_secret_names(self.secret_names)
         if (self.login is None) is not (self.key is None):
             raise ValueError('--login and --key go together')
         if self.token == '' or self.login == '' or self.key == '':

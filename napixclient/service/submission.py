@@ -14,7 +14,7 @@ from urllib3 import Retry
 from ..cli.hosts import BadHosts, expand, sizes_of
 from ..messages import FINITE, Request, json_text, load_json, parse_origin
 from .allow import Allow
-from .secrets import Secrets, mask_url
+from .secrets import Secrets, mask_url, secrets_of_body
 from .slices import SLICE, loads
 
 __all__ = ['BadSubmission', 'Item', 'Options', 'Submission', 'kept', 'politely', 'read_submission', 'restored']
@@ -263,10 +263,18 @@ def _item(number: int, given: dict[str, Any], options: Options, allow: Allow, se
     try:
         allow.check_literal(parse_origin(host))
         request = _request(number, host, method, url, body, headers, options)
+        secret = secrets.of_request(request.url, headers.items(), _secrets_in(body, request))
     except (ValueError, RecursionError) as exc:
         raise BadSubmission(f'{where}: {exc}') from exc
-    secret = secrets.of_request(request.url, headers.items())
     return Item(number, given.get('tag'), host, method, mask_url(request.url), request, secret)
+
+
+def _secrets_in(body: Any, request: Request) -> list[str]:
+    """The secrets of a body; a large one is looked through in a thread, so that all others have their turn."""
+    if isinstance(request.body, bytes) and len(request.body) > SLICE:
+        found: list[str] = gevent.get_hub().threadpool.apply(secrets_of_body, (body,))
+        return found
+    return secrets_of_body(body)
 
 
 def _headers(given: Any, where: str) -> dict[str, str]:

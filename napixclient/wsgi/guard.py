@@ -15,7 +15,7 @@ from hashlib import blake2b
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from ..masking import hide_parameter
+from ..secret_names import add_secret_parameter
 from .environ import App, Environ
 from .nonces import Nonces, NonceStore
 from .refusals import Forbidden, Refusal, Unauthorized, answer, denied
@@ -101,7 +101,7 @@ class SignatureGuard:
         self._nonces = Nonces(max_nonces) if nonces is None else nonces
         self._nobody = os.urandom(32)  # the key of those who have none
         if tokens is not None:
-            hide_parameter(parameter)
+            add_secret_parameter(parameter)
 
     def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
         """The application's side of PEP 3333."""

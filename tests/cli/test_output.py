@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 from pathlib import Path
+from typing import Any
 
 import gevent.subprocess
 import pytest
@@ -348,6 +349,34 @@ def test_verbose() -> None:
             )
 
 
+def test_names_of_secrets(tmp_path: Path) -> None:
+    """--secret adds a name to those that are known: no line, log, error or command shows what any of them holds."""
+    log = tmp_path / 'log'
+
+    def refuse(method: str, path: str, headers: Any, body: bytes) -> Any:
+        return 500, {}, {'error_text': f'no {headers["x-quux"]}, no {headers["x-auth-key"]}', 'xQuux': 'mine'}
+
+    given = ('X-Quux:pa55word', 'X-Auth-Key:pa66word', 'x_quux=pa77word', 'passwd=pa88word', 'author=Verne')
+    flags = ('--secret', 'X-Quux', '--secret', 'other')
+    with kit.serve(refuse) as server:
+        url = '/x?x-quux=pa99word&sig=pa00word&author=Verne'
+        code, _, err = napix('post', server.host, url, *given, *flags, '-v', '--joblog', log)
+        assert code == 1 and server.requests[0].body == b'{"x_quux":"pa77word","passwd":"pa88word","author":"Verne"}'
+        assert server.requests[0].path == url and server.requests[0].headers['x-quux'] == 'pa55word'
+        shown = [err, log.read_text()]
+        for how in '--curl', '--dry-run':
+            shown.append(napix('post', server.host, url, *given, *flags, how)[1])
+        assert len(server.requests) == 1
+        assert '?x-quux=***&sig=***&author=Verne' in err and '?x-quux=***&sig=***&author=Verne' in shown[1]
+        assert {'> X-Quux: ***', '> X-Auth-Key: ***', '> {"x_quux":***,"passwd":"***","author":"Verne"}'} <= set(
+            err.splitlines()
+        )
+        assert not [text for text in shown if re.search(r'pa(\d)\1word', text)]
+    for wrong in '', 'X-Quux:pa55word':
+        code, _, err = napix('get', 'a', '/', '--secret', wrong)
+        assert code == 2 and 'name of a secret' in err and 'pa55word' not in err
+
+
 def test_dry_run() -> None:
     """--dry-run shows what would be asked, and asks nobody."""
     with answering() as server:
@@ -374,6 +403,10 @@ def test_dry_run() -> None:
         (['get', '/?x=1', '--token', 't0ps3cret'], ('t0ps3cret',)),
         (['get', '/', '--token', 't0ps3cret'], ('t0ps3cret',)),
         (['get', '/', 'Authorization:Bearer t0ps3cret'], ('t0ps3cret',)),
+        (['get', '/?key=t0ps3cret', 'X-Auth-Key:t0ps3cret', 'Ocp-Apim-Subscription-Key:t0ps3cret'], ('t0ps3cret',)),
+        (['post', '/', 'api_key=t0ps3cret', 'pin:="t0ps3cret"', 'a=***'], ('t0ps3cret',)),
+        (['post', '/', 'file@body', 'sig=t0ps3cret'], ('t0ps3cret',)),
+        (['post', '/', 'xQuux=t0ps3cret', 'X-Quux:t0ps3cret', '--secret', 'x-quux'], ('t0ps3cret',)),
         (
             ['get', '/', 'token==t0ps3cret', '--timeout', '5', '--connect-timeout', '3', '--retries', '1', '-k'],
             ('t0ps3cret',),

@@ -20,7 +20,7 @@ from napixclient.service import slices
 from napixclient.service.api import _query
 from napixclient.service.framing import read_fields, read_request_line
 from napixclient.service.problems import BadRequest, FieldsTooLarge, URITooLong
-from napixclient.service.secrets import Secrets, mask_url
+from napixclient.service.secrets import Secrets, mask_url, secrets_of_body
 from tests import kit
 from tests.service.serving import serving
 
@@ -171,6 +171,25 @@ def test_masking_of_secrets_in_secrets_is_linear() -> None:
         lambda found: found.without(('a' * 11 + 'b') * 2000),
         1000,
     )
+
+
+@pytest.mark.parametrize('piece', ['key=', '"key":', 'a&', 'a=b&', '-Key:[', 'key: "', "'", '\\', 'pin'])
+def test_texts_are_looked_through_in_linear_time(piece: str) -> None:
+    """The secrets in a body of any shape are found in time that grows with its size."""
+    assert_linear(lambda n: piece * n, secrets_of_body, 100_000 // len(piece))
+
+
+def test_members_are_looked_through_in_linear_time() -> None:
+    """So are those in JSON, however many members it has, and however deep they are."""
+    assert_linear(lambda n: {f'a{number}key': [{'pin': number}] for number in range(n)}, secrets_of_body, 2000)
+
+    def nest(depth: int) -> dict[str, Any]:
+        nested: dict[str, Any] = {}
+        for _ in range(depth):
+            nested = {'auth': nested}
+        return nested
+
+    assert_linear(nest, secrets_of_body, 2000)
 
 
 # Heads -------------------------------------------------------------------------------------------------------------------

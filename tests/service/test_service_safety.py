@@ -304,6 +304,59 @@ def test_secrets_are_neither_kept_nor_shown(tmp_path: Path) -> None:
         assert word not in shown and word not in kept and word not in logged, word
 
 
+BY_NAME = [
+    {'headers': {'X-Auth-Key': 'plugh-v4lue'}},
+    {'headers': {'Ocp-Apim-Subscription-Key': 'plugh-v4lue'}},
+    {'headers': {'X-Quux': 'plugh-v4lue'}},
+    {'url': '/?a=1&sig=plugh-v4lue'},
+    {'url': '/?api_key=plugh-v4lue'},
+    {'url': '/?code=plugh-v4lue'},
+    {'url': '/?xQuux=plugh-v4lue'},
+    {'body': {'a': [{'passwd': 'plugh-v4lue'}]}},
+    {'body': {'auth': {'user': ['plugh-v4lue']}}},
+    {'body': {'x_quux': 'plugh-v4lue'}},
+    {'body': 'a=1&pwd=plugh-v4lue', 'headers': {'Content-Type': 'application/x-www-form-urlencoded'}},
+    {'body': '{"jwt": "plugh-v4lue"}', 'headers': {'Content-Type': 'application/json'}},
+    {'body': {'pad': ['x' * 60] * 2000, 'otp': 'plugh-v4lue'}},
+]
+
+
+def test_secrets_by_their_names(tmp_path: Path) -> None:
+    """What fields, parameters and members are called says what is kept and shown, also with a name of --secret."""
+    with (
+        kit.serve(lambda m, path, headers, body: f'{path} {headers!r} {body[-200:]!r}') as server,
+        serving(tmp_path / 'runs', '--secret', 'X-Quux') as service,
+    ):
+        for part in BY_NAME:
+            run, (result,) = service.run({'requests': [{'host': server.host, 'method': 'PUT', **part}]})
+            assert b'plugh-v4lue' in server.requests[-1].raw and '***' in result['body'], part
+            shown = b''.join(
+                service.ask('GET', f'/runs/{run["id"]}{path}').data for path in ('', '/results', '/events')
+            )
+            assert b'plugh-v4lue' not in shown, part
+        kept = b''.join(path.read_bytes() for path in tmp_path.iterdir())
+    assert b'plugh-v4lue' not in kept and 'plugh-v4lue' not in str(service.log)
+
+
+def test_harmless_names_are_kept(tmp_path: Path) -> None:
+    """What only looks like the name of a secret is shown as it is, and does not keep a request from the store."""
+    with kit.serve(lambda m, path, headers, body: path) as server, serving(tmp_path / 'runs') as service:
+        url = '/?author=plugh-v4lue&primary_key=plugh-v4lue'
+        request = {
+            'url': url,
+            'headers': {'Idempotency-Key': 'plugh-v4lue'},
+            'body': {'monkey': 'plugh-v4lue', 'code': 'plugh-v4lue', 'tags': [{'key': 'plugh-v4lue', 'value': 1}]},
+        }
+        _, (result,) = service.run({'requests': [{'host': server.host, 'method': 'PUT', **request}]})
+        assert result['url'] == result['body'] == url
+
+
+def test_a_name_without_its_value(tmp_path: Path) -> None:
+    """A name that is none is told of before the service starts."""
+    finished = napix('serve', '--store', f'sqlite:///{tmp_path / "runs"}', '--secret', 'X-Quux: plugh-v4lue')
+    assert finished.code == 2 and 'name of a secret' in finished.err and 'plugh' not in finished.err
+
+
 def test_a_secret_in_another_place(tmp_path: Path) -> None:
     """A credential that a tag, or another request of the run, repeats is not kept or shown either; what was sent is as it was."""
     with kit.serve() as server, serving(tmp_path / 'runs') as service:
