@@ -85,6 +85,7 @@ class LoginAuthenticator(OneField):
         self._quoted: dict[str, str] = {}
 
     def line(self, request: Request) -> bytes:
+        """The field as it is written."""
         quoted = self._quoted
         host = quoted.get(request.host) or self._quote(request.host, request.authority)
         path = quoted.get(request.url) or self._quote(request.url, request.url)

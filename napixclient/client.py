@@ -40,7 +40,7 @@ class Client:
         origins.add(self._pool)
 
     @classmethod
-    def _of_pool(cls, pool: OriginPool) -> Client:
+    def of_pool(cls, pool: OriginPool) -> Client:
         """One that shares what it has with others, to whom it belongs."""
         self = cls.__new__(cls)
         self._origins = None

@@ -209,6 +209,10 @@ class HTTPError(NapixError):
             error_class, text = Shown(self._kind), sentence(self.message)
         return Hop(self.remote_call, self.status or None, _shown(error_class), _shown(text), self.elapsed, traceback)
 
+    def keep(self, holders: object) -> None:
+        """Keep who holds the secrets that its text must not show: they are hidden as long as their holders live."""
+        self._keeps = holders
+
     def __reduce__(self) -> Any:
         return type(self), self.args, {name: value for name, value in vars(self).items() if name != '_keeps'}
 

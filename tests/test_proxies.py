@@ -1387,8 +1387,7 @@ def test_ended_while_opening(end: str, authority: kit.Authority) -> None:
             for _ in range(2)
         ]
         callers = [
-            gevent.spawn(Client._of_pool(pool._origins.pool_for(host)).request, 'GET', '/')
-            for _, pool, host, _ in found
+            gevent.spawn(Client.of_pool(pool._origins.pool_for(host)).request, 'GET', '/') for _, pool, host, _ in found
         ]
         opening = before.descriptors + 2 * len(asked)
         wait_until(lambda: len(kit.descriptors()) >= opening, 'all are being opened')

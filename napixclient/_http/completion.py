@@ -90,7 +90,7 @@ class Completion:
             self._figures.failed += 1
             outcome.request = pending.request
             outcome.attempts = max(pending.tries, 1)
-            outcome._keeps = self._keeps
+            outcome.keep(self._keeps)
             hook = settings.on_error
             if isinstance(outcome, DeadlineExceeded) and outcome.phase in ('send', 'read'):
                 self._queue.timed_out()

@@ -1,5 +1,6 @@
-"""A request -> its bytes: what the authenticator and the cookie jar make of it, what travels with it, and how it is
-written. Knows no connection.
+"""A request -> its bytes: what the authenticator and the cookie jar make of it, and how it is written.
+
+Knows no connection.
 """
 
 from __future__ import annotations

@@ -109,8 +109,9 @@ def asks(method: Callable[Concatenate[S, P], object]) -> Callable[Concatenate[S,
 
 
 def lists(method: Callable[Concatenate[S, P], Iterator[object]]) -> Callable[Concatenate[S, P], Any]:
-    """A method that lists what the server has, page by page; if its client is asynchronous, a greenlet fetches the
-    first page.
+    """A method that lists what the server has, page by page.
+
+    If its client is asynchronous, a greenlet fetches the first page.
     """
 
     @wraps(method)

@@ -53,7 +53,7 @@ class Replica:
         core, origin = origins.core, parse_origin(host)
         self._pool = OriginPool(core, origin, host, simultaneous, authenticator, origins.pool_for, kept)
         self._pool.exchanges.on_send = self._on_send
-        self.client = Client._of_pool(origins.add(self._pool))
+        self.client = Client.of_pool(origins.add(self._pool))
         #: Set when the request is sent.
         self.going_out: dict[PendingResponse, Event] = {}
         self.figures = figures
