@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 import sys
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ sys.path.insert(0, str(DOCS))
 import tables  # noqa: E402
 
 import napixclient  # noqa: E402
-from napixclient._http.settings import Settings  # noqa: E402
 from napixclient.cli.options import FLAGS  # noqa: E402
 
 project = 'napixclient'
@@ -49,7 +47,10 @@ python_maximum_signature_line_length = 88
 nitpicky = True
 nitpick_ignore_regex = [
     (r'py:.*', r'(collections|contextvars|datetime|gevent|http|os|ssl|typing|urllib3)\..*'),
-    (r'py:class', r'(Authenticator|Batch|Event|Iterable|Iterator|Link|Mapping|Outcome|PathLike|Retry|Timeouts)'),
+    # Types that only say what a signature takes; what they hold is listed where it is taken.
+    (r'py:class', r'napixclient\.[\w.]+\.(\w+Options|Readable|RequestParts)'),
+    (r'py:class', r'(Authenticator|Batch|Body|Credentials|Event|Fields|Iterable|Iterator|Link|Literal|Mapping)'),
+    (r'py:class', r'(Outcome|Params|PathLike|Retry|Timeouts)'),
     (r'py:class', r'napixclient\.rest\.\w+\._T'),
     (r'py:class', r'napixclient\.marconi\.(client\._Queues|models\.MessageStats)'),
 ]
@@ -96,16 +97,6 @@ def need_the_benchmark(app: Sphinx) -> None:
             )
 
 
-def add_options(app: Sphinx, what: str, name: str, obj: Any, options: Any, lines: list[str]) -> None:
-    """The options of a pool are listed where they are checked; show them where they are given."""
-    if name == 'napixclient.ClientPool':
-        given = (inspect.getdoc(Settings) or '').splitlines()
-        fields = given[next(i for i, line in enumerate(given) if line.startswith(':param')) :]
-        while lines and not lines[-1]:
-            lines.pop()
-        lines += [*fields, '']
-
-
 def find_public_name(app: Sphinx, env: Any, node: Any, contnode: nodes.Node) -> nodes.Node | None:
     """A class is documented under its public name, wherever it is defined."""
     name = node.get('reftarget', '').rpartition('.')[2]
@@ -122,5 +113,4 @@ def setup(app: Sphinx) -> None:
     app.add_directive('benchmark', BenchmarkTable)
     app.add_directive('napix-flags', NapixFlags)
     app.connect('builder-inited', need_the_benchmark)
-    app.connect('autodoc-process-docstring', add_options)
     app.connect('missing-reference', find_public_name)

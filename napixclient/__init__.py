@@ -22,7 +22,9 @@ from ._lazy import lazy
 from ._version import __version__
 
 if TYPE_CHECKING:
+    from ._http.options import Options
     from ._http.pending import PendingResponse
+    from ._http.streaming import StreamedResponse
     from .client import Client
     from .errors import (
         BodyTooLarge,
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
         TLSError,
         TruncatedBody,
     )
-    from .messages import Headers, Request, Response
+    from .messages import Headers, Request, RequestOptions, Response
     from .pool import ClientPool
 
 __all__ = [
@@ -62,6 +64,7 @@ __all__ = [
     'InvalidResponse',
     'NameResolutionError',
     'NapixError',
+    'Options',
     'PendingResponse',
     'ProtocolError',
     'ProxyError',
@@ -70,7 +73,9 @@ __all__ = [
     'RefusedError',
     'RemoteError',
     'Request',
+    'RequestOptions',
     'Response',
+    'StreamedResponse',
     'TLSError',
     'Timeout',
     'TruncatedBody',
@@ -81,9 +86,12 @@ _HOMES = {
     'Client': 'client',
     'ClientPool': 'pool',
     'Headers': 'messages',
+    'Options': '_http.options',
     'PendingResponse': '_http.pending',
     'Request': 'messages',
+    'RequestOptions': 'messages',
     'Response': 'messages',
+    'StreamedResponse': '_http.streaming',
 }
 
 __getattr__, __dir__ = lazy(__name__, __all__, _HOMES, 'errors')

@@ -24,12 +24,15 @@ __all__ = [
     'Authenticator',
     'BasicAuth',
     'BearerToken',
+    'Credentials',
     'LoginAuthenticator',
     'TokenIdentifier',
     'authenticator_of',
 ]
 
-Authenticator = Callable[[Request], 'Request | None']
+Authenticator = Callable[[Request], Request | None]
+#: What clients take as their authenticator: one, or ``{'login': …, 'key': …}``.
+Credentials = Authenticator | Mapping[str, str | bytes]
 
 
 class OneField:
@@ -201,7 +204,7 @@ class BasicAuth(_FieldAuthenticator):
         super().__init__(f'Basic {encoded}')
 
 
-def authenticator_of(given: Any) -> Authenticator | None:
+def authenticator_of(given: Credentials | None) -> Authenticator | None:
     """Read what ``Client`` and ``ClientPool`` take as their authenticator; ``None`` is anonymous.
 
     :raises ValueError: for anything but a callable, a mapping of ``login`` and ``key``, or ``None``.
@@ -211,7 +214,7 @@ def authenticator_of(given: Any) -> Authenticator | None:
     if isinstance(given, Mapping):
         if set(given) != {'login', 'key'}:
             raise ValueError(f"a mapping as authenticator has 'login' and 'key', not {sorted(map(str, given))}")
-        return LoginAuthenticator(given['login'], given['key'])
+        return LoginAuthenticator(given['login'], given['key'])  # type: ignore[arg-type]  # which it checks
     if callable(given) and not isinstance(given, type):
-        return given  # type: ignore[no-any-return]
+        return given
     raise ValueError(f"an authenticator is a callable, {{'login': …, 'key': …}} or None, not {type(given).__name__}")

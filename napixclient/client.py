@@ -2,20 +2,35 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Literal, overload
 
 from ._http.core import PoolCore
 from ._http.figures import Stats
+from ._http.options import Options, Simultaneous
 from ._http.origin_pool import OriginPool
 from ._http.origins import Origins
 from ._http.pending import PendingResponse
 from ._http.settings import Settings, cap_of
-from .authenticators import Authenticator, authenticator_of
-from .messages import Origin, Request, Response, parse_origin
+from ._http.streaming import StreamedResponse
+from ._options import Unpack, lists
+from .authenticators import Authenticator, Credentials, authenticator_of
+from .messages import (
+    Body,
+    Fields,
+    Origin,
+    Request,
+    RequestOptions,
+    Response,
+    WholeOptions,
+    parse_origin,
+    plain_request,
+    request_with,
+)
 
 __all__ = ['Client']
 
 
+@lists(Options)
 class Client:
     """Sends requests to one host, at most ``simultaneous`` at a time over as many connections.
 
@@ -26,17 +41,24 @@ class Client:
     :param host: ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``.
     :param authenticator: a callable ``Request -> Request``, ``{'login': …, 'key': …}``, or ``None``.
     :param simultaneous: requests in flight at most, or ``'auto'`` to learn from its answers how many it can take.
-    :param options: those of :class:`ClientPool`.
+    :param options: those of :class:`Options`:
     :raises ValueError: for a host, an authenticator or an option that makes no sense.
+    :raises TypeError: for an option that there is not.
     """
 
-    def __init__(self, host: str, authenticator: Any = None, simultaneous: int | str = 2, **options: Any) -> None:
+    def __init__(
+        self,
+        host: str,
+        authenticator: Credentials | None = None,
+        simultaneous: Simultaneous = 2,
+        **options: Unpack[Options],
+    ) -> None:
         origin = parse_origin(host)
-        cap, authenticator = cap_of(simultaneous), authenticator_of(authenticator)
-        core = PoolCore(Settings(**options))
+        cap, prove = cap_of(simultaneous), authenticator_of(authenticator)
+        core = PoolCore(Settings.of(Client, options))
         origins = Origins.of_strangers(core, cap)
         self._origins: Origins | None = origins
-        self._pool = OriginPool(core, origin, host, cap, authenticator, origins.pool_for)
+        self._pool = OriginPool(core, origin, host, cap, prove, origins.pool_for)
         origins.add(self._pool)
 
     @classmethod
@@ -69,15 +91,47 @@ class Client:
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
-    def request(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> Response:
+    @overload
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Body | None = None,
+        headers: Fields | None = None,
+        *,
+        stream: Literal[True],
+        **options: Unpack[WholeOptions],
+    ) -> StreamedResponse: ...
+
+    @overload
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Body | None = None,
+        headers: Fields | None = None,
+        *,
+        stream: bool = False,
+        **options: Unpack[WholeOptions],
+    ) -> Response: ...
+
+    @lists(RequestOptions)
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Body | None = None,
+        headers: Fields | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Response:
         """Send a request and wait for its answer.
 
         An exception that is thrown in while it waits, such as that of a ``gevent.Timeout``, cancels the request.
 
-        :param options: ``params``, ``timeout``, ``retries``, ``tag``, ``stream``, ``max_body``, ``multipart``,
-            ``redirect``, ``expect``, ``decode`` as :class:`Request` takes them.
+        :param options: those of :class:`RequestOptions`; with ``stream=True`` it returns a :class:`StreamedResponse`:
         :raises HTTPError: when the server answered 400 or above, or not at all.
         :raises ValueError: for a part that cannot be sent.
+        :raises TypeError: for an option that there is not.
         """
         pending = self.submit(method, url, body, headers, **options)
         try:
@@ -86,12 +140,26 @@ class Client:
             pending.cancel()
             raise
 
-    def submit(self, method: str, url: str, body: Any = None, headers: Any = None, **options: Any) -> PendingResponse:
+    @lists(RequestOptions)
+    def submit(
+        self,
+        method: str,
+        url: str,
+        body: Body | None = None,
+        headers: Fields | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> PendingResponse:
         """Send a request; its answer can be waited for later.
 
-        :param options: as for :meth:`request`.
+        :param options: those of :class:`RequestOptions`:
         """
-        return self._pool.submit(Request(self._pool.host, method, url, body, headers, **options), None)
+        host = self._pool.host
+        request = (
+            request_with(Client.request, host, method, url, body, headers, options)
+            if options
+            else plain_request(host, method, url, body, headers)
+        )
+        return self._pool.submit(request, None)
 
     def send(self, request: Request) -> PendingResponse:
         """Send a request that was made for this host; its answer can be waited for later."""

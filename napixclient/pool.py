@@ -15,14 +15,16 @@ from gevent.hub import Waiter
 
 from ._http.core import PoolCore
 from ._http.figures import Stats
+from ._http.options import Options, Simultaneous
 from ._http.origin_pool import OriginPool
 from ._http.origins import Origins
 from ._http.pending import NEVER, Batch, Outcome, PendingResponse, deadline_of
 from ._http.settings import Settings, cap_of, whole_number
-from .authenticators import Authenticator, authenticator_of
+from ._options import Unpack, lists
+from .authenticators import Authenticator, Credentials, authenticator_of
 from .errors import HTTPError
 from .masking import Shown
-from .messages import Origin, Request, plain_request
+from .messages import Body, Fields, Origin, Request, RequestOptions, plain_request, request_with
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -30,6 +32,7 @@ if sys.version_info < (3, 11):
 __all__ = ['ClientPool']
 
 
+@lists(Options)
 class ClientPool:
     """Sends requests to many hosts at once and hands every outcome back.
 
@@ -43,31 +46,43 @@ class ClientPool:
     :param authenticator: a callable ``Request -> Request``, ``{'login': …, 'key': …}``, or ``None``.
     :param simultaneous: requests in flight to one origin at most, or ``'auto'`` to learn from the answers of each how
         many it can take, from 2 to 64.
+    :param options: those of :class:`Options`:
+    :raises ValueError: for an authenticator or an option that makes no sense.
+    :raises TypeError: for an option that there is not.
     """
 
-    def __init__(self, authenticator: Any = None, simultaneous: int | str = 2, **options: Any) -> None:
-        core = PoolCore(Settings(**options))
+    def __init__(
+        self, authenticator: Credentials | None = None, simultaneous: Simultaneous = 2, **options: Unpack[Options]
+    ) -> None:
+        core = PoolCore(Settings.of(ClientPool, options))
         self._core = core
         self._origins = Origins(core, partial(_member, core, cap_of(simultaneous), authenticator_of(authenticator)))
         self._batch = Batch([])
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
+    @lists(RequestOptions)
     def request(
-        self, host: str, method: str, url: str, body: Any = None, headers: Any = None, **options: Any
+        self,
+        host: str,
+        method: str,
+        url: str,
+        body: Body | None = None,
+        headers: Fields | None = None,
+        **options: Unpack[RequestOptions],
     ) -> PendingResponse:
         """Send a request; its outcome is part of the next ``wait``, also when it was taken by ``get`` before.
 
-        A pool that is only ever asked for single outcomes had better be a :class:`Client` for each host: what no
-        ``wait`` takes is kept.
+        If you only call ``get()``, use a :class:`Client` for each host: a pool keeps outcomes until ``wait`` collects
+        them.
 
         :param host: ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``.
-        :param options: ``params``, ``timeout``, ``retries``, ``tag``, ``stream``, ``max_body``, ``multipart``,
-            ``redirect``, ``expect``, ``decode`` as :class:`Request` takes them.
+        :param options: those of :class:`RequestOptions`:
         :raises ValueError: for a part that cannot be sent. Everything later is part of the outcome.
+        :raises TypeError: for an option that there is not.
         """
         request = (
-            Request(host, method, url, body, headers, **options)
+            request_with(ClientPool.request, host, method, url, body, headers, options)
             if options
             else plain_request(host, method, url, body, headers)
         )

@@ -11,18 +11,18 @@ from gevent import ssl
 from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
+from .._options import refuse_unknown
 from .._version import __version__
+from ..errors import HTTPError
 from ..masking import hide, hide_fields
-from ..messages import Headers, Origin, Request, retry_of
+from ..messages import FieldValue, Headers, Origin, Request, Response, retry_of
 from ..secret_names import add_secret_names
 from .connect.proxies import NoProxy, Proxy, proxy_of
 from .decoding import ACCEPT_ENCODING
+from .options import Options, Resolver, Simultaneous
 from .pending import NEVER
 
 __all__ = ['Clocks', 'Settings']
-
-Resolver = Callable[[str, int], list[Any] | tuple[list[Any], float]]
-Hook = Callable[[Any], object]
 
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
@@ -43,47 +43,8 @@ class Clocks(NamedTuple):
 
 
 class Settings:
-    """What ``Client`` and ``ClientPool`` take by keyword; the defaults of their requests among it.
+    """What :class:`Options` say, checked once.
 
-    :param max_connections: connections open at once in the whole pool; by default 1,024 or three quarters of the
-        descriptors that the process may still open, whichever is less.
-    :param timeout: seconds in all for a request, or :class:`urllib3.Timeout`. By default 10 s to connect, 60 s
-        between reads, and no total.
-    :param retries: :class:`urllib3.Retry` or a number; by default only an idempotent request whose reused connection
-        turned out to be closed is sent once more. ``False`` forbids even that.
-    :param retry_budget: ``(share, rate)``: retries may be that share of the requests, and ``rate`` a second more;
-        beyond that the last failure is the outcome. ``None`` for no bound.
-    :param max_body: largest body, in bytes, as sent and as decoded; 64 MiB by default, none for streamed answers.
-    :param decode: ``False`` for bodies as they came, their content codings (RFC 9110 §8.4) not undone.
-    :param headers: fields for every request that does not set them itself.
-    :param verify: ``False`` to accept any certificate.
-    :param ca_certs: path of a file of PEM certificates to trust instead of the system's.
-    :param cert: path of a PEM file with certificate and key, or ``(certificate, key)``, to show to servers.
-    :param ssl_minimum_version: the oldest version of TLS that is spoken, an ``ssl.TLSVersion``; by default 1.2.
-    :param ssl_context: a ``gevent.ssl.SSLContext`` of one's own, instead of the four options above.
-    :param assert_hostname: the name to find in certificates instead of the host's; ``False`` for none.
-    :param assert_fingerprint: the digest in hex of the only certificate that is accepted.
-    :param server_hostname: the name to ask for in the TLS handshake (SNI) instead of the host's.
-    :param proxy: the URL of a proxy, such as ``http://user:password@proxy.example:3128``; ``http`` and ``https`` are
-        HTTP proxies, ``socks5`` and ``socks5h`` SOCKS proxies, of which the latter looks names up itself.
-    :param no_proxy: a list or a comma-separated text of hosts, suffixes and networks that are reached without it;
-        ``*`` for all.
-    :param resolver: ``(host, port)`` -> list of 5-tuples as ``socket.getaddrinfo`` returns them, or a pair of such a
-        list and the seconds for which it is good (a TTL); by default 30.
-    :param redirect: follow redirects, ten at most; credentials never follow to another origin.
-    :param cookies: an :class:`http.cookiejar.CookieJar` to keep cookies in and to take them from; without one none
-        are kept.
-    :param rate: requests a second to each origin at most, tries and redirects included; at most one second's worth is
-        saved up. A 429 with ``Retry-After`` pauses that origin, then halves its rate, which recovers within 10 s.
-    :param on_request: called with the :class:`Request` at each attempt.
-    :param on_response: called with each :class:`Response`.
-    :param on_error: called with each :class:`HTTPError`.
-    :param idle_seconds: seconds after which an idle connection is closed, and a host without one is forgotten.
-    :param max_idle: idle connections that are kept to one origin at most; by default all.
-    :param max_header_bytes: bound of the head of an answer, in bytes.
-    :param max_header_fields: bound of the number of fields in it.
-    :param secret_names: further names of header fields, parameters and members that carry credentials: they are masked
-        wherever the process shows them, and such a field follows no redirect to another origin.
     :raises ValueError: for a value that makes no sense.
     """
 
@@ -96,7 +57,7 @@ class Settings:
         retry_budget: tuple[float, float] | None = (0.2, 10),
         max_body: int | None = None,
         decode: bool = True,
-        headers: Mapping[str, Any] | None = None,
+        headers: Mapping[str, FieldValue] | None = None,
         verify: bool = True,
         ca_certs: str | None = None,
         cert: str | tuple[str, str] | None = None,
@@ -111,9 +72,9 @@ class Settings:
         redirect: bool = False,
         cookies: CookieJar | None = None,
         rate: float | None = None,
-        on_request: Hook | None = None,
-        on_response: Hook | None = None,
-        on_error: Hook | None = None,
+        on_request: Callable[[Request], object] | None = None,
+        on_response: Callable[[Response], object] | None = None,
+        on_error: Callable[[HTTPError], object] | None = None,
         idle_seconds: float = IDLE_SECONDS,
         max_idle: int | None = None,
         max_header_bytes: int = 65536,
@@ -190,6 +151,15 @@ class Settings:
         elif ca_certs is not None or cert is not None or ssl_minimum_version is not None:
             self.ssl_context()  # now, so that a file that cannot be read is told where it was named
 
+    @classmethod
+    def of(cls, taker: Callable[..., object], options: Options) -> Settings:
+        """Those that a public class was given by keyword.
+
+        :raises TypeError: for an option that there is not.
+        """
+        refuse_unknown(taker, options, Options.__optional_keys__)
+        return cls(**options)
+
     def ssl_context(self) -> ssl.SSLContext:
         """The one context of this configuration, made on first use: reading the system's certificates takes 20 ms.
 
@@ -235,7 +205,7 @@ class Settings:
         )
 
     @staticmethod
-    def _headers(given: Mapping[str, Any] | None, codings: str) -> Headers:
+    def _headers(given: Mapping[str, FieldValue] | None, codings: str) -> Headers:
         if given is not None and not isinstance(given, Mapping):
             raise ValueError(f'headers is a mapping of names to values, not {type(given).__name__}')
         fields = dict(Headers(given or {}).multi_items())
@@ -263,17 +233,17 @@ def _refuse_encrypted() -> str:
     raise ValueError('cert: its key is encrypted; there is no way to give its password, but ssl_context')
 
 
-def whole_number(value: Any, name: str) -> int:
+def whole_number(value: object, name: str) -> int:
     """A count of at least 1."""
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f'{name} is a whole number of at least 1, not {value!r}')
     return value
 
 
-def cap_of(value: Any) -> int | str:
+def cap_of(value: object) -> Simultaneous:
     """How many requests may be in flight to one origin."""
     if value == AUTO:
-        return AUTO
+        return 'auto'
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"simultaneous is a whole number of at least 1, or 'auto', not {value!r}")
     return value

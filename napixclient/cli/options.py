@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 import click
 
@@ -314,7 +314,7 @@ class Asked:
     pick: int | None
     repeat: int | None
     max_connections: int | None
-    simultaneous: int | str | None
+    simultaneous: int | Literal['auto'] | None
     timeout: float | None
     connect_timeout: float | None
     deadline: float | None

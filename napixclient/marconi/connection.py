@@ -8,8 +8,10 @@ from enum import Enum
 from functools import partial
 from typing import Any
 
+from .._http.options import SharedOptions, Simultaneous
+from .._options import Unpack, lists, refuse_unknown
 from ..messages import Headers
-from ..rest.quoting import fields_of
+from ..rest.quoting import Fields, fields_of
 from ..rest.responses import Response
 from .errors import ErrorBase
 from .keystone import Credential, NoEndpoint, Token, identity_url
@@ -34,6 +36,22 @@ class Http(str, Enum):
     OPTIONS = 'OPTIONS'
 
 
+@lists(SharedOptions)
+class ConnectionOptions(SharedOptions, total=False):
+    """The options of :class:`Connection`.
+
+    :param max_concurrency: ``int``, requests in flight at most, or ``'auto'`` to learn from the answers how many the
+        server can take, from 2 to 64. Default: 10.
+    :param base_headers: a mapping or pairs, fields of every request. Default: ``None``.
+    :param log_bodies: ``bool``, show bodies, too, where requests are logged. Default: ``False``.
+    """
+
+    max_concurrency: Simultaneous
+    base_headers: Fields | None
+    log_bodies: bool
+
+
+@lists(ConnectionOptions)
 class Connection:
     """Knows who asks and where, and sends the requests.
 
@@ -56,8 +74,9 @@ class Connection:
     :param version: 1, 1.1 or 2, as a number or a text, with or without ``v``; by default the newest that the server
         lists. A version at the end of the endpoint takes precedence.
     :param presigned: what :meth:`Queue.share` returned, instead of an account.
-    :param options: those of :class:`napixclient.rest.Client`: ``max_concurrency``, ``timeout``, ``ca_certs`` and so on.
+    :param options: those of :class:`napixclient.rest.Client`, but for its ``verify``:
     :raises ValueError: for arguments that make no sense, or not together.
+    :raises TypeError: for an option that there is not.
     :raises Unauthorized: when Keystone rejects the credentials.
     :raises ErrorBase: when Keystone or Zaqar fails, or the catalogue has no endpoint.
     """
@@ -78,8 +97,9 @@ class Connection:
         verify: bool | str = True,
         version: int | float | str | None = None,
         presigned: Mapping[str, Any] | None = None,
-        **options: Any,
+        **options: Unpack[ConnectionOptions],
     ) -> None:
+        refuse_unknown(Connection, options, ConnectionOptions.__optional_keys__)
         if apikey is not None and password is not None:
             raise ValueError('apikey is another name of password: give one of them')
         if auth_url is None and endpoint is None:

@@ -7,21 +7,29 @@ never asked for more than one or two.
 
 from .headers import Headers
 from .json_codec import FINITE, dump_json, is_json, json_text, load_json, redump_json
+from .options import Body, CallOptions, Fields, FieldValue, Params, RequestOptions, WholeOptions
 from .origin import Origin, parse_origin
 from .reference import REDIRECTS, lead, split_reference, written
-from .request import IDEMPOTENT, NO_OPTIONS, Request, Source, plain_request, retry_of
+from .request import IDEMPOTENT, NO_OPTIONS, Request, Source, plain_request, request_with, retry_of
 from .response import Response, new_response
 
 __all__ = [
+    'Body',
+    'CallOptions',
     'FINITE',
+    'FieldValue',
+    'Fields',
     'Headers',
     'IDEMPOTENT',
     'NO_OPTIONS',
     'Origin',
+    'Params',
     'REDIRECTS',
     'Request',
+    'RequestOptions',
     'Response',
     'Source',
+    'WholeOptions',
     'dump_json',
     'is_json',
     'json_text',
@@ -31,6 +39,7 @@ __all__ = [
     'parse_origin',
     'plain_request',
     'redump_json',
+    'request_with',
     'retry_of',
     'split_reference',
     'written',

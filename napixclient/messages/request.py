@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote, urlencode
 
@@ -12,12 +12,23 @@ from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 from urllib3.filepost import encode_multipart_formdata
 
+from .._options import Unpack, lists, refuse_unknown
 from ..masking import mask_query
 from .headers import NO_HEADERS, Headers, is_token
 from .json_codec import dump_json
+from .options import Body, CallOptions, Fields, Multipart, Params, RequestOptions, RequestParts, WholeOptions
 from .origin import _origins, parse_origin
 
-__all__ = ['IDEMPOTENT', 'NO_OPTIONS', 'Request', 'Source', 'checked_target', 'plain_request', 'retry_of']
+__all__ = [
+    'IDEMPOTENT',
+    'NO_OPTIONS',
+    'Request',
+    'Source',
+    'checked_target',
+    'plain_request',
+    'request_with',
+    'retry_of',
+]
 
 #: Methods that may be sent once more when nobody can know whether they arrived (RFC 9110 §9.2.2).
 IDEMPOTENT = frozenset(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
@@ -58,6 +69,7 @@ class _Draft:
     options: _Options
 
 
+@lists(RequestOptions)
 class Request(_Draft):
     """One request: frozen, and checked when it is made.
 
@@ -67,18 +79,9 @@ class Request(_Draft):
     :param body: ``dict`` (or another mapping) and ``list`` go as JSON; ``str`` (UTF-8), ``bytes``, files and iterables
         of bytes as they are.
     :param headers: a mapping or pairs; ``Host`` and ``Transfer-Encoding`` are the client's own business.
-    :param params: a mapping or pairs to add to the query.
-    :param timeout: seconds in all, or :class:`urllib3.Timeout`.
-    :param retries: a :class:`urllib3.Retry`, a number, or ``False`` for none at all.
-    :param tag: anything; it comes back as ``answer.request.tag``.
-    :param stream: hand the answer out at its head, to be read in pieces.
-    :param max_body: the largest body that is accepted, in bytes, as sent and as decoded.
-    :param multipart: fields as :func:`urllib3.encode_multipart_formdata` takes them, instead of ``body``.
-    :param redirect: follow redirects (RFC 9110 §15.4), ten at most; credentials never follow to another origin.
-    :param expect: have the server agree before the body is sent (``Expect: 100-continue``, RFC 9110 §10.1.1); after a
-        second without an answer the body is sent all the same.
-    :param decode: ``False`` for the body as it came, its content codings (RFC 9110 §8.4) not undone.
-    :raises ValueError: for a part that cannot be sent as it is; ``TypeError`` for a body of another kind.
+    :param options: those of :class:`RequestOptions`:
+    :raises ValueError: for a part that cannot be sent as it is.
+    :raises TypeError: for a body of another kind, and for an option that there is not.
     """
 
     __slots__ = ()
@@ -88,53 +91,14 @@ class Request(_Draft):
         host: str,
         method: str,
         url: str,
-        body: Any = None,
-        headers: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
-        *,
-        params: Mapping[str, Any] | Iterable[tuple[str, Any]] | None = None,
-        timeout: float | Timeouts | None = None,
-        retries: Retry | int | bool | None = None,
-        tag: Any = None,
-        stream: bool = False,
-        max_body: int | None = None,
-        multipart: Any = None,
-        redirect: bool | None = None,
-        expect: bool = False,
-        decode: bool | None = None,
+        body: Body | None = None,
+        headers: Fields | None = None,
+        **options: Unpack[RequestOptions],
     ) -> Request:
         """Check the parts and make the request of them."""
-        if (
-            multipart is None
-            and params is None
-            and timeout is None
-            and retries is None
-            and not stream
-            and max_body is None
-            and redirect is None
-            and not expect
-            and decode is None
-        ):
-            return plain_request(host, method, url, body, headers, tag)
-        if multipart is not None:
-            if body is not None:
-                raise ValueError('body and multipart exclude each other')
-            body, content_type = encode_multipart_formdata(multipart)
-            headers = [
-                *(pair for pair in Headers(headers or ()).multi_items() if pair[0].lower() != 'content-type'),
-                ('Content-Type', content_type),
-            ]
-        if params is not None:
-            url = _target(url, params)
-        _check_timeout(timeout)
-        _check_size(max_body)
-        for name, value in ('redirect', redirect), ('decode', decode):
-            if value is not None and not isinstance(value, bool):
-                raise ValueError(f'{name} is True, False or None (the default of the client), not {value!r}')
-        request: Any = plain_request(host, method, url, body, headers, tag)
-        _write_options(
-            request, _Options(timeout, retry_of(retries), bool(stream), max_body, redirect, bool(expect), decode)
-        )
-        return request  # type: ignore[no-any-return]
+        if not options:
+            return plain_request(host, method, url, body, headers)
+        return request_with(Request, host, method, url, body, headers, options)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f'a Request is frozen: use replace({name}=…)')
@@ -188,13 +152,17 @@ class Request(_Draft):
         """What is sent as ``Host``."""
         return parse_origin(self.host).authority
 
-    def replace(self, **changes: Any) -> Request:
-        """A new request with some parts changed: ``request.replace(headers={…})``."""
+    def replace(self, **changes: Unpack[RequestParts]) -> Request:
+        """A new request with some parts changed: ``request.replace(headers={…})``.
+
+        :param changes: the parts and options that :class:`Request` takes.
+        :raises TypeError: for a part that there is not.
+        """
         parts: dict[str, Any] = {name: getattr(self, name) for name in _PARTS if name not in changes}
         kept = 'body' not in changes and 'multipart' not in changes
         if kept:  # what was checked, whatever became of the caller's object since
             parts['body'] = self.payload
-        changed = Request(**parts, **changes)
+        changed = Request(**{**parts, **changes})
         if kept:
             _Draft.__dict__['body'].__set__(changed, self.body)
         return changed
@@ -260,6 +228,66 @@ class Request(_Draft):
 
     def __repr__(self) -> str:
         return f'<Request {self}>'
+
+
+def request_with(
+    taker: Callable[..., object],
+    host: str,
+    method: str,
+    url: str,
+    body: Body | None,
+    headers: Fields | None,
+    options: RequestOptions | WholeOptions | CallOptions,
+) -> Request:
+    """``Request`` with options, for one who takes them by keyword himself.
+
+    :param taker: the public class or method that was called.
+    """
+    try:
+        return _request_with(host, method, url, body, headers, **options)
+    except TypeError:  # which may be one of the body's
+        refuse_unknown(taker, options, RequestOptions.__optional_keys__)
+        raise
+
+
+def _request_with(
+    host: str,
+    method: str,
+    url: str,
+    body: Any,
+    headers: Any,
+    *,
+    params: Params | None = None,
+    timeout: float | Timeouts | None = None,
+    retries: Retry | int | bool | None = None,
+    tag: object = None,
+    stream: bool = False,
+    max_body: int | None = None,
+    multipart: Multipart | None = None,
+    redirect: bool | None = None,
+    expect: bool = False,
+    decode: bool | None = None,
+) -> Request:
+    if multipart is not None:
+        if body is not None:
+            raise ValueError('body and multipart exclude each other')
+        body, content_type = encode_multipart_formdata(multipart)  # type: ignore[arg-type]  # it takes any iterable
+        headers = [
+            *(pair for pair in Headers(headers or ()).multi_items() if pair[0].lower() != 'content-type'),
+            ('Content-Type', content_type),
+        ]
+    if params is not None:
+        url = _target(url, params)
+    _check_timeout(timeout)
+    _check_size(max_body)
+    for name, value in ('redirect', redirect), ('decode', decode):
+        if value is not None and not isinstance(value, bool):
+            raise ValueError(f'{name} is True, False or None (the default of the client), not {value!r}')
+    request: Any = plain_request(host, method, url, body, headers, tag)
+    options = _Options(timeout, retry_of(retries), bool(stream), max_body, redirect, bool(expect), decode)
+    if options != NO_OPTIONS:
+        _write_options(request, options)
+    return request  # type: ignore[no-any-return]
 
 
 _write_options = _Draft.__dict__['options'].__set__

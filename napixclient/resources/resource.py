@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Mapping
 from typing import Any
 
 from .. import messages
+from .._http.options import Options, Simultaneous
 from .._http.pending import PendingResponse
+from .._options import Unpack, lists, refuse_unknown
+from ..authenticators import Credentials
 from ..client import Client
 from ..errors import HTTPError, RemoteError
+from ..messages import Body, CallOptions, Fields, Params
 from ..remote import error_of
 
 __all__ = ['Resource', 'Response', 'outcome_of']
@@ -72,6 +77,21 @@ def outcome_of(pending: PendingResponse, kind: type[Response] = Response) -> Res
     return outcome if isinstance(outcome, HTTPError) else kind.of(outcome)
 
 
+@lists(CallOptions)
+class AskOptions(CallOptions, total=False):
+    """The options of a request.
+
+    :param headers: a mapping or pairs of header fields. Default: ``None``.
+    :param params: a mapping or pairs to add to the query, or a query that is written already. Default: ``None``.
+    :param tag: anything; it comes back as ``answer.request.tag``. Default: ``None``.
+    """
+
+    headers: Fields | None
+    params: Params | None
+    tag: object
+
+
+@lists(Options)
 class Resource:
     """One host that speaks JSON.
 
@@ -86,21 +106,29 @@ class Resource:
 
     :param host: ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``.
     :param port: the port, where the host does not have it.
-    :param timeout: seconds in all for a request, or :class:`urllib3.Timeout`.
     :param authenticator: a callable ``Request -> Request``, ``{'login': …, 'key': …}``, or ``None``.
-    :param options: those of :class:`Client`, ``simultaneous`` among them.
+    :param simultaneous: requests in flight at most, or ``'auto'``.
+    :param options: those of :class:`napixclient.Options`:
     :raises ValueError: for a host, a port or an option that makes no sense.
+    :raises TypeError: for an option that there is not.
     """
 
     #: What answers are made; a class of one's own may be derived from :class:`Response`.
     response_class: type[Response] = Response
 
     def __init__(
-        self, host: str, port: int | None = None, *, timeout: Any = None, authenticator: Any = None, **options: Any
+        self,
+        host: str,
+        port: int | None = None,
+        *,
+        authenticator: Credentials | None = None,
+        simultaneous: Simultaneous = 2,
+        **options: Unpack[Options],
     ) -> None:
+        refuse_unknown(Resource, options, Options.__optional_keys__)
         if port is not None:
             host = _with_port(host, port)
-        self._client = Client(host, authenticator, timeout=timeout, **options)
+        self._client = Client(host, authenticator, simultaneous, **options)
         self._asked: PendingResponse | None = None
         self._is_one_of_many = False
 
@@ -119,11 +147,11 @@ class Resource:
 
     # -- one step --------------------------------------------------------------------------------------------------
 
-    def __call__(self, method: str, path: str, body: Any = None, **options: Any) -> Any:
+    @lists(AskOptions)
+    def __call__(self, method: str, path: str, body: Body | None = None, **options: Unpack[AskOptions]) -> Any:
         """Send a request and return the evaluated body of its answer.
 
-        :param options: ``headers``, ``params``, ``timeout``, ``retries``, ``max_body``, ``multipart``, ``redirect``,
-            ``expect``, ``decode`` as :class:`Request` takes them.
+        :param options: those of a request:
         :raises RemoteError: when the answer is no success (2xx).
         :raises HTTPError: when there is no answer.
         :raises ValueError: for a part that cannot be sent.
@@ -168,10 +196,11 @@ class Resource:
 
     # -- two steps -------------------------------------------------------------------------------------------------
 
-    def request(self, method: str, path: str, body: Any = None, **options: Any) -> None:
+    @lists(AskOptions)
+    def request(self, method: str, path: str, body: Body | None = None, **options: Unpack[AskOptions]) -> None:
         """Send a request; :meth:`getresponse` has its answer.
 
-        :param options: as for a call.
+        :param options: those of a request:
         :raises RuntimeError: when the answer to the last one was not taken.
         """
         if self._asked is not None:
@@ -192,9 +221,13 @@ class Resource:
         finally:
             self._asked = None
 
-    def _submit(self, method: str, path: str, body: Any, options: dict[str, Any]) -> PendingResponse:
+    def _submit(self, method: str, path: str, body: Body | None, options: AskOptions) -> PendingResponse:
         refuse_stream(options)
-        return self._client.submit(method, path, body, **options)
+        try:
+            return self._client.submit(method, path, body, **options)
+        except TypeError:  # which may be one of the body's
+            refuse_unknown(Resource.request, options, AskOptions.__optional_keys__)
+            raise
 
     def _answer(self, pending: PendingResponse) -> Response:
         """Wait for the answer; who is interrupted meanwhile has no use for it."""
@@ -230,7 +263,7 @@ class Resource:
         return f'<{type(self).__name__} {self._client.origin}>'
 
 
-def refuse_stream(options: dict[str, Any]) -> None:
+def refuse_stream(options: Mapping[str, object]) -> None:
     """:raises ValueError: for an answer that would be handed out at its head."""
     if options.get('stream'):
         raise ValueError('answers are read whole here; Resource.download() writes one to a file as it comes')

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from typing import Any, Literal
 
 from gevent.lock import Semaphore
 
 from .._http.adapting import CEILING
 from .._http.core import PoolCore
+from .._http.options import Options, Simultaneous
 from .._http.origins import Origins
 from .._http.settings import Settings, cap_of
-from ..authenticators import authenticator_of
-from ..messages import Origin, Request, Source, parse_origin
+from .._options import Unpack, lists, refuse_unknown
+from ..authenticators import Credentials, authenticator_of
+from ..messages import Body, Origin, Request, Source, parse_origin
 from .deadline import Deadline
 from .errors import NoHostAvailable, QuorumError, RollingError, UnknownHost
 from .flight import Flight
@@ -23,7 +25,7 @@ from .lease import Lease
 from .policy import Ready, best, less_loaded
 from .quorum import Quorum
 from .replica import Figures, Replica
-from .resource import Resource, Response, refuse_stream
+from .resource import AskOptions, Resource, Response, refuse_stream
 from .rolling import Rollout, batches, is_too_many
 from .tries import Tries
 
@@ -34,6 +36,7 @@ SHAKY = 1000
 _SHOWN = 5
 
 
+@lists(Options)
 class Resources(Mapping[str, Resource]):
     """A mapping of hosts to resources: replicas, which can all answer the same questions.
 
@@ -55,8 +58,9 @@ class Resources(Mapping[str, Resource]):
     :param singleflight: identical GETs to one host, one of which is under way already, share its answer.
     :param hedge_budget: extra requests that ``hedge`` may make, as a share of all requests.
     :param authenticator: a callable ``Request -> Request``, ``{'login': …, 'key': …}``, or ``None``.
-    :param options: those of :class:`ClientPool`.
+    :param options: those of :class:`napixclient.Options`:
     :raises ValueError: for a host, a zone or an option that makes no sense.
+    :raises TypeError: for an option that there is not.
     """
 
     def __init__(
@@ -64,14 +68,15 @@ class Resources(Mapping[str, Resource]):
         hosts: Iterable[str],
         limit: int = 0,
         *,
-        simultaneous: int | str = 2,
-        zones: Mapping[str, Any] | None = None,
-        policy: str | None = None,
+        simultaneous: Simultaneous = 2,
+        zones: Mapping[str, Hashable] | None = None,
+        policy: Literal['p2c'] | None = None,
         singleflight: bool = False,
         hedge_budget: float = 0.05,
-        authenticator: Any = None,
-        **options: Any,
+        authenticator: Credentials | None = None,
+        **options: Unpack[Options],
     ) -> None:
+        self._settings = Settings.of(Resources, options)
         hosts = _listed(hosts)
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             raise ValueError(f'limit is a number of connections of at least 0, not {limit!r}')
@@ -83,8 +88,7 @@ class Resources(Mapping[str, Resource]):
             raise ValueError(f'hedge_budget is a share from 0 to 1, not {hedge_budget!r}')
         if zones is not None and not isinstance(zones, Mapping):
             raise ValueError(f'zones is a mapping of hosts to zones, not {zones!r}')
-        simultaneous, authenticator = cap_of(simultaneous), authenticator_of(authenticator)
-        self._settings = Settings(**options)
+        simultaneous, prove = cap_of(simultaneous), authenticator_of(authenticator)
         self._origins = Origins.of_strangers(PoolCore(self._settings), simultaneous)
         self._figures = Figures(hedge_budget)
         self._is_p2c = policy is not None
@@ -95,7 +99,7 @@ class Resources(Mapping[str, Resource]):
             origin = parse_origin(host)
             if origin in self._by_origin:
                 raise ValueError(f'hosts: {self._by_origin[origin].host!r} and {host!r} are the same host')
-            replica = Replica(self._origins, host, authenticator, simultaneous, limit, self._figures)
+            replica = Replica(self._origins, host, prove, simultaneous, limit, self._figures)
             self._replicas[host] = self._by_origin[origin] = replica
         self._places = {
             host: Semaphore(simultaneous if isinstance(simultaneous, int) else CEILING) for host in self._replicas
@@ -192,19 +196,22 @@ class Resources(Mapping[str, Resource]):
 
     # -- one host --------------------------------------------------------------------------------------------------
 
-    def request(self, host: str, method: str, path: str, body: Any = None, **options: Any) -> Resource:
+    @lists(AskOptions)
+    def request(
+        self, host: str, method: str, path: str, body: Body | None = None, **options: Unpack[AskOptions]
+    ) -> Resource:
         """Send a request to a host, and return a resource that is the caller's own until its answer is taken.
 
         It is released by :meth:`getresponse`, by its own ``close()``, or when it is dropped.
 
-        :param options: as for :meth:`unicast`. Its ``timeout`` also bounds the wait for a turn; where there is none,
-            the read timeout does.
+        :param options: those of a request. Its ``timeout`` also bounds the wait for a turn; where there is none, the
+            read timeout does.
         :raises QueueTimeout: when ``simultaneous`` requests are under way for as long as that.
         :raises HTTPError: when it could not be sent.
         :raises UnknownHost: for a host that is not among these.
         """
         replica = self._replica(host)
-        request, deadline = self._drafted(replica.host, method, path, body, options)
+        request, deadline = self._drafted(Resources.request, replica.host, method, path, body, options)
         lease = Lease(replica, self._places[replica.host])
         lease.send(request, deadline)
         return lease
@@ -219,16 +226,17 @@ class Resources(Mapping[str, Resource]):
             raise ValueError(f'{resource!r} is no resource of the host {host!r}')
         return resource.getresponse()
 
+    @lists(AskOptions)
     def unicast(
         self,
         method: str,
         path: str,
-        body: Any = None,
+        body: Body | None = None,
         hosts: Iterable[str] = (),
         *,
         attempts: int = 1,
         hedge: float | None = None,
-        **options: Any,
+        **options: Unpack[AskOptions],
     ) -> Response:
         """Send a request to any host, and return its answer, whatever its status.
 
@@ -237,9 +245,7 @@ class Resources(Mapping[str, Resource]):
             of an idempotent request (RFC 9110 §9.2.2): no answer, or a status of 502, 503 or 504.
         :param hedge: a quantile such as 0.95: an idempotent request that takes longer than that share of the recent
             ones is sent to a second host, and the first answer wins.
-        :param options: ``timeout``, in seconds over all attempts, or :class:`urllib3.Timeout`; ``headers``,
-            ``params``, ``retries``, ``tag``, ``max_body``, ``multipart``, ``redirect``, ``expect``, ``decode`` as
-            :class:`Request` takes them.
+        :param options: those of a request. A ``timeout`` bounds all attempts together.
         :raises HTTPError: when there is no answer; :class:`NoHostAvailable` when nobody could be asked.
         :raises ValueError: for a part that cannot be sent, or an unknown host.
         """
@@ -250,22 +256,23 @@ class Resources(Mapping[str, Resource]):
         left = self._named(hosts)
         if not left:
             raise _no_host(left)
-        request, deadline = self._drafted(left[0], method, path, body, options)
+        request, deadline = self._drafted(Resources.unicast, left[0], method, path, body, options)
         if attempts > 1 or hedge is not None:
             _refuse_source(request)
         return Tries(request, deadline, left, attempts, hedge, self._figures.hedging, self._pick, self._send).run()
 
     # -- many hosts ------------------------------------------------------------------------------------------------
 
+    @lists(AskOptions)
     def broadcast(
         self,
         method: str,
         path: str,
-        body: Any = None,
+        body: Body | None = None,
         hosts: Iterable[str] = (),
         *,
         need: int | Mapping[Any, int] | None = None,
-        **options: Any,
+        **options: Unpack[AskOptions],
     ) -> list[Any]:
         """Send a request to all hosts at once, and return their answers in the order of the hosts.
 
@@ -276,7 +283,7 @@ class Resources(Mapping[str, Resource]):
         :param hosts: the hosts to ask; by default all.
         :param need: return as soon as so many have succeeded (2xx), or ``{zone: number}`` in each of these zones, and
             cancel the others: they come out as :class:`Cancelled`.
-        :param options: as for :meth:`unicast`.
+        :param options: those of a request. A ``timeout`` bounds the wait for all.
         :raises QuorumError: as soon as so many cannot succeed any more.
         :raises ValueError: for a part that cannot be sent, an unknown host, or one that is named twice.
         """
@@ -285,7 +292,8 @@ class Resources(Mapping[str, Resource]):
         if given and len(given) > len(named):
             raise ValueError(f'hosts: one of them is named twice: {given!r}')
         quorum = None if need is None else Quorum(need, named, self._zones)
-        request, deadline = self._drafted(named[0] if named else 'nobody', method, path, body, options)
+        first = named[0] if named else 'nobody'
+        request, deadline = self._drafted(Resources.broadcast, first, method, path, body, options)
         if len(named) > 1:
             _refuse_source(request)
         requests = [request.replace(host=host) for host in named]
@@ -294,8 +302,13 @@ class Resources(Mapping[str, Resource]):
             raise QuorumError(f'too few hosts: {quorum}', outcomes=outcomes)
         return outcomes
 
+    @lists(AskOptions)
     def rolling(
-        self, requests: Iterable[tuple[Any, ...]], serial: int | str = 5, max_fail: int | str = 0, **options: Any
+        self,
+        requests: Iterable[tuple[Any, ...]],
+        serial: int | str = 5,
+        max_fail: int | str = 0,
+        **options: Unpack[AskOptions],
     ) -> Rollout:
         """Send requests batch by batch, and stop when too many of a batch failed.
 
@@ -304,7 +317,7 @@ class Resources(Mapping[str, Resource]):
         :param requests: tuples ``(host, method, path[, body])``.
         :param serial: how many at a time, or a percentage of all such as ``'10%'``.
         :param max_fail: how many of a batch may fail, or a percentage of the whole batch.
-        :param options: as for :meth:`unicast`, for each request.
+        :param options: those of each request.
         :raises RollingError: when more failed; it has ``outcomes`` and ``not_started``, too.
         :raises ValueError: for a part that cannot be sent, or an unknown host, before anything is sent.
         """
@@ -326,18 +339,22 @@ class Resources(Mapping[str, Resource]):
         return Rollout(outcomes, [])
 
     def _drafted(
-        self, host: str, method: str, path: str, body: Any, options: dict[str, Any]
+        self, taker: Callable[..., object], host: str, method: str, path: str, body: Body | None, options: AskOptions
     ) -> tuple[Request, Deadline]:
         """A request, checked before anything is chosen or sent."""
         refuse_stream(options)
-        request = Request(host, method, path, body, **options)
+        try:
+            request = Request(host, method, path, body, **options)
+        except TypeError:  # which may be one of the body's
+            refuse_unknown(taker, options, AskOptions.__optional_keys__)
+            raise
         return request, Deadline(request.timeout, self._settings)
 
-    def _drafted_of(self, given: Any, options: dict[str, Any]) -> Request:
+    def _drafted_of(self, given: Any, options: AskOptions) -> Request:
         if not isinstance(given, (tuple, list)) or not 3 <= len(given) <= 4:
             raise ValueError(f'rolling takes tuples (host, method, path[, body]), not {given!r}')
         host, method, path, body = (*given, None)[:4]
-        return self._drafted(self._replica(host).host, method, path, body, options)[0]
+        return self._drafted(Resources.rolling, self._replica(host).host, method, path, body, options)[0]
 
     def _send(self, replica: Replica, request: Request, deadline: Deadline) -> Flight | Share:
         """Send a request, or join one that asks the same."""

@@ -2,29 +2,80 @@
 
 from __future__ import annotations
 
-import inspect
 import math
 import random
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Set
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
+from difflib import get_close_matches
+from typing import Any, Literal, overload
 
-from .._http.settings import Settings
+from .._http.options import SharedOptions, Simultaneous
+from .._options import Unpack, lists, refuse_unknown
+from ..authenticators import Credentials
+from ..messages import Body, FieldValue
 from .cover import least_cover
 from .errors import NoHostAvailable
-from .resource import Response
+from .resource import AskOptions, Response
 from .resources import Resources
 
 __all__ = ['Shards']
 
+
+@lists(SharedOptions)
+class ShardsOptions(SharedOptions, total=False):
+    """The options of :class:`Shards`: those of its :class:`Resources`.
+
+    :param simultaneous: ``int``, requests in flight to one host at most, or ``'auto'``. Default: 2.
+    :param zones: a mapping of hosts to zones, for ``need`` by zones. Default: ``None``.
+    :param policy: ``'p2c'``, or ``None`` for a random choice, biased to the hosts with connections ready. Default:
+        ``None``.
+    :param singleflight: ``bool``, identical GETs to one host, one of which is under way already, share its answer.
+        Default: ``False``.
+    :param hedge_budget: ``float``, extra requests that ``hedge`` may make, as a share of all requests. Default: 0.05.
+    :param authenticator: a callable ``Request -> Request``, or ``{'login': …, 'key': …}``. Default: ``None``.
+    :param headers: a mapping of names to values, fields for every request that does not set them itself. Default:
+        ``User-Agent``, ``Accept`` and ``Accept-Encoding``.
+    :param verify: ``bool``, ``False`` to accept any certificate. Default: ``True``.
+    """
+
+    simultaneous: Simultaneous
+    zones: Mapping[str, Hashable] | None
+    policy: Literal['p2c'] | None
+    singleflight: bool
+    hedge_budget: float
+    authenticator: Credentials | None
+    headers: Mapping[str, FieldValue] | None
+    verify: bool
+
+
 #: Keywords that are options, and no hosts.
-OPTIONS = frozenset(
-    name
-    for taker in (Resources, Settings)
-    for name, parameter in inspect.signature(taker).parameters.items()
-    if parameter.kind is parameter.KEYWORD_ONLY
-)
+OPTIONS = ShardsOptions.__optional_keys__
 
 
+@lists(AskOptions)
+class UnicastOptions(AskOptions, total=False):
+    """What :meth:`Shards.unicast` takes by keyword.
+
+    :param attempts: ``int``, hosts that may be asked, one after the other. Default: 1.
+    :param hedge: ``float``, a quantile such as 0.95: an idempotent request that takes longer than that share of the
+        recent ones is sent to a second host. Default: ``None``.
+    """
+
+    attempts: int
+    hedge: float | None
+
+
+@lists(AskOptions)
+class BroadcastOptions(AskOptions, total=False):
+    """What :meth:`Shards.broadcast` and :meth:`Shards.multicast` take by keyword.
+
+    :param need: ``int``, return as soon as so many have succeeded, or ``{zone: number}`` in each of these zones.
+        Default: ``None``, wait for all.
+    """
+
+    need: int | Mapping[Any, int] | None
+
+
+@lists(ShardsOptions)
 class Shards(dict[Any, set[str]]):
     """Keys, and for each the set of hosts that hold it.
 
@@ -36,16 +87,29 @@ class Shards(dict[Any, set[str]]):
     :param items: ``(host, key)`` pairs.
     :param limit: connections to each host that are kept while they are idle.
     :param multimap: the keys of a host, by its name: ``Shards(**{'server.example:8002': ['east', 'west']})``. What is
-        an option of :class:`Resources` goes there instead; a host that is called like one is given in ``items``.
-    :raises ValueError: for what is neither; for a host or an option that makes no sense.
+        an option goes to the :class:`Resources` instead; a host that is called like one is given in ``items``.
+    :param options: those of :class:`Resources`:
+    :raises ValueError: for a host or an option that makes no sense.
+    :raises TypeError: for a keyword that is neither, such as a misspelt option.
     """
 
     #: The hosts, as :class:`Resources`; those of one's own, with another ``priority`` perhaps, may take their place.
     resources: Resources
 
+    @overload
+    def __init__(
+        self, items: Iterable[tuple[str, Hashable]] = (), limit: int = 0, **options: Unpack[ShardsOptions]
+    ) -> None: ...
+
+    @overload
+    def __init__(
+        self, items: Iterable[tuple[str, Hashable]] = (), limit: int = 0, **multimap: Iterable[Hashable]
+    ) -> None: ...
+
     def __init__(self, items: Iterable[tuple[str, Hashable]] = (), limit: int = 0, **multimap: Any) -> None:
         super().__init__()
-        options = {name: multimap.pop(name) for name in OPTIONS & multimap.keys()}
+        options: Any = {name: multimap.pop(name) for name in OPTIONS & multimap.keys()}
+        refuse_unknown(Shards, [name for name, keys in multimap.items() if _is_misspelt(name, keys)], OPTIONS)
         hosts: dict[str, None] = {}
         for host, key in _pairs(items, multimap):
             self.setdefault(key, set()).add(host)
@@ -54,29 +118,46 @@ class Shards(dict[Any, set[str]]):
 
     # -- asking --------------------------------------------------------------------------------------------------------
 
-    def unicast(self, key: Hashable, method: str, path: str, body: Any = None, **options: Any) -> Response:
+    @lists(UnicastOptions)
+    def unicast(
+        self, key: Hashable, method: str, path: str, body: Body | None = None, **options: Unpack[UnicastOptions]
+    ) -> Response:
         """Send a request to one of the hosts that hold a key.
 
-        :param options: those of :meth:`Resources.unicast`: ``attempts``, ``hedge``, ``timeout``, …
+        :param options: those of :meth:`Resources.unicast`:
         :return: the response, of any status.
         :raises NoHostAvailable: when all of these hosts are out.
         :raises HTTPError: when there is no answer.
         :raises KeyError: for a key that there is not.
         """
-        return self.resources.unicast(method, path, body, self._ordered(self._holders(key)), **options)
+        hosts = self._ordered(self._holders(key))
+        try:
+            return self.resources.unicast(method, path, body, hosts, **options)
+        except TypeError:  # which may be one of the body's
+            refuse_unknown(Shards.unicast, options, UnicastOptions.__optional_keys__)
+            raise
 
-    def broadcast(self, key: Hashable, method: str, path: str, body: Any = None, **options: Any) -> list[Any]:
+    @lists(BroadcastOptions)
+    def broadcast(
+        self, key: Hashable, method: str, path: str, body: Body | None = None, **options: Unpack[BroadcastOptions]
+    ) -> list[Any]:
         """Send a request to all hosts that hold a key.
 
-        :param options: those of :meth:`Resources.broadcast`: ``need``, ``timeout``, …
+        :param options: those of :meth:`Resources.broadcast`:
         :return: for each host a response, or a falsy error, which raises itself when it is called.
         :raises QuorumError: when fewer than ``need`` succeeded.
         :raises KeyError: for a key that there is not.
         """
-        return self.resources.broadcast(method, path, body, self._ordered(self._holders(key)), **options)
+        return self._broadcast(Shards.broadcast, method, path, body, self._ordered(self._holders(key)), options)
 
+    @lists(BroadcastOptions)
     def multicast(
-        self, keys: Iterable[Hashable], method: str, path: str, body: Any = None, **options: Any
+        self,
+        keys: Iterable[Hashable],
+        method: str,
+        path: str,
+        body: Body | None = None,
+        **options: Unpack[BroadcastOptions],
     ) -> list[Any]:
         """Send a request to as few hosts as can be, so that each key is held by one of them.
 
@@ -84,13 +165,28 @@ class Shards(dict[Any, set[str]]):
         and several hosts the same, so that what they answer may overlap.
 
         :param keys: none of them asks nobody.
-        :param options: those of :meth:`Resources.broadcast`.
+        :param options: those of :meth:`Resources.broadcast`:
         :return: for each host a response, or a falsy error, which raises itself when it is called.
         :raises NoHostAvailable: for a key whose hosts are all out.
         :raises KeyError: for a key that there is not.
         """
         hosts = self._cover({key: self._holders(key) for key in keys})
-        return self.resources.broadcast(method, path, body, hosts, **options) if hosts else []
+        return self._broadcast(Shards.multicast, method, path, body, hosts, options) if hosts else []
+
+    def _broadcast(
+        self,
+        taker: Callable[..., object],
+        method: str,
+        path: str,
+        body: Body | None,
+        hosts: list[str],
+        options: BroadcastOptions,
+    ) -> list[Any]:
+        try:
+            return self.resources.broadcast(method, path, body, hosts, **options)
+        except TypeError:  # which may be one of the body's
+            refuse_unknown(taker, options, BroadcastOptions.__optional_keys__)
+            raise
 
     def _holders(self, key: Hashable) -> Set[str]:
         holders: Any = self[key]
@@ -169,10 +265,23 @@ def _pairs(items: Iterable[Any], multimap: dict[str, Any]) -> Iterator[tuple[str
             raise ValueError(f'items are pairs of a host, a text, and one key that can be hashed, not {item!r}')
         yield host, key
     for host, keys in multimap.items():
-        if not isinstance(keys, Iterable):
-            raise ValueError(f'{host!r} is no option, so it is a host with a list of its keys, not {keys!r}')
+        if not _is_keys(keys):
+            raise TypeError(f'{host!r} is no option, so it is a host with a list of its keys, not {keys!r}')
         for key in keys:
             yield host, key
+
+
+def _is_keys(given: object) -> bool:
+    return isinstance(given, Iterable) and not isinstance(given, (str, bytes, Mapping))
+
+
+def _is_misspelt(name: str, keys: object) -> bool:
+    """Whether a keyword that is no option is nearly one, and no host.
+
+    What is a plain word is none, whatever its value; a host with such a name is given in ``items``.
+    """
+    is_word = name.replace('_', '').isalpha()
+    return bool((is_word or not _is_keys(keys)) and get_close_matches(name, [*OPTIONS, 'items', 'limit'], 1, 0.75))
 
 
 def _group(hosts: str | Iterable[str]) -> Iterable[str]:

@@ -19,18 +19,19 @@ from typing import TYPE_CHECKING
 from .._lazy import lazy
 
 if TYPE_CHECKING:
-    from .client import Client
+    from .client import Client, ClientOptions
     from .concurrency import SilentEvent
     from .errors import ClientError
     from .paging import paginate
     from .polling import wait
     from .responses import Response
 
-__all__ = ['Client', 'ClientError', 'Response', 'SilentEvent', 'paginate', 'wait']
+__all__ = ['Client', 'ClientError', 'ClientOptions', 'Response', 'SilentEvent', 'paginate', 'wait']
 
 _HOMES = {
     'Client': 'client',
     'ClientError': 'errors',
+    'ClientOptions': 'client',
     'Response': 'responses',
     'SilentEvent': 'concurrency',
     'paginate': 'paging',

@@ -7,17 +7,20 @@ from typing import Any, TypeVar
 
 from gevent.local import local
 
+from .._http.options import SharedOptions, Simultaneous
 from .._http.redirecting import without_credentials
 from .._http.settings import whole_number
+from .._options import Unpack, lists, refuse_unknown
+from ..authenticators import Credentials
 from ..client import Client as Core
-from ..messages import Headers, dump_json, plain_request
+from ..messages import CallOptions, Headers, dump_json, plain_request
 from .concurrency import Allowance, SilentEvent, concurrency_of, run_all, still_running
 from .errors import ClientError, Faults
 from .logs import DEBUG, log_outcome, log_outcome_later, log_request, recv, send
 from .quoting import Fields, Params, endpoint_of, fields_of, query_of, quoted_path, value_of
 from .responses import Response, answered
 
-__all__ = ['Client', 'Success']
+__all__ = ['Client', 'ClientOptions', 'Success']
 
 #: What a call takes as ``success``: a status, a collection or range of them, or ``None``.
 Success = int | Collection[int] | None
@@ -25,6 +28,37 @@ _JSON = 'Content-Type', 'application/json'
 _T = TypeVar('_T')
 
 
+@lists(SharedOptions)
+class ClientOptions(SharedOptions, total=False):
+    """The options of :class:`Client`.
+
+    :param verify: ``bool``, ``False`` to accept any certificate. Default: ``True``.
+    """
+
+    verify: bool
+
+
+@lists(CallOptions)
+class VerbOptions(CallOptions, total=False):
+    """What a verb of :class:`Client` takes by keyword.
+
+    :param params: a mapping or pairs for the query; texts, bytes or numbers, or a list of them. Default: ``None``.
+    :param headers: a mapping or pairs, instead of the client's own fields of these names. Default: ``None``.
+    :param json: sent as JSON, of whatever type it is, with that Content-Type if ``headers`` has none. Default:
+        ``None``.
+    :param data: sent as it is: a text (as UTF-8), bytes, a file, or an iterable of bytes. Default: ``None``.
+    :param success: the status that is a success, or a collection or range of them; ``None`` for any status, and not
+        to wait. Default: 200.
+    """
+
+    params: Params | None
+    headers: Fields | None
+    json: object
+    data: object
+    success: Success
+
+
+@lists(ClientOptions)
 class Client:
     """Base of the clients of REST services: their methods call its verbs.
 
@@ -46,8 +80,9 @@ class Client:
     :param max_concurrency: calls in flight at most, or ``'auto'`` to learn from the answers how many the service can
         take, from 2 to 64.
     :param log_bodies: show bodies, too, where calls are logged.
-    :param options: those of :class:`napixclient.ClientPool`, but for ``headers``.
+    :param options: those of :class:`ClientOptions`:
     :raises ValueError: for an endpoint, a token, a field or an option that makes no sense.
+    :raises TypeError: for an option that there is not.
     """
 
     def __init__(
@@ -55,15 +90,16 @@ class Client:
         endpoint_url: str,
         token: str | None = None,
         *,
-        authenticator: Any = None,
+        authenticator: Credentials | None = None,
         base_headers: Fields | None = None,
-        max_concurrency: int | str = 10,
+        max_concurrency: Simultaneous = 10,
         log_bodies: bool = False,
-        **options: Any,
+        **options: Unpack[ClientOptions],
     ) -> None:
         for name, ours in ('headers', 'base_headers'), ('simultaneous', 'max_concurrency'):
             if name in options:
                 raise TypeError(f'{name} is called {ours} here')
+        refuse_unknown(Client, options, ClientOptions.__optional_keys__)
         self._endpoint = endpoint_of(endpoint_url)
         #: Where the service is, as it was given.
         self.endpoint_url = endpoint_url
@@ -80,42 +116,43 @@ class Client:
 
     # -- verbs -----------------------------------------------------------------------------------------------------
 
-    def get(self, path: str = '', **options: Any) -> Response:
+    def get(self, path: str = '', **options: Unpack[VerbOptions]) -> Response:
         """``GET``; see :meth:`request`."""
         return self.request('GET', path, **options)
 
-    def head(self, path: str = '', **options: Any) -> Response:
+    def head(self, path: str = '', **options: Unpack[VerbOptions]) -> Response:
         """``HEAD``; see :meth:`request`."""
         return self.request('HEAD', path, **options)
 
-    def post(self, path: str = '', **options: Any) -> Response:
+    def post(self, path: str = '', **options: Unpack[VerbOptions]) -> Response:
         """``POST``; see :meth:`request`."""
         return self.request('POST', path, **options)
 
-    def put(self, path: str = '', **options: Any) -> Response:
+    def put(self, path: str = '', **options: Unpack[VerbOptions]) -> Response:
         """``PUT``; see :meth:`request`."""
         return self.request('PUT', path, **options)
 
-    def patch(self, path: str = '', **options: Any) -> Response:
+    def patch(self, path: str = '', **options: Unpack[VerbOptions]) -> Response:
         """``PATCH``; see :meth:`request`."""
         return self.request('PATCH', path, **options)
 
-    def delete(self, path: str = '', **options: Any) -> Response:
+    def delete(self, path: str = '', **options: Unpack[VerbOptions]) -> Response:
         """``DELETE``; see :meth:`request`."""
         return self.request('DELETE', path, **options)
 
-    def options(self, path: str = '', **options: Any) -> Response:
+    def options(self, path: str = '', **options: Unpack[VerbOptions]) -> Response:
         """``OPTIONS``; see :meth:`request`."""
         return self.request('OPTIONS', path, **options)
 
-    def copy(self, path: str = '', **options: Any) -> Response:
+    def copy(self, path: str = '', **options: Unpack[VerbOptions]) -> Response:
         """``COPY`` (RFC 4918 §9.8); see :meth:`request`."""
         return self.request('COPY', path, **options)
 
-    def move(self, path: str = '', **options: Any) -> Response:
+    def move(self, path: str = '', **options: Unpack[VerbOptions]) -> Response:
         """``MOVE`` (RFC 4918 §9.9); see :meth:`request`."""
         return self.request('MOVE', path, **options)
 
+    @lists(CallOptions)
     def request(
         self,
         method: str,
@@ -123,10 +160,10 @@ class Client:
         *,
         params: Params | None = None,
         headers: Fields | None = None,
-        json: Any = None,
-        data: Any = None,
+        json: object = None,
+        data: object = None,
         success: Success = 200,
-        **options: Any,
+        **options: Unpack[CallOptions],
     ) -> Response:
         """Make a call, and wait for its answer.
 
@@ -138,19 +175,15 @@ class Client:
         :param data: sent as it is: a text (as UTF-8), bytes, a file, or an iterable of bytes.
         :param success: the status that is a success, or a collection or range of them. ``None`` for any status, and
             not to wait: the response is lazy.
-        :param options: ``timeout``, ``retries``, ``redirect``, ``max_body``, ``multipart``, ``expect``, ``decode`` as
-            :class:`napixclient.Request` takes them.
+        :param options: those of any request:
         :raises ClientError: for another status, or when there was no answer.
         :raises ValueError: for a part that cannot be sent as it is, before anything is sent.
+        :raises TypeError: for an option that there is not.
         """
         if success.__class__ is not int and success is not None:
             _check_success(success)
-        if options and not _OPTIONS.issuperset(options):
-            unknown = ', '.join(sorted(options.keys() - _OPTIONS))
-            raise TypeError(
-                f'a call takes no {unknown}; it takes params, headers, json, data, success, '
-                f'{", ".join(sorted(_OPTIONS))}'
-            )
+        if options and not CallOptions.__optional_keys__.issuperset(options):
+            refuse_unknown(Client.request, options, CallOptions.__optional_keys__)
         fields = None if headers is None else fields_of(headers)
         if json is not None or data is not None:
             data, fields = _body(json, data, fields)
@@ -236,7 +269,7 @@ class Client:
         method: Callable[..., _T],
         kwarg_list: Iterable[Mapping[str, Any]],
         *,
-        max_concurrency: int | str | None = None,
+        max_concurrency: Simultaneous | None = None,
         return_errors: bool = False,
     ) -> list[_T]:
         """Call a method many times, side by side in greenlets; the results, in the order of ``kwarg_list``.
@@ -286,10 +319,6 @@ class Client:
 
     def __repr__(self) -> str:
         return f'<{type(self).__name__} {self.endpoint_url}: {self._core!r}>'
-
-
-#: What a call hands on.
-_OPTIONS = frozenset(['timeout', 'retries', 'redirect', 'max_body', 'multipart', 'expect', 'decode'])
 
 
 def _token(token: Any) -> str:

@@ -12,6 +12,7 @@ import gevent
 from gevent.event import Event
 
 from .._http.adapting import CEILING, AdaptiveCap
+from .._http.options import Simultaneous
 from .._http.settings import AUTO
 from ..errors import HTTPError, Timeout
 
@@ -21,13 +22,13 @@ __all__ = ['Allowance', 'SilentEvent', 'concurrency_of', 'run_all', 'still_runni
 _OVERLOADED = (429, 503)
 
 
-def concurrency_of(value: Any) -> int | str:
+def concurrency_of(value: object) -> Simultaneous:
     """Read ``max_concurrency``.
 
     :raises ValueError: for what is neither a whole number of at least 1 nor ``'auto'``.
     """
     if value == AUTO:
-        return AUTO
+        return 'auto'
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
         raise ValueError(f"max_concurrency is a whole number of at least 1, or 'auto', not {value!r}")
     return value

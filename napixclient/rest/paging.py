@@ -5,24 +5,48 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
-from typing import Any
+from typing import Any, TypedDict
 
 import gevent
 from gevent.lock import Semaphore
 from gevent.queue import Queue
+from urllib3 import Retry
+from urllib3 import Timeout as Timeouts
 
+from .._options import Unpack, lists, refuse_unknown
 from ..masking import mask
 from ..messages import lead, parse_origin, written
-from .client import Client
+from .client import Client, Success
+from .quoting import Fields, Params
 from .responses import Response
 
 __all__ = ['paginate']
 
-#: What each page is asked for with.
-_OPTIONS = {'params', 'headers', 'success', 'timeout', 'retries', 'redirect', 'max_body'}
 Items = str | Callable[[Any], Iterable[Any]]
 
 
+class PageOptions(TypedDict, total=False):
+    """What each page is asked for with.
+
+    :param params: as :meth:`Client.request` takes them; a link has the parameters that it needs. Default: ``None``.
+    :param headers: a mapping or pairs, instead of the client's own fields of these names. Default: ``None``.
+    :param success: the status that is a success, or a collection or range of them. Default: 200.
+    :param timeout: ``float``, seconds in all for a page, or :class:`urllib3.Timeout`. Default: that of the client.
+    :param retries: :class:`urllib3.Retry`, an ``int``, or ``False`` for none at all. Default: that of the client.
+    :param redirect: ``bool``, follow redirects. Default: that of the client.
+    :param max_body: ``int``, the largest page that is accepted, in bytes. Default: that of the client.
+    """
+
+    params: Params | None
+    headers: Fields | None
+    success: Success
+    timeout: float | Timeouts | None
+    retries: Retry | int | bool | None
+    redirect: bool | None
+    max_body: int | None
+
+
+@lists(PageOptions)
 def paginate(
     client: Client,
     path: str = '',
@@ -31,7 +55,7 @@ def paginate(
     marker: str | None = 'marker',
     limit: int | None = None,
     prefetch: int = 0,
-    **options: Any,
+    **options: Unpack[PageOptions],
 ) -> Iterator[Any]:
     """The items of a listing that comes in pages, one by one; a page is asked for when its first item is wanted.
 
@@ -49,10 +73,10 @@ def paginate(
     :param marker: the parameter that names the last item; ``None`` where the listing knows nothing of the kind.
     :param limit: the parameter ``limit``: how many items a page should have; without it that is the server's choice.
     :param prefetch: pages that may be asked for before their items are wanted.
-    :param options: ``params``, ``headers``, ``success``, ``timeout``, ``retries``, ``redirect``, ``max_body`` of each
-        request, as :meth:`Client.request` takes them; a link has the parameters that it needs.
+    :param options: those of each request:
     :raises ClientError: when a page cannot be had or read, and when a page comes up that was there before.
     :raises ValueError: for an argument that makes no sense.
+    :raises TypeError: for an option that there is not.
     """
     if not isinstance(items, str) and not callable(items):
         raise ValueError(f'items is the name of a member, or a function of the decoded page, not {items!r}')
@@ -63,9 +87,8 @@ def paginate(
             raise ValueError(f'{name} is a whole number of at least {least}, not {value!r}')
     if marker is not None and (not isinstance(marker, str) or not marker):
         raise ValueError(f'marker is the name of a parameter, or None, not {marker!r}')
-    if unknown := options.keys() - _OPTIONS:
-        raise TypeError(f'paginate hands on {", ".join(sorted(_OPTIONS))}, not {", ".join(sorted(unknown))}')
-    pages = _Listing(client, path, items, marker, limit, options).pages()
+    refuse_unknown(paginate, options, PageOptions.__optional_keys__)
+    pages = _Listing(client, path, items, marker, limit, {**options}).pages()
     return _items(_ahead(pages, prefetch) if prefetch else pages)
 
 

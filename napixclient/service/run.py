@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import gevent
 from gevent.event import Event
 
+from .._http.options import Simultaneous
 from ..errors import Cancelled, HTTPError
 from ..masking import mask
 from ..messages import Request, Response
@@ -52,7 +53,7 @@ class Parent(Protocol):
     store: Store
     metrics: Metrics
 
-    def open_pool(self, simultaneous: int | str, lease: Lease) -> ClientPool:
+    def open_pool(self, simultaneous: Simultaneous, lease: Lease) -> ClientPool:
         """A pool that connects to nothing that may not be asked, and sends nothing when the lease is over."""
 
     def abandon(self, id: str) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import gevent
 
 from .._http.core import default_max_connections
+from .._http.options import Simultaneous
 from ..pool import ClientPool
 from .allow import Allow
 from .counts import Counts, document_of_run
@@ -150,7 +151,7 @@ class Runs:
 
     # -- what a run asks -------------------------------------------------------------------------------------------
 
-    def open_pool(self, simultaneous: int | str, lease: Lease) -> ClientPool:
+    def open_pool(self, simultaneous: Simultaneous, lease: Lease) -> ClientPool:
         """A pool that connects to nothing that may not be asked, and sends nothing when the lease is over."""
         pool = ClientPool(None, simultaneous, max_body=self._max_answer, max_connections=self._connections)
         self.allow.guard(pool)

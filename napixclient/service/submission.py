@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, TypeVar
 import gevent
 from urllib3 import Retry
 
+from .._http.options import Simultaneous
 from ..cli.hosts import BadHosts, expand, sizes_of
 from ..messages import FINITE, Request, json_text, load_json, parse_origin
 from .allow import Allow
@@ -54,7 +55,7 @@ class BadSubmission(ValueError):
 class Options(NamedTuple):
     """How a run is run."""
 
-    simultaneous: int | str = 2
+    simultaneous: Simultaneous = 2
     timeout: float | None = None
     deadline: float | None = None
     retries: int = 0

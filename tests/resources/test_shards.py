@@ -122,8 +122,8 @@ def test_what_is_no_pair_and_what_is_no_list_of_keys_is_named(tidy: None) -> Non
     for items in ([('a', 1, 2)], [7], {'a:8080': 1}):
         with pytest.raises(ValueError, match='items are pairs of a host and a key, not '):
             Shards(items)  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="'tiemout' is no option, so it is a host with a list of its keys, not 5"):
-        Shards(tiemout=5)
+    with pytest.raises(TypeError, match="Shards takes no option 'tiemout': did you mean 'timeout'"):
+        Shards(tiemout=5)  # type: ignore[call-overload]
     with pytest.raises(ValueError, match='same host'):
         Shards([('a', 0), ('http://a:80', 1)])
 

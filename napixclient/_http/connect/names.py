@@ -14,7 +14,7 @@ from gevent.event import Event
 
 from ...errors import HTTPError, NameResolutionError
 from ...masking import mask
-from ..settings import Resolver
+from ..options import Resolver
 from .happy_eyeballs import Address, by_turns, is_limit, literal_family
 from .resolving import lookups
 

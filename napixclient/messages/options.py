@@ -1,0 +1,98 @@
+"""What a request may be given beside its method and its url: the types of it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Protocol, TypedDict
+
+from urllib3 import Retry
+from urllib3 import Timeout as Timeouts
+from urllib3.fields import RequestField
+
+from .._options import lists
+
+__all__ = ['Body', 'CallOptions', 'FieldValue', 'Fields', 'Params', 'RequestOptions', 'RequestParts', 'WholeOptions']
+
+
+class Readable(Protocol):
+    """A file."""
+
+    def read(self, size: int, /) -> bytes | str:
+        """So many bytes at most; none at its end."""
+
+
+#: What a body is made of: a mapping or a list goes as JSON, the rest as it is.
+Body = Iterable[object] | Readable
+#: The value of a header field.
+FieldValue = str | bytes | int | float
+Fields = Mapping[str, FieldValue] | Iterable[tuple[str, FieldValue]]
+#: Parameters of a query; a list as a value repeats its name.
+Params = str | Mapping[str, object] | Iterable[tuple[str, object]]
+#: A value, ``(file name, value)`` or ``(file name, value, content type)``.
+Part = str | bytes | tuple[str | None, str | bytes] | tuple[str | None, str | bytes, str | None]
+Multipart = Mapping[str, Part] | Iterable[tuple[str, Part] | RequestField]
+
+
+class CallOptions(TypedDict, total=False):
+    """The options of any request, whoever sends it.
+
+    :param timeout: ``float``, seconds in all, or :class:`urllib3.Timeout`. Default: that of the client.
+    :param retries: :class:`urllib3.Retry`, an ``int``, or ``False`` for none at all. Default: that of the client.
+    :param max_body: ``int``, the largest body that is accepted, in bytes, as sent and as decoded. Default: that of the
+        client.
+    :param multipart: fields as :func:`urllib3.encode_multipart_formdata` takes them, instead of a body. Default:
+        ``None``.
+    :param redirect: ``bool``, follow redirects (RFC 9110 §15.4), ten at most; credentials never follow to another
+        origin. Default: that of the client.
+    :param expect: ``bool``, have the server agree before the body is sent (``Expect: 100-continue``, RFC 9110
+        §10.1.1); after a second without an answer the body is sent all the same. Default: ``False``.
+    :param decode: ``bool``, undo content codings (RFC 9110 §8.4); ``False`` for the body as it came. Default: that of
+        the client.
+    """
+
+    timeout: float | Timeouts | None
+    retries: Retry | int | bool | None
+    max_body: int | None
+    multipart: Multipart | None
+    redirect: bool | None
+    expect: bool
+    decode: bool | None
+
+
+@lists(CallOptions)
+class WholeOptions(CallOptions, total=False):
+    """The options of a request whose answer is read whole.
+
+    :param params: a mapping or pairs to add to the query, or a query that is written already. Default: ``None``.
+    :param tag: anything; it comes back as ``answer.request.tag``. Default: ``None``.
+    """
+
+    params: Params | None
+    tag: object
+
+
+@lists(CallOptions)
+class RequestOptions(CallOptions, total=False):
+    """The options of a request: what :class:`Request` and all that make one take by keyword.
+
+    :param params: a mapping or pairs to add to the query, or a query that is written already. Default: ``None``.
+    :param tag: anything; it comes back as ``answer.request.tag``. Default: ``None``.
+    :param stream: ``bool``, hand the answer out at its head, to be read in pieces. Default: ``False``.
+    """
+
+    params: Params | None
+    tag: object
+    stream: bool
+
+
+class RequestParts(CallOptions, total=False):
+    """All that a request is made of."""
+
+    params: Params | None
+    tag: object
+    stream: bool
+    host: str
+    method: str
+    url: str
+    body: Body | None
+    headers: Fields | None
