@@ -28,7 +28,7 @@ import re
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from .documents import MAX_TEXT, Nested, nested, pruned, said
 from .masking import Shown, cut, mask, mask_around, sentence
@@ -47,6 +47,7 @@ __all__ = [
     'InvalidResponse',
     'NameResolutionError',
     'NapixError',
+    'Phase',
     'ProtocolError',
     'ProxyError',
     'QueueTimeout',
@@ -57,6 +58,9 @@ __all__ = [
     'Timeout',
     'TruncatedBody',
 ]
+
+#: What was going on when a request failed, in the order of its life; ``backoff`` is the wait before another attempt.
+Phase = Literal['queue', 'connect', 'authenticate', 'send', 'expect', 'read', 'backoff']
 
 #: A chain longer than this is cut: a document may nest as deep as its sender likes.
 MAX_HOPS = 64
@@ -97,11 +101,16 @@ class HTTPError(NapixError):
     :param request: the :class:`Request` as its caller made it.
     :param response: the :class:`Response`, where the server answered.
     :param remote_error: what the server said: a decoded JSON object, or a text (``WIRE``: napix's error object).
-    :param phase: what was going on: ``queue``, ``connect``, ``send``, ``read``, or ``None``.
+    :param phase: what was going on: ``queue`` (it waited for its turn), ``connect``, ``authenticate`` (the
+        authenticator ran), ``send``, ``expect`` (it waited for the server to agree to the body), ``read``, ``backoff``
+        (it waited to be tried again), or ``None`` where nothing was asked.
     """
 
     # For a class derived from it whose own __init__ does not call this one: a middleware must be able to tell of it.
-    request: Request | None = None
+    #: The :class:`Request` as its caller made it. Every outcome has one; an error that somebody made by hand without it
+    #: has ``None``, which its type does not tell: nobody should have to ask an outcome.
+    request: Request = None  # type: ignore[assignment]
+    phase: Phase | None = None
     response: Response | None = None
     elapsed: float | None = None
     attempts: int = 1
@@ -118,14 +127,14 @@ class HTTPError(NapixError):
         *,
         request: Request | None = None,
         response: Response | None = None,
-        remote_error: Any = None,
-        phase: str | None = None,
+        remote_error: object = None,
+        phase: Phase | None = None,
         elapsed: float | None = None,
     ) -> None:
         message = sentence(str(message))
         super().__init__(message)
         self._message = message
-        self.request = request
+        self.request = request  # type: ignore[assignment]
         self.response = response
         self._remote_error = remote_error
         self.phase = phase
@@ -152,7 +161,7 @@ class HTTPError(NapixError):
         return self._remote_error
 
     @remote_error.setter
-    def remote_error(self, remote_error: Any) -> None:
+    def remote_error(self, remote_error: object) -> None:
         self._read()
         self._remote_error = remote_error
 

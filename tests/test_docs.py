@@ -16,7 +16,7 @@ import sys
 import textwrap
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 from urllib.parse import parse_qs
 
 import gevent
@@ -24,7 +24,7 @@ import gevent.subprocess
 import pytest
 
 import napixclient
-from napixclient import authenticators, marconi, resources, rest, testing, wsgi
+from napixclient import Phase, authenticators, marconi, resources, rest, testing, wsgi
 from tests import docs_page, kit
 from tests.helpers_proxy import connected, join
 from tests.marconi.peer import Keystone, Zaqar
@@ -388,6 +388,16 @@ def test_the_reference_has_every_public_name_and_no_other() -> None:
     """The public surface is what the docs describe."""
     directives = re.findall(r'^\.\. auto\w+:: ([\w.]+)', (DOCS / 'reference.rst').read_text(), re.MULTILINE)
     assert sorted(directives) == sorted(f'{module.__name__}.{name}' for module, name in PUBLIC)
+
+
+def test_the_page_on_errors_has_every_phase_and_no_other() -> None:
+    """The table of phases is that of the type, in its order; the table of failures names only such ones, and all."""
+    page = (DOCS / 'howto' / 'errors.rst').read_text()
+    table, failures = re.split(r'   :header-rows: 1\n', page.partition('In which phase')[2])[1:3]
+    assert re.findall(r'^   \* - `(\w+)`$', table, re.MULTILINE) == list(get_args(Phase))
+    rows = re.findall(r'^   \* - .*?(?=^   \* - |\Z)', failures.partition('\n\nAn answer')[0], re.MULTILINE | re.DOTALL)
+    told = {phase for row in rows for phase in re.findall(r'`([a-z_]+)`', row.rpartition('     - ')[2])}
+    assert told == set(get_args(Phase))
 
 
 def test_the_links_of_the_readme_lead_somewhere() -> None:

@@ -56,6 +56,7 @@ PUBLIC = [
     'NapixError',
     'Options',
     'PendingResponse',
+    'Phase',
     'ProtocolError',
     'ProxyError',
     'QueueTimeout',

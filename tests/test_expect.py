@@ -363,7 +363,9 @@ def test_ended_while_it_waits(end: str) -> None:
                 assert isinstance(pool.wait(timeout=0.01)[0], DeadlineExceeded)
             case 'close':
                 pool.close()
-        assert isinstance(pending.exception, DeadlineExceeded if end == 'wait' else Cancelled)
+        error = pending.exception
+        assert isinstance(error, DeadlineExceeded if end == 'wait' else Cancelled)
+        assert error.phase == ('expect' if end == 'wait' else None)
         wait_until(lambda: not server.peers)
         assert (parts.begun, server.bodies) == (False, [b''])
         assert gevent.get_hub().loop.activecnt <= before.watchers + 1  # the server's own

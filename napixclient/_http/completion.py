@@ -9,7 +9,7 @@ from typing import Any, Protocol
 import gevent
 
 from .._log import log
-from ..errors import DeadlineExceeded, HTTPError, traceback_of
+from ..errors import DeadlineExceeded, HTTPError, Phase, traceback_of
 from .figures import Figures
 from .outcomes import Again, Aside, Elsewhere, Final, Verdict
 from .pending import Outcome, PendingResponse, Redirect
@@ -113,7 +113,7 @@ class _Deferred:
 
     __slots__ = ('_completion', 'phase')
 
-    def __init__(self, completion: Completion, phase: str) -> None:
+    def __init__(self, completion: Completion, phase: Phase) -> None:
         self._completion = completion
         self.phase = phase
 

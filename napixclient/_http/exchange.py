@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from ..errors import HTTPError
+from ..errors import HTTPError, Phase
 from .pending import PendingResponse
 
 __all__ = ['Exchange']
@@ -31,7 +31,7 @@ class Exchange(Protocol):
         """The body that is being read in pieces, if one is."""
 
     @property
-    def phase(self) -> str:
+    def phase(self) -> Phase:
         """What a failure now is told to have failed in."""
 
     def fail(self, error: HTTPError) -> None:

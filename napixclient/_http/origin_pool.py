@@ -11,7 +11,7 @@ from gevent.hub import get_hub
 
 from .._log import log
 from ..authenticators import Authenticator
-from ..errors import Cancelled, HTTPError
+from ..errors import Cancelled, HTTPError, Phase
 from ..journey import current
 from ..messages import NO_OPTIONS, Origin, Request
 from ..tracing import tracing
@@ -43,7 +43,7 @@ class OriginPool:
     """
 
     #: As the holder of a queued request.
-    phase = 'queue'
+    phase: Phase = 'queue'
 
     def __init__(
         self,

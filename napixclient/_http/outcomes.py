@@ -15,7 +15,7 @@ from urllib3 import Retry
 
 from .._log import log
 from ..authenticators import Authenticator
-from ..errors import BodyTooLarge, HTTPError, ProtocolError, ProxyError, RemoteError
+from ..errors import BodyTooLarge, HTTPError, Phase, ProtocolError, ProxyError, RemoteError
 from ..masking import mask
 from ..messages import IDEMPOTENT, Origin, Response
 from ..remote import error_of, read_later
@@ -59,7 +59,7 @@ class Aside(NamedTuple):
     :param step: gives the verdict, and raises nothing.
     """
 
-    phase: str
+    phase: Phase
     step: Callable[[], Verdict]
 
 

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import gevent
 from gevent.hub import Waiter, get_hub
 
-from ..errors import Cancelled, ConnectTimeout, DeadlineExceeded, HTTPError, QueueTimeout, Timeout
+from ..errors import Cancelled, ConnectTimeout, DeadlineExceeded, HTTPError, Phase, QueueTimeout, Timeout
 from ..messages import Request, Response
 
 __all__ = [
@@ -35,7 +35,7 @@ class Holder(Protocol):
     """Whoever has an unfinished request in hand: a queue, an opening, a connection, a back-off."""
 
     @property
-    def phase(self) -> str:
+    def phase(self) -> Phase:
         """What a clock that runs out meanwhile is told to have run out in."""
 
     def drop(self, pending: PendingResponse) -> Accountant:

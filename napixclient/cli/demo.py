@@ -209,7 +209,6 @@ class Run:
 
 
 def _host(answer: Response | HTTPError) -> str:
-    assert answer.request is not None  # it is of a pool
     return answer.request.host
 
 

@@ -46,7 +46,6 @@ class Folder:
         group = self._found.get((status_of(outcome), said))
         if group is None:
             group = self._found[status_of(outcome), said] = _Group(_shown(outcome, self._spread))
-        assert outcome.request is not None
         group.hosts[outcome.request.host] = None
         group.count += 1
 

@@ -38,7 +38,6 @@ _PIECE = 2000
 
 def tag_of(outcome: Outcome) -> Tag:
     """Which request it is the outcome of."""
-    assert outcome.request is not None  # it is of a pool
     tag: Tag = outcome.request.tag
     return tag
 

@@ -137,7 +137,6 @@ class Run:
                 return
 
     def _failed_one(self, error: HTTPError) -> None:
-        assert error.request is not None
         self._failed[error.request.host] = None
         if self._end is not None and isinstance(error, Timeout) and monotonic() >= self._end:
             self._late = True

@@ -13,7 +13,7 @@ from gevent import socket
 from gevent.event import Event
 
 from ..._log import log
-from ...errors import Cancelled, ConnectTimeout, HTTPError, ProxyError
+from ...errors import Cancelled, ConnectTimeout, HTTPError, Phase, ProxyError
 from ...messages import Origin, Request
 from ..pending import NEVER, Accountant, PendingResponse
 from .connector import Connector, connect_error
@@ -135,7 +135,7 @@ class Dial:
         self._turn: Any = None
 
     @property
-    def phase(self) -> str:
+    def phase(self) -> Phase:
         """``queue`` until it has begun."""
         return 'queue' if self._greenlet is None and self._sock is None else 'connect'
 

@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 from gevent import getcurrent, ssl
 
-from ...errors import Cancelled, DeadlineExceeded, HTTPError, NapixError, ProtocolError, TLSError, TruncatedBody
+from ...errors import Cancelled, DeadlineExceeded, HTTPError, NapixError, Phase, ProtocolError, TLSError, TruncatedBody
 from ...masking import mask
 from ...messages import NO_OPTIONS, Request, Response, new_response
 from ..pending import NEVER, Accountant, PendingResponse
@@ -131,7 +131,7 @@ class Connection:
         self.state = TRANSITIONS[self.state, event]
 
     @property
-    def phase(self) -> str:
+    def phase(self) -> Phase:
         """What a failure now is told to have failed in."""
         return PHASES[self.state]
 

@@ -17,13 +17,15 @@ from __future__ import annotations
 
 from typing import Literal
 
+from ...errors import Phase
+
 __all__ = ['PHASES', 'TRANSITIONS', 'Event', 'State', 'may']
 
 State = Literal['idle', 'reserved', 'sending', 'expecting', 'reading', 'streaming', 'duplex', 'refused', 'closed']
 Event = Literal['reserve', 'release', 'start', 'block', 'hold', 'agree', 'sent', 'head', 'end', 'close']
 
 #: What the phase of a failure is called in each.
-PHASES: dict[State, str] = {
+PHASES: dict[State, Phase] = {
     'idle': 'read',
     'reserved': 'authenticate',
     'sending': 'send',
