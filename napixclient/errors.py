@@ -248,6 +248,8 @@ class HTTPError(NapixError):
 class RemoteError(HTTPError):
     """The server answered 400 or above."""
 
+    response: Response  # type: ignore[assignment]  # what it answered
+
 
 class ConnectError(HTTPError):
     """No connection could be made: nothing was sent."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Literal, overload
 
 import gevent
 from gevent.event import Event
@@ -24,7 +24,7 @@ from ._options import Unpack, lists
 from .authenticators import Authenticator, Credentials, authenticator_of
 from .errors import HTTPError
 from .masking import Shown
-from .messages import Body, Fields, Origin, Request, RequestOptions, plain_request, request_with
+from .messages import Body, Fields, Origin, Request, RequestOptions, Response, plain_request, request_with
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -105,7 +105,16 @@ class ClientPool:
 
     # -- waiting ---------------------------------------------------------------------------------------------------
 
-    def wait(self, timeout: float | None = None, raise_errors: bool = False) -> list[Outcome]:
+    @overload
+    def wait(self, timeout: float | None = None, *, raise_errors: Literal[True]) -> list[Response]: ...
+
+    @overload
+    def wait(self, timeout: float | None, raise_errors: Literal[True]) -> list[Response]: ...
+
+    @overload
+    def wait(self, timeout: float | None = None, raise_errors: bool = False) -> list[Outcome]: ...
+
+    def wait(self, timeout: float | None = None, raise_errors: bool = False) -> list[Outcome] | list[Response]:
         """The outcomes of all requests since the last wait, in the order asked.
 
         :param timeout: seconds; what has not finished then is cancelled and comes out as a :class:`Timeout` error.

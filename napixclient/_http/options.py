@@ -12,7 +12,7 @@ from urllib3 import Timeout as Timeouts
 
 from .._options import lists
 from ..errors import HTTPError
-from ..messages import FieldValue, Request, Response
+from ..messages import Request, Response
 
 __all__ = ['Options', 'Resolver', 'SharedOptions', 'Simultaneous']
 
@@ -113,5 +113,5 @@ class Options(SharedOptions, total=False):
     :param verify: ``bool``, ``False`` to accept any certificate. Default: ``True``.
     """
 
-    headers: Mapping[str, FieldValue] | None
+    headers: Mapping[str, object] | None
     verify: bool

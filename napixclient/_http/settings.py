@@ -15,7 +15,7 @@ from .._options import refuse_unknown
 from .._version import __version__
 from ..errors import HTTPError
 from ..masking import hide, hide_fields
-from ..messages import FieldValue, Headers, Origin, Request, Response, retry_of
+from ..messages import Headers, Origin, Request, Response, retry_of
 from ..secret_names import add_secret_names
 from .connect.proxies import NoProxy, Proxy, proxy_of
 from .decoding import ACCEPT_ENCODING
@@ -57,7 +57,7 @@ class Settings:
         retry_budget: tuple[float, float] | None = (0.2, 10),
         max_body: int | None = None,
         decode: bool = True,
-        headers: Mapping[str, FieldValue] | None = None,
+        headers: Mapping[str, object] | None = None,
         verify: bool = True,
         ca_certs: str | None = None,
         cert: str | tuple[str, str] | None = None,
@@ -205,7 +205,7 @@ class Settings:
         )
 
     @staticmethod
-    def _headers(given: Mapping[str, FieldValue] | None, codings: str) -> Headers:
+    def _headers(given: Mapping[str, object] | None, codings: str) -> Headers:
         if given is not None and not isinstance(given, Mapping):
             raise ValueError(f'headers is a mapping of names to values, not {type(given).__name__}')
         fields = dict(Headers(given or {}).multi_items())

@@ -7,7 +7,7 @@ never asked for more than one or two.
 
 from .headers import Headers
 from .json_codec import FINITE, dump_json, is_json, json_text, load_json, redump_json
-from .options import Body, CallOptions, Fields, FieldValue, Params, RequestOptions, WholeOptions
+from .options import Body, CallOptions, Fields, Params, RequestOptions, WholeOptions
 from .origin import Origin, parse_origin
 from .reference import REDIRECTS, lead, split_reference, written
 from .request import IDEMPOTENT, NO_OPTIONS, Request, Source, plain_request, request_with, retry_of
@@ -17,7 +17,6 @@ __all__ = [
     'Body',
     'CallOptions',
     'FINITE',
-    'FieldValue',
     'Fields',
     'Headers',
     'IDEMPOTENT',

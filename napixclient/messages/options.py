@@ -11,7 +11,7 @@ from urllib3.fields import RequestField
 
 from .._options import lists
 
-__all__ = ['Body', 'CallOptions', 'FieldValue', 'Fields', 'Params', 'RequestOptions', 'RequestParts', 'WholeOptions']
+__all__ = ['Body', 'CallOptions', 'Fields', 'Params', 'RequestOptions', 'RequestParts', 'WholeOptions']
 
 
 class Readable(Protocol):
@@ -23,14 +23,12 @@ class Readable(Protocol):
 
 #: What a body is made of: a mapping or a list goes as JSON, the rest as it is.
 Body = Iterable[object] | Readable
-#: The value of a header field.
-FieldValue = str | bytes | int | float
-Fields = Mapping[str, FieldValue] | Iterable[tuple[str, FieldValue]]
+#: Header fields; the values are texts, bytes or numbers.
+Fields = Mapping[str, object] | Iterable[tuple[str, object]]
 #: Parameters of a query; a list as a value repeats its name.
 Params = str | Mapping[str, object] | Iterable[tuple[str, object]]
-#: A value, ``(file name, value)`` or ``(file name, value, content type)``.
-Part = str | bytes | tuple[str | None, str | bytes] | tuple[str | None, str | bytes, str | None]
-Multipart = Mapping[str, Part] | Iterable[tuple[str, Part] | RequestField]
+#: Fields of a form: texts, bytes, ``(file name, value)`` or ``(file name, value, content type)``.
+Multipart = Mapping[str, object] | Iterable[tuple[str, object] | RequestField]
 
 
 class CallOptions(TypedDict, total=False):

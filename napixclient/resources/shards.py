@@ -11,7 +11,7 @@ from typing import Any, Literal, overload
 from .._http.options import SharedOptions, Simultaneous
 from .._options import Unpack, lists, refuse_unknown
 from ..authenticators import Credentials
-from ..messages import Body, FieldValue
+from ..messages import Body
 from .cover import least_cover
 from .errors import NoHostAvailable
 from .resource import AskOptions, Response
@@ -43,7 +43,7 @@ class ShardsOptions(SharedOptions, total=False):
     singleflight: bool
     hedge_budget: float
     authenticator: Credentials | None
-    headers: Mapping[str, FieldValue] | None
+    headers: Mapping[str, object] | None
     verify: bool
 
 
@@ -103,10 +103,12 @@ class Shards(dict[Any, set[str]]):
 
     @overload
     def __init__(
-        self, items: Iterable[tuple[str, Hashable]] = (), limit: int = 0, **multimap: Iterable[Hashable]
+        self, items: Iterable[tuple[str, Hashable]] = (), limit: int = 0, /, **multimap: Iterable[Hashable]
     ) -> None: ...
 
-    def __init__(self, items: Iterable[tuple[str, Hashable]] = (), limit: int = 0, **multimap: Any) -> None:
+    def __init__(  # type: ignore[misc]  # a host that is called like a parameter is given in items
+        self, items: Iterable[tuple[str, Hashable]] = (), limit: int = 0, **multimap: Any
+    ) -> None:
         super().__init__()
         options: Any = {name: multimap.pop(name) for name in OPTIONS & multimap.keys()}
         refuse_unknown(Shards, [name for name, keys in multimap.items() if _is_misspelt(name, keys)], OPTIONS)

@@ -11,8 +11,8 @@ from ..messages import parse_origin
 
 __all__ = ['Endpoint', 'Fields', 'Params', 'endpoint_of', 'fields_of', 'query_of', 'quoted_path']
 
-Params = Mapping[str, Any] | Iterable[tuple[str, Any]]
-Fields = Mapping[str, Any] | Iterable[tuple[str, Any]]
+Params = Mapping[str, object] | Iterable[tuple[str, object]]
+Fields = Mapping[str, object] | Iterable[tuple[str, object]]
 
 # RFC 3986 §3.3: pchar and "/". Of a query the comma, too, stays as it is: there are servers that split lists there
 # before they decode. Its other delimiters mean something in a form, or end a value in the eyes of those who mask it.

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable, Collection, Mapping
+from typing import Any, TypedDict, TypeVar
 
+from .._options import Unpack, lists, refuse_unknown
 from .catcher import ExceptionsCatcher
+from .environ import Environ
 
 __all__ = ['flask_handler']
 
+_Flask = TypeVar('_Flask')
 
-def flask_handler(app: Any, **options: Any) -> Any:
+
+class CatcherOptions(TypedDict, total=False):
+    """What :class:`ExceptionsCatcher` takes by keyword.
+
+    :param expose_traceback: ``bool``, send tracebacks to callers. Default: ``False``.
+    :param on_error: a callable, called with ``(exception, environ)`` for everything caught. Default: ``None``.
+    :param statuses: a mapping of classes of exceptions to statuses. Default: ``None``.
+    :param passthrough: statuses of further servers that are handed on as they are. Default: none.
+    :param server_id: ``str``, what this server is called in ``X-Napix-Via``. Default: made of the machine's name, the
+        working directory, the address that the server listens on and the mount point.
+    """
+
+    expose_traceback: bool
+    on_error: Callable[[BaseException, Environ], object] | None
+    statuses: Mapping[type[BaseException], int] | None
+    passthrough: Collection[int]
+    server_id: str | None
+
+
+@lists(CatcherOptions)
+def flask_handler(app: _Flask, **options: Unpack[CatcherOptions]) -> _Flask:
     """Let a Flask application's exceptions out, and answer them.
 
     Sets ``PROPAGATE_EXCEPTIONS``, and puts an :class:`ExceptionsCatcher` around ``app.wsgi_app``, so that
@@ -17,9 +41,12 @@ def flask_handler(app: Any, **options: Any) -> Any:
     an error handler of its own, it still does.
 
     :param app: the ``flask.Flask``.
-    :param options: as :class:`ExceptionsCatcher` takes them.
+    :param options: as :class:`ExceptionsCatcher` takes them:
     :return: the same application.
+    :raises TypeError: for an option that there is not.
     """
-    app.config['PROPAGATE_EXCEPTIONS'] = True
-    app.wsgi_app = ExceptionsCatcher(app.wsgi_app, **options)
+    refuse_unknown(flask_handler, options, CatcherOptions.__optional_keys__)
+    flask: Any = app
+    flask.config['PROPAGATE_EXCEPTIONS'] = True
+    flask.wsgi_app = ExceptionsCatcher(flask.wsgi_app, **options)
     return app
