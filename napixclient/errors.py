@@ -248,7 +248,7 @@ class HTTPError(NapixError):
 class RemoteError(HTTPError):
     """The server answered 400 or above."""
 
-    response: Response  # type: ignore[assignment]  # what it answered
+    response: Response  # what it answered
 
 
 class ConnectError(HTTPError):
