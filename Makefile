@@ -26,7 +26,7 @@ help:
 	@echo 'make soak    a million requests, a tenth killed: memory stays flat (needs nginx; --requests N, --seed N)'
 	@echo 'make bench   the benchmark against other clients (needs nginx)'
 	@echo 'make docs    the documentation, into docs/_build/html'
-	@echo 'make lint    ruff, mypy and import-linter'
+	@echo 'make lint    ruff, mypy, import-linter and pyright'
 	@echo 'make clean   removes what the other targets made'
 	@echo 'PYTHON=...   the interpreter that the virtual environment $(VENV) is made with'
 	@echo 'ARGS=...     more arguments for pytest, the fuzzers, the soak, the benchmark or the demo'
@@ -115,6 +115,7 @@ lint: $(VENV)/.installed-all,lint
 	$(BIN)/python .ci/exceptions.py
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	PYTHONPATH=.:typings $(BIN)/basedpyright --pythonpath $(BIN)/python --verifytypes napixclient --ignoreexternal
 
 clean:
 	rm -rf $(VENV) .zaqar .tox build dist *.egg-info docs/_build .coverage .coverage.* \
