@@ -48,7 +48,7 @@ nitpicky = True
 nitpick_ignore_regex = [
     (r'py:.*', r'(collections|contextvars|datetime|gevent|http|os|ssl|typing|urllib3)\..*'),
     # Types that only say what a signature takes; what they hold is listed where it is taken.
-    (r'py:class', r'napixclient\.[\w.]+\.(\w+Options|Readable|RequestParts)'),
+    (r'py:class', r'napixclient\.[\w.]+\.(\w+Options|Readable|RequestParts|Stats)'),
     (r'py:class', r'(Authenticator|Batch|Body|Credentials|Event|Fields|Iterable|Iterator|Link|Literal|Mapping)'),
     (r'py:class', r'(Outcome|Params|PathLike|Retry|Timeouts)'),
     (r'py:class', r'napixclient\.rest\.\w+\._T'),

@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
-from typing import Any
 
 __all__ = ['lazy']
 
 
 def lazy(
     package: str, names: Sequence[str], homes: Mapping[str, str], others: str = ''
-) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+) -> tuple[Callable[[str], object], Callable[[], list[str]]]:
     """``__getattr__`` and ``__dir__`` of a package.
 
     :param package: its name.
@@ -21,7 +20,7 @@ def lazy(
     :param others: the module of those that are not in ``homes``.
     """
 
-    def get(name: str) -> Any:
+    def get(name: str) -> object:
         if name not in names:
             raise AttributeError(f'module {package!r} has no attribute {name!r}')
         value = getattr(import_module(f'.{homes.get(name, others)}', package), name)

@@ -27,7 +27,7 @@ from .messages import (
     request_with,
 )
 
-__all__ = ['Client']
+__all__ = ['Client', 'Stats']
 
 
 @lists(Options)

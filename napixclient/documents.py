@@ -42,11 +42,11 @@ class Nested(NamedTuple):
     call: str | None
     status: int | None
     elapsed: float | None
-    document: Any
+    document: object
     cut: int = 0  # calls that were taken out between the two; in its place, without either
 
 
-def said(document: Any) -> Said:
+def said(document: object) -> Said:
     """Read napix's object, RFC 9457, OpenStack's, Zaqar's and Google's faults, HTML, and anything else as text."""
     if document is None:
         return Said(None, None, None)
@@ -92,7 +92,7 @@ def _foreign(document: dict[Any, Any], depth: int) -> Said:
     return Said(title, ': '.join(texts), None)
 
 
-def fault(document: Any) -> tuple[str | None, list[Any]]:
+def fault(document: object) -> tuple[str | None, list[object]]:
     """The text of a failure alone, where a document has it apart from its kind, and the details beside it."""
     for _ in range(_DEEPEST):
         inner = _inner(document)
@@ -103,14 +103,14 @@ def fault(document: Any) -> tuple[str | None, list[Any]]:
         return None, []
     if isinstance(document.get('errors'), list):  # OpenStack: [{…}, …]
         return _str(document.get('message')), document['errors']
-    texts = [text for key in _TEXTS[1:] if (text := _str(document.get(key)))]
+    texts: list[object] = [text for key in _TEXTS[1:] if (text := _str(document.get(key)))]
     details = document.get('details')
     if details not in (None, '', [], {}) and not isinstance(details, str):
         texts = details if isinstance(details, list) else [details]
     return _str(document.get('message')), texts
 
 
-def _inner(document: Any) -> dict[Any, Any] | None:
+def _inner(document: object) -> dict[Any, Any] | None:
     """The object within that tells of the failure: Google's and Keystone's ``error``, OpenStack's only member."""
     if not isinstance(document, dict):
         return None
@@ -130,7 +130,7 @@ OF_CALL = ('remote_call', 'remote_status', 'remote_elapsed')
 _NO_TEXTS = frozenset([*OF_CALL, 'remote_error', 'remote_errors', 'traceback'])
 
 
-def nested(document: Any) -> list[Nested]:
+def nested(document: object) -> list[Nested]:
     """The calls to further servers that a document tells of; several where a fan-out failed.
 
     Those of a fan-out that it does not tell of are the last one, which has nothing but their number.
@@ -143,12 +143,12 @@ def nested(document: Any) -> list[Nested]:
     return [_nested(document)]
 
 
-def branches(document: Any) -> tuple[list[dict[Any, Any]], int]:
+def branches(document: object) -> tuple[list[dict[str, object]], int]:
     """The calls of a fan-out, each an object with its ``remote_error``, and how many more it does not tell of."""
     several = document.get('remote_errors') if isinstance(document, dict) else None
     if not isinstance(several, list):
         return [], 0
-    told: list[dict[Any, Any]] = []
+    told: list[dict[str, object]] = []
     more = max(len(several) - MAX_BRANCHES, 0)
     for one in several[:MAX_BRANCHES]:
         if isinstance(one, dict) and 'remote_error' not in one and 'error_class' not in one and _truncated(one):
@@ -160,14 +160,14 @@ def branches(document: Any) -> tuple[list[dict[Any, Any]], int]:
     return told, more
 
 
-def answer_of(entry: dict[Any, Any]) -> Any:
+def answer_of(entry: dict[str, object]) -> object:
     """What a call was answered; an entry of a fan-out may be that error itself."""
     if entry.get('remote_error') is not None:
         return entry['remote_error']
     return entry if len(entry) > sum(name in entry for name in (*OF_CALL, 'remote_error')) else None
 
 
-def skipped(document: Any) -> tuple[Any, int]:
+def skipped(document: object) -> tuple[object, int]:
     """The error behind the marks of what was taken out of the middle of a chain, and how many calls those were."""
     count = 0
     for _ in range(MAX_BRANCHES):
@@ -183,7 +183,7 @@ def _truncated(document: dict[Any, Any]) -> int:
     return min(max(count, 1), _MOST_SKIPPED) if type(count) is int else 0
 
 
-def _nested(document: dict[Any, Any]) -> Nested:
+def _nested(document: dict[str, object]) -> Nested:
     answer, count = skipped(answer_of(document))
     return Nested(
         _str(document.get('remote_call')),
@@ -194,20 +194,21 @@ def _nested(document: dict[Any, Any]) -> Nested:
     )
 
 
-def _status(value: Any) -> int | None:
+def _status(value: object) -> int | None:
     return value if type(value) is int and 0 <= value < 1000 else None
 
 
-def _seconds(value: Any) -> float | None:
-    known = isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < _LONGEST
-    return value if known else None
+def _seconds(value: object) -> float | None:
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    return value if 0 <= value < _LONGEST else None
 
 
-def _str(value: Any) -> str | None:
+def _str(value: object) -> str | None:
     return value if isinstance(value, str) and value else None
 
 
-def pruned(value: Any, size: int, room: list[int], depth: int = 0) -> Any:
+def pruned(value: object, size: int, room: list[int], depth: int = 0) -> object:
     """A copy of decoded JSON, bounded in depth and breadth; what is left out shows as ``…``.
 
     :param size: characters of each text at most.
@@ -236,7 +237,7 @@ def pruned(value: Any, size: int, room: list[int], depth: int = 0) -> Any:
     return f'<{type(value).__name__}>'
 
 
-def _compact(value: Any) -> str | None:
+def _compact(value: object) -> str | None:
     """What nobody knows how to read, as JSON."""
     if isinstance(value, dict):
         value = dict(islice(((name, member) for name, member in value.items() if name not in _NO_TEXTS), _BROADEST))

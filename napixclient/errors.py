@@ -348,12 +348,12 @@ def _shown(text: str | None) -> str | None:
     return None if text is None else mask(cut(text, _LONGEST))
 
 
-def words(document: Any) -> str:
+def words(document: object) -> str:
     """What a failure was, ``class: text``, by the first of a chain who does not only repeat what the next one said."""
     return _words(document, MAX_HOPS, {})[0]
 
 
-def _words(document: Any, depth: int, known: dict[int, tuple[str, bool]]) -> tuple[str, bool]:
+def _words(document: object, depth: int, known: dict[int, tuple[str, bool]]) -> tuple[str, bool]:
     """The words, and whether they are those of the call behind, to which this document adds nothing.
 
     :param known: those of documents that were looked at before, by their ``id``.

@@ -205,7 +205,7 @@ class ClientPool:
         self._batch = batch
 
     def stream(
-        self, requests: Iterable[Request | tuple[Any, ...]], ordered: bool = False, window: int | None = None
+        self, requests: Iterable[Request | tuple[object, ...]], ordered: bool = False, window: int | None = None
     ) -> Iterator[Outcome]:
         """Send any number of requests, and hand each outcome out: lazily, in constant memory.
 

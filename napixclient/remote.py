@@ -97,7 +97,7 @@ def _status_line(response: Response) -> str:
 
 def document_of(
     exc: BaseException, status: int, method: str, path: str, trace_id: str | None = None, expose_traceback: bool = False
-) -> dict[str, Any]:
+) -> dict[str, object]:
     """The document that tells a caller of a failure: napix's members beside those of RFC 9457.
 
     An :class:`HTTPError`, or an exception raised ``from`` one, brings the call that failed and what it was answered;
@@ -107,7 +107,7 @@ def document_of(
     :param path: of the request that failed, without its query.
     :param expose_traceback: with our own traceback.
     """
-    document: dict[str, Any] = {
+    document: dict[str, object] = {
         'type': 'about:blank',
         'title': Shown(_title(status)),
         'status': status,
@@ -123,9 +123,10 @@ def document_of(
     if len(calls) == 1:
         document |= _call(calls[0])
     elif calls:
-        document['remote_errors'] = [_call(one) for one in calls[:MAX_OBJECTS]]
+        told: list[dict[str, Any]] = [_call(one) for one in calls[:MAX_OBJECTS]]
+        document['remote_errors'] = told
         if len(calls) > MAX_OBJECTS:
-            document['remote_errors'].append({'truncated': len(calls) - MAX_OBJECTS})
+            told.append({'truncated': len(calls) - MAX_OBJECTS})
     return document
 
 
@@ -189,7 +190,7 @@ def _traceback(exc: BaseException) -> dict[str, Any]:
     return {'filename': frames[-1]['filename'], 'line': frames[-1]['line'], 'traceback': frames}
 
 
-def encode(document: dict[str, Any], expose_traceback: bool = False) -> bytes:
+def encode(document: dict[str, object], expose_traceback: bool = False) -> bytes:
     """The document as JSON without secrets, of 8 error objects and 16 KiB at most, and inert in a page of HTML.
 
     What goes first are calls in the middle of the chain, then tracebacks, then the length of texts; never the root.

@@ -12,6 +12,7 @@ from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from time import time_ns
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from greenlet import greenlet
@@ -55,9 +56,9 @@ class Tracing:
     :param api: the module ``opentelemetry.trace``.
     """
 
-    def __init__(self, api: Any) -> None:
-        self._api = api
-        self._tracer = api.get_tracer('napixclient', __version__)
+    def __init__(self, api: ModuleType) -> None:
+        self._api: Any = api
+        self._tracer = self._api.get_tracer('napixclient', __version__)
 
     def begin(self, pending: PendingResponse, origin: Origin, journey: Journey | None) -> None:
         """Make a span of the call, which ends with it; a child of the span it is made in, or of the caller's own."""

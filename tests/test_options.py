@@ -14,6 +14,8 @@ from napixclient._http.options import Options, SharedOptions
 from napixclient._http.settings import Settings
 from napixclient.messages import CallOptions, RequestOptions
 from napixclient.resources import Resource, Resources, Shards
+from napixclient.service import create_app
+from napixclient.wsgi import flask_handler
 
 Call = Callable[..., Any]
 NOBODY = 'http://127.0.0.1:9'
@@ -126,6 +128,16 @@ def test_what_is_like_none_of_them_is_told_all_of_them() -> None:
         ClientPool(colour='red')  # type: ignore[call-arg]
     with pytest.raises(TypeError, match=r"'timout': did you mean 'timeout'\?; .*'reties': did you mean 'retries'"):
         ClientPool(timout=3, reties=4)  # type: ignore[call-arg]
+
+
+def test_other_public_functions_with_options_say_it_too() -> None:
+    """What makes an application of the service, or puts a catcher around one of Flask, knows its options as well."""
+    for make, misspelt, meant in (
+        (create_app, 'stroe', 'store'),
+        (lambda **options: flask_handler(object(), **options), 'expose_tracebacks', 'expose_traceback'),
+    ):
+        with pytest.raises(TypeError, match=f"takes no option '{misspelt}': did you mean '{meant}'"):
+            make(**{misspelt: 3})  # type: ignore[operator]
 
 
 def test_a_type_error_that_is_not_of_an_option_is_as_it_was() -> None:

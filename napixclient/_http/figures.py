@@ -7,15 +7,23 @@ from typing import TypedDict
 
 from .connect.names import Counts
 
-__all__ = ['Figures', 'LookupStats', 'Stats', 'bucket_of']
+__all__ = ['Figures', 'LatencyStats', 'LookupStats', 'Stats', 'bucket_of']
 
 
 class LookupStats(TypedDict):
-    """Look-ups of names."""
+    """The look-ups of names that the connections of a client began."""
 
     count: int
     failed: int
     seconds: float
+
+
+class LatencyStats(TypedDict):
+    """Quantiles of the time from sending to the complete answer, in seconds; ``None`` before the first answer."""
+
+    p50: float | None
+    p90: float | None
+    p99: float | None
 
 
 class Stats(TypedDict):
@@ -28,7 +36,7 @@ class Stats(TypedDict):
     bytes: int
     simultaneous: int
     lookups: LookupStats
-    latency: dict[str, float | None]
+    latency: LatencyStats
 
 
 class Figures:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, TypeVar, overload
 
 from ..masking import MASK
 from ..secret_names import is_secret_field
 
 __all__ = ['Headers']
 
-is_token = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
+_Default = TypeVar('_Default')
+
+is_token: Callable[[str], re.Match[str] | None] = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+").fullmatch
 _ends_line = re.compile(rb'[\x00\r\n]').search
 
 
@@ -28,7 +30,7 @@ class Headers(Mapping[str, str]):
     __slots__ = ('block',)
     block: bytes
 
-    def __init__(self, fields: Mapping[str, Any] | Iterable[tuple[str, Any]] = ()) -> None:
+    def __init__(self, fields: Mapping[str, object] | Iterable[tuple[str, object]] = ()) -> None:
         if isinstance(fields, Headers):
             self.block = fields.block
             return
@@ -50,7 +52,13 @@ class Headers(Mapping[str, str]):
             raise KeyError(name)
         return ', '.join(value.rstrip(b' \t').decode('latin-1') for value in values)
 
-    def get(self, name: str, default: Any = None) -> Any:
+    @overload
+    def get(self, name: str, default: None = None) -> str | None: ...
+
+    @overload
+    def get(self, name: str, default: _Default) -> str | _Default: ...
+
+    def get(self, name: str, default: object = None) -> object:
         """The value of a field, or the default."""
         try:
             return self[name]
@@ -121,7 +129,7 @@ def _finder(name: Any) -> Any:
     return found
 
 
-def _field_line(name: Any, value: Any) -> bytes:
+def _field_line(name: object, value: object) -> bytes:
     if isinstance(name, bytes):
         name = name.decode('latin-1')
     if not isinstance(name, str) or not is_token(name):

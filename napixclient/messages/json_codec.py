@@ -126,7 +126,7 @@ def json_text(data: bytes | str) -> str:
 _encode = json.JSONEncoder(separators=(',', ':'), allow_nan=False).encode
 
 
-def dump_json(value: Any, what: str = 'the value') -> bytes:
+def dump_json(value: object, what: str = 'the value') -> bytes:
     """Write JSON, as short as it can be and in ASCII.
 
     :param what: what the error says that it is.
@@ -149,13 +149,16 @@ def dump_json(value: Any, what: str = 'the value') -> bytes:
         ) from exc
 
 
-def redump_json(value: Any, **style: Any) -> str:
+def redump_json(
+    value: object, *, indent: int | None = None, separators: tuple[str, str] | None = None, ensure_ascii: bool = True
+) -> str:
     """Write what was read as JSON: a number beyond a double as ``1e999``, not as Python's ``Infinity``.
 
-    :param style: of ``json.dumps``.
+    The other parameters are those of ``json.dumps``.
+
     :raises RecursionError: when it is nested too deep.
     """
-    text = json.dumps(value, **style)
+    text = json.dumps(value, indent=indent, separators=separators, ensure_ascii=ensure_ascii)
     return _tokens(_as_json, text) if 'Infinity' in text or 'NaN' in text else text
 
 
@@ -166,7 +169,7 @@ def _as_json(found: re.Match[str]) -> str:
     return {'Infinity': '1e999', 'NaN': 'null'}.get(found[0], found[0])
 
 
-def _infinite(value: Any) -> tuple[str, float] | None:
+def _infinite(value: object) -> tuple[str, float] | None:
     """A number that is not finite and where it stands, such as ``requests[1].tag``; ``None`` where there is none."""
     left: list[tuple[str, Any]] = [('', value)]
     seen: set[int] = set()

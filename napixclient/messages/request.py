@@ -293,7 +293,9 @@ def _request_with(
 _write_options = _Draft.__dict__['options'].__set__
 
 
-def plain_request(host: str, method: str, url: str, body: Any, headers: Any, tag: Any = None) -> Request:
+def plain_request(
+    host: str, method: str, url: str, body: object, headers: Fields | None, tag: object = None
+) -> Request:
     """``Request`` without options. A function of its own: to call a class costs Python three times as much."""
     if host.__class__ is not str or host not in _origins:
         parse_origin(host)
@@ -326,7 +328,7 @@ def _check_method(method: Any) -> None:
         raise ValueError('CONNECT makes a tunnel (RFC 9110 §9.3.6), which is not for requests')
 
 
-def checked_target(url: Any) -> str:
+def checked_target(url: object) -> str:
     """A url as it goes on the request line. What passed is remembered: a fan-out asks many hosts for the same one."""
     if not (isinstance(url, str) and _is_target(url)):
         url = _target(url, None)
@@ -334,7 +336,7 @@ def checked_target(url: Any) -> str:
         if len(_targets) >= _REMEMBERED:
             _targets.clear()
         _targets.add(url)
-    return url  # type: ignore[no-any-return]
+    return url
 
 
 _REMEMBERED = 8192
@@ -368,7 +370,7 @@ _PARTS = (
 )
 
 
-def _target(url: Any, params: Any) -> str:
+def _target(url: object, params: Any) -> str:
     """Path and query as they go on the request line (RFC 9112 §3.2.1)."""
     if not isinstance(url, str):
         raise ValueError(f'a url is a text such as "/path?query", not {url!r}')
@@ -391,7 +393,7 @@ def _target(url: Any, params: Any) -> str:
     return quote(url, safe="%/?:@!$&'()*+,;=[]-._~|{}^`\\<>")
 
 
-def _payload_of(body: Any) -> Any:
+def _payload_of(body: object) -> Any:
     """Bytes ready to be sent, or the file or iterable that they will be read from."""
     if body is None or isinstance(body, (bytes, Source)):
         return body
@@ -439,7 +441,7 @@ def _check_timeout(timeout: Any) -> None:
         raise ValueError(f'timeout is a number of seconds above 0 or urllib3.Timeout, not {timeout!r}')
 
 
-def retry_of(retries: Any) -> Retry | None:
+def retry_of(retries: object) -> Retry | None:
     """Read ``retries=``; ``None`` is the default of nothing but one free resend.
 
     :raises ValueError: for what is neither a ``Retry``, nor a number of 0 or more, nor ``False``.
@@ -465,8 +467,9 @@ class Source:
 
     __slots__ = ('begun', 'length', 'start', 'stream')
 
-    def __init__(self, stream: Any) -> None:
-        self.stream = stream
+    def __init__(self, file: object) -> None:
+        stream: Any = file
+        self.stream: Any = stream
         self.length: int | None = None
         self.start: int | None = None
         self.begun = False  # whether anything was read from it

@@ -11,6 +11,7 @@ from typing import Any
 
 import gevent
 
+from .._options import refuse_unknown
 from ..masking import mask
 from ..secret_names import add_secret_names
 from ..wsgi import ExceptionsCatcher
@@ -199,7 +200,9 @@ def create_app(*, token: str | None = None, key: str | None = None, **options: A
     :param token: as ``napix serve --token``; ``@FILE`` reads it from a file. So does ``key``.
     :param options: those of :class:`Config`; ``store`` is needed.
     :raises ValueError: for what makes no sense; ``StoreError`` where the store cannot be opened.
+    :raises TypeError: for an option that there is not.
     """
+    refuse_unknown(create_app, options, frozenset(Config.__dataclass_fields__))
     service = Service(Config(token=read_secret(token), key=read_secret(key), **options))
     service.start()
     return service.app
