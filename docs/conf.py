@@ -51,8 +51,8 @@ nitpick_ignore_regex = [
     (r'py:class', r'napixclient\.[\w.]+\.(\w+Options|Readable|RequestParts|Stats)'),
     (r'py:class', r'(Authenticator|Batch|Body|Credentials|Event|Fields|Iterable|Iterator|Link|Literal|Mapping)'),
     (r'py:class', r'(Outcome|Params|PathLike|Retry|Timeouts)'),
-    (r'py:class', r'napixclient\.rest\.\w+\._T'),
-    (r'py:class', r'napixclient\.marconi\.(client\._Queues|models\.MessageStats)'),
+    (r'py:class', r'napixclient\.[\w.]+\._[A-Z]\w*'),
+    (r'py:class', r'napixclient\.marconi\.models\.MessageStats'),
 ]
 
 CHART = DOCS / '_static' / 'benchmark.svg'
