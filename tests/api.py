@@ -42,7 +42,7 @@ def described(path: str, options: str, entries: Iterable[str]) -> Iterator[str]:
     thing = getattr(import_module(module), name)
     if inspect.isfunction(thing):
         yield from written(thing, path)
-    elif inspect.isclass(thing):
+    elif inspect.isclass(thing) and typing.get_origin(thing) is None:  # on Python 3.10 an alias is a class
         names = {entry.rpartition('.')[2] for entry in entries}
         bases = [base.__name__ for base in thing.__bases__ if base.__name__ in {*names, *vars(builtins)} - {'object'}]
         yield f'class {path}({", ".join(bases)})'
