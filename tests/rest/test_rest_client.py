@@ -587,7 +587,7 @@ def test_public_names() -> None:
     """They are these, sorted; each can be imported, is listed by ``dir``, and is documented."""
     from napixclient import rest as package
 
-    assert package.__all__ == ['Client', 'ClientError', 'Response', 'SilentEvent', 'paginate', 'wait']
+    assert package.__all__ == ['Client', 'ClientError', 'ClientOptions', 'Response', 'SilentEvent', 'paginate', 'wait']
     assert set(package.__all__) <= set(dir(package))
     with pytest.raises(AttributeError, match='nonsense'):
         _ = package.nonsense
