@@ -55,7 +55,7 @@ def complete_hosts(context: click.Context, parameter: click.Parameter, incomplet
         return []
     before, _, name = incomplete.rpartition('@')
     with contextlib.suppress(Exception):  # a shell that completes has no use for an error
-        from .hosts import read_groups
+        from .hostfiles import read_groups
 
         named = read_groups(context.params.get('groups')).grouplist()
         return [CompletionItem(f'{before}@{group}') for group in sorted(named) if group.startswith(name)]

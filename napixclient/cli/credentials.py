@@ -9,7 +9,7 @@ from typing import Any
 
 from ..authenticators import LoginAuthenticator, TokenIdentifier
 from ..messages import parse_origin
-from .hosts import config_directory, name_of
+from .hostfiles import config_directory, name_of
 from .items import BadItem, read_text
 from .options import Asked
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from contextlib import suppress
 from typing import Any
 
+from ..hosts import fold
 from ..messages import redump_json
-from .hosts import fold
 from .outcomes import Outcome, answered_of, body_of, chain_of, escaped, status_of
 
 __all__ = ['Folder']

@@ -18,7 +18,7 @@ from urllib3.filepost import encode_multipart_formdata
 
 from ..masking import hide_fields
 from ..messages import Request, dump_json, load_json
-from .hosts import name_of
+from .hostfiles import name_of
 
 __all__ = ['BadItem', 'Content', 'Items', 'Upload', 'read_text']
 

@@ -9,10 +9,11 @@ from typing import Any
 from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
+from ..hosts import BadHosts, Groups, expand
 from ..pool import ClientPool
 from ..secret_names import add_secret_names
 from .credentials import BadCredentials, authenticator_of, connection_options, profile_of
-from .hosts import BadHosts, expand, read_groups, read_hosts, without
+from .hostfiles import read_groups, read_hosts, without
 from .items import BadItem, Items
 from .joblog import BadLog, Done
 from .options import Asked
@@ -89,7 +90,7 @@ def _method(text: str) -> str:
     return text
 
 
-def _hosts(asked: Asked, groups: Any) -> list[str]:
+def _hosts(asked: Asked, groups: Groups) -> list[str]:
     """The hosts, each once, in the order in which they were named."""
     try:
         named = dict.fromkeys(

@@ -10,9 +10,9 @@ from time import monotonic
 from typing import TYPE_CHECKING
 
 from ..errors import HTTPError, Timeout
+from ..hosts import fold
 from ..messages import Request
 from . import signals
-from .hosts import fold
 from .joblog import BadLog, JobLog
 from .outcomes import Outcome, json_line, tag_of
 from .paper import Paper, tell

@@ -7,7 +7,7 @@ from time import monotonic
 from typing import NamedTuple
 
 from ..messages import Request, plain_request
-from .hosts import name_of
+from .hostfiles import name_of
 from .items import Content, Items
 
 __all__ = ['BadUrl', 'Tag', 'Targets', 'Urls']

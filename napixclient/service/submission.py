@@ -12,7 +12,7 @@ import gevent
 from urllib3 import Retry
 
 from .._http.options import Simultaneous
-from ..cli.hosts import BadHosts, expand, sizes_of
+from ..hosts import BadHosts, expand, sizes_of
 from ..messages import FINITE, Request, json_text, load_json, parse_origin
 from .allow import Allow
 from .secrets import Secrets, mask_url, secrets_of_body

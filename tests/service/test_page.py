@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from napixclient import Client
-from napixclient.cli.hosts import expand
+from napixclient.hosts import expand
 from napixclient.testing import serve
 from napixclient.wsgi import ExceptionsCatcher
 from tests import kit

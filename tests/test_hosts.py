@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from napixclient.cli.hosts import BadHosts, expand, fold, read_groups, read_hosts, sizes_of, without
+from napixclient.hosts import BadHosts, Groups, expand, fold, sizes_of
 from tests import kit
 
 
@@ -177,16 +177,15 @@ def test_samples_are_nobodys_groups(tmp_path, monkeypatch) -> None:
     assert (Path(sys.prefix) / 'etc' / 'clustershell' / 'groups.conf').exists()
     monkeypatch.setenv('XDG_CONFIG_HOME', str(tmp_path))
     monkeypatch.delenv('CLUSTERSHELL_CFGDIR', raising=False)
-    for groups in None, read_groups(None):
+    for groups in None, Groups():
         for text in '@all', '*', '@*', 'example*', '@compute', '@local:all', 'a!@adm':
             with pytest.raises(BadHosts) as caught:
                 list(expand(text, groups))
-            assert f'looked for in {tmp_path}/napix/groups, ' in str(caught.value) or groups is None
             assert '/etc/clustershell/groups.conf' in str(caught.value)
             assert f'{tmp_path}/clustershell/groups.conf' in str(caught.value)
             assert sys.prefix not in str(caught.value)
-    assert read_groups(None).grouplist() == []
-    assert fold(['example4', 'example5'], read_groups(None), regroup=True) == 'example[4-5]'
+    assert Groups().grouplist() == []
+    assert fold(['example4', 'example5'], Groups(), regroup=True) == 'example[4-5]'
 
 
 @pytest.mark.parametrize('where', ['XDG_CONFIG_HOME', 'CLUSTERSHELL_CFGDIR'])
@@ -200,8 +199,7 @@ def test_groups_that_clustershell_finds(tmp_path, monkeypatch, where: str) -> No
     with pytest.raises(BadHosts, match="'@found' is a group that is written in itself"):
         list(expand('@found'))
     (directory / 'groups.conf').write_text((tmp_path / 'other' / 'groups.conf').read_text())
-    (tmp_path / 'mine').write_text('mine: @found,b')
-    for groups in None, read_groups(None), read_groups(str(tmp_path / 'mine')):
+    for groups in None, Groups(), Groups('mine', {'mine': '@found,b'}):
         assert list(expand('@found,a', groups)) == list(expand('@test:found,a', groups)) == ['web1', 'web2', 'a']
         assert list(expand('@test:*', groups)) == ['web1', 'web2', 'all']
         assert list(expand('w*2', groups)) == ['web2']
@@ -219,17 +217,16 @@ def test_broken_configuration(tmp_path, monkeypatch, content: str) -> None:
     """A configuration of ClusterShell's that cannot be read is told when a group is asked for, and only then."""
     (tmp_path / 'groups.conf').write_text(content)
     monkeypatch.setenv('CLUSTERSHELL_CFGDIR', str(tmp_path))
-    groups = read_groups(None)
+    groups = Groups()
     with pytest.raises(BadHosts, match="'@web' names no host: ClusterShell cannot look it up"):
         list(expand('@web', groups))
     assert list(expand('web1', groups)) == ['web1']
     assert fold(['web1', 'web2'], groups, regroup=True) == 'web[1-2]'
 
 
-def test_groups_in_circles(tmp_path) -> None:
+def test_groups_in_circles() -> None:
     """A group that is written in itself is told."""
-    (tmp_path / 'groups').write_text('a: @b\nb: @c,x\nc: x,@a\nd: *\ne: @*')
-    groups = read_groups(str(tmp_path / 'groups'))
+    groups = Groups('groups', {'a': '@b', 'b': '@c,x', 'c': 'x,@a', 'd': '*', 'e': '@*'})
     for name in 'abc':
         with pytest.raises(BadHosts, match=f"'@{name}' is a group that is written in itself"):
             list(expand(f'@{name}', groups))
@@ -298,30 +295,6 @@ def test_large_texts(name: str) -> None:
         return min(once() for _ in range(3))
 
     assert took(16_000) < 60 * max(took(1000), 0.0002)
-
-
-# Files ---------------------------------------------------------------------------------------------------------------
-
-
-def test_hostfile(tmp_path) -> None:
-    """One or more node sets a line; comments, blank lines, a byte order mark and CRLF do no harm."""
-    path = tmp_path / 'hosts'
-    path.write_bytes(b'\xef\xbb\xbf# all of them\r\nweb[1-2]:80 [::1]:80\r\n\r\n  a,b   # two\r\nc')
-    assert list(read_hosts(str(path))) == ['web1:80', 'web2:80', '[::1]:80', 'a', 'b', 'c']
-
-
-@pytest.mark.parametrize(
-    ('content', 'complaint'),
-    [(b'a\nb\nweb[1-\n', "line 3: 'web[1-' is not a node set"), (b'\xff\xfe\x00', 'is not a text in UTF-8')],
-)
-def test_bad_hostfile(tmp_path, content: bytes, complaint: str) -> None:
-    """The file and the line are named."""
-    path = tmp_path / 'hosts'
-    path.write_bytes(content)
-    with pytest.raises(BadHosts) as caught:
-        list(read_hosts(str(path)))
-    assert str(path) in str(caught.value)
-    assert complaint in str(caught.value)
 
 
 # Folding, groups, exclusion ------------------------------------------------------------------------------------------
@@ -442,45 +415,14 @@ def test_fold_of_many_hosts(name: str) -> None:
     assert len(fold(many)) <= len(','.join(many))
 
 
-def test_regroup_of_many_hosts(tmp_path) -> None:
+def test_regroup_of_many_hosts() -> None:
     """Looking for groups takes no longer: 8 times as many scattered hosts, and as many groups."""
 
     def took(count: int) -> float:
         hosts = addresses(count)
-        (tmp_path / 'groups').write_text(
-            ''.join(f'g{at}: {",".join(hosts[at : at + 10])}\n' for at in range(0, len(hosts), 10))
-        )
-        groups = read_groups(str(tmp_path / 'groups'))
+        groups = Groups('groups', {f'g{at}': ','.join(hosts[at : at + 10]) for at in range(0, len(hosts), 10)})
         began = kit.own_time()
         assert fold([*hosts, 'x'], groups, regroup=True).endswith('],x')
         return kit.own_time() - began
 
     assert min(took(4000) for _ in range(2)) < 24 * min(took(500) for _ in range(3))
-
-
-def test_groups(tmp_path) -> None:
-    """A group of the file may name others, and IPv6 addresses; what is full is regrouped."""
-    path = tmp_path / 'groups'
-    path.write_text('web: web[1-2]:80, [::1]:80   # a comment\nall: @web,b\n')
-    groups = read_groups(str(path))
-    assert sorted(expand('@all', groups)) == ['[::1]:80', 'b', 'web1:80', 'web2:80']
-    assert fold(['web1:80', 'web2:80', '[::1]:80', 'c'], groups, regroup=True) == '@web,c'
-    with pytest.raises(BadHosts, match='names no host'):
-        list(expand('@none', groups))
-
-
-@pytest.mark.parametrize(
-    ('excluded', 'left'),
-    [
-        ('a', ['http://b:1']),
-        ('a:80', ['a', 'http://b:1']),
-        ('b', ['a', 'a:80']),
-        ('b:1', ['a', 'a:80']),
-        ('http://b:1', ['a', 'a:80']),
-        ('https://b:1', ['a', 'a:80', 'http://b:1']),
-        ('c', ['a', 'a:80', 'http://b:1']),
-    ],
-)
-def test_without(excluded: str, left: list[str]) -> None:
-    """A host that is excluded without port or scheme is excluded with any."""
-    assert list(without(['a', 'a:80', 'http://b:1'], [excluded])) == left

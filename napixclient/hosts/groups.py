@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import configparser
 import os
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cached_property
@@ -16,30 +15,9 @@ from typing import Any, TypeVar
 
 from .nodesets import BadHosts
 
-__all__ = ['Groups', 'config_directory', 'lines_of', 'read_groups']
+__all__ = ['Groups', 'config_home']
 
 _T = TypeVar('_T')
-
-
-def read_groups(path: str | None) -> Groups:
-    """What ``@name`` stands for: a file with ``name: node set`` on each line, then ClusterShell's own configuration.
-
-    :param path: ``None`` for the user's own file, which need not exist.
-    :raises BadHosts: with the name of the file, and the line where there is one.
-    """
-    if path is None:
-        path = os.path.join(config_directory(), 'groups')
-        if not os.path.exists(path):
-            return Groups(path)
-    groups: dict[str, str] = {}
-    for number, line in enumerate(lines_of(path, path), 1):
-        text = line.partition('#')[0].strip()
-        name, mark, nodes = text.partition(':')
-        if text and not (mark and name.strip() and nodes.strip()):
-            raise BadHosts(f'{path}, line {number}: expected "name: node set", not {text[:40]!r}')
-        if text:
-            groups[name.strip()] = nodes.strip()
-    return Groups(path, groups)
 
 
 class Groups:
@@ -135,40 +113,12 @@ class Groups:
 
 def _configurations() -> list[str]:
     """ClusterShell's files, those that count most last; not those under the prefix of Python, which are its samples."""
-    directories = ['/etc/clustershell', os.path.join(_xdg(), 'clustershell')]
+    directories = ['/etc/clustershell', os.path.join(config_home(), 'clustershell')]
     if named := os.environ.get('CLUSTERSHELL_CFGDIR'):
         directories.append(named)
     return [os.path.join(directory, 'groups.conf') for directory in directories]
 
 
-def config_directory() -> str:
-    """Where the user's own settings are (XDG Base Directory Specification)."""
-    return os.path.join(_xdg(), 'napix')
-
-
-def _xdg() -> str:
+def config_home() -> str:
+    """Where the user's settings are (XDG Base Directory Specification)."""
     return os.environ.get('XDG_CONFIG_HOME') or os.path.expanduser('~/.config')
-
-
-# Files ---------------------------------------------------------------------------------------------------------------
-
-
-def lines_of(path: str, name: str) -> list[str]:
-    """The lines of a text file; ``-`` is standard input.
-
-    :param name: of the file, for the error.
-    :raises BadHosts: when it cannot be read.
-    """
-    try:
-        return _read(path).decode('utf-8-sig').splitlines()
-    except OSError as exc:
-        raise BadHosts(f'cannot read {name}: {exc.strerror}') from exc
-    except UnicodeDecodeError as exc:
-        raise BadHosts(f'{name} is not a text in UTF-8') from exc
-
-
-def _read(path: str) -> bytes:
-    if path == '-':
-        return b'' if sys.stdin is None else sys.stdin.buffer.read()
-    with open(path, 'rb') as file:
-        return file.read()

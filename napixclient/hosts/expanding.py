@@ -1,4 +1,4 @@
-"""Hosts as people write them: node sets, in an argument or in a file, and groups of them."""
+"""Node sets and groups together: expands a text to its hosts, and folds hosts to a text."""
 
 from __future__ import annotations
 
@@ -6,24 +6,10 @@ import fnmatch
 import re
 from collections.abc import Iterable, Iterator
 
-from .groups import Groups, config_directory, lines_of, read_groups
+from .groups import Groups
 from .nodesets import BadHosts, expanded, folded, items_of, size_of
 
-__all__ = [
-    'BadHosts',
-    'Groups',
-    'config_directory',
-    'expand',
-    'fold',
-    'name_of',
-    'read_groups',
-    'read_hosts',
-    'sizes_of',
-    'without',
-]
-
-
-# Node sets -----------------------------------------------------------------------------------------------------------
+__all__ = ['expand', 'fold', 'sizes_of']
 
 
 def expand(text: str, groups: Groups | None = None) -> Iterator[str]:
@@ -31,7 +17,7 @@ def expand(text: str, groups: Groups | None = None) -> Iterator[str]:
 
     In the order written; a host may come twice, where ``,`` is the only operator.
 
-    :param groups: what ``@name`` stands for, as :func:`read_groups` returns it.
+    :param groups: what ``@name`` stands for, see :class:`Groups`.
     :raises BadHosts: for what is not a node set, or a part of it that names no host.
     """
     return _expand(text, groups or Groups(), None, ())
@@ -141,33 +127,3 @@ def _largest_first(groups: Groups) -> list[tuple[str, set[str]]]:
         except BadHosts:
             continue
     return sorted(found, key=lambda one: (-len(one[1]), one[0]))
-
-
-def name_of(host: str) -> str:
-    """The host with its port, without scheme."""
-    return host.partition('://')[2].rstrip('/') if '://' in host else host.rstrip('/')
-
-
-def without(hosts: Iterable[str], excluded: Iterable[str]) -> Iterator[str]:
-    """The hosts but for the excluded. One without scheme or port excludes that host with any."""
-    gone = set(excluded)
-    for host in hosts:
-        name = name_of(host)
-        if gone.isdisjoint((host, name, re.sub(r':\d+\Z', '', name))):
-            yield host
-
-
-# Files ---------------------------------------------------------------------------------------------------------------
-
-
-def read_hosts(path: str, groups: Groups | None = None) -> Iterator[str]:
-    """The hosts in a file (``-`` is standard input): node sets on each line, ``#`` begins a comment.
-
-    :raises BadHosts: with the name of the file, and the line where there is one.
-    """
-    name = 'standard input' if path == '-' else path
-    for number, line in enumerate(lines_of(path, name), 1):
-        try:
-            yield from expand(line.partition('#')[0], groups)
-        except BadHosts as exc:
-            raise BadHosts(f'{name}, line {number}: {exc}') from exc

@@ -1,0 +1,89 @@
+"""Hosts and groups that the command reads from files, and the hosts that it leaves out."""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from collections.abc import Iterable, Iterator
+
+from ..hosts import BadHosts, Groups, config_home, expand
+
+__all__ = ['config_directory', 'name_of', 'read_groups', 'read_hosts', 'without']
+
+
+def config_directory() -> str:
+    """Where the settings of this command are."""
+    return os.path.join(config_home(), 'napix')
+
+
+def read_groups(path: str | None) -> Groups:
+    """What ``@name`` stands for: a file with ``name: node set`` on each line, then ClusterShell's own configuration.
+
+    :param path: ``None`` for the user's own file, which need not exist.
+    :raises BadHosts: with the name of the file, and the line where there is one.
+    """
+    if path is None:
+        path = os.path.join(config_directory(), 'groups')
+        if not os.path.exists(path):
+            return Groups(path)
+    groups: dict[str, str] = {}
+    for number, line in enumerate(_lines_of(path, path), 1):
+        text = line.partition('#')[0].strip()
+        name, mark, nodes = text.partition(':')
+        if text and not (mark and name.strip() and nodes.strip()):
+            raise BadHosts(f'{path}, line {number}: expected "name: node set", not {text[:40]!r}')
+        if text:
+            groups[name.strip()] = nodes.strip()
+    return Groups(path, groups)
+
+
+def read_hosts(path: str, groups: Groups | None = None) -> Iterator[str]:
+    """The hosts in a file (``-`` is standard input): node sets on each line, ``#`` begins a comment.
+
+    :raises BadHosts: with the name of the file, and the line where there is one.
+    """
+    name = 'standard input' if path == '-' else path
+    for number, line in enumerate(_lines_of(path, name), 1):
+        try:
+            yield from expand(line.partition('#')[0], groups)
+        except BadHosts as exc:
+            raise BadHosts(f'{name}, line {number}: {exc}') from exc
+
+
+def _lines_of(path: str, name: str) -> list[str]:
+    """The lines of a text file; ``-`` is standard input.
+
+    :param name: of the file, for the error.
+    :raises BadHosts: when it cannot be read.
+    """
+    try:
+        return _read(path).decode('utf-8-sig').splitlines()
+    except OSError as exc:
+        raise BadHosts(f'cannot read {name}: {exc.strerror}') from exc
+    except UnicodeDecodeError as exc:
+        raise BadHosts(f'{name} is not a text in UTF-8') from exc
+
+
+def _read(path: str) -> bytes:
+    if path == '-':
+        return b'' if sys.stdin is None else sys.stdin.buffer.read()
+    with open(path, 'rb') as file:
+        return file.read()
+
+
+# Hosts ---------------------------------------------------------------------------------------------------------------
+
+
+def name_of(host: str) -> str:
+    """The host with its port, without scheme."""
+    return host.partition('://')[2].rstrip('/') if '://' in host else host.rstrip('/')
+
+
+def without(hosts: Iterable[str], excluded: Iterable[str]) -> Iterator[str]:
+    """The hosts but for the excluded. One without scheme or port excludes that host with any."""
+    gone = set(excluded)
+    for host in hosts:
+        name = name_of(host)
+        if gone.isdisjoint((host, name, re.sub(r':\d+\Z', '', name))):
+            yield host
