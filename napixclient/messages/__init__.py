@@ -7,10 +7,11 @@ never asked for more than one or two.
 
 from .headers import Headers
 from .json_codec import FINITE, dump_json, is_json, json_text, load_json, redump_json
+from .methods import IDEMPOTENT
 from .options import Body, CallOptions, Fields, Params, RequestOptions, WholeOptions
 from .origin import Origin, parse_origin
 from .reference import REDIRECTS, lead, split_reference, written
-from .request import IDEMPOTENT, NO_OPTIONS, Request, Source, plain_request, request_with, retry_of
+from .request import NO_OPTIONS, Request, Source, plain_request, request_with, retry_of
 from .response import Response, new_response
 
 __all__ = [

@@ -19,19 +19,8 @@ from .json_codec import dump_json
 from .options import Body, CallOptions, Fields, Multipart, Params, RequestOptions, RequestParts, WholeOptions
 from .origin import _origins, parse_origin
 
-__all__ = [
-    'IDEMPOTENT',
-    'NO_OPTIONS',
-    'Request',
-    'Source',
-    'checked_target',
-    'plain_request',
-    'request_with',
-    'retry_of',
-]
+__all__ = ['NO_OPTIONS', 'Request', 'Source', 'checked_target', 'plain_request', 'request_with', 'retry_of']
 
-#: Methods that may be sent once more when nobody can know whether they arrived (RFC 9110 §9.2.2).
-IDEMPOTENT = frozenset(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 _is_target = re.compile(r'/[!$-~]*|\*').fullmatch  # visible ASCII but '"' and '#'
 _has_control = re.compile(r'[\x00-\x1f\x7f]').search
 _new_object = object.__new__

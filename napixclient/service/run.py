@@ -21,7 +21,7 @@ from gevent.event import Event
 from .._http.options import Simultaneous
 from ..errors import Cancelled, HTTPError
 from ..masking import mask
-from ..messages import Request, Response
+from ..messages import IDEMPOTENT, Request, Response
 from ..pool import ClientPool
 from .counts import document_of
 from .database import LeaseLost, StoreError
@@ -32,7 +32,7 @@ from .metrics import Metrics
 from .results import result_of, unasked
 from .segments import Segment
 from .store import Kept, Store
-from .submission import IDEMPOTENT, Item, Submission, politely
+from .submission import Item, Submission, politely
 
 __all__ = ['Parent', 'Run']
 

@@ -13,7 +13,7 @@ from urllib3 import Retry
 
 from .._http.options import Simultaneous
 from ..hosts import BadHosts, expand, sizes_of
-from ..messages import FINITE, Request, json_text, load_json, parse_origin
+from ..messages import FINITE, IDEMPOTENT, Request, json_text, load_json, parse_origin
 from .allow import Allow
 from .secrets import Secrets, mask_url, secrets_of_body
 from .slices import SLICE, loads
@@ -22,8 +22,6 @@ __all__ = ['BadSubmission', 'Item', 'Options', 'Submission', 'kept', 'politely',
 
 _T = TypeVar('_T')
 
-#: Methods that may be sent once more after nobody knows what became of them (RFC 9110 §9.2.2).
-IDEMPOTENT = frozenset(['GET', 'HEAD', 'OPTIONS', 'TRACE', 'PUT', 'DELETE'])
 #: Statuses after which ``retries`` tries again.
 RETRIED = (429, 502, 503, 504)
 #: Fields that belong to the connection, not to the caller.
