@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from math import frexp
 from typing import Any
 
+from ..histogram import Histogram
 from .store import Kept
 
 __all__ = ['Counts', 'document_of', 'document_of_run']
@@ -26,14 +26,14 @@ class Counts:
             'interrupted': 0,
             'in_flight': 0,
         }
-        self.buckets: dict[str, int] = {}  # of milliseconds, eight to a power of two
+        self._times = Histogram()  # in milliseconds
 
     @classmethod
     def of(cls, summary: dict[str, Any]) -> Counts:
         """Read from the store."""
         self = cls(0, summary['about'])
         self.counts = {**summary['counts'], 'in_flight': 0}
-        self.buckets = dict(summary['buckets'])
+        self._times = Histogram.restored(summary['buckets'])
         self.reason = summary.get('reason')
         return self
 
@@ -49,26 +49,21 @@ class Counts:
         else:
             counts['interrupted' if result['state'] == 'interrupted' else 'cancelled'] += 1
         if result['status'] is not None:
-            fraction, exponent = frexp(result['ms'] or 1e-3)
-            bucket = str(exponent * 8 + int(fraction * 16) - 8)
-            self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
+            self._times.add(result['ms'])
 
     def latency(self) -> dict[str, float | None]:
-        """Quantiles in milliseconds, within 9 %."""
-        return {f'p{percent}': self._quantile(percent / 100) for percent in (50, 90, 99)}
-
-    def _quantile(self, share: float) -> float | None:
-        missing = share * sum(self.buckets.values())
-        for bucket in sorted(map(int, self.buckets)):
-            missing -= self.buckets[str(bucket)]
-            if missing <= 0:
-                exponent, part = divmod(bucket, 8)
-                return round(float((part + 8.5) / 16 * 2.0**exponent), 3)
-        return None
+        """Quantiles in milliseconds, within 7 %."""
+        quantiles = self._times.quantiles()
+        return {name: None if time is None else round(time, 3) for name, time in quantiles.items()}
 
     def summary(self) -> dict[str, Any]:
         """For the store; a copy."""
-        return {'about': self.about, 'counts': dict(self.counts), 'buckets': dict(self.buckets), 'reason': self.reason}
+        return {
+            'about': self.about,
+            'counts': dict(self.counts),
+            'buckets': self._times.stored(),
+            'reason': self.reason,
+        }
 
 
 def document_of(
