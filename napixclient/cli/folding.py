@@ -8,8 +8,8 @@ from contextlib import suppress
 from typing import Any
 
 from ..hosts import fold
-from ..messages import redump_json
-from .outcomes import Outcome, answered_of, body_of, chain_of, escaped, status_of
+from ..messages import exact_text, redump_json, written_json
+from .outcomes import Outcome, answered_of, chain_of, escaped, status_of
 
 __all__ = ['Folder']
 
@@ -88,5 +88,7 @@ def _shown(outcome: Outcome, spread: bool) -> list[str]:
     if spread and isinstance(body, (dict, list)):
         with suppress(RecursionError):  # it is shown as it is
             return [first, *map(escaped, redump_json(body, indent=2, ensure_ascii=False).split('\n'))]
-    text = response.text if body_of(response)[:10] != '{"base64":' else repr(response.data)
-    return [first, *map(escaped, text.splitlines())]
+    for text in written_json(response), exact_text(response):
+        if text is not None:
+            return [first, *map(escaped, text.splitlines())]
+    return [first, repr(response.data)]

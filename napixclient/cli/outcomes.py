@@ -9,7 +9,7 @@ from time import monotonic
 
 from ..errors import HTTPError
 from ..masking import mask
-from ..messages import Response, is_json, load_json
+from ..messages import Response, exact_text, written_json
 from .targets import Tag
 
 __all__ = [
@@ -71,7 +71,7 @@ def piece_of(outcome: Outcome, longest: int | None = None) -> str:
         assert isinstance(outcome, HTTPError)
         text = outcome.message
     else:
-        as_json = _json_of(response)
+        as_json = written_json(response)
         text = (response.text if as_json is None else as_json).removesuffix('\n').removesuffix('\r')
         if as_json is not None and '\n' in text:
             text = _breaks(' ', text)
@@ -142,25 +142,10 @@ def body_of(response: Response) -> str:
     data = response.data
     if not data:
         return 'null'
-    text = _json_of(response)
+    text = written_json(response)
     if text is not None:
         if '\n' in text or '\r' in text:
             text = _breaks(' ', text.strip())
         return text if text.isascii() else _not_ascii(lambda found: quoted(found[0])[1:-1], text)
-    try:
-        text = data.decode(response._encoding)
-    except (LookupError, ValueError):
-        text = '\0'
-    return f'{{"base64":"{b64encode(data).decode()}"}}' if '\0' in text else quoted(text)
-
-
-def _json_of(response: Response) -> str | None:
-    """The body as it was written, without a byte order mark, if it is JSON and says so; all numbers are kept."""
-    if not is_json(response.headers.get('content-type', '')):
-        return None
-    try:
-        text = response._json_text()
-        load_json(text)
-    except ValueError:
-        return None
-    return text
+    text = exact_text(response)
+    return f'{{"base64":"{b64encode(data).decode()}"}}' if text is None else quoted(text)

@@ -12,7 +12,7 @@ from .options import Body, CallOptions, Fields, Params, RequestOptions, WholeOpt
 from .origin import Origin, parse_origin
 from .reference import REDIRECTS, lead, split_reference, written
 from .request import NO_OPTIONS, Request, Source, plain_request, request_with, retry_of
-from .response import Response, new_response
+from .response import Response, exact_text, new_response, written_json
 
 __all__ = [
     'Body',
@@ -31,6 +31,7 @@ __all__ = [
     'Source',
     'WholeOptions',
     'dump_json',
+    'exact_text',
     'is_json',
     'json_text',
     'lead',
@@ -43,4 +44,5 @@ __all__ = [
     'retry_of',
     'split_reference',
     'written',
+    'written_json',
 ]

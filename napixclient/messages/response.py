@@ -11,7 +11,7 @@ from .headers import Headers
 from .json_codec import is_json, is_json_sequence, json_text, load_json
 from .request import Request
 
-__all__ = ['Response', 'new_response']
+__all__ = ['Response', 'exact_text', 'new_response', 'written_json']
 
 _new_object = object.__new__
 #: Texts larger than this are decoded anew each time they are asked for, not kept twice in memory.
@@ -93,7 +93,7 @@ class Response:
 
     def _beginning(self, longest: int) -> str:
         """The first so many bytes as text; of a body that is still coded, only that it is."""
-        if type(self._body) is bytes:
+        if _is_coded(self):
             return f'({len(self._body)} bytes in the content coding {self.headers.get("content-encoding")})'
         return self._decoded(self.data[:longest])
 
@@ -202,6 +202,41 @@ def new_response(request: Request, status: int, head: bytes, data: bytes, elapse
     response._body = _UNREAD
     return response
 
+
+# What is shown of a body ---------------------------------------------------------------------------------------------
+
+
+def written_json(response: Response) -> str | None:
+    """The body as it was written, without a byte order mark, if it is JSON and says so: all its numbers are kept."""
+    if _is_coded(response) or not is_json(response.headers.get('content-type', '')):
+        return None
+    try:
+        text = response._json_text()
+        load_json(text)
+    except ValueError:
+        return None
+    return text
+
+
+def exact_text(response: Response) -> str | None:
+    """The body as a text of which the same bytes can be made; ``None`` where it is none.
+
+    It is none in a content coding, or where the bytes are not of its charset, or there is a NUL among the characters.
+    """
+    if _is_coded(response):
+        return None
+    try:
+        text = response.data.decode(response._encoding)
+    except (LookupError, ValueError):
+        return None
+    return None if '\0' in text else text
+
+
+def _is_coded(response: Response) -> bool:
+    return type(response._body) is bytes
+
+
+# Its type, at once ---------------------------------------------------------------------------------------------------
 
 _content_type = re.compile(rb'\r\ncontent-type:([^\r;]*)', re.IGNORECASE).search
 

@@ -14,7 +14,7 @@ from urllib.parse import parse_qs
 import gevent
 from gevent.threadpool import ThreadPool
 
-from ..messages import redump_json
+from ..messages import is_json, redump_json
 from ..wsgi.environ import Environ
 from ..wsgi.refusals import Refusal, answer
 from .counts import document_of_run
@@ -138,8 +138,7 @@ class Api:
     # -- runs ------------------------------------------------------------------------------------------------------
 
     def _create(self, environ: Environ, start_response: Any) -> Answer:
-        media = environ.get('CONTENT_TYPE', '').partition(';')[0].strip().lower()
-        if media != 'application/json':
+        if not is_json(environ.get('CONTENT_TYPE', '')):
             raise UnsupportedMediaType('the body is JSON: Content-Type: application/json')
         try:
             run = self._runs.start(self._submission(self._body(environ)))

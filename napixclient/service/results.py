@@ -8,7 +8,7 @@ from typing import Any
 
 from ..errors import HTTPError
 from ..masking import Shown
-from ..messages import Response, redump_json
+from ..messages import Response, exact_text, redump_json, written_json
 from .secrets import Secrets
 from .submission import Item
 
@@ -72,14 +72,10 @@ def _result(
 def _body_of(response: Response) -> Any:
     """JSON as it is, other text as a string, bytes as ``{"base64": …}``."""
     body = response.body
-    if isinstance(body, bytes):  # in a content coding
-        return {'base64': base64.b64encode(body).decode()}
-    if isinstance(body, str) and '\ufffd' in body and 'charset' not in response.headers.get('content-type', ''):
-        try:
-            response.data.decode()
-        except UnicodeDecodeError:
-            return {'base64': base64.b64encode(response.data).decode()}
-    return body
+    if not isinstance(body, (str, bytes)) or written_json(response) is not None:
+        return body
+    text = exact_text(response)
+    return {'base64': base64.b64encode(response.data).decode()} if text is None else text
 
 
 def _error_of(error: HTTPError) -> dict[str, Any]:

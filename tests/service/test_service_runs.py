@@ -434,6 +434,10 @@ def test_paths_and_methods(service: Service) -> None:
     assert service.ask('GET', '/runs?before=x').status == 404
     assert service.ask('POST', '/runs', '{}', {'Content-Type': 'text/plain'}).status == 415
     assert service.ask('POST', '/runs', b'{}').status == 415
+    for media in 'application/x-ndjson', 'application/json-seq', 'text/plain, application/json', '+', 'json':
+        assert service.ask('POST', '/runs', '{}', {'Content-Type': media}).status == 415
+    for media in 'APPLICATION/JSON; charset=utf-8', 'application/vnd.example+json', 'text/json':
+        assert service.ask('POST', '/runs', '{}', {'Content-Type': media}).status == 400  # read, and empty
     problem = service.ask('GET', '/nothing', headers={'Accept': 'application/problem+json'})
     assert problem.headers['content-type'] == 'application/problem+json'
 
