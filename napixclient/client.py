@@ -196,7 +196,7 @@ class Client:
 
         ``queued`` (those waiting to be tried again among them) and ``in_flight`` are requests now; ``done`` (answered
         below 400) and ``failed`` are counts, ``bytes`` the bodies received; ``latency`` has the quantiles ``p50``,
-        ``p90`` and ``p99`` of the time from sending to the complete answer, in seconds and within 9 %, ``None``
+        ``p90`` and ``p99`` of the time from sending to the complete answer, in seconds and within 7 %, ``None``
         before the first answer; ``simultaneous`` is the present cap. ``lookups`` has the ``count`` of the look-ups
         that its connections began, of its own name or a proxy's, how many ``failed``, and their ``seconds`` in all.
         """

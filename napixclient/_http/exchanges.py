@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Callable
-from math import frexp
 from time import monotonic
 from typing import Protocol
 
@@ -12,6 +12,7 @@ import gevent
 from .._log import log
 from ..authenticators import Authenticator
 from ..errors import HTTPError, ProtocolError, ProxyError, ReadTimeout, Timeout, TLSError
+from ..histogram import BOUNDS
 from ..messages import NO_OPTIONS, Origin, Request, Response, Source
 from .completion import Completion, call_hook
 from .connect.proxies import Proxy
@@ -217,9 +218,7 @@ class Exchanges:
         """
         figures = self._figures
         figures.received += len(response.payload)
-        mantissa, exponent = frexp(response.elapsed)
-        bucket = exponent * 8 + int(mantissa * 16)  # as bucket_of() has it
-        figures.latencies[bucket] = figures.latencies.get(bucket, 0) + 1
+        figures.latencies.counts[bisect_right(BOUNDS, response.elapsed)] += 1
         if (
             self._simple
             and response.status < 300

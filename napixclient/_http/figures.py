@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from math import frexp
 from typing import TypedDict
 
+from ..histogram import Histogram
 from .connect.names import Counts
 
-__all__ = ['Figures', 'LatencyStats', 'LookupStats', 'Stats', 'bucket_of']
+__all__ = ['Figures', 'LatencyStats', 'LookupStats', 'Stats']
 
 
 class LookupStats(TypedDict):
@@ -40,10 +40,7 @@ class Stats(TypedDict):
 
 
 class Figures:
-    """Counts of one origin.
-
-    Latencies are counted in buckets, eight to an octave: a quantile is right within 9 %.
-    """
+    """Counts of one origin."""
 
     __slots__ = ('done', 'failed', 'latencies', 'lookups', 'received')
 
@@ -52,22 +49,6 @@ class Figures:
         self.done = self.failed = 0
         #: Bytes of bodies.
         self.received = 0
-        #: Answers by the bucket of the seconds that they took.
-        self.latencies: dict[int, int] = {}
+        #: The seconds from sending to the complete answer.
+        self.latencies = Histogram()
         self.lookups = Counts()
-
-    def quantile(self, share: float) -> float | None:
-        """Seconds in which that share of the answers came; ``None`` before the first."""
-        missing = share * sum(self.latencies.values())
-        for bucket in sorted(self.latencies):
-            missing -= self.latencies[bucket]
-            if missing <= 0:
-                exponent, part = divmod(bucket - 8, 8)
-                return float((part + 8.5) / 16 * 2.0**exponent)
-        return None
-
-
-def bucket_of(seconds: float) -> int:
-    """The bucket of a latency."""
-    mantissa, exponent = frexp(seconds)
-    return exponent * 8 + int(mantissa * 16)

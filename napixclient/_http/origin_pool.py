@@ -357,7 +357,11 @@ class OriginPool:
             'bytes': figures.received,
             'simultaneous': self.throttle.limit,
             'lookups': {'count': lookups.count, 'failed': lookups.failed, 'seconds': lookups.seconds},
-            'latency': {'p50': figures.quantile(0.5), 'p90': figures.quantile(0.9), 'p99': figures.quantile(0.99)},
+            'latency': {
+                'p50': figures.latencies.quantile(0.5),
+                'p90': figures.latencies.quantile(0.9),
+                'p99': figures.latencies.quantile(0.99),
+            },
         }
 
     # -- ends ------------------------------------------------------------------------------------------------------

@@ -138,7 +138,7 @@ _SCHEMAS: _Schema = {
         description='ok: answered below 400; failed: at 400 or above, or not at all',
     ),
     'Latency': _object(
-        {name: {'type': ['number', 'null']} for name in ('p50', 'p90', 'p99')}, description='milliseconds, within 9 %'
+        {name: {'type': ['number', 'null']} for name in ('p50', 'p90', 'p99')}, description='milliseconds, within 7 %'
     ),
     'Run': _object(
         {
