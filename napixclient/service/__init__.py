@@ -5,7 +5,7 @@ service     the parts put together                              -> all below
 access      who may ask: host, origin, credentials              -> wsgi
 api         routes, and the documents they take and give        -> runs, watching, submission, openapi, page
 watching    a run as lines, events, over a WebSocket            -> following, websocket
-following   reads the results of a run, wherever they are       -> runs, segments
+following   hands results to all who watch, each written once   -> runs, segments
 runs        takes new runs, takes over those that were left     -> run, store, lease, allow
 run         one that is under way: what is asked                -> keeping, lanes, lease, submission, results
 keeping     commits results, and what is to be sent next        -> store, results, counts, segments
@@ -22,7 +22,8 @@ handler     gevent's server with bounds                         -> framing, plac
 framing     requests as bytes, read strictly                    -> problems
 places      which connections are served, wait, give way        -> problems
 problems    what is answered where nothing can be done          -> wsgi
-websocket   gevent-websocket, hardened                          -> nothing
+websocket   gevent-websocket, hardened; streams of an answer    -> sending
+sending     bytes for a peer who may be slow                    -> nothing
 allow       which addresses may be connected to                 -> the engine's opener
 """
 

@@ -18,6 +18,7 @@ from ..messages import is_json, redump_json
 from ..wsgi.environ import Environ
 from ..wsgi.refusals import Refusal, answer
 from .counts import document_of_run
+from .following import Feeds
 from .framing import BadBody
 from .metrics import Metrics
 from .openapi import DOCUMENT
@@ -33,8 +34,9 @@ from .problems import (
     UpgradeRequired,
 )
 from .runs import Busy, Runs
+from .segments import Form
 from .submission import BadSubmission, Submission, read_submission
-from .watching import Heartbeat, events, lines, socket_session
+from .watching import EVENTS, LINES, Heartbeat, body, page, socket_session, stream_session
 
 __all__ = ['Api']
 
@@ -70,6 +72,7 @@ class Api:
         metrics: Metrics,
     ) -> None:
         self._runs = runs
+        self._feeds = Feeds(runs)
         self._page = page
         self._max_body = max_body
         self._max_requests = max_requests
@@ -247,7 +250,9 @@ class Api:
         start_response('200 OK', [('Content-Type', 'application/x-ndjson'), *_PLAIN])
         if environ['REQUEST_METHOD'] == 'HEAD':
             return []
-        return lines(self._runs, id, seq, follow in ('1', 'true'), self._heartbeat.every)
+        if follow in ('0', 'false'):
+            return page(self._feeds, id, seq)
+        return self._stream(environ, id, seq, LINES)
 
     def _events(self, environ: Environ, start_response: Any, id: str) -> Answer:
         seq = _number(_query(environ), 'from', 0)
@@ -263,12 +268,20 @@ class Api:
         start_response('200 OK', [('Content-Type', 'text/event-stream'), ('X-Accel-Buffering', 'no'), *_PLAIN])
         if environ['REQUEST_METHOD'] == 'HEAD':
             return []
-        return events(self._runs, id, seq, self._heartbeat.every)
+        return self._stream(environ, id, seq, EVENTS)
+
+    def _stream(self, environ: Environ, id: str, seq: int, form: Form) -> Answer:
+        """What follows the head, by our own server's seam; another server iterates it."""
+        accept = environ.get('napix.session')
+        if accept is None:
+            return body(self._feeds, id, seq, form, self._heartbeat.every)
+        accept(stream_session(self._feeds, id, seq, form, self._heartbeat.every))
+        return []
 
     def _watch(self, environ: Environ, start_response: Any, id: str) -> Answer:
         seq = _number(_query(environ), 'from', 0)
         self._document(id)
-        upgrade = environ.get('napix.upgrade')
+        upgrade = environ.get('napix.session')
         tokens = {word.strip().lower() for word in environ.get('HTTP_CONNECTION', '').split(',')}
         if (
             upgrade is None
@@ -284,7 +297,7 @@ class Api:
             raise BadRequest('Sec-WebSocket-Key is not 16 bytes in base64 (RFC 6455 §4.1)')
         if environ.get('CONTENT_LENGTH') or environ.get('HTTP_TRANSFER_ENCODING'):
             raise BadRequest('an upgrade has no body', Connection='close')
-        upgrade(socket_session(self._runs, id, seq, self._heartbeat))
+        upgrade(socket_session(self._feeds, id, seq, self._heartbeat))
         start_response('101 Switching Protocols', [])
         return []
 

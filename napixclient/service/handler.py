@@ -27,7 +27,8 @@ from . import framing
 from .logs import escaped
 from .places import Places
 from .problems import BadRequest, RequestTimeout, Unavailable
-from .websocket import PIECE, UpgradingHandler
+from .sending import PIECE
+from .websocket import UpgradingHandler
 
 __all__ = ['Handler', 'Server']
 
@@ -59,6 +60,7 @@ class Handler(RawURIHandler, UpgradingHandler):
     command: Any = ''
     path: Any = ''
     wsgi_input: Any
+    result: Any
     requestline: Any
     _clock: gevent.Timeout | None = None
 

@@ -1,14 +1,36 @@
-"""Results that were committed together, as those who watch take them."""
+"""Results that were committed together, and how they are written for those who watch."""
 
 from __future__ import annotations
 
-from collections import deque
-from typing import Any
+from bisect import bisect_right
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
-__all__ = ['Segment', 'Tail']
+__all__ = ['Form', 'Segment', 'Tail', 'written']
 
 #: Bytes of the latest lines of a run that are kept in memory.
 TAIL_BYTES = 2 << 20
+
+
+class Form(NamedTuple):
+    """How one kind of stream writes what it is sent.
+
+    :param name: forms of the same name write results alike.
+    :param head: what is sent first.
+    :param result: writes a result, of its number in sequence and its line of JSON.
+    :param progress: writes how the run stands, a JSON object; nothing where the stream does not tell.
+    :param end: writes the last progress.
+    :param idle: what is sent when nothing else was for a while.
+    :param wrap: what is put around all that is sent at once.
+    """
+
+    name: str
+    head: bytes
+    result: Callable[[int, str], bytes]
+    progress: Callable[[str], bytes]
+    end: Callable[[str], bytes]
+    idle: bytes
+    wrap: Callable[[bytes], bytes] = bytes
 
 
 class Segment:
@@ -17,33 +39,50 @@ class Segment:
     :param first: the number in sequence of the first of them.
     """
 
-    __slots__ = ('first', 'lines', 'made', 'size')
+    __slots__ = ('_written', 'first', 'lines', 'size')
 
     def __init__(self, first: int, lines: list[str]) -> None:
         self.first = first
         self.lines = lines
         self.size = sum(map(len, lines))
-        #: What a watcher made of it, for the next one to send as it is.
-        self.made: dict[Any, bytes] = {}
+        self._written: dict[str, list[bytes]] = {}
+
+    @property
+    def end(self) -> int:
+        """The number in sequence after the last of them."""
+        return self.first + len(self.lines)
+
+    def written(self, form: Form, seq: int, end: int) -> bytes:
+        """The results from one number in sequence to another; each is written once, whoever asks."""
+        pieces = self._written.get(form.name)
+        if pieces is None:
+            pieces = self._written[form.name] = list(map(form.result, range(self.first, self.end), self.lines))
+        return b''.join(pieces[max(seq - self.first, 0) : end - self.first])
+
+
+def written(form: Form, segments: Iterable[Segment], seq: int, end: int) -> bytes:
+    """The results from one number in sequence to another."""
+    return b''.join([segment.written(form, seq, end) for segment in segments])
 
 
 class Tail:
     """The latest segments of a run; older ones are in the store."""
 
     def __init__(self) -> None:
-        self._segments: deque[Segment] = deque()
+        self._segments: list[Segment] = []
         self._size = 0
 
     def add(self, segment: Segment) -> None:
         """The next in sequence."""
         self._segments.append(segment)
         self._size += segment.size
-        while self._size > TAIL_BYTES and len(self._segments) > 1:
-            self._size -= self._segments.popleft().size
+        count = 0
+        while self._size > TAIL_BYTES and count < len(self._segments) - 1:
+            self._size -= self._segments[count].size
+            count += 1
+        del self._segments[:count]
 
     def find(self, seq: int) -> Segment | None:
         """The segment that has this place in the sequence."""
-        for segment in reversed(self._segments):
-            if segment.first <= seq:
-                return segment if seq < segment.first + len(segment.lines) else None
-        return None
+        at = bisect_right(self._segments, seq, key=lambda segment: segment.first)
+        return self._segments[at - 1] if at and seq < self._segments[at - 1].end else None

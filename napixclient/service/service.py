@@ -187,7 +187,7 @@ class _Mounts:
             if path == prefix or path.startswith(f'{prefix}/'):
                 environ['SCRIPT_NAME'] = environ.get('SCRIPT_NAME', '') + prefix
                 environ['PATH_INFO'] = path[len(prefix) :]
-                environ.pop('napix.upgrade', None)
+                environ.pop('napix.session', None)
                 return app(environ, start_response)
         return self._app(environ, start_response)
 

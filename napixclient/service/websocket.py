@@ -12,6 +12,7 @@ import codecs
 import hashlib
 import struct
 from collections import deque
+from collections.abc import Callable
 from contextlib import suppress
 from time import monotonic
 from typing import Any
@@ -23,14 +24,14 @@ from geventwebsocket.exceptions import WebSocketError
 from geventwebsocket.handler import WebSocketHandler
 from geventwebsocket.websocket import Header, Stream, WebSocket
 
+from .sending import PIECE, Sender
+
 __all__ = ['LINGER_SECONDS', 'Gone', 'GuardedSocket', 'UpgradingHandler', 'Violation', 'frame']
 
 #: Bounds of what a peer may send (RFC 6455 §10.4 leaves them to us).
 MAX_MESSAGE = 1 << 20
 MAX_FRAGMENTS = 1000
 MAX_CONTROLS = 100  # a second, messages too
-#: Bytes that are handed to the kernel at once: each piece has the whole time of a slow reader.
-PIECE = 64 * 1024
 #: Seconds for which we read on after our Close, for the peer's: to close with something unread would reset the
 #: connection, and the peer might never see ours.
 LINGER_SECONDS = 2.0
@@ -74,11 +75,11 @@ class GuardedSocket(WebSocket):  # type: ignore[misc]
     :param slow_seconds: for which a peer may take nothing of what it is sent.
     """
 
-    __slots__ = ('_controls', '_in_turn', '_lock', '_slow', '_told', 'code', 'gone', 'heard', 'reason')
+    __slots__ = ('_controls', '_in_turn', '_lock', '_sender', '_told', 'code', 'gone', 'heard', 'reason')
 
     def __init__(self, environ: Any, stream: Any, handler: Any, slow_seconds: float) -> None:
         super().__init__(environ, stream, handler)
-        self._slow = slow_seconds
+        self._sender = Sender(handler.socket, slow_seconds)
         self._lock = RLock()
         self._controls: deque[float] = deque(maxlen=MAX_CONTROLS)
         self._in_turn = 0
@@ -107,26 +108,21 @@ class GuardedSocket(WebSocket):  # type: ignore[misc]
             self._send(frames)
 
     def _send(self, frames: bytes) -> None:
-        view = memoryview(frames)
-        clock = gevent.Timeout(self._slow)
         try:
-            for start in range(0, len(frames), PIECE):
-                clock.start()
-                self.raw_write(view[start : start + PIECE])
-                clock.cancel()
-        except gevent.Timeout as exc:
-            if exc is not clock:
-                raise
-            self.gone = True  # a frame was cut: nothing can follow it
-            raise Gone(f'nothing was read for {self._slow:g} s') from None
+            self._sender.send(frames)
         except OSError as exc:
-            self.gone = True
+            self.gone = True  # a frame may be cut: nothing can follow it
             raise Gone(str(exc)) from exc
         except BaseException:
             self.gone = True
             raise
-        finally:
-            clock.close()
+
+    def send_now(self, frames: bytes) -> bool:
+        """Send what is taken without waiting, and keep the rest for the next :meth:`send_frames`; whether all is sent."""
+        if not self._lock.locked() and not self._told and not self.gone:
+            return self._sender.send_now(frames)
+        self._sender.keep(frames)
+        return False
 
     def send_frame(self, message: Any, opcode: int) -> None:
         """Send a message or control frame (their seam)."""
@@ -285,10 +281,12 @@ def _unmasked(payload: bytes, mask: bytes) -> bytes:
 
 
 class UpgradingHandler(WebSocketHandler):  # type: ignore[misc]
-    """Lets the application decide: it says no with an ordinary answer, or hands in what is to be run after the upgrade.
+    """Lets the application decide: it says no with an ordinary answer, or hands in what is to be run after the head.
 
-    The application finds a callable in ``environ['napix.upgrade']``, checks what it wants to check, calls it with a
-    function of one argument, the :class:`GuardedSocket`, and returns an empty list after ``start_response`` with 101.
+    The application finds a callable in ``environ['napix.session']``, checks what it wants to check, calls it with a
+    function, and returns an empty list after ``start_response``. After 101 the function is called with the
+    :class:`GuardedSocket`. After any other status it is called with a :class:`Sender` for the body, and with whether
+    what it sends are chunks (RFC 9112 §7.1), and gives back whether that is the whole body.
     """
 
     slow_seconds = 10.0
@@ -297,25 +295,43 @@ class UpgradingHandler(WebSocketHandler):  # type: ignore[misc]
     def run_application(self) -> None:
         """Run the application, and what it handed in (their seam)."""
         self.session = None
-        self.environ['napix.upgrade'] = self._accept
+        self.environ['napix.session'] = self._accept
         super(WebSocketHandler, self).run_application()
-        self.environ.pop('napix.upgrade', None)
+        self.environ.pop('napix.session', None)
 
     def _accept(self, session: Any) -> None:
         self.session = session
 
     def process_result(self) -> None:
-        """Send the answer, or the upgrade in its place."""
-        if self.session is None:
-            super().process_result()
-            return
+        """Send the answer, or run what was handed in for it."""
         session, self.session = self.session, None
+        if session is None:
+            super().process_result()
+        elif self.code == 101:
+            self._run_websocket(session)
+        else:
+            self._run_stream(session)
+
+    def _run_websocket(self, session: Callable[[GuardedSocket], None]) -> None:
         self.upgrade_connection()
         self.write(b'')
         try:
             session(self.websocket)
         finally:
             self._shut()
+
+    def _run_stream(self, session: Callable[[Sender, bool], bool]) -> None:
+        self.result = None  # an empty list, by which pywsgi would tell the length of the body
+        self.write(b'')
+        sender = Sender(self.socket, self.slow_seconds)
+        try:
+            whole = session(sender, self.response_use_chunked)
+            if whole and self.response_use_chunked:
+                sender.send(b'0\r\n\r\n')
+        finally:
+            self.response_length += sender.sent
+        if not whole or not self.response_use_chunked:
+            self.close_connection = True
 
     def upgrade_connection(self) -> None:
         """Prepare the 101; the application has checked the request (their seam)."""

@@ -1,0 +1,70 @@
+"""Bytes for a peer who may be slow, or take nothing any more."""
+
+from __future__ import annotations
+
+from errno import EPIPE
+from typing import Any
+
+import gevent
+
+__all__ = ['PIECE', 'Sender']
+
+#: Bytes that are handed to the kernel at once: each piece has the whole time of a slow reader.
+PIECE = 64 * 1024
+
+
+class Sender:
+    """Sends over a socket of gevent's. One greenlet at a time.
+
+    :param slow_seconds: for which a peer may take nothing.
+    """
+
+    __slots__ = ('_kept', '_slow', '_socket', 'sent')
+
+    def __init__(self, socket: Any, slow_seconds: float) -> None:
+        self._socket = socket
+        self._slow = slow_seconds
+        self._kept: list[memoryview] = []
+        #: Bytes that were sent.
+        self.sent = 0
+
+    def send_now(self, data: bytes) -> bool:
+        """Send what is taken without waiting, and keep the rest to be sent before anything else; whether none is left.
+
+        It raises nothing: that the peer is gone shows when the rest is sent.
+        """
+        taken = 0
+        if not self._kept:
+            try:
+                taken = self._socket.send(data, timeout=0.0)
+            except OSError:
+                pass
+            self.sent += taken
+        if taken < len(data):
+            self.keep(memoryview(data)[taken:])
+        return not self._kept
+
+    def keep(self, data: bytes | memoryview) -> None:
+        """Send it before anything else."""
+        self._kept.append(memoryview(data))
+
+    def send(self, data: bytes = b'') -> None:
+        """Send all of it, after what was kept.
+
+        :raises OSError: when the peer is gone, or takes nothing for too long.
+        """
+        kept, self._kept = self._kept, []
+        clock = gevent.Timeout(self._slow)
+        try:
+            for view in (*kept, memoryview(data)):
+                for start in range(0, len(view), PIECE):
+                    clock.start()
+                    self._socket.sendall(view[start : start + PIECE])
+                    clock.cancel()
+                self.sent += len(view)
+        except gevent.Timeout as exc:
+            if exc is not clock:
+                raise
+            raise OSError(EPIPE, f'nothing was read for {self._slow:g} s') from None
+        finally:
+            clock.close()
