@@ -151,6 +151,72 @@ def test_a_fan_out_is_composed_sent_and_watched_live(browser: Browser, service: 
     assert (run['simultaneous'], run['timeout'], run['about']['url']) == (3, 30, '/ships?x=1')
 
 
+#: Notes, at every frame, what the page says in its different places.
+SAMPLING = """
+window.samples = new Set();
+(function frame() {
+  const text = id => document.getElementById(id)?.textContent;
+  window.samples.add(JSON.stringify([text('stat-done'), text('stat-ok'), text('stat-p50'), text('stat-p99'),
+    document.querySelector('.latency canvas')?.getAttribute('aria-label'),
+    document.querySelector('.bar.large')?.getAttribute('aria-valuenow'), text('tile'), text('state')]));
+  requestAnimationFrame(frame);
+})()"""
+
+
+def shown(ms: float | None) -> str:
+    """A duration as the page writes it."""
+    if ms is None:
+        return '–'
+    if ms < 10:
+        return f'{ms:.2f} ms' if ms < 1 else f'{ms:.1f} ms'
+    return f'{ms:.0f} ms' if ms < 1000 else f'{ms / 1000:.{2 if ms < 10_000 else 1}f} s'
+
+
+def test_numbers_tiles_and_quantiles_are_of_one_moment(browser: Browser, service: Service) -> None:
+    """In no frame does one of them know of a result that another does not; the quantiles are those of the service."""
+    gate, many = kit.Gate(), 12
+    with kit.serve(gate=gate) as server:
+        id = service.start({'requests': [{'host': server.host}] * many, 'simultaneous': many})['id']
+        held = gate.wait_for(many)
+        browser.open(f'{service.url}#/runs/{id}')
+        until_stat(browser, 'done', f'0 / {many}')
+        browser.keys('t')
+        browser.until('document.getElementById("tile").textContent.endsWith(arguments[0])', f'{many} waiting')
+        browser.run(SAMPLING)
+        latencies = {0: {'p50': None, 'p99': None}}
+        for count, one in enumerate(held, 1):
+            one.release()
+            until_stat(browser, 'done', f'{count} / {many}')
+            latencies[count] = service.show(id)['latency']
+        until_state(browser, 'done')
+        samples = [json.loads(sample) for sample in browser.run('return [...window.samples]')]
+    assert {sample[0] for sample in samples} == {f'{count} / {many}' for count in range(many + 1)}
+    for done, ok, p50, p99, label, value, tile, state in samples:
+        count = int(ok)
+        parts = [f'{count} ok'] * bool(count) + [f'{many - count} waiting'] * (count < many)
+        assert (done, value, tile) == (f'{count} / {many}', ok, f'{server.host}, {", ".join(parts)}')
+        assert (p50, p99) == tuple(shown(latencies[count][name]) for name in ('p50', 'p99'))
+        assert label.startswith(f'Latencies: p50 {p50}, p90 ' if count else 'Latencies: none yet')
+        assert state == 'running' or count == many
+
+
+def test_a_past_run_is_seen_as_it_ended(browser: Browser, service: Service) -> None:
+    """Whatever is shown first of a run that has ended is all of it."""
+    with kit.serve() as server:
+        id = service.run({'requests': [{'host': server.host}] * 300})[0]['id']
+    browser.open(f'{service.url}#/')
+    browser.run(SAMPLING)
+    browser.run(f'location.hash = "#/runs/{id}"')
+    until_stat(browser, 'done', '300 / 300')
+    latency = service.show(id)['latency']
+    samples = [json.loads(sample) for sample in browser.run('return [...window.samples]')]
+    seen = [sample for sample in samples if sample[0] not in (None, '–')]
+    assert seen and all(
+        sample[:4] == ['300 / 300', '300', shown(latency['p50']), shown(latency['p99'])] for sample in seen
+    )
+    assert {sample[7] for sample in seen} == {'done'}
+
+
 def test_identical_answers_are_folded_under_their_hosts(browser: Browser, service: Service) -> None:
     """The same answer is there once, under the folded set of its hosts; unfolded each is there by itself."""
 

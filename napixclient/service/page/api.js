@@ -156,9 +156,10 @@ export class Watch {
 
   // A result is missing in the sequence: from there once more.
   again() {
+    if (!this.source) return;           // it is under way already
     const old = this.source;
     this.source = null;
-    old?.close();
+    old.close();
     this.timer = setTimeout(() => this.connect(), FIRST_WAIT);
   }
 

@@ -24,7 +24,7 @@ for (const query of ['(prefers-color-scheme: dark)', '(prefers-contrast: more)',
   });
 }
 
-// A canvas in `parent`; `draw` is called when there is something new, at most once a frame, and as often as the time
+// A canvas in `parent`. `draw` is called at once by `now`, and after `invalidate` in the next frame, as often as the time
 // that it takes allows: never more than a sixth of the processor.
 export class Surface {
   constructor(parent, label, draw) {
@@ -63,6 +63,15 @@ export class Surface {
       this.draw();
       this.rested = performance.now() + 5 * (performance.now() - began);
     });
+  }
+
+  now() {
+    if (this.pending < 0) return;
+    cancelAnimationFrame(this.pending);
+    clearTimeout(this.timer);
+    this.pending = 0;
+    this.timer = undefined;
+    this.draw();
   }
 
   // The context of a canvas of this height, cleared; sizes are in CSS pixels.

@@ -48,7 +48,7 @@ export class Timeline {
 
   show(run) {
     this.run = run;
-    this.surface.invalidate();
+    this.surface.now();
   }
 
   spans(now) {
@@ -180,7 +180,7 @@ export class Histogram {
 
   show(run) {
     this.run = run;
-    this.surface.invalidate();
+    this.surface.now();
   }
 
   count() {
@@ -245,7 +245,7 @@ export class Histogram {
   }
 
   quantiles(context, place, height, width, colours) {
-    const latency = this.run.document?.latency ?? {};
+    const latency = this.run.latency();
     let free = 0;
     for (const name of ['p50', 'p90', 'p99']) {
       if (latency[name] === null || latency[name] === undefined) continue;
@@ -260,7 +260,7 @@ export class Histogram {
   }
 
   label() {
-    const latency = this.run.document?.latency ?? {};
+    const latency = this.run.latency();
     const told = ['p50', 'p90', 'p99'].filter(name => latency[name] !== null && latency[name] !== undefined)
       .map(name => `${name} ${duration(latency[name])}`);
     return `Latencies: ${told.join(', ') || 'none yet'}`;

@@ -42,6 +42,7 @@ export class Run {
     this.keys = new Map();              // equal keys are kept once
     this.folded = true;
     this.seen = { ok: 0, failed: 0, cancelled: 0, interrupted: 0 };
+    this.buckets = new Map();           // of milliseconds, eight to a power of two, as the service has them
     this.version = 0;
     this.texts = 0;
     this.clock = { at: 0, when: performance.now() };
@@ -132,10 +133,29 @@ export class Run {
     owner.results.push(result);
     owner[kind(result)] += 1;
     this.seen[kind(result)] += 1;
+    if (status !== null) {
+      const bucket = bucketOf(ms);
+      this.buckets.set(bucket, (this.buckets.get(bucket) ?? 0) + 1);
+    }
     this.tick(at);
     this.gather(result, given);
     this.version += 1;
     return true;
+  }
+
+  // Quantiles of the latencies in ms, of the results that are here: the same as the service tells of as many.
+  latency() {
+    const sorted = [...this.buckets].sort(([a], [b]) => a - b);
+    const all = sorted.reduce((sum, [, count]) => sum + count, 0);
+    const quantile = share => {
+      let missing = share * all;
+      for (const [bucket, count] of sorted) {
+        missing -= count;
+        if (missing <= 0) return (bucket % 8 + 8.5) / 16 * 2 ** (Math.floor(bucket / 8) - OFFSET);
+      }
+      return null;
+    };
+    return { p50: quantile(0.5), p90: quantile(0.9), p99: quantile(0.99) };
   }
 
   gather(result, given) {
@@ -170,6 +190,16 @@ export class Run {
     return [...this.groups.values()].sort((a, b) => rank(a) - rank(b) || b.results.length - a.results.length
       || a.first.seq - b.first.seq);
   }
+}
+
+const OFFSET = 32;                      // so that no bucket is below 0
+
+function bucketOf(ms) {
+  const value = ms || 1e-3;
+  let exponent = Math.floor(Math.log2(value)) + 1;      // value is a fraction from 0.5 to 1, times 2 to this
+  if (value >= 2 ** exponent) exponent += 1;
+  if (value < 2 ** (exponent - 1)) exponent -= 1;
+  return (exponent + OFFSET) * 8 + Math.floor(value / 2 ** exponent * 16) - 8;
 }
 
 // What makes two results the same: not the host, nor when it was, nor how long it took.

@@ -13,6 +13,10 @@ import { Tiles } from './tiles.js';
 const STATS = [['done', 'done'], ['ok', 'ok'], ['failed', 'failed'], ['in_flight', 'in flight'], ['p50', 'p50'],
   ['p90', 'p90'], ['p99', 'p99'], ['elapsed', 'elapsed']];
 const LOOK_MS = 500;
+const APPLY_MS = 25;                    // for taking in what has come, before what is known by then is drawn
+const LONGEST_REST = 120;               // ms between two drawings, at most; else five times what one took
+const PATIENCE = 1000;                  // ms for which nothing is drawn while what the run already has comes in
+const MOST_FLYING = 2000;               // as the service tells them one by one
 const SEGMENTS = ['ok', 'failed', 'cancelled', 'interrupted'];
 const LEGEND = ['ok', 'failed', 'cancelled', 'flying', 'waiting'];
 const LABELS = { flying: 'in flight', cancelled: 'cancelled, interrupted' };
@@ -22,6 +26,10 @@ class RunView {
     this.run = new Run(id);
     this.go = go;
     this.drawn = -1;
+    this.inbox = [];                    // what has come, and is not yet in the model
+    this.rested = 0;
+    this.leave = new AbortController();
+    document.addEventListener('visibilitychange', () => document.hidden && this.show(), { signal: this.leave.signal });
     this.build(main);
     this.start(id);
     this.tick = setInterval(() => this.run.running && this.look(), LOOK_MS);
@@ -29,7 +37,9 @@ class RunView {
 
   close() {
     clearInterval(this.tick);
+    clearTimeout(this.timer);
     cancelAnimationFrame(this.frame);
+    this.leave.abort();
     this.closed = true;
     this.watch?.stop();
     for (const part of [this.tiles, this.timeline, this.histogram, this.answers]) part.close();
@@ -100,9 +110,12 @@ class RunView {
 
   async start(id) {
     try {
-      this.run.progress(await json(`runs/${id}`));
+      const known = await json(`runs/${id}`);
       if (this.closed) return;
-      if (this.run.running) await this.knowAll(id);
+      this.first = known;
+      this.until = performance.now() + PATIENCE;
+      this.run.progress({ ...known, state: 'running', finished: null });     // it ends after its last result
+      if (known.state === 'running') await this.knowAll(id);
     } catch (error) {
       this.refuse(error);
       return;
@@ -110,13 +123,13 @@ class RunView {
     if (this.closed) return;
     this.draw();
     this.watch = new Watch(id, {
-      next: () => this.run.next,
-      result: text => this.take(text),
-      progress: document => {
-        this.run.progress(document);
-        this.draw();
+      next: () => {
+        this.show(Infinity);
+        return this.run.next;
       },
-      end: () => this.ended(),
+      result: text => this.put(() => this.run.take(text) || this.watch.again()),
+      progress: document => this.put(() => this.run.progress(document)),
+      end: () => this.put(() => this.ended()),
       link: (state, how) => this.link(state, how),
       refused: error => this.refuse(error),
     });
@@ -136,17 +149,13 @@ class RunView {
     try {
       const { now, flying } = await json(`runs/${this.run.id}/flying`);
       if (this.closed || !this.run.running) return;
-      if (now !== null) this.run.tick(now);
-      this.run.fly(flying);
-      this.draw();
+      this.put(() => {
+        if (now !== null) this.run.tick(now);
+        this.run.fly(flying);
+      });
     } catch { /* the link tells what is wrong, and goes on */ } finally {
       this.looking = false;
     }
-  }
-
-  take(text) {
-    if (!this.run.take(text)) this.watch.again();
-    this.draw();
   }
 
   link(state, how = '') {
@@ -169,20 +178,15 @@ class RunView {
     $('link').hidden = true;
   }
 
-  async ended() {
-    try {
-      this.run.progress(await json(`runs/${this.run.id}`));
-    } catch { /* what it said last is as good */ }
-    if (this.closed) return;
-    this.draw();
-    say(`The run is ${this.run.document.state}: ${outcome(this.run.document.counts, '')}`);
+  ended() {
+    const { state, counts } = this.run.document;
+    say(`The run is ${state}: ${outcome(counts, '')}`);
   }
 
   async stop() {
     this.cancel.disabled = true;
     try {
-      this.run.progress(await json(`runs/${this.run.id}`, { method: 'DELETE' }));
-      this.draw();
+      await json(`runs/${this.run.id}`, { method: 'DELETE' });     // that it has ended comes after its last result
     } catch (error) {
       this.alert.hidden = false;
       write(this.alert, error.message);
@@ -206,25 +210,63 @@ class RunView {
 
   // Drawing ------------------------------------------------------------------------------------------------------------
 
+  // What has come is taken into the model right before all of it is drawn, and in no other way: so numbers, tiles,
+  // quantiles and lists are of the same moment.
+  put(change) {
+    this.inbox.push(change);
+    this.draw();
+  }
+
+  apply(until) {
+    let count = 0;
+    while (count < this.inbox.length && (count % 16 || performance.now() < until)) this.inbox[count++]();
+    this.inbox.splice(0, count);
+  }
+
   draw() {
+    if (this.closed || this.timer || this.frame) return;
+    this.timer = setTimeout(() => {
+      this.timer = 0;
+      if (document.hidden) this.show();
+      else this.frame = requestAnimationFrame(() => this.show());
+    }, Math.max(this.rested - performance.now(), 0));
+  }
+
+  show(most = APPLY_MS) {
+    clearTimeout(this.timer);
+    cancelAnimationFrame(this.frame);
+    this.timer = this.frame = 0;
     if (this.closed) return;
-    this.frame ||= requestAnimationFrame(() => {
-      this.frame = 0;
-      this.drawHead();
-      this.timeline.show(this.run);
-      if (this.drawn === this.run.version) return;
-      this.drawn = this.run.version;
-      this.tiles.show(this.run);
-      this.histogram.show(this.run);
-      this.answers.show(this.run);
-    });
+    const began = performance.now();
+    this.apply(began + most);
+    if (this.ready()) this.drawAll();
+    this.rested = performance.now() + Math.min(5 * (performance.now() - began), LONGEST_REST);
+    if (this.inbox.length) this.draw();
+  }
+
+  // Whether what the run had when the page was opened is there.
+  ready() {
+    this.shown ||= performance.now() > this.until || !this.run.running
+      || (this.first?.state === 'running' && this.run.next >= this.first.results);
+    return this.shown;
+  }
+
+  drawAll() {
+    this.drawHead();
+    this.timeline.show(this.run);
+    if (this.drawn === this.run.version) return;
+    this.drawn = this.run.version;
+    this.tiles.show(this.run);
+    this.histogram.show(this.run);
+    this.answers.show(this.run);
   }
 
   drawHead() {
     const { run } = this;
     const { document: known } = run;
     if (!known) return;
-    const { counts, latency } = known;
+    const { counts } = known;
+    const latency = run.latency();
     this.drawTitle(known);
     write(this.badge, known.state);
     this.badge.className = `badge ${known.state}`;
@@ -233,19 +275,25 @@ class RunView {
     write(this.when, `${ago(known.created)}${took}`);
     this.cancel.hidden = !run.running;
     this.again.hidden = known.about.method === null || known.about.url === null;
-    // Results overtake the progress that is told four times a second.
-    const shown = Object.fromEntries(SEGMENTS.map(name => [name, Math.max(run.seen[name], run.running ? 0 : counts[name])]));
-    const done = SEGMENTS.reduce((sum, name) => sum + shown[name], 0);
+    const shown = run.seen;
+    const done = run.results.length;
     for (const name of SEGMENTS) this.segments[name].style.width = `${100 * shown[name] / Math.max(counts.total, 1)}%`;
     this.meter.setAttribute('aria-valuemax', counts.total);
     this.meter.setAttribute('aria-valuenow', done);
     write(this.stats.done, `${number(done)} / ${number(counts.total)}`);
     write(this.stats.ok, number(shown.ok));
     write(this.stats.failed, number(shown.failed));
-    write(this.stats.in_flight, number(run.running ? Math.min(counts.in_flight, counts.total - done) : 0));
+    write(this.stats.in_flight, number(this.inFlight()));
     for (const name of ['p50', 'p90', 'p99']) write(this.stats[name], duration(latency[name]));
     write(this.stats.elapsed, duration(known.finished ? (known.finished - known.created) * 1000 : run.now()));
     write(this.different, run.folded && run.results.length ? `${number(run.groups.size)} different` : '');
+  }
+
+  // Those that the tiles show; of more than are told one by one, as many as were counted.
+  inFlight() {
+    const { run } = this;
+    if (run.flying.size < MOST_FLYING) return run.flying.size;
+    return Math.min(Math.max(run.document.counts.in_flight, run.flying.size), run.total - run.results.length);
   }
 
   drawTitle(known) {

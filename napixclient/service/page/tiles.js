@@ -48,7 +48,7 @@ export class Tiles {
 
   show(run) {
     this.run = run;
-    this.surface.invalidate();
+    this.surface.now();
   }
 
   get hosts() {
