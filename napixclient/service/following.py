@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import gevent
 from gevent.event import Event
+from gevent.lock import BoundedSemaphore
 
 from ..masking import mask
 from .database import StoreError
@@ -37,8 +38,10 @@ PROGRESS_SECONDS = 0.25
 #: committed at the beginning of a round is to have reached everybody in so many seconds, at the end of the next.
 REST = 3
 LATEST_SECONDS = 0.15
-#: Bytes of results that are handed out together.
+#: Bytes of results that are handed out together, and that one who reads by himself is sent at once: he holds no more
+#: of his own, however slow he is.
 ROUND_BYTES = 1 << 20
+OWN_BYTES = 64 * 1024
 #: Watchers who are served before everything else has its turn.
 TURN = 50
 _SHOWN = ('state', 'reason', 'counts', 'latency', 'results', 'finished')
@@ -82,9 +85,10 @@ class Watcher:
         feed = self._feed
         yield self._wrapped(self.form.head)
         while True:
-            while found := feed.gather(self.seq, feed.seq):
-                first, self.seq = self.seq, min(found[-1].end, feed.seq)
-                yield self._wrapped(written(self.form, found, first, self.seq))
+            while (reached := feed.gather(self.seq, feed.seq, OWN_BYTES))[0]:
+                found, end = reached
+                first, self.seq = self.seq, end
+                yield self._wrapped(written(self.form, found, first, end))
                 gevent.sleep(0)
             if feed.over:
                 yield self._wrapped(self.form.end(feed.progress))
@@ -127,6 +131,7 @@ class Feed:
         self._sent = ('', -inf)  # the progress that all were sent last, and when
         self._waiting: dict[Watcher, None] = {}
         self._pages: dict[int, Segment] = {}  # read from the store
+        self._reading = BoundedSemaphore()
         self._greenlet: Any = None
         self.seq, self.over, self.broken = self._look()
         self._tell()
@@ -137,30 +142,32 @@ class Feed:
         """How many results there are at this moment."""
         return self._look()[0]
 
-    def gather(self, seq: int, end: int) -> list[Segment]:
-        """Results from one number in sequence to another, in memory or in the store; some of them, if they are many."""
+    def gather(self, seq: int, end: int, room: int) -> tuple[list[Segment], int]:
+        """Where the results are from one number in sequence on to another, or to where so many bytes of them end.
+
+        They are in memory or in the store.
+        """
         found: list[Segment] = []
-        size = 0
-        while seq < end and size < ROUND_BYTES:
+        while seq < end and room > 0:
             segment = (self._run and self._run.segment(seq)) or self._page(seq, end)
             if segment is None:
                 break
             found.append(segment)
-            size += segment.size
-            seq = segment.end
-        return found
+            seq, room = segment.reach(seq, end, room)
+        return found, seq
 
     def _page(self, seq: int, end: int) -> Segment | None:
         """Results from the store. Some pages are kept: who watches the same often comes at the same time."""
-        page = self._pages.get(seq)
-        if page is None:
-            lines = self._runs.store.lines(self._id, seq)[: end - seq]
-            if not lines:
-                return None
-            page = self._pages[seq] = Segment(seq, lines)
-            while len(self._pages) > 1 and sum(kept.size for kept in self._pages.values()) > TAIL_BYTES:
-                del self._pages[next(iter(self._pages))]
-        return page
+        with self._reading:
+            page = self._pages.get(seq)
+            if page is None:
+                lines = self._runs.store.lines(self._id, seq)[: end - seq]
+                if not lines:
+                    return None
+                page = self._pages[seq] = Segment(seq, lines)
+                while len(self._pages) > 1 and sum(kept.size for kept in self._pages.values()) > TAIL_BYTES:
+                    del self._pages[next(iter(self._pages))]
+            return page
 
     def current(self) -> str | None:
         """How the run stands, if that is known for what has been handed out."""
@@ -227,10 +234,9 @@ class Feed:
     def _round(self, committed: int) -> None:
         """Hand out what is new to all who wait."""
         first = self.seq
-        found = self.gather(first, committed)
-        if first < committed and not found:
+        found, self.seq = self.gather(first, committed, ROUND_BYTES)
+        if first == self.seq < committed:
             raise StoreError('results are missing')
-        self.seq = min(found[-1].end, committed) if found else first
         progress, due = self._due()
         made: dict[tuple[Form, bool, bool], bytes] = {}
         for number, watcher in enumerate(list(self._waiting), 1):

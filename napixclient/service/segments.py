@@ -52,6 +52,15 @@ class Segment:
         """The number in sequence after the last of them."""
         return self.first + len(self.lines)
 
+    def reach(self, seq: int, end: int, room: int) -> tuple[int, int]:
+        """How far so many bytes go from a number in sequence on, by one line at least, and what is left of them."""
+        for line in self.lines[seq - self.first : end - self.first]:
+            seq += 1
+            room -= len(line)
+            if room <= 0:
+                break
+        return seq, room
+
     def written(self, form: Form, seq: int, end: int) -> bytes:
         """The results from one number in sequence to another; each is written once, whoever asks."""
         pieces = self._written.get(form.name)

@@ -23,6 +23,8 @@ __all__ = ['EVENTS', 'FRAMES', 'LINES', 'Heartbeat', 'body', 'page', 'socket_ses
 
 #: Characters of a message of a client's: the only one that is known is short, and a long one takes long to be decoded.
 LONGEST_MESSAGE = 4096
+#: Bytes of results that are read at once for who only wants those that there are.
+PAGE_BYTES = 1 << 20
 LATER = 'the service ends, or its store fails: more results come later'
 
 
@@ -80,8 +82,8 @@ FRAMES = Form('frames', b'', _message, _progress_message, _progress_message, b''
 def page(feeds: Feeds, id: str, seq: int) -> Iterator[bytes]:
     """The results that there are, as NDJSON."""
     with feeds.watching(id, 'reading') as feed:
-        while found := feed.gather(seq, end := feed.committed()):
-            first, seq = seq, min(found[-1].end, end)
+        while (reached := feed.gather(seq, feed.committed(), PAGE_BYTES))[0]:
+            first, (found, seq) = seq, reached
             yield written(LINES, found, first, seq)
 
 

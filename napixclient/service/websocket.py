@@ -118,7 +118,7 @@ class GuardedSocket(WebSocket):  # type: ignore[misc]
             raise
 
     def send_now(self, frames: bytes) -> bool:
-        """Send what is taken without waiting, and keep the rest for the next :meth:`send_frames`; whether all is sent."""
+        """Send what is taken without waiting; the rest goes before anything else. Whether there is none."""
         if not self._lock.locked() and not self._told and not self.gone:
             return self._sender.send_now(frames)
         self._sender.keep(frames)
