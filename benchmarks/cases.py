@@ -7,6 +7,7 @@ from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
+from benchmarks import watching
 from benchmarks.processes import output
 from benchmarks.runner import (
     AIOHTTP,
@@ -68,9 +69,10 @@ class Size:
     more_rounds: int = 3
     memory: int = 200_000
     million: int = 1_000_000
+    watched: watching.Size = watching.Size()
 
 
-QUICK = Size(requests=4_000, rounds=2, more_rounds=1, memory=20_000, million=50_000)
+QUICK = Size(requests=4_000, rounds=2, more_rounds=1, memory=20_000, million=50_000, watched=watching.QUICK)
 
 
 def speed(runner: Runner, size: Size) -> Result:
@@ -156,6 +158,15 @@ def middleware(runner: Runner, size: Size) -> Result:
     return {'added_us': round(added, 2)}
 
 
+def watched(runner: Runner, size: Size) -> Result:
+    """What 2,000 who watch a run of the service cost it."""
+    if not runner.taking_part([NAPIXCLIENT]):
+        return {}
+    each = size.watched.watchers
+    print(f'\nwatching: {size.watched.requests:,} requests, watched by {each:,} WebSockets and {each:,} event streams')
+    return watching.compare(size.watched)
+
+
 CASES: dict[str, Callable[[Runner, Size], Result]] = {
     'speed': speed,
     'https': https,
@@ -165,6 +176,7 @@ CASES: dict[str, Callable[[Runner, Size], Result]] = {
     'signing': signing,
     'middleware': middleware,
     'import': import_time,
+    'watching': watched,
 }
 
 

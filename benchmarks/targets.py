@@ -32,6 +32,7 @@ def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
         ('signing', 'added_us', 'signing adds at most 6 µs', 6.0),
         ('middleware', 'added_us', 'the middleware adds under 10 µs', 10.0),
         ('import', 'ms', 'import takes under 150 ms', 150.0),
+        ('watching', 'ratio', 'watching: at most 1.5 x the run that nobody watches', 1.5),
     ):
         if figure in cases.get(case, {}):
             found = cases[case][figure]

@@ -37,7 +37,7 @@ PROGRESS_SECONDS = 0.25
 #: A round of handing out is followed by a rest so many times as long: the requests of the run come first. But what is
 #: committed at the beginning of a round is to have reached everybody in so many seconds, at the end of the next.
 REST = 3
-LATEST_SECONDS = 0.15
+LATEST_SECONDS = 0.12
 #: Bytes of results that are handed out together, and that one who reads by himself is sent at once: he holds no more
 #: of his own, however slow he is.
 ROUND_BYTES = 1 << 20

@@ -13,8 +13,8 @@ import { Tiles } from './tiles.js';
 const STATS = [['done', 'done'], ['ok', 'ok'], ['failed', 'failed'], ['in_flight', 'in flight'], ['p50', 'p50'],
   ['p90', 'p90'], ['p99', 'p99'], ['elapsed', 'elapsed']];
 const LOOK_MS = 500;
-const APPLY_MS = 25;                    // for taking in what has come, before what is known by then is drawn
-const LONGEST_REST = 120;               // ms between two drawings, at most; else five times what one took
+const APPLY_MS = 40;                    // for taking in what has come, before what is known by then is drawn
+const LONGEST_REST = 100;               // ms between two drawings, at most; else five times what one took
 const PATIENCE = 1000;                  // ms for which nothing is drawn while what the run already has comes in
 const MOST_FLYING = 2000;               // as the service tells them one by one
 const SEGMENTS = ['ok', 'failed', 'cancelled', 'interrupted'];
@@ -240,7 +240,8 @@ class RunView {
     const began = performance.now();
     this.apply(began + most);
     if (this.ready()) this.drawAll();
-    this.rested = performance.now() + Math.min(5 * (performance.now() - began), LONGEST_REST);
+    const now = performance.now();
+    this.rested = this.inbox.length ? now : now + Math.min(5 * (now - began), LONGEST_REST);
     if (this.inbox.length) this.draw();
   }
 
