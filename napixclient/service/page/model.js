@@ -151,7 +151,7 @@ export class Run {
       let missing = share * all;
       for (const [bucket, count] of sorted) {
         missing -= count;
-        if (missing <= 0) return (bucket % 8 + 8.5) / 16 * 2 ** (Math.floor(bucket / 8) - OFFSET);
+        if (missing <= 0) return Math.round((bucket % 8 + 8.5) / 16 * 2 ** (Math.floor(bucket / 8) - OFFSET) * 1000) / 1000;
       }
       return null;
     };
