@@ -151,7 +151,7 @@ export class Run {
       let missing = share * all;
       for (const [bucket, count] of sorted) {
         missing -= count;
-        if (missing <= 0) return Math.round((bucket % 8 + 8.5) / 16 * 2 ** (Math.floor(bucket / 8) - OFFSET) * 1000) / 1000;
+        if (missing <= 0) return rounded((bucket % 8 + 8.5) / 16 * 2 ** (Math.floor(bucket / 8) - OFFSET));
       }
       return null;
     };
@@ -193,6 +193,12 @@ export class Run {
 }
 
 const OFFSET = 32;                      // so that no bucket is below 0
+
+// To three places; a half to the even one, as Python does it.
+function rounded(value) {
+  const near = Math.round(value * 1000);
+  return (value * 1000 % 1 === 0.5 && near % 2 ? near - 1 : near) / 1000;
+}
 
 function bucketOf(ms) {
   const value = ms || 1e-3;
