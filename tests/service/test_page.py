@@ -173,6 +173,12 @@ def shown(ms: float | None) -> str:
     return f'{value.quantize(Decimal(1).scaleb(-places), ROUND_HALF_UP)} {unit}'
 
 
+def until_sampled(browser: Browser) -> list[list[str]]:
+    """What was noted until the run was shown as ended."""
+    browser.until('[...window.samples].some(sample => JSON.parse(sample)[7] === "done")')
+    return [json.loads(sample) for sample in browser.run('return [...window.samples]')]
+
+
 def test_numbers_tiles_and_quantiles_are_of_one_moment(browser: Browser, service: Service) -> None:
     """In no frame does one of them know of a result that another does not; the quantiles are those of the service."""
     gate, many = kit.Gate(), 12
@@ -189,8 +195,7 @@ def test_numbers_tiles_and_quantiles_are_of_one_moment(browser: Browser, service
             one.release()
             until_stat(browser, 'done', f'{count} / {many}')
             latencies[count] = service.show(id)['latency']
-        until_state(browser, 'done')
-        samples = [json.loads(sample) for sample in browser.run('return [...window.samples]')]
+        samples = until_sampled(browser)
     assert {sample[0] for sample in samples} == {f'{count} / {many}' for count in range(many + 1)}
     for done, ok, p50, p99, label, value, tile, state in samples:
         count = int(ok)
@@ -210,7 +215,7 @@ def test_a_past_run_is_seen_as_it_ended(browser: Browser, service: Service) -> N
     browser.run(f'location.hash = "#/runs/{id}"')
     until_stat(browser, 'done', '300 / 300')
     latency = service.show(id)['latency']
-    samples = [json.loads(sample) for sample in browser.run('return [...window.samples]')]
+    samples = until_sampled(browser)
     seen = [sample for sample in samples if sample[0] not in (None, '–')]
     assert seen[-1] == ['300 / 300', '300', shown(latency['p50']), shown(latency['p99']), *seen[-1][4:7], 'done']
     for done, ok, _, _, _, value, _, state in seen:
