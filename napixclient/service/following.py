@@ -132,7 +132,7 @@ class Feed:
         self._waiting: dict[Watcher, None] = {}
         self._pages: dict[int, Segment] = {}  # read from the store
         self._reading = BoundedSemaphore()
-        self._greenlet: Any = None
+        self._greenlet: gevent.Greenlet[[], None] | None = None
         self.seq, self.over, self.broken = self._look()
         self._tell()
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from errno import EPIPE
-from typing import Any
 
 import gevent
+from gevent.socket import socket
 
 __all__ = ['PIECE', 'Sender']
 
@@ -21,8 +21,8 @@ class Sender:
 
     __slots__ = ('_kept', '_slow', '_socket', 'sent')
 
-    def __init__(self, socket: Any, slow_seconds: float) -> None:
-        self._socket = socket
+    def __init__(self, sock: socket, slow_seconds: float) -> None:
+        self._socket = sock
         self._slow = slow_seconds
         self._kept: list[memoryview] = []
         #: Bytes that were sent.
@@ -36,7 +36,7 @@ class Sender:
         taken = 0
         if not self._kept:
             try:
-                taken = self._socket.send(data, timeout=0.0)
+                taken = self._socket.send(data, timeout=0.0)  # type: ignore[call-arg]  # of gevent alone
             except OSError:
                 pass
             self.sent += taken

@@ -12,6 +12,7 @@ from typing import Any
 import gevent.socket
 import pytest
 from gevent.event import Event
+from gevent.pywsgi import WSGIServer
 
 from napixclient import Client
 from napixclient.service.following import Feeds, Watcher
@@ -326,6 +327,27 @@ def test_a_stream_is_whole_for_http_1_0(service: Service) -> None:
         sock.close()
     head, _, body = data.partition(b'\r\n\r\n')
     assert b'chunked' not in head and [json.loads(line)['seq'] for line in body.splitlines()] == [0, 1, 2]
+
+
+def test_another_server_sends_the_same(parts: Parts) -> None:
+    """Under a server that only iterates a body the streams are whole, and come while the run is under way."""
+    gate = kit.Gate()
+    plain = WSGIServer(('127.0.0.1', 0), parts.app, log=None)
+    plain.start()
+    host = f'127.0.0.1:{plain.server_port}'
+    with kit.serve(gate=gate) as server, Client(host, timeout=LONG) as client, Client(host, timeout=LONG) as other:
+        run = begun(parts, server.host, 30, simultaneous=30)
+        lines = client.request('GET', f'/runs/{run.id}/results?follow=1', stream=True)
+        events = other.request('GET', f'/runs/{run.id}/events', stream=True).iter_lines()
+        assert lines.status == 200
+        results = lines.iter_json()
+        for number, one in enumerate(gate.wait_for(30)):
+            one.release()
+            assert next(results)['seq'] == number
+            while f'id: {number}' != next(events):
+                pass
+        assert next(results, None) is None and 'event: end' in list(events)
+    plain.stop()
 
 
 def test_a_connection_goes_on_after_a_stream(service: Service) -> None:
