@@ -40,18 +40,6 @@ class Exchange(Protocol):
     def cut_off(self) -> None:
         """The total time of a streamed answer is up."""
 
-    def resume(self) -> None:
-        """The reader of a streamed answer has caught up."""
-
-    def finish_stream(self) -> None:
-        """The reader of a streamed answer has read it to its end."""
-
-    def abandon(self) -> None:
-        """The reader of a streamed answer leaves it half read."""
-
-    def on_collected(self) -> None:
-        """A streamed answer was collected, in whatever greenlet or thread."""
-
     def rest(self) -> None:
         """Become idle: keep neither the loop nor the pool alive."""
 

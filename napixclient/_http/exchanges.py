@@ -36,12 +36,23 @@ __all__ = ['Exchanges']
 _REFUSES_UNREAD = frozenset([400, 408, 411, 413, 414, 417, 431])
 
 
+class Growing(Protocol):
+    """What opens connections."""
+
+    slots: OriginSlots[Connection]
+
+    def connect(self, pending: PendingResponse, slot: Slot[Connection]) -> None:
+        """Open a connection in a slot, for a request."""
+
+    def grow(self) -> None:
+        """Open connections while requests wait."""
+
+
 class Pool(Protocol):
     """The pool of the origin: where connections come from, and go back to."""
 
     origin: Origin
     queue: RequestQueue
-    slots: OriginSlots[Connection]
     throttle: Throttle
     figures: Figures
 
@@ -60,17 +71,11 @@ class Pool(Protocol):
     def next(self, connection: Connection) -> None:
         """A connection is free, or closed."""
 
-    def connect(self, pending: PendingResponse, slot: Slot[Connection]) -> None:
-        """Open a connection in a slot, for a request."""
-
     def put_back(self, pending: PendingResponse) -> None:
         """A request could not be sent after all, and is the next."""
 
     def wait_with(self, connection: Connection, pending: PendingResponse) -> None:
         """Let a connection rest until it is clear that the server leaves it open; the request is the next."""
-
-    def grow(self) -> None:
-        """Open connections while requests wait."""
 
     def end_hold(self) -> None:
         """More is known: what was held back may go."""
@@ -86,14 +91,15 @@ class Exchanges:
     """What happens between a request's getting a connection and its having an outcome.
 
     :param pool: the pool of the origin.
+    :param growth: opens its connections.
     :param authenticator: a callable ``Request -> Request``, or ``None``.
     """
 
-    def __init__(self, pool: Pool, core: PoolCore, authenticator: Authenticator | None) -> None:
+    def __init__(self, pool: Pool, growth: Growing, core: PoolCore, authenticator: Authenticator | None) -> None:
         settings = core.settings
         proxy = settings.proxy_for(pool.origin)
-        self._pool = pool
-        self._queue, self._slots, self._figures = pool.queue, pool.slots, pool.figures
+        self._pool, self._growth = pool, growth
+        self._queue, self._slots, self._figures = pool.queue, growth.slots, pool.figures
         self._settings = settings
         self._ledger = core.slots
         self._clock = core.clock
@@ -271,13 +277,13 @@ class Exchanges:
         pending.attempts -= 1
         slot = self._slots.remove(connection)
         self.closed_unsaid(connection, False)
-        self._pool.connect(pending, slot)
+        self._growth.connect(pending, slot)
 
     def broken(self, connection: Connection, pending: PendingResponse, error: HTTPError) -> None:
         """A request failed with its connection."""
         slot = self._slots.remove(connection)
         if error.phase == 'authenticate':  # nothing was sent: it was the idle connection that ended
-            self._pool.connect(pending, slot)
+            self._growth.connect(pending, slot)
             return
         used = connection.served or connection.rested
         if used and connection.untouched and isinstance(error, ProtocolError):
@@ -287,11 +293,11 @@ class Exchanges:
                 self.closed_unsaid(connection, not again)
             if again:
                 log.debug('%s: the server had closed the connection; sending once more', self._pool.origin)
-                self._pool.connect(pending, slot)
+                self._growth.connect(pending, slot)
                 return
         slot.release()
         self.failed(pending, error if self._forwarder is None else _of_proxy(self._forwarder, connection, error))
-        self._pool.grow()
+        self._growth.grow()
 
     def gone(self, connection: Connection) -> None:
         """The connection closed while it was idle, or after its request was dropped."""
@@ -322,7 +328,7 @@ class Exchanges:
         if verdict is Verdict.WAIT and not (self._ledger.starved or self._ledger.wants_more):
             self._pool.wait_with(connection, pending)
         else:
-            self._pool.connect(pending, self._slots.close(connection))  # in the place of the old one
+            self._growth.connect(pending, self._slots.close(connection))  # in the place of the old one
         return False
 
     @property

@@ -5,28 +5,23 @@ from __future__ import annotations
 import contextvars
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
 from gevent.hub import get_hub
 
 from .._log import log
 from ..authenticators import Authenticator
-from ..errors import Cancelled, HTTPError, Phase
+from ..errors import Cancelled, Phase
 from ..journey import current
 from ..messages import NO_OPTIONS, Origin, Request
 from ..tracing import tracing
-from .connect.connector import NoPlace
-from .connect.dialer import Dial
 from .core import PoolCore
 from .exchanges import Exchanges
 from .figures import Figures, Stats
+from .growth import Growth
 from .http1.connection import Connection
-from .http1.reader import ResponseReader
-from .http1.transport import Transport
 from .pending import NEVER, Accountant, Batch, PendingResponse, Redirect, new_pending, timeout_of
 from .request_queue import RequestQueue
 from .reuse import QUIET_SECONDS
-from .slots import OriginSlots, Slot
 from .throttle import Throttle
 
 __all__ = ['OriginPool']
@@ -61,12 +56,12 @@ class OriginPool:
         self.settings = settings
         self.authenticator = authenticator
         self.queue = RequestQueue()
-        kept = settings.max_idle if max_idle is None else max_idle
-        self.slots: OriginSlots[Connection] = OriginSlots(core.slots, self, kept)
-        self.throttle = Throttle(simultaneous, settings.rate, core.hub.loop, self._catch_up)
+        self.throttle = Throttle(simultaneous, settings.rate, core.hub.loop, self.catch_up)
         self.figures = Figures()
         self.lookups = self.figures.lookups
-        self.exchanges = Exchanges(self, core, authenticator)
+        self.growth = Growth(self, core, settings.max_idle if max_idle is None else max_idle)
+        self.slots = self.growth.slots
+        self.exchanges = Exchanges(self, self.growth, core, authenticator)
         self.accountant: Accountant = self.exchanges.accountant
         self._core = core
         self._pool_for = pool_for
@@ -110,7 +105,7 @@ class OriginPool:
             pending.holder = self
             self.queue.entries.append(pending)
             if slots.queue is None and slots.used < self.throttle.limit:
-                self.grow()
+                self.growth.grow()
         return pending
 
     def enqueue(self, pending: PendingResponse) -> None:
@@ -126,15 +121,15 @@ class OriginPool:
         pending.holder = self
         self.queue.entries.append(pending)
         if slots.idle:  # those that came before it have the first right to the rate
-            self._catch_up()
+            self.catch_up()
         elif slots.used < throttle.limit and slots.queue is None:
-            self.grow()
+            self.growth.grow()
 
     def enqueue_later(self, pending: PendingResponse) -> None:
         """Queue from within a transition: a connection that is about to be free takes it, or the next turn grows."""
         pending.holder = self
         self.queue.entries.append(pending)
-        self._core.hub.loop.run_callback(self._catch_up)
+        self._core.hub.loop.run_callback(self.catch_up)
 
     def send_elsewhere(self, pending: PendingResponse, redirect: Redirect) -> None:
         """Send something else instead, over a slot of the origin that it is for."""
@@ -166,7 +161,7 @@ class OriginPool:
             connection.helper is not None for connection in slots.open
         )
 
-    def _catch_up(self) -> None:
+    def catch_up(self) -> None:
         """Give what waits to connections that are idle, or open some."""
         slots = self.slots
         while slots.idle and self.queue and self.may_send():
@@ -175,86 +170,9 @@ class OriginPool:
                 slots.take_back(connection)
                 self.next(connection)
         if slots.queue is None and not slots.idle:
-            self.grow()
+            self.growth.grow()
 
     # -- connections -----------------------------------------------------------------------------------------------
-
-    def grow(self) -> None:
-        """Open connections while requests wait, up to the limit of the origin and that of the pool."""
-        while self.wants_more() and (slot := self.slots.acquire()) is not None:
-            self._connect_next(slot)
-
-    def grow_later(self) -> None:
-        """The same in the next turn of the loop: what waits may be about to end with what has just ended."""
-        if self.queue:
-            self._core.hub.loop.run_callback(self._catch_up)
-
-    def wants_more(self) -> bool:
-        """Whether one more connection would be of use."""
-        return self.slots.used < self.throttle.limit and bool(self.queue) and self.may_send()
-
-    def use_slot(self) -> bool:
-        """Use a slot that is free, if it is still of use; whether it was."""
-        if not self.wants_more():
-            return False
-        slot = self.slots.acquire()
-        if slot is None:
-            return False
-        self._connect_next(slot)
-        return True
-
-    def _connect_next(self, slot: Slot[Connection]) -> None:
-        """Open a connection for the next request in the queue."""
-        pending = self.queue.pop()
-        assert pending is not None  # it is longer than what has ended in it
-        self.connect(pending, slot)
-
-    def connect(self, pending: PendingResponse, slot: Slot[Connection]) -> None:
-        """Open a connection in a slot, for a request."""
-        timeout = pending.request.options.timeout
-        settings, dialer = self._core.settings, self._core.dialer
-        clocks = settings.clocks if timeout is None else settings.clocks_of(timeout)
-        dial = Dial(dialer, self, pending, clocks.connect)
-        slot.connect(dial)
-        dialer.start_connect(dial)
-
-    def connected(self, dial: Dial, sock: Any) -> None:
-        """A connection is open: it takes the request that it was opened for, or the next."""
-        core, settings = self._core, self._core.settings
-        slot = self.slots.connecting.pop(dial)
-        if core.closed:
-            sock.close()
-            slot.release()
-            return
-        reader = ResponseReader(settings.max_header_bytes, settings.max_header_fields)
-        connection = Connection(self.exchanges, Transport(sock, core.hub.loop), reader)
-        slot.fill(connection)
-        if core.guard is not None:
-            connection.guard(core.guard)
-        pending = dial.pending
-        if pending is not None and pending.outcome is not None:
-            pending = None
-        if pending is not None and (self.throttle.paused or self.slots.used > self.throttle.limit):
-            self.put_back(pending)
-            pending = None
-        if pending is None or not self.exchanges.start(connection, pending):
-            self.next(connection)
-
-    def not_connected(self, dial: Dial, error: HTTPError) -> None:
-        """A connection could not be opened: its request fails, or is tried again."""
-        slot = self.slots.connecting.pop(dial)
-        pending, dial.pending = dial.pending, None
-        if isinstance(error, NoPlace) and pending is not None and self._core.slots.make_room():
-            self.put_back(pending)
-            self.slots.enlist()
-            slot.release()
-            return
-        slot.release()
-        if pending is not None and pending.outcome is None:
-            pending.attempts += 1
-            self.throttle.sent()  # it was a try
-            self.exchanges.failed(pending, error)
-        self.grow_later()
 
     def next(self, connection: Connection) -> None:
         """A connection is free: give it the next request, or let it rest; a closed one makes room for another."""
@@ -265,7 +183,7 @@ class OriginPool:
                 if pending is not None:
                     self.queue.entries.appendleft(pending)
                 slot = slots.close(connection)
-                if self.wants_more():
+                if self.growth.wants_more():
                     slots.enlist()
                 slot.release()
                 return
@@ -280,7 +198,7 @@ class OriginPool:
             if connection.served > 1:  # it said so: who does may be believed for the rest
                 exchanges.reuse.announced()
             slots.remove(connection).release()
-        self.grow()
+        self.growth.grow()
 
     def _gives_up(self, connection: Connection, pending: PendingResponse | None) -> bool:
         """Whether a connection has to make room: for others, or because there are too many of its origin."""
@@ -305,7 +223,7 @@ class OriginPool:
             self.exchanges.gone_idle(connection)
         if connection in self.slots.open:
             self.slots.remove(connection).release()
-            self.grow_later()
+            self.growth.grow_later()
 
     def wait_with(self, connection: Connection, pending: PendingResponse) -> None:
         """Let a connection rest until it is clear that the server leaves it open; the request is the next."""
@@ -315,13 +233,13 @@ class OriginPool:
         # It may have been quiet for long enough by now: somebody has to come back for the request all the same.
         self.throttle.hold(QUIET_SECONDS - max(idle.quiet_for(now) for idle in self.slots.idle))
         if self.may_send():  # else it has started the timer that comes back
-            self._core.hub.loop.run_callback(self._catch_up)
+            self._core.hub.loop.run_callback(self.catch_up)
 
     def end_hold(self) -> None:
         """More is known of the origin: what was held back may go."""
         if self.throttle.held_until:
             self.throttle.held_until = 0.0
-            self.grow_later()
+            self.growth.grow_later()
 
     # -- limits ----------------------------------------------------------------------------------------------------
 
@@ -330,7 +248,7 @@ class OriginPool:
         throttle = self.throttle
         before, throttle.limit = throttle.limit, limit
         if limit > before and self.slots.queue is None:
-            self.grow()
+            self.growth.grow()
         elif limit < before:
             self.slots.shrink(limit)
 

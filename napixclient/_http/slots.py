@@ -25,7 +25,7 @@ TURN_REQUESTS = 4
 
 
 class SlotWaiter(Protocol):
-    """Who uses slots: the pool of one origin."""
+    """Who uses the slots of one origin."""
 
     @property
     def slots(self) -> OriginSlots[Any]:
@@ -87,7 +87,7 @@ class Slot(Generic[C]):
 class OriginSlots(Generic[C]):
     """The slots of one origin.
 
-    :param owner: its pool; held weakly, but while it waits for a slot.
+    :param owner: who is called back when there is a slot for it.
     :param max_idle: connections that are kept while they are idle, ``None`` for as many as there are.
     """
 
@@ -95,7 +95,7 @@ class OriginSlots(Generic[C]):
 
     def __init__(self, ledger: Slots[C], owner: SlotWaiter, max_idle: int | None) -> None:
         self.ledger = ledger
-        self._owner = weakref.ref(owner)
+        self._owner = owner
         self._max_idle = max_idle
         #: The open connections.
         self.open: dict[C, Slot[C]] = {}
@@ -132,11 +132,11 @@ class OriginSlots(Generic[C]):
 
         Only an origin without any connection makes others give theirs up; one that wants a second takes what is free.
         """
-        ledger, owner = self.ledger, self._owner()
+        ledger = self.ledger
         queue = ledger.wants_more if self.used else ledger.starved
-        if owner is not None and (self.queue is None or self.queue is not queue is ledger.starved):
+        if self.queue is None or self.queue is not queue is ledger.starved:
             self.queue = queue
-            queue.append(owner)
+            queue.append(self._owner)
 
     def rest(self, connection: C, first: bool = False) -> None:
         """A connection has nothing to do.

@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from operator import index
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import gevent
 from gevent.event import Event
@@ -20,7 +20,6 @@ from gevent.event import Event
 from ..errors import Cancelled, HTTPError
 from ..messages import Request, Response
 from .decoding import Decoder
-from .exchange import Exchange
 from .saving import save
 
 __all__ = ['BodyStream', 'StreamedResponse']
@@ -29,8 +28,24 @@ __all__ = ['BodyStream', 'StreamedResponse']
 HIGH_WATER = 256 * 1024
 
 
+class BodySource(Protocol):
+    """Where a body comes from."""
+
+    def resume(self) -> None:
+        """Its reader has caught up."""
+
+    def finish_stream(self) -> None:
+        """Its reader has read it to its end."""
+
+    def abandon(self) -> None:
+        """Its reader leaves it half read."""
+
+    def on_collected(self) -> None:
+        """Nobody can read it any more; called in whatever greenlet or thread."""
+
+
 class BodyStream:
-    """A body on its way from an exchange to the one greenlet that reads it.
+    """A body on its way from its source to the one greenlet that reads it.
 
     :param coding: its content coding, if any.
     :param decode: whether that is undone.
@@ -42,7 +57,7 @@ class BodyStream:
         '_decoder',
         '_ended',
         '_error',
-        '_exchange',
+        '_source',
         '_pieces',
         '_rest',
         '_steps',
@@ -51,8 +66,8 @@ class BodyStream:
         'response',
     )
 
-    def __init__(self, exchange: Exchange, coding: str | None, decode: bool, max_body: int | None) -> None:
-        self._exchange: Exchange | None = exchange
+    def __init__(self, source: BodySource, coding: str | None, decode: bool, max_body: int | None) -> None:
+        self._source: BodySource | None = source
         self._decoder = Decoder(coding, max_body) if decode and coding is not None else None
         #: Whether there is a content coding that is not undone.
         self.coded = coding is not None and (self._decoder is None or not self._decoder.known)
@@ -66,10 +81,10 @@ class BodyStream:
         self._ended = False  # nothing more will be received
         self._error: HTTPError | None = None
 
-    # -- called by the exchange, on the loop -----------------------------------------------------------------------
+    # -- called by the source, on the loop -----------------------------------------------------------------------
 
     def receive(self, data: bytes) -> bool:
-        """Take received bytes; true when the exchange had better stop reading for now."""
+        """Take received bytes; true when the source had better stop reading for now."""
         self._pieces.append(data)
         self._waiting += len(data)
         self._changed.set()
@@ -80,18 +95,18 @@ class BodyStream:
         self._ended = True
         if error is not None:
             self._set_error(error)
-            self._exchange = None
+            self._source = None
         elif not self.left:
             self._release()  # there is nothing to read, or nothing more
         self._changed.set()
 
     def break_off(self, error: HTTPError) -> None:
         """The body is not wanted any more: its reader gets the error."""
-        exchange = self._exchange
-        if exchange is not None:
+        source = self._source
+        if source is not None:
             self._discard()
             self.end(error)
-            exchange.abandon()
+            source.abandon()
 
     def _set_error(self, error: HTTPError) -> None:
         response = self.response()
@@ -163,9 +178,9 @@ class BodyStream:
             self._rest.append(data)
         else:
             self._steps = self._decoder.feed(data)
-        exchange = self._exchange
-        if exchange is not None and not self._ended and self._waiting < HIGH_WATER // 2:
-            exchange.resume()
+        source = self._source
+        if source is not None and not self._ended and self._waiting < HIGH_WATER // 2:
+            source.resume()
 
     def _step(self) -> None:
         """One bounded piece of what a received piece decodes to: it may be a thousand times its size."""
@@ -188,9 +203,9 @@ class BodyStream:
         self._set_error(error)
         self._ended = True
         self._pieces.clear()
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.abandon()
+        source, self._source = self._source, None
+        if source is not None:
+            source.abandon()
 
     def _release(self) -> None:
         """Read to the end: give the slot back."""
@@ -199,25 +214,25 @@ class BodyStream:
                 self._decoder.finish()
             except HTTPError as exc:
                 self._fail(exc)
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None:
-            exchange.finish_stream()
+        source, self._source = self._source, None
+        if source is not None:
+            source.finish_stream()
 
     def close(self) -> None:
         """Give the slot back; what has not been read is lost, and its connection with it."""
-        exchange, self._exchange = self._exchange, None
-        if exchange is not None or self.left:
+        source, self._source = self._source, None
+        if source is not None or self.left:
             self._discard()
             self._ended = True
             if self._error is None:
                 self._set_error(Cancelled('the answer was closed before it was read to its end'))
-        if exchange is not None:
-            exchange.abandon()
+        if source is not None:
+            source.abandon()
 
     def on_collected(self) -> None:
         """Nobody can read it any more; the slot must not be lost."""
-        if self._exchange is not None:
-            self._exchange.on_collected()
+        if self._source is not None:
+            self._source.on_collected()
 
 
 class StreamedResponse(Response):

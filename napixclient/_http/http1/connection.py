@@ -12,16 +12,17 @@ from typing import Any, Protocol
 
 from gevent import getcurrent, ssl
 
-from ...errors import Cancelled, DeadlineExceeded, HTTPError, NapixError, Phase, ProtocolError, TLSError, TruncatedBody
+from ...errors import Cancelled, HTTPError, NapixError, Phase, ProtocolError
 from ...masking import mask
 from ...messages import NO_OPTIONS, Request, Response, new_response
 from ..pending import NEVER, Accountant, PendingResponse
-from ..streaming import BodyStream, StreamedResponse
-from .outgoing import Outgoing
+from ..streaming import StreamedResponse
+from .failures import error_of_break
+from .feed import BodyFeed
+from .outgoing import Outgoing, send_rest
 from .reader import ResponseReader
 from .states import PHASES, TRANSITIONS, Event, State, may
 from .transport import AGAIN, Transport, Write, close_descriptor, closed
-from .writer import INLINE
 
 __all__ = ['Connection', 'ConnectionOwner']
 
@@ -31,8 +32,6 @@ LAST_MOMENTS = 1.0
 #: Bytes asked for at once. No TLS record holds more (2**14 bytes, RFC 8446 §5.1), so that a read leaves nothing in
 #: TLS's own buffer, where the loop could not see it.
 READ_SIZE = 65536
-#: What names of alerts about certificates have in them (RFC 8446 §6.2).
-_OF_CERTIFICATES = ('CERTIFICATE', 'UNKNOWN_CA', 'ACCESS_DENIED', 'DECRYPT_ERROR')
 _MAY_START, _MAY_END = may('start'), may('end')
 
 
@@ -107,7 +106,7 @@ class Connection:
         self.state: State = 'idle'
         self.read_seconds = NEVER
         self.pending: PendingResponse | None = None
-        self.streamed: BodyStream | None = None  # the body that is being read in pieces
+        self.streamed: BodyFeed | None = None  # the body that is being read in pieces
         self.helper: Any = None  # the authenticator's
         self.expires = NEVER  # of monotonic(): when the server has been silent for too long
         self.started = 0.0  # of monotonic(): when the request in flight began
@@ -248,22 +247,7 @@ class Connection:
                 self._lost(exc)
             return
         if sent != len(data) or request.payload is not None:
-            self._send_rest(request, memoryview(data)[sent:])
-
-    def _send_rest(self, request: Request, left: memoryview) -> None:
-        """What has not gone out yet, if anything has not."""
-        payload = request.payload
-        expects = payload is not None and request.options.expect and request.expects
-        follows = expects or (payload is not None and not (isinstance(payload, bytes) and len(payload) <= INLINE))
-        if not left and not follows:
-            return
-        outgoing = self._outgoing = Outgoing(self, self._transport)
-        if left:
-            outgoing.send(left)
-        if expects:
-            outgoing.hold_back(payload)
-        elif follows:
-            outgoing.send_body(payload)
+            self._outgoing = send_rest(self, self._transport, request, memoryview(data)[sent:])
 
     def writable(self) -> None:
         """Called by the loop: the socket takes more."""
@@ -361,11 +345,12 @@ class Connection:
         """Part of an answer came, or of a streamed body."""
         self._heard()
         if pending is None:
-            self._pour(complete)
+            if self.streamed is not None:  # else its reader has left meanwhile
+                self.streamed.pour(complete)
         elif self.reader.stream and self.answering:
             self._hand_out(pending)
             if complete and self.streamed is not None:
-                self._pour(True)
+                self.streamed.pour(True)
         elif self._outgoing is not None and self._outgoing.holds_back and self.reader.continued:
             self._outgoing.agreed()
 
@@ -400,47 +385,35 @@ class Connection:
         reader, owner = self.reader, self._owner
         assert reader.head is not None
         try:
-            body = BodyStream(self, reader.coding, owner.decodes(pending, reader.status), reader.max_streamed)
+            feed = BodyFeed(self, self._transport, owner.decodes(pending, reader.status))
         except NapixError as exc:
             self._malformed(exc)
             return
-        response = StreamedResponse(
-            pending.request, reader.status, reader.head, monotonic() - self.started, body, pending.current.full_url
-        )
+        elapsed, url = monotonic() - self.started, pending.current.full_url
+        response = StreamedResponse(pending.request, reader.status, reader.head, elapsed, feed.body, url)
         self.step('head')
-        self.pending = None
-        self.streamed = body
-        self.deadline = pending.deadline
+        self.pending, self.streamed, self.deadline = None, feed, pending.deadline
         owner.streaming(self, pending, response)
-        if not reader.complete:
-            self._pour(False)
+        if not reader.complete and self.streamed is not None:
+            feed.pour(False)
 
-    def _pour(self, complete: bool) -> None:
-        """Give the reader of a streamed body what has come; stop reading while it has enough."""
-        body = self.streamed
-        if body is None:
-            return  # its reader has left meanwhile
-        data = self.reader.take_body()
-        self._owner.received(len(data))
-        if data and body.receive(data):
-            self._pause()  # the reader is slow, not the server
-        if complete:
-            self._pause()  # the slot is held until the reader is through
-            body.end()
+    def received(self, size: int) -> None:
+        """So many bytes of a streamed body came."""
+        self._owner.received(size)
 
-    def _pause(self) -> None:
+    def pause(self) -> None:
+        """Stop reading: it is the reader of a streamed body who is slow, and not the server."""
         self._transport.reader.stop()
         self.expires = NEVER
 
-    def resume(self) -> None:
+    def read_on(self) -> None:
         """The reader of a streamed body has caught up."""
         if self.state != 'closed' and not self._transport.reader.active:
             self._heard()
             self._transport.reader.start(self._readable)
 
-    def finish_stream(self) -> None:
-        """The reader of a streamed body has read it to its end."""
-        self.streamed = None
+    def end_stream(self) -> None:
+        """A streamed body was read to its end."""
         self.served += 1
         if self.state in _MAY_END and self.reader.reusable:
             self.step('end')
@@ -449,32 +422,21 @@ class Connection:
             self.close()
         self._owner.stream_ended(self)
 
-    def on_collected(self) -> None:
-        """The streamed answer was collected, in whatever greenlet or thread."""
-        self._transport.loop.run_callback_threadsafe(self.abandon)
-
     def cut_off(self) -> None:
         """The total time of a streamed answer is up."""
         if self.streamed is not None:
-            self.streamed.break_off(
-                DeadlineExceeded('the total time was up after sending had begun (phase: read)', phase='read')
-            )
-
-    def abandon(self) -> None:
-        """The reader of a streamed body leaves it half read."""
-        body, self.streamed = self.streamed, None
-        if body is not None:
-            self._end_at_once()
+            self.streamed.cut_off()
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def drop(self, pending: PendingResponse) -> Accountant:
         """The request was cancelled: whatever is under way, the server will notice."""
         self.pending = None
-        self._end_at_once()
+        self.end_at_once()
         return self._owner.accountant
 
-    def _end_at_once(self) -> None:
+    def end_at_once(self) -> None:
+        """End it without a word, whatever is under way."""
         self.abort()
         self._owner.gone(self)
 
@@ -499,7 +461,7 @@ class Connection:
             return
         if body is not None:
             body.end(error)
-        self._end_at_once()
+        self.end_at_once()
 
     def _nothing_sent(self) -> None:
         """The connection broke before a byte of the request went out."""
@@ -510,19 +472,10 @@ class Connection:
 
     def _lost(self, exc: OSError | None) -> None:
         """The connection broke."""
-        why = 'closed the connection' if exc is None else f'broke the connection: {exc.strerror or exc}'
         if self.pending is None and self.streamed is None:
             self._closed_idle()
-            return
-        error: HTTPError
-        if not self.answering and _is_refusal(exc, self.served):
-            error = TLSError(f'the server refused the TLS handshake: {exc}', phase='connect')
-        elif self.answering and self.state != 'reserved':
-            error = TruncatedBody(f'the server {why} before the end of the body', phase='read')
         else:
-            error = ProtocolError(f'the server {why} before it had answered', phase=self.phase)
-        error.__cause__ = exc
-        self.fail(error)
+            self.fail(error_of_break(exc, self.phase, self.answering, self.served))
 
     def _malformed(self, error: NapixError, cause: Exception | None = None) -> None:
         assert isinstance(error, HTTPError)
@@ -557,14 +510,3 @@ class Connection:
     def __repr__(self) -> str:
         state = self.state if self.state in ('closed', 'idle') else self.phase
         return f'<Connection {state}, {self.served} served>'
-
-
-def _is_refusal(exc: OSError | None, served: int) -> bool:
-    """Whether TLS broke with an alert of the server's that belongs to the handshake.
-
-    In TLS 1.3 the client has sent its request by the time in which the server looks at its certificate (RFC 8446 §2).
-
-    :param served: answers that came before; behind them only a certificate that was asked for later can be the cause.
-    """
-    reason = (exc.reason or '') if isinstance(exc, ssl.SSLError) else ''
-    return 'ALERT' in reason and (not served or any(word in reason for word in _OF_CERTIFICATES))

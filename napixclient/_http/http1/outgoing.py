@@ -5,13 +5,14 @@ from __future__ import annotations
 from time import monotonic
 from typing import Any, Protocol
 
-from ...messages import Source
+from ...messages import Request, Source
 from ..pending import NEVER
 from .states import Event, State
 from .transport import AGAIN, Transport
 from .upload import Upload
+from .writer import INLINE
 
-__all__ = ['Outgoing']
+__all__ = ['Outgoing', 'send_rest']
 
 #: Seconds to wait for a 100 before a body is sent all the same.
 EXPECT_SECONDS = 1.0
@@ -191,3 +192,23 @@ class Outgoing:
             self._upload.abandon()
             self._upload = None
         self.stop_waiting()
+
+
+def send_rest(connection: Sender, transport: Transport, request: Request, left: memoryview) -> Outgoing | None:
+    """Send what has not gone out of a request; ``None`` where everything has.
+
+    :param left: of its head, and of a body that went with it.
+    """
+    payload = request.payload
+    expects = payload is not None and request.options.expect and request.expects
+    follows = payload is not None and not (isinstance(payload, bytes) and len(payload) <= INLINE)
+    if not left and not follows and not expects:
+        return None
+    outgoing = Outgoing(connection, transport)
+    if left:
+        outgoing.send(left)
+    if expects:
+        outgoing.hold_back(payload)
+    elif follows:
+        outgoing.send_body(payload)
+    return outgoing

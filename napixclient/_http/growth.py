@@ -1,0 +1,140 @@
+"""How the pool of an origin grows: connections are opened while requests wait, and failures to open them are told."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+from ..errors import HTTPError
+from ..messages import Origin
+from .connect.connector import NoPlace
+from .connect.dialer import Dial
+from .connect.names import Counts
+from .core import PoolCore
+from .exchanges import Exchanges
+from .http1.connection import Connection
+from .http1.reader import ResponseReader
+from .http1.transport import Transport
+from .pending import Accountant, PendingResponse
+from .request_queue import RequestQueue
+from .slots import OriginSlots, Slot
+from .throttle import Throttle
+
+__all__ = ['Growth']
+
+
+class Pool(Protocol):
+    """The pool of the origin."""
+
+    origin: Origin
+    queue: RequestQueue
+    throttle: Throttle
+    exchanges: Exchanges
+    lookups: Counts
+    accountant: Accountant
+
+    def may_send(self) -> bool:
+        """Whether one more request may be sent now; where not, a timer comes back to those that wait."""
+
+    def put_back(self, pending: PendingResponse) -> None:
+        """A request could not be sent after all, and is the next."""
+
+    def next(self, connection: Connection) -> None:
+        """A connection is free."""
+
+    def catch_up(self) -> None:
+        """Give what waits to connections that are idle, or open some."""
+
+
+class Growth:
+    """Opens connections to one origin, up to its limit and that of the pool.
+
+    :param max_idle: connections that are kept while they are idle, ``None`` for as many as there are.
+    """
+
+    def __init__(self, pool: Pool, core: PoolCore, max_idle: int | None) -> None:
+        self._pool = pool
+        self._core = core
+        self.origin = pool.origin
+        self.lookups = pool.lookups
+        self.slots: OriginSlots[Connection] = OriginSlots(core.slots, self, max_idle)
+        self._queue, self._throttle = pool.queue, pool.throttle
+
+    @property
+    def accountant(self) -> Accountant:
+        """Who completes a request that a dial is told to drop."""
+        return self._pool.accountant
+
+    def grow(self) -> None:
+        """Open connections while requests wait."""
+        while self.wants_more() and (slot := self.slots.acquire()) is not None:
+            self._connect_next(slot)
+
+    def grow_later(self) -> None:
+        """The same in the next turn of the loop: what waits may be about to end with what has just ended."""
+        if self._queue:
+            self._core.hub.loop.run_callback(self._pool.catch_up)
+
+    def wants_more(self) -> bool:
+        """Whether one more connection would be of use."""
+        return self.slots.used < self._throttle.limit and bool(self._queue) and self._pool.may_send()
+
+    def use_slot(self) -> bool:
+        """Use a slot that is free, if it is still of use; whether it was."""
+        slot = self.slots.acquire() if self.wants_more() else None
+        if slot is None:
+            return False
+        self._connect_next(slot)
+        return True
+
+    def _connect_next(self, slot: Slot[Connection]) -> None:
+        """Open a connection for the next request in the queue."""
+        pending = self._queue.pop()
+        assert pending is not None  # it is longer than what has ended in it
+        self.connect(pending, slot)
+
+    def connect(self, pending: PendingResponse, slot: Slot[Connection]) -> None:
+        """Open a connection in a slot, for a request."""
+        timeout = pending.request.options.timeout
+        settings, dialer = self._core.settings, self._core.dialer
+        clocks = settings.clocks if timeout is None else settings.clocks_of(timeout)
+        dial = Dial(dialer, self, pending, clocks.connect)
+        slot.connect(dial)
+        dialer.start_connect(dial)
+
+    def connected(self, dial: Dial, sock: Any) -> None:
+        """A connection is open: it takes the request that it was opened for, or the next."""
+        core, pool, settings = self._core, self._pool, self._core.settings
+        slot = self.slots.connecting.pop(dial)
+        if core.closed:
+            sock.close()
+            slot.release()
+            return
+        reader = ResponseReader(settings.max_header_bytes, settings.max_header_fields)
+        connection = Connection(pool.exchanges, Transport(sock, core.hub.loop), reader)
+        slot.fill(connection)
+        if core.guard is not None:
+            connection.guard(core.guard)
+        pending = dial.pending
+        if pending is not None and pending.outcome is not None:
+            pending = None
+        if pending is not None and (self._throttle.paused or self.slots.used > self._throttle.limit):
+            pool.put_back(pending)
+            pending = None
+        if pending is None or not pool.exchanges.start(connection, pending):
+            pool.next(connection)
+
+    def not_connected(self, dial: Dial, error: HTTPError) -> None:
+        """A connection could not be opened: its request fails, or is tried again."""
+        slot = self.slots.connecting.pop(dial)
+        pending, dial.pending = dial.pending, None
+        if isinstance(error, NoPlace) and pending is not None and self._core.slots.make_room():
+            self._pool.put_back(pending)
+            self.slots.enlist()
+            slot.release()
+            return
+        slot.release()
+        if pending is not None and pending.outcome is None:
+            pending.attempts += 1
+            self._throttle.sent()  # it was a try
+            self._pool.exchanges.failed(pending, error)
+        self.grow_later()

@@ -1,0 +1,42 @@
+"""How a connection that broke is told of."""
+
+from __future__ import annotations
+
+from gevent import ssl
+
+from ...errors import HTTPError, Phase, ProtocolError, TLSError, TruncatedBody
+
+__all__ = ['error_of_break']
+
+#: What names of alerts about certificates have in them (RFC 8446 §6.2).
+_OF_CERTIFICATES = ('CERTIFICATE', 'UNKNOWN_CA', 'ACCESS_DENIED', 'DECRYPT_ERROR')
+
+
+def error_of_break(exc: OSError | None, phase: Phase, answering: bool, served: int) -> HTTPError:
+    """The error for a request whose connection broke, or was closed by the server.
+
+    :param exc: how it broke, ``None`` for the server's close.
+    :param answering: whether the head of the answer had come.
+    :param served: answers that came over the connection before.
+    """
+    why = 'closed the connection' if exc is None else f'broke the connection: {exc.strerror or exc}'
+    error: HTTPError
+    if not answering and _is_refusal(exc, served):
+        error = TLSError(f'the server refused the TLS handshake: {exc}', phase='connect')
+    elif answering and phase != 'authenticate':
+        error = TruncatedBody(f'the server {why} before the end of the body', phase='read')
+    else:
+        error = ProtocolError(f'the server {why} before it had answered', phase=phase)
+    error.__cause__ = exc
+    return error
+
+
+def _is_refusal(exc: OSError | None, served: int) -> bool:
+    """Whether TLS broke with an alert of the server's that belongs to the handshake.
+
+    In TLS 1.3 the client has sent its request by the time in which the server looks at its certificate (RFC 8446 §2).
+
+    :param served: answers that came before; behind them only a certificate that was asked for later can be the cause.
+    """
+    reason = (exc.reason or '') if isinstance(exc, ssl.SSLError) else ''
+    return 'ALERT' in reason and (not served or any(word in reason for word in _OF_CERTIFICATES))
