@@ -220,33 +220,7 @@ class ClientPool:
         """
         if window is None:
             window = self._core.slots.limit
-        return self._stream(iter(requests), ordered, whole_number(window, 'window'))
-
-    def _stream(self, requests: Iterator[Any], ordered: bool, window: int) -> Iterator[Outcome]:
-        feed = _Feed(self._origins.pool_for, requests, window)
-        batch, finished, turn = feed.batch, feed.batch.finished, 0
-        try:
-            while True:
-                if ordered:
-                    pending = feed.under_way.get(turn)
-                    if pending is not None:
-                        if isinstance(pending, PendingResponse):
-                            pending.wait()
-                        finished.clear()
-                        turn += 1
-                        yield feed.take(turn - 1)
-                        continue
-                elif finished:
-                    yield feed.take(finished.popleft())
-                    continue
-                if feed.over and not feed.under_way:
-                    break
-                feed.wait()
-        finally:
-            feed.greenlet.kill(block=False)
-            batch.drop_unsent()
-        if feed.failure is not None:
-            raise feed.failure
+        return _stream(_Feed(self, self._origins.pool_for, iter(requests), whole_number(window, 'window')), ordered)
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
@@ -301,11 +275,14 @@ def _member(
 class _Feed:
     """The producing side of a stream: takes requests from the caller's iterable while there is room."""
 
-    def __init__(self, pool_for: Callable[[str], OriginPool], requests: Iterator[Any], window: int) -> None:
+    def __init__(
+        self, pool: ClientPool, pool_for: Callable[[str], OriginPool], requests: Iterator[Any], window: int
+    ) -> None:
         self.under_way: dict[int, Any] = {}  # what is not yet taken: a PendingResponse, then its outcome
         self.batch = Batch(self.under_way)
         self.over = False
         self.failure: BaseException | None = None
+        self._pool = pool  # so that it lives for as long as requests may come
         self._pool_for = pool_for
         self._requests = requests
         self._window = window
@@ -359,3 +336,29 @@ def _request_of(given: Any) -> Request:
             f'a stream takes Request objects or tuples (host, method, url[, body[, headers]]), not {given!r}'
         )
     return Request(*given)
+
+
+def _stream(feed: _Feed, ordered: bool) -> Iterator[Outcome]:
+    batch, finished, turn = feed.batch, feed.batch.finished, 0
+    try:
+        while True:
+            if ordered:
+                pending = feed.under_way.get(turn)
+                if pending is not None:
+                    if isinstance(pending, PendingResponse):
+                        pending.wait()
+                    finished.clear()
+                    turn += 1
+                    yield feed.take(turn - 1)
+                    continue
+            elif finished:
+                yield feed.take(finished.popleft())
+                continue
+            if feed.over and not feed.under_way:
+                break
+            feed.wait()
+    finally:
+        feed.greenlet.kill(block=False)
+        batch.drop_unsent()
+    if feed.failure is not None:
+        raise feed.failure

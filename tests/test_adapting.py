@@ -375,7 +375,7 @@ def test_idle_connections_above_the_cap() -> None:
     gate = Gate()
     with serve(gate=gate) as server, Client(server.host, simultaneous='auto') as client:
         assert client._pool.throttle.cap is not None
-        client._pool.follow_limit(8)
+        client._pool.growth.follow_limit(8)
         client._pool.throttle.cap.limit = 8
         for number in range(8):
             client.submit('GET', f'/{number:06}')
@@ -409,7 +409,7 @@ def test_signs_of_overload(sign: Any) -> None:
     ):
         assert client._pool.throttle.cap is not None
         client._pool.throttle.cap = grown_to(20)
-        client._pool.follow_limit(20)
+        client._pool.growth.follow_limit(20)
         pending = client.submit('GET', '/000001')
         if sign in OVERLOADED:
             gate.wait_for(1)[0].release(OVERLOADED[sign])

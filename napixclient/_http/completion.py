@@ -28,9 +28,6 @@ class Queueing(Protocol):
     def send_elsewhere(self, pending: PendingResponse, redirect: Redirect) -> None:
         """Send something else instead."""
 
-    def timed_out(self) -> None:
-        """A request that had been sent was not answered in time."""
-
 
 class Completion:
     """Completes the requests to one origin.
@@ -38,14 +35,24 @@ class Completion:
     :param loop: gevent's loop.
     :param queue: where requests go that are tried again.
     :param figures: what is counted.
+    :param on_timeout: called when the time of a request is up that had been sent.
     :param keeps: whose secrets the text of an error must not show.
     """
 
-    def __init__(self, settings: Settings, loop: Any, queue: Queueing, figures: Figures, keeps: object) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        loop: Any,
+        queue: Queueing,
+        figures: Figures,
+        on_timeout: Callable[[], None],
+        keeps: object,
+    ) -> None:
         self._settings = settings
         self._loop = loop
         self._queue = queue
         self._figures = figures
+        self._on_timeout = on_timeout
         self._keeps = keeps
         #: Requests without a slot: a timer, or the greenlet that is busy with them.
         self.deferred: dict[PendingResponse, Any] = {}
@@ -93,7 +100,7 @@ class Completion:
             outcome.keep(self._keeps)
             hook = settings.on_error
             if isinstance(outcome, DeadlineExceeded) and outcome.phase in ('send', 'read'):
-                self._queue.timed_out()
+                self._on_timeout()
         else:
             self._figures.done += 1
             hook = settings.on_response

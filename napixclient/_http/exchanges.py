@@ -30,10 +30,14 @@ from .slots import OriginSlots, Slot
 from .streaming import StreamedResponse
 from .throttle import Throttle
 
-__all__ = ['Exchanges']
+__all__ = ['Exchanges', 'OnSend']
 
 #: What servers say of requests that they do not read to the end, however small they are.
 _REFUSES_UNREAD = frozenset([400, 408, 411, 413, 414, 417, 431])
+
+
+#: Called with each request that is sent.
+OnSend = Callable[[PendingResponse], None]
 
 
 class Growing(Protocol):
@@ -47,11 +51,18 @@ class Growing(Protocol):
     def grow(self) -> None:
         """Open connections while requests wait."""
 
+    def learn(self, response: Response) -> None:
+        """Follow what an answer tells of how much the origin can take."""
+
+    def timed_out(self) -> None:
+        """A request was not answered in time."""
+
 
 class Pool(Protocol):
     """The pool of the origin: where connections come from, and go back to."""
 
     origin: Origin
+    authenticator: Authenticator | None
     queue: RequestQueue
     throttle: Throttle
     figures: Figures
@@ -61,9 +72,6 @@ class Pool(Protocol):
 
     def send_elsewhere(self, pending: PendingResponse, redirect: Redirect) -> None:
         """Send something else instead."""
-
-    def timed_out(self) -> None:
-        """A request was not answered in time."""
 
     def gone(self, connection: Connection) -> None:
         """A connection closed while it was idle, or after its request was dropped."""
@@ -80,42 +88,36 @@ class Pool(Protocol):
     def end_hold(self) -> None:
         """More is known: what was held back may go."""
 
-    def follow_limit(self, limit: int) -> None:
-        """So many requests may be in flight from now on."""
-
-    def limit_binds(self) -> bool:
-        """Whether it is the limit that holds requests up, and not the pool or the rate."""
-
 
 class Exchanges:
     """What happens between a request's getting a connection and its having an outcome.
 
     :param pool: the pool of the origin.
     :param growth: opens its connections.
-    :param authenticator: a callable ``Request -> Request``, or ``None``.
+    :param on_send: called with each request that is sent.
     """
 
-    def __init__(self, pool: Pool, growth: Growing, core: PoolCore, authenticator: Authenticator | None) -> None:
-        settings = core.settings
+    def __init__(self, pool: Pool, growth: Growing, core: PoolCore, on_send: OnSend | None) -> None:
+        settings, authenticator = core.settings, pool.authenticator
         proxy = settings.proxy_for(pool.origin)
         self._pool, self._growth = pool, growth
         self._queue, self._slots, self._figures = pool.queue, growth.slots, pool.figures
         self._settings = settings
         self._ledger = core.slots
         self._clock = core.clock
-        #: The proxy that is sent the requests themselves.
         self._forwarder = proxy if proxy is not None and proxy.forwards(pool.origin) else None
         self._preparer = Preparer(settings, pool.origin, authenticator, self._forwarder)
         self._outcomes = Outcomes(settings, pool.origin, authenticator, self._forwarder, core.may_retry)
         self.decodes = self._outcomes.decodes
-        #: Who completes what a connection is told to drop.
-        self.accountant = Completion(settings, core.hub.loop, pool, pool.figures, (authenticator, settings))
+        self.accountant = Completion(
+            settings, core.hub.loop, pool, pool.figures, growth.timed_out, (authenticator, settings)
+        )
         self.reuse = Reuse()
-        #: Whether there is more to do at the next request than to send it: until it is known, to look whether the
-        #: origin keeps connections.
+        #: Whether to do more at the next request than to send it; until it is known whether the origin keeps connections.
         self.noted = True
-        #: Called with each request that is sent.
-        self.on_send: Callable[[PendingResponse], None] | None = None
+        self._on_send = on_send
+        #: Whether there is more to do at each request than to send it, whatever is known of the origin.
+        self._attentive = settings.on_request is not None or pool.throttle.pace is not None or on_send is not None
         hooked = bool(settings.on_request or settings.on_response or settings.on_error)
         #: Whether the requests need the context of their calls.
         self.needs_context = hooked or self._preparer.asks
@@ -210,8 +212,8 @@ class Exchanges:
         self._pool.throttle.sent()
         if self._settings.on_request is not None:
             call_hook(pending, self._settings.on_request, pending.current)
-        if self.on_send is not None:
-            self.on_send(pending)
+        if self._on_send is not None:
+            self._on_send(pending)
 
     # -- what connections report -----------------------------------------------------------------------------------
 
@@ -237,7 +239,7 @@ class Exchanges:
         else:
             self._judge(connection, pending, response, coding)
         if not self._plain:
-            self._learn(response)
+            self._growth.learn(response)
         elif self._queue.entries and connection.state == 'idle' and not self._ledger.starved:
             following = self._queue.entries.popleft()
             if following.outcome is None:
@@ -253,15 +255,10 @@ class Exchanges:
         if response.status >= 400 and payload is not None and _may_be_unread(response.status, payload):
             connection.doubtful = self.noted = True
 
-    def _learn(self, response: Response) -> None:
-        """What an answer tells of how much the origin can take."""
-        pool = self._pool
-        pool.follow_limit(pool.throttle.learn(response, pool.limit_binds))
-
     def streaming(self, connection: Connection, pending: PendingResponse, response: StreamedResponse) -> None:
         """The head of a streamed answer is there; the connection stays with its body."""
         if self._pool.throttle.cap is not None:
-            self._learn(response)
+            self._growth.learn(response)
         self.accountant.act(pending, self._outcomes.of_streamed(pending, response))
 
     def received(self, size: int) -> None:
@@ -307,7 +304,7 @@ class Exchanges:
         """A request failed: it is tried again, or that is its outcome."""
         if pending.outcome is None:
             if isinstance(error, Timeout):
-                self._pool.timed_out()
+                self._growth.timed_out()
             self.accountant.act(pending, self._outcomes.of_failure(pending, error))
 
     # -- using connections again -----------------------------------------------------------------------------------
@@ -322,20 +319,14 @@ class Exchanges:
             self._pool.end_hold()
         if verdict is Verdict.GO:
             connection.doubtful = False
-            if reuse.kept and not self._attentive and not any(one.doubtful for one in self._slots.open):
-                self.noted = False
+            if reuse.kept and not any(one.doubtful for one in self._slots.open):
+                self.noted = self._attentive
             return True
         if verdict is Verdict.WAIT and not (self._ledger.starved or self._ledger.wants_more):
             self._pool.wait_with(connection, pending)
         else:
             self._growth.connect(pending, self._slots.close(connection))  # in the place of the old one
         return False
-
-    @property
-    def _attentive(self) -> bool:
-        """Whether there is more to do at each request than to send it, whatever is known of the origin."""
-        hook = self._settings.on_request
-        return hook is not None or self.on_send is not None or self._pool.throttle.pace is not None
 
     def closed_unsaid(self, connection: Connection, lost: bool) -> None:
         """The server closed a connection and had not said that it would."""

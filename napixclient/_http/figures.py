@@ -52,3 +52,21 @@ class Figures:
         #: The seconds from sending to the complete answer.
         self.latencies = Histogram()
         self.lookups = Counts()
+
+    def stats(self, queued: int, in_flight: int, simultaneous: int) -> Stats:
+        """All of it, with what only the pool of the origin knows."""
+        lookups, latencies = self.lookups, self.latencies
+        return {
+            'queued': queued,
+            'in_flight': in_flight,
+            'done': self.done,
+            'failed': self.failed,
+            'bytes': self.received,
+            'simultaneous': simultaneous,
+            'lookups': {'count': lookups.count, 'failed': lookups.failed, 'seconds': lookups.seconds},
+            'latency': {
+                'p50': latencies.quantile(0.5),
+                'p90': latencies.quantile(0.9),
+                'p99': latencies.quantile(0.99),
+            },
+        }

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any, Protocol
 
 from ..errors import HTTPError
-from ..messages import Origin
+from ..messages import Origin, Response
 from .connect.connector import NoPlace
 from .connect.dialer import Dial
 from .connect.names import Counts
@@ -31,9 +31,6 @@ class Pool(Protocol):
     exchanges: Exchanges
     lookups: Counts
     accountant: Accountant
-
-    def may_send(self) -> bool:
-        """Whether one more request may be sent now; where not, a timer comes back to those that wait."""
 
     def put_back(self, pending: PendingResponse) -> None:
         """A request could not be sent after all, and is the next."""
@@ -76,7 +73,7 @@ class Growth:
 
     def wants_more(self) -> bool:
         """Whether one more connection would be of use."""
-        return self.slots.used < self._throttle.limit and bool(self._queue) and self._pool.may_send()
+        return self.slots.used < self._throttle.limit and bool(self._queue) and self._throttle.may_send()
 
     def use_slot(self) -> bool:
         """Use a slot that is free, if it is still of use; whether it was."""
@@ -138,3 +135,33 @@ class Growth:
             self._throttle.sent()  # it was a try
             self._pool.exchanges.failed(pending, error)
         self.grow_later()
+
+    @property
+    def promised(self) -> int:
+        """How many requests have a connection coming to them, or hold one while an authenticator runs."""
+        slots = self.slots
+        return sum(dial.pending is not None for dial in slots.connecting) + sum(
+            connection.helper is not None for connection in slots.open
+        )
+
+    # -- limits ----------------------------------------------------------------------------------------------------
+
+    def learn(self, response: Response) -> None:
+        """Follow what an answer tells of how much the origin can take."""
+        self.follow_limit(self._throttle.learn(response, self._limit_binds))
+
+    def timed_out(self) -> None:
+        """A request was not answered in time."""
+        self.follow_limit(self._throttle.learn_of_timeout())
+
+    def follow_limit(self, limit: int) -> None:
+        """So many requests may be in flight from now on; what is in flight already is not cut."""
+        before, self._throttle.limit = self._throttle.limit, limit
+        if limit > before and self.slots.queue is None:
+            self.grow()
+        elif limit < before:
+            self.slots.shrink(limit)
+
+    def _limit_binds(self) -> bool:
+        """Whether it is the limit that holds requests up: not the pool, which has no slot, nor the rate."""
+        return bool(self._queue) and self.slots.used >= self._throttle.limit and not self._throttle.paused

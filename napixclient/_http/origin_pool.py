@@ -15,7 +15,7 @@ from ..journey import current
 from ..messages import NO_OPTIONS, Origin, Request
 from ..tracing import tracing
 from .core import PoolCore
-from .exchanges import Exchanges
+from .exchanges import Exchanges, OnSend
 from .figures import Figures, Stats
 from .growth import Growth
 from .http1.connection import Connection
@@ -35,6 +35,7 @@ class OriginPool:
     :param authenticator: a callable ``Request -> Request``, or ``None``.
     :param max_idle: connections that are kept while they are idle, ``None`` for as many as there are.
     :param pool_for: gives the pool of the host that a redirect leads to.
+    :param on_send: called with each request that is sent.
     """
 
     #: As the holder of a queued request.
@@ -49,6 +50,7 @@ class OriginPool:
         authenticator: Authenticator | None,
         pool_for: Callable[[str], OriginPool],
         max_idle: int | None = None,
+        on_send: OnSend | None = None,
     ) -> None:
         settings = core.settings
         self.origin = origin
@@ -56,12 +58,14 @@ class OriginPool:
         self.settings = settings
         self.authenticator = authenticator
         self.queue = RequestQueue()
-        self.throttle = Throttle(simultaneous, settings.rate, core.hub.loop, self.catch_up)
+        self.throttle = Throttle(
+            simultaneous, settings.rate, core.hub.loop, self.catch_up, self.queue.__len__, lambda: self.growth.promised
+        )
         self.figures = Figures()
         self.lookups = self.figures.lookups
-        self.growth = Growth(self, core, settings.max_idle if max_idle is None else max_idle)
+        self.growth: Growth = Growth(self, core, settings.max_idle if max_idle is None else max_idle)
         self.slots = self.growth.slots
-        self.exchanges = Exchanges(self, self.growth, core, authenticator)
+        self.exchanges = Exchanges(self, self.growth, core, on_send)
         self.accountant: Accountant = self.exchanges.accountant
         self._core = core
         self._pool_for = pool_for
@@ -150,21 +154,10 @@ class OriginPool:
             self.throttle.silence()
         return self.accountant
 
-    def may_send(self) -> bool:
-        """Whether one more request may be sent now; where not, a timer comes back to those that wait."""
-        return self.throttle.may_send(self._promised, self.queue.__len__)
-
-    def _promised(self) -> int:
-        """How many requests have a token of the rate coming to them."""
-        slots = self.slots
-        return sum(dial.pending is not None for dial in slots.connecting) + sum(
-            connection.helper is not None for connection in slots.open
-        )
-
     def catch_up(self) -> None:
         """Give what waits to connections that are idle, or open some."""
         slots = self.slots
-        while slots.idle and self.queue and self.may_send():
+        while slots.idle and self.queue and self.throttle.may_send():
             connection = slots.idle[-1]
             if connection.take():
                 slots.take_back(connection)
@@ -178,7 +171,7 @@ class OriginPool:
         """A connection is free: give it the next request, or let it rest; a closed one makes room for another."""
         slots, exchanges = self.slots, self.exchanges
         while not connection.closed:
-            pending = self.queue.pop() if self.queue.entries and self.may_send() else None
+            pending = self.queue.pop() if self.queue.entries and self.throttle.may_send() else None
             if self._gives_up(connection, pending):
                 if pending is not None:
                     self.queue.entries.appendleft(pending)
@@ -232,7 +225,7 @@ class OriginPool:
         now = monotonic()
         # It may have been quiet for long enough by now: somebody has to come back for the request all the same.
         self.throttle.hold(QUIET_SECONDS - max(idle.quiet_for(now) for idle in self.slots.idle))
-        if self.may_send():  # else it has started the timer that comes back
+        if self.throttle.may_send():  # else it has started the timer that comes back
             self._core.hub.loop.run_callback(self.catch_up)
 
     def end_hold(self) -> None:
@@ -241,63 +234,21 @@ class OriginPool:
             self.throttle.held_until = 0.0
             self.growth.grow_later()
 
-    # -- limits ----------------------------------------------------------------------------------------------------
-
-    def follow_limit(self, limit: int) -> None:
-        """So many requests may be in flight from now on; what is in flight already is not cut."""
-        throttle = self.throttle
-        before, throttle.limit = throttle.limit, limit
-        if limit > before and self.slots.queue is None:
-            self.growth.grow()
-        elif limit < before:
-            self.slots.shrink(limit)
-
-    def limit_binds(self) -> bool:
-        """Whether it is the limit that holds requests up: not the pool, which has no slot, nor the rate."""
-        throttle = self.throttle
-        return bool(self.queue) and self.slots.used >= throttle.limit and not throttle.paused
-
-    def timed_out(self) -> None:
-        """A request was not answered in time."""
-        self.follow_limit(self.throttle.learn_of_timeout())
-
     # -- observing -------------------------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
         """What became of the requests so far: see :meth:`napixclient.Client.stats`."""
-        slots, figures, lookups = self.slots, self.figures, self.lookups
+        slots = self.slots
         connecting = sum(dial.pending is not None for dial in slots.connecting)
-        return {
-            'queued': len(self.queue) + connecting + len(self.exchanges.accountant.deferred),
-            'in_flight': len(slots.open) - len(slots.idle),
-            'done': figures.done,
-            'failed': figures.failed,
-            'bytes': figures.received,
-            'simultaneous': self.throttle.limit,
-            'lookups': {'count': lookups.count, 'failed': lookups.failed, 'seconds': lookups.seconds},
-            'latency': {
-                'p50': figures.latencies.quantile(0.5),
-                'p90': figures.latencies.quantile(0.9),
-                'p99': figures.latencies.quantile(0.99),
-            },
-        }
+        queued = len(self.queue) + connecting + len(self.exchanges.accountant.deferred)
+        return self.figures.stats(queued, len(slots.open) - len(slots.idle), self.throttle.limit)
 
     # -- ends ------------------------------------------------------------------------------------------------------
-
-    def _unfinished(self) -> list[PendingResponse]:
-        slots = self.slots
-        connecting = [dial.pending for dial in slots.connecting]
-        in_flight = [connection.pending for connection in slots.open]
-        return [
-            pending
-            for pending in (*self.queue.entries, *connecting, *in_flight, *self.exchanges.accountant.deferred)
-            if pending is not None and pending.outcome is None
-        ]
 
     def cancel(self) -> None:
         """End everything that is queued or in flight with :class:`Cancelled`, streamed answers too."""
         self._core.check_thread()
-        for pending in self._unfinished():
+        for pending in _unfinished(self):
             pending.cancel()
         for connection in list(self.slots.open):
             if connection.streamed is not None:
@@ -305,7 +256,7 @@ class OriginPool:
 
     def forked(self) -> None:
         """In the child of a fork: the connections are the parent's, and so are the answers."""
-        unfinished = self._unfinished()
+        unfinished = _unfinished(self)
         for dial in self.slots.connecting:
             dial.stop()
         connections = list(self.slots.open)
@@ -324,3 +275,14 @@ class OriginPool:
     def forgettable(self) -> bool:
         """Whether nothing is lost with this object."""
         return not (self.slots.used or self.queue or self.exchanges.accountant.deferred) and self.throttle.at_rest
+
+
+def _unfinished(pool: OriginPool) -> list[PendingResponse]:
+    """All requests to the origin that have no outcome."""
+    connecting = [dial.pending for dial in pool.slots.connecting]
+    in_flight = [connection.pending for connection in pool.slots.open]
+    return [
+        pending
+        for pending in (*pool.queue.entries, *connecting, *in_flight, *pool.exchanges.accountant.deferred)
+        if pending is not None and pending.outcome is None
+    ]

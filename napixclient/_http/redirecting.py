@@ -60,20 +60,7 @@ def next_hop(pending: PendingResponse, response: Response, default: bool) -> Red
     try:
         if len(set(locations)) > 1:
             raise ValueError('it leads to several places')
-        target, url = lead(_base(request), locations[0])
-        origin = parse_origin(target)
-        foreign = origin != parse_origin(request.host)
-        if foreign:  # in our own spelling: a server may think of many, and a pool keeps all
-            host = origin.authority if origin.scheme == 'http' else str(origin)
-            changes: dict[str, Any] = {'host': host, 'headers': without_credentials(request.headers)}
-        else:
-            changes = {'headers': request.headers}
-        method = _method(request.method, response.status)
-        if method != request.method:
-            changes |= {'method': method, 'body': None, 'headers': _without_content(changes['headers'])}
-        elif not request.repeatable:
-            raise ValueError('it asks for the body once more, which cannot be read again')
-        hop = request.replace(url=url, **changes)
+        hop, foreign = _moved(request, response.status, locations[0])
     except ValueError as exc:
         where = mask(repr(locations[0][:200]))
         raise ProtocolError(
@@ -85,6 +72,27 @@ def next_hop(pending: PendingResponse, response: Response, default: bool) -> Red
     return Redirect(
         hop, followed, foreign or (pending.redirect is not None and pending.redirect.foreign), pending.attempts
     )
+
+
+def _moved(request: Request, status: int, location: str) -> tuple[Request, bool]:
+    """What is sent instead of a request, and whether that goes to another origin.
+
+    :raises ValueError: when it cannot be sent.
+    """
+    target, url = lead(_base(request), location)
+    origin = parse_origin(target)
+    foreign = origin != parse_origin(request.host)
+    if foreign:  # in our own spelling: a server may think of many, and a pool keeps all
+        host = origin.authority if origin.scheme == 'http' else str(origin)
+        changes: dict[str, Any] = {'host': host, 'headers': without_credentials(request.headers)}
+    else:
+        changes = {'headers': request.headers}
+    method = _method(request.method, status)
+    if method != request.method:
+        changes |= {'method': method, 'body': None, 'headers': _without_content(changes['headers'])}
+    elif not request.repeatable:
+        raise ValueError('it asks for the body once more, which cannot be read again')
+    return request.replace(url=url, **changes), foreign
 
 
 def without_expectation(pending: PendingResponse) -> Redirect:

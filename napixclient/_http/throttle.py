@@ -24,9 +24,20 @@ class Throttle:
     :param rate: requests a second, or ``None``.
     :param loop: gevent's loop.
     :param wake: called when more may be sent than before.
+    :param waiting: counts the requests in the queue.
+    :param promised: counts those that have a token coming to them: a connection is being opened for them, or an
+        authenticator runs.
     """
 
-    def __init__(self, simultaneous: int | str, rate: float | None, loop: Any, wake: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        simultaneous: int | str,
+        rate: float | None,
+        loop: Any,
+        wake: Callable[[], None],
+        waiting: Callable[[], int],
+        promised: Callable[[], int],
+    ) -> None:
         self.cap = AdaptiveCap() if simultaneous == AUTO else None
         #: Requests in flight at most.
         self.limit = simultaneous if isinstance(simultaneous, int) else AdaptiveCap().limit
@@ -36,17 +47,13 @@ class Throttle:
         #: Of ``monotonic()``: when a connection has been quiet for long enough; 0 where nobody waits for that.
         self.held_until = 0.0
         self._loop = loop
-        self._wake = wake
+        self._wake, self._waiting, self._promised = wake, waiting, promised
         self._alarm: Any = None  # the timer that tells when the rate allows more, or the wait is over
 
-    def may_send(self, promised: Callable[[], int], waiting: Callable[[], int]) -> bool:
+    def may_send(self) -> bool:
         """Whether the rate allows one more request; where it does not, a timer comes back to those that wait.
 
         Tokens are taken when requests are sent.
-
-        :param promised: counts those that have a token coming to them: a connection is being opened for them, or an
-            authenticator runs.
-        :param waiting: counts the requests in the queue.
         """
         seconds = 0.0
         if self.held_until:
@@ -54,10 +61,10 @@ class Throttle:
             if seconds <= 0:
                 seconds = self.held_until = 0.0
         if self.pace is not None:
-            seconds = max(seconds, self.pace.wait(promised()))
+            seconds = max(seconds, self.pace.wait(self._promised()))
         if not seconds:
             return True
-        if self._alarm is None and waiting():
+        if self._alarm is None and self._waiting():
             self._alarm = self._loop.timer(max(seconds, SHORTEST_WAIT))
             self._alarm.start(self._ring)
         return False

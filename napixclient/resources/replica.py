@@ -51,8 +51,7 @@ class Replica:
     ) -> None:
         self.host = host
         core, origin = origins.core, parse_origin(host)
-        self._pool = OriginPool(core, origin, host, simultaneous, authenticator, origins.pool_for, kept)
-        self._pool.exchanges.on_send = self._on_send
+        self._pool = OriginPool(core, origin, host, simultaneous, authenticator, origins.pool_for, kept, self._on_send)
         self.client = Client.of_pool(origins.add(self._pool))
         #: Set when the request is sent.
         self.going_out: dict[PendingResponse, Event] = {}

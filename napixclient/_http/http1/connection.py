@@ -241,10 +241,7 @@ class Connection:
         except AGAIN:
             sent = 0
         except OSError as exc:
-            if self.served:  # what it may have said was said before
-                self._nothing_sent()
-            elif not self._answered_early():
-                self._lost(exc)
+            self._not_sent(exc)
             return
         if sent != len(data) or request.payload is not None:
             self._outgoing = send_rest(self, self._transport, request, memoryview(data)[sent:])
@@ -293,14 +290,8 @@ class Connection:
         """The loop says that there is something to read: one read, so that no server starves the others."""
         try:
             data = self._recv(READ_SIZE)
-        except ssl.SSLWantWriteError:  # TLS has to answer first: to a CertificateRequest, a KeyUpdate
-            self._transport.watch_writing(self.writable)
-            return
-        except AGAIN:
-            return
         except OSError as exc:
-            if self.streamed is not None or self.pending is None or not self._cut_short(True):
-                self._lost(exc)
+            self._not_read(exc)
             return
         pending, reader = self.pending, self.reader
         if pending is None:
@@ -318,15 +309,9 @@ class Connection:
             else:
                 reader.eof()
                 complete = True
-        except NapixError as exc:
+        except BaseException as exc:
             self._malformed(exc)
             return
-        except Exception as exc:
-            self._malformed(ProtocolError(f'cannot read the answer: {exc}'), exc)
-            return
-        except BaseException:  # SIGINT and SystemExit leave, after clean-up
-            self.fail(ProtocolError('interrupted', phase='read'))
-            raise
         if pending is None or not complete or reader.stream:
             self._go_on(pending, complete)
             return
@@ -340,6 +325,15 @@ class Connection:
         else:
             self.close()
         self._owner.answered(self, pending, response, reader.coding)
+
+    def _not_read(self, exc: OSError) -> None:
+        """Nothing was there to be read, or the connection broke."""
+        if isinstance(exc, ssl.SSLWantWriteError):  # TLS has to answer first: to a CertificateRequest, a KeyUpdate
+            self._transport.watch_writing(self.writable)
+        elif not isinstance(exc, AGAIN) and (
+            self.streamed is not None or self.pending is None or not self._cut_short(True)
+        ):
+            self._lost(exc)
 
     def _go_on(self, pending: PendingResponse | None, complete: bool) -> None:
         """Part of an answer came, or of a streamed body."""
@@ -463,8 +457,13 @@ class Connection:
             body.end(error)
         self.end_at_once()
 
-    def _nothing_sent(self) -> None:
+    def _not_sent(self, exc: OSError) -> None:
         """The connection broke before a byte of the request went out."""
+        if not self.served:
+            if not self._answered_early():
+                self._lost(exc)
+            return
+        # What the server may have said was said before.
         pending, self.pending = self.pending, None
         assert pending is not None
         self.abort()
@@ -477,11 +476,19 @@ class Connection:
         else:
             self.fail(error_of_break(exc, self.phase, self.answering, self.served))
 
-    def _malformed(self, error: NapixError, cause: Exception | None = None) -> None:
-        assert isinstance(error, HTTPError)
+    def _malformed(self, exc: BaseException) -> None:
+        """The reader raised.
+
+        :raises BaseException: SIGINT and SystemExit, which leave after clean-up.
+        """
+        error = exc
+        if not isinstance(error, HTTPError):
+            error = ProtocolError(f'cannot read the answer: {exc}' if isinstance(exc, Exception) else 'interrupted')
+            error.__cause__ = exc
         error.phase = 'read'
-        error.__cause__ = cause or error.__cause__
         self.fail(error)
+        if not isinstance(exc, Exception):
+            raise exc
 
     def _closed_idle(self) -> None:
         self.close()
