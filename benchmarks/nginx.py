@@ -1,5 +1,6 @@
 """The server: an nginx of our own on loopback, in a temporary directory, pinned to one core."""
 
+import json
 import os
 import shutil
 import socket
@@ -42,8 +43,16 @@ http {{
 SERVER = """\
     server {{
 {lines}
-        return 200 '{{"name":"hypervisor","cpus":8,"free":8,"host":"$server_addr"}}';
+        location / {{
+            return 200 '{{"name":"hypervisor","cpus":8,"free":8,"host":"$server_addr"}}';
+        }}
+        location = {large} {{
+            return 200 '{document}';
+        }}
     }}"""
+#: The path of a document of some 3 KB: nginx reads no longer parameter.
+LARGE = '/large'
+DOCUMENT = json.dumps([{'name': f'vm-{number}', 'state': 'running', 'memory': number << 20} for number in range(60)])
 
 
 class Server(NamedTuple):
@@ -71,6 +80,10 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
+def _server(lines: str) -> str:
+    return SERVER.format(lines=lines, large=LARGE, document=DOCUMENT)
+
+
 @contextmanager
 def nginx(hosts: int, core: int, tls: bool = False) -> Iterator[Server]:
     """Run an nginx that answers on the first `hosts` loopback addresses."""
@@ -95,7 +108,7 @@ def nginx(hosts: int, core: int, tls: bool = False) -> Iterator[Server]:
 
 def one_server(hosts: int, port: int) -> str:
     """The configuration of a server that listens on all addresses."""
-    return SERVER.format(lines='\n'.join(f'        listen {address}:{port};' for address in addresses(hosts)))
+    return _server('\n'.join(f'        listen {address}:{port};' for address in addresses(hosts)))
 
 
 def with_certificates(directory: Path, hosts: int, port: int) -> tuple[str, str]:
@@ -120,7 +133,7 @@ def with_certificates(directory: Path, hosts: int, port: int) -> tuple[str, str]
             f'ssl_certificate {certificate};',
             f'ssl_certificate_key {certificate};',
         ]
-        servers.append(SERVER.format(lines='\n'.join(f'        {line}' for line in lines)))
+        servers.append(_server('\n'.join(f'        {line}' for line in lines)))
     return '\n'.join(servers), str(ca)
 
 
