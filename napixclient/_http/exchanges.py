@@ -113,7 +113,7 @@ class Exchanges:
             settings, core.hub.loop, pool, pool.figures, growth.timed_out, (authenticator, settings)
         )
         self.reuse = Reuse()
-        #: Whether to do more at the next request than to send it; until it is known whether the origin keeps connections.
+        #: Whether to do more at the next request than to send it: until it is known if the origin keeps connections.
         self.noted = True
         self._on_send = on_send
         #: Whether there is more to do at each request than to send it, whatever is known of the origin.

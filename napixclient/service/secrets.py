@@ -45,6 +45,10 @@ class Secrets:
         self._values: set[str] = set()
         self._finder: _Finder | None = None
 
+    def __bool__(self) -> bool:
+        """Whether there are any."""
+        return bool(self._values)
+
     def of_request(self, url: str, headers: Iterable[tuple[str, str]], in_body: Iterable[str] = ()) -> bool:
         """Take note of the secrets of a request; whether it has any.
 

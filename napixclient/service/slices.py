@@ -22,6 +22,7 @@ MOST_VALUES = 2_000_000
 _TAIL = 3
 _scan_string: Any = json.decoder.scanstring  # type: ignore[attr-defined]  # typeshed does not tell of it
 _blanks = re.compile(r'[ \t\n\r]*').match
+_comma = re.compile(r'[ \t\n\r]*,[ \t\n\r]*').match
 
 
 def loads(text: str, *, size: int = SLICE, **hooks: Any) -> Any:
@@ -113,7 +114,9 @@ class _Reader:
             return values, at + 1
         tried = 0  # to where many values have been tried at once
         while True:
-            while at >= tried:
+            if self._text.startswith('{', at):  # a slice would most likely end within such a value
+                at = self._one_by_one(at, values)
+            while at >= tried and not self._text.startswith('{', at):
                 tried = at + self._size
                 some, at = self._many(at, '[]')
                 values += some or ()
@@ -151,6 +154,26 @@ class _Reader:
             except ValueError:
                 pass
         return None, at
+
+    def _one_by_one(self, at: int, values: list[Any]) -> int:
+        """Take the values that end in the window and have a comma behind them; where the next one begins."""
+        window, scan = self._window, self._scan
+        place = at - self._base
+        if not 0 <= place < len(window):
+            return at
+        try:
+            while True:
+                value, end = scan(window, place)
+                if window.startswith(',{', end):
+                    place = end + 1
+                elif (comma := _comma(window, end)) is not None:
+                    place = comma.end()
+                else:
+                    break
+                values.append(value)
+        except (StopIteration, ValueError):  # it does not end there, or is none
+            pass
+        return self._after(self._base + place)
 
     def _name(self, at: int) -> tuple[str, int]:
         if self._text[at : at + 1] != '"':

@@ -13,7 +13,7 @@ from urllib3 import Retry
 
 from .._http.options import Simultaneous
 from ..hosts import BadHosts, expand, sizes_of
-from ..messages import FINITE, IDEMPOTENT, Request, json_text, load_json, parse_origin
+from ..messages import FINITE, IDEMPOTENT, Request, json_text, load_json, parse_origin, plain_request
 from .allow import Allow
 from .secrets import Secrets, mask_url, secrets_of_body
 from .slices import SLICE, loads
@@ -43,7 +43,7 @@ LONGEST_SECONDS = 86400.0
 MOST_RETRIES = 20
 MOST_SIMULTANEOUS = 1000
 #: Things that are looked at before others have their turn.
-_AT_ONCE = 100
+_AT_ONCE = 250
 
 
 class BadSubmission(ValueError):
@@ -67,6 +67,7 @@ class Item(NamedTuple):
 
     :param tag: without the secrets of the run, as it is shown; so is ``url``.
     :param request: ``None`` where it cannot be sent any more.
+    :param shown: the members ``tag``, ``host``, ``method`` and ``url`` in JSON, as the store and each result have them.
     """
 
     number: int
@@ -76,6 +77,7 @@ class Item(NamedTuple):
     url: str
     request: Request | None
     secret: bool
+    shown: str = ''
 
 
 class Submission(NamedTuple):
@@ -95,12 +97,13 @@ def read_submission(data: bytes, most: int, allow: Allow) -> Submission:
     document = _object(_json(data), 'the body')
     options = _options({name: document.pop(name) for name in Options._fields if name in document})
     secrets = Secrets()
-    items = []
-    for number, given in enumerate(politely(_requests(document, most))):
-        items.append(_item(number, given, options, allow, secrets))
+    reader = _Items(options, allow, secrets)
+    items = [reader.read(number, given) for number, given in enumerate(politely(_requests(document, most)))]
     if options.need is not None and options.need > len(items):
         raise BadSubmission(f'need: {options.need} of {len(items)} requests cannot succeed')
-    return Submission([_shown(item, secrets) for item in politely(items)], options, secrets)
+    if secrets:
+        items = [_shown(item, secrets) for item in politely(items)]
+    return Submission(items, options, secrets)
 
 
 def politely(things: Iterable[_T]) -> Iterator[_T]:
@@ -136,7 +139,7 @@ def _requests(document: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
         if len(requests) > most:
             raise BadSubmission(f'requests: at most {most} in one run, not {len(requests)}')
         for number, one in enumerate(requests):
-            yield _object(one, f'requests[{number}]')
+            yield one if isinstance(one, dict) else _object(one, f'requests[{number}]')
         return
     request: Any
     if 'request' in document:
@@ -154,6 +157,7 @@ def _requests(document: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
 
 
 _PARTS = ('method', 'url', 'headers', 'body', 'tag')
+_KNOWN = frozenset(['host', *_PARTS])
 
 
 def _hosts(given: Any, most: int) -> Iterable[str]:
@@ -247,25 +251,54 @@ def _whole(value: Any, name: str, least: int, most: int | None) -> int:
     return value
 
 
-def _item(number: int, given: dict[str, Any], options: Options, allow: Allow, secrets: Secrets) -> Item:
-    where = f'requests[{number}]'
-    _no_others(given, where, ('host', *_PARTS))
-    host, method, url = given.get('host'), given.get('method', 'GET'), given.get('url', '/')
-    if not isinstance(host, str):
-        raise BadSubmission(f'{where}.host: a text such as "name:8002" is missing')
-    if not host.isascii():
-        raise BadSubmission(f'{where}.host: {host[:100]!r} is not ASCII; write such a name as its xn--… form')
-    headers = _headers(given.get('headers'), where)
-    body = given.get('body')
-    if body is not None and not isinstance(body, (dict, list, str)):
-        raise BadSubmission(f'{where}.body: an object, a list, a text or null, not {_kind(body)}')
-    try:
-        allow.check_literal(parse_origin(host))
-        request = _request(number, host, method, url, body, headers, options)
-        secret = secrets.of_request(request.url, headers.items(), _secrets_in(body, request))
-    except (ValueError, RecursionError) as exc:
-        raise BadSubmission(f'{where}: {exc}') from exc
-    return Item(number, given.get('tag'), host, method, mask_url(request.url), request, secret)
+class _Items:
+    """Reads the requests of one submission; what many of them have in common is looked at once."""
+
+    def __init__(self, options: Options, allow: Allow, secrets: Secrets) -> None:
+        self._allow = allow
+        self._secrets = secrets
+        self._options = _request_options(options)
+        self._hosts: set[str] = set()  # that may be asked
+
+    def read(self, number: int, given: dict[str, Any]) -> Item:
+        """One of them, as it was posted.
+
+        :raises BadSubmission: naming its number, and the part.
+        """
+        if not _KNOWN.issuperset(given):
+            _no_others(given, f'requests[{number}]', _KNOWN)
+        host: Any = given.get('host')
+        method, url, tag = given.get('method', 'GET'), given.get('url', '/'), given.get('tag')
+        headers, body = given.get('headers'), given.get('body')
+        if headers is not None:
+            headers = _headers(headers, f'requests[{number}]') or None
+        if body is not None and not isinstance(body, (dict, list, str)):
+            raise BadSubmission(f'requests[{number}].body: an object, a list, a text or null, not {_kind(body)}')
+        if host.__class__ is not str or host not in self._hosts:
+            self._check_host(number, host)
+        secret = False
+        try:
+            request = _request(number, host, method, url, body, headers, self._options)
+            url = request.url
+            in_body = () if body is None else _secrets_in(body, request)
+            if headers or in_body or '=' in url:
+                secret = self._secrets.of_request(url, (headers or {}).items(), in_body)
+                url = mask_url(url)
+            return Item(number, tag, host, method, url, request, secret, _members(tag, host, method, url))
+        except (ValueError, RecursionError) as exc:
+            raise BadSubmission(f'requests[{number}]: {exc}') from exc
+
+    def _check_host(self, number: int, host: Any) -> None:
+        where = f'requests[{number}]'
+        if not isinstance(host, str):
+            raise BadSubmission(f'{where}.host: a text such as "name:8002" is missing')
+        if not host.isascii():
+            raise BadSubmission(f'{where}.host: {host[:100]!r} is not ASCII; write such a name as its xn--… form')
+        try:
+            self._allow.check_literal(parse_origin(host))
+        except ValueError as exc:
+            raise BadSubmission(f'{where}: {exc}') from exc
+        self._hosts.add(host)
 
 
 def _secrets_in(body: Any, request: Request) -> list[str]:
@@ -277,8 +310,6 @@ def _secrets_in(body: Any, request: Request) -> list[str]:
 
 
 def _headers(given: Any, where: str) -> dict[str, str]:
-    if given is None:
-        return {}
     headers = _object(given, f'{where}.headers')
     for name, value in headers.items():
         if name.replace('_', '-').lower() in FORBIDDEN:  # many a server takes one for the other
@@ -288,29 +319,33 @@ def _headers(given: Any, where: str) -> dict[str, str]:
     return headers
 
 
-def _request(
-    number: int, host: str, method: str, url: str, body: Any, headers: dict[str, str], options: Options
-) -> Request:
-    retries = None
+def _request_options(options: Options) -> dict[str, Any]:
+    """What of a run's options each of its requests has; the same for all."""
+    given: dict[str, Any] = {}
+    if options.timeout is not None:
+        given['timeout'] = options.timeout
     if options.retries:
-        retries = Retry(options.retries, redirect=0, status_forcelist=RETRIED, backoff_factor=0.1, backoff_jitter=0.1)
-    return Request(
-        host,
-        method,
-        url,
-        body,
-        headers,
-        timeout=options.timeout,
-        retries=retries,
-        tag=number,
-        redirect=options.redirect or None,
-    )
+        given['retries'] = Retry(
+            options.retries, redirect=0, status_forcelist=RETRIED, backoff_factor=0.1, backoff_jitter=0.1
+        )
+    if options.redirect:
+        given['redirect'] = True
+    return given
+
+
+def _request(
+    number: int, host: str, method: str, url: str, body: Any, headers: dict[str, str] | None, options: dict[str, Any]
+) -> Request:
+    if options:
+        return Request(host, method, url, body, headers, tag=number, **options)
+    return plain_request(host, method, url, body, headers, number)
 
 
 def _shown(item: Item, secrets: Secrets) -> Item:
     try:
         secrets.without([[[[item.request and item.request.body]]]])  # some deeper than where it is kept
-        return item._replace(tag=secrets.without(item.tag), url=secrets.without(item.url))
+        tag, url = secrets.without(item.tag), secrets.without(item.url)
+        return item._replace(tag=tag, url=url, shown=_members(tag, item.host, item.method, url))
     except RecursionError as exc:
         raise BadSubmission(f'requests[{item.number}]: nested too deep') from exc
 
@@ -324,15 +359,29 @@ def kept(item: Item, given: Request | None, secrets: Secrets) -> str:
     :param secrets: of all requests of the run: one may have in its body what is another's.
     :raises BadSubmission: for what cannot be written down.
     """
-    document = {'tag': item.tag, 'host': item.host, 'method': item.method, 'url': item.url}
+    if given is None or item.secret:
+        return f'{{{item.shown}}}'
     try:
-        if given is not None and not item.secret:
-            sent = {'url': given.url, 'headers': dict(given.headers.multi_items()), 'body': given.body}
-            if secrets.without(sent) == sent:  # masked it would be another request
-                document.update(sent)
-        return json.dumps(document, allow_nan=False)
+        headers = dict(given.headers.multi_items()) if given.headers else {}
+        if secrets:
+            sent = {'url': given.url, 'headers': headers, 'body': given.body}
+            if secrets.without(sent) != sent:  # masked it would be another request
+                return f'{{{item.shown}}}'
+        shown = item.shown if given.url is item.url else _members(item.tag, item.host, item.method, given.url)
+        body = 'null' if given.body is None else _encode(given.body)
+        return f'{{{shown},"headers":{_encode(headers) if headers else "{}"},"body":{body}}}'
     except (ValueError, TypeError, RecursionError) as exc:
         raise BadSubmission(f'requests[{item.number}]: cannot be written down: {exc}') from exc
+
+
+def _members(tag: Any, host: str, method: str, url: str) -> str:
+    """What is shown of a request: members of an object in JSON."""
+    text = 'null' if tag is None else _encode(tag)
+    return f'"tag":{text},"host":{_quoted(host)},"method":{_quoted(method)},"url":{_quoted(url)}'
+
+
+_quoted = json.encoder.encode_basestring_ascii
+_encode = json.JSONEncoder(separators=(',', ':'), allow_nan=False).encode
 
 
 def restored(number: int, document: dict[str, Any], options: Options, sent: bool) -> Item:
@@ -340,15 +389,9 @@ def restored(number: int, document: dict[str, Any], options: Options, sent: bool
 
     :param sent: whether it may have been sent before.
     """
+    tag, host, method, url = (document[name] for name in ('tag', 'host', 'method', 'url'))
     request = None
-    if 'headers' in document and (not sent or document['method'] in IDEMPOTENT):
-        request = _request(
-            number,
-            document['host'],
-            document['method'],
-            document['url'],
-            document['body'],
-            document['headers'],
-            options,
-        )
-    return Item(number, document['tag'], document['host'], document['method'], document['url'], request, False)
+    if 'headers' in document and (not sent or method in IDEMPOTENT):
+        body, headers = document['body'], document['headers']
+        request = _request(number, host, method, url, body, headers, _request_options(options))
+    return Item(number, tag, host, method, url, request, False, _members(tag, host, method, url))
