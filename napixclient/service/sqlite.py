@@ -8,6 +8,7 @@ import sqlite3
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 from .database import Database, StoreError, Values
@@ -17,6 +18,8 @@ __all__ = ['open_sqlite']
 
 #: Seconds that SQLite waits for another program that writes to the file.
 BUSY_SECONDS = 5.0
+#: Rows that one statement adds: SQLite before 3.32 knows 999 parameters.
+_ROWS = (100, 10, 1)
 
 
 class _SQLite:
@@ -48,8 +51,14 @@ class _SQLite:
         return self._raw.execute(sql, values or {}).rowcount
 
     def insert(self, table: str, columns: Mapping[str, str], rows: list[tuple[Any, ...]]) -> None:
-        places = ', '.join('?' * len(columns))
-        self._raw.executemany(f'INSERT INTO {table} ({", ".join(columns)}) VALUES ({places})', rows)
+        # Each statement hands the interpreter's lock back and forth with the loop: so many rows are in one.
+        row = f'({", ".join("?" * len(columns))})'
+        start = 0
+        for size in _ROWS:
+            sql = f'INSERT INTO {table} ({", ".join(columns)}) VALUES {", ".join([row] * size)}'
+            while len(rows) - start >= size:
+                self._raw.execute(sql, tuple(chain.from_iterable(rows[start : start + size])))
+                start += size
 
     def rows(self, sql: str, values: Values | None = None) -> Iterator[tuple[Any, ...]]:
         return iter(self._raw.execute(sql, values or {}))

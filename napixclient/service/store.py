@@ -15,6 +15,8 @@ __all__ = ['Kept', 'Left', 'Store']
 #: Result lines that are read at a time, and bytes of them after which no more are.
 PAGE_LINES = 500
 PAGE_BYTES = 1 << 20
+#: Requests that are in one row.
+TOGETHER = 100
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS runs (
@@ -97,7 +99,11 @@ class Store:
         :param requests: what it is to do, in JSON.
         :param sent: numbers of those that may be sent as soon as this returns.
         """
-        rows: list[tuple[Any, ...]] = [(run.id, number, request) for number, request in enumerate(requests)]
+        texts = list(requests)
+        rows: list[tuple[Any, ...]] = [
+            (run.id, first, f'[{",".join(texts[first : first + TOGETHER])}]')
+            for first in range(0, len(texts), TOGETHER)
+        ]
         values = {
             'id': run.id,
             'state': run.state,
@@ -267,10 +273,11 @@ class Store:
             text = next((text for (text,) in to.rows('SELECT sent FROM runs WHERE id = :run', {'run': id})), None)
             sent = None if text is None else set(json.loads(text))  # an older release did not say
             return [
-                Left(number, json.loads(request), sent is None or number in sent)
-                for number, request in to.stream(
+                Left(number, request, sent is None or number in sent)
+                for first, text in to.stream(
                     'SELECT number, request FROM requests WHERE run = :run ORDER BY number', {'run': id}
                 )
+                for number, request in enumerate(_requests(text), first)
                 if number not in done
             ]
 
@@ -347,6 +354,12 @@ def _make_tables(to: Connection) -> None:
     for name, kind in _NEWER.items():
         if name not in known:
             to.run(f'ALTER TABLE runs ADD COLUMN {name} {kind}')
+
+
+def _requests(text: str) -> list[dict[str, Any]]:
+    """The requests of a row: a list of them; older releases wrote each into a row of its own."""
+    found = json.loads(text)
+    return found if isinstance(found, list) else [found]
 
 
 def _found(to: Connection, which: str, values: dict[str, Any]) -> list[Kept]:

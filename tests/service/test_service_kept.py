@@ -502,6 +502,17 @@ def test_pages_are_bounded(store: Store) -> None:
     assert len(store.lines(kept(2).id, 0)) == 500
 
 
+@pytest.mark.parametrize('number', [1, 9, 10, 99, 100, 101, 110, 250])
+def test_any_number_of_rows(store: Store, number: int) -> None:
+    """However many results are committed, and requests kept, all are there, in their order."""
+    store.add(kept(1), [f'{{"url": "/{n}"}}' for n in range(number)], [number - 1])
+    expected = [(n, {'url': f'/{n}'}, n == number - 1) for n in range(number)]
+    assert store.left(kept(1).id) == expected
+    commit(store, 1, 0, [(n, str(n)) for n in range(0, number, 2)])
+    assert store.lines(kept(1).id, 0) == [str(n) for n in range(0, number, 2)]
+    assert [(n, request) for n, request, _ in store.left(kept(1).id)] == [one[:2] for one in expected[1::2]]
+
+
 def test_retention(store: Store) -> None:
     """What ended long ago goes, then the oldest while all take too much room; what is under way stays."""
     for number in range(1, 7):
@@ -557,6 +568,16 @@ def test_a_store_of_an_older_release(store: Store) -> None:
     again = Store(store._database, 'me')
     assert again.left(kept(1).id) == [(0, {}, True)]
     commit(again, 1, 0, [(0, 'a')], 'done')
+
+
+def test_requests_of_an_older_release(store: Store) -> None:
+    """Requests that were written into a row each are found as well."""
+    store.add(kept(1), [], [1])
+    types = {'run': 'VARCHAR', 'number': 'BIGINT', 'request': 'TEXT'}
+    rows = [(kept(1).id, number, f'{{"url": "/{number}"}}') for number in range(3)]
+    store._database.write(lambda to: to.insert('requests', types, rows))
+    commit(store, 1, 0, [(0, 'a')], sent=[1])
+    assert store.left(kept(1).id) == [(1, {'url': '/1'}, True), (2, {'url': '/2'}, False)]
 
 
 def test_two_services_on_one_store(tmp_path: Path) -> None:
