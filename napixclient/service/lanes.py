@@ -25,7 +25,7 @@ _MANY = 1 << 30
 class _Lane:
     """The requests of one host."""
 
-    __slots__ = ('fresh', 'highest', 'items', 'least', 'out', 'round', 'spare', 'turned', 'waits')
+    __slots__ = ('fresh', 'highest', 'items', 'least', 'limit', 'out', 'round', 'spare', 'taken', 'turned', 'waits')
 
     def __init__(self) -> None:
         self.items: list[Item] = []  # the next one last
@@ -35,11 +35,14 @@ class _Lane:
         self.least = _MANY  # and when they were fewest
         self.turned = 0  # done since then
         self.spare = FEWEST_SPARE
+        self.limit = 0  # how many may be out
         self.waits = True  # whether it stands in the queue for its turn
-        self.round = 0
+        self.round = 0  # the latest in which it had its turn,
+        self.taken = 0  # and in which something was taken
 
     def adapt(self, simultaneous: int) -> None:
         """Learn from what the pool had left, when it had least, how much that should have been."""
+        self.limit = simultaneous + self.spare
         if self.least < simultaneous:
             self.spare = min(self.spare * (4 if self.spare < 16 else 2), MOST_SPARE)
         elif self.turned < max(self.spare // 2, FEWEST_TURNED):
@@ -47,6 +50,7 @@ class _Lane:
         else:  # never more than twice of what was used up at most
             self.spare = max(min(self.spare, 2 * (self.highest - self.least)), FEWEST_SPARE)
         self.highest, self.least, self.turned = self.out, _MANY, 0
+        self.limit = simultaneous + self.spare
 
 
 class Lanes:
@@ -67,7 +71,7 @@ class Lanes:
         self._ahead = ahead or 0
         self._out = 0
         self._round = 0
-        self._fresh: list[Item] = []
+        self._fresh: list[_Lane] = []  # those that have a part in the group that is being recorded
         self._places: dict[int, int] = {}  # number -> its place, where places matter
         self._first = 0
         self._early: list[tuple[int, str]] = []  # a heap: what is too far ahead, and its host
@@ -87,6 +91,7 @@ class Lanes:
     def take(self) -> list[Item]:
         """The next group, perhaps empty."""
         group: list[Item] = []
+        self._fresh = fresh = []
         self._round += 1
         ready, early, limit = self._ready, self._early, self._first + self._ahead
         while early and early[0][0] < limit:
@@ -97,28 +102,29 @@ class Lanes:
             if self._places and self._places[lane.items[-1].number] >= limit:
                 heappush(early, (self._places[lane.items[-1].number], host))
                 continue
-            simultaneous = self.simultaneous(host)
             if lane.round != self._round:
                 lane.round = self._round
-                lane.adapt(simultaneous)
-            room = lane.out < simultaneous + lane.spare
+                lane.adapt(self.simultaneous(host))
+            room = lane.out < lane.limit
             if room:
                 group.append(lane.items.pop())
                 lane.out += 1
+                if lane.taken != self._round:
+                    lane.taken = self._round
+                    fresh.append(lane)
                 lane.fresh += 1
                 self._out += 1
             lane.waits = room and bool(lane.items)
             if lane.waits:
                 ready.append(entry)
-        self._fresh = group
         return group
 
     def recorded(self) -> None:
         """The group that was taken last is with the pool."""
-        for item in self._fresh:
-            lane = self._lanes[item.host]
+        for lane in self._fresh:
             lane.fresh = 0
-            lane.highest = max(lane.highest, lane.out)
+            if lane.out > lane.highest:
+                lane.highest = lane.out
         self._fresh = []
 
     def done(self, item: Item) -> None:
