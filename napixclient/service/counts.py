@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from ..histogram import Histogram
+from .results import Result
 from .store import Kept
 
 __all__ = ['Counts', 'document_of', 'document_of_run']
@@ -37,19 +40,12 @@ class Counts:
         self.reason = summary.get('reason')
         return self
 
-    def count(self, result: dict[str, Any]) -> None:
-        """One more result."""
-        counts = self.counts
-        counts['done'] += 1
-        error = result['error']
-        if error is None:
-            counts['ok'] += 1
-        elif result['state'] == 'done' and error['class'] != 'Cancelled':
-            counts['failed'] += 1
-        else:
-            counts['interrupted' if result['state'] == 'interrupted' else 'cancelled'] += 1
-        if result['status'] is not None:
-            self._times.add(result['ms'])
+    def count(self, results: Sequence[Result]) -> None:
+        """So many more results."""
+        self.counts['done'] += len(results)
+        for end, count in Counter(result.end for result in results).items():
+            self.counts[end] += count
+        self._times.add_all([result.ms for result in results if result.status is not None])
 
     def latency(self) -> dict[str, float | None]:
         """Quantiles in milliseconds, within 7 %."""

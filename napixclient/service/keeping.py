@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Protocol, TypeVar
+from typing import Protocol, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -19,8 +19,7 @@ from ..masking import mask
 from .counts import Counts
 from .database import LeaseLost, StoreError, StoreRefused
 from .metrics import Metrics
-from .results import line_of
-from .secrets import Secrets
+from .results import Result, line_of
 from .segments import Segment, Tail
 from .store import Kept, Store
 from .submission import Item
@@ -67,9 +66,7 @@ class Keeper:
     :param sent: numbers of the requests that may have been sent, and have no result.
     """
 
-    def __init__(
-        self, owner: Owner, store: Store, found: Kept, sent: set[int], secrets: Secrets, metrics: Metrics
-    ) -> None:
+    def __init__(self, owner: Owner, store: Store, found: Kept, sent: set[int], metrics: Metrics) -> None:
         self.counts = Counts.of(found.summary)
         #: As it was committed last.
         self.summary = found.summary
@@ -84,9 +81,8 @@ class Keeper:
         self._store = store
         self._id = found.id
         self._fence = found.fence
-        self._secrets = secrets
         self._metrics = metrics
-        self._waiting: deque[dict[str, Any]] = deque()
+        self._waiting: deque[Result] = deque()
         self._size = 0
         self._room = Event()
         self._work = Event()
@@ -96,12 +92,12 @@ class Keeper:
 
     # -- the run's side --------------------------------------------------------------------------------------------
 
-    def add(self, result: dict[str, Any]) -> None:
+    def add(self, result: Result) -> None:
         """One more result."""
         self._waiting.append(result)
-        body = result['body']
-        self._size += 500 + (len(body) if isinstance(body, str) else 0)
-        self._work.set()
+        self._size += len(result.text)
+        if not self._work.is_set():
+            self._work.set()
 
     def wait_for_room(self) -> None:
         """Until what waits for its commit takes no more memory than it may."""
@@ -151,15 +147,10 @@ class Keeper:
 
     def _commit(self) -> bool:
         """Commit some of what waits; whether there was anything."""
-        lines: list[tuple[int, str]] = []
-        size = 0
-        while self._waiting and len(lines) < COMMIT_LINES and size < COMMIT_BYTES:
-            result = self._waiting.popleft()
-            self.counts.count(result)  # here, so that what is kept counts what is kept with it
-            self._metrics.on_result(result)
-            line = line_of(self.results + len(lines), result, self._secrets)
-            lines.append((result['index'], line))
-            size += len(line)
+        results, size = self._next()
+        self.counts.count(results)  # here, so that what is kept counts what is kept with it
+        self._metrics.on_results(results)
+        lines = [(result.number, line_of(seq, result)) for seq, result in enumerate(results, self.results)]
         group = self._owner.plan()
         if not lines and not group:
             return False
@@ -167,7 +158,7 @@ class Keeper:
         summary, first = self.counts.summary(), self.results
         self._persist(lambda: self._store.commit(self._id, self._fence, first, lines, summary, sent))
         self.sent, self.summary = sent, summary
-        self._size = 0 if not self._waiting else max(self._size - size, 1)
+        self._size -= size
         self._room.set()
         if group:
             self._owner.send(group)
@@ -176,6 +167,16 @@ class Keeper:
             self.results += len(lines)
             self._owner.tell()
         return True
+
+    def _next(self) -> tuple[list[Result], int]:
+        """What is committed next of what waits, and its size."""
+        results: list[Result] = []
+        size, waiting = 0, self._waiting
+        while waiting and len(results) < COMMIT_LINES and size < COMMIT_BYTES:
+            result = waiting.popleft()
+            results.append(result)
+            size += len(result.text)
+        return results, size
 
     def _persist(self, work: Callable[[], _T]) -> _T:
         """Do it, as soon as the store can: a disk is full, a database is away for as long as they are."""

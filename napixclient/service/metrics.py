@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
+from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
+from math import inf
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+
+from .results import Result
 
 __all__ = ['Metrics']
 
@@ -34,16 +37,18 @@ class Metrics:
         self._registry = CollectorRegistry()
         self._registry.register(self)
 
-    def on_result(self, result: dict[str, Any]) -> None:
-        """One more result."""
-        status = result['status']
-        if status is None:
-            self._outcomes[result['error']['class']] += 1
-            return
-        self._outcomes[f'{min(status // 100, 5)}xx'] += 1  # RFC 9110 §15: 600 and above as a 5xx
-        seconds = result['ms'] / 1000
-        self._buckets[bisect_left(_BUCKETS, seconds)] += 1
-        self._seconds += seconds
+    def on_results(self, results: Sequence[Result]) -> None:
+        """So many more results."""
+        for (status, error), count in Counter((result.status, result.error) for result in results).items():
+            # RFC 9110 §15: 600 and above as a 5xx
+            self._outcomes[f'{min(status // 100, 5)}xx' if status is not None else error or ''] += count
+        times = sorted([result.ms / 1000 for result in results if result.status is not None])
+        self._seconds += sum(times)
+        below = 0
+        for bucket, bound in enumerate((*_BUCKETS, inf)):
+            upto = bisect_right(times, bound)
+            self._buckets[bucket] += upto - below
+            below = upto
 
     def on_begin(self) -> None:
         """A run begins here."""

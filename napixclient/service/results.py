@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 from ..errors import HTTPError
 from ..masking import Shown
@@ -12,35 +13,80 @@ from ..messages import Response, exact_text, redump_json, written_json
 from .secrets import Secrets
 from .submission import Item
 
-__all__ = ['line_of', 'result_of', 'unasked']
+__all__ = ['Result', 'line_of', 'result_of', 'unasked']
 
 
-def result_of(item: Item, outcome: Response | HTTPError, ms: float, at: float) -> dict[str, Any]:
+class Result(NamedTuple):
+    """A result, but for its place in the sequence.
+
+    :param number: of the request.
+    :param end: as what it is counted: ``ok``, ``failed``, ``cancelled`` or ``interrupted``.
+    :param ms: milliseconds that it took.
+    :param error: the class of the error.
+    :param text: the line, in ASCII, without its beginning: see :func:`line_of`.
+    """
+
+    number: int
+    end: str
+    status: int | None
+    ms: float
+    error: str | None
+    text: str
+
+
+def result_of(item: Item, outcome: Response | HTTPError, ms: float, at: float, secrets: Secrets | None) -> Result:
     """The result of a request, but for its place in the sequence.
 
     :param ms: milliseconds that it took.
     :param at: milliseconds from the beginning of the run to its end.
+    :param secrets: of all requests of the run; ``None`` where there are none.
     """
-    error = outcome if isinstance(outcome, HTTPError) else None
-    response = outcome.response if isinstance(outcome, HTTPError) else outcome
-    return _result(
-        item,
-        'done',
-        outcome.status,
-        ms,
-        at,
-        outcome.attempts,
-        None if response is None else _body_of(response),
-        None if error is None else _error_of(error),
-    )
+    if isinstance(outcome, HTTPError):
+        error, response = _error_of(outcome), outcome.response
+        state = 'cancelled' if error['class'] == 'Cancelled' else 'done'
+        body = None if response is None else _body_of(response)
+        return _result(item, state, outcome.status, ms, at, outcome.attempts, body, error, secrets)
+    text = _plain_text(item, outcome, ms, at) if secrets is None else None
+    if text is None:
+        return _result(item, 'done', outcome.status, ms, at, outcome.attempts, _body_of(outcome), None, secrets)
+    return _new_result(Result, (item.number, 'ok', outcome.status, ms, None, text))
 
 
-def unasked(item: Item, state: str, text: str, at: float) -> dict[str, Any]:
+def unasked(item: Item, state: str, text: str, at: float, secrets: Secrets | None) -> Result:
     """The result of a request whose outcome nobody will know.
 
     :param state: ``cancelled`` or ``interrupted``.
     """
-    return _result(item, state, None, 0.0, at, 0, None, {'class': state.capitalize(), 'text': text, 'chain': []})
+    error = {'class': state.capitalize(), 'text': text, 'chain': []}
+    return _result(item, state, None, 0.0, at, 0, None, error, secrets)
+
+
+def line_of(seq: int, result: Result) -> str:
+    """The line that is kept and shown."""
+    return f'{{"seq":{seq},{result.text}'
+
+
+def _plain_text(item: Item, response: Response, ms: float, at: float) -> str | None:
+    """What :func:`_result` writes where there is no error and no secret, in a tenth of the time."""
+    try:
+        return (
+            f'"index":{item.number},{item.shown},"state":"done","status":{response.status},"ms":{ms:.3f},"at":{at:.3f},'
+            f'"attempts":{response.attempts},"body":{_body_text(response)},"error":null}}'
+        )
+    except (ValueError, RecursionError):  # something in it cannot be written as it is
+        return None
+
+
+def _body_text(response: Response) -> str:
+    body = response.body
+    if body is None:
+        return 'null'
+    if body.__class__ is dict or body.__class__ is list:
+        data = response.data
+        if data.isascii() and not (_LF in data or _CR in data or 0 in data):
+            return data.decode('ascii')  # it is JSON in one line, and so can be a part of another
+        return _encode(body)
+    return _encode(_body_of(response))
 
 
 def _result(
@@ -52,8 +98,9 @@ def _result(
     attempts: int,
     body: Any,
     error: dict[str, Any] | None,
-) -> dict[str, Any]:
-    return {
+    secrets: Secrets | None,
+) -> Result:
+    document = {
         'index': item.number,
         'tag': item.tag,
         'host': item.host,
@@ -67,6 +114,10 @@ def _result(
         'body': body,
         'error': error,
     }
+    end = state if state != 'done' else 'ok' if error is None else 'failed'
+    return Result(
+        item.number, end, status, ms, None if error is None else error['class'], _text_of(document, secrets)[1:]
+    )
 
 
 def _body_of(response: Response) -> Any:
@@ -95,16 +146,15 @@ def _error_of(error: HTTPError) -> dict[str, Any]:
     }
 
 
-def line_of(seq: int, result: dict[str, Any], secrets: Secrets) -> str:
-    """The line, in ASCII; whatever is in it that JSON has no word for is left out."""
-    result = {'seq': seq, **result}
+def _text_of(result: dict[str, Any], secrets: Secrets | None) -> str:
+    """The result in JSON, in ASCII; whatever is in it that JSON has no word for is left out."""
     for part in None, 'body', 'tag', 'error':
         if part == 'error':
             result['error'] = result['error'] and {**result['error'], 'text': _UNWRITABLE, 'chain': []}
         elif part is not None:
             result[part] = _UNWRITABLE
         try:
-            return _written(secrets.without(result))
+            return _written(result if secrets is None else secrets.without(result))
         except (ValueError, RecursionError):  # nested deeper than can be written
             pass
     raise ValueError('the result cannot be written')
@@ -117,5 +167,7 @@ def _written(result: dict[str, Any]) -> str:
         return redump_json(result, separators=(',', ':'))
 
 
+_new_result: Callable[..., Result] = tuple.__new__  # Result(…) costs twice as much
+_LF, _CR = b'\n\r'
 _UNWRITABLE = '(JSON that cannot be written again)'
 _encode = json.JSONEncoder(separators=(',', ':'), allow_nan=False, check_circular=False).encode

@@ -29,7 +29,7 @@ from .keeping import Keeper
 from .lanes import Lanes
 from .lease import Lease, LeaseOver
 from .metrics import Metrics
-from .results import result_of, unasked
+from .results import Result, result_of, unasked
 from .segments import Segment
 from .store import Kept, Store
 from .submission import Item, Submission, politely
@@ -93,9 +93,8 @@ class Run:
         self.left_off = False
         self._parent = parent
         self._items = {item.number: item for item in submission.items}
-        self._keeper = Keeper(
-            self, parent.store, found, sent | {item.number for item in group}, submission.secrets, parent.metrics
-        )
+        self._keeper = Keeper(self, parent.store, found, sent | {item.number for item in group}, parent.metrics)
+        self._secrets = submission.secrets or None
         self._succeeded = self._keeper.counts.counts['ok']
         self._ending = 'cancelled' if found.cancel else ''  # why the rest is not asked any more
         self._began = monotonic() - max(found.age, 0)
@@ -106,7 +105,7 @@ class Run:
         self._more = Event()
         self.send(group)
         self._order = deque(self._items) if self.options.ordered else None
-        self._early: dict[int, dict[str, Any]] = {}  # results whose turn has not come
+        self._early: dict[int, Result] = {}  # results whose turn has not come
         self._pool: ClientPool | None = None
         self.greenlet = gevent.Greenlet(self._run)
         self.greenlet.gr_context = Context()  # it outlives the request that it came with
@@ -252,25 +251,24 @@ class Run:
 
     def _requests(self) -> Iterator[Request]:
         """What the pool is given, as it is recorded."""
+        lease, deadline = self.lease, self.options.deadline
         while self._items and not self._ending:
             if not self._cleared:
                 self._more.clear()
                 self._more.wait()
-            elif not self.lease.holds:
+            elif lease.until != inf and not lease.holds:  # a clock is asked for what may end only
                 gevent.sleep(PAUSE_SECONDS)
             else:
                 item = self._cleared.popleft()
                 self._asked[item.number] = monotonic()
-                yield self._timed(item)
+                request = item.request
+                assert request is not None
+                yield request if deadline is None else self._timed(request, deadline)
 
-    def _timed(self, item: Item) -> Request:
+    def _timed(self, request: Request, deadline: float) -> Request:
         """The request, bounded by what is left of the run's time."""
-        assert item.request is not None
-        deadline, timeout = self.options.deadline, self.options.timeout
-        if deadline is None:
-            return item.request
         left = max(self._began + deadline - monotonic(), 1e-3)
-        return item.request.replace(timeout=min(left, timeout or left))
+        return request.replace(timeout=min(left, self.options.timeout or left))
 
     def _take(self, outcome: Response | HTTPError) -> None:
         request = outcome.request
@@ -285,7 +283,7 @@ class Run:
             return
         now = monotonic()
         ms = (now - began if outcome.elapsed is None else outcome.elapsed) * 1000
-        self._finish(item, result_of(item, outcome, ms, (now - self._began) * 1000))
+        self._finish(item, result_of(item, outcome, ms, (now - self._began) * 1000, self._secrets))
         self._lanes.done(item)
         if isinstance(outcome, Response):
             self._succeeded += 1
@@ -302,28 +300,27 @@ class Run:
         """What is left from a service that ended: some of it must not be sent once more, or cannot."""
         for item in politely([item for item in self._items.values() if item.request is None]):
             if item.number in self._keeper.sent:
-                self._finish(item, unasked(item, 'interrupted', INTERRUPTED, self._at()))
+                self._finish(item, unasked(item, 'interrupted', INTERRUPTED, self._at(), self._secrets))
             else:
                 self._keeper.counts.reason = UNSENT
-                self._finish(item, unasked(item, 'cancelled', UNSENT, self._at()))
+                self._finish(item, unasked(item, 'cancelled', UNSENT, self._at(), self._secrets))
 
     def _conclude(self) -> None:
         """What was never sent has its result too, unless it is sent later."""
         if self._ending == 'halted':
             return
         for item in politely(list(self._items.values())):
-            self._finish(item, unasked(item, 'cancelled', f'not sent: {WHY.get(self._ending, "")}', self._at()))
+            why = f'not sent: {WHY.get(self._ending, "")}'
+            self._finish(item, unasked(item, 'cancelled', why, self._at(), self._secrets))
 
     def _at(self) -> float:
         return (monotonic() - self._began) * 1000
 
-    def _finish(self, item: Item, result: dict[str, Any]) -> None:
+    def _finish(self, item: Item, result: Result) -> None:
         """A request has its result; in order, where that was asked for."""
         del self._items[item.number]
         if not self._items:
             self._more.set()
-        if result['error'] is not None and result['error']['class'] == 'Cancelled':
-            result['state'] = 'cancelled'
         if self._order is None:
             self._keeper.add(result)
             return
