@@ -1,8 +1,8 @@
-"""Authenticators: what proves to a server who asks.
+"""Authenticators: they prove to a server who sends a request.
 
-An authenticator is a callable ``Request -> Request`` (``None`` leaves the request unchanged), called anew for every
-attempt. With the class attribute ``blocking = False`` it promises to do no I/O and to take no lock, and is called in
-place; any other runs in a greenlet of its own.
+An authenticator is a callable ``Request -> Request`` (``None`` leaves the request unchanged). It is called again for
+every attempt. One with the class attribute ``blocking = False`` promises to do no I/O and to take no lock, and is
+called in place; any other runs in a greenlet of its own.
 """
 
 from __future__ import annotations
@@ -12,12 +12,15 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping
 from hashlib import sha256
 from time import time
-from typing import Any
+from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
 from .masking import MASK, hide, mask
 from .messages import Headers, Request
 from .secret_names import add_secret_parameter
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
 
 __all__ = [
     'AnonAuthenticator',
@@ -36,16 +39,20 @@ Credentials = Authenticator | Mapping[str, str | bytes]
 
 
 class OneField:
-    """What adds one header field and nothing else, without I/O, and whatever the context of the call is."""
+    """Adds one ``Authorization`` field and nothing else, without I/O, whatever the context of the call is."""
 
     blocking = False
+    _written = b''  # a field that is the same for all requests
 
     def __call__(self, request: Request) -> Request:
         return request.with_line(b'authorization', self.line(request))
 
     def line(self, request: Request) -> bytes:
         """The field as it is written. The client asks for it where no copy of the request is needed."""
-        return b''
+        return self._written
+
+    def __repr__(self) -> str:
+        return f'{type(self).__name__}({MASK})'
 
 
 class AnonAuthenticator:
@@ -69,8 +76,8 @@ class LoginAuthenticator(OneField):
 
     :param login: the name of the key's owner.
     :param key: the secret, a text or bytes.
-    :param clock: what tells the time to sign, in seconds since 1970: a function without arguments.
-    :raises ValueError: for a login or a key that is empty or no text, and for a clock that cannot be called.
+    :param clock: a function without arguments that returns the time to sign, in seconds since 1970.
+    :raises ValueError: if the login or the key is empty or not a text, or the clock cannot be called.
     """
 
     def __init__(self, login: str, key: str | bytes, *, clock: Callable[[], float] = time) -> None:
@@ -106,7 +113,7 @@ class LoginAuthenticator(OneField):
         return b'\r\nAuthorization: %b:%b' % (message, outer.hexdigest().encode('ascii'))
 
     def _quote(self, given: str, text: str) -> str:
-        """Urlencoded, and remembered: a fan-out asks few hosts, or for few paths, again and again."""
+        """Urlencode a text and remember it: a fan-out asks few hosts, or for few paths, again and again."""
         if len(self._quoted) >= 4096:
             self._quoted.clear()
         quoted = self._quoted[given] = quote_plus(text)
@@ -120,7 +127,7 @@ _nonces: list[str] = []
 
 
 def _more_nonces() -> str:
-    """Random texts that are used once each, a few hundred for one call of the system."""
+    """Draw a few hundred nonces with one system call, and return one of them."""
     drawn = os.urandom(16 * 256).hex()
     _nonces.extend(drawn[at : at + 32] for at in range(32, len(drawn), 32))
     return drawn[:32]
@@ -129,8 +136,8 @@ def _more_nonces() -> str:
 os.register_at_fork(after_in_child=_nonces.clear)  # what is left is the parent's
 
 
-def _hmac_halves(key: bytes) -> tuple[Any, Any]:
-    """HMAC-SHA256 (RFC 2104) up to the message: to go on from copies takes a third of the time of ``hmac.digest``."""
+def _hmac_halves(key: bytes) -> tuple[_Hash, _Hash]:
+    """HMAC-SHA256 (RFC 2104) up to the message: going on from copies takes a third of the time of ``hmac.digest``."""
     if len(key) > 64:
         key = sha256(key).digest()
     key = key.ljust(64, b'\0')
@@ -164,33 +171,20 @@ class TokenIdentifier:
         return mask(f'TokenIdentifier({MASK}, parameter={self.parameter!r})')
 
 
-class _FieldAuthenticator(OneField):
-    """Sends a constant ``Authorization`` field."""
-
-    def __init__(self, value: str) -> None:
-        self._written = Headers([('Authorization', value)]).block  # refuses what cannot be sent
-
-    def line(self, request: Request) -> bytes:
-        return self._written
-
-    def __repr__(self) -> str:
-        return f'{type(self).__name__}({MASK})'
-
-
-class BearerToken(_FieldAuthenticator):
+class BearerToken(OneField):
     """``Authorization: Bearer <token>`` (RFC 6750 §2.1)."""
 
     def __init__(self, token: str) -> None:
         if not isinstance(token, str) or not token:
             raise ValueError('token is a text that is not empty')
         hide(self, token)
-        super().__init__(f'Bearer {token}')
+        self._written = Headers([('Authorization', f'Bearer {token}')]).block  # refuses what cannot be sent
 
 
-class BasicAuth(_FieldAuthenticator):
+class BasicAuth(OneField):
     """``Authorization: Basic …`` (RFC 7617 §2, in UTF-8).
 
-    :raises ValueError: for a user name with a colon, which the scheme cannot carry.
+    :raises ValueError: if the user name contains a colon, which the scheme cannot carry.
     """
 
     def __init__(self, username: str, password: str) -> None:
@@ -201,13 +195,13 @@ class BasicAuth(_FieldAuthenticator):
             raise ValueError('a user name with a colon cannot be sent with Basic authentication (RFC 7617 §2)')
         encoded = b64encode(f'{username}:{password}'.encode()).decode()
         hide(self, password, encoded)
-        super().__init__(f'Basic {encoded}')
+        self._written = Headers([('Authorization', f'Basic {encoded}')]).block
 
 
 def authenticator_of(given: Credentials | None) -> Authenticator | None:
     """Read what ``Client`` and ``ClientPool`` take as their authenticator; ``None`` is anonymous.
 
-    :raises ValueError: for anything but a callable, a mapping of ``login`` and ``key``, or ``None``.
+    :raises ValueError: if it is neither a callable, nor a mapping of ``login`` and ``key``, nor ``None``.
     """
     if given is None or type(given) is AnonAuthenticator:
         return None

@@ -28,7 +28,8 @@ import re
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from copy import copy
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from .documents import MAX_TEXT, Nested, nested, pruned, said
 from .masking import Shown, cut, mask, mask_around, sentence
@@ -218,9 +219,9 @@ class HTTPError(NapixError):
             error_class, text = Shown(self._kind), sentence(self.message)
         return Hop(self.remote_call, self.status or None, _shown(error_class), _shown(text), self.elapsed, traceback)
 
-    def keep(self, holders: object) -> None:
-        """Keep who holds the secrets that its text must not show: they are hidden as long as their holders live."""
-        self._keeps = holders
+    def keep(self, holder: object) -> None:
+        """Keep a holder of secrets alive as long as the error, so that no text of the error shows them."""
+        self._keeps = holder if self._keeps is None else (self._keeps, holder)
 
     def __reduce__(self) -> Any:
         return type(self), self.args, {name: value for name, value in vars(self).items() if name != '_keeps'}
@@ -315,6 +316,21 @@ class InvalidResponse(ProtocolError):
 
 class Cancelled(HTTPError):
     """Ended by ``cancel()``, by leaving a loop early, by closing the pool, or by a fork."""
+
+
+_E = TypeVar('_E', bound=HTTPError)
+
+
+def copy_for(error: _E, request: Request) -> _E:
+    """A copy of an error for another request that shares its outcome."""
+    copied = copy(error)
+    copied.__cause__, copied._keeps, copied.request = error.__cause__, error._keeps, request
+    return copied
+
+
+def read_on_demand(error: HTTPError, read: Callable[[HTTPError], tuple[str, Any]]) -> None:
+    """Have a function read the message and the ``remote_error`` of an error when they are first asked for."""
+    error._unread = read
 
 
 def _hop(one: Nested) -> Hop:

@@ -51,6 +51,10 @@ class Journey(NamedTuple):
         """Seconds until the caller has left."""
         return self.deadline - monotonic()
 
+    def without_deadline(self) -> Journey:
+        """The same journey for a call that other callers may wait for longer than this one."""
+        return self._replace(deadline=float('inf'))
+
 
 #: The journey of the request that is being served; ``None`` outside any.
 current: ContextVar[Journey | None] = ContextVar('napixclient_journey', default=None)

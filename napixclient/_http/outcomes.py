@@ -309,4 +309,4 @@ def _failed(what: str, exc: BaseException, kind: type[HTTPError] = HTTPError, **
 def _marked(pending: PendingResponse, response: Response) -> Response:
     """The answer to something that was not sent once only."""
     response.attempts = pending.tries
-    return response if pending.redirect is None else MovedResponse(response, pending.redirect.request.full_url)
+    return response if pending.redirect is None else MovedResponse.of(response, pending.redirect.request.full_url)

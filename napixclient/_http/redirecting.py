@@ -21,12 +21,14 @@ class MovedResponse(Response):
     """An answer of another URL than the request's own."""
 
     __slots__ = ('_url',)
+    _url: str
 
-    def __init__(self, response: Response, url: str) -> None:
-        super().__init__(
-            response.request, response.status, response.head, response.payload, response.elapsed, response.attempts
-        )
+    @classmethod
+    def of(cls, response: Response, url: str) -> MovedResponse:
+        """The same answer, with the URL that answered."""
+        self = cls.from_response(response)
         self._url = url
+        return self
 
     @property
     def url(self) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeVar
 
 from .headers import Headers
 from .json_codec import is_json, is_json_sequence, json_text, load_json
@@ -13,6 +13,7 @@ from .request import Request
 
 __all__ = ['Response', 'exact_text', 'new_response', 'written_json']
 
+_R = TypeVar('_R', bound='Response')
 _new_object = object.__new__
 #: Texts larger than this are decoded anew each time they are asked for, not kept twice in memory.
 _KEPT_TEXT = 65536
@@ -47,6 +48,24 @@ class Response:
         self.elapsed = elapsed
         self.attempts = attempts
         self._body = _UNREAD
+
+    @classmethod
+    def from_response(cls: type[_R], answer: Response, data: bytes | None = None) -> _R:
+        """The same answer as an instance of this class.
+
+        :param data: the body, where it is another than ``answer.data``.
+        """
+        self = cls(
+            answer.request,
+            answer.status,
+            answer.head,
+            answer.data if data is None else data,
+            answer.elapsed,
+            answer.attempts,
+        )
+        if data is None and type(answer._body) is bytes:  # still coded
+            self._body = answer._body
+        return self
 
     @property
     def data(self) -> bytes:

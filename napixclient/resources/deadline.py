@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from time import monotonic
-from typing import Any
 
 from urllib3 import Timeout as Timeouts
 
@@ -13,7 +12,7 @@ from ..journey import current
 
 __all__ = ['Deadline']
 
-#: Seconds that a request is given whose time has just run out: it ends in the queue.
+#: Seconds for a request whose time has just run out: it ends in the queue.
 _LEAST = 1e-6
 
 
@@ -23,7 +22,7 @@ class Deadline:
     :param timeout: seconds in all, :class:`urllib3.Timeout`, or ``None`` for the default of the settings.
     """
 
-    def __init__(self, timeout: Any, settings: Settings) -> None:
+    def __init__(self, timeout: float | Timeouts | None, settings: Settings) -> None:
         self._timeout = timeout
         self._clocks = settings.clocks if timeout is None else settings.clocks_of(timeout)
         journey, total = current.get(), self._clocks.total
@@ -34,27 +33,29 @@ class Deadline:
 
     @property
     def left(self) -> float:
-        """Seconds."""
+        """Seconds left."""
         return self.at - monotonic()
 
     @property
     def patience(self) -> float:
-        """Seconds to wait for a turn: those left, and where there is no bound those between two reads."""
+        """Seconds to wait for a turn: those left; without a bound, the read timeout."""
         return min(self.left, self._clocks.read)
 
-    def for_one(self, first: bool) -> Any:
+    def for_one(self, first: bool) -> float | Timeouts | None:
         """The ``timeout`` of the next request.
 
-        :param first: whether it is the first, which has it all.
+        :param first: whether it is the first request, which has all the time.
         """
         if first or self.at == NEVER:
             return self._timeout
         left = max(self.left, _LEAST)
         if isinstance(self._timeout, Timeouts):
-            return Timeouts(connect=self._timeout._connect, read=self._timeout._read, total=left)
+            timeout = self._timeout.clone()
+            timeout.total = left
+            return timeout
         return left
 
-    def for_shared(self) -> Any:
-        """That of a request which others may wait for, for longer perhaps: each has its own clock."""
+    def for_shared(self) -> Timeouts:
+        """The ``timeout`` of a request that others may wait for longer: no total, as each caller has a clock."""
         connect, read = (None if clock == NEVER else clock for clock in self._clocks[:2])
         return Timeouts(connect=connect, read=read)

@@ -1,21 +1,23 @@
-"""The errors of this package, and how an error becomes a value.
+"""The errors of this package, and errors as values.
 
 HTTPError
 ├── ConnectError
 │   └── NoHostAvailable      every host is out: set aside, taken out by its priority, or tried already
 ├── QuorumError              too few hosts succeeded
-└── RollingError             too many of a batch failed
-UnknownHost                  a host that is none of the mapping's; a KeyError and a ValueError
+├── RollingError             too many of a batch failed
+└── Failure                  any HTTPError as a member of a list of outcomes
+
+UnknownHost                  the mapping has no such host; a KeyError and a ValueError
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, NoReturn, cast
 
 from ..errors import Cancelled, ConnectError, HTTPError
 
-__all__ = ['NoHostAvailable', 'QuorumError', 'RollingError', 'UnknownHost', 'as_value']
+__all__ = ['Failure', 'NoHostAvailable', 'QuorumError', 'RollingError', 'UnknownHost', 'as_value']
 
 
 class NoHostAvailable(ConnectError):
@@ -23,84 +25,86 @@ class NoHostAvailable(ConnectError):
 
 
 class UnknownHost(KeyError, ValueError):
-    """A host that is none of the mapping's."""
+    """The mapping has no such host."""
 
     def __str__(self) -> str:
         return str(self.args[0])  # a KeyError would quote it
 
 
 class QuorumError(HTTPError):
-    """So many hosts failed that those left could not be enough.
+    """So many hosts failed that the others could not reach the quorum.
 
-    ``outcomes`` is in the order of the hosts: a :class:`Response` or a falsy :class:`HTTPError` for each; what had not
-    finished is :class:`Cancelled`.
+    ``outcomes`` is in the order of the hosts: a :class:`Response` or a falsy :class:`HTTPError` for each. Requests
+    that had not finished are :class:`Cancelled`.
     """
 
-    def __init__(self, message: str = '', *, outcomes: Sequence[Any] = (), **more: Any) -> None:
-        super().__init__(message, **more)
-        self.outcomes = list(outcomes)
+    def __init__(self, message: str = '', *, outcomes: Sequence[object] = ()) -> None:
+        super().__init__(message)
+        self.outcomes: list[Any] = list(outcomes)
 
     @property
     def exceptions(self) -> tuple[HTTPError, ...]:
-        """The failures among them, as a group of exceptions has them: a chain of errors tells of each."""
+        """The failures among the outcomes, as an exception group has them, so that a chain of errors names each."""
         return _failures(self.outcomes)
 
 
 class RollingError(HTTPError):
-    """Too many of a batch failed.
+    """More requests of a batch failed than ``max_fail`` allows.
 
-    ``outcomes`` is in the order of the requests, of all that were sent: a :class:`Response` or a falsy
-    :class:`HTTPError` for each. ``not_started`` are those that were not sent, as they were given.
+    ``outcomes`` has a :class:`Response` or a falsy :class:`HTTPError` for each request that was sent, in their order.
+    ``not_started`` has the requests that were not sent, as they were given.
     """
 
     def __init__(
-        self, message: str = '', *, outcomes: Sequence[Any] = (), not_started: Sequence[Any] = (), **more: Any
+        self, message: str = '', *, outcomes: Sequence[object] = (), not_started: Sequence[object] = ()
     ) -> None:
-        super().__init__(message, **more)
-        self.outcomes = list(outcomes)
-        self.not_started = list(not_started)
+        super().__init__(message)
+        self.outcomes: list[Any] = list(outcomes)
+        self.not_started: list[Any] = list(not_started)
 
     @property
     def exceptions(self) -> tuple[HTTPError, ...]:
-        """The failures among them, as a group of exceptions has them: a chain of errors tells of each."""
+        """The failures among the outcomes, as an exception group has them, so that a chain of errors names each."""
         return _failures(self.outcomes)
 
 
-def _failures(outcomes: Sequence[Any]) -> tuple[HTTPError, ...]:
-    errors = (getattr(outcome, '_error', outcome) for outcome in outcomes)
+def _failures(outcomes: Sequence[object]) -> tuple[HTTPError, ...]:
+    errors = (getattr(outcome, 'error', outcome) for outcome in outcomes)
     return tuple(one for one in errors if isinstance(one, HTTPError) and not isinstance(one, Cancelled))
 
 
-class _Value:
-    """An error as a value beside responses: falsy, and to call it raises it."""
+class Failure(HTTPError):
+    """An error in a list of outcomes, beside responses: it is falsy, and calling it raises it.
+
+    It is an instance of the error's own class too: ``isinstance(failure, ReadTimeout)``.
+    """
 
     __slots__ = ()
 
-    def __bool__(self) -> bool:
+    def __bool__(self) -> Literal[False]:
         return False
 
-    def __call__(self) -> Any:
-        error: Any = self
-        raise error.with_traceback(None)
+    def __call__(self) -> NoReturn:
+        """Raise the error."""
+        raise self.with_traceback(None)
 
     def __reduce__(self) -> Any:
-        error: Any = self
-        made: Any = super(_Value, error).__reduce__()
-        return _remade, (type(error).__bases__[1], made[1]), made[2]
+        made = super().__reduce__()
+        return _remade, (type(self).__bases__[1], made[1]), made[2]
 
 
-def as_value(error: HTTPError) -> HTTPError:
-    """The same error, of the same class, falsy and callable."""
-    if not isinstance(error, _Value):
-        error.__class__ = _value_class(type(error))
-    return error
+def as_value(error: HTTPError) -> Failure:
+    """Make an error falsy and callable: the same object, and still an instance of its class."""
+    if not isinstance(error, Failure):
+        error.__class__ = _failure_class(type(error))
+    return cast(Failure, error)
 
 
-def _value_class(kind: type[HTTPError]) -> Any:
+def _failure_class(kind: type[HTTPError]) -> Any:
     found = _classes.get(kind)
     if found is None:
         found = _classes[kind] = type(
-            kind.__name__, (_Value, kind), {'__slots__': (), '__module__': kind.__module__, '__doc__': kind.__doc__}
+            kind.__name__, (Failure, kind), {'__slots__': (), '__module__': kind.__module__, '__doc__': kind.__doc__}
         )
     return found
 

@@ -1,4 +1,4 @@
-"""The best set cover of a few hosts, exactly. No I/O; imports nothing of ours.
+"""The best set cover of a few hosts, exactly. No I/O.
 
 A table has a bit for each set of hosts: whether they can be left out together, because they are not all the hosts that
 some row has. The largest set that can be is found, of these the heaviest, and all other hosts are the cover. The table
@@ -17,7 +17,7 @@ __all__ = ['exact_cover']
 
 
 def exact_cover(rows: Collection[int], weights: Sequence[int]) -> int:
-    """Of the least covers the lightest, as bits.
+    """The lightest of the smallest covers, as bits.
 
     :param rows: sets of hosts as bits, none of them empty; the cover has a host of each.
     :param weights: not negative, one for each host.

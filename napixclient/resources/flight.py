@@ -1,10 +1,11 @@
-"""A request that is under way to one host, and what its outcome tells of the host."""
+"""A request that is under way to one host, and what the outcome says about the host."""
 
 from __future__ import annotations
 
 from time import monotonic
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
+from .. import messages
 from .._http.connect.connector import NoPlace
 from .._http.pending import PendingResponse
 from ..errors import (
@@ -18,38 +19,50 @@ from ..errors import (
     Timeout,
 )
 from ..messages import IDEMPOTENT
+from .figures import Figures
+from .health import Health
+from .policy import Load
 from .resource import Response, outcome_of
-
-if TYPE_CHECKING:
-    from .replica import Replica
 
 __all__ = ['Flight', 'is_failure', 'is_our_own']
 
-#: Statuses of a server that could not do its work, so that another may (RFC 9110 §15.6.3 to §15.6.5).
+#: Statuses of a server that could not do its work, though another server may (RFC 9110 §15.6.3 to §15.6.5).
 FAILED = frozenset([502, 503, 504])
+
+
+class Host(Protocol):
+    """The host of a flight, which the outcome tells something of."""
+
+    health: Health
+    load: Load
+    figures: Figures
 
 
 class Flight:
     """A request that is under way to one host, for one caller or for several who ask the same.
 
-    :param probe: whether it is the one that tells whether the host is up again.
+    :param probe: whether it finds out if the host is up again.
     :param users: the callers who wait for it.
     """
 
-    #: Whether it has no clock of its own, as others may wait for it.
+    #: Whether several callers may wait for it, so that it has no clock of its own.
     shared = False
-    __slots__ = ('_began', '_probe', '_replica', 'over', 'pending', 'users')
+    __slots__ = ('_accounted', '_began', '_host', '_probe', 'pending', 'users')
 
-    def __init__(self, replica: Replica, pending: PendingResponse, probe: bool, users: int) -> None:
-        self._replica = replica
+    def __init__(self, host: Host, pending: PendingResponse, probe: bool, users: int) -> None:
+        self._host = host
         self._probe = probe
         self._began = monotonic()
+        self._accounted = False
         self.pending = pending
         #: Callers who wait for it.
         self.users = users
-        #: Whether it was accounted for.
-        self.over = False
         pending.rawlink(self.account)
+
+    @property
+    def sent(self) -> bool:
+        """Whether any of it may have reached the host."""
+        return self.pending.sent
 
     @property
     def outcome(self) -> Response | HTTPError:
@@ -57,31 +70,31 @@ class Flight:
         return outcome_of(self.pending)
 
     def leave(self) -> None:
-        """A caller does not wait for it any longer; the last one ends it."""
+        """One caller stops waiting for it; the last one to leave cancels it."""
         self.users -= 1
         if self.users:
             return
-        if self.pending.outcome is None:
-            self._replica.load.waited(monotonic() - self._began)
+        if not self.pending.ready():
+            self._host.load.gave_up(monotonic() - self._began)
             self.pending.cancel()
         self.account()
 
     def give_up(self) -> None:
-        """The caller does not wait for it any longer, as another host was faster.
+        """The caller stops waiting for it, because another host was faster.
 
-        Its time so far is the least that it would have taken: to leave it out would make slow answers seem rare.
+        The time so far counts as its latency, which it is at least: without it slow answers would seem rare.
         """
-        if not self.over and self.pending.outcome is None and self.users == 1:
+        if not self._accounted and not self.pending.ready() and self.users == 1:
             self._note(monotonic() - self._began)
         self.leave()
 
-    def account(self, _: Any = None) -> None:
+    def account(self, _: object = None) -> None:
         """Learn from its outcome, once."""
         outcome = self.pending.outcome
-        if self.over or outcome is None:
+        if self._accounted or outcome is None:
             return
-        self.over = True
-        health, load = self._replica.health, self._replica.load
+        self._accounted = True
+        health, load = self._host.health, self._host.load
         load.in_flight -= 1
         seconds = monotonic() - self._began
         if is_our_own(outcome):
@@ -99,22 +112,22 @@ class Flight:
         if is_failure(outcome) or (outcome.status or 0) >= 500:
             load.failed(seconds)
         else:
-            # Without the time for a connection and in our own queue: what is in flight counts by itself.
+            # Time in our queue and for a connection is left out: requests in flight are counted by themselves.
             load.answered(outcome.elapsed or seconds)
-            self._replica.figures.load.answered(outcome.elapsed or seconds)
+            self._host.figures.load.answered(outcome.elapsed or seconds)
 
     def _note(self, seconds: float) -> None:
         if self.pending.request.method in IDEMPOTENT:
-            self._replica.figures.hedging.note(seconds)
+            self._host.figures.hedging.note(seconds)
 
 
-def is_failure(outcome: Any) -> bool:
-    """Whether there is no answer, or one of a server that could not do its work."""
+def is_failure(outcome: messages.Response | HTTPError) -> bool:
+    """Whether there is no answer, or the server says that it could not do its work."""
     if outcome.status is not None and not isinstance(outcome, HTTPError):
         return outcome.status in FAILED
     return not isinstance(outcome, RemoteError) or outcome.status in FAILED
 
 
-def is_our_own(outcome: Any) -> bool:
-    """Whether a failure is our own, and tells nothing of the host."""
+def is_our_own(outcome: messages.Response | HTTPError) -> bool:
+    """Whether a failure is our own, so that it says nothing about the host."""
     return type(outcome) is HTTPError or isinstance(outcome, (Cancelled, QueueTimeout, NoPlace, BodyTooLarge))

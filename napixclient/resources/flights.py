@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from copy import copy
-from typing import Any
-
 from .._http.pending import PendingResponse
-from ..errors import HTTPError
+from ..errors import HTTPError, copy_for
 from ..journey import current
 from ..messages import Request
 from .deadline import Deadline
@@ -18,7 +15,7 @@ __all__ = ['Flights', 'Share']
 
 
 class Share:
-    """One caller's part in a flight of several; used as a :class:`Flight` is."""
+    """One caller's share of a flight that several wait for; it is used like a :class:`Flight`."""
 
     __slots__ = ('_flight', '_request')
     shared = True
@@ -34,18 +31,23 @@ class Share:
         return self._flight.pending
 
     @property
+    def sent(self) -> bool:
+        """Whether any of it may have reached the host."""
+        return self._flight.sent
+
+    @property
     def outcome(self) -> Response | HTTPError:
-        """The caller's own copy: what one of them does to it, the others do not see."""
+        """The caller's own copy: the others do not see what one caller does to it."""
         found = self._flight.outcome
         if isinstance(found, HTTPError):
-            return _copied(found, self._request)
+            return copy_for(found, self._request)
         found.request = self._request
-        if found._error is not None:
-            found._error = _copied(found._error, self._request)
+        if found.error is not None:
+            found.error = copy_for(found.error, self._request)
         return found
 
     def leave(self) -> None:
-        """The caller does not wait for it any longer."""
+        """The caller stops waiting."""
         self._flight.leave()
 
     def give_up(self) -> None:
@@ -57,27 +59,20 @@ class Share:
         self._flight.account()
 
 
-def _copied(error: HTTPError, request: Request) -> HTTPError:
-    """The same error, of another caller's request."""
-    copied = copy(error)
-    copied.__cause__, copied._keeps, copied.request = error.__cause__, error._keeps, request
-    return copied
-
-
 class Flights:
-    """The GETs that are under way, by what they ask whom."""
+    """The GETs that are under way, by host and request."""
 
     def __init__(self) -> None:
-        self._flights: dict[Any, Flight] = {}
+        self._flights: dict[object, Flight] = {}
 
     def send(self, replica: Replica, request: Request, deadline: Deadline) -> Share:
-        """Join a flight that asks the same, or begin one, which has no clock: each caller has its own."""
+        """Join the flight of an identical request, or begin one. It has no clock: each caller has a clock."""
         key = replica.host, request.url, request.headers, request.options._replace(timeout=None)
         flight = self._flights.get(key)
         if flight is None or flight.pending.ready() or not flight.users:
             flight = self._flights[key] = self._begin(replica, request, deadline)
 
-            def ended(_: Any) -> None:
+            def ended(_: object) -> None:
                 if self._flights.get(key) is flight:
                     del self._flights[key]
 
@@ -86,7 +81,7 @@ class Flights:
 
     def _begin(self, replica: Replica, request: Request, deadline: Deadline) -> Flight:
         journey = current.get()
-        token = None if journey is None else current.set(journey._replace(deadline=float('inf')))
+        token = None if journey is None else current.set(journey.without_deadline())
         try:
             return replica.send(request.replace(timeout=deadline.for_shared()), users=0)
         finally:

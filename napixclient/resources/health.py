@@ -1,4 +1,4 @@
-"""Which hosts are set aside, and for how long. No I/O, no timers, the clock is given."""
+"""Which hosts are set aside, and for how long. No I/O, no timers; the clock is handed in."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ['Health']
 
 #: Seconds for which a host is set aside at first, and at most; each probe that fails doubles them.
 FIRST_PAUSE, LONGEST_PAUSE = 0.25, 30.0
-#: A pause may be shorter by this share, so that not all clients come back to a host at once.
+#: A pause is shortened by up to this share, so that clients do not all come back to a host at once.
 JITTER = 0.2
-#: The caller's clock may have been short, so it takes so many in a row that it ran out before a host is set aside.
+#: So many requests in a row must run out of time before a host is set aside: the caller's clock may just be short.
 LATE = 3
 
 
 class Health:
     """Whether one host is ``up``, ``down`` (set aside) or ``probing``.
 
-    A host that fails is set aside. When its pause is over, a single request is its probe: with an answer it is up
-    again, without one it is set aside for twice as long.
+    A host that fails is set aside. When its pause is over, a single request is its probe: if it is answered, the host
+    is up again; if not, the host is set aside for twice as long.
 
     :param clock: seconds, as ``time.monotonic``.
     """
@@ -29,7 +29,7 @@ class Health:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         self.state = 'up'
-        #: Whether it is set aside because it could not be connected to; else it may be asked where no other is left.
+        #: Whether no connection to the host could be made. A host that is only ``down`` is asked if no other is left.
         self.dead = False
         self._clock = clock
         self._pause = 0.0
@@ -39,33 +39,33 @@ class Health:
 
     @property
     def up(self) -> bool:
-        """Whether it takes its part of the traffic."""
+        """Whether the host takes its share of the traffic."""
         return self.state == 'up'
 
     @property
     def due(self) -> bool:
-        """Whether the next request is to be its probe."""
+        """Whether the next request is to be the host's probe."""
         return self.state == 'down' and self._clock() >= self._until
 
     @property
     def out(self) -> bool:
-        """Whether it is not to be asked at all."""
+        """Whether the host must not be asked at all."""
         return self.dead and not self.up and not self.due
 
     def claim(self) -> bool:
-        """Make a request its probe; false when it is not due, or another one is."""
+        """Make a request the probe; false if none is due, or another request is the probe."""
         if not self.due:
             return False
         self.state = 'probing'
         return True
 
     def abandon(self) -> None:
-        """The probe ended without telling anything, by a kill perhaps: the next request is another."""
+        """The probe ended without an outcome, perhaps by a kill: the next request is the probe."""
         if self.state == 'probing':
             self.state = 'down'
 
     def succeeded(self) -> None:
-        """It answered."""
+        """The host answered."""
         if not self.up:
             self._recovered = self._clock()
         self.state = 'up'
@@ -74,12 +74,12 @@ class Health:
         self._late = 0
 
     def failed(self, began: float, *, probe: bool = False, dead: bool = False, late: bool = False) -> None:
-        """A request to it failed.
+        """A request to the host failed.
 
-        :param began: when, by the clock: what began before it recovered is old news.
-        :param probe: whether the request was its probe.
-        :param dead: whether it could not be connected to.
-        :param late: whether it was only too late for its caller.
+        :param began: when it began, by the clock: a request older than the host's recovery says nothing new.
+        :param probe: whether the request was the probe.
+        :param dead: whether no connection could be made.
+        :param late: whether the host was only too late for the caller's clock.
         """
         if not probe:
             if not self.up or began < self._recovered:

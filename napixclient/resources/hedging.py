@@ -1,4 +1,4 @@
-"""What is slow, and how many requests may be sent twice. No I/O, no timers."""
+"""When a request is slow, and how many requests may be sent twice. No I/O, no timers."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections import deque
 
 __all__ = ['Hedging']
 
-#: Latencies that are remembered, and how many it takes to say what is slow.
+#: Latencies that are remembered, and how many are needed to tell what is slow.
 WINDOW, FEWEST = 1000, 50
 #: No request is sent twice before so many seconds.
 SOONEST = 0.001
@@ -18,10 +18,10 @@ BURST = 10.0
 class Hedging:
     """Recent latencies, and a token bucket.
 
-    Each request brings in a share of a token, and a hedge takes one. The bucket starts empty, so there are never more
-    extra requests than that share of those made so far.
+    Each request adds a share of a token, and a hedge takes one. The bucket starts empty, so extra requests never
+    exceed that share of the requests made so far.
 
-    :param share: extra requests for each request.
+    :param share: extra requests per request.
     """
 
     __slots__ = ('_latencies', '_line', '_recent', '_share', '_tokens')
@@ -29,20 +29,21 @@ class Hedging:
     def __init__(self, share: float = 0.05) -> None:
         self._share = share
         self._tokens = 0.0
-        self._line: dict[object, None] = {}  # who waits for a token, the first one first
+        self._line: dict[object, None] = {}  # who waits for a token, oldest first
         self._recent: deque[float] = deque()
         self._latencies: list[float] = []  # the same, sorted
 
     def earn(self) -> None:
-        """A request is made."""
+        """Count a request."""
         self._tokens = min(self._tokens + self._share, BURST)
 
     def spend(self, who: object) -> bool:
-        """Take a hedge; false when there is none left, or only so many as there are others who have waited for longer.
+        """Take a hedge; false if none is left for this request.
 
-        Most requests that are slow are soon answered; those at the head of the line are the ones that need it.
+        Requests that have waited longer come first: most slow requests are soon answered, and those at the head of
+        the line are the ones that need a hedge.
 
-        :param who: stands in line from now on, until it takes one or leaves.
+        :param who: the request; it stays in line until it takes a hedge or leaves.
         """
         ahead = list(self._line).index(who) if who in self._line else len(self._line)
         if self._tokens < ahead + 1 - 1e-9:
@@ -53,18 +54,18 @@ class Hedging:
         return True
 
     def leave(self, who: object) -> None:
-        """It needs none any more."""
+        """Leave the line: the request needs no hedge any more."""
         self._line.pop(who, None)
 
     def note(self, seconds: float) -> None:
-        """An answer took so long."""
+        """Note an answer that took so many seconds."""
         if len(self._recent) == WINDOW:
             del self._latencies[bisect_left(self._latencies, self._recent.popleft())]
         self._recent.append(seconds)
         insort(self._latencies, seconds)
 
     def delay(self, quantile: float) -> float | None:
-        """Seconds after which a request is slow; ``None`` while too little is known."""
+        """Seconds after which a request is slow; ``None`` while too few latencies are known."""
         count = len(self._latencies)
         if count < FEWEST:
             return None

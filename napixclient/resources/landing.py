@@ -1,10 +1,9 @@
-"""Waiting for several flights at a time."""
+"""Waits for several flights at a time."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from gevent.hub import Waiter
 
@@ -20,13 +19,13 @@ class Landing:
 
     def __init__(self) -> None:
         self._ended: deque[Flight | Share] = deque()
-        self._waiter: Any = None
-        self._links: dict[Flight | Share, Callable[[Any], None]] = {}
+        self._waiter: Waiter[None] | None = None
+        self._links: dict[Flight | Share, Callable[[object], None]] = {}
 
     def add(self, flight: Flight | Share) -> None:
-        """Wait for this one, too."""
+        """Wait for this flight too."""
 
-        def ended(_: Any) -> None:
+        def ended(_: object) -> None:
             self._ended.append(flight)
             if self._waiter is not None:
                 self._waiter.switch(None)
@@ -35,7 +34,7 @@ class Landing:
         flight.pending.rawlink(ended)
 
     def wait(self, until: float | None) -> Flight | Share | None:
-        """Block until one has ended; ``None`` when ``monotonic()`` reached the time before."""
+        """Block until a flight has ended, and return it; ``None`` if ``monotonic()`` reaches ``until`` first."""
         while not self._ended:
             self._waiter = Waiter()
             try:
@@ -52,13 +51,13 @@ class Landing:
 
     @property
     def flights(self) -> list[Flight | Share]:
-        """Those that were not handed out."""
+        """The flights that were not handed out."""
         return list(self._links)
 
     def leave(self, slow: Flight | Share | None = None) -> None:
-        """Nobody waits for those that were not handed out.
+        """Stop waiting for the flights that were not handed out.
 
-        :param slow: the one that was given up for being slow.
+        :param slow: the flight that is given up because it was slow.
         """
         links, self._links = self._links, {}
         for flight, ended in links.items():

@@ -1,76 +1,76 @@
-"""A resource that one caller has for itself while a request of its own is under way."""
+"""A resource that one caller owns while its request is under way."""
 
 from __future__ import annotations
 
 import weakref
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
 import gevent
 from gevent.event import Event
 from gevent.hub import get_hub
 from gevent.lock import Semaphore
 
+from .._options import Unpack
 from ..errors import QueueTimeout
-from ..messages import Request
+from ..messages import Body, Request
 from .deadline import Deadline
 from .flight import Flight
 from .replica import Replica
-from .resource import Resource, Response
+from .resource import AskOptions, Resource, Response
 
 __all__ = ['Lease']
 
 
 class Lease(Resource):
-    """A resource with a request sent.
+    """A resource whose request was sent.
 
-    It is released when its answer is taken, when it is closed or dropped, and when the greenlet that asked for it is
-    killed or fails: the frames of a dead greenlet may live on, and hold it.
+    Taking the answer releases it, and so does closing or dropping it. If the greenlet that asked for it is killed or
+    fails, it is released as well, because the frames of a dead greenlet may live on and hold it.
     """
 
-    def __init__(self, replica: Replica, places: Semaphore) -> None:
-        self._client = replica.client
-        self._asked = None
+    def __init__(self, replica: Replica, slots: Semaphore) -> None:
+        self.client = replica.client
+        self._pending = None
         self._replica = replica
-        self._places = places
+        self._slots = slots
         self._flight: Flight | None = None
-        self._held = False
+        self._holds_slot = False
         self._hub = get_hub()
         self._awaited = False
         self._owner = gevent.getcurrent()
         self._link = _ended(weakref.ref(self))
 
     def send(self, request: Request, deadline: Deadline) -> None:
-        """Wait for a turn, and return when the request goes out.
+        """Wait for a slot, and return when the request is sent.
 
-        :raises QueueTimeout: when that takes too long.
-        :raises HTTPError: when it could not be sent.
+        :raises QueueTimeout: if that takes too long.
+        :raises HTTPError: if the request could not be sent.
         """
         until = monotonic() + deadline.patience
-        if not self._places.acquire(timeout=max(deadline.patience, 0)):
+        if not self._slots.acquire(timeout=max(deadline.patience, 0)):
             raise self._too_late(request)
-        self._held = True
+        self._holds_slot = True
         if isinstance(self._owner, gevent.Greenlet):
             self._owner.rawlink(self._link)
         try:
             self._flight = flight = self._replica.send(request.replace(timeout=deadline.for_one(False)))
-            self._asked = flight.pending
+            self._pending = flight.pending
             if not self._wait_until_sent(flight, until):
                 raise self._too_late(request)
-            if flight.pending.outcome is not None and not flight.pending.sent:
+            if flight.pending.ready() and not flight.sent:
                 self.getresponse()  # raises why
         except BaseException:
             self.close()
             raise
 
     def _wait_until_sent(self, flight: Flight, until: float) -> bool:
-        pending, going_out = flight.pending, self._replica.going_out
-        if pending.sent or pending.outcome is not None:
+        pending, on_sent = flight.pending, self._replica.on_sent
+        if flight.sent or pending.ready():
             return True
-        sent = going_out[pending] = Event()
+        sent = on_sent[pending] = Event()
 
-        def ended(_: Any) -> None:
+        def ended(_: object) -> None:
             sent.set()
 
         pending.rawlink(ended)
@@ -78,7 +78,7 @@ class Lease(Resource):
             return sent.wait(max(until - monotonic(), 0))
         finally:
             pending.unlink(ended)
-            going_out.pop(pending, None)
+            on_sent.pop(pending, None)
 
     def _too_late(self, request: Request) -> QueueTimeout:
         return QueueTimeout(
@@ -87,44 +87,44 @@ class Lease(Resource):
             phase='queue',
         )
 
-    def request(self, method: str, path: str, body: Any = None, **options: Any) -> None:
-        """:raises RuntimeError: always: this resource is for the request that was sent with it."""
+    def request(self, method: str, path: str, body: Body | None = None, **options: Unpack[AskOptions]) -> None:
+        """:raises RuntimeError: always, because this resource is for one request, which was sent."""
         raise RuntimeError('this resource has its one request: ask Resources.request() for another')
 
     def getresponse(self) -> Response:
         """Wait for the answer, and release the resource.
 
-        :raises HTTPError: when there is none.
-        :raises RuntimeError: when it was released before.
+        :raises HTTPError: if there is no answer.
+        :raises RuntimeError: if the resource was released before.
         """
-        if self._asked is None:
+        if self._pending is None:
             raise RuntimeError('the answer was taken, and the resource released: ask Resources.request() for another')
         self._awaited = True  # by whoever it was handed to
         try:
-            return self._answer(self._asked)
+            return self._answer(self._pending)
         finally:
             self.close()
 
     def close(self) -> None:
-        """Release the resource; what it asked is cancelled if there is no answer yet. May be repeated."""
-        flight, self._flight, self._asked = self._flight, None, None
+        """Release the resource; its request is cancelled if there is no answer yet. May be called again."""
+        flight, self._flight, self._pending = self._flight, None, None
         if flight is not None:
             flight.leave()
-        if self._held:
-            self._held = False
-            self._places.release()
+        if self._holds_slot:
+            self._holds_slot = False
+            self._slots.release()
             if isinstance(self._owner, gevent.Greenlet):
                 self._owner.unlink(self._link)
 
     def __del__(self) -> None:
-        if getattr(self, '_held', False):  # collected in whatever thread
-            self._hub.loop.run_callback_threadsafe(_give_back, self._flight, self._places, self._owner, self._link)
+        if getattr(self, '_holds_slot', False):  # collected in whatever thread
+            self._hub.loop.run_callback_threadsafe(_release, self._flight, self._slots, self._owner, self._link)
 
 
-def _ended(lease: weakref.ref[Lease]) -> Callable[[Any], None]:
-    """What a greenlet calls at its end: where it was killed or failed, nobody will take the answer."""
+def _ended(lease: weakref.ref[Lease]) -> Callable[[gevent.Greenlet[..., object]], None]:
+    """A link of the greenlet that owns the lease: if it was killed or failed, nobody will take the answer."""
 
-    def ended(owner: Any) -> None:
+    def ended(owner: gevent.Greenlet[..., object]) -> None:
         orphan = lease()
         if (
             orphan is not None
@@ -136,9 +136,11 @@ def _ended(lease: weakref.ref[Lease]) -> Callable[[Any], None]:
     return ended
 
 
-def _give_back(flight: Flight | None, places: Semaphore, owner: Any, link: Any) -> None:
+def _release(
+    flight: Flight | None, slots: Semaphore, owner: object, link: Callable[[gevent.Greenlet[..., object]], None]
+) -> None:
     if flight is not None:
         flight.leave()
-    places.release()
+    slots.release()
     if isinstance(owner, gevent.Greenlet):
         owner.unlink(link)

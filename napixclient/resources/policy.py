@@ -1,4 +1,4 @@
-"""Which of several hosts. No I/O, the clock is given."""
+"""Chooses one of several hosts. No I/O; the clock is handed in."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ __all__ = ['Load', 'Ready', 'best', 'less_loaded']
 
 #: How much of an average one more sample replaces.
 WEIGHT = 0.25
-#: Seconds after which half of what is known of a host is forgotten, so that one that was slow is tried again.
+#: Seconds after which half of what is known of a host is forgotten, so that a host that was slow is tried again.
 HALF_LIFE = 10.0
-#: How many times as loaded a host seems of which every answer is a failure.
+#: A host whose answers are all failures looks this many times as loaded as it is.
 PENALTY = 20.0
 
 
 class Ready(int):
-    """Minus the number of ready connections, as a priority: a weight among hosts that are as good, not a rank."""
+    """Minus the number of ready connections, as a priority: it weights hosts of equal rank, and ranks none."""
 
 
 def best(priorities: Mapping[str, float], ready: Callable[[str], int]) -> str:
-    """One with the smallest priority, at random, and rather one with connections ready.
+    """One of the hosts with the smallest priority, at random, biased to those with connections ready.
 
-    :param ready: tells how many connections of a host are.
+    :param ready: returns how many connections of a host are ready.
     """
     ranks = {host: 0 if isinstance(priority, Ready) else priority for host, priority in priorities.items()}
     first = min(ranks.values())
@@ -32,7 +32,10 @@ def best(priorities: Mapping[str, float], ready: Callable[[str], int]) -> str:
 
 
 def less_loaded(hosts: Sequence[str], priority: Callable[[str], float | None]) -> str | None:
-    """Of two taken at random the one with the smaller priority (the power of two choices); ``None`` if all are out."""
+    """Of two hosts taken at random, the one with the smaller priority (the power of two choices).
+
+    ``None`` if all are out.
+    """
     first: str | None = None
     least = 0.0
     for host in random.sample(hosts, len(hosts)):
@@ -63,25 +66,25 @@ class Load:
 
     @property
     def latency(self) -> float | None:
-        """Seconds that its answers take, on average; ``None`` before the first."""
+        """Seconds that its answers take on average; ``None`` before the first answer."""
         return self._latency
 
     def answered(self, seconds: float) -> None:
-        """An answer took so long."""
+        """Note an answer that took so many seconds."""
         self._sample(seconds, 0.0)
 
     def failed(self, seconds: float) -> None:
-        """A request failed; that it did so fast is no merit."""
+        """Note a failure after so many seconds; a fast failure must not improve the latency estimate."""
         known = self._latency
         self._sample(None if known is None or seconds < known else seconds, 1.0)
 
-    def waited(self, seconds: float) -> None:
-        """A request was given up after so long."""
+    def gave_up(self, seconds: float) -> None:
+        """Note a request that was given up after so many seconds: it would have taken longer."""
         if self._latency is None or seconds > self._latency:
             self._sample(seconds, self._failing)
 
     def _sample(self, seconds: float | None, failing: float) -> None:
-        # An old average counts for less: at its half-life the sample replaces half of what is left of it.
+        # An old average weighs less: after one half-life, the sample replaces half of what would be kept of it.
         weight = 1 - (1 - WEIGHT) * self._kept()
         self._at = self._clock()
         if seconds is not None:
@@ -93,9 +96,9 @@ class Load:
         return float(0.5 ** ((self._clock() - self._at) / HALF_LIFE))
 
     def cost(self, usual: float) -> float:
-        """What one more request would cost: in flight × latency × failures.
+        """The cost of one more request: in flight × latency × failures.
 
-        :param usual: the latency of a host of which nothing is known.
+        :param usual: the latency to assume if nothing is known, in seconds.
         """
         kept = self._kept()
         latency = usual if self._latency is None else usual + kept * (self._latency - usual)

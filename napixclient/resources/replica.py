@@ -10,34 +10,18 @@ from .._http.pending import PendingResponse
 from ..authenticators import Authenticator
 from ..client import Client
 from ..messages import Request, parse_origin
+from .figures import Figures
 from .flight import Flight
 from .health import Health
-from .hedging import Hedging
 from .policy import Load
 
-__all__ = ['Figures', 'Replica']
-
-
-class Figures:
-    """What is known of all hosts together.
-
-    :param hedges: the share of requests that may be sent twice.
-    """
-
-    def __init__(self, hedges: float) -> None:
-        self.hedging = Hedging(hedges)
-        self.load = Load()
-
-    @property
-    def usual(self) -> float:
-        """The latency of a host of which nothing is known, in seconds."""
-        return self.load.latency or 1.0
+__all__ = ['Replica']
 
 
 class Replica:
     """One host.
 
-    :param kept: connections that are kept while they are idle.
+    :param figures: of all hosts together.
     """
 
     def __init__(
@@ -54,7 +38,7 @@ class Replica:
         self._pool = OriginPool(core, origin, host, simultaneous, authenticator, origins.pool_for, kept, self._on_send)
         self.client = Client.of_pool(origins.add(self._pool))
         #: Set when the request is sent.
-        self.going_out: dict[PendingResponse, Event] = {}
+        self.on_sent: dict[PendingResponse, Event] = {}
         self.figures = figures
         self.health = Health()
         self.load = Load()
@@ -65,13 +49,13 @@ class Replica:
         return len(self._pool.slots.idle)
 
     def _on_send(self, pending: PendingResponse) -> None:
-        if pending in self.going_out:
-            self.going_out.pop(pending).set()
+        if pending in self.on_sent:
+            self.on_sent.pop(pending).set()
 
     def send(self, request: Request, users: int = 1) -> Flight:
-        """Send a request; where the pause of the host is over, it is its probe.
+        """Send a request. If the host was set aside and its pause is over, the request is the host's probe.
 
-        :param users: the callers who wait for it.
+        :param users: the callers who wait for the outcome.
         """
         probe = self.health.claim()
         try:

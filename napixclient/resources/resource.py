@@ -1,4 +1,4 @@
-"""One host, JSON: asking it, and what it answered."""
+"""One host that speaks JSON, and its answers."""
 
 from __future__ import annotations
 
@@ -19,34 +19,33 @@ from ..remote import error_of
 
 __all__ = ['Resource', 'Response', 'outcome_of']
 
-#: Bytes that are read of what a server says instead of the file that was to be downloaded.
+#: Bytes of an error document that are read, where a file was to be downloaded.
 _LONGEST_ERROR = 65536
 _ends_in_port = re.compile(r':[0-9]+/?\Z').search
 
 
 class Response(messages.Response):
-    """A complete answer of any status: true when it is a success (2xx), and to call it evaluates it.
+    """A complete answer of any status. It is true if it is a success (2xx), and calling it returns its body.
 
-    Beside ``status``, ``reason`` and ``body`` it has all that :class:`napixclient.Response` has.
+    It has ``status``, ``reason``, ``body`` and everything else that :class:`napixclient.Response` has.
     """
 
-    __slots__ = ('_error', '_url')
-    _error: HTTPError | None
+    __slots__ = ('_url', 'error')
+    #: The error that calling the response raises; ``None`` for a success.
+    error: HTTPError | None
     _url: str
 
     @classmethod
     def of(cls, answer: messages.Response, error: HTTPError | None = None) -> Response:
         """The same answer.
 
-        :param error: what it stands for, where that is known already.
+        :param error: the error that it stands for, if that is known already.
         """
-        self = cls(answer.request, answer.status, answer.head, answer.data, answer.elapsed, answer.attempts)
-        if type(answer._body) is bytes:  # still coded
-            self._body = answer._body
+        self = cls.from_response(answer)
         self._url = answer.url
         if error is None and not self:
             error = error_of(answer, RemoteError)
-        self._error = error
+        self.error = error
         return self
 
     @property
@@ -58,17 +57,17 @@ class Response(messages.Response):
         return 200 <= self.status < 300
 
     def __call__(self) -> Any:
-        """The evaluated body.
+        """The decoded body.
 
-        :raises RemoteError: when it is no success.
+        :raises RemoteError: if the answer is not a success.
         """
-        if self._error is not None:
-            raise self._error.with_traceback(None)
+        if self.error is not None:
+            raise self.error.with_traceback(None)
         return self.body
 
 
 def outcome_of(pending: PendingResponse, kind: type[Response] = Response) -> Response | HTTPError:
-    """The outcome of a request that has one: a response of any status, or the error for which there is none."""
+    """The outcome of a finished request: a response of any status, or the error if there is none."""
     outcome = pending.outcome
     if isinstance(outcome, RemoteError):
         assert outcome.response is not None
@@ -102,18 +101,18 @@ class Resource:
     >>> resource('GET', '/captains/1')
     {'name': 'Nemo'}
 
-    It may be shared by greenlets, but for :meth:`request` and :meth:`getresponse`, which are two steps of one.
+    Greenlets may share it, except for :meth:`request` and :meth:`getresponse`, which are two steps of one call.
 
     :param host: ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``.
-    :param port: the port, where the host does not have it.
+    :param port: the port, if ``host`` does not name it.
     :param authenticator: a callable ``Request -> Request``, ``{'login': …, 'key': …}``, or ``None``.
     :param simultaneous: requests in flight at most, or ``'auto'``.
     :param options: those of :class:`napixclient.Options`:
-    :raises ValueError: for a host, a port or an option that makes no sense.
-    :raises TypeError: for an option that there is not.
+    :raises ValueError: if the host, the port or an option is invalid.
+    :raises TypeError: if there is no such option.
     """
 
-    #: What answers are made; a class of one's own may be derived from :class:`Response`.
+    #: The class of the answers. A subclass may set it to a class derived from :class:`Response`.
     response_class: type[Response] = Response
 
     def __init__(
@@ -128,109 +127,108 @@ class Resource:
         refuse_unknown(Resource, options, Options.__optional_keys__)
         if port is not None:
             host = _with_port(host, port)
-        self._client = Client(host, authenticator, simultaneous, **options)
-        self._asked: PendingResponse | None = None
-        self._is_one_of_many = False
+        #: The client that sends its requests.
+        self.client = Client(host, authenticator, simultaneous, **options)
+        self._pending: PendingResponse | None = None
+        self._owns_client = True
 
     @classmethod
-    def _of_client(cls, client: Client) -> Resource:
+    def of_client(cls, client: Client) -> Resource:
+        """A resource that uses a client of somebody else's: closing the resource does not close the client."""
         self = cls.__new__(cls)
-        self._client = client
-        self._asked = None
-        self._is_one_of_many = True
+        self.client = client
+        self._pending = None
+        self._owns_client = False
         return self
 
     @property
     def host(self) -> str:
         """The host as it was written."""
-        return self._client.host
+        return self.client.host
 
     # -- one step --------------------------------------------------------------------------------------------------
 
     @lists(AskOptions)
     def __call__(self, method: str, path: str, body: Body | None = None, **options: Unpack[AskOptions]) -> Any:
-        """Send a request and return the evaluated body of its answer.
+        """Send a request and return the decoded body of the answer.
 
         :param options: those of a request:
-        :raises RemoteError: when the answer is no success (2xx).
-        :raises HTTPError: when there is no answer.
-        :raises ValueError: for a part that cannot be sent.
+        :raises RemoteError: if the answer is not a success (2xx).
+        :raises HTTPError: if there is no answer.
+        :raises ValueError: if a part of the request cannot be sent.
         """
         return self._answer(self._submit(method, path, body, options))()
 
-    def get(self, path: str, /, **params: Any) -> Any:
+    def get(self, path: str, /, **params: object) -> Any:
         """GET, with these parameters added to the query."""
         return self('GET', path, params=params)
 
-    def delete(self, path: str, /, **params: Any) -> Any:
+    def delete(self, path: str, /, **params: object) -> Any:
         """DELETE, with these parameters added to the query."""
         return self('DELETE', path, params=params)
 
-    def post(self, path: str, /, **body: Any) -> Any:
+    def post(self, path: str, /, **body: object) -> Any:
         """POST, with these members as its JSON."""
         return self('POST', path, body)
 
-    def put(self, path: str, /, **body: Any) -> Any:
+    def put(self, path: str, /, **body: object) -> Any:
         """PUT, with these members as its JSON."""
         return self('PUT', path, body)
 
-    def patch(self, path: str, /, **body: Any) -> Any:
+    def patch(self, path: str, /, **body: object) -> Any:
         """PATCH, with these members as its JSON."""
         return self('PATCH', path, body)
 
     def download(self, path: str, filename: str | os.PathLike[str]) -> int:
-        """GET a body of any size into a file, which appears when it is whole; returns the number of bytes.
+        """GET a body of any size into a file, which appears once it is complete; return the number of bytes.
 
-        :raises RemoteError: when the answer is no success (2xx).
-        :raises HTTPError: when there is none, or it breaks off.
-        :raises OSError: when the file cannot be written.
+        :raises RemoteError: if the answer is not a success (2xx).
+        :raises HTTPError: if there is no answer, or it breaks off.
+        :raises OSError: if the file cannot be written.
         """
-        answer: Any = self._client.request('GET', path, stream=True)
-        with answer:
+        with self.client.request('GET', path, stream=True) as answer:
             if 200 <= answer.status < 300:
-                return answer.save(filename)  # type: ignore[no-any-return]
-            said = messages.Response(
-                answer.request, answer.status, answer.head, answer.read(_LONGEST_ERROR), answer.elapsed, answer.attempts
-            )
-        raise error_of(said, RemoteError)
+                return answer.save(filename)
+            refusal = messages.Response.from_response(answer, answer.read(_LONGEST_ERROR))
+        raise error_of(refusal, RemoteError)
 
     # -- two steps -------------------------------------------------------------------------------------------------
 
     @lists(AskOptions)
     def request(self, method: str, path: str, body: Body | None = None, **options: Unpack[AskOptions]) -> None:
-        """Send a request; :meth:`getresponse` has its answer.
+        """Send a request; :meth:`getresponse` returns its answer.
 
         :param options: those of a request:
-        :raises RuntimeError: when the answer to the last one was not taken.
+        :raises RuntimeError: if the answer to the last request was not taken.
         """
-        if self._asked is not None:
+        if self._pending is not None:
             raise RuntimeError('the answer to the last request was not taken: call getresponse() first')
-        self._asked = self._submit(method, path, body, options)
+        self._pending = self._submit(method, path, body, options)
 
     def getresponse(self) -> Response:
         """Wait for the answer to the request that was sent, whatever its status.
 
-        :raises HTTPError: when there is none.
-        :raises RuntimeError: when nothing was asked.
+        :raises HTTPError: if there is no answer.
+        :raises RuntimeError: if no request was sent.
         """
-        pending = self._asked
+        pending = self._pending
         if pending is None:
             raise RuntimeError('nothing was asked: call request() first')
         try:
             return self._answer(pending)
         finally:
-            self._asked = None
+            self._pending = None
 
     def _submit(self, method: str, path: str, body: Body | None, options: AskOptions) -> PendingResponse:
         refuse_stream(options)
         try:
-            return self._client.submit(method, path, body, **options)
+            return self.client.submit(method, path, body, **options)
         except TypeError:  # which may be one of the body's
             refuse_unknown(Resource.request, options, AskOptions.__optional_keys__)
             raise
 
     def _answer(self, pending: PendingResponse) -> Response:
-        """Wait for the answer; who is interrupted meanwhile has no use for it."""
+        """Wait for the answer; an interruption cancels the request."""
         try:
             pending.wait()
         except BaseException:
@@ -244,14 +242,14 @@ class Resource:
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Cancel what is under way and close the connections. May be repeated.
+        """Cancel what is under way and close the connections. May be called again.
 
-        Of a mapping's resource, whose connections are the mapping's, it only cancels what :meth:`request` sent.
+        A resource of a mapping uses the mapping's connections: it only cancels what :meth:`request` sent.
         """
-        if self._asked is not None:
-            self._asked.cancel()
-        if not self._is_one_of_many:
-            self._client.close()
+        if self._pending is not None:
+            self._pending.cancel()
+        if self._owns_client:
+            self.client.close()
 
     def __enter__(self) -> Resource:
         return self
@@ -260,11 +258,11 @@ class Resource:
         self.close()
 
     def __repr__(self) -> str:
-        return f'<{type(self).__name__} {self._client.origin}>'
+        return f'<{type(self).__name__} {self.client.origin}>'
 
 
 def refuse_stream(options: Mapping[str, object]) -> None:
-    """:raises ValueError: for an answer that would be handed out at its head."""
+    """:raises ValueError: if the answer would be handed out before its body."""
     if options.get('stream'):
         raise ValueError('answers are read whole here; Resource.download() writes one to a file as it comes')
 

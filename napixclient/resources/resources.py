@@ -1,10 +1,10 @@
-"""A mapping of hosts to resources: the same question to any of them, to all, to so many, to some at a time."""
+"""A mapping of hosts to resources: sends a request to any host, to all, to a quorum, or to some at a time."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal
 
 from gevent.lock import Semaphore
 
@@ -15,30 +15,31 @@ from .._http.origins import Origins
 from .._http.settings import Settings, cap_of
 from .._options import Unpack, lists, refuse_unknown
 from ..authenticators import Credentials, authenticator_of
-from ..messages import Body, Origin, Request, Source, parse_origin
+from ..messages import Body, Request, Source
 from .deadline import Deadline
-from .errors import NoHostAvailable, QuorumError, RollingError, UnknownHost
+from .errors import Failure, NoHostAvailable, QuorumError, RollingError
+from .figures import Figures
 from .flight import Flight
 from .flights import Flights, Share
 from .gathering import gather
 from .lease import Lease
 from .policy import Ready, best, less_loaded
-from .quorum import Quorum
-from .replica import Figures, Replica
+from .quorum import Quorum, Zone
+from .replica import Replica
+from .replicas import SHOWN, Replicas, listed
 from .resource import AskOptions, Resource, Response, refuse_stream
 from .rolling import Rollout, batches, is_too_many
 from .tries import Tries
 
 __all__ = ['Resources']
 
-#: What is added to the priority of a host that is set aside although it can be connected to.
+#: Added to the priority of a host that is set aside although connections to it can be made.
 SHAKY = 1000
-_SHOWN = 5
 
 
 @lists(Options)
 class Resources(Mapping[str, Resource]):
-    """A mapping of hosts to resources: replicas, which can all answer the same questions.
+    """A mapping of hosts to resources: replicas, any of which can answer the same requests.
 
     >>> from napixclient.resources import Resources
     >>> resources = Resources(['web1.example', 'web2.example', 'web4.example'], limit=2)
@@ -47,20 +48,20 @@ class Resources(Mapping[str, Resource]):
     >>> [answer.status for answer in resources.broadcast('GET', '/status')]
     [200, 200, None]
 
-    It may be shared by any number of greenlets, and belongs to the thread that made it.
+    Any number of greenlets may share it. It belongs to the thread that made it.
 
     :param hosts: ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``; each once.
-    :param limit: connections that are kept open for each host while they are idle; 0 keeps none.
+    :param limit: idle connections to keep open for each host; 0 keeps none.
     :param simultaneous: requests in flight to one host at most, or ``'auto'``.
-    :param zones: in which zone a host is, for ``need`` by zones.
-    :param policy: ``None`` chooses at random, biased to the hosts with connections ready; ``'p2c'`` takes two at
+    :param zones: the zone of each host, for ``need`` by zones.
+    :param policy: ``None`` chooses at random, biased to hosts with connections ready; ``'p2c'`` takes two hosts at
         random, and of these the one with less in flight × latency, where failures count as latency.
-    :param singleflight: identical GETs to one host, one of which is under way already, share its answer.
-    :param hedge_budget: extra requests that ``hedge`` may make, as a share of all requests.
+    :param singleflight: a GET joins an identical GET that is under way to the same host, and shares its answer.
+    :param hedge_budget: extra requests that ``hedge`` may send, as a share of all requests.
     :param authenticator: a callable ``Request -> Request``, ``{'login': …, 'key': …}``, or ``None``.
     :param options: those of :class:`napixclient.Options`:
-    :raises ValueError: for a host, a zone or an option that makes no sense.
-    :raises TypeError: for an option that there is not.
+    :raises ValueError: if a host, a zone or an option is invalid.
+    :raises TypeError: if there is no such option.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class Resources(Mapping[str, Resource]):
         **options: Unpack[Options],
     ) -> None:
         self._settings = Settings.of(Resources, options)
-        hosts = _listed(hosts)
+        hosts = listed(hosts)
         if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
             raise ValueError(f'limit is a number of connections of at least 0, not {limit!r}')
         if policy not in (None, 'p2c'):
@@ -93,58 +94,37 @@ class Resources(Mapping[str, Resource]):
         self._figures = Figures(hedge_budget)
         self._is_p2c = policy is not None
         self._flights = Flights() if singleflight else None
-        self._replicas: dict[str, Replica] = {}
-        self._by_origin: dict[Origin, Replica] = {}
-        for host in hosts:
-            origin = parse_origin(host)
-            if origin in self._by_origin:
-                raise ValueError(f'hosts: {self._by_origin[origin].host!r} and {host!r} are the same host')
-            replica = Replica(self._origins, host, prove, simultaneous, limit, self._figures)
-            self._replicas[host] = self._by_origin[origin] = replica
-        self._places = {
-            host: Semaphore(simultaneous if isinstance(simultaneous, int) else CEILING) for host in self._replicas
-        }
-        self._zones = {self._replica(host).host: zone for host, zone in (zones or {}).items()}
+        #: What is known of each host.
+        self.replicas = Replicas(
+            hosts, lambda host: Replica(self._origins, host, prove, simultaneous, limit, self._figures)
+        )
+        slots = simultaneous if isinstance(simultaneous, int) else CEILING
+        self._slots = {host: Semaphore(slots) for host in self.replicas}
+        self._zones = {self.replicas[host].host: zone for host, zone in (zones or {}).items()}
 
     # -- the mapping -----------------------------------------------------------------------------------------------
 
     def __getitem__(self, host: str) -> Resource:
-        return Resource._of_client(self._replica(host).client)
+        return Resource.of_client(self.replicas[host].client)
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._replicas)
+        return iter(self.replicas)
 
     def __len__(self) -> int:
-        return len(self._replicas)
-
-    def _replica(self, host: str) -> Replica:
-        """That of a host, in any spelling of it."""
-        found = self._replicas.get(host) if isinstance(host, str) else None
-        if found is None:
-            try:
-                found = self._by_origin.get(parse_origin(host))
-            except ValueError as exc:
-                raise UnknownHost(str(exc)) from None
-        if found is None:
-            known = ', '.join(map(repr, list(self)[:_SHOWN])) + (', …' if len(self) > _SHOWN else '')
-            raise UnknownHost(f'unknown host {host!r}; these resources have {known or "none"}')
-        return found
-
-    def _named(self, hosts: Iterable[str]) -> list[str]:
-        """These hosts as they were written at first, each once; all, where none is named."""
-        return list(dict.fromkeys(self._replica(host).host for host in _listed(hosts))) or list(self)
+        return len(self.replicas)
 
     # -- choosing --------------------------------------------------------------------------------------------------
 
     def priority(self, host: str) -> float | None:
-        """How good a choice a host is: the smallest number wins. ``None`` takes it out. Made to be overridden.
+        """How good a choice a host is: the smallest number wins, and ``None`` takes the host out.
 
         By default it is minus the number of connections ready, which :meth:`choice` takes as a weight; with ``'p2c'``
-        the load of the host. A host that is set aside is out when it could not be connected to, else it comes last.
+        it is the load of the host. A host that is set aside is out if no connection to it could be made; else it comes
+        last. A subclass may override it.
 
-        :raises UnknownHost: for a host that is not among these.
+        :raises UnknownHost: if the mapping has no such host.
         """
-        replica = self._replica(host)
+        replica = self.replicas[host]
         if replica.health.out:
             return None
         if self._is_p2c:
@@ -154,26 +134,26 @@ class Resources(Mapping[str, Resource]):
         return rank if replica.health.up or replica.health.due else rank + SHAKY
 
     def choice(self, hosts: Iterable[str]) -> str:
-        """One of the hosts, by priority. Ties are broken at random, biased to those with connections ready.
+        """Choose one of the hosts by priority. Ties are broken at random, biased to hosts with connections ready.
 
-        The bias is a weight: a host with two connections ready is chosen three times as often as one with none. Made
-        to be overridden.
+        The bias is a weight: a host with two connections ready is chosen three times as often as one with none. A
+        subclass may override it.
 
-        :raises NoHostAvailable: when all are out.
+        :raises NoHostAvailable: if all hosts are out.
         """
         hosts = list(dict.fromkeys(hosts))
         if self._is_p2c:
             chosen = less_loaded(hosts, self.priority)
         else:
             ranks = {host: rank for host in hosts if (rank := self.priority(host)) is not None}
-            chosen = best(ranks, lambda host: self._replica(host).ready) if ranks else None
+            chosen = best(ranks, lambda host: self.replicas[host].ready) if ranks else None
         if chosen is None:
             raise _no_host(hosts)
         return chosen
 
     def _pick(self, hosts: list[str]) -> Replica:
-        """Whom to ask: a host whose pause is over, else one that is up, else one that at least can be connected to."""
-        replicas = [self._replicas[host] for host in hosts]
+        """Choose a host whose pause is over, else one that is up, else one that connections can be made to."""
+        replicas = [self.replicas[host] for host in hosts]
         for replica in replicas:
             if replica.health.due and self.priority(replica.host) is not None and replica.health.due:
                 return replica
@@ -184,15 +164,16 @@ class Resources(Mapping[str, Resource]):
             raise _no_host(hosts)
         names = [replica.host for replica in left]
         chosen = self.choice(names)
-        if chosen is None:  # as a choice of one's own may say it
+        if chosen is None:  # as an overridden choice() may say it
             raise _no_host(hosts)
-        if self._replica(chosen).host not in names:
+        replica = self.replicas[chosen]
+        if replica.host not in names:
             raise ValueError(f'choice() chose {chosen!r}, which is none of those that it was given')
-        return self._replica(chosen)
+        return replica
 
     def health(self) -> dict[str, str]:
-        """Which hosts are ``'up'``, ``'down'`` (set aside) and ``'probing'`` (one request finds out)."""
-        return {host: replica.health.state for host, replica in self._replicas.items()}
+        """The state of each host: ``'up'``, ``'down'`` (set aside) or ``'probing'`` (one request finds out)."""
+        return {host: replica.health.state for host, replica in self.replicas.items()}
 
     # -- one host --------------------------------------------------------------------------------------------------
 
@@ -200,29 +181,29 @@ class Resources(Mapping[str, Resource]):
     def request(
         self, host: str, method: str, path: str, body: Body | None = None, **options: Unpack[AskOptions]
     ) -> Resource:
-        """Send a request to a host, and return a resource that is the caller's own until its answer is taken.
+        """Send a request to a host, and return a resource that the caller owns until its answer is taken.
 
-        It is released by :meth:`getresponse`, by its own ``close()``, or when it is dropped.
+        :meth:`getresponse`, its own ``close()``, or dropping it releases the resource.
 
-        :param options: those of a request. Its ``timeout`` also bounds the wait for a turn; where there is none, the
-            read timeout does.
-        :raises QueueTimeout: when ``simultaneous`` requests are under way for as long as that.
-        :raises HTTPError: when it could not be sent.
-        :raises UnknownHost: for a host that is not among these.
+        :param options: those of a request. Its ``timeout`` also bounds the wait for a slot; without one, the read
+            timeout does:
+        :raises QueueTimeout: if ``simultaneous`` requests to the host stay under way for that long.
+        :raises HTTPError: if the request could not be sent.
+        :raises UnknownHost: if the mapping has no such host.
         """
-        replica = self._replica(host)
+        replica = self.replicas[host]
         request, deadline = self._drafted(Resources.request, replica.host, method, path, body, options)
-        lease = Lease(replica, self._places[replica.host])
+        lease = Lease(replica, self._slots[replica.host])
         lease.send(request, deadline)
         return lease
 
     def getresponse(self, host: str, resource: Resource) -> Response:
         """Wait for the answer to a request that was sent, whatever its status, and release the resource.
 
-        :raises HTTPError: when there is none.
-        :raises ValueError: for a resource of another host.
+        :raises HTTPError: if there is no answer.
+        :raises ValueError: if the resource belongs to another host.
         """
-        if resource._client is not self._replica(host).client:
+        if resource.client is not self.replicas[host].client:
             raise ValueError(f'{resource!r} is no resource of the host {host!r}')
         return resource.getresponse()
 
@@ -241,19 +222,20 @@ class Resources(Mapping[str, Resource]):
         """Send a request to any host, and return its answer, whatever its status.
 
         :param hosts: the hosts to choose from; by default all.
-        :param attempts: hosts that may be asked, one after the other: after a failure to connect, and after any failure
-            of an idempotent request (RFC 9110 §9.2.2): no answer, or a status of 502, 503 or 504.
-        :param hedge: a quantile such as 0.95: an idempotent request that takes longer than that share of the recent
-            ones is sent to a second host, and the first answer wins.
-        :param options: those of a request. A ``timeout`` bounds all attempts together.
-        :raises HTTPError: when there is no answer; :class:`NoHostAvailable` when nobody could be asked.
-        :raises ValueError: for a part that cannot be sent, or an unknown host.
+        :param attempts: how many hosts may be asked, one after the other. The next one is asked after a failure to
+            connect, and if the request is idempotent (RFC 9110 §9.2.2), after any failure: no answer, or a status of
+            502, 503 or 504.
+        :param hedge: a quantile such as 0.95: an idempotent request that takes longer than that share of recent
+            requests is sent to a second host as well, and the first answer wins.
+        :param options: those of a request. A ``timeout`` bounds all attempts together:
+        :raises HTTPError: if there is no answer; :class:`NoHostAvailable` if no host could be asked.
+        :raises ValueError: if a part of the request cannot be sent, or a host is unknown.
         """
         if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
             raise ValueError(f'attempts is a whole number of at least 1, not {attempts!r}')
         if hedge is not None and (isinstance(hedge, bool) or not isinstance(hedge, (int, float)) or not 0 < hedge < 1):
             raise ValueError(f'hedge is a quantile between 0 and 1, such as 0.95, not {hedge!r}')
-        left = self._named(hosts)
+        left = self.replicas.named(hosts)
         if not left:
             raise _no_host(left)
         request, deadline = self._drafted(Resources.unicast, left[0], method, path, body, options)
@@ -271,24 +253,24 @@ class Resources(Mapping[str, Resource]):
         body: Body | None = None,
         hosts: Iterable[str] = (),
         *,
-        need: int | Mapping[Any, int] | None = None,
+        need: int | Mapping[Zone, int] | None = None,
         **options: Unpack[AskOptions],
-    ) -> list[Any]:
+    ) -> list[Response | Failure]:
         """Send a request to all hosts at once, and return their answers in the order of the hosts.
 
-        What one of them answers, or that it does not, changes nothing for the others. Each is a :class:`Response`, of
-        any status, or the :class:`HTTPError` for which there is none. An error is falsy, and to call it raises it, so
-        that ``[answer() for answer in answers if answer]`` are the bodies of the successes.
+        One host's answer or failure does not affect the others. Each outcome is a :class:`Response` of any status, or
+        the :class:`HTTPError` if there is no response. An error is falsy, and calling it raises it:
+        ``[answer() for answer in answers if answer]`` lists the bodies of the successes.
 
         :param hosts: the hosts to ask; by default all.
-        :param need: return as soon as so many have succeeded (2xx), or ``{zone: number}`` in each of these zones, and
-            cancel the others: they come out as :class:`Cancelled`.
-        :param options: those of a request. A ``timeout`` bounds the wait for all.
-        :raises QuorumError: as soon as so many cannot succeed any more.
-        :raises ValueError: for a part that cannot be sent, an unknown host, or one that is named twice.
+        :param need: return as soon as this many hosts have succeeded (2xx), or ``{zone: number}`` in each zone, and
+            cancel the other requests: their outcomes are :class:`Cancelled`.
+        :param options: those of a request. A ``timeout`` bounds the wait for all:
+        :raises QuorumError: as soon as too few hosts are left to reach ``need``.
+        :raises ValueError: if a part of the request cannot be sent, or a host is unknown or named twice.
         """
-        given = _listed(hosts)
-        named = self._named(given)
+        given = listed(hosts)
+        named = self.replicas.named(given)
         if given and len(given) > len(named):
             raise ValueError(f'hosts: one of them is named twice: {given!r}')
         quorum = None if need is None else Quorum(need, named, self._zones)
@@ -297,7 +279,7 @@ class Resources(Mapping[str, Resource]):
         if len(named) > 1:
             _refuse_source(request)
         requests = [request.replace(host=host) for host in named]
-        outcomes = gather(requests, lambda one: self._send(self._replicas[one.host], one, deadline), deadline, quorum)
+        outcomes = gather(requests, lambda one: self._send(self.replicas[one.host], one, deadline), deadline, quorum)
         if quorum is not None and not quorum.reached:
             raise QuorumError(f'too few hosts: {quorum}', outcomes=outcomes)
         return outcomes
@@ -305,28 +287,28 @@ class Resources(Mapping[str, Resource]):
     @lists(AskOptions)
     def rolling(
         self,
-        requests: Iterable[tuple[Any, ...]],
+        requests: Iterable[Sequence[object]],
         serial: int | str = 5,
         max_fail: int | str = 0,
         **options: Unpack[AskOptions],
     ) -> Rollout:
-        """Send requests batch by batch, and stop when too many of a batch failed.
+        """Send requests batch by batch, and stop once too many requests of a batch have failed.
 
-        What fails is what is no success (2xx). A batch that has begun is brought to its end.
+        A request fails unless it succeeds (2xx). A batch that has begun is always finished.
 
         :param requests: tuples ``(host, method, path[, body])``.
-        :param serial: how many at a time, or a percentage of all such as ``'10%'``.
-        :param max_fail: how many of a batch may fail, or a percentage of the whole batch.
-        :param options: those of each request.
-        :raises RollingError: when more failed; it has ``outcomes`` and ``not_started``, too.
-        :raises ValueError: for a part that cannot be sent, or an unknown host, before anything is sent.
+        :param serial: how many requests at a time, or a percentage of all such as ``'10%'``.
+        :param max_fail: how many requests of a batch may fail, or a percentage of the batch.
+        :param options: those of each request:
+        :raises RollingError: if more fail; it has ``outcomes`` and ``not_started`` too.
+        :raises ValueError: if a part of a request cannot be sent, or a host is unknown; nothing is sent then.
         """
         given = list(requests)
         drafts = [self._drafted_of(one, options) for one in given]
-        outcomes: list[Any] = []
+        outcomes: list[Response | Failure] = []
         is_too_many(0, 1, max_fail)  # is it a number at all?
         for batch in batches(drafts, serial):
-            ended = gather(batch, lambda one: self._replicas[one.host].send(one), Deadline(None, self._settings))
+            ended = gather(batch, lambda one: self.replicas[one.host].send(one), Deadline(None, self._settings))
             outcomes += ended
             failed = sum(not outcome for outcome in ended)
             if is_too_many(failed, len(batch), max_fail):
@@ -350,14 +332,14 @@ class Resources(Mapping[str, Resource]):
             raise
         return request, Deadline(request.timeout, self._settings)
 
-    def _drafted_of(self, given: Any, options: AskOptions) -> Request:
+    def _drafted_of(self, given: object, options: AskOptions) -> Request:
         if not isinstance(given, (tuple, list)) or not 3 <= len(given) <= 4:
             raise ValueError(f'rolling takes tuples (host, method, path[, body]), not {given!r}')
         host, method, path, body = (*given, None)[:4]
-        return self._drafted(Resources.rolling, self._replica(host).host, method, path, body, options)[0]
+        return self._drafted(Resources.rolling, self.replicas[host].host, method, path, body, options)[0]
 
     def _send(self, replica: Replica, request: Request, deadline: Deadline) -> Flight | Share:
-        """Send a request, or join one that asks the same."""
+        """Send a request, or join an identical one."""
         if self._flights is not None and request.method == 'GET' and request.payload is None:
             return self._flights.send(replica, request, deadline)
         return replica.send(request)
@@ -365,7 +347,7 @@ class Resources(Mapping[str, Resource]):
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Cancel what is under way and close all connections. May be repeated."""
+        """Cancel what is under way and close all connections. May be called again."""
         self._origins.close()
 
     def __enter__(self) -> Resources:
@@ -381,27 +363,19 @@ class Resources(Mapping[str, Resource]):
 
     def __repr__(self) -> str:
         states = Counter(self.health().values())
-        told = ', '.join(f'{states[state]} {state}' for state in ('up', 'down', 'probing') if states[state])
-        return f'<{type(self).__name__} {len(self)} hosts: {told or "none"}>'
-
-
-def _listed(hosts: Any) -> list[str]:
-    if isinstance(hosts, (str, bytes)):
-        raise ValueError(f'hosts are several: [{hosts!r}], not {hosts!r}')
-    if not isinstance(hosts, Iterable):
-        raise ValueError(f'hosts is a list of hosts, or another iterable, not {hosts!r}')
-    return list(hosts)
+        counts = ', '.join(f'{states[state]} {state}' for state in ('up', 'down', 'probing') if states[state])
+        return f'<{type(self).__name__} {len(self)} hosts: {counts or "none"}>'
 
 
 def _refuse_source(request: Request) -> None:
-    """:raises ValueError: for a body that can be read only once."""
+    """:raises ValueError: if the body can be read only once."""
     if isinstance(request.payload, Source):
         raise ValueError('a body that may go to several hosts is a dict, a list, a text or bytes: read the file first')
 
 
 def _no_host(hosts: Iterable[str]) -> NoHostAvailable:
     known = list(hosts)
-    shown = ', '.join(known[:_SHOWN]) + (', …' if len(known) > _SHOWN else '')
+    shown = ', '.join(known[:SHOWN]) + (', …' if len(known) > SHOWN else '')
     return NoHostAvailable(
         f'no host can be asked now: {shown} set aside or taken out' if known else 'no host can be asked: there is none'
     )

@@ -6,18 +6,20 @@ import math
 import random
 from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Set
 from difflib import get_close_matches
-from typing import Any, Literal, overload
+from typing import Any, Literal, TypeVar, overload
 
 from .._http.options import SharedOptions, Simultaneous
 from .._options import Unpack, lists, refuse_unknown
 from ..authenticators import Credentials
 from ..messages import Body
 from .cover import least_cover
-from .errors import NoHostAvailable
+from .errors import Failure, NoHostAvailable
 from .resource import AskOptions, Response
 from .resources import Resources
 
 __all__ = ['Shards']
+
+_T = TypeVar('_T', bound='str | Iterable[str]')
 
 
 @lists(SharedOptions)
@@ -47,7 +49,7 @@ class ShardsOptions(SharedOptions, total=False):
     verify: bool
 
 
-#: Keywords that are options, and no hosts.
+#: Keywords that are options and not hosts.
 OPTIONS = ShardsOptions.__optional_keys__
 
 
@@ -77,7 +79,7 @@ class BroadcastOptions(AskOptions, total=False):
 
 @lists(ShardsOptions)
 class Shards(dict[Any, set[str]]):
-    """Keys, and for each the set of hosts that hold it.
+    """A mapping of keys to the sets of hosts that hold them.
 
     >>> from napixclient.resources import Shards
     >>> shards = Shards([('server.example', 'east'), ('alias.example', 'east'), ('alias.example', 'west')])
@@ -85,15 +87,15 @@ class Shards(dict[Any, set[str]]):
     ['alias.example', 'server.example']
 
     :param items: ``(host, key)`` pairs.
-    :param limit: connections to each host that are kept while they are idle.
-    :param multimap: the keys of a host, by its name: ``Shards(**{'server.example:8002': ['east', 'west']})``. What is
-        an option goes to the :class:`Resources` instead; a host that is called like one is given in ``items``.
+    :param limit: idle connections to keep open for each host.
+    :param multimap: the keys of a host, by its name: ``Shards(**{'server.example:8002': ['east', 'west']})``. Options
+        of :class:`Resources` are handed on to it; a host that is named like an option must be given in ``items``.
     :param options: those of :class:`Resources`:
-    :raises ValueError: for a host or an option that makes no sense.
-    :raises TypeError: for a keyword that is neither, such as a misspelt option.
+    :raises ValueError: if a host or an option is invalid.
+    :raises TypeError: if a keyword is neither, such as a misspelt option.
     """
 
-    #: The hosts, as :class:`Resources`; those of one's own, with another ``priority`` perhaps, may take their place.
+    #: The hosts as :class:`Resources`. Assign other resources to replace them, such as ones with another ``priority``.
     resources: Resources
 
     @overload
@@ -128,9 +130,9 @@ class Shards(dict[Any, set[str]]):
 
         :param options: those of :meth:`Resources.unicast`:
         :return: the response, of any status.
-        :raises NoHostAvailable: when all of these hosts are out.
-        :raises HTTPError: when there is no answer.
-        :raises KeyError: for a key that there is not.
+        :raises NoHostAvailable: if all of these hosts are out.
+        :raises HTTPError: if there is no answer.
+        :raises KeyError: if there is no such key.
         """
         hosts = self._ordered(self._holders(key))
         try:
@@ -142,13 +144,13 @@ class Shards(dict[Any, set[str]]):
     @lists(BroadcastOptions)
     def broadcast(
         self, key: Hashable, method: str, path: str, body: Body | None = None, **options: Unpack[BroadcastOptions]
-    ) -> list[Any]:
+    ) -> list[Response | Failure]:
         """Send a request to all hosts that hold a key.
 
         :param options: those of :meth:`Resources.broadcast`:
-        :return: for each host a response, or a falsy error, which raises itself when it is called.
-        :raises QuorumError: when fewer than ``need`` succeeded.
-        :raises KeyError: for a key that there is not.
+        :return: for each host a response, or a falsy error that raises itself when called.
+        :raises QuorumError: if fewer than ``need`` hosts succeeded.
+        :raises KeyError: if there is no such key.
         """
         return self._broadcast(Shards.broadcast, method, path, body, self._ordered(self._holders(key)), options)
 
@@ -160,17 +162,17 @@ class Shards(dict[Any, set[str]]):
         path: str,
         body: Body | None = None,
         **options: Unpack[BroadcastOptions],
-    ) -> list[Any]:
-        """Send a request to as few hosts as can be, so that each key is held by one of them.
+    ) -> list[Response | Failure]:
+        """Send a request to the fewest hosts that together hold all of these keys.
 
-        Of the subsets of the least size it is one with the best sum of priorities. A host may hold several of the keys,
-        and several hosts the same, so that what they answer may overlap.
+        Of the smallest sets of hosts it takes one with the best sum of priorities. A host may hold several of the keys,
+        and several hosts the same key, so their answers may overlap.
 
-        :param keys: none of them asks nobody.
+        :param keys: the keys; without any, no host is asked.
         :param options: those of :meth:`Resources.broadcast`:
-        :return: for each host a response, or a falsy error, which raises itself when it is called.
-        :raises NoHostAvailable: for a key whose hosts are all out.
-        :raises KeyError: for a key that there is not.
+        :return: for each host a response, or a falsy error that raises itself when called.
+        :raises NoHostAvailable: if all hosts of a key are out.
+        :raises KeyError: if there is no such key.
         """
         hosts = self._cover({key: self._holders(key) for key in keys})
         return self._broadcast(Shards.multicast, method, path, body, hosts, options) if hosts else []
@@ -183,7 +185,7 @@ class Shards(dict[Any, set[str]]):
         body: Body | None,
         hosts: list[str],
         options: BroadcastOptions,
-    ) -> list[Any]:
+    ) -> list[Response | Failure]:
         try:
             return self.resources.broadcast(method, path, body, hosts, **options)
         except TypeError:  # which may be one of the body's
@@ -197,39 +199,40 @@ class Shards(dict[Any, set[str]]):
         return holders if isinstance(holders, (set, frozenset)) else frozenset(holders)
 
     def _ordered(self, hosts: Set[str]) -> list[str]:
-        """In the order of the resources; what is none of them comes last, and is refused by them."""
+        """These hosts in the order of the resources; unknown ones come last, and the resources refuse them."""
         known = [host for host in self.resources if host in hosts]
         return known + sorted(hosts - set(known))
 
     # -- choosing ------------------------------------------------------------------------------------------------------
 
-    def priority(self, hosts: str | Iterable[str]) -> Any:
-        """The combined priority of some hosts: how many they are, and the sum of their priorities.
+    def priority(self, hosts: str | Iterable[str]) -> float | tuple[float, ...] | None:
+        """The combined priority of some hosts: their number, and the sum of their priorities.
 
-        May be overridden; :meth:`choice` compares what it returns, and :meth:`multicast` asks it for each host alone.
+        A subclass may override it: :meth:`choice` compares its results, and :meth:`multicast` asks it for each host
+        alone.
 
-        :return: ``None`` when one of them is out.
+        :return: ``None`` if one of the hosts is out.
         """
         priorities = [self.resources.priority(host) for host in dict.fromkeys(_group(hosts))]
         known = [priority for priority in priorities if priority is not None]
         return (len(known), sum(known)) if len(known) == len(priorities) else None
 
-    def choice(self, hosts: Iterable[Any]) -> Any:
-        """Of some hosts, or some groups of hosts, the one with the best priority; of several such, one at random.
+    def choice(self, hosts: Iterable[_T]) -> _T:
+        """The host, or the group of hosts, with the best priority. Ties are broken at random.
 
-        :raises NoHostAvailable: when none is left.
+        :raises NoHostAvailable: if none is left.
         """
         ranked = [(self.priority(one), one) for one in hosts]
-        left = [rank for rank, _ in ranked if rank is not None]
+        left: list[Any] = [rank for rank, _ in ranked if rank is not None]
         if not left:
             raise NoHostAvailable('no host is left: all of these are out')
         best = min(left)
         return random.choice([one for rank, one in ranked if rank == best])
 
-    def _cover(self, holders: Mapping[Any, Set[str]]) -> list[str]:
-        """The hosts to ask for these keys. One that is set aside is asked only for a key that no other holds."""
+    def _cover(self, holders: Mapping[Hashable, Set[str]]) -> list[str]:
+        """The hosts to ask for these keys. A host that is set aside is asked only for keys that no other host holds."""
         hosts = self._ordered(frozenset().union(*holders.values()))
-        healths = {host: self.resources._replica(host).health for host in hosts}
+        healths = {host: self.resources.replicas[host].health for host in hosts}
         weights = {host: self._weight(host) for host in healths}
         usable = {host for host, health in healths.items() if weights[host] is not None and not health.out}
         sound = {host for host in usable if healths[host].up or healths[host].due}
@@ -247,7 +250,7 @@ class Shards(dict[Any, set[str]]):
     # -- ends ----------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Cancel what is under way and close the connections. May be repeated."""
+        """Cancel what is under way and close the connections. May be called again."""
         self.resources.close()
 
     def __enter__(self) -> Shards:

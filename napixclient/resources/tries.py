@@ -1,4 +1,4 @@
-"""One request that is tried on one host after another, and sent to a second one where the first is slow."""
+"""Tries one request on one host after another, and sends it to a second host if the first is slow."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ __all__ = ['Tries']
 class Tries:
     """The tries of one ``unicast``.
 
-    :param request: what is to be sent, to any host.
-    :param hosts: where it may go.
-    :param attempts: tries, the first one included; a hedge is none.
-    :param quantile: the quantile of recent latencies after which it is hedged, or ``None``.
+    :param request: the request, for any host.
+    :param hosts: the hosts that it may go to.
+    :param attempts: tries, the first one included; a hedge does not count.
+    :param quantile: the quantile of recent latencies after which the request is hedged, or ``None``.
     :param pick: chooses one of several hosts, or raises :class:`NoHostAvailable`.
     :param send: sends a request to a host.
     """
@@ -50,21 +50,21 @@ class Tries:
         self._pick = pick
         self._send = send
         self._landing = Landing()
-        self._flown = False  # whether it was sent at all
-        self._slow: Flight | Share | None = None  # the one that was too slow, where a second one was sent
+        self._tried = False  # whether it was given to a host at all
+        self._slow: Flight | Share | None = None  # the flight that was too slow, if a hedge was sent
         self._outcome: Response | HTTPError | None = None
         self._idempotent = request.method in IDEMPOTENT
         self._delay = hedging.delay(quantile) if quantile is not None and self._idempotent else None
         self._hedge_at = NEVER
-        self._cutoff = NEVER  # where the request itself has no clock
+        self._cutoff = NEVER  # for flights without a clock of their own
 
     def run(self) -> Response:
-        """Go on until there is an answer that is no failure, or nothing more to try.
+        """Go on until a host answers without failing, or nothing is left to try.
 
         :raises HTTPError: when no host answered.
         """
         try:
-            self._fly(self._pick(self._left))
+            self._try(self._pick(self._left))
             outcome = self._follow()
         except BaseException:
             self._landing.leave()
@@ -77,7 +77,7 @@ class Tries:
         return outcome
 
     def _follow(self) -> Response | HTTPError:
-        """Wait for what is under way, and send it once more where that may help."""
+        """Wait for the flights, and send the request once more if that may help."""
         landing = self._landing
         while True:
             until = min(self._hedge_at, self._cutoff)
@@ -93,13 +93,13 @@ class Tries:
                 return outcome
 
     def _better(self, outcome: Response | HTTPError) -> Response | HTTPError:
-        """Of two failures, an answer tells more; else the later one."""
+        """Of two failures, the one with an answer, which says more; else the later one."""
         before = self._outcome
         return before if isinstance(before, Response) and isinstance(outcome, HTTPError) else outcome
 
-    def _fly(self, replica: Replica) -> None:
-        """Send it to that host, and never again."""
-        first, self._flown = not self._flown, True
+    def _try(self, replica: Replica) -> None:
+        """Send the request to a host, which is not asked again."""
+        first, self._tried = not self._tried, True
         request = self._request.replace(host=replica.host, timeout=self._deadline.for_one(first))
         self._left = [host for host in self._left if host != replica.host]
         flight = self._send(replica, request, self._deadline)
@@ -110,22 +110,22 @@ class Tries:
             self._hedge_at = monotonic() + self._delay
 
     def _try_again(self, failed: Flight | Share) -> bool:
-        """Try another host after a failure, if there is one and it may be sent there."""
+        """Try another host after a failure, if one is left and the request may be sent once more."""
         self._attempts -= 1
         error = failed.pending.exception
-        # It is not for this host that an authenticator failed, or that the caller closed everything.
+        # An authenticator that failed, or a caller that closed everything, is no fault of this host.
         if self._attempts < 1 or type(error) is HTTPError or isinstance(error, Cancelled):
             return False
-        if not self._left or self._deadline.left <= 0 or not (self._idempotent or not failed.pending.sent):
+        if not self._left or self._deadline.left <= 0 or not (self._idempotent or not failed.sent):
             return False
         try:
-            self._fly(self._pick(self._left))
+            self._try(self._pick(self._left))
         except NoHostAvailable:
             return False
         return True
 
     def _hedge(self, slow: Flight | Share) -> None:
-        """Send it to a second host, if the budget allows it; else look again after a while."""
+        """Send the request to a second host if the budget allows it; else look again after a while."""
         assert self._delay is not None
         try:
             replica = self._pick(self._left)
@@ -135,6 +135,6 @@ class Tries:
             return
         if self._hedging.spend(self):
             self._slow, self._hedge_at = slow, NEVER
-            self._fly(replica)
+            self._try(replica)
         else:
             self._hedge_at = monotonic() + self._delay

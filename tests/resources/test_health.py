@@ -281,7 +281,7 @@ def test_a_host_dies_and_comes_back(capfd: pytest.CaptureFixture[str]) -> None:
         die(servers[0])
         wait_until(lambda: resources.health()[dying] == 'down', 'it is found dead')
         gevent.sleep(0.6)  # dead for longer than its first pause
-        pause = resources._replicas[dying].health._pause
+        pause = resources.replicas[dying].health._pause
         assert pause > FIRST_PAUSE
         with Reborn(servers[0].port, told) as reborn:
             wait_until(lambda: reborn.requests, 'it takes traffic again', 2 * pause + 1)

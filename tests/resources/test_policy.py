@@ -70,9 +70,9 @@ def test_to_be_given_up_is_to_be_slow() -> None:
     """A request that was given up took at least so long; if that is less than usual, it tells nothing."""
     load = Load(FakeClock())
     load.answered(0.1)
-    load.waited(0.05)
+    load.gave_up(0.05)
     assert load.cost(1) == pytest.approx(0.1)
-    load.waited(2.1)
+    load.gave_up(2.1)
     assert load.cost(1) == pytest.approx(0.6)
 
 

@@ -551,7 +551,7 @@ def test_who_is_killed_gives_everything_back(ask: Any, singleflight: bool) -> No
         gate.open()
         is_back(resources, server)
         assert resources.health() == {server.host: 'up'}
-        assert resources._replicas[server.host].load.in_flight == 0
+        assert resources.replicas[server.host].load.in_flight == 0
 
 
 def test_kills_while_waiting_for_a_turn() -> None:

@@ -89,7 +89,7 @@ def ranked(shards: Shards, ranks: dict[str, Any]) -> None:
 def stopped(shards: Shards) -> FakeClock:
     """Have the pauses of all hosts go by a clock that goes when it is told to."""
     clock = FakeClock(0)
-    for replica in shards.resources._replicas.values():
+    for replica in shards.resources.replicas.values():
         replica.health._clock = clock
     return clock
 

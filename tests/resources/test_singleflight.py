@@ -99,7 +99,7 @@ def test_an_error_is_shared_as_well() -> None:
         for number, answer in enumerate(answers):
             with pytest.raises(RemoteError, match='gone') as caught:
                 answer()
-            assert caught.value.request.tag == number and caught.value is answer._error
+            assert caught.value.request.tag == number and caught.value is answer.error
     with FaultServer([READ, RST], handler=told) as broken, Resources([broken.host], singleflight=True) as resources:
         asking = [ask(resources, tag=number) for number in range(3)]
         errors = [one.get() for one in asking]
