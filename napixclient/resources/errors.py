@@ -82,6 +82,7 @@ class Failure(HTTPError):
     __slots__ = ()
 
     def __bool__(self) -> Literal[False]:
+        """An error is false."""
         return False
 
     def __call__(self) -> NoReturn:

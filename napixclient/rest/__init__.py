@@ -1,15 +1,15 @@
-"""What clients of REST services are written on: a few lines make the client of a service.
+"""A base for clients of REST services: the client of a service takes a few lines.
 
 client       the base class: verbs, and calls side by side               -> all below, the core's client
 paging       listings that come in pages                                 -> client
-polling      waiting for what becomes ready later                        -> the core's errors
-concurrency  many calls at a time, and how many that may be              -> the core's errors
-responses    what a verb returns; one may be lazy                        -> errors
-errors       ClientError                                                 -> the core's errors, remote, documents
-quoting      paths, parameters and fields, as they are sent              -> messages
+polling      polls until something is ready                              -> the core's errors
+concurrency  many calls at a time, and how many may run                  -> the core's errors
+errors       ClientError, and what makes the errors of a client          -> responses, remote, documents
+responses    what a verb returns; it may be lazy                         -> the core's requests and errors
+quoting      paths, parameters and fields as they are sent               -> messages
 logs         what is logged of a call                                    -> the core's errors, masking
 
-A part is loaded when it is first asked for.
+A part is loaded on first use.
 """
 
 from __future__ import annotations

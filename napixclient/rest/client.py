@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from gevent.local import local
@@ -13,14 +13,14 @@ from .._http.settings import whole_number
 from .._options import Unpack, lists, refuse_unknown
 from ..authenticators import Credentials
 from ..client import Client as Core
-from ..messages import CallOptions, Headers, dump_json, plain_request
+from ..messages import CallOptions, Headers, dump_json, parse_origin, plain_request
 from .concurrency import Allowance, SilentEvent, concurrency_of, run_all, still_running
-from .errors import ClientError, Faults
+from .errors import ClientError, ErrorFactory
 from .logs import DEBUG, log_outcome, log_outcome_later, log_request, recv, send
 from .quoting import Fields, Params, endpoint_of, fields_of, query_of, quoted_path, value_of
 from .responses import Response, answered
 
-__all__ = ['Client', 'ClientOptions', 'Success']
+__all__ = ['Client', 'ClientOptions', 'Follower', 'Success']
 
 #: What a call takes as ``success``: a status, a collection or range of them, or ``None``.
 Success = int | Collection[int] | None
@@ -60,7 +60,7 @@ class VerbOptions(CallOptions, total=False):
 
 @lists(ClientOptions)
 class Client:
-    """Base of the clients of REST services: their methods call its verbs.
+    """Base class for clients of REST services: the methods of a client call the verbs of this class.
 
     >>> from napixclient.rest import Client
     >>> class Captains(Client):
@@ -69,20 +69,20 @@ class Client:
     >>> Captains('http://server.example').list()
     ['/captains/1', '/captains/2']
 
-    A call leaves nothing behind in the client: any number of greenlets may use one. It belongs to the thread that made
-    it, and to its process, as a :class:`napixclient.Client` does.
+    A call leaves no state in the client, so any number of greenlets may use it. Like a :class:`napixclient.Client`, it
+    belongs to the thread and the process that made it.
 
     :param endpoint_url: where the service is, ``https://host:port/some/api``; paths are joined to it.
     :param token: sent with each call as ``X-Auth-Token``.
     :param authenticator: as for :class:`napixclient.Client`: a callable ``Request -> Request``,
-        ``{'login': …, 'key': …}``, or ``None``. It may be given besides a token.
-    :param base_headers: fields of every call that does not set them itself.
+        ``{'login': …, 'key': …}``, or ``None``. It may be combined with a token.
+    :param base_headers: fields for every call that does not set them itself.
     :param max_concurrency: calls in flight at most, or ``'auto'`` to learn from the answers how many the service can
         take, from 2 to 64.
-    :param log_bodies: show bodies, too, where calls are logged.
+    :param log_bodies: log bodies too, where calls are logged.
     :param options: those of :class:`ClientOptions`:
-    :raises ValueError: for an endpoint, a token, a field or an option that makes no sense.
-    :raises TypeError: for an option that there is not.
+    :raises ValueError: if the endpoint, the token, a field or an option is invalid.
+    :raises TypeError: if there is no such option.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Client:
             fields['X-Auth-Token'] = _token(token)
         self._options = options
         self._core = Core(self._endpoint.host, authenticator, max_concurrency, headers=fields, **options)
-        self._faults = Faults(self._error_class, (self._core.authenticator, self._core.settings))
+        self._errors = ErrorFactory(self._error_class, (self._core.authenticator, self._core.settings))
         self._limits = local()
 
     # -- verbs -----------------------------------------------------------------------------------------------------
@@ -167,18 +167,18 @@ class Client:
     ) -> Response:
         """Make a call, and wait for its answer.
 
-        :param path: joined to the endpoint with one slash; ``''`` is the endpoint itself. It is text: ``%``, ``?`` and
-            ``#`` in it are data.
-        :param params: a mapping or pairs for the query; texts, bytes or numbers, or a list of them.
-        :param headers: a mapping or pairs, instead of the client's own fields of these names.
-        :param json: sent as JSON, of whatever type it is, with that Content-Type if ``headers`` has none.
+        :param path: joined to the endpoint with one slash; ``''`` is the endpoint itself. All characters are data,
+            ``%``, ``?`` and ``#`` too.
+        :param params: a mapping or pairs for the query; a value is a text, bytes or a number, or a list of these.
+        :param headers: a mapping or pairs; they replace the client's own fields of these names.
+        :param json: any value, which is sent as JSON, with that Content-Type if ``headers`` has none.
         :param data: sent as it is: a text (as UTF-8), bytes, a file, or an iterable of bytes.
-        :param success: the status that is a success, or a collection or range of them. ``None`` for any status, and
-            not to wait: the response is lazy.
+        :param success: the status that means success, or a collection or range of statuses. ``None`` accepts any
+            status and does not wait: the response is lazy.
         :param options: those of any request:
-        :raises ClientError: for another status, or when there was no answer.
-        :raises ValueError: for a part that cannot be sent as it is, before anything is sent.
-        :raises TypeError: for an option that there is not.
+        :raises ClientError: if the status is another one, or there is no answer.
+        :raises ValueError: if a part of the call cannot be sent as it is; nothing is sent then.
+        :raises TypeError: if there is no such option.
         """
         if success.__class__ is not int and success is not None:
             _check_success(success)
@@ -217,49 +217,23 @@ class Client:
         if success is None:
             if recv.isEnabledFor(DEBUG):
                 log_outcome_later(pending, self._log_bodies)
-            return Response(pending, self._faults)
+            return Response(pending, self._errors)
         try:
-            answer = answered(pending, self._faults)
+            answer = answered(pending, self._errors)
         except BaseException:
             pending.cancel()
             raise
         finally:
             if recv.isEnabledFor(DEBUG) and (outcome := pending.value or pending.exception) is not None:
                 log_outcome(pending.request, outcome, self._log_bodies)
-        response = Response(None, self._faults, answer)
+        response = Response(None, self._errors, answer)
         if answer.status == success if isinstance(success, int) else answer.status in success:
             return response
-        raise self._faults.refused(response)
-
-    def _fetch(self, target: str, options: Mapping[str, Any], without_proof: bool = False) -> Response:
-        """Get what is at a target as it goes on the request line: a link of the service's own.
-
-        :param options: of :meth:`request`.
-        :param without_proof: leave out the fields of the call that are nobody else's business.
-        """
-        left = dict(options)
-        headers, success = left.pop('headers', None), left.pop('success', 200)
-        fields: Any = None if headers is None else fields_of(headers)
-        if fields is not None and without_proof:
-            fields = without_credentials(Headers(fields))
-        return self._call('GET', target, None, fields, success, left)
-
-    def _stranger(self, host: str) -> Client:
-        """A client of the same kind for another origin, which is not told who asks."""
-        fields = without_credentials(self._core.settings.headers)
-        stranger = Client(
-            host,
-            base_headers=fields,
-            max_concurrency=self._max_concurrency,
-            log_bodies=self._log_bodies,
-            **self._options,
-        )
-        stranger._faults = self._faults
-        return stranger
+        raise self._errors.refused(response)
 
     @classmethod
     def _error_class(cls, status: int) -> type[ClientError]:
-        """The class of the error for a status, 0 where there was no answer: for clients with errors of their own."""
+        """The class of the error for a status, 0 without an answer. A subclass may override it."""
         return ClientError
 
     # -- side by side ----------------------------------------------------------------------------------------------
@@ -267,20 +241,20 @@ class Client:
     def async_run(
         self,
         method: Callable[..., _T],
-        kwarg_list: Iterable[Mapping[str, Any]],
+        kwarg_list: Iterable[Mapping[str, object]],
         *,
         max_concurrency: Simultaneous | None = None,
         return_errors: bool = False,
     ) -> list[_T]:
-        """Call a method many times, side by side in greenlets; the results, in the order of ``kwarg_list``.
+        """Call a method many times, side by side in greenlets; return the results in the order of ``kwarg_list``.
 
-        :param method: called with each member of ``kwarg_list`` as its keywords.
-        :param max_concurrency: calls at a time in this run, or ``'auto'`` to learn how many; by default that of the
-            client, which bounds its requests in any case.
-        :param return_errors: hand an error out in the place of the result. Else the first one is raised, when the
-            calls under way have been cancelled.
-        :raises ValueError: for a ``max_concurrency`` that makes no sense.
-        :raises TypeError: for a ``kwarg_list`` of anything but mappings.
+        :param method: called once for each member of ``kwarg_list``, with these keywords.
+        :param max_concurrency: calls at a time in this run, or ``'auto'`` to learn how many; by default the client's,
+            which bounds its requests in any case.
+        :param return_errors: return an error in place of the result. Otherwise the first error is raised, after the
+            calls under way are cancelled.
+        :raises ValueError: if ``max_concurrency`` is invalid.
+        :raises TypeError: if a member of ``kwarg_list`` is not a mapping.
         """
         allowance = Allowance(
             self._max_concurrency if max_concurrency is None else concurrency_of(max_concurrency), self._max_concurrency
@@ -288,18 +262,18 @@ class Client:
         return run_all(method, kwarg_list, allowance, return_errors)
 
     def _init_thread_limit(self, limit: int | None = None) -> None:
-        """Begin to learn how many threads are best, for this greenlet.
+        """Start to learn how many threads are best for this greenlet.
 
-        :param limit: how many to begin with.
+        :param limit: how many to start with.
         """
         if limit is not None:
             whole_number(limit, 'limit')
         self._limits.allowance = Allowance('auto', self._max_concurrency, limit)
 
-    def _watch_thread_limit(self, threads: list[SilentEvent]) -> list[SilentEvent]:
-        """Wait until there is room for one more thread; those that still run.
+    def _watch_thread_limit(self, threads: Sequence[SilentEvent[_T]]) -> list[SilentEvent[_T]]:
+        """Wait until one more thread may run, and return the threads that still run.
 
-        :param threads: those that were started and had not ended when they were last seen here.
+        :param threads: the threads that were started, without those that had ended at the last call.
         """
         if not hasattr(self._limits, 'allowance'):
             self._init_thread_limit()
@@ -308,7 +282,7 @@ class Client:
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def close(self) -> None:
-        """Cancel what is under way and close the connections. May be repeated."""
+        """Cancel what is under way and close the connections. May be called again."""
         self._core.close()
 
     def __enter__(self: _T) -> _T:
@@ -321,13 +295,69 @@ class Client:
         return f'<{type(self).__name__} {self.endpoint_url}: {self._core!r}>'
 
 
-def _token(token: Any) -> str:
+class Follower:
+    """Follows the links in the answers of a client's service.
+
+    Once a link has led to another origin, no token, authenticator or secret field is sent any more.
+    """
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._stranger: Client | None = None  # asks the other origin
+
+    def follow(self, host: str, target: str, options: Mapping[str, object]) -> Response:
+        """GET the target of a link.
+
+        :param target: path and query as they go on the request line.
+        :param options: as :meth:`Client.request` takes them; ``params`` are left to the link.
+        """
+        origin = parse_origin(host)
+        left: dict[str, Any] = {**options}
+        headers, success = left.pop('headers', None), left.pop('success', 200)
+        fields: Any = None if headers is None else fields_of(headers)
+        if self._stranger is None and origin == self._client._core.origin:
+            return self._client._call('GET', target, None, fields, success, left)
+        if self._stranger is None or origin != self._stranger._core.origin:
+            self.close()
+            self._stranger = self._client_of(host)
+        if fields is not None:
+            fields = without_credentials(Headers(fields))
+        return self._stranger._call('GET', target, None, fields, success, left)
+
+    def broken(self, message: str, response: Response) -> ClientError:
+        """The error for an answer that cannot be used.
+
+        :param message: why.
+        """
+        return self._client._errors.broken(message, response)
+
+    def close(self) -> None:
+        """Close the connections to another origin."""
+        stranger, self._stranger = self._stranger, None
+        if stranger is not None:
+            stranger.close()
+
+    def _client_of(self, host: str) -> Client:
+        """A client of the same kind for another origin, which does not learn who asks."""
+        ours = self._client
+        stranger = Client(
+            host,
+            base_headers=without_credentials(ours._core.settings.headers),
+            max_concurrency=ours._max_concurrency,
+            log_bodies=ours._log_bodies,
+            **ours._options,
+        )
+        stranger._errors = ours._errors
+        return stranger
+
+
+def _token(token: object) -> str:
     if not isinstance(token, str) or not token:
         raise ValueError('token is a text that is not empty, or None')
     return value_of('X-Auth-Token', token)
 
 
-def _check_success(success: Any) -> None:
+def _check_success(success: object) -> None:
     if (
         isinstance(success, bool)
         or not isinstance(success, (int, Collection))
@@ -337,7 +367,9 @@ def _check_success(success: Any) -> None:
         raise ValueError(f'success is a status such as 200, a collection or range of them, or None, not {success!r}')
 
 
-def _body(json: Any, data: Any, fields: list[tuple[str, str]] | None) -> tuple[Any, list[tuple[str, str]] | None]:
+def _body(
+    json: object, data: object, fields: list[tuple[str, str]] | None
+) -> tuple[object, list[tuple[str, str]] | None]:
     """The body of a call, and its fields."""
     if json is None:
         if isinstance(data, (Mapping, list)):

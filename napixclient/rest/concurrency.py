@@ -1,12 +1,13 @@
-"""Many calls at a time, in greenlets, and how many that may be."""
+"""Many calls at a time, in greenlets, and how many may run."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextvars import copy_context
+from functools import partial
 from time import monotonic
-from typing import Any
+from typing import Any, Generic, ParamSpec, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -18,14 +19,17 @@ from ..errors import HTTPError, Timeout
 
 __all__ = ['Allowance', 'SilentEvent', 'concurrency_of', 'run_all', 'still_running']
 
-#: Statuses with which a server says that it has too much to do.
+_P = ParamSpec('_P')
+_T = TypeVar('_T')
+_Value = TypeVar('_Value', covariant=True)
+#: Statuses of an overloaded server.
 _OVERLOADED = (429, 503)
 
 
 def concurrency_of(value: object) -> Simultaneous:
     """Read ``max_concurrency``.
 
-    :raises ValueError: for what is neither a whole number of at least 1 nor ``'auto'``.
+    :raises ValueError: if it is neither a whole number of at least 1 nor ``'auto'``.
     """
     if value == AUTO:
         return 'auto'
@@ -34,23 +38,23 @@ def concurrency_of(value: object) -> Simultaneous:
     return value
 
 
-class SilentEvent:
-    """One call in a greenlet of its own; nothing is printed when it fails.
+class SilentEvent(Generic[_Value]):
+    """A call in a greenlet of its own. Nothing is printed if it fails.
 
-    :param method: called with the other arguments once it is started, in the context of that moment.
+    :param method: called with the other arguments after :meth:`start`, in the ``contextvars`` context of that moment.
     """
 
-    def __init__(self, method: Callable[..., Any], /, *args: Any, **kwargs: Any) -> None:
-        self._call = method, args, kwargs
+    def __init__(self, method: Callable[_P, _Value], /, *args: _P.args, **kwargs: _P.kwargs) -> None:
+        self._call = partial(method, *args, **kwargs)
         self._greenlet: gevent.Greenlet[..., None] | None = None
-        self._value: Any = None
+        self._value: _Value | None = None
         self._exception: BaseException | None = None
         self._elapsed: float | None = None
 
     def start(self) -> None:
-        """Begin.
+        """Start the call.
 
-        :raises RuntimeError: when it has been started before.
+        :raises RuntimeError: if it was started before.
         """
         if self._greenlet is not None:
             raise RuntimeError('a SilentEvent is started once')
@@ -59,10 +63,9 @@ class SilentEvent:
         self._greenlet.start()
 
     def _run(self) -> None:
-        method, args, kwargs = self._call
         began = monotonic()
         try:
-            self._value = method(*args, **kwargs)
+            self._value = self._call()
         except (KeyboardInterrupt, SystemExit) as exc:
             self._exception = exc
             raise  # the program's business
@@ -72,30 +75,32 @@ class SilentEvent:
             self._elapsed = monotonic() - began
 
     def join(self, timeout: float | None = None) -> None:
-        """Wait for its end, or for so many seconds.
+        """Wait for the end of the call.
 
-        :raises RuntimeError: when it has not been started.
+        :param timeout: seconds to wait at most.
+        :raises RuntimeError: if it was not started.
         """
         if self._greenlet is None:
             raise RuntimeError('a SilentEvent is started before it is joined')
         self._greenlet.join(timeout)
 
     def is_alive(self) -> bool:
-        """Whether it has been started and has not ended."""
+        """Whether the call was started and has not ended."""
         return self._greenlet is not None and not self._greenlet.ready()
 
     @property
-    def value(self) -> Any:
-        """What the method returned; ``None`` before its end, and after an error."""
+    def value(self) -> _Value | None:
+        """What the method returned; ``None`` before it ends, and after an error."""
         return self._value
 
     @property
     def exception(self) -> BaseException | None:
-        """What it raised; ``None`` before its end, and after a success."""
+        """What the method raised; ``None`` before it ends, and after a success."""
         return self._exception
 
     def __repr__(self) -> str:
-        name = getattr(self._call[0], '__name__', type(self._call[0]).__name__)
+        method = self._call.func
+        name = getattr(method, '__name__', type(method).__name__)
         state = (
             'running'
             if self.is_alive()
@@ -109,12 +114,12 @@ class SilentEvent:
 
 
 class Allowance:
-    """How many calls may run at a time: so many, or as many as the answers show to be good.
+    """How many calls may run at a time: a fixed number, or a number learned from how calls end.
 
-    :param limit: a number, or ``'auto'``.
-    :param most: of the client: a number that is never exceeded by what is learned, or ``'auto'`` where the client
-        itself learns how many requests its service can take; then as many calls may run as it can ever learn of.
-    :param start: what to begin to learn from.
+    :param limit: a number, or ``'auto'`` to learn it.
+    :param most: the limit of the client: a number that the learned one never exceeds, or ``'auto'`` if the client
+        itself learns how many requests its service can take; then as many calls may run as it can ever allow.
+    :param start: the number to start learning from.
     """
 
     def __init__(self, limit: int | str, most: int | str, start: int | None = None) -> None:
@@ -125,12 +130,12 @@ class Allowance:
             self._cap = AdaptiveCap()
             if start is not None:
                 self._cap.limit = start
-        #: What :func:`still_running` returned last.
-        self.seen: list[SilentEvent] = []
+        #: The last result of :func:`still_running`.
+        self.seen: Sequence[SilentEvent[object]] = []
 
     @property
     def adapts(self) -> bool:
-        """Whether it wants to know how calls ended."""
+        """Whether it learns from how calls end."""
         return self._cap is not None
 
     @property
@@ -139,11 +144,11 @@ class Allowance:
         return self._limit if self._cap is None else min(self._cap.limit, self._most)
 
     def ended(self, elapsed: float, error: object, pressed: bool) -> None:
-        """A call has ended.
+        """Note that a call has ended.
 
         :param elapsed: seconds that it took.
         :param error: what it raised, or ``None``.
-        :param pressed: whether another one was waiting for it.
+        :param pressed: whether another call was waiting for it.
         """
         if self._cap is None:
             return
@@ -154,13 +159,13 @@ class Allowance:
         self._cap.limit = max(min(self._cap.limit, self._most), 1)
 
 
-def still_running(allowance: Allowance, threads: list[SilentEvent]) -> list[SilentEvent]:
-    """Wait until there is room for one more; those that still run.
+def still_running(allowance: Allowance, threads: Sequence[SilentEvent[_T]]) -> list[SilentEvent[_T]]:
+    """Wait until one more call may run, and return the calls that still run.
 
-    When none is new since the last time, nothing else is left to be done than to wait for one of them.
+    If none of them is new since the last time, the caller only waits for them: then one of them must end first.
     """
     waits = all(any(thread is one for one in allowance.seen) for thread in threads)
-    running = threads
+    running = list(threads)
     while True:
         pressed = len(running) >= allowance.now
         for thread in running:
@@ -175,9 +180,9 @@ def still_running(allowance: Allowance, threads: list[SilentEvent]) -> list[Sile
 
 
 def run_all(
-    method: Callable[..., Any], kwarg_list: Iterable[Mapping[str, Any]], allowance: Allowance, return_errors: bool
-) -> list[Any]:
-    """Call a method with each of these keywords, side by side; the results in their order."""
+    method: Callable[..., _T], kwarg_list: Iterable[Mapping[str, object]], allowance: Allowance, return_errors: bool
+) -> list[_T]:
+    """Call a method once with each mapping of keywords, side by side; return the results in their order."""
     calls = list(kwarg_list)
     for index, kwargs in enumerate(calls):
         if type(kwargs) is not dict and not isinstance(kwargs, Mapping):
@@ -186,10 +191,10 @@ def run_all(
 
 
 class _Run:
-    """Greenlets that each take the next call when they are through with one."""
+    """Workers, greenlets that take one call after another."""
 
     def __init__(
-        self, method: Callable[..., Any], calls: list[Mapping[str, Any]], allowance: Allowance, return_errors: bool
+        self, method: Callable[..., Any], calls: list[Mapping[str, object]], allowance: Allowance, return_errors: bool
     ) -> None:
         self._method = method
         self._left = deque(enumerate(calls))  # calls that have not begun
@@ -197,16 +202,16 @@ class _Run:
         self._return_errors = return_errors
         self._context = copy_context()
         self._results: list[Any] = [None] * len(calls)
-        self._workers: set[Any] = set()
+        self._workers: set[gevent.Greenlet[..., None]] = set()
         self._failure: BaseException | None = None
         self._over = Event()
 
     def results(self) -> list[Any]:
-        """Run; what came of each call.
+        """Run the calls, and return their results.
 
-        :raises BaseException: the first thing that a call raised, unless it is handed out.
+        :raises BaseException: the first exception of a call, unless errors are returned.
         """
-        self._hire()
+        self._start_workers()
         try:
             if self._workers:
                 self._over.wait()
@@ -224,15 +229,15 @@ class _Run:
         finally:
             del failure
 
-    def _hire(self) -> None:
+    def _start_workers(self) -> None:
         for _ in range(min(self._allowance.now - len(self._workers), len(self._left))):
             worker = gevent.Greenlet(self._work)
             worker.gr_context = self._context.copy()
             self._workers.add(worker)
-            worker.rawlink(self._through)
+            worker.rawlink(self._on_worker_end)
             worker.start()
 
-    def _through(self, worker: Any) -> None:
+    def _on_worker_end(self, worker: gevent.Greenlet[..., None]) -> None:
         self._workers.discard(worker)
         if not self._workers:
             self._over.set()
@@ -261,13 +266,13 @@ class _Run:
             if adapts:
                 self._allowance.ended(monotonic() - began, error, bool(left))
                 if len(self._workers) > self._allowance.now:
-                    self._workers.discard(gevent.getcurrent())  # at once: the next one counts those that are left
+                    self._workers.discard(gevent.getcurrent())  # at once, as the next worker counts those left
                     return None
-                self._hire()
+                self._start_workers()
         return None
 
     def _fail(self, exc: BaseException) -> None:
-        """The first failure ends the run; those that come of its end are none."""
+        """End the run at the first failure; failures that ending it causes do not count."""
         if self._failure is None:
             self._failure = exc
             self._left.clear()

@@ -1,46 +1,44 @@
-"""What a REST client raises."""
+"""The errors of REST clients."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ..documents import fault, said
-from ..errors import Hop, HTTPError, one_line, words
+from ..errors import Hop, HTTPError, one_line, read_on_demand, words
 from ..masking import cut
 from ..remote import error_of
+from .responses import Response
 
-if TYPE_CHECKING:
-    from .responses import Response
+__all__ = ['ClientError', 'ErrorFactory']
 
-__all__ = ['ClientError', 'Faults']
-
-#: Characters of an answer that is no JSON object that are looked at.
+#: Characters that are read of an answer that is not a JSON object.
 _LONGEST = 16_000
 
 
 class ClientError(HTTPError):
-    """What a call of a :class:`Client` raises: another status than was asked for, or no answer at all.
+    """A call of a :class:`Client` got another status than it expects, or no answer at all.
 
-    Made by hand, it has no request, and its ``chain`` is empty. That of a failure without an answer (refused, timed
-    out, …) has the status 0 and is raised ``from`` the error of the core.
+    An error that you make yourself has no request, and its ``chain`` is empty. An error for a call without an answer
+    (refused, timed out, …) has the status 0 and is raised ``from`` the error of the core.
 
-    :param message: what happened; of an answer, the server's own words.
+    :param message: what happened; for an answer, the server's own words.
     :param status: the status of the answer, 0 without one.
-    :param details: a list is kept, a text becomes ``[text]``, ``None`` the empty list, anything else ``[value]``.
+    :param details: a list is kept; ``None`` becomes an empty list, and any other value a list with that value.
     """
 
-    #: The :class:`Response`, where the server answered.
+    #: The :class:`Response`, if the server answered.
     response: Response | None = None  # type: ignore[assignment]
     _status: int = 0
     _details: list[Any] | None = None
     _line: str | None = None  # status line and words
 
-    def __init__(self, message: str, status: int = 0, details: Any = None) -> None:
+    def __init__(self, message: str, status: int = 0, details: object = None) -> None:
         super().__init__(message)
         self._status = status
-        self._details = listed(details)
+        self._details = _listed(details)
 
     @property
     def status(self) -> int:
@@ -49,7 +47,7 @@ class ClientError(HTTPError):
 
     @property
     def details(self) -> list[Any]:
-        """What the server said beside the message, as it was received."""
+        """What the server said besides the message, as it was received."""
         self._read()
         if self._details is None:
             self._details = []
@@ -57,12 +55,12 @@ class ClientError(HTTPError):
 
     @property
     def chain(self) -> list[Hop]:
-        """Every hop of the failure, as :attr:`napixclient.HTTPError.chain`; empty where no call failed."""
+        """Every hop of the failure, like :attr:`napixclient.HTTPError.chain`; empty if no call failed."""
         return [] if self.request is None and self.remote_error is None else super().chain
 
     @property
     def root(self) -> Hop:
-        """The last hop of the chain, the first cause; the error itself where the chain is empty."""
+        """The last hop of the chain, which is the first cause; the error itself if the chain is empty."""
         return (self.chain or [self._own_hop()])[-1]
 
     @property
@@ -76,30 +74,29 @@ class ClientError(HTTPError):
         return cause._kind if isinstance(cause, HTTPError) and self.request is not None else type(self).__name__
 
 
-def listed(details: Any) -> list[Any]:
-    """Details as a list."""
+def _listed(details: object) -> list[Any]:
     if details is None:
         return []
     return details if isinstance(details, list) else [details]
 
 
-class Faults:
+class ErrorFactory:
     """Makes the errors of one client.
 
-    :param kind_of: the class of the error for a status.
-    :param keeps: who holds the secrets that no text of theirs must show.
+    :param class_of: returns the class of the error for a status.
+    :param holder: holds the secrets that no text of the errors must show.
     """
 
-    __slots__ = ('_keeps', '_kind_of')
+    __slots__ = ('_class_of', '_holder')
 
-    def __init__(self, kind_of: Callable[[int], type[ClientError]] | None = None, keeps: Any = None) -> None:
-        self._kind_of = kind_of
-        self._keeps = keeps
+    def __init__(self, class_of: Callable[[int], type[ClientError]] | None = None, holder: object = None) -> None:
+        self._class_of = class_of
+        self._holder = holder
 
     def refused(self, response: Response) -> ClientError:
-        """The error that an answer stands for; it is read when somebody asks for what it says."""
+        """The error for an answer with an unexpected status. It reads the answer on demand."""
         error = self._made('', response)
-        error._unread = _read
+        read_on_demand(error, _read)
         return error
 
     def unreadable(self, response: Response, exc: ValueError) -> ClientError:
@@ -107,36 +104,42 @@ class Faults:
         return self.broken(f'the body is not JSON: {exc}', response)
 
     def broken(self, message: str, response: Response) -> ClientError:
-        """The error for an answer that makes no sense."""
+        """The error for an answer that cannot be used.
+
+        :param message: why.
+        """
         return self._made(message, response)
 
     def failed(self, failure: HTTPError) -> ClientError:
         """The error for a request that got no answer."""
-        error = self._kind(0)(failure.message)
+        error = self._class(0)(failure.message)
         error.request, error.phase, error.elapsed = failure.request, failure.phase, failure.elapsed
-        error.attempts, error._keeps = failure.attempts, failure._keeps
+        error.attempts = failure.attempts
+        error.keep(failure)  # which holds the secrets of its request
         return error
 
     def _made(self, message: str, response: Response) -> ClientError:
-        answer = response._answer
-        assert answer is not None
-        error = self._kind(answer.status)(message, answer.status)
+        answer = response.answer
+        error = self._class(answer.status)(message, answer.status)
         error.request, error.response, error.phase = answer.request, response, 'read'
-        error.elapsed, error.attempts, error._keeps = answer.elapsed, answer.attempts, self._keeps
+        error.elapsed, error.attempts = answer.elapsed, answer.attempts
+        error.keep(self._holder)
         return error
 
-    def _kind(self, status: int) -> type[ClientError]:
-        return ClientError if self._kind_of is None else self._kind_of(status)
+    def _class(self, status: int) -> type[ClientError]:
+        return ClientError if self._class_of is None else self._class_of(status)
+
+    def __reduce__(self) -> Any:
+        return type(self), ()  # another process has neither the client nor its secrets
 
 
 def _read(error: HTTPError) -> tuple[str, Any]:
-    """Message and ``remote_error`` of an answer; the details too."""
+    """Read the message and the ``remote_error`` of an answer, and its details too."""
     assert isinstance(error, ClientError) and error.response is not None
-    answer = error.response._answer
-    assert answer is not None
-    told = error_of(answer)
-    error._line, document = told.message, told.remote_error
-    error._keeps = error._keeps, told  # which knows the secrets of this request
+    answer = error.response.answer
+    remote = error_of(answer)
+    error._line, document = remote.message, remote.remote_error
+    error.keep(remote)  # which holds the secrets of this request
     if isinstance(document, dict):
         text, error._details = fault(document)
         text = text or words(document)

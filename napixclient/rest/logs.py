@@ -1,34 +1,31 @@
 """What is logged of a call, at the level DEBUG.
 
-``napixclient.send`` has a record when a request is asked for; ``napixclient.recv`` one when its answer is taken or, of
-a lazy one, when it is there. The filter of both takes out what is secret as the record is made, so that no handler
-ever has it. Records are made in greenlets, never in the hub, for a handler may block.
+``napixclient.send`` gets a record when a request is made; ``napixclient.recv`` gets one when its answer is taken, or
+for a lazy response, when the answer arrives. The filter of both takes secrets out as the record is made, so that no
+handler ever sees them. Records are made in greenlets, never in the hub, because a handler may block.
 """
 
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
 
 import gevent
 
+from .._http.pending import PendingResponse
+from .._http.settings import Settings
 from ..errors import HTTPError
 from ..masking import cut, hide_fields, mask, sentence
-
-if TYPE_CHECKING:
-    from .._http.pending import PendingResponse
-    from .._http.settings import Settings
-    from ..messages import Headers, Request, Response
+from ..messages import Headers, Request, Response
 
 __all__ = ['DEBUG', 'log_outcome', 'log_outcome_later', 'log_request', 'recv', 'send']
 
 DEBUG = logging.DEBUG
-#: Characters of a body that are shown, and bytes that are looked at behind them, for a secret may begin there.
+#: Characters of a body that are shown, and bytes after them that are masked too, because a secret may begin before.
 _SHOWN, _BEHIND = 10_000, 65_536
 
 
 class _Masking(logging.Filter):
-    """Leaves a record without what is secret."""
+    """Takes secrets out of a record."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         record.msg, record.args = mask(record.getMessage()), ()
@@ -42,12 +39,12 @@ for _logger in send, recv:
     _logger.addFilter(_Masking())
 
 
-def log_request(request: Request, settings: Settings, authenticator: Any, bodies: bool) -> None:
-    """Log what is asked for.
+def log_request(request: Request, settings: Settings, authenticator: object, bodies: bool) -> None:
+    """Log a request.
 
-    :param settings: those of its client, which have the fields of every request.
-    :param authenticator: what will add its proof to it.
-    :param bodies: with the body.
+    :param settings: the settings of its client, with the fields of every request.
+    :param authenticator: will add its proof to the request.
+    :param bodies: whether to log the body.
     """
     holder = _Holder(request.headers)
     own = {name.lower() for name in request.headers}
@@ -64,9 +61,9 @@ def log_request(request: Request, settings: Settings, authenticator: Any, bodies
 
 
 def log_outcome(request: Request, outcome: Response | HTTPError, bodies: bool) -> None:
-    """Log what it was answered, or why it was not.
+    """Log the answer to a request, or why there is none.
 
-    :param bodies: with the body.
+    :param bodies: whether to log the body.
     """
     response = outcome.response if isinstance(outcome, HTTPError) else outcome
     holder = _Holder(request.headers, *(() if response is None else (response.headers,)))
@@ -84,7 +81,7 @@ def log_outcome(request: Request, outcome: Response | HTTPError, bodies: bool) -
 
 
 def log_outcome_later(pending: PendingResponse, bodies: bool) -> None:
-    """Log the outcome of a request that nobody may ever ask for."""
+    """Log the outcome of a request when it is there, whether or not anybody reads it."""
 
     def log(pending: PendingResponse) -> None:
         outcome = pending.value or pending.exception
@@ -95,7 +92,7 @@ def log_outcome_later(pending: PendingResponse, bodies: bool) -> None:
 
 
 class _Holder:
-    """Hides the secrets of one call, as long as it lives."""
+    """Hides the secrets of one call for as long as this object lives."""
 
     def __init__(self, *fields: Headers) -> None:
         for headers in fields:
@@ -117,7 +114,7 @@ def _body(data: bytes) -> list[str]:
 
 
 def _printable(lines: list[str]) -> str:
-    """In one text, without what a terminal would obey."""
+    """The lines as one text, with control characters escaped."""
     return '\n'.join(
         line
         if line.isprintable()

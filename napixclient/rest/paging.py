@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextvars import copy_context
 from typing import Any, TypedDict
 
@@ -15,8 +15,8 @@ from urllib3 import Timeout as Timeouts
 
 from .._options import Unpack, lists, refuse_unknown
 from ..masking import mask
-from ..messages import lead, parse_origin, written
-from .client import Client, Success
+from ..messages import lead, written
+from .client import Client, Follower, Success
 from .quoting import Fields, Params
 from .responses import Response
 
@@ -57,27 +57,33 @@ def paginate(
     prefetch: int = 0,
     **options: Unpack[PageOptions],
 ) -> Iterator[Any]:
-    """The items of a listing that comes in pages, one by one; a page is asked for when its first item is wanted.
+    """Iterate over the items of a listing that comes in pages. A page is requested when its first item is needed.
 
-    The next page is where the answer's field ``Link: <…>; rel="next"`` says (RFC 8288). A listing without such fields
-    is asked for what follows the last item, until a page is empty. The marker is that item, where it is a text or a
-    number, else its member ``id``, else ``name``.
+    The field ``Link: <…>; rel="next"`` of an answer names the next page (RFC 8288). If a listing has no such fields,
+    each request asks for what follows the last item, until a page is empty. The marker is the last item if that is a
+    text or a number, else its member ``id``, else ``name``.
 
-    A link to another origin is followed without token, authenticator and secret fields, and so are those behind it.
+    A link to another origin is followed without token, authenticator and secret fields, and so are all further links.
 
     >>> from napixclient.rest import Client, paginate
     >>> list(paginate(Client('http://server.example'), '/captains', items=list, marker=None))
     ['/captains/1', '/captains/2']
 
-    :param items: what finds the items in the decoded JSON of a page: the name of a member, or a function.
-    :param marker: the parameter that names the last item; ``None`` where the listing knows nothing of the kind.
-    :param limit: the parameter ``limit``: how many items a page should have; without it that is the server's choice.
-    :param prefetch: pages that may be asked for before their items are wanted.
+    :param items: finds the items in the decoded JSON of a page: the name of a member, or a function.
+    :param marker: the parameter that names the last item; ``None`` if the listing has no such parameter.
+    :param limit: the parameter ``limit``, the number of items of a page; without it the server chooses.
+    :param prefetch: pages that may be requested before their items are needed.
     :param options: those of each request:
-    :raises ClientError: when a page cannot be had or read, and when a page comes up that was there before.
-    :raises ValueError: for an argument that makes no sense.
-    :raises TypeError: for an option that there is not.
+    :raises ClientError: if a page cannot be fetched or read, or appears a second time.
+    :raises ValueError: if an argument is invalid.
+    :raises TypeError: if there is no such option.
     """
+    _check(items, marker, limit, prefetch, options)
+    pages = _Listing(client, path, items, marker, limit, options).pages()
+    return _items(_ahead(pages, prefetch) if prefetch else pages)
+
+
+def _check(items: object, marker: object, limit: object, prefetch: object, options: Mapping[str, object]) -> None:
     if not isinstance(items, str) and not callable(items):
         raise ValueError(f'items is the name of a member, or a function of the decoded page, not {items!r}')
     for name, value, least in ('limit', limit, 1), ('prefetch', prefetch, 0):
@@ -88,8 +94,6 @@ def paginate(
     if marker is not None and (not isinstance(marker, str) or not marker):
         raise ValueError(f'marker is the name of a parameter, or None, not {marker!r}')
     refuse_unknown(paginate, options, PageOptions.__optional_keys__)
-    pages = _Listing(client, path, items, marker, limit, {**options}).pages()
-    return _items(_ahead(pages, prefetch) if prefetch else pages)
 
 
 def _items(pages: Iterator[list[Any]]) -> Iterator[Any]:
@@ -98,12 +102,13 @@ def _items(pages: Iterator[list[Any]]) -> Iterator[Any]:
 
 
 class _Listing:
-    """Where the pages are."""
+    """Finds the pages of a listing."""
 
     def __init__(
-        self, client: Client, path: str, items: Items, marker: str | None, limit: int | None, options: dict[str, Any]
+        self, client: Client, path: str, items: Items, marker: str | None, limit: int | None, options: PageOptions
     ) -> None:
-        params = options.pop('params', None) or ()
+        self._options: dict[str, Any] = {**options}
+        params = self._options.pop('params', None) or ()
         self._params = [
             *(params.items() if hasattr(params, 'items') else params),
             *([] if limit is None else [('limit', limit)]),
@@ -113,15 +118,14 @@ class _Listing:
         self._items = items
         self._marker = marker
         self._limit = limit
-        self._options = options
-        self._stranger: Client | None = None  # who asks another origin
+        self._follower = Follower(client)
         self._seen: set[str] = set()  # links and markers
 
     def pages(self) -> Iterator[list[Any]]:
         """The items of each page."""
         try:
             response = self._first()
-            self._seen.add(_url(response))
+            self._seen.add(response.url)
             page = self._read(response)
             linked, link = False, _next_link(response)
             while page or link is not None:
@@ -138,7 +142,7 @@ class _Listing:
                 page = self._read(response)
                 link = _next_link(response)
         finally:
-            self._drop_stranger()
+            self._follower.close()
 
     def _first(self, *more: tuple[str, Any]) -> Response:
         return self._client.get(self._path, params=[*self._params, *more], **self._options)
@@ -151,19 +155,19 @@ class _Listing:
             return list(self._items(page))
         found = page.get(self._items) if isinstance(page, dict) else None
         if not isinstance(found, list):
-            raise response._faults.broken(f'the page has no list {self._items!r}', response)
+            raise self._follower.broken(f'the page has no list {self._items!r}', response)
         return found
 
     # -- by marker -------------------------------------------------------------------------------------------------
 
     def _behind(self, response: Response, page: list[Any]) -> Response | None:
-        """What follows the last item; ``None`` where nothing can."""
+        """The page that follows the last item; ``None`` if there cannot be one."""
         full = self._limit is not None and len(page) >= self._limit
         last = _marker_of(page[-1])
         if last is None:
             if not full:
                 return None
-            raise response._faults.broken(
+            raise self._follower.broken(
                 f'nobody knows what follows an item without id and name: {mask(repr(page[-1]))}', response
             )
         self._seen.add(last)
@@ -172,39 +176,23 @@ class _Listing:
         behind = self._read(further)
         if behind and _marker_of(behind[-1]) in self._seen:
             if not full and behind == page:
-                return None  # it has no pages, and does not look at the marker
-            raise further._faults.broken(f'the listing repeats itself: what follows {last!r} was there before', further)
+                return None  # the listing has no pages, and ignores the marker
+            raise self._follower.broken(f'the listing repeats itself: what follows {last!r} was there before', further)
         return further
 
     # -- by link ---------------------------------------------------------------------------------------------------
 
     def _follow(self, response: Response, link: str) -> Response:
-        """What the link of an answer leads to."""
+        """The page that the link of an answer leads to."""
         try:
-            host, target = lead(_url(response), link)
+            host, target = lead(response.url, link)
         except ValueError as exc:
-            raise response._faults.broken(
-                f'cannot follow the link to the next page, {link!r}: {exc}', response
-            ) from exc
-        url, origin = f'{host}{target}', parse_origin(host)
+            raise self._follower.broken(f'cannot follow the link to the next page, {link!r}: {exc}', response) from exc
+        url = f'{host}{target}'
         if url in self._seen:
-            raise response._faults.broken(f'the listing repeats itself: {url} was there before', response)
+            raise self._follower.broken(f'the listing repeats itself: {url} was there before', response)
         self._seen.add(url)
-        if self._stranger is not None or origin != self._client._core.origin:
-            if self._stranger is None or origin != self._stranger._core.origin:
-                self._drop_stranger()
-                self._stranger = self._client._stranger(host)
-            return self._stranger._fetch(target, self._options, without_proof=True)
-        return self._client._fetch(target, self._options)
-
-    def _drop_stranger(self) -> None:
-        stranger, self._stranger = self._stranger, None
-        if stranger is not None:
-            stranger.close()
-
-
-def _url(response: Response) -> str:
-    return response._wait().url
+        return self._follower.follow(host, target, self._options)
 
 
 def _marker_of(item: Any) -> str | None:
@@ -219,7 +207,7 @@ _parameters = re.compile(r';\s*([^\s=;,"]+)\s*=\s*(?:"((?:[^"\\]|\\.)*)"|([^\s;,
 
 
 def _next_link(response: Response) -> str | None:
-    """Where the next page is, as the answer tells it."""
+    """The link to the next page, if the answer has one."""
     for link in _links(response.headers.get('link', '')):
         for name, quoted, plain in (match.groups() for match in _parameters(link[2])):
             if name.lower() == 'rel':  # the first one counts: §3.3
@@ -233,7 +221,7 @@ def _next_link(response: Response) -> str | None:
 
 
 def _ahead(pages: Iterator[list[Any]], count: int) -> Iterator[list[Any]]:
-    """The same pages, so many of which are fetched before they are wanted, by a greenlet of its own."""
+    """The same pages; a greenlet fetches up to so many of them before they are needed."""
     ready: Queue[tuple[list[Any] | None, BaseException | None]] = Queue()
     room = Semaphore(count)
 
@@ -248,7 +236,7 @@ def _ahead(pages: Iterator[list[Any]], count: int) -> Iterator[list[Any]]:
                 ready.put((page, None))
         except gevent.GreenletExit:
             raise
-        except BaseException as exc:  # whatever a page raises is raised where its items are wanted
+        except BaseException as exc:  # whatever a page raises is raised where its items are needed
             failure = exc
         ready.put((None, failure))
 

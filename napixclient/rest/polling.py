@@ -1,4 +1,4 @@
-"""Waiting for what becomes ready later."""
+"""Polls until something is ready."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ def wait(
     backoff: float = 1.0,
     on_poll: Callable[[_T], object] | None = None,
 ) -> _T:
-    """Ask again and again, until the answer is the one that is waited for; that answer.
+    """Call ``poll`` again and again until its result is the one that is waited for, and return that result.
 
     >>> from napixclient.rest import Client, wait
     >>> client = Client('http://server.example')
     >>> wait(lambda: client.get('/captains').json, until=lambda captains: len(captains) == 2, delay=0.1)
     ['/captains/1', '/captains/2']
 
-    Other greenlets run meanwhile. What ``poll`` raises is raised here.
+    Other greenlets run meanwhile. An exception of ``poll`` is raised here.
 
-    :param poll: asks; called without arguments.
-    :param until: whether this is it; by default whether it is true.
-    :param delay: seconds between the end of one poll and the next.
-    :param timeout: seconds in all, those of a ``poll`` that hangs among them; ``None`` for no end.
-    :param backoff: what the delay is multiplied by after each poll, at least 1.
-    :param on_poll: called with each answer, the last one too.
-    :raises napixclient.Timeout: when the time is up.
-    :raises ValueError: for a number that makes no sense.
+    :param poll: called without arguments.
+    :param until: tells whether a result is the one that is waited for; by default the first true one is.
+    :param delay: seconds between the end of one poll and the start of the next.
+    :param timeout: seconds in all, including those of a ``poll`` that hangs; ``None`` for no limit.
+    :param backoff: the factor by which the delay grows after each poll, at least 1.
+    :param on_poll: called with each result, the last one too.
+    :raises napixclient.Timeout: if the time is up.
+    :raises ValueError: if a number is out of range.
     """
     _check(delay=delay, backoff=backoff, timeout=timeout)
     deadline = None if timeout is None else monotonic() + timeout
@@ -57,7 +57,7 @@ def wait(
 
 
 def _within(call: Callable[[], _T], deadline: float | None, timeout: float | None, last: str) -> _T:
-    """Call it, until the time is up."""
+    """Call a function, for as long as the time lasts."""
     if deadline is None:
         return call()
     clock = gevent.Timeout(max(deadline - monotonic(), 0))

@@ -1,4 +1,4 @@
-"""Endpoints, paths, parameters and fields: what arrives as it was given, or is refused."""
+"""Endpoints, paths, parameters and fields: each arrives as it was given, or is refused."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ __all__ = ['Endpoint', 'Fields', 'Params', 'endpoint_of', 'fields_of', 'query_of
 Params = Mapping[str, object] | Iterable[tuple[str, object]]
 Fields = Mapping[str, object] | Iterable[tuple[str, object]]
 
-# RFC 3986 §3.3: pchar and "/". Of a query the comma, too, stays as it is: there are servers that split lists there
-# before they decode. Its other delimiters mean something in a form, or end a value in the eyes of those who mask it.
+# RFC 3986 §3.3: pchar and "/". In a query the comma stays as it is too, because some servers split lists at it before
+# they decode. The other delimiters mean something in a form, or end a value for code that masks it.
 _IN_PATH = "/:@!$&'()*+,;="
 _IN_QUERY = '/:@,'
 _is_plain = re.compile(r"[0-9A-Za-z\-._~/:@!$&'()*+,;=]*").fullmatch
@@ -29,13 +29,13 @@ class Endpoint(NamedTuple):
 
     host: str  # with its scheme, as a client takes it
     path: str  # as it goes on the request line; begins with "/"
-    prefix: str  # the same without slashes at its end
+    prefix: str  # the path without slashes at its end
 
 
-def endpoint_of(url: Any) -> Endpoint:
+def endpoint_of(url: object) -> Endpoint:
     """Read the URL of a service.
 
-    :raises ValueError: for another scheme than http and https, a query, a fragment, credentials, or no URL at all.
+    :raises ValueError: if it is not a URL, has a scheme other than http and https, a query, a fragment or credentials.
     """
     expected = 'expected http://host/path or https://host:port/path'
     if not isinstance(url, str):
@@ -54,10 +54,10 @@ def endpoint_of(url: Any) -> Endpoint:
     return Endpoint(host, path, path.rstrip('/'))
 
 
-def quoted_path(path: Any) -> str:
-    """A path as it goes on the request line (RFC 3986 §3.3); what is in it is data, ``%``, ``?`` and ``#`` too.
+def quoted_path(path: object) -> str:
+    """A path as it goes on the request line (RFC 3986 §3.3). All characters are data, ``%``, ``?`` and ``#`` too.
 
-    :raises ValueError: for what is no text, for CR, LF and NUL, and for a lone surrogate.
+    :raises ValueError: if it is not a text, or contains CR, LF, NUL or a lone surrogate.
     """
     if not isinstance(path, str):
         raise ValueError(f'a path is a text, not {path!r}')
@@ -68,10 +68,10 @@ def quoted_path(path: Any) -> str:
     return quoted(path, _IN_PATH, 'path')
 
 
-def query_of(params: Any) -> str:
-    """Parameters as they go on the request line; a list or a tuple as a value repeats its name.
+def query_of(params: object) -> str:
+    """Parameters as they go on the request line. If a value is a list or a tuple, its name is repeated.
 
-    :raises ValueError: for what is neither a mapping nor pairs, and for a name or value that is no text and no number.
+    :raises ValueError: if it is neither a mapping nor pairs, or a name or value is neither a text nor a number.
     """
     pairs = []
     for name, value in _pairs(params, 'params'):
@@ -81,8 +81,8 @@ def query_of(params: Any) -> str:
     return '&'.join(pairs)
 
 
-def _pairs(given: Any, what: str) -> Iterator[tuple[Any, Any]]:
-    """Names and values of a mapping, or of pairs. What is wrong is not shown: it may be a secret."""
+def _pairs(given: object, what: str) -> Iterator[tuple[Any, object]]:
+    """Names and values of a mapping or of pairs. Errors do not show them, because they may be secret."""
     if isinstance(given, (str, bytes)) or not isinstance(given, Iterable):
         raise ValueError(f'{what} is a mapping or pairs of name and value, not {type(given).__name__}')
     for pair in given.items() if isinstance(given, Mapping) else given:
@@ -93,7 +93,7 @@ def _pairs(given: Any, what: str) -> Iterator[tuple[Any, Any]]:
         yield pair[0], pair[1]
 
 
-def _word(value: Any, what: str) -> str:
+def _word(value: object, what: str) -> str:
     if isinstance(value, (int, float)):
         value = str(value)
     if not isinstance(value, (str, bytes)):
@@ -102,20 +102,19 @@ def _word(value: Any, what: str) -> str:
 
 
 def quoted(text: str | bytes, safe: str, what: str) -> str:
-    """Percent-encoded as UTF-8 (RFC 3986 §2.5), but for these characters and the unreserved ones."""
+    """A text percent-encoded as UTF-8 (RFC 3986 §2.5), except for the safe and the unreserved characters."""
     try:
         return quote(text, safe=safe)
     except UnicodeEncodeError:
         raise ValueError(f'{what}: a lone surrogate cannot be sent: {text!r}') from None
 
 
-def fields_of(headers: Any) -> list[tuple[str, str]]:
+def fields_of(headers: object) -> list[tuple[str, str]]:
     """Header fields as pairs.
 
-    A value is visible ASCII, Latin-1, with blanks and tabs in it (RFC 9110 §5.5), not around it: those would not
-    arrive.
+    A value is visible ASCII or Latin-1 with blanks and tabs inside (RFC 9110 §5.5). Blanks around it would not arrive.
 
-    :raises ValueError: for anything else.
+    :raises ValueError: if a name or a value cannot be sent.
     """
     pairs = []
     for name, value in _pairs(headers, 'headers'):
@@ -125,10 +124,10 @@ def fields_of(headers: Any) -> list[tuple[str, str]]:
     return pairs
 
 
-def value_of(name: Any, value: Any) -> str:
+def value_of(name: object, value: object) -> str:
     """The value of a header field.
 
-    :raises ValueError: for one that would not arrive as it is.
+    :raises ValueError: if it would not arrive as it is.
     """
     if isinstance(value, bytes):
         value = value.decode('latin-1')

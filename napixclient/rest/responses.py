@@ -1,85 +1,100 @@
-"""What a verb returns."""
+"""What a verb of a REST client returns."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from .. import messages
+from .._http.pending import PendingResponse
 from ..errors import HTTPError, RemoteError
-from .errors import Faults
+from ..messages import Headers
 
-if TYPE_CHECKING:
-    from .._http.pending import PendingResponse
-    from ..messages import Headers
-    from ..messages import Response as Answer
+__all__ = ['ErrorSource', 'Response', 'answered']
 
-__all__ = ['Response', 'answered']
+
+class ErrorSource(Protocol):
+    """Makes the errors that a response raises."""
+
+    def failed(self, failure: HTTPError) -> HTTPError:
+        """The error for a request that got no answer."""
+
+    def unreadable(self, response: Response, exc: ValueError) -> HTTPError:
+        """The error for a body that is not JSON."""
 
 
 class Response:
-    """What the server answered.
+    """The answer of a server.
 
-    With ``success=None`` it is lazy: the request is under way, and whatever is asked of it waits for the answer. One
-    that nobody reads finishes in the background.
+    With ``success=None`` the response is lazy: the request is under way, and the first property that is read waits for
+    the answer. The request of a response that nobody reads finishes in the background.
 
-    :raises ClientError: from any property of a lazy one, when there was no answer.
+    :raises ClientError: from any property of a lazy response, if there was no answer.
     """
 
-    __slots__ = ('__weakref__', '_answer', '_faults', '_pending')
-    _answer: Answer | None
+    __slots__ = ('__weakref__', '_answer', '_errors', '_pending')
+    _answer: messages.Response | None
     _pending: PendingResponse | None
-    _faults: Faults
+    _errors: ErrorSource
 
-    def __init__(self, pending: PendingResponse | None, faults: Faults, answer: Answer | None = None) -> None:
+    def __init__(
+        self, pending: PendingResponse | None, errors: ErrorSource, answer: messages.Response | None = None
+    ) -> None:
         self._pending = pending
-        self._faults = faults
+        self._errors = errors
         self._answer = answer
 
-    def _wait(self) -> Answer:
-        """The answer, whatever its status."""
+    @property
+    def answer(self) -> messages.Response:
+        """The answer as the core has it, a :class:`napixclient.Response` of any status."""
         if self._answer is None:
             assert self._pending is not None
-            self._answer = answered(self._pending, self._faults)
+            self._answer = answered(self._pending, self._errors)
             self._pending = None
         return self._answer
 
     @property
     def status_code(self) -> int:
         """The status: 200."""
-        return self._wait().status
+        return self.answer.status
 
     @property
     def status(self) -> str:
         """The reason phrase of the status line: ``OK``; often empty."""
-        return self._wait().reason
+        return self.answer.reason
+
+    @property
+    def url(self) -> str:
+        """The URL that answered."""
+        return self.answer.url
 
     @property
     def headers(self) -> Headers:
         """The header fields, a case-insensitive mapping."""
-        return self._wait().headers
+        return self.answer.headers
 
     @property
     def content(self) -> bytes:
-        """The body as bytes, content coding undone unless ``decode=False``."""
-        return self._wait().data
+        """The body as bytes, with its content coding undone unless ``decode=False``."""
+        return self.answer.data
 
     @property
     def text(self) -> str:
-        """The body as text, by the charset of its Content-Type, else UTF-8; what does not decode is replaced."""
-        return self._wait().text
+        """The body as text, by the charset of its Content-Type, else UTF-8; undecodable bytes are replaced."""
+        return self.answer.text
 
     @property
     def json(self) -> Any:
         """The body, decoded from JSON.
 
-        :raises ClientError: when it is not JSON.
+        :raises ClientError: if it is not JSON.
         """
         try:
-            return self._wait().json()
+            return self.answer.json()
         except ValueError as exc:
-            raise self._faults.unreadable(self, exc) from exc
+            raise self._errors.unreadable(self, exc) from exc
 
     def __reduce__(self) -> Any:
-        return type(self), (None, Faults(), self._wait())
+        return type(self), (None, self._errors, self.answer)
 
     def __repr__(self) -> str:
         if self._answer is not None:
@@ -88,10 +103,10 @@ class Response:
         return f'<Response of {self._pending.request}, {"not read yet" if self._pending.ready() else "under way"}>'
 
 
-def answered(pending: PendingResponse, faults: Faults) -> Answer:
+def answered(pending: PendingResponse, errors: ErrorSource) -> messages.Response:
     """Wait for the answer, whatever its status.
 
-    :raises ClientError: when there is none.
+    :raises ClientError: if there is none.
     """
     try:
         return pending.get()
@@ -99,4 +114,4 @@ def answered(pending: PendingResponse, faults: Faults) -> Answer:
         assert error.response is not None
         return error.response
     except HTTPError as error:
-        raise faults.failed(error) from error
+        raise errors.failed(error) from error
