@@ -1,12 +1,16 @@
-"""Middlewares for the serving side: WSGI applications that are called by this library, and call others with it.
+"""Middlewares for the serving side: for WSGI applications that this library calls, and that call others with it.
 
-catcher     answers what breaks out of an application with the whole story      -> remote, journey, errors, environ
-guard       lets through who proves who they are, and nobody else               -> nonces, refusals, masking
-rawuri      has gevent's server tell the path as it was sent                    -> gevent.pywsgi
+catcher     answers an uncaught exception with a document that tells its cause  -> answering, journey, environ
+answering   one request to the catcher, as PEP 3333 has it                      -> journey, environ
+guard       lets in only callers who prove who they are                         -> nonces, refusals, masking
+nonces      remembers nonces, to detect replayed requests                       -> refusals
+refusals    what the guard answers instead of running the application           -> remote, journey, environ
+naming      names a server that nobody has named                                -> environ
+rawuri      makes gevent's server pass on the path as it was sent               -> gevent.pywsgi
 frameworks  for a framework that would swallow exceptions                       -> catcher
-environ     what an environ says, what a server may be told                     -> nothing
+environ     what an environ says, and what may be said to a server              -> nothing
 
-A part is loaded when it is first asked for: gevent's server is not, where another one serves.
+A part is loaded on first use, so gevent's server is not loaded where another server runs.
 """
 
 from __future__ import annotations

@@ -5,23 +5,37 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
-from typing import Any
+from types import TracebackType
+from typing import Any, Protocol
 from urllib.parse import quote
 
-__all__ = ['App', 'Environ', 'accepts_problems', 'checked_head', 'path_of', 'text_of']
+__all__ = ['App', 'Environ', 'ExcInfo', 'StartResponse', 'accepts_problems', 'checked_head', 'path_of', 'text_of']
 
 Environ = dict[str, Any]
-App = Callable[[Environ, Any], Iterable[bytes]]
+#: What ``sys.exc_info()`` returns.
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+
+
+class StartResponse(Protocol):
+    """``start_response`` of PEP 3333."""
+
+    def __call__(
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = ..., /
+    ) -> Callable[[bytes], object]:
+        """Begin the answer; return ``write``."""
+
+
+App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 
 def text_of(environ: Environ, name: str, default: str = '') -> str:
-    """A variable, if it is a text."""
+    """The value of a variable if it is a text, else the default."""
     value = environ.get(name, default)
     return value if isinstance(value, str) else default
 
 
 def path_of(environ: Environ) -> str:
-    """The path as its caller wrote it, without the query; as near to it as the server tells (see SignatureGuard)."""
+    """The path without the query, as near to what the caller wrote as the server tells (see SignatureGuard)."""
     target = text_of(environ, 'RAW_URI') or text_of(environ, 'REQUEST_URI')
     if target.startswith('/'):
         path, safe = target.partition('?')[0], f'%{_SAFE}'
@@ -46,9 +60,9 @@ def accepts_problems(accept: str) -> bool:
 
 
 def checked_head(status: str, headers: Iterable[tuple[str, str]]) -> list[tuple[str, str]]:
-    """The fields, if they can be sent: the server, who is to check it (PEP 3333), is told too late to tell of it.
+    """The fields, if they can be sent. PEP 3333 has the server check them, but it does so too late for an error answer.
 
-    :raises ValueError: for a status or a field that cannot be sent; what it says is not in the text.
+    :raises ValueError: if the status or a field cannot be sent; the error does not show the value of the field.
     """
     if not _is_status(status):
         raise ValueError(f'the application gave a status that cannot be sent: {status!r}')

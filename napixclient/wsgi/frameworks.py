@@ -34,16 +34,16 @@ class CatcherOptions(TypedDict, total=False):
 
 @lists(CatcherOptions)
 def flask_handler(app: _Flask, **options: Unpack[CatcherOptions]) -> _Flask:
-    """Let a Flask application's exceptions out, and answer them.
+    """Let the exceptions of a Flask application out, and answer them.
 
-    Sets ``PROPAGATE_EXCEPTIONS``, and puts an :class:`ExceptionsCatcher` around ``app.wsgi_app``, so that
-    ``app.run()``, ``app.test_client()`` and any server use it. What the application handles itself, by ``abort`` or by
-    an error handler of its own, it still does.
+    Sets ``PROPAGATE_EXCEPTIONS`` and wraps ``app.wsgi_app`` in an :class:`ExceptionsCatcher`, so that ``app.run()``,
+    ``app.test_client()`` and any server use it. The application still handles what it handles itself, by ``abort`` or
+    by an error handler of its own.
 
     :param app: the ``flask.Flask``.
     :param options: as :class:`ExceptionsCatcher` takes them:
     :return: the same application.
-    :raises TypeError: for an option that there is not.
+    :raises TypeError: if there is no such option.
     """
     refuse_unknown(flask_handler, options, CatcherOptions.__optional_keys__)
     flask: Any = app

@@ -1,6 +1,6 @@
-"""A WSGI middleware that lets through who proves who they are.
+"""A WSGI middleware that lets in only callers who prove who they are.
 
-It judges the request as it came over the wire: what a framework unquotes, splits or routes comes after it.
+It checks the request as it was received, before a framework unquotes, splits or routes anything.
 """
 
 from __future__ import annotations
@@ -12,56 +12,55 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import blake2b
-from typing import Any
 from urllib.parse import unquote_to_bytes
 
 from ..secret_names import add_secret_parameter
-from .environ import App, Environ
+from .environ import App, Environ, StartResponse
 from .nonces import Nonces, NonceStore
 from .refusals import Forbidden, Refusal, Unauthorized, answer, denied
 
 __all__ = ['SignatureGuard']
 
 log = logging.getLogger('napixclient.wsgi')
-#: What a signed request says of itself.
+#: What the message of a signed request contains.
 FIELDS = ('login', 'nonce', 'path', 'host', 'method', 'timestamp')
-#: Bounds of what is looked at: characters of ``Authorization``, pairs in it, pairs of a query.
+#: Limits: characters of ``Authorization``, pairs in it, pairs of a query.
 _MAX_LENGTH = 65536
 _MAX_FIELDS = 32
 _MAX_PARAMETERS = 1000
 
 
 class SignatureGuard:
-    """Serves a WSGI application to who signs requests as ``LoginAuthenticator`` does, or sends a token if allowed.
+    """Serves a WSGI application to callers who sign requests as ``LoginAuthenticator`` does, or may send a token.
 
-    The login of who asks is in the environ as ``napix.login``, a text, and as ``REMOTE_USER``, in the form that PEP
-    3333 wants (UTF-8 bytes as latin-1), in place of what was there. Anything else is answered with an error document
-    and the application is not run: 401 where there is neither ``Authorization`` nor a token, 403 where it does not
-    hold, 503 with ``Retry-After`` where no more nonces can be remembered. The body of the request is not read.
+    It sets the caller's login in the environ: as ``napix.login``, a text, and as ``REMOTE_USER``, in the form of PEP
+    3333 (UTF-8 bytes as latin-1). Any other request gets an error document, and the application does not run: 401
+    without ``Authorization`` or a token, 403 if the proof is wrong, 503 with ``Retry-After`` if no more nonces can be
+    remembered. The guard does not read the body.
 
-    The path is compared with ``RAW_URI`` or ``REQUEST_URI`` where the server gives one of them (gunicorn, werkzeug,
-    uwsgi, gevent's with :class:`RawURIHandler`). Elsewhere it is compared with ``SCRIPT_NAME`` and ``PATH_INFO`` once
-    unquoted, so that ``/a%2Fb`` is as good as ``/a/b``, and the query with ``QUERY_STRING``.
+    The signed path must equal ``RAW_URI`` or ``REQUEST_URI`` if the server sets one of them (gunicorn, werkzeug, uwsgi,
+    gevent's with :class:`RawURIHandler`). Otherwise the guard compares unquoted paths, with ``SCRIPT_NAME`` and
+    ``PATH_INFO``, so that ``/a%2Fb`` is as good as ``/a/b``, and the query with ``QUERY_STRING``.
 
-    Nonces are remembered by each process for itself, unless ``nonces`` does otherwise: several workers accept a
-    replayed request once each, and one that was started anew accepts it again. Put the guard outside of what changes
-    the environ, and inside :class:`ExceptionsCatcher`, which answers what ``keys`` raises.
+    Each process remembers nonces for itself, unless ``nonces`` does otherwise: each of several workers accepts a
+    replayed request once, and a restarted worker accepts it again. Put the guard outside of anything that changes the
+    environ, and inside :class:`ExceptionsCatcher`, which answers what ``keys`` raises.
 
     :param app: the WSGI application.
-    :param keys: login → key (a text or bytes). A mapping is asked anew for each request; a callable gives ``None``
-        for who is unknown and is called outside of any lock, before the signature is known to be right; what it raises
-        goes up to the server.
-    :param hosts: the values of ``Host`` that are served, with the port where it is sent; ``None`` for any.
-    :param window: seconds that a timestamp may be away from the clock, in both directions.
+    :param keys: login → key (a text or bytes). A mapping is read again for each request. A callable returns ``None``
+        for an unknown login; it is called without holding a lock, before the signature is verified, and its exceptions
+        go up to the server.
+    :param hosts: the values of ``Host`` that are served, with the port if clients send it; ``None`` for any.
+    :param window: seconds by which a timestamp may differ from the clock, in both directions.
     :param tokens: the tokens that are accepted in the query: token → login, a collection of tokens without logins, or
-        a callable that gives the login, or ``True`` for one without a login, or ``None``. The first two are read once.
-        The application still finds the token in its query.
-    :param parameter: the name of the query parameter that has the token.
-    :param max_nonces: nonces to remember at the same time, about 200 bytes each. One login gets no more of them than
-        it leaves to the others, so half at most. At the limit requests are refused; nothing is forgotten early.
-    :param nonces: what remembers them in the place of ``max_nonces``, such as a database that several processes share.
-    :param clock: gives seconds since the epoch.
-    :raises ValueError: for a value that makes no sense.
+        a callable that returns the login, ``True`` for a token without a login, or ``None`` for an unknown one. A
+        mapping or a collection is read once. The token stays in the query that the application gets.
+    :param parameter: the name of the query parameter with the token.
+    :param max_nonces: nonces to remember at the same time, about 200 bytes each. One login may use as many as it leaves
+        to the others, so half at most. At the limit requests are refused; no nonce is forgotten early.
+    :param nonces: remembers them instead, such as a database that several processes share; ``max_nonces`` is ignored.
+    :param clock: returns seconds since the epoch.
+    :raises ValueError: if a value is invalid.
     """
 
     def __init__(
@@ -99,12 +98,12 @@ class SignatureGuard:
         self._parameter = parameter.encode()
         self._clock = clock
         self._nonces = Nonces(max_nonces) if nonces is None else nonces
-        self._nobody = os.urandom(32)  # the key of those who have none
+        self._nobody = os.urandom(32)  # stands in for the key of an unknown login
         if tokens is not None:
             add_secret_parameter(parameter)
 
-    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
-        """The application's side of PEP 3333."""
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
+        """Serve a request as an application does (PEP 3333)."""
         try:
             login = self._login(environ)
         except Refusal as exc:
@@ -119,7 +118,7 @@ class SignatureGuard:
         return self._app(environ, start_response)
 
     def _login(self, environ: Environ) -> str:
-        """Who asks; empty for the bearer of a token that has no login."""
+        """The caller's login; empty for a token without a login."""
         authorization = environ.get('HTTP_AUTHORIZATION')
         if authorization:
             return self._signer(environ, authorization)
@@ -133,31 +132,31 @@ class SignatureGuard:
     # The standard protocol: a signature ------------------------------------------------------------------------------
 
     def _signer(self, environ: Environ, authorization: str) -> str:
-        """The login whose key the request is signed with."""
-        message, signature, said = _read(authorization)
-        missing = [name for name in FIELDS if not said.get(name)]
+        """The login whose key signed the request."""
+        message, signature, fields = _read(authorization)
+        missing = [name for name in FIELDS if not fields.get(name)]
         if missing:
             raise Forbidden(f'Missing authentication data: {", ".join(missing)}')
         now = self._clock()
-        timestamp = _number(said['timestamp'])
-        # Not a number is in no window, and infinity neither. The sums are those by which nonces are remembered.
+        timestamp = _number(fields['timestamp'])
+        # NaN and infinity are in no window. Nonces are remembered by the same sums.
         if not timestamp - self._window <= now <= timestamp + self._window:
             raise denied('the timestamp is outside of the window')
-        if said['method'] != environ['REQUEST_METHOD']:
+        if fields['method'] != environ['REQUEST_METHOD']:
             raise denied('the method is another')
-        if said['host'] != environ.get('HTTP_HOST'):
+        if fields['host'] != environ.get('HTTP_HOST'):
             raise denied('the host is another')
         self._check_host(environ)
-        if not _is_target(environ, said['path'], said['host']):
+        if not _is_target(environ, fields['path'], fields['host']):
             raise denied('the path is another')
-        login = _utf8(said['login'].encode('latin-1'))
+        login = _utf8(fields['login'].encode('latin-1'))
         if not self._is_right(login, message, signature):
             raise denied('the login or the signature is wrong')
-        self._nonces.take(login, said['nonce'], timestamp + self._window, now)
+        self._nonces.take(login, fields['nonce'], timestamp + self._window, now)
         return login
 
     def _is_right(self, login: str, message: bytes, signature: bytes) -> bool:
-        """Whether the owner of the login signed it. For who is unknown the same is reckoned, with a key of nobody's."""
+        """Whether the key of the login made the signature. An unknown login takes as long, with a key of nobody's."""
         key = self._key_of(login)
         if key is not None and not isinstance(key, (str, bytes)):
             raise TypeError(f'keys gives a text, bytes or None, not {type(key).__name__}')
@@ -172,7 +171,7 @@ class SignatureGuard:
     # The other protocol: a token -------------------------------------------------------------------------------------
 
     def _tokens(self, query: str) -> list[bytes]:
-        """The values that the query has for the parameter."""
+        """The values of the parameter in the query."""
         return [value for name, value in _pairs(_latin1(query), _MAX_PARAMETERS) if name == self._parameter]
 
     def _owner(self, tokens: list[bytes]) -> str:
@@ -194,21 +193,21 @@ class SignatureGuard:
 
 
 def _read(authorization: str) -> tuple[bytes, bytes, dict[str, str]]:
-    """The message as it was received, its signature, and what it says, as latin-1 like all of the environ."""
+    """The message as it was received, its signature, and its fields, as latin-1 like all of the environ."""
     if len(authorization) > _MAX_LENGTH:
         raise denied('Authorization is too long')
     message, _, signature = _latin1(authorization).rpartition(b':')
-    said: dict[str, str] = {}
+    fields: dict[str, str] = {}
     for name, value in _pairs(message, _MAX_FIELDS):
         field = name.decode('latin-1')
-        if field in said:
+        if field in fields:
             raise denied(f'{field[:20]!r} is there twice')
-        said[field] = value.decode('latin-1')
-    return message, signature, said
+        fields[field] = value.decode('latin-1')
+    return message, signature, fields
 
 
 def _is_target(environ: Environ, path: str, host: str) -> bool:
-    """Whether the path and query that were signed are those of the request line."""
+    """Whether the signed path and query are those of the request line."""
     target = environ.get('RAW_URI') or environ.get('REQUEST_URI')
     if not target:
         path, _, query = path.partition('?')
@@ -260,29 +259,29 @@ def _number(text: str) -> float:
         return math.nan
 
 
-def _keys_of(keys: Any) -> Callable[[str], Any]:
-    """Read ``keys``; the keys themselves are in no error's text."""
+def _keys_of(keys: object) -> Callable[[str], object]:
+    """Read ``keys``. Errors do not show the keys."""
     if isinstance(keys, Mapping):
         for login, key in keys.items():
             if not isinstance(login, str) or not login or not isinstance(key, (str, bytes)) or not key:
                 raise ValueError(f'keys maps logins to keys, texts or bytes that are not empty; see {login!r}')
         return keys.get
     if callable(keys):
-        return keys  # type: ignore[no-any-return]
+        return keys
     raise ValueError(f'keys is a mapping of logins to keys or a callable, not {type(keys).__name__}')
 
 
-def _owners_of(tokens: Any) -> Callable[[str], str | bool | None]:
-    """Read ``tokens``; the tokens themselves are in no error's text."""
+def _owners_of(tokens: object) -> Callable[[str], object]:
+    """Read ``tokens``. Errors do not show the tokens."""
     if callable(tokens):
-        return tokens  # type: ignore[no-any-return]
+        return tokens
     if isinstance(tokens, (str, bytes)) or not isinstance(tokens, Collection):
         raise ValueError(f'tokens is a mapping, a collection of texts or a callable, not {type(tokens).__name__}')
     owners = dict(tokens.items() if isinstance(tokens, Mapping) else dict.fromkeys(tokens, True))
     for token, owner in owners.items():
         if not isinstance(token, str) or not token or not (owner is True or (isinstance(owner, str) and owner)):
             raise ValueError('tokens has texts that are not empty, and so are their logins')
-    # What is looked for is a keyed digest: the time that it takes tells nothing of the tokens.
+    # Tokens are looked up by a keyed digest, so that the time of a look-up reveals nothing about them.
     salt = os.urandom(32)
     known = {_digest(token, salt): owner for token, owner in owners.items()}
     return lambda token: known.get(_digest(token, salt))

@@ -1,4 +1,4 @@
-"""What a server is called in `X-Napix-Via` where nobody has named it."""
+"""Names a server in ``X-Napix-Via`` if nobody has named it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ __all__ = ['default_id']
 
 
 def default_id(environ: Environ) -> str:
-    """Stable over restarts and workers, and another for each server of one machine.
+    """An id that is the same after a restart and in all workers, and differs between the servers of a machine.
 
-    It is made of the machine's name, the working directory, the address that the server listens on, as far as its
-    environ tells, and the mount point.
+    It is made of the machine's name, the working directory, the address that the server listens on, as far as the
+    environ tells it, and the mount point.
     """
     return _hashed(*_listens_at(environ), text_of(environ, 'SCRIPT_NAME'))
 
@@ -31,10 +31,10 @@ def _hashed(*where: str) -> str:
 
 
 def _listens_at(environ: Environ) -> tuple[str, str]:
-    """Address and port. On all addresses it is, for servers that do not tell, the one that the caller has come to."""
+    """Address and port. If the server listens on all addresses and does not say so, the one that the caller used."""
     connection = _own_end(environ)
     if connection and isinstance(connection, (str, bytes)):
-        # A Unix socket: what servers say then of name and port is what the caller calls them.
+        # A Unix socket: then servers take name and port from what the caller sent.
         return os.fsdecode(connection), ''
     name, port = text_of(environ, 'SERVER_NAME'), text_of(environ, 'SERVER_PORT')
     if text_of(environ, 'SERVER_ADDR'):
@@ -54,7 +54,7 @@ def _is_address(name: str) -> bool:
 
 
 def _own_end(environ: Environ) -> Any:
-    """Our end of the connection, as `getsockname` gives it; ``None`` where the environ does not lead to it."""
+    """Our end of the connection, as ``getsockname`` returns it; ``None`` if the environ does not lead to it."""
     try:
         for name in 'gunicorn.socket', 'werkzeug.socket':
             if name in environ:
@@ -67,5 +67,5 @@ def _own_end(environ: Environ) -> Any:
             return ours.getsockname()
         finally:
             ours.detach()  # it is the server's
-    except Exception:  # no socket, or one whose caller has left
+    except Exception:  # there is no socket, or its caller has left
         return None

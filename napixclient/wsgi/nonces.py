@@ -1,4 +1,4 @@
-"""The memory of nonces, which tells a request that is sent twice."""
+"""Remembers nonces, to detect replayed requests."""
 
 from __future__ import annotations
 
@@ -19,22 +19,26 @@ __all__ = ['NonceStore', 'Nonces']
 
 
 class NonceStore(Protocol):
-    """What remembers nonces."""
+    """Remembers nonces."""
 
     def take(self, login: str, nonce: str, end: float, now: float) -> None:
         """Use a nonce.
 
-        :param nonce: what was sent, as latin-1.
-        :param end: seconds since the epoch, until when it is remembered.
-        :raises Refusal: of :mod:`napixclient.wsgi.refusals`, such as ``denied('…')``, where it was used before, or
-            cannot be remembered.
+        :param nonce: the nonce as it was sent, read as latin-1.
+        :param end: until when it must be remembered, in seconds since the epoch.
+        :param now: the present time, in seconds since the epoch.
+        :raises Refusal: of :mod:`napixclient.wsgi.refusals`, such as ``denied('…')``, if it was used before or cannot
+            be remembered.
         """
 
 
 class Nonces:
-    """The nonces that were used, each for as long as its timestamp is in the window. Safe to share between threads."""
+    """Remembers each nonce for as long as its timestamp is in the window. Threads may share it.
 
-    #: Forgotten at a time, at most: nobody waits for the nonces of a busy hour.
+    :param most: nonces to remember at most.
+    """
+
+    #: Nonces to forget at a time, so that no request has to wait until those of a busy hour are forgotten.
     _BATCH = 64
 
     def __init__(self, most: int) -> None:
@@ -42,8 +46,8 @@ class Nonces:
         self._used: dict[str, set[bytes]] = {}  # by login
         self._ends: list[tuple[float, bytes, str]] = []  # a heap: when which is forgotten
         self._forgotten = -math.inf
-        # The real lock, also in a patched process: that of gevent may hang for ever between threads. Greenlets do not
-        # need one, for nothing switches while it is held.
+        # The real lock even in a patched process, because gevent's may hang for ever between threads. Greenlets need
+        # none, because nothing switches while it is held.
         self._lock: Lock = get_original('_thread', 'allocate_lock')()
 
     def __len__(self) -> int:
@@ -52,14 +56,14 @@ class Nonces:
     def take(self, login: str, nonce: str, end: float, now: float) -> None:
         """Use a nonce.
 
-        :param end: seconds since the epoch, until when it is remembered.
-        :raises Refusal: where it was used before, or cannot be remembered.
+        :param end: until when it must be remembered, in seconds since the epoch.
+        :raises Refusal: if it was used before, or cannot be remembered.
         """
         digest = blake2b(nonce.encode('latin-1'), digest_size=16).digest()  # of one size, however long it is
         with self._lock:
             self._forget(now)
             used = self._used.get(login) or set()
-            # A clock that was set back lets in what is as old as those that are forgotten.
+            # If the clock was set back, a nonce may be as old as those that are forgotten.
             if digest in used or end <= self._forgotten:
                 raise denied('the nonce was used before')
             if len(used) >= self._most - len(self._ends):

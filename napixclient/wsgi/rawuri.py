@@ -1,10 +1,10 @@
-"""gevent's WSGI server with the path as it was sent."""
+"""Makes gevent's WSGI server pass on the path as it was sent."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from gevent.pywsgi import WSGIHandler
+
+from .environ import Environ
 
 __all__ = ['RawURIHandler']
 
@@ -17,8 +17,8 @@ class RawURIHandler(WSGIHandler):
     ``class Handler(RawURIHandler, WebSocketHandler): pass``.
     """
 
-    def get_environ(self) -> dict[str, Any]:
+    def get_environ(self) -> Environ:
         """The environ of one request."""
-        environ: dict[str, Any] = super().get_environ()
+        environ: Environ = super().get_environ()
         environ['RAW_URI'] = self.path
         return environ

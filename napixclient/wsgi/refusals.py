@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import math
-from typing import Any
 
 from ..journey import current
 from ..masking import sentence
 from ..remote import document_of, encode
-from .environ import Environ, accepts_problems, path_of, text_of
+from .environ import Environ, StartResponse, accepts_problems, path_of, text_of
 
 __all__ = ['Forbidden', 'Overloaded', 'Refusal', 'Unauthorized', 'answer', 'denied']
 
 
 class Refusal(Exception):
-    """What is answered instead of running the application.
+    """A request is refused: it is answered without running the application.
 
     :param text: for the caller.
-    :param reason: for the log, where it says more.
+    :param reason: for the log, if it says more.
     """
 
     status = 403
@@ -29,18 +28,21 @@ class Refusal(Exception):
 
 
 class Unauthorized(Refusal):
-    """The caller did not try to prove anything."""
+    """The caller sent no proof."""
 
     status = 401
     fields = (('WWW-Authenticate', 'Napix'),)  # RFC 9110 §15.5.2 wants one
 
 
 class Forbidden(Refusal):
-    """What the caller sent proves nothing."""
+    """The caller's proof is not accepted."""
 
 
 class Overloaded(Refusal):
-    """There is no room to remember one more nonce."""
+    """No more nonces can be remembered.
+
+    :param seconds: until one is forgotten.
+    """
 
     status = 503
 
@@ -50,12 +52,12 @@ class Overloaded(Refusal):
 
 
 def denied(reason: str) -> Forbidden:
-    """All failures look the same to the caller; the log may know."""
+    """A refusal that looks the same to every caller; only the log gets the reason."""
     return Forbidden('Access Denied', reason)
 
 
-def answer(refusal: Refusal, environ: Environ, start_response: Any) -> list[bytes]:
-    """The error document; to HEAD only its head."""
+def answer(refusal: Refusal, environ: Environ, start_response: StartResponse) -> list[bytes]:
+    """Answer with the error document; for HEAD without a body."""
     journey = current.get()
     method = text_of(environ, 'REQUEST_METHOD', 'GET')
     document = document_of(refusal, refusal.status, method, path_of(environ), journey.trace_id if journey else None)
