@@ -1,13 +1,13 @@
-"""What to test a program with that talks to servers: real ones on loopback, that answer, hold, or break.
+"""Tools to test programs that talk to servers: real servers on loopback that answer, hold requests, or break.
 
-clock       a clock that goes when it is told to
-serving     serve: a server for a handler or for a WSGI application, and how the two are told apart
+clock       a clock that stands still until a test advances it
+serving     serve: a server for a handler or a WSGI application; it tells the two apart
 apps        servers of WSGI applications, under gevent's pywsgi
 faults      servers that play scripts of bytes
-server      the listening socket, its connections, and what is answered; imports gate, peer and steps
-gate        what holds requests and counts them
-peer        one connection, and one request, as the server has them
-steps       what scripts are made of
+server      the listening socket, its connections, and the answers     -> gate, peer, steps
+gate        holds requests and counts them                             -> peer
+peer        one connection, and one request, as the server sees them   -> steps
+steps       the steps of scripts
 
 Everything runs on gevent's hub in the process of the test, which may be patched or not. Nothing here needs pytest.
 """

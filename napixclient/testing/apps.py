@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
-from collections.abc import Callable
 from io import BytesIO
 from typing import Any
 
@@ -11,22 +11,36 @@ from gevent.pywsgi import WSGIHandler, WSGIServer
 from greenlet import GreenletExit
 
 from ..messages import Headers
+from ..wsgi.environ import App
 from .gate import Gate
 from .peer import Peer
 from .server import LOGGER, Server
 
 __all__ = ['App', 'AppServer']
 
-App = Callable[[dict[str, Any], Callable[..., Any]], Any]
-
 
 class AppServer(Server):
-    """A server whose requests a WSGI application answers."""
+    """A server whose requests a WSGI application answers.
 
-    def __init__(self, app: App, gate: Gate | None = None, **options: Any) -> None:
-        super().__init__(None, gate, **options)
+    :param app: the application.
+    :param gate: holds and counts the requests.
+    :param tls: as :func:`serve` takes it.
+    :param address: the address to listen on.
+    :param listening: ``False`` to refuse connections until ``listen()`` is called.
+    """
+
+    def __init__(
+        self,
+        app: App,
+        gate: Gate | None = None,
+        *,
+        tls: ssl.SSLContext | None = None,
+        address: str = '127.0.0.1',
+        listening: bool = True,
+    ) -> None:
+        super().__init__(None, gate, tls=tls, address=address, listening=listening)
         name = self.authority.rpartition(':')[0].strip('[]')
-        # It never listens: connections come from this server. Named, for it would look for its name in the DNS.
+        # It never listens: it gets its connections from this server. With a name, as it would look one up in the DNS.
         self.wsgi = WSGIServer(
             (name, self.port),
             app,
@@ -54,24 +68,24 @@ class AppServer(Server):
 
 
 class _Handler(WSGIHandler):
-    """What reads the requests of one connection, and has the application answer them."""
+    """Reads the requests of one connection, and has the application answer them."""
 
     def __init__(self, ours: AppServer, peer: Peer) -> None:
         super().__init__(peer.socket, peer.socket.getpeername(), ours.wsgi)
         self._ours = ours
         self._peer = peer
-        self._lost: BaseException | None = None  # that the client was gone when something was sent
+        self._lost: BaseException | None = None  # raised by sending after the client had left
         peer.reader = self.rfile
 
     def handle(self) -> None:
-        """All requests of the connection. The server closes it."""
+        """Serve all requests of the connection, which the server closes."""
         while (found := self.handle_one_request()) is True:
             pass
-        if found is not None:  # what was no request
+        if found is not None:  # it was not a request
             self.socket.sendall(found[1])
 
     def handle_one_response(self) -> None:
-        """Called when the head has been read."""
+        """Serve the request whose head was read."""
         self._peer.request = None
         try:
             super().handle_one_response()
@@ -80,10 +94,10 @@ class _Handler(WSGIHandler):
                 self._ours.gate.leave(request)
 
     def run_application(self) -> None:
-        """Read the body, take note of the request, and let it through the gate."""
+        """Read the body, record the request, and pass it through the gate."""
         try:
             body = self._read_body()
-        except OSError:  # the client is gone, or sent what are no chunks
+        except OSError:  # the client is gone, or its chunks are malformed
             self.close_connection = True
             return
         ours, peer = self._ours, self._peer
@@ -101,14 +115,14 @@ class _Handler(WSGIHandler):
 
     def _read_body(self) -> bytes:
         environ: Any = self.environ
-        if not environ['wsgi.input_terminated']:  # another protocol was asked for
+        if not environ['wsgi.input_terminated']:  # the client asked for another protocol
             return b''
         body: bytes = environ['wsgi.input'].read()
         environ['wsgi.input'] = BytesIO(body)
         return body
 
     def answer(self) -> None:
-        """Run the application. To pywsgi an OSError of the application's own may be that of the connection."""
+        """Run the application. pywsgi cannot tell an ``OSError`` of the application from one of the connection."""
         try:
             super().run_application()
         except OSError as exc:
@@ -124,7 +138,7 @@ class _Handler(WSGIHandler):
             raise
 
     def handle_error(self, t: Any, v: Any, tb: Any) -> None:
-        """Tell of it in the answer, where none has begun."""
+        """Send the traceback as the answer, if no answer has begun."""
         self.close_connection = True
         if issubclass(t, GreenletExit):  # the server closes
             return

@@ -1,4 +1,4 @@
-"""A clock that stands still until it is told to go on."""
+"""A clock that stands still until a test advances it."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ['FakeClock']
 
 
 class FakeClock:
-    """A clock for whatever takes one as a parameter: a call tells the time, ``advance`` lets time pass.
+    """A clock for code that takes one as a parameter: calling it returns the time, ``advance`` lets time pass.
 
     >>> from napixclient.testing import FakeClock
     >>> clock = FakeClock(1700000000)
@@ -16,7 +16,7 @@ class FakeClock:
     >>> clock()
     1700000090.0
 
-    :param start: what it shows at first, in seconds.
+    :param start: the time at first, in seconds.
     """
 
     def __init__(self, start: float = 0.0) -> None:
@@ -27,9 +27,9 @@ class FakeClock:
         return self._now
 
     def advance(self, seconds: float) -> None:
-        """Let so many seconds pass.
+        """Let time pass.
 
-        :raises ValueError: for a negative or an infinite number: this clock never goes back.
+        :raises ValueError: if ``seconds`` is negative or infinite: this clock never goes back.
         """
         if not 0 <= seconds < math.inf:
             raise ValueError(f'a clock advances by a finite number of seconds, 0 or more, not by {seconds!r}')

@@ -1,4 +1,4 @@
-"""Servers that break."""
+"""Servers that break: they play scripts of bytes."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ __all__ = ['FaultServer']
 
 
 class FaultServer(Server):
-    r"""A server whose first connections play scripts, one each, in turn; all later ones answer well.
+    r"""A server whose first connections play one script each, in turn; all later connections answer as usual.
 
-    A connection whose script has ended answers well too, unless the script closed it. So ``FaultServer([READ, RST])``
-    resets the first connection once it has read a request, and then is good. The gate counts what is answered, not
-    what a script reads. :class:`Server` tells of its attributes.
+    After its script, a connection answers as usual too, unless the script closed it. So ``FaultServer([READ, RST])``
+    resets the first connection after reading a request, and then works. The gate counts requests that are answered,
+    not those that a script reads. :class:`Server` lists the attributes.
 
     >>> from napixclient import Client
     >>> from napixclient.testing import CLOSE, READ, FaultServer
@@ -29,13 +29,13 @@ class FaultServer(Server):
     napixclient.errors.TruncatedBody: ...
 
     :param scripts: lists of steps: ``bytes``, :data:`READ`, :data:`ANSWER`, :class:`Pause` and so on.
-    :param handler: what answers well, as :func:`serve` takes it; by default 200 without a body.
-    :param gate: what holds and counts what is answered well.
+    :param handler: answers requests as usual, as :func:`serve` takes it; by default with 200 and no body.
+    :param gate: holds and counts the requests that are answered as usual.
     :param tls: as :func:`serve` takes it.
-    :param address: the address to listen at.
+    :param address: the address to listen on.
     :param listening: ``False`` to refuse connections until ``listen()`` is called.
-    :raises TypeError: for what is no script.
-    :raises ValueError: for a ``tls`` that would block.
+    :raises TypeError: if a script is not a list of steps.
+    :raises ValueError: if ``tls`` would block.
     """
 
     def __init__(
@@ -47,12 +47,12 @@ class FaultServer(Server):
         address: str = '127.0.0.1',
         listening: bool = True,
     ) -> None:
-        #: The scripts that no connection has begun to play.
+        #: The scripts that no connection has started.
         self.scripts = deque(map(checked, scripts))
         super().__init__(handler, gate, tls=tls, address=address, listening=listening)
 
     def talk(self, peer: Peer) -> None:
-        """Play, then be good."""
+        """Play a script if one is left, then answer as usual."""
         if self.scripts:
             self.play(self.scripts.popleft(), peer)
         super().talk(peer)

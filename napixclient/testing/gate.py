@@ -1,32 +1,28 @@
-"""What holds requests, and counts what is in flight."""
+"""Holds requests, and counts those in flight."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable
 from time import monotonic
-from typing import TYPE_CHECKING
 
 import gevent
 
-from .peer import Received
-
-if TYPE_CHECKING:
-    from .server import Server
+from .peer import AnyServer, Received
 
 __all__ = ['Gate', 'LONG', 'wait_until']
 
-#: Seconds after which what does not come true is an error.
+#: Seconds to wait for a condition before it is an error.
 LONG = 10.0
 
 
 def wait_until(condition: Callable[[], object], what: str = 'it', seconds: float = LONG) -> None:
-    """Let the other greenlets run until the condition is true: a test never sleeps to win a race.
+    """Let other greenlets run until a condition is true, so that a test never sleeps to win a race.
 
     :param condition: called again and again.
-    :param what: what the error says did not come true.
-    :param seconds: how long to wait for it.
-    :raises AssertionError: when it is still false then.
+    :param what: names the condition in the error.
+    :param seconds: how long to wait.
+    :raises AssertionError: if it is still false then.
     """
     end = monotonic() + seconds
     while not condition():
@@ -36,30 +32,30 @@ def wait_until(condition: Callable[[], object], what: str = 'it', seconds: float
 
 
 class Gate:
-    """Holds requests at servers until it is opened, and counts what is in flight as these servers see it.
+    """Holds requests at servers until it is opened, and counts the requests in flight as these servers see them.
 
-    A request is in flight from when the server has read it to when its answer has been handed to the kernel, or to
-    when the connection is closed. So what a client keeps to is seen from the outside: *never more than two at a time*
-    is ``gate.peak <= 2``. One gate may serve several servers.
+    A request is in flight from when the server has read it until its answer was handed to the kernel or the connection
+    is closed. So a test sees from the outside what a client does: *never more than two at a time* is
+    ``gate.peak <= 2``. Several servers may share a gate.
 
-    :param opened: whether it lets everything through from the start, and only counts.
+    :param opened: whether the gate is open from the start, and only counts.
     """
 
     def __init__(self, opened: bool = False) -> None:
-        #: Whether what arrives is let through.
+        #: Whether requests pass without being held.
         self.opened: bool = opened
         #: How many requests have arrived so far.
         self.arrived: int = 0
-        #: The most that were ever in flight together.
+        #: The most requests that were ever in flight together.
         self.peak: int = 0
-        #: The same for each server, by its port.
+        #: The peak at each server, by its port.
         self.peaks: Counter[int] = Counter()
         self._in_flight: dict[Received, None] = {}
 
-    def requests(self, server: Server | None = None) -> list[Received]:
-        """What is in flight now (at one server), oldest first.
+    def requests(self, server: AnyServer | None = None) -> list[Received]:
+        """The requests in flight now, at one server or at all, oldest first.
 
-        The connections that the client has closed are taken note of first.
+        Requests whose client has closed the connection do not count any more.
         """
         for request in list(self._in_flight):
             if request.peer.is_gone():
@@ -67,32 +63,32 @@ class Gate:
                 request.release([])
         return [request for request in self._in_flight if server in (None, request.peer.server)]
 
-    def held(self, server: Server | None = None) -> list[Received]:
-        """What waits to be released now (at one server), oldest first; ``release`` of one lets that one go."""
+    def held(self, server: AnyServer | None = None) -> list[Received]:
+        """The requests held now, at one server or at all, oldest first; :meth:`Received.release` lets one go."""
         return [request for request in self.requests(server) if not request.released]
 
     @property
     def in_flight(self) -> int:
-        """How many requests are in flight now."""
+        """The number of requests in flight now."""
         return len(self.requests())
 
-    def wait_for(self, count: int, server: Server | None = None, *, seconds: float = LONG) -> list[Received]:
-        """Wait until so many requests are held (at one server), and hand them out.
+    def wait_for(self, count: int, server: AnyServer | None = None, *, seconds: float = LONG) -> list[Received]:
+        """Wait until so many requests are held, at one server or at all, and return them.
 
-        :param seconds: how long to wait for them.
-        :raises AssertionError: when there are fewer after that time.
+        :param seconds: how long to wait.
+        :raises AssertionError: if fewer are held after that time.
         """
         wait_until(lambda: len(self.held(server)) >= count, f'{count} held requests', seconds)
         return self.held(server)
 
     def open(self) -> None:
-        """Let everything through, now and later."""
+        """Release all requests, and let later ones pass."""
         self.opened = True
         for request in self.held():
             request.release()
 
     def shut(self) -> None:
-        """Hold what arrives from now on."""
+        """Hold the requests that arrive from now on."""
         self.opened = False
 
     def enter(self, request: Received) -> None:
@@ -107,7 +103,7 @@ class Gate:
             request.release()
 
     def leave(self, request: Received) -> None:
-        """It is no longer in flight; called by the server."""
+        """A request is no longer in flight; called by the server."""
         self._in_flight.pop(request, None)
 
     def __repr__(self) -> str:

@@ -1,11 +1,11 @@
-"""One connection and one request, as the server has them."""
+"""One connection and one request, as the server sees them."""
 
 from __future__ import annotations
 
 import select
 import struct
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import gevent.ssl
 from gevent import monkey, socket
@@ -14,51 +14,64 @@ from gevent.event import Event
 from ..messages import Headers
 from .steps import Script, checked
 
-if TYPE_CHECKING:
-    from .server import Server
+__all__ = ['AnyServer', 'Peer', 'Received']
 
-__all__ = ['Peer', 'Received']
-
-# The real one, also in a patched process: to ask whether a client is gone must not switch greenlets.
+# The real poll even in a patched process, because asking whether a client is gone must not switch greenlets.
 poll = monkey.get_original('select', 'poll')
-RDHUP: int = getattr(select, 'POLLRDHUP', 0)  # poll tells of the others unasked
+RDHUP: int = getattr(select, 'POLLRDHUP', 0)  # poll reports the others unasked
 GONE = RDHUP | select.POLLERR | select.POLLHUP | select.POLLNVAL
+
+
+class AnyServer(Protocol):
+    """A server, as its connections and gates know it."""
+
+    port: int
+    host: str
+    url: str
+    requests: list[Received]
+
+    @property
+    def received(self) -> type[Received]:
+        """The class of its requests."""
+
+    def play(self, script: Script, peer: Peer) -> None:
+        """Play a script on a connection."""
 
 
 @dataclass(eq=False, repr=False)
 class Received:
     """One request as the server read it."""
 
-    #: The connection that it came over.
+    #: The connection that it came on.
     peer: Peer
     #: ``GET`` and the like.
     method: str
-    #: The target as it was sent, the query included.
+    #: The target as it was sent, with the query.
     path: str
     #: Its header fields, a case-insensitive mapping.
     headers: Headers
-    #: Its body, chunks put together; empty where there is none.
+    #: Its body, with chunks joined; empty if there is none.
     body: bytes
-    #: All bytes of it, as they came; empty where a WSGI application is served.
+    #: All its bytes as they came; empty at a server of a WSGI application.
     raw: bytes = b''
 
     def __post_init__(self) -> None:
-        #: What the server is to play instead of its answer, if anything.
+        #: The script that the server plays instead of answering, if there is one.
         self.script: Script | None = None
         self._go = Event()
 
     def release(self, script: Script | None = None) -> None:
-        """Let a request go that a :class:`Gate` holds: the server answers it.
+        """Release a request that a :class:`Gate` holds: the server answers it.
 
-        :param script: steps to play instead of the answer, such as ``[RST]``.
-        :raises TypeError: for what is no script.
+        :param script: steps to play instead of answering, such as ``[RST]``.
+        :raises TypeError: if it is not a list of steps.
         """
         self.script = None if script is None else checked(script)
         self._go.set()
 
     @property
     def released(self) -> bool:
-        """Whether no gate holds it any more."""
+        """Whether no gate holds the request any more."""
         return self._go.is_set()
 
     def wait(self) -> None:
@@ -72,26 +85,26 @@ class Received:
 class Peer:
     """The server's end of one connection."""
 
-    def __init__(self, server: Server, raw: socket.socket, number: int) -> None:
+    def __init__(self, server: AnyServer, raw: socket.socket, number: int) -> None:
         #: The server.
-        self.server: Server = server
+        self.server: AnyServer = server
         #: Its number among the connections of the server, from 0.
         self.number: int = number
-        #: Its socket, one of gevent's; with TLS an SSLSocket after the handshake.
+        #: Its socket, one of gevent's; with TLS, an ``SSLSocket``.
         self.socket: Any = raw
         #: The request that was read last.
         self.request: Received | None = None
-        self.willing = False  # whether a client that asks (Expect) is told to go on with its body
-        self.reader: Any = None  # a file that others read the socket by: it would keep it open
+        self.continues = False  # whether a client that sends "Expect: 100-continue" is told to send its body
+        self.reader: Any = None  # a file that reads from the socket, and would keep it open
         self._buffer = bytearray()
 
     @property
     def closed(self) -> bool:
-        """Whether the server has closed it."""
+        """Whether the server has closed the connection."""
         return bool(self.socket.fileno() < 0)
 
     def is_gone(self) -> bool:
-        """Whether the client has closed or reset the connection, as poll() sees it now. Switches no greenlets."""
+        """Whether the client has closed or reset the connection by now. Other greenlets do not run meanwhile."""
         if self.closed:
             return True
         poller = poll()
@@ -99,23 +112,24 @@ class Peer:
         return any(event & GONE for _, event in poller.poll(0))
 
     def send(self, data: bytes) -> None:
-        """Send all of it.
+        """Send all of the data.
 
-        :raises OSError: when the client is gone.
+        :raises OSError: if the client is gone.
         """
         self.socket.sendall(data)
 
     def close(self) -> None:
-        """Close it; over TLS with a goodbye, the client's is not waited for."""
+        """Close the connection; over TLS, say goodbye (close_notify), and do not wait for the client's."""
         if isinstance(self.socket, gevent.ssl.SSLSocket) and not self.closed:
             try:
-                self.socket._sslobj.shutdown()  # type: ignore[attr-defined]
+                self.socket.settimeout(0)  # so that unwrap() only sends
+                self.socket.unwrap()
             except (OSError, ValueError):
                 pass
         self._close()
 
     def reset(self) -> None:
-        """Close it with a reset (RST)."""
+        """Reset the connection (RST)."""
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
         self._close()
 
@@ -125,11 +139,11 @@ class Peer:
         self.socket.close()
 
     def finish(self) -> None:
-        """Say that no more will be sent (FIN; over TLS without a goodbye), but go on reading."""
+        """Send no more (FIN; over TLS without a goodbye), but go on reading."""
         socket.socket.shutdown(self.socket, socket.SHUT_WR)
 
     def drain(self) -> None:
-        """Read and forget until the client is gone."""
+        """Read and discard until the client is gone."""
         try:
             while self.socket.recv(65536):
                 pass
@@ -139,15 +153,15 @@ class Peer:
     def read(self) -> Received:
         """Read one whole request.
 
-        :raises EOFError, OSError: when the client is gone.
-        :raises ValueError: when it sent what is no request of HTTP/1.1.
+        :raises EOFError, OSError: if the client is gone.
+        :raises ValueError: if it sent something other than a request of HTTP/1.1.
         """
         head = self._until(b'\r\n\r\n')
         first = head.partition(b'\r\n')[0].decode('latin-1').split(' ')
         if len(first) != 3:
             raise ValueError(f'a client sent what is no request: {head[:100]!r}')
         headers = Headers.of_block(head[:-4])
-        if self.willing and headers.get('expect', '').lower() == '100-continue':
+        if self.continues and headers.get('expect', '').lower() == '100-continue':
             self.send(b'HTTP/1.1 100 Continue\r\n\r\n')
         if 'chunked' in headers.get('transfer-encoding', ''):
             raw, body = self._chunks()

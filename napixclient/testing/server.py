@@ -1,4 +1,4 @@
-"""Servers: a socket that listens, a greenlet for each connection, what is answered."""
+"""Servers: a listening socket, a greenlet for each connection, and the answers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import json
 import logging
 import ssl
 import traceback
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any, TypeVar
 
@@ -15,7 +15,7 @@ import gevent.ssl
 from gevent import socket
 from gevent.event import Event
 
-from ..messages import Headers
+from ..messages import Fields, Headers
 from .gate import Gate
 from .peer import Peer, Received
 from .steps import Drip, Forever, Pause, Script, Step, Wait
@@ -28,14 +28,14 @@ Handler = Callable[[str, str, Headers, bytes], Any]
 
 
 class Server:
-    """A server on loopback, on a port of its own. :func:`serve` makes one; it is a context manager.
+    """A server on loopback, on a port of its own, that :func:`serve` starts; a context manager.
 
-    Nothing that goes wrong in it stops the test: what a handler or an application raises is answered with 500 and the
-    traceback, logged as an error under ``napixclient.testing``, and kept in ``errors``. Leaving the ``with`` does not
-    raise it, for a server that raises may be what the test is about.
+    No failure in it stops the test. If a handler or an application raises an exception, the server answers 500 with
+    the traceback, logs an error under ``napixclient.testing``, and keeps the exception in ``errors``. Leaving the
+    ``with`` does not raise it, because a server that raises may be what the test is about.
     """
 
-    #: What a request is kept as.
+    #: The class of its requests.
     received: type[Received] = Received
 
     def __init__(
@@ -49,18 +49,18 @@ class Server:
     ) -> None:
         _check_tls(tls)
         self.handler = handler
-        #: What holds and counts its requests; an open one where none was given.
+        #: Holds and counts its requests; an open gate if none was given.
         self.gate: Gate = gate if gate is not None else Gate(opened=True)
         self.tls = tls
-        #: How many connections it has taken.
+        #: How many connections it has accepted.
         self.accepted: int = 0
-        #: All requests that it has read, in that order; each is a :class:`Received`.
+        #: All requests that it has read, in their order; each is a :class:`Received`.
         self.requests: list[Received] = []
-        #: What the handler or the application has raised.
+        #: The exceptions of the handler or the application.
         self.errors: list[BaseException] = []
-        #: Its connections that are open, by number.
+        #: Its open connections, by number.
         self.peers: dict[int, Peer] = {}
-        #: What the step ``LATER`` waits for.
+        #: The event that the step ``LATER`` waits for.
         self.later: Event = Event()
         self._greenlets: set[gevent.Greenlet[..., Any]] = set()
         self._listener = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET)
@@ -72,20 +72,20 @@ class Server:
         self.authority: str = f'[{address}]:{self.port}' if ':' in address else f'{address}:{self.port}'
         #: The host as a client takes it: ``'127.0.0.1:1234'``, or ``'https://127.0.0.1:1234'`` with TLS.
         self.host: str = f'https://{self.authority}' if tls else self.authority
-        #: The same as a URL: ``'http://127.0.0.1:1234'``.
+        #: The host as a URL: ``'http://127.0.0.1:1234'``.
         self.url: str = f'{"https" if tls else "http"}://{self.authority}'
         if listening:
             self.listen()
 
     def at(self, address: str) -> str:
-        """The host by another address of this machine, for a server whose own is ``0.0.0.0``.
+        """The host at another address of this machine, for a server that listens on ``0.0.0.0``.
 
-        On Linux every address of 127.0.0.0/8 is one, so a single server can stand for many hosts.
+        On Linux all of 127.0.0.0/8 are addresses of the machine, so a single server can stand for many hosts.
         """
         return f'{"https://" if self.tls else ""}{address}:{self.port}'
 
     def listen(self, backlog: int = 4096) -> None:
-        """Begin to take connections. Until then they are refused."""
+        """Start to accept connections. Until then they are refused."""
         self._listener.listen(backlog)
         self._greenlets.add(gevent.spawn(self._accept))
 
@@ -116,13 +116,13 @@ class Server:
 
     def _greet(self, peer: Peer) -> None:
         if self.tls is not None:
-            # The handshake comes after, so that one that is killed leaves a socket that can be closed.
+            # The handshake is a second step, so that killing it leaves a socket that can be closed.
             peer.socket = self.tls.wrap_socket(peer.socket, server_side=True, do_handshake_on_connect=False)
             peer.socket.do_handshake()
 
     def talk(self, peer: Peer) -> None:
-        """What happens on one connection: requests are answered until the client leaves."""
-        peer.willing = True
+        """Answer requests on one connection until the client leaves."""
+        peer.continues = True
         while not peer.closed:
             request = self.read(peer)
             self.gate.enter(request)
@@ -133,16 +133,18 @@ class Server:
                 else:
                     self.play(request.script, peer)
             finally:
-                self.gate.leave(request)  # no switch since the last byte went: nobody saw the answer before this
+                self.gate.leave(
+                    request
+                )  # no greenlet has run since the last byte was sent, so nobody saw the answer yet
             if request.headers.get('connection', '').lower() == 'close':
                 return
 
     def read(self, peer: Peer) -> Received:
-        """Read a request and take note of it."""
+        """Read a request and record it."""
         return self.note(peer.read())
 
     def note(self, request: Received) -> Received:
-        """Take note of a request."""
+        """Record a request."""
         request.peer.request = request
         self.requests.append(request)
         return request
@@ -164,13 +166,13 @@ class Server:
         peer.send(data)
 
     def failed(self, error: BaseException) -> str:
-        """Keep what was raised, and log it; its traceback."""
+        """Keep and log an exception; return its traceback."""
         self.errors.append(error)
         LOGGER.error('the server at %s failed', self.url, exc_info=error)
         return ''.join(traceback.format_exception(error))
 
     def play(self, script: Script, peer: Peer) -> None:
-        """Play a script on a connection. Its end leaves the connection as it is."""
+        """Play a script on a connection, which stays as it is when the script ends."""
         for step in script:
             match step:
                 case Step.READ:
@@ -205,12 +207,12 @@ class Server:
         return None
 
     def close(self) -> None:
-        """Close the server and all its connections, and wait until they are closed. May be repeated."""
+        """Close the server and all its connections, and wait until they are closed. May be called again."""
         self._listener.close()
         talking = list(self._greenlets)
-        for some in range(0, len(talking), 50):  # a thousand at once would hold the hub
+        for some in range(0, len(talking), 50):  # killing a thousand at once would block the hub
             gevent.killall(talking[some : some + 50])
-            gevent.sleep(1e-6)  # with 0 the hub need not look at its sockets
+            gevent.sleep(1e-6)  # with 0 the hub would not poll its sockets
         for peer in list(self.peers.values()):
             peer.close()
 
@@ -224,7 +226,7 @@ class Server:
         return f'<{type(self).__name__} {self.url}, {len(self.requests)} requests over {self.accepted} connections>'
 
 
-def _check_tls(tls: Any) -> None:
+def _check_tls(tls: object) -> None:
     if tls is None:
         return
     if not isinstance(tls, gevent.ssl.SSLContext):
@@ -238,8 +240,8 @@ def _check_tls(tls: Any) -> None:
         )
 
 
-def _answered(returned: Any) -> tuple[int, Any, Any]:
-    """Status, headers and body of what a handler returned."""
+def _answered(returned: Any) -> tuple[int, Fields | None, object]:
+    """Status, headers and body, from what a handler returned."""
     if not isinstance(returned, tuple):
         return 200, None, returned
     if len(returned) == 2 and isinstance(returned[0], int):
@@ -249,13 +251,13 @@ def _answered(returned: Any) -> tuple[int, Any, Any]:
     raise TypeError(f'a handler returns (status, headers, body), (status, body) or a body, not {returned!r}')
 
 
-def encode(
-    status: int, headers: Mapping[str, Any] | Iterable[tuple[str, Any]] | None, body: Any, method: str = 'GET'
-) -> bytes:
-    """The bytes of an answer: dict and list go as JSON; Content-Length is added where neither it nor chunks are given.
+def encode(status: int, headers: Fields | None, body: object, method: str = 'GET') -> bytes:
+    """The bytes of an answer.
 
-    :raises TypeError: for a body that is none of dict, list, str, bytes and None.
-    :raises ValueError: for one with a number that JSON has not, infinite or NaN.
+    A dict or a list is sent as JSON. Content-Length is added unless the headers have it or Transfer-Encoding.
+
+    :raises TypeError: if the body is not a dict, a list, a str, bytes or None.
+    :raises ValueError: if the body contains a number that JSON does not have: infinity or NaN.
     """
     pairs = list(headers.items() if isinstance(headers, Mapping) else headers or ())
     given = {name.lower() for name, _ in pairs}

@@ -1,4 +1,4 @@
-"""A server for a function, and how its kind is told."""
+"""Starts a server for a function, and tells a handler from a WSGI application."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ def serve(
     address: str = '127.0.0.1',
     listening: bool = True,
 ) -> Server:
-    """Start a real server in this process, on a port of its own; a context manager that ends it.
+    """Start a real server in this process, on a port of its own; leaving its ``with`` closes it.
 
-    It is made for a handler or for a WSGI application. The number of positional arguments tells which it is.
+    It serves a handler or a WSGI application; the number of positional arguments tells which.
 
     - A *handler* ``(method, path, headers, body)`` returns ``(status, headers, body)``, ``(status, body)`` or just a
-      body, with status 200. A body is a dict or a list, which go as JSON, a str, bytes or None. ``path`` is the target
-      as it was sent, ``headers`` a case-insensitive mapping, ``body`` bytes.
-    - A *WSGI application* ``(environ, start_response)`` runs under gevent's pywsgi. Its requests are read whole before
-      it is called.
+      body, with status 200. The returned body is a dict or a list, which are sent as JSON, a str, bytes or None. The
+      argument ``path`` is the target as it was sent, ``headers`` a case-insensitive mapping, ``body`` bytes.
+    - A *WSGI application* ``(environ, start_response)`` runs under gevent's pywsgi. Each request is read whole before
+      the application is called.
 
-    Both may block as greenlets do; in a process that is not patched they must not call what blocks otherwise.
+    Both may block as greenlets do. If the process is not patched, they must not call anything that blocks the hub.
 
     >>> from napixclient import Client
     >>> from napixclient.testing import serve
@@ -40,25 +40,25 @@ def serve(
     {'path': '/captains'}
 
     :param app_or_handler: the handler, or the WSGI application.
-    :param gate: what holds and counts its requests; without one all are answered at once.
-    :param tls: the context of a TLS server, a ``gevent.ssl.SSLContext``: an ``ssl.SSLContext`` of a process that is not
-        patched would block every greenlet, the client too.
-    :param address: the address to listen at; ``0.0.0.0`` for all addresses of this machine.
+    :param gate: holds and counts the requests; without one they are answered at once.
+    :param tls: the context of a TLS server, a ``gevent.ssl.SSLContext``: if the process is not patched, an
+        ``ssl.SSLContext`` would block every greenlet, the client too.
+    :param address: the address to listen on; ``0.0.0.0`` for all addresses of this machine.
     :param listening: ``False`` to refuse connections until ``listen()`` is called.
-    :raises TypeError: for what is neither a handler nor a WSGI application, or could be both.
-    :raises ValueError: for a ``tls`` that would block.
+    :raises TypeError: if it is neither a handler nor a WSGI application, or could be both.
+    :raises ValueError: if ``tls`` would block.
     """
     kind: Any = AppServer if is_app(app_or_handler) else Server
     server: Server = kind(app_or_handler, gate, tls=tls, address=address, listening=listening)
     return server
 
 
-def is_app(given: Any) -> bool:
-    """Whether it is a WSGI application, rather than a handler.
+def is_app(given: Handler | App) -> bool:
+    """Whether it is a WSGI application, and not a handler.
 
-    :raises TypeError: when that cannot be told.
+    :raises TypeError: if it could be either or neither.
     """
-    # First as it will be called; a wrapper that takes anything is what it wraps.
+    # First by its own signature; a wrapper that takes any arguments is what it wraps.
     for follow_wrapped in False, True:
         try:
             signature = inspect.signature(given, follow_wrapped=follow_wrapped)

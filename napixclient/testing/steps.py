@@ -1,4 +1,4 @@
-"""The steps that scripts are made of: what a server does on one connection."""
+"""The steps of scripts: what a server does on one connection."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ __all__ = [
 
 
 class Step(enum.Enum):
-    """A step that needs no argument: :data:`READ`, :data:`ANSWER` and the like."""
+    """A step without arguments: :data:`READ`, :data:`ANSWER` and so on."""
 
     READ = 'Read one whole request, and add it to the ``requests`` of the server.'
-    ANSWER = 'Answer the request that was read last, as the server answers when it is good.'
+    ANSWER = 'Answer the request that was read last, as the server usually does.'
     CLOSE = 'Close the connection, over TLS with a goodbye. It ends the script.'
     RST = 'Reset the connection. It ends the script.'
-    FIN = 'Say that no more will be sent (over TLS without a goodbye), but go on.'
+    FIN = 'Send no more (over TLS without a goodbye), but go on reading.'
     LATER = 'Wait until the test calls ``server.later.set()``.'
     SILENCE = 'Send nothing until the client is gone. It ends the script.'
 
@@ -48,26 +48,26 @@ READ, ANSWER, CLOSE, RST, FIN, LATER, SILENCE = Step
 
 
 class Wait(NamedTuple):
-    """Wait until the test sets this event."""
+    """Wait until the test sets an event."""
 
     event: Event
 
 
 class Pause(NamedTuple):
-    """Be slow by so many seconds."""
+    """Do nothing for so many seconds."""
 
     seconds: float
 
 
 class Drip(NamedTuple):
-    """Send these bytes one by one, so many seconds apart."""
+    """Send bytes one by one, so many seconds apart."""
 
     data: bytes
     every: float
 
 
 class Forever(NamedTuple):
-    """Send these bytes over and over until the client is gone."""
+    """Send the same bytes again and again until the client is gone."""
 
     data: bytes
 
@@ -76,9 +76,9 @@ Script = Iterable[bytes | Step | Wait | Pause | Drip | Forever]
 
 
 def checked(script: Script) -> Script:
-    """The script, when it is one.
+    """Check a script, and return its steps.
 
-    :raises TypeError: for what is no list of steps.
+    :raises TypeError: if it is not a list of steps.
     """
     if isinstance(script, (bytes, str, Step, Wait, Pause, Drip, Forever)):
         raise TypeError(f'a script is a list of steps, such as [READ, CLOSE], not {script!r}')

@@ -177,7 +177,8 @@ class Answer:
         status, headers, data = self._teller.answer_of(exc, self._environ, self._journey)
         self._failed = self._sent = True
         self._parts = iter((data,) if data else ())
-        if self._tried:  # PEP 3333: to replace what it was told before
+        if self._tried:  # PEP 3333: to replace what the server was told before
+            assert exc.__traceback__ is not None  # it was raised
             self._start(status, headers, (type(exc), exc, exc.__traceback__))
         else:
             self._start(status, headers)

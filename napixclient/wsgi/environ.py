@@ -13,7 +13,7 @@ __all__ = ['App', 'Environ', 'ExcInfo', 'StartResponse', 'accepts_problems', 'ch
 
 Environ = dict[str, Any]
 #: What ``sys.exc_info()`` returns.
-ExcInfo = tuple[type[BaseException], BaseException, TracebackType | None] | tuple[None, None, None]
+ExcInfo = tuple[type[BaseException], BaseException, TracebackType] | tuple[None, None, None]
 
 
 class StartResponse(Protocol):
