@@ -381,6 +381,21 @@ def test_a_failed_handshake_harms_nobody(served: Any, authority: kit.Authority) 
         assert (len(server.requests), server.accepted, server.errors) == (1, 2, [])
 
 
+@pytest.mark.parametrize('scripts', [[[CLOSE]], [[FIN]]], ids=['close', 'fin'])
+def test_over_tls_a_close_says_goodbye(scripts: Any, authority: kit.Authority) -> None:
+    """The client of a connection that is closed reads its end; after a FIN alone it reads that the end was cut off."""
+    context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.load_verify_locations(authority.ca_certs)
+    with FaultServer(*scripts, tls=authority.server()) as server:
+        raw = socket.create_connection(('127.0.0.1', server.port))
+        with context.wrap_socket(raw, server_hostname='127.0.0.1', suppress_ragged_eofs=False) as client:
+            if scripts == [[CLOSE]]:
+                assert client.recv(1) == b''
+            else:
+                with pytest.raises(ssl.SSLEOFError):
+                    client.recv(1)
+
+
 # HTTP ----------------------------------------------------------------------------------------------------------------
 
 

@@ -245,6 +245,29 @@ def test_the_names_of_the_package() -> None:
         resources.nothing()
 
 
+def test_a_resource_leaves_the_client_of_somebody_else_open() -> None:
+    """It asks with that client, and to close it ends nothing of others."""
+    with serve(told) as server, napixclient.Client(server.host) as client:
+        with Resource.of_client(client) as resource:
+            assert resource.client is client and resource.host == client.host
+            resource.get('/')
+        assert client.request('GET', '/').status == 200
+        assert server.accepted == 1
+
+
+def test_a_response_tells_its_error() -> None:
+    """It is the one that to call the response raises; a success has none."""
+    with serve(lambda method, path, headers, body: (int(path[1:]), {}, {})) as server:
+        with Resource(server.host) as resource:
+            for status in 200, 404:
+                resource.request('GET', f'/{status}')
+                answer = resource.getresponse()
+                assert (answer.error is None) is bool(answer)
+        with pytest.raises(RemoteError) as caught:
+            answer()
+        assert caught.value is answer.error
+
+
 # Errors as values ----------------------------------------------------------------------------------------------------
 
 
@@ -258,7 +281,7 @@ def test_an_error_as_a_value() -> None:
         assert (one.message, one.phase, repr(one)) == ('nobody listens', 'connect', '<RefusedError nobody listens>')
         with pytest.raises(ConnectError) as caught:
             one()
-        assert caught.value is one
+        assert caught.value is one and isinstance(one, resources.Failure)
     assert RefusedError('other') and not callable(RefusedError('other'))
 
 

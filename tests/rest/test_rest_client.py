@@ -390,6 +390,8 @@ def test_response(rest: Client) -> None:
     assert json.loads(response.content) == json.loads(response.text) == response.json
     copied = pickle.loads(pickle.dumps(response))
     assert (copied.json, copied.status) == (response.json, 'OK')
+    assert isinstance(response.answer, CoreResponse) and response.url == response.answer.url
+    assert response.url.endswith('/x')
 
 
 @pytest.mark.parametrize('body', ['', 'no json', '{"a":', b'\xff\xfe', '[' * 100_000])
