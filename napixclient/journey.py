@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from time import monotonic
 from typing import NamedTuple
 
-__all__ = ['Journey', 'arrive', 'begin', 'beginnings', 'current', 'departure']
+__all__ = ['Journey', 'arrive', 'begin', 'beginnings', 'current', 'departure', 'is_id']
 
 #: Servers that a call may pass; one more is taken for a loop.
 MAX_VIA = 8
@@ -22,7 +22,7 @@ MAX_VIA = 8
 _FLAGS = 0x03  # sampled, random; unknown ones are not passed on (§3.2.2.5)
 _traceparent = re.compile(r'([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?').fullmatch
 # No comma: two values of a field come as one with a comma in it.
-_is_id = re.compile(r'[A-Za-z0-9._~:+/=@-]{1,128}').fullmatch
+is_id = re.compile(r'[A-Za-z0-9._~:+/=@-]{1,128}').fullmatch
 _is_tracestate = re.compile(r'[ -~]{1,512}').fullmatch
 
 
@@ -76,7 +76,7 @@ def arrive(header: Callable[[str], str | None], server_id: str) -> tuple[Journey
         trace = None
     state = header('tracestate') if trace is not None else None
     request_id = header('X-Request-ID')
-    passed = tuple(one for part in (header('X-Napix-Via') or '').split(',') if _is_id(one := part.strip()))[
+    passed = tuple(one for part in (header('X-Napix-Via') or '').split(',') if is_id(one := part.strip()))[
         : MAX_VIA + 1
     ]
     new = _random()
@@ -85,7 +85,7 @@ def arrive(header: Callable[[str], str | None], server_id: str) -> tuple[Journey
         trace[3] if trace else None,
         f'{int(trace[4], 16) & _FLAGS:02x}' if trace else '00',
         state if state and _is_tracestate(state) else None,
-        request_id if request_id and _is_id(request_id) else trace[2] if trace else new,
+        request_id if request_id and is_id(request_id) else trace[2] if trace else new,
         (*passed, server_id),
         _deadline(header('X-Napix-Timeout')),
     )

@@ -35,13 +35,13 @@ __all__ = ['least_cover']
 
 #: The bits of all tables of one cover: enough for one part of 22 hosts, or for four of 20.
 _TABLES = 1 << 22
-#: So many comparisons at most to leave out what cannot matter, at first and during the greedy choice.
+#: The limit on comparisons to leave out what cannot matter, at first and during the greedy choice.
 _REDUCING = 6_000
-#: So many hosts or keys are looked at to tell whether one of many stands for another.
+#: How many hosts or keys are examined to tell whether one of many can replace another.
 _NARROW = 8
-#: A larger part is made better by pieces of so many hosts, as long as their keys are no more than this in all.
+#: Hosts of a piece, by which a larger part is improved, and the limit on the keys of all pieces.
 _PIECE, _IMPROVING = 12, 12_000
-#: What a piece costs beside its keys.
+#: The cost of a piece beside that of its keys.
 _ONE_PIECE = 400
 
 
@@ -72,7 +72,7 @@ def least_cover(holders: Mapping[Hashable, Set[str]], priorities: Mapping[str, f
 
 
 def _weights(priorities: Mapping[str, Any]) -> list[int]:
-    """Whole numbers, whose sums compare as these do: how many hosts, the sum of their priorities, chance."""
+    """Whole numbers whose sums compare the number of hosts first, the sum of their priorities second, chance third."""
     exact = _fractions(priorities)
     scale = math.lcm(*(number.denominator for number in exact))
     whole = [number.numerator * (scale // number.denominator) for number in exact]
@@ -84,7 +84,7 @@ def _weights(priorities: Mapping[str, Any]) -> list[int]:
 
 
 def _fractions(priorities: Mapping[str, Any]) -> list[Fraction]:
-    """Exact values; an infinite one is put beyond what all others can add up to."""
+    """Exact values; an infinite priority becomes larger than the sum of all others."""
     for host, priority in priorities.items():
         if not isinstance(priority, numbers.Real) or priority != priority:
             raise ValueError(f'the priority of {host!r} is a number, or None to take it out, not {priority!r}')
@@ -98,7 +98,7 @@ def _fractions(priorities: Mapping[str, Any]) -> list[Fraction]:
 
 
 def _ones(bits: int) -> Iterator[int]:
-    """The places of the ones, from the lowest; by words, since each step costs as much as what is left is long."""
+    """The positions of the ones, lowest first; word by word, because a step costs as much as the rest is long."""
     at = 0
     while bits:
         word = bits & _WORD
@@ -115,7 +115,7 @@ _WORD = (1 << 1024) - 1
 
 def _transposed(rows: Sequence[int], width: int) -> list[int]:
     """The rows of each host, as bits."""
-    if sum(map(int.bit_count, rows)) * 16 > len(rows) * width:  # many ones: as a text, which is a tenth of the time
+    if sum(map(int.bit_count, rows)) * 16 > len(rows) * width:  # many ones: a text takes a tenth of the time
         text = ''.join([f'{row:0{width}b}' for row in reversed(rows)])
         return [int(text[width - 1 - host :: width], 2) for host in range(width)]
     columns = [bytearray(len(rows) // 8 + 1) for _ in range(width)]
@@ -127,7 +127,7 @@ def _transposed(rows: Sequence[int], width: int) -> list[int]:
 
 
 class _Cover:
-    """One problem: rows (the hosts of each key, the narrowest first), the rows that each host reaches, its weight."""
+    """One problem: rows (the hosts of each key, narrowest first), and for each host the rows it reaches, its weight."""
 
     def __init__(self, rows: list[int], weights: list[int]) -> None:
         self.rows = rows
@@ -154,7 +154,7 @@ class _Cover:
     # -- leaving out ---------------------------------------------------------------------------------------------------
 
     def _reduce(self, hosts: int, rows: int) -> None:
-        """Leave out what cannot matter any more, beginning with these, as long as the budget lasts."""
+        """Leave out what cannot matter any more, starting with these, as long as the budget lasts."""
         while (hosts or rows) and self.budget > 0:
             rows &= self.left
             while rows and self.budget > 0:
@@ -170,7 +170,7 @@ class _Cover:
                 rows |= self._check_host(low.bit_length() - 1)
 
     def _check_row(self, index: int) -> int:
-        """Take the only host of a row; drop the rows that hold all hosts of this one. Returns what was dropped."""
+        """Take the only host of a row; drop the rows that have all hosts of this row. Return the dropped rows."""
         row = self.rows[index] & self.alive
         if row.bit_count() > _NARROW:
             return 0
@@ -186,7 +186,7 @@ class _Cover:
         return wider
 
     def _check_host(self, host: int) -> int:
-        """Drop a host where a better one has all its rows, and perhaps more. Returns the rows that lost it."""
+        """Drop a host if a better host has all its rows. Return the rows that lost it."""
         mine = self.reach[host] & self.left
         if not mine:
             self.alive &= ~(1 << host)
@@ -203,7 +203,7 @@ class _Cover:
         return 0
 
     def _stands_for(self, other: int, host: int) -> bool:
-        """Whether a host that has all rows of this one is no worse; of two that are equal in all, one is."""
+        """Whether a host that has all rows of this host is better; of two equal hosts, exactly one is."""
         if self.hasty and self.reach[host] & self.left != self.reach[other] & self.left:
             return True
         return (self.weights[other], other) < (self.weights[host], host)
@@ -213,7 +213,7 @@ class _Cover:
         return functools.reduce(or_, map(self.rows.__getitem__, _ones(rows)), 0)
 
     def _parts(self) -> Iterator[tuple[int, int]]:
-        """Hosts and rows of each part that shares none with another."""
+        """Hosts and rows of each part; parts share neither."""
         left = self.left
         while left:
             new, hosts, rows = left & -left, 0, 0
@@ -233,7 +233,7 @@ class _Cover:
     # -- covering ------------------------------------------------------------------------------------------------------
 
     def _exact(self, hosts: int, left: int) -> int:
-        """The best cover of some rows by some hosts; each row has one of them."""
+        """The best cover of some rows by some hosts, of which each row has one."""
         places = list(_ones(hosts))
         small: dict[int, int] = {}  # the rows, over these hosts only
         for number, place in enumerate(places):
@@ -244,7 +244,7 @@ class _Cover:
         return sum(1 << places[number] for number in _ones(best))
 
     def _approximate(self, hosts: int, left: int) -> int:
-        """A good cover of many hosts: pieces of a greedy one are solved exactly, as long as the budget lasts."""
+        """A good cover of many hosts: a greedy one, pieces of which are solved exactly as long as the budget lasts."""
         chosen = self._thin(self._greedy(hosts, left), left)
         order = list(_ones(chosen))
         random.shuffle(order)
@@ -261,9 +261,9 @@ class _Cover:
         return self._thin(chosen, left)  # what is new may have all rows of others
 
     def _greedy(self, hosts: int, left: int) -> int:
-        """The host with the most new rows, time and again; after each, what does not matter any more is left out.
+        """Take the host with the most new rows again and again; after each, leave out what cannot matter any more.
 
-        How many are new only shrinks, so it is counted when a host leads.
+        The number of new rows only shrinks, so it is counted again when a host leads.
         """
         part = copy.copy(self)
         part.alive, part.left, part.chosen, part.hasty = hosts, left, 0, True
@@ -284,7 +284,7 @@ class _Cover:
         return part.chosen
 
     def _thin(self, chosen: int, left: int) -> int:
-        """Without those whose rows the others have, the heaviest first."""
+        """The cover without the hosts whose rows the others have, dropping the heaviest first."""
         twice = self._twice(chosen)
         for host in sorted(_ones(chosen), key=self.weights.__getitem__, reverse=True):
             if not self.reach[host] & left & ~twice:
@@ -307,7 +307,7 @@ class _Cover:
         return reached
 
     def _piece(self, chosen: int, host: int, hosts: int, left: int) -> tuple[int, int, int]:
-        """Some of the chosen near a host; these and those that could take their place; the rows that are at stake."""
+        """Some chosen hosts near a host; these and the hosts that could replace them; the rows that are at stake."""
         around = self._around(host, left)
         near = sorted(
             _ones(chosen & ~(1 << host)),

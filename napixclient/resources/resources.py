@@ -294,7 +294,7 @@ class Resources(Mapping[str, Resource]):
     ) -> Rollout:
         """Send requests batch by batch, and stop once too many requests of a batch have failed.
 
-        A request fails unless it succeeds (2xx). A batch that has begun is always finished.
+        A request fails if its outcome is not a success (2xx). A batch that has begun is always finished.
 
         :param requests: tuples ``(host, method, path[, body])``.
         :param serial: how many requests at a time, or a percentage of all such as ``'10%'``.

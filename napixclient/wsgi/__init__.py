@@ -1,6 +1,6 @@
 """Middlewares for the serving side: for WSGI applications that this library calls, and that call others with it.
 
-catcher     answers an uncaught exception with a document that tells its cause  -> answering, journey, environ
+catcher     answers an exception with a document that tells its cause           -> answering, remote, journey
 answering   one request to the catcher, as PEP 3333 has it                      -> journey, environ
 guard       lets in only callers who prove who they are                         -> nonces, refusals, masking
 nonces      remembers nonces, to detect replayed requests                       -> refusals

@@ -1,9 +1,8 @@
-"""A WSGI middleware that answers an uncaught exception with a document that tells its cause."""
+"""A WSGI middleware that answers an exception of the application with a document that tells its cause."""
 
 from __future__ import annotations
 
 import logging
-import re
 from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ..errors import (
@@ -16,7 +15,7 @@ from ..errors import (
     Timeout,
     traceback_of,
 )
-from ..journey import MAX_VIA, Journey, arrive
+from ..journey import MAX_VIA, Journey, arrive, is_id
 from ..masking import sentence
 from ..remote import document_of, encode, failed_calls
 from .answering import Answer, asked
@@ -36,8 +35,6 @@ _VARIABLES = {
     for name in ('traceparent', 'tracestate', 'X-Request-ID', 'X-Napix-Via', 'X-Napix-Timeout')
 }
 
-_is_id = re.compile(r'[A-Za-z0-9._~:+/=@-]{1,128}').fullmatch
-
 
 class LoopDetected(NapixError):
     """The call has passed this server before, or more servers than a chain may have."""
@@ -48,7 +45,7 @@ class CallerLeft(NapixError):
 
 
 class ExceptionsCatcher:
-    """Serves a WSGI application, and answers an exception that it does not catch with a document that tells the cause.
+    """Serves a WSGI application, and answers every exception that escapes it with a document that tells the cause.
 
     While the application runs, the calls that it makes with this library carry on the ids of its request, wait no
     longer than its caller does, and are stopped if they would go in a circle.
@@ -82,7 +79,7 @@ class ExceptionsCatcher:
             raise ValueError(f'app is a WSGI application, a callable, not {app!r}')
         if on_error is not None and not callable(on_error):
             raise ValueError(f'on_error is called, so it must be callable, not {on_error!r}')
-        if server_id is not None and (not isinstance(server_id, str) or not _is_id(server_id)):
+        if server_id is not None and (not isinstance(server_id, str) or not is_id(server_id)):
             raise ValueError(
                 'server_id is up to 128 letters, digits and . _ ~ : + / = @ -, '
                 f'without commas and spaces, not {server_id!r}'

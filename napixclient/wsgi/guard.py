@@ -31,11 +31,12 @@ _MAX_PARAMETERS = 1000
 
 
 class SignatureGuard:
-    """Serves a WSGI application to callers who sign requests as ``LoginAuthenticator`` does, or may send a token.
+    """Serves a WSGI application to callers who prove who they are.
 
-    It sets the caller's login in the environ: as ``napix.login``, a text, and as ``REMOTE_USER``, in the form of PEP
-    3333 (UTF-8 bytes as latin-1). Any other request gets an error document, and the application does not run: 401
-    without ``Authorization`` or a token, 403 if the proof is wrong, 503 with ``Retry-After`` if no more nonces can be
+    They sign their requests as ``LoginAuthenticator`` does, or send a token if ``tokens`` allows it. The guard sets
+    the caller's login in the environ: as ``napix.login``, a text, and as ``REMOTE_USER``, in the form of PEP 3333
+    (UTF-8 bytes as latin-1). Any other request gets an error document, and the application does not run: 401 without
+    ``Authorization`` or a token, 403 if the proof is wrong, 503 with ``Retry-After`` if no more nonces can be
     remembered. The guard does not read the body.
 
     The signed path must equal ``RAW_URI`` or ``REQUEST_URI`` if the server sets one of them (gunicorn, werkzeug, uwsgi,
