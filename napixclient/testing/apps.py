@@ -40,7 +40,7 @@ class AppServer(Server):
     ) -> None:
         super().__init__(None, gate, tls=tls, address=address, listening=listening)
         name = self.authority.rpartition(':')[0].strip('[]')
-        # It never listens: it gets its connections from this server. With a name, as it would look one up in the DNS.
+        # It never listens: its connections come from this server. The name is given, or it would ask the DNS for one.
         self.wsgi = WSGIServer(
             (name, self.port),
             app,
