@@ -53,6 +53,7 @@ nitpick_ignore_regex = [
     (r'py:class', r'(Outcome|Params|PathLike|Retry|Timeouts)'),
     (r'py:class', r'napixclient\.[\w.]+\._[A-Z]\w*'),
     (r'py:class', r'napixclient\.marconi\.models\.MessageStats'),
+    (r'py:class', r'napixclient\.[\w.]+\.(AnyServer|StartResponse|Zone)'),
 ]
 
 CHART = DOCS / '_static' / 'benchmark.svg'

@@ -19,7 +19,6 @@ hedging       when a request is slow, and how many may be sent twice          ->
 quorum        how many must succeed, and in which zones                       -> no I/O
 rolling       how many requests at a time, and how many may fail              -> no I/O
 cover, exact  the fewest hosts that hold all keys                             -> no I/O
-options       the types of what requests take by keyword
 errors        the errors of this package, and errors as values
 
 A part is loaded on first use.

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, overload
 from .._http.options import SharedOptions, Simultaneous
 from .._options import Unpack, lists, refuse_unknown
 from ..authenticators import Credentials
-from ..messages import Body
+from ..messages import Body, CallOptions, Fields, Params
 from .cover import least_cover
 from .errors import Failure, NoHostAvailable
 from .resource import AskOptions, Response
@@ -54,7 +54,7 @@ OPTIONS = ShardsOptions.__optional_keys__
 
 
 @lists(AskOptions)
-class UnicastOptions(AskOptions, total=False):
+class UnicastOptions(CallOptions, total=False):
     """What :meth:`Shards.unicast` takes by keyword.
 
     :param attempts: ``int``, hosts that may be asked, one after the other. Default: 1.
@@ -62,18 +62,24 @@ class UnicastOptions(AskOptions, total=False):
         recent ones is sent to a second host. Default: ``None``.
     """
 
+    headers: Fields | None
+    params: Params | None
+    tag: object
     attempts: int
     hedge: float | None
 
 
 @lists(AskOptions)
-class BroadcastOptions(AskOptions, total=False):
+class BroadcastOptions(CallOptions, total=False):
     """What :meth:`Shards.broadcast` and :meth:`Shards.multicast` take by keyword.
 
     :param need: ``int``, return as soon as so many have succeeded, or ``{zone: number}`` in each of these zones.
         Default: ``None``, wait for all.
     """
 
+    headers: Fields | None
+    params: Params | None
+    tag: object
     need: int | Mapping[Any, int] | None
 
 
