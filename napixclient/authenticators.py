@@ -199,7 +199,7 @@ class BasicAuth(OneField):
 
 
 def authenticator_of(given: Credentials | None) -> Authenticator | None:
-    """Read what ``Client`` and ``ClientPool`` take as their authenticator; ``None`` is anonymous.
+    """Turn the ``authenticator`` argument of ``Client`` and ``ClientPool`` into a callable; ``None`` is anonymous.
 
     :raises ValueError: if it is neither a callable, nor a mapping of ``login`` and ``key``, nor ``None``.
     """

@@ -26,6 +26,7 @@ A part is loaded on first use.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .._lazy import lazy
@@ -58,4 +59,6 @@ _HOMES = {
     'Shards': 'shards',
 }
 
+__getattr__: Callable[[str], object]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy(__name__, __all__, _HOMES, 'errors')

@@ -29,7 +29,7 @@ class Deadline:
         if journey is not None:  # nobody waits for longer than our own caller does
             total = min(total, journey.remaining)
         #: Of ``time.monotonic()``; infinite where there is no bound.
-        self.at = NEVER if total == NEVER else monotonic() + total
+        self.at: float = NEVER if total == NEVER else monotonic() + total
 
     @property
     def left(self) -> float:

@@ -15,8 +15,8 @@ class Figures:
     """
 
     def __init__(self, hedges: float) -> None:
-        self.hedging = Hedging(hedges)
-        self.load = Load()
+        self.hedging: Hedging = Hedging(hedges)
+        self.load: Load = Load()
 
     @property
     def usual(self) -> float:

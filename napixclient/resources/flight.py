@@ -54,9 +54,9 @@ class Flight:
         self._probe = probe
         self._began = monotonic()
         self._accounted = False
-        self.pending = pending
+        self.pending: PendingResponse = pending
         #: Callers who wait for it.
-        self.users = users
+        self.users: int = users
         pending.rawlink(self.account)
 
     @property

@@ -28,9 +28,9 @@ class Health:
     __slots__ = ('_clock', '_late', '_pause', '_recovered', '_until', 'dead', 'state')
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
-        self.state = 'up'
+        self.state: str = 'up'
         #: Whether no connection to the host could be made. A host that is only ``down`` is asked if no other is left.
-        self.dead = False
+        self.dead: bool = False
         self._clock = clock
         self._pause = 0.0
         self._until = 0.0

@@ -58,7 +58,7 @@ class Load:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         #: Requests now.
-        self.in_flight = 0
+        self.in_flight: int = 0
         self._clock = clock
         self._at = clock()
         self._latency: float | None = None  # moving average of what answers take, in seconds

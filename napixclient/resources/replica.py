@@ -33,15 +33,16 @@ class Replica:
         kept: int,
         figures: Figures,
     ) -> None:
-        self.host = host
+        #: The host as it was written.
+        self.host: str = host
         core, origin = origins.core, parse_origin(host)
         self._pool = OriginPool(core, origin, host, simultaneous, authenticator, origins.pool_for, kept, self._on_send)
-        self.client = Client.of_pool(origins.add(self._pool))
+        self.client: Client = Client.of_pool(origins.add(self._pool))
         #: Set when the request is sent.
         self.on_sent: dict[PendingResponse, Event] = {}
-        self.figures = figures
-        self.health = Health()
-        self.load = Load()
+        self.figures: Figures = figures
+        self.health: Health = Health()
+        self.load: Load = Load()
 
     @property
     def ready(self) -> int:

@@ -128,7 +128,7 @@ class Resource:
         if port is not None:
             host = _with_port(host, port)
         #: The client that sends its requests.
-        self.client = Client(host, authenticator, simultaneous, **options)
+        self.client: Client = Client(host, authenticator, simultaneous, **options)
         self._pending: PendingResponse | None = None
         self._owns_client = True
 

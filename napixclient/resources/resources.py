@@ -95,7 +95,7 @@ class Resources(Mapping[str, Resource]):
         self._is_p2c = policy is not None
         self._flights = Flights() if singleflight else None
         #: What is known of each host.
-        self.replicas = Replicas(
+        self.replicas: Replicas = Replicas(
             hosts, lambda host: Replica(self._origins, host, prove, simultaneous, limit, self._figures)
         )
         slots = simultaneous if isinstance(simultaneous, int) else CEILING

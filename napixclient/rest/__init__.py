@@ -14,6 +14,7 @@ A part is loaded on first use.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .._lazy import lazy
@@ -38,4 +39,6 @@ _HOMES = {
     'wait': 'polling',
 }
 
+__getattr__: Callable[[str], object]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy(__name__, __all__, _HOMES)

@@ -32,8 +32,8 @@ class _Masking(logging.Filter):
         return True
 
 
-send = logging.getLogger('napixclient.send')
-recv = logging.getLogger('napixclient.recv')
+send: logging.Logger = logging.getLogger('napixclient.send')
+recv: logging.Logger = logging.getLogger('napixclient.recv')
 logging.getLogger('napixclient').addHandler(logging.NullHandler())  # a library is silent unless told
 for _logger in send, recv:
     _logger.addFilter(_Masking())

@@ -41,7 +41,7 @@ class AppServer(Server):
         super().__init__(None, gate, tls=tls, address=address, listening=listening)
         name = self.authority.rpartition(':')[0].strip('[]')
         # It never listens: its connections come from this server. The name is given, or it would ask the DNS for one.
-        self.wsgi = WSGIServer(
+        self.wsgi: WSGIServer = WSGIServer(
             (name, self.port),
             app,
             log=None,

@@ -48,7 +48,7 @@ class FaultServer(Server):
         listening: bool = True,
     ) -> None:
         #: The scripts that no connection has started.
-        self.scripts = deque(map(checked, scripts))
+        self.scripts: deque[Script] = deque(map(checked, scripts))
         super().__init__(handler, gate, tls=tls, address=address, listening=listening)
 
     def talk(self, peer: Peer) -> None:

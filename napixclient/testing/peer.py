@@ -17,7 +17,7 @@ from .steps import Script, checked
 __all__ = ['AnyServer', 'Peer', 'Received']
 
 # The real poll even in a patched process, because asking whether a client is gone must not switch greenlets.
-poll = monkey.get_original('select', 'poll')
+poll: Any = monkey.get_original('select', 'poll')
 RDHUP: int = getattr(select, 'POLLRDHUP', 0)  # poll reports the others unasked
 GONE = RDHUP | select.POLLERR | select.POLLHUP | select.POLLNVAL
 

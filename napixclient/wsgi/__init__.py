@@ -15,6 +15,7 @@ A part is loaded on first use, so gevent's server is not loaded where another se
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .._lazy import lazy
@@ -29,4 +30,6 @@ __all__ = ['CallerLeft', 'ExceptionsCatcher', 'LoopDetected', 'RawURIHandler', '
 
 _HOMES = {'RawURIHandler': 'rawuri', 'SignatureGuard': 'guard', 'flask_handler': 'frameworks'}
 
+__getattr__: Callable[[str], object]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy(__name__, __all__, _HOMES, 'catcher')

@@ -24,7 +24,7 @@ from .naming import default_id
 
 __all__ = ['CallerLeft', 'ExceptionsCatcher', 'LoopDetected']
 
-log = logging.getLogger('napixclient.wsgi')
+log: logging.Logger = logging.getLogger('napixclient.wsgi')
 logging.getLogger('napixclient').addHandler(logging.NullHandler())  # a library is silent unless told
 #: Seconds after which a caller may ask again that was answered 503.
 RETRY_AFTER = 1

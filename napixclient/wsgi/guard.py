@@ -21,7 +21,7 @@ from .refusals import Forbidden, Refusal, Unauthorized, answer, denied
 
 __all__ = ['SignatureGuard']
 
-log = logging.getLogger('napixclient.wsgi')
+log: logging.Logger = logging.getLogger('napixclient.wsgi')
 #: What the message of a signed request contains.
 FIELDS = ('login', 'nonce', 'path', 'host', 'method', 'timestamp')
 #: Limits: characters of ``Authorization``, pairs in it, pairs of a query.

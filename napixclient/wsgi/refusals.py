@@ -24,14 +24,14 @@ class Refusal(Exception):
 
     def __init__(self, text: str, reason: str = '') -> None:
         super().__init__(sentence(text))
-        self.reason = reason or text
+        self.reason: str = reason or text
 
 
 class Unauthorized(Refusal):
     """The caller sent no proof."""
 
     status = 401
-    fields = (('WWW-Authenticate', 'Napix'),)  # RFC 9110 §15.5.2 wants one
+    fields: tuple[tuple[str, str], ...] = (('WWW-Authenticate', 'Napix'),)  # RFC 9110 §15.5.2 wants one
 
 
 class Forbidden(Refusal):
