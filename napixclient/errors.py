@@ -120,7 +120,7 @@ class HTTPError(NapixError):
     #: Who holds the secrets that are not to be shown: they are hidden as long as their holders live.
     _keeps: Any = None
     #: Gives the message and ``remote_error`` when they are first asked for.
-    _unread: Callable[[HTTPError], tuple[str, Any]] | None = None
+    _unread: Reader | None = None
 
     def __init__(
         self,
@@ -169,7 +169,7 @@ class HTTPError(NapixError):
     def _read(self) -> None:
         read, self._unread = self._unread, None
         if read is not None:
-            self._message, self._remote_error = read(self)
+            self._message, self._remote_error = read(self, self._message)
             self.args = (self._message,)
 
     @property
@@ -318,6 +318,15 @@ class Cancelled(HTTPError):
     """Ended by ``cancel()``, by leaving a loop early, by closing the pool, or by a fork."""
 
 
+#: Gives the message and the ``remote_error`` of an error that has the message so far.
+Reader = Callable[[HTTPError, str], tuple[str, Any]]
+
+
+def read_when_asked(error: HTTPError, read: Reader) -> None:
+    """Leave the message and ``remote_error`` unread until somebody asks for one of them."""
+    error._unread = read
+
+
 _E = TypeVar('_E', bound=HTTPError)
 
 
@@ -326,11 +335,6 @@ def copy_for(error: _E, request: Request) -> _E:
     copied = copy(error)
     copied.__cause__, copied._keeps, copied.request = error.__cause__, error._keeps, request
     return copied
-
-
-def read_on_demand(error: HTTPError, read: Callable[[HTTPError], tuple[str, Any]]) -> None:
-    """Have a function read the message and the ``remote_error`` of an error when they are first asked for."""
-    error._unread = read
 
 
 def _hop(one: Nested) -> Hop:

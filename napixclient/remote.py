@@ -10,9 +10,9 @@ from itertools import islice
 from typing import Any
 
 from .documents import MAX_TEXT, OF_CALL, answer_of, branches, pruned, said, skipped
-from .errors import HTTPError, NapixError, RemoteError, one_line, words
+from .errors import HTTPError, NapixError, RemoteError, one_line, read_when_asked, words
 from .masking import MASK, Shown, cut, hide_fields, is_field, mask, sentence
-from .messages import Response, is_json
+from .messages import Response, beginning, is_json
 from .secret_names import is_secret_field
 
 __all__ = ['document_of', 'encode', 'error_of', 'read_later']
@@ -56,23 +56,23 @@ def error_of(response: Response, kind: type[HTTPError] = RemoteError, by: str = 
     """
     error = kind(by, request=response.request, response=response, phase='read', elapsed=response.elapsed)
     error.attempts = response.attempts
-    error._unread = _read
+    read_when_asked(error, _read)
     return error
 
 
 def read_later(error: HTTPError) -> None:
     """Have an error that has a message of its own read the ``remote_error`` in its answer when it is asked for."""
-    error._unread = _read_beside
+    read_when_asked(error, _read_beside)
 
 
-def _read(error: HTTPError) -> tuple[str, Any]:
+def _read(error: HTTPError, by: str) -> tuple[str, Any]:
     """The message and the ``remote_error`` of an answer."""
     message, remote_error = _told(error)
-    return f'{message} ({error._message})' if error._message else message, remote_error
+    return f'{message} ({by})' if by else message, remote_error
 
 
-def _read_beside(error: HTTPError) -> tuple[str, Any]:
-    return error._message, _told(error)[1]
+def _read_beside(error: HTTPError, message: str) -> tuple[str, Any]:
+    return message, _told(error)[1]
 
 
 def _told(error: HTTPError) -> tuple[str, Any]:
@@ -82,7 +82,7 @@ def _told(error: HTTPError) -> tuple[str, Any]:
     body = response.body if is_json(response.headers.get('content-type', '')) else None
     if isinstance(body, dict):
         return one_line(f'{_status_line(response)} {words(body)}'.rstrip()), body
-    text = body if isinstance(body, str) else response._beginning(_LONGEST)
+    text = body if isinstance(body, str) else beginning(response, _LONGEST)
     told = f'{_status_line(response)} {cut(text, MAX_TEXT)}'.rstrip()
     return words(told), told
 

@@ -12,7 +12,7 @@ from .options import Body, CallOptions, Fields, Params, RequestOptions, WholeOpt
 from .origin import Origin, parse_origin
 from .reference import REDIRECTS, lead, split_reference, written
 from .request import NO_OPTIONS, Request, Source, plain_request, request_with, retry_of
-from .response import Response, exact_text, new_response, written_json
+from .response import Response, beginning, exact_text, new_response, written_json
 
 __all__ = [
     'Body',
@@ -30,6 +30,7 @@ __all__ = [
     'Response',
     'Source',
     'WholeOptions',
+    'beginning',
     'dump_json',
     'exact_text',
     'is_json',

@@ -11,7 +11,7 @@ from .headers import Headers
 from .json_codec import is_json, is_json_sequence, json_text, load_json
 from .request import Request
 
-__all__ = ['Response', 'exact_text', 'new_response', 'written_json']
+__all__ = ['Response', 'beginning', 'exact_text', 'new_response', 'written_json']
 
 _R = TypeVar('_R', bound='Response')
 _new_object = object.__new__
@@ -109,12 +109,6 @@ class Response:
         if charset.lower().replace('_', '-') in ('punycode', 'idna', 'unicode-escape', 'raw-unicode-escape'):
             return 'utf-8'
         return charset
-
-    def _beginning(self, longest: int) -> str:
-        """The first so many bytes as text; of a body that is still coded, only that it is."""
-        if _is_coded(self):
-            return f'({len(self._body)} bytes in the content coding {self.headers.get("content-encoding")})'
-        return self._decoded(self.data[:longest])
 
     def json(self) -> Any:
         """The body, decoded from JSON, whatever its Content-Type.
@@ -249,6 +243,13 @@ def exact_text(response: Response) -> str | None:
     except (LookupError, ValueError):
         return None
     return None if '\0' in text else text
+
+
+def beginning(response: Response, longest: int) -> str:
+    """The first so many bytes as text; of a body that is still coded, only that it is."""
+    if _is_coded(response):
+        return f'({len(response.data)} bytes in the content coding {response.headers.get("content-encoding")})'
+    return response._decoded(response.data[:longest])
 
 
 def _is_coded(response: Response) -> bool:

@@ -7,8 +7,9 @@ from http import HTTPStatus
 from typing import Any
 
 from ..documents import fault, said
-from ..errors import Hop, HTTPError, one_line, read_on_demand, words
+from ..errors import Hop, HTTPError, one_line, read_when_asked, words
 from ..masking import cut
+from ..messages import beginning
 from ..remote import error_of
 from .responses import Response
 
@@ -96,7 +97,7 @@ class ErrorFactory:
     def refused(self, response: Response) -> ClientError:
         """The error for an answer with an unexpected status. It reads the answer on demand."""
         error = self._made('', response)
-        read_on_demand(error, _read)
+        read_when_asked(error, _read)
         return error
 
     def unreadable(self, response: Response, exc: ValueError) -> ClientError:
@@ -133,7 +134,7 @@ class ErrorFactory:
         return type(self), ()  # another process has neither the client nor its secrets
 
 
-def _read(error: HTTPError) -> tuple[str, Any]:
+def _read(error: HTTPError, _: str) -> tuple[str, Any]:
     """Read the message and the ``remote_error`` of an answer, and its details too."""
     assert isinstance(error, ClientError) and error.response is not None
     answer = error.response.answer
@@ -144,7 +145,7 @@ def _read(error: HTTPError) -> tuple[str, Any]:
         text, error._details = fault(document)
         text = text or words(document)
     else:
-        body = answer.body if isinstance(answer.body, str) else answer._beginning(_LONGEST)
+        body = answer.body if isinstance(answer.body, str) else beginning(answer, _LONGEST)
         text = said(cut(body, _LONGEST)).error_text or ''
     return one_line(text) or answer.reason or _phrase(answer.status), document
 
