@@ -135,7 +135,7 @@ class ClientPool:
             errors = [outcome for outcome in batch.outcomes if isinstance(outcome, HTTPError)]
             if errors:
                 raise ExceptionGroup(Shown(f'{len(errors)} of {len(batch.outcomes)} requests failed'), errors)
-        return batch.outcomes  # type: ignore[no-any-return]
+        return batch.outcomes
 
     def wait_unordered(self, count: int = -1, timeout: float | None = None) -> Iterator[Outcome]:
         """The outcomes of all requests since the last wait, each as soon as it is there.

@@ -58,7 +58,7 @@ class AdaptiveCap:
 
     def __init__(self, clock: Callable[[], float] = monotonic) -> None:
         #: Requests that may be in flight.
-        self.limit = FLOOR
+        self.limit: int = FLOOR
         self._clock = clock
         self._baseline = self._spread = 0.0  # mean and standard deviation of what answers take, in seconds
         self._limit_when_slow = float('inf')

@@ -52,7 +52,7 @@ class Clock:
     ) -> None:
         self.now = now
         self._on_sweep = on_sweep
-        self.running = False
+        self.running: bool = False
         self._exchanges = exchanges
         self._dials = dials
         # Held weakly: whoever has an unfinished request in hand holds it, and a finished one holds a whole answer.

@@ -93,6 +93,7 @@ class Completion:
     def complete(self, pending: PendingResponse, outcome: Outcome) -> None:
         """Set the outcome, count it, and tell the hooks."""
         settings = self._settings
+        hook: Callable[[Any], object] | None
         if isinstance(outcome, HTTPError):
             self._figures.failed += 1
             outcome.request = pending.request

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
-from gevent.hub import get_hub
+from gevent.hub import Hub, get_hub
 
 from .clock import Clock
 from .connect.connector import Connector
@@ -34,18 +34,18 @@ class PoolCore:
     """
 
     def __init__(self, settings: Settings, now: Callable[[], float] = monotonic) -> None:
-        self.hub = get_hub()
+        self.hub: Hub = get_hub()
         self.settings = settings
         self.now = now
-        self.closed = False
+        self.closed: bool = False
         #: Requests asked for so far: what the retry budget is a share of.
         self.requests = 0
         limit = settings.max_connections or default_max_connections()
         self.slots: Slots[Connection] = Slots(limit, self.hub, self.start_reaping, now)
-        self.dialer = Dialer(self.hub, Connector(settings))
+        self.dialer: Dialer = Dialer(self.hub, Connector(settings))
         budget = settings.retry_budget
         self._budget = None if budget is None else RetryBudget(*budget)
-        self.clock = Clock(self.hub.loop, self.slots.open, self.dialer.on_loop, self._mark, now)
+        self.clock: Clock = Clock(self.hub.loop, self.slots.open, self.dialer.on_loop, self._mark, now)
         self.dialer.start_clock = self.clock.start
         #: Called now and then; each says whether there is more for it to do later.
         self.reapers: list[Callable[[], bool]] = [self._reap_slots]

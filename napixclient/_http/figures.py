@@ -43,12 +43,14 @@ class Figures:
     """Counts of one origin."""
 
     __slots__ = ('done', 'failed', 'latencies', 'lookups', 'received')
+    done: int
+    failed: int
 
     def __init__(self) -> None:
         #: Requests that were answered below 400, and those that were not.
         self.done = self.failed = 0
         #: Bytes of bodies.
-        self.received = 0
+        self.received: int = 0
         #: The seconds from sending to the complete answer.
         self.latencies = Histogram()
         self.lookups = Counts()

@@ -122,6 +122,8 @@ class PendingResponse(RequestState):
 
     __slots__ = ('_batch', '_index', '_links', '_waiter')
 
+    outcome: Outcome | None
+    holder: Holder | None
     _batch: Batch | None
     _index: int  # its place in the batch
     _links: list[Link] | None
@@ -284,10 +286,10 @@ class Batch:
 
     def __init__(self, outcomes: Any) -> None:
         #: By place, in the order asked: a ``PendingResponse``, then its outcome, then ``None`` when it is handed out.
-        self.outcomes = outcomes
+        self.outcomes: list[Any] = outcomes
         #: The places of what has finished, in that order.
         self.finished: deque[int] = deque()
-        self.wake_at = NEVER  # how many must have finished before the waiter is woken
+        self.wake_at: float = NEVER  # how many must have finished before the waiter is woken
         self.waiter: Any = None
 
     def wake(self) -> None:

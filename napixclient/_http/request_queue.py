@@ -17,7 +17,7 @@ class RequestQueue:
     def __init__(self) -> None:
         self.entries: deque[PendingResponse] = deque()
         #: How many of them have ended.
-        self.dropped = 0
+        self.dropped: int = 0
 
     def __len__(self) -> int:
         return len(self.entries) - self.dropped

@@ -43,9 +43,9 @@ class Reuse:
 
     def __init__(self) -> None:
         #: Whether it is known to keep connections, so that there is nothing to ask.
-        self.kept = False
+        self.kept: bool = False
         #: Answers that one of its connections has brought; as many are waited for over no other one.
-        self.deepest = 0
+        self.deepest: int = 0
         self._limit: int | None = None  # answers after which it has been seen to close unsaid
         self._seen = 0  # how often
         self._scout: Any = None  # the one connection that goes ahead with what cannot be sent twice

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from http.cookiejar import CookieJar
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from gevent import ssl
 from urllib3 import Retry
@@ -32,6 +32,7 @@ AUTO = 'auto'
 MAX_BODY = 64 * 2**20
 #: A rate that is no bound on any machine.
 _FASTEST = 1e9
+_T = TypeVar('_T')
 
 
 class Clocks(NamedTuple):
@@ -84,26 +85,28 @@ class Settings:
         add_secret_names(secret_names)  # before anything may be told
         # A request that carries all defaults is what checks those that requests can set as well.
         Request('host', 'GET', '/', timeout=timeout, max_body=max_body)
-        self.max_connections = None if max_connections is None else whole_number(max_connections, 'max_connections')
-        self.clocks = Clocks(CONNECT_TIMEOUT, READ_TIMEOUT, NEVER)
+        self.max_connections: int | None = (
+            None if max_connections is None else whole_number(max_connections, 'max_connections')
+        )
+        self.clocks: Clocks = Clocks(CONNECT_TIMEOUT, READ_TIMEOUT, NEVER)
         if timeout is not None:
             self.clocks = self.clocks_of(timeout)
-        self.retries = retry_of(retries)
-        self.retry_budget = _budget(retry_budget)
+        self.retries: Retry | None = retry_of(retries)
+        self.retry_budget: tuple[float, float] | None = _budget(retry_budget)
         self.max_body = max_body
         if not isinstance(decode, bool):
             raise ValueError(f'decode is True or False, not {decode!r}')
         self.decode = decode
         #: The fields of a request of a range. A range is one of the coded bytes (RFC 9110 §14.1.2), so no coding is
         #: wanted; without the field any would be acceptable (§12.5.3).
-        self.ranged = self._headers(headers, 'identity')
+        self.ranged: Headers = self._headers(headers, 'identity')
         #: Those of any other.
-        self.headers = self.ranged if 'range' in self.ranged else self._headers(headers, ACCEPT_ENCODING)
+        self.headers: Headers = self.ranged if 'range' in self.ranged else self._headers(headers, ACCEPT_ENCODING)
         if assert_hostname is not False:
             _text(assert_hostname, 'assert_hostname')
         self.assert_hostname = assert_hostname
-        self.assert_fingerprint = _fingerprint(assert_fingerprint)
-        self.server_hostname = _text(server_hostname, 'server_hostname')
+        self.assert_fingerprint: str | None = _fingerprint(assert_fingerprint)
+        self.server_hostname: str | None = _text(server_hostname, 'server_hostname')
         self._proxy = proxy_of(proxy)
         hide_fields(self, self.headers.multi_items())
         if self._proxy is not None:
@@ -111,23 +114,23 @@ class Settings:
             if self._proxy.credentials is not None:
                 hide(self, self._proxy.credentials[1])
         self._no_proxy = NoProxy(no_proxy)
-        self.resolver = _callable(resolver, 'resolver')
+        self.resolver: Resolver | None = _callable(resolver, 'resolver')
         if not isinstance(redirect, bool):
             raise ValueError(f'redirect is True or False, not {redirect!r}')
         self.redirect = redirect
         if cookies is not None and not isinstance(cookies, CookieJar):
             raise ValueError(f'cookies is an http.cookiejar.CookieJar, not {cookies!r}')
         self.cookies = cookies
-        self.rate = _rate(rate)
-        self.on_request = _callable(on_request, 'on_request')
-        self.on_response = _callable(on_response, 'on_response')
-        self.on_error = _callable(on_error, 'on_error')
-        self.idle_seconds = _idle_seconds(idle_seconds)
+        self.rate: float | None = _rate(rate)
+        self.on_request: Callable[[Request], object] | None = _callable(on_request, 'on_request')
+        self.on_response: Callable[[Response], object] | None = _callable(on_response, 'on_response')
+        self.on_error: Callable[[HTTPError], object] | None = _callable(on_error, 'on_error')
+        self.idle_seconds: float = _idle_seconds(idle_seconds)
         if max_idle is not None and (isinstance(max_idle, bool) or not isinstance(max_idle, int) or max_idle < 0):
             raise ValueError(f'max_idle is a number of connections, not {max_idle!r}')
         self.max_idle = max_idle
-        self.max_header_bytes = whole_number(max_header_bytes, 'max_header_bytes')
-        self.max_header_fields = whole_number(max_header_fields, 'max_header_fields')
+        self.max_header_bytes: int = whole_number(max_header_bytes, 'max_header_bytes')
+        self.max_header_fields: int = whole_number(max_header_fields, 'max_header_fields')
         if not isinstance(verify, bool):
             raise ValueError(f'verify is True or False, not {verify!r}; a file of certificates goes to ca_certs')
         self.verify = verify
@@ -290,7 +293,7 @@ def _budget(value: Any) -> tuple[float, float] | None:
     return share, rate
 
 
-def _callable(value: Any, name: str) -> Any:
+def _callable(value: _T, name: str) -> _T:
     if value is not None and not callable(value):
         raise ValueError(f'{name} is called, so it must be callable, not {value!r}')
     return value

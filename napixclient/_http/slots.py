@@ -54,10 +54,10 @@ class Slot(Generic[C]):
     __slots__ = ('idle_since', 'origin', 'since', 'turns')
 
     def __init__(self, origin: OriginSlots[C]) -> None:
-        self.origin = origin
-        self.since = 0.0  # of monotonic(): when its connection was opened
-        self.turns = 0  # answers since then that found another origin waiting
-        self.idle_since = 0.0
+        self.origin: OriginSlots[C] = origin
+        self.since: float = 0.0  # of monotonic(): when its connection was opened
+        self.turns: int = 0  # answers since then that found another origin waiting
+        self.idle_since: float = 0.0
 
     def connect(self, attempt: Attempt) -> None:
         """A connection is being opened in it."""
@@ -104,7 +104,7 @@ class OriginSlots(Generic[C]):
         #: Those that are being opened.
         self.connecting: dict[Attempt, Slot[C]] = {}
         #: Of ``ledger.now()``: when a connection last became idle.
-        self.used_at = ledger.now()
+        self.used_at: float = ledger.now()
         #: The queue for a slot in which the origin stands.
         self.queue: deque[SlotWaiter] | None = None
 
@@ -201,8 +201,8 @@ class Slots(Generic[C]):
     ) -> None:
         self.limit = limit
         #: Lower than the limit for a while after the process ran out of descriptors.
-        self.cap = limit
-        self.used = 0
+        self.cap: int = limit
+        self.used: int = 0
         self.now = now
         self.on_idle = on_idle
         #: All open connections.
@@ -212,7 +212,7 @@ class Slots(Generic[C]):
         #: Who has no connection and gets no slot for one, and who would like one more.
         self.starved: deque[SlotWaiter] = deque()
         self.wants_more: deque[SlotWaiter] = deque()
-        self.keeps_idle = True
+        self.keeps_idle: bool = True
         #: Whether somebody calls ``reap`` now and then; else ``on_idle`` is called.
         self.reaped = False
         self._owner = owner

@@ -70,7 +70,7 @@ class BodyStream:
         self._source: BodySource | None = source
         self._decoder = Decoder(coding, max_body) if decode and coding is not None else None
         #: Whether there is a content coding that is not undone.
-        self.coded = coding is not None and (self._decoder is None or not self._decoder.known)
+        self.coded: bool = coding is not None and (self._decoder is None or not self._decoder.known)
         #: Weak: dropping the response frees the connection.
         self.response: Callable[[], StreamedResponse | None] = lambda: None
         self._pieces: deque[bytes] = deque()  # as received

@@ -40,12 +40,12 @@ class Throttle:
     ) -> None:
         self.cap = AdaptiveCap() if simultaneous == AUTO else None
         #: Requests in flight at most.
-        self.limit = simultaneous if isinstance(simultaneous, int) else AdaptiveCap().limit
-        self.pace = None if rate is None else Pace(rate)
+        self.limit: int = simultaneous if isinstance(simultaneous, int) else AdaptiveCap().limit
+        self.pace: Pace | None = None if rate is None else Pace(rate)
         #: Whether answers teach nothing, and no rate holds.
-        self.fixed = self.cap is None and self.pace is None
+        self.fixed: bool = self.cap is None and self.pace is None
         #: Of ``monotonic()``: when a connection has been quiet for long enough; 0 where nobody waits for that.
-        self.held_until = 0.0
+        self.held_until: float = 0.0
         self._loop = loop
         self._wake, self._waiting, self._promised = wake, waiting, promised
         self._alarm: Any = None  # the timer that tells when the rate allows more, or the wait is over

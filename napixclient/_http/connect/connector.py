@@ -51,7 +51,7 @@ class Connector:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.names = Names(settings.resolver)
+        self.names: Names = Names(settings.resolver)
 
     def open(self, origin: Origin, progress: Progress) -> Any:
         """A connected gevent socket, or ``SSLSocket`` for https; blocks the calling greenlet.

@@ -118,9 +118,9 @@ class Dial:
     )
 
     def __init__(self, dialer: Dialer, owner: DialOwner, pending: PendingResponse, seconds: float) -> None:
-        self.over = False
+        self.over: bool = False
         self.pending: PendingResponse | None = pending
-        self.expires = NEVER  # of monotonic(), while it is dialled on the loop
+        self.expires: float = NEVER  # of monotonic(), while it is dialled on the loop
         self.proxy: Proxy | None = None  # the one that is being talked to
         pending.holder = self
         self._dialer = dialer

@@ -33,10 +33,12 @@ class Counts:
     """What was looked up for one host."""
 
     __slots__ = ('count', 'failed', 'seconds')
+    count: int
+    failed: int
 
     def __init__(self) -> None:
         self.count = self.failed = 0
-        self.seconds = 0.0
+        self.seconds: float = 0.0
 
 
 class Asker(Protocol):

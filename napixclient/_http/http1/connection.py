@@ -102,18 +102,18 @@ class Connection:
         self._recv, self._send = transport.recv, transport.send
         self._owner = owner
         self._outgoing: Outgoing | None = None
-        self.reader = reader
+        self.reader: ResponseReader = reader
         self.state: State = 'idle'
-        self.read_seconds = NEVER
+        self.read_seconds: float = NEVER
         self.pending: PendingResponse | None = None
         self.streamed: BodyFeed | None = None  # the body that is being read in pieces
         self.helper: Any = None  # the authenticator's
-        self.expires = NEVER  # of monotonic(): when the server has been silent for too long
-        self.started = 0.0  # of monotonic(): when the request in flight began
-        self.deadline = NEVER  # of monotonic(): of the streamed answer
-        self.served = 0  # answers that came over this connection
-        self.doubtful = False  # whether the server may not have read all of the last request
-        self.ends = NEVER  # of monotonic(): when the server, as it said, is about to close it
+        self.expires: float = NEVER  # of monotonic(): when the server has been silent for too long
+        self.started: float = 0.0  # of monotonic(): when the request in flight began
+        self.deadline: float = NEVER  # of monotonic(): of the streamed answer
+        self.served: int = 0  # answers that came over this connection
+        self.doubtful: bool = False  # whether the server may not have read all of the last request
+        self.ends: float = NEVER  # of monotonic(): when the server, as it said, is about to close it
         self._rested = 0.0  # of monotonic(): since when it has had nothing to do …
         self._rested_after = -1  # … after so many answers; below 0 before the first rest
         transport.reader.start(self._readable)

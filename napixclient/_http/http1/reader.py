@@ -6,6 +6,7 @@ The rules around llhttp are those that its silence or leniency makes necessary; 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Any, NoReturn
 
 from httptools import HttpParserCallbackError, HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -74,6 +75,9 @@ class ResponseReader:
         'status',
         'stream',
     )
+    complete: bool
+    keep_alive: bool
+    overrun: bool
 
     def __init__(self, max_header_bytes: int, max_header_fields: int) -> None:
         self._max_bytes = max_header_bytes
@@ -83,11 +87,11 @@ class ResponseReader:
         self._pieces: list[bytes] = []
         # Called by llhttp. Not methods, to save a frame each; that a message clears the pieces of the one before it
         # is also how _check_overrun() knows.
-        self.on_body = self._pieces.append
-        self.on_message_begin = self._pieces.clear
-        self.last = b''  # the body, or the end of a streamed one, of a complete answer
+        self.on_body: Callable[[bytes], object] = self._pieces.append
+        self.on_message_begin: Callable[[], object] = self._pieces.clear
+        self.last: bytes = b''  # the body, or the end of a streamed one, of a complete answer
         self._fresh = False
-        self.follows = False  # whether a redirect is followed, and not handed out to be read in pieces
+        self.follows: bool = False  # whether a redirect is followed, and not handed out to be read in pieces
         self.idle_seconds: int | None = None  # for which the server keeps the connection, as its Keep-Alive says
         self._more: int | None = None  # requests that it takes over this connection, likewise
         self._new_parser()
@@ -104,20 +108,20 @@ class ResponseReader:
         """
         self.complete = self.keep_alive = self.overrun = False
         self.head: bytes | None = None  # the final head without its last CRLF CRLF, once it is whole
-        self.max_body = max_body
-        self.stream = stream
-        self.max_streamed = max_streamed
+        self.max_body: int | None = max_body
+        self.stream: bool = stream
+        self.max_streamed: int | None = max_streamed
         self._pieces.clear()
         if self._fresh and method != 'HEAD':
             return  # the answer before came in one read, and left the rest untouched
-        self.status = 0
+        self.status: int = 0
         self.coding: str | None = None  # the Content-Encoding, where there is one
         self._raw: bytes | bytearray | None = None
         self._searched = 0  # how much of that holds no end of a head
         self._apart = self._head_only = method == 'HEAD'  # apart: llhttp gets each head alone, and mended
         self._chunks: ChunkedBody | None = None  # reads the body, instead of llhttp
         self._informational = 0
-        self.continued = False  # whether a 100 came: the server wants the body
+        self.continued: bool = False  # whether a 100 came: the server wants the body
         self._body_size = self._idle_bytes = self._counted = 0
         self._framed = True  # whether the end shows without the connection's end
         self._fresh = not self._head_only

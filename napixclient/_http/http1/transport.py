@@ -32,6 +32,8 @@ class Transport:
     """
 
     __slots__ = ('_sock', 'loop', 'poll', 'reader', 'recv', 'send', 'writer')
+    recv: Callable[..., Any]
+    send: Callable[..., Any]
 
     def __init__(self, sock: Any, loop: Any) -> None:
         sock.settimeout(0.0)
@@ -44,7 +46,7 @@ class Transport:
         else:
             raw = getattr(sock, '_sock', sock)
             self.recv, self.send = raw.recv, raw.send
-        self.loop = loop
+        self.loop: Any = loop
         #: The watcher that calls when there is something to read.
         self.reader: Any = loop.io(sock.fileno(), _READ)
         #: The watcher that calls when the socket takes more; made when it is first needed.
