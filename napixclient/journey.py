@@ -22,7 +22,7 @@ MAX_VIA = 8
 _FLAGS = 0x03  # sampled, random; unknown ones are not passed on (§3.2.2.5)
 _traceparent = re.compile(r'([0-9a-f]{2})-([0-9a-f]{32})-([0-9a-f]{16})-([0-9a-f]{2})(-.*)?').fullmatch
 # No comma: two values of a field come as one with a comma in it.
-is_id = re.compile(r'[A-Za-z0-9._~:+/=@-]{1,128}').fullmatch
+is_id: Callable[[str], re.Match[str] | None] = re.compile(r'[A-Za-z0-9._~:+/=@-]{1,128}').fullmatch
 _is_tracestate = re.compile(r'[ -~]{1,512}').fullmatch
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ['Tracing', 'current_span', 'tracing']
 
-log = logging.getLogger('napixclient')
+log: logging.Logger = logging.getLogger('napixclient')
 #: The ``traceparent`` and the ``tracestate`` of the span that a call is, in the context of that call.
 current_span: ContextVar[tuple[str, str] | None] = ContextVar('napixclient_span', default=None)
 #: Methods that a span names; others are ``_OTHER``.

@@ -48,7 +48,7 @@ def _send(**asked: object) -> int:
 
 
 #: All that sends requests. Commands such as `demo` are words in the place of the method.
-napix = click.Command(
+napix: click.Command = click.Command(
     'napix',
     callback=_send,
     add_help_option=False,

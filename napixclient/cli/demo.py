@@ -98,7 +98,7 @@ class Run:
     """One provisioning: what is asked, what comes back, and when."""
 
     def __init__(self, names: dict[str, str], console: Console) -> None:
-        self.ready = False  # whether the machine has its hypervisor, its IP and its storage
+        self.ready: bool = False  # whether the machine has its hypervisor, its IP and its storage
         self.rows: list[Row] = []
         self._server: str | None = None  # the host of the hypervisor that was taken
         self._names = names

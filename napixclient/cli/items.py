@@ -67,7 +67,7 @@ class Items:
             self._take(text)
         if self.file is not None and self.fields:
             raise BadItem(f'"@{self.file}" is the whole body: it goes with no fields')
-        self.is_form = any(isinstance(value, Upload) for _, value in self.fields)
+        self.is_form: bool = any(isinstance(value, Upload) for _, value in self.fields)
         try:
             # Whatever the host is: what is refused is refused now.
             Request('host', 'GET', '/', None, self.headers)
@@ -79,7 +79,7 @@ class Items:
             *((name, value) for name, value in self.fields if isinstance(value, (str, _Json))),
         ]
         hide_fields(self, ((name, value.strip('"') if isinstance(value, _Json) else value) for name, value in written))
-        self.per_host = any(_HOST in name or _HOST in value for name, value in written)
+        self.per_host: bool = any(_HOST in name or _HOST in value for name, value in written)
         self._same = None if self.per_host else self._make('')
 
     def for_host(self, host: str) -> Content:

@@ -29,8 +29,8 @@ class Done:
     def __init__(self, path: str) -> None:
         self._keys: set[Key] = set()
         #: Bytes of whole lines, and whether the last of them lacks its end.
-        self.size = 0
-        self.open_ended = False
+        self.size: int = 0
+        self.open_ended: bool = False
         try:
             with open(path, 'rb') as file:
                 for number, line in enumerate(file, 1):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from base64 import b64encode
+from collections.abc import Callable
 from time import monotonic
 
 from ..errors import HTTPError
@@ -31,7 +32,7 @@ Outcome = Response | HTTPError
 _not_ascii = re.compile('[^\x00-\x7f]').sub
 #: In JSON a line ends between two tokens only.
 _breaks = re.compile(r'\s*[\r\n]\s*').sub
-quoted = json.encoder.encode_basestring_ascii
+quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
 #: Characters of a body of which a terminal can show something.
 _PIECE = 2000
 

@@ -26,7 +26,7 @@ from ..errors import HTTPError
 
 __all__ = ['Peers', 'allocator', 'backend', 'filer', 'hypervisor', 'troubled_hypervisor']
 
-poll = monkey.get_original('select', 'poll')
+poll: Any = monkey.get_original('select', 'poll')
 #: Seconds that the peers may take to come up, and to go away before they are killed.
 PATIENCE = 8
 

@@ -9,6 +9,7 @@ from typing import Any
 from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
+from ..authenticators import Authenticator
 from ..hosts import BadHosts, Groups, expand
 from ..pool import ClientPool
 from ..secret_names import add_secret_names
@@ -43,16 +44,18 @@ class Plan:
         _check(asked)
         try:
             add_secret_names(asked.secret)
-            self.groups = read_groups(asked.groups)
-            self.items = Items(asked.items)
+            self.groups: Groups = read_groups(asked.groups)
+            self.items: Items = Items(asked.items)
             hosts = _hosts(asked, self.groups)
-            self.targets = Targets(_method(asked.method), hosts, asked.url, self.items, asked.repeat or 1, asked.serial)
+            self.targets: Targets = Targets(
+                _method(asked.method), hosts, asked.url, self.items, asked.repeat or 1, asked.serial
+            )
             profile = profile_of(asked)
-            self.authenticator = authenticator_of(asked, profile)
-            self.connecting = connection_options(asked, profile, hosts)
-            self.done = Done(asked.joblog) if asked.resume and asked.joblog is not None else None
+            self.authenticator: Authenticator | None = authenticator_of(asked, profile)
+            self.connecting: dict[str, Any] = connection_options(asked, profile, hosts)
+            self.done: Done | None = Done(asked.joblog) if asked.resume and asked.joblog is not None else None
             #: What sends the requests.
-            self.pool = ClientPool(
+            self.pool: ClientPool = ClientPool(
                 self.authenticator, asked.simultaneous or 2, **_pool_options(asked), **self.connecting
             )
             if asked.output is not None:

@@ -69,7 +69,7 @@ class Urls:
                 self._pieces += [text[end : found.start()], _Numbers(found[1])]
                 end = found.end()
         self._pieces.append(text[end:])
-        self.count = 1
+        self.count: int = 1
         for piece in self._pieces:
             self.count *= piece.count if isinstance(piece, _Numbers) else 1
 
@@ -101,9 +101,9 @@ class Targets:
         self._items = items
         self._per_host = _HOST in url or items.per_host
         self.repeat = repeat
-        self.serial = serial or len(hosts)
+        self.serial: int = serial or len(hosts)
         #: Requests to each host.
-        self.turns = self._urls.count * repeat
+        self.turns: int = self._urls.count * repeat
         self._check(url)
         if self.turns * len(hosts) > _MOST:
             raise BadUrl(f'{self.turns * len(hosts):.0e} requests are more than a run can have')
