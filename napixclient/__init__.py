@@ -16,6 +16,7 @@ it before it does.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from ._lazy import lazy
@@ -96,4 +97,6 @@ _HOMES = {
     'StreamedResponse': '_http.streaming',
 }
 
+__getattr__: Callable[[str], object]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy(__name__, __all__, _HOMES, 'errors')

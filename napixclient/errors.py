@@ -115,6 +115,7 @@ class HTTPError(NapixError):
     response: Response | None = None
     elapsed: float | None = None
     attempts: int = 1
+    args: tuple[Any, ...]
     _message: str = ''
     _remote_error: Any = None
     #: Who holds the secrets that are not to be shown: they are hidden as long as their holders live.

@@ -29,9 +29,9 @@ class Api:
 
     def __init__(self, conn: Connection, async_: bool) -> None:
         self.conn = conn
-        self.client_id = str(uuid.uuid4())
+        self.client_id: str = str(uuid.uuid4())
         self.async_ = async_
-        self.version = conn.version
+        self.version: str = conn.version
 
     def ask(self, method: str, path: str, body: object = None, fields: Mapping[str, str] | None = None) -> Response:
         """Send a request, and wait for its answer.
@@ -48,6 +48,10 @@ class Api:
 
 class QueueApi:
     """Sends the requests about one queue: their paths are below the queue's."""
+
+    api: Api
+    name: str
+    version: str
 
     def __init__(self, api: Api, name: str) -> None:
         if not isinstance(name, str) or not name:

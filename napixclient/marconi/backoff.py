@@ -33,7 +33,7 @@ class Rest:
 
     def __init__(self) -> None:
         #: By ``time.monotonic()``.
-        self.until = 0.0
+        self.until: float = 0.0
         self._after_nothing, self._after_failure = Backoff(), Backoff()
 
     @property

@@ -14,7 +14,7 @@ from .pending import asks, lists
 
 __all__ = ['Claim']
 
-logger = logging.getLogger('napixclient.marconi')
+logger: logging.Logger = logging.getLogger('napixclient.marconi')
 
 
 class Claim:
@@ -31,7 +31,7 @@ class Claim:
 
     def __init__(self, lease: Lease, messages: Messages, claimed: list[Message], renew: bool = False) -> None:
         #: Its id, ``None`` for an empty one.
-        self.id = lease.id
+        self.id: str | None = lease.id
         # By this its queue renews, releases and reads it.
         self.lease = lease
         self._messages, self._claimed = messages, claimed

@@ -118,7 +118,7 @@ class Connection:
             elif token is not None:
                 self._authenticator = FixedToken(token)
             assert endpoint is not None
-            self.session = self._open_session(endpoint, wanted, access)  # what clients and queues ask with
+            self.session: Session = self._open_session(endpoint, wanted, access)  # what clients and queues ask with
         except BaseException:
             self.close()
             raise

@@ -69,11 +69,11 @@ class Consumer:
         self._queue, self._claims, self._terms = queue.name, claims, terms
         self._at_once = terms.release == 'at once'
         #: Messages that were handled and deleted.
-        self.done = 0
+        self.done: int = 0
         #: How often a handler failed.
-        self.failed = 0
+        self.failed: int = 0
         #: Messages that were in hand when their claim was lost, so that they may be handed out elsewhere too.
-        self.lost = 0
+        self.lost: int = 0
         self._stopping = self._over = False
         self._rest = Rest()
         self._tried_again = False  # the last free place went to a message that had failed

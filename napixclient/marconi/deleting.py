@@ -40,7 +40,7 @@ class Deleter:
         self._messages, self._deleted, self._stays, self._failed = messages, deleted, stays, failed
         self._tasks: deque[Task] = deque()
         self._come = Event()
-        self.greenlet = Staying.spawn(self._run)
+        self.greenlet: Staying = Staying.spawn(self._run)
 
     def __len__(self) -> int:
         return len(self._tasks)

@@ -16,7 +16,7 @@ from .messages import Message
 
 __all__ = ['Handlers', 'Reports']
 
-logger = logging.getLogger('napixclient.marconi')
+logger: logging.Logger = logging.getLogger('napixclient.marconi')
 
 
 class Reports:

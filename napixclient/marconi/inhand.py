@@ -36,11 +36,11 @@ class Task:
         #: Whose claims hold it, the newest last; none once all are lost.
         self.batches: list[Batch] = []
         #: How often its handler has failed.
-        self.tries = tries
+        self.tries: int = tries
         #: When to hand it out again, or until when to try to delete it.
-        self.due = due
+        self.due: float = due
         #: Whether its handler has failed since it was claimed.
-        self.failed = False
+        self.failed: bool = False
         #: Whether to delete it by itself, as deleting it in a list has failed.
         self.alone = False
 
@@ -72,7 +72,7 @@ class Batch:
         self.open: dict[Task, None] = {}  # in order
         #: Messages that have failed, and those that were handled and could not be deleted.
         self.failed = self.undeleted = 0
-        self.renewal = Renewal(lease, lambda error: on_lost(self, error))
+        self.renewal: Renewal = Renewal(lease, lambda error: on_lost(self, error))
 
     def hold(self, task: Task) -> None:
         """Add a message that the claim lists."""

@@ -60,7 +60,7 @@ class Credential:
         )
         self._method, self._proof = self._told(username, password, token, application_credential)
         #: Whether a new token lives longer: one that is made from a token expires with that.
-        self.lasting = token is None
+        self.lasting: bool = token is None
 
     def _told(
         self,
@@ -108,7 +108,7 @@ class Token:
             if not value:
                 raise ValueError('X-Subject-Token is missing')
             token = document['token']
-            self.expires = datetime.fromisoformat(token['expires_at'].replace('Z', '+00:00'))
+            self.expires: datetime = datetime.fromisoformat(token['expires_at'].replace('Z', '+00:00'))
             issued = datetime.fromisoformat(token['issued_at'].replace('Z', '+00:00'))
             self.username: str | None = token.get('user', {}).get('name')
             self.project: str | None = (token.get('project') or {}).get('id')
@@ -118,8 +118,8 @@ class Token:
             raise ValueError(f'Keystone answered with something that is no token: {exc!r}') from exc
         hide(self, value)
         self.value = value
-        self.ends = asked + life
-        self.renew_at = self.ends - min(max(life / 10, _LATEST), _SOONEST) if lasting else float('inf')
+        self.ends: float = asked + life
+        self.renew_at: float = self.ends - min(max(life / 10, _LATEST), _SOONEST) if lasting else float('inf')
 
     @property
     def fresh(self) -> bool:

@@ -21,7 +21,7 @@ from .messages import Message, Messages
 
 __all__ = ['Claims', 'Lease', 'Renewal']
 
-logger = logging.getLogger('napixclient.marconi')
+logger: logging.Logger = logging.getLogger('napixclient.marconi')
 
 
 class Lease:
@@ -31,14 +31,17 @@ class Lease:
     :param since: when it began to live, by ``time.monotonic()``; ``None`` if nobody knows, as of a bare id.
     """
 
+    ttl: int
+    grace: int
+
     def __init__(self, queue: QueueApi, id: str | None, ttl: int, grace: int, since: float | None = None) -> None:
         self.id = id
         #: The name of the queue.
-        self.queue = queue.name
+        self.queue: str = queue.name
         self.ttl, self.grace = ttl, grace
         self._since = since
         #: Whether it was renewed since it was made.
-        self.renewed = False
+        self.renewed: bool = False
         self._queue = queue
 
     @property
@@ -151,7 +154,7 @@ class Renewal:
 
     def __init__(self, lease: Lease, on_lost: Callable[[ErrorBase], object] | None = None) -> None:
         #: Whether the lease is over: its messages may be somebody else's by now.
-        self.lost = False
+        self.lost: bool = False
         self._lease, self._on_lost = lease, on_lost
         self._greenlet = Staying.spawn(self._run)
 

@@ -8,7 +8,7 @@ from typing import Any, TypedDict
 from urllib.parse import parse_qs, quote
 
 from ..messages import split_reference
-from .api import QueueApi, json_of, parsed, query_of
+from .api import Api, QueueApi, json_of, parsed, query_of
 from .errors import NotFound, ServiceUnavailable
 from .paging import Page, follow, marker_of
 from .pending import asks
@@ -90,7 +90,7 @@ class Messages:
 
     def __init__(self, queue: QueueApi) -> None:
         self._queue = queue
-        self.api = queue.api
+        self.api: Api = queue.api
 
     def parse(
         self, document: list[MessageDocument] | dict[str, list[MessageDocument]], claim_id: str | None = None

@@ -30,6 +30,9 @@ class Session:
     :param fields: the fields that say who asks, apart from the token.
     """
 
+    root: str
+    prefix: str
+
     def __init__(
         self,
         endpoint: str,
@@ -40,7 +43,7 @@ class Session:
         fields: Mapping[str, str],
     ) -> None:
         self.root, self.prefix, found = locate(endpoint)
-        self.version = found or version or ''
+        self.version: str = found or version or ''
         self._open_wire, self._verify = open_wire, verify
         self._authenticator, self._who = authenticator, fields
         self._client_id = str(uuid.uuid4())

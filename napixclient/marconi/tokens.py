@@ -19,7 +19,7 @@ from .wire import Wire, encoded
 
 __all__ = ['FixedToken', 'Tokens', 'used']
 
-logger = logging.getLogger('napixclient.marconi')
+logger: logging.Logger = logging.getLogger('napixclient.marconi')
 #: Collects the tokens that the requests of a context were sent with.
 used: ContextVar[list[Token] | None] = ContextVar('napixclient_marconi_used', default=None)
 
@@ -31,7 +31,7 @@ class Tokens:
         self._wire = wire
         self._credential = credential
         self._coming: AsyncResult[Token] | None = None
-        self.current = self._get()
+        self.current: Token = self._get()
 
     @property
     def value(self) -> str:

@@ -461,7 +461,7 @@ class Source:
         self.stream: Any = stream
         self.length: int | None = None
         self.start: int | None = None
-        self.begun = False  # whether anything was read from it
+        self.begun: bool = False  # whether anything was read from it
         try:  # whatever the caller's object raises: it is told when it is read
             here = stream.tell()
             stream.seek(here)

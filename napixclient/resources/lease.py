@@ -12,6 +12,7 @@ from gevent.hub import get_hub
 from gevent.lock import Semaphore
 
 from .._options import Unpack
+from ..client import Client
 from ..errors import QueueTimeout
 from ..messages import Body, Request
 from .deadline import Deadline
@@ -30,7 +31,7 @@ class Lease(Resource):
     """
 
     def __init__(self, replica: Replica, slots: Semaphore) -> None:
-        self.client = replica.client
+        self.client: Client = replica.client
         self._pending = None
         self._replica = replica
         self._slots = slots

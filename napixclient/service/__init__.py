@@ -29,6 +29,7 @@ allow       which addresses may be connected to                 -> the engine's 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from .._lazy import lazy
@@ -39,4 +40,6 @@ if TYPE_CHECKING:
 __all__ = ['create_app']
 
 # The command patches its process before anything else is loaded.
+__getattr__: Callable[[str], object]
+__dir__: Callable[[], list[str]]
 __getattr__, __dir__ = lazy(__name__, __all__, {'create_app': 'service'})

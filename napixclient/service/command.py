@@ -25,7 +25,7 @@ from .service import Config, Service, load_app, read_secret
 
 __all__ = ['serve']
 
-log = logging.getLogger('napixclient.service')
+log: logging.Logger = logging.getLogger('napixclient.service')
 SIZE_UNITS = {'': 1, 'K': 1 << 10, 'M': 1 << 20, 'G': 1 << 30}
 
 

@@ -28,7 +28,7 @@ from .segments import TAIL_BYTES, Form, Segment, written
 
 __all__ = ['Feed', 'Feeds', 'Outlet', 'Watcher']
 
-log = logging.getLogger('napixclient.service')
+log: logging.Logger = logging.getLogger('napixclient.service')
 
 #: Seconds between two looks at a run that another instance runs.
 POLL_SECONDS = 0.1
@@ -65,15 +65,15 @@ class Watcher:
     """
 
     def __init__(self, feed: Feed, seq: int, form: Form, outlet: Outlet) -> None:
-        self.seq = seq
+        self.seq: int = seq
         self.form = form
         self.outlet = outlet
         #: Whether it has been told how the run stands.
-        self.told = False
+        self.told: bool = False
         #: When it was last sent something, by ``time.monotonic()``.
-        self.sent_at = monotonic()
+        self.sent_at: float = monotonic()
         #: Set when it can no longer wait.
-        self.woken = Event()
+        self.woken: Event = Event()
         self._feed = feed
 
     def pieces(self, every: float = inf, total: float = inf) -> Iterator[bytes]:
@@ -112,17 +112,17 @@ class Feed:
 
     def __init__(self, runs: Runs, id: str) -> None:
         #: The number of results that have been handed out: who is behind reads by himself.
-        self.seq = 0
+        self.seq: int = 0
         #: Whether there will be no more.
-        self.over = False
+        self.over: bool = False
         #: Whether that is too early: the store failed, or the service ends.
-        self.broken = False
+        self.broken: bool = False
         #: How the run stood at some moment: a JSON object.
-        self.progress = '{}'
+        self.progress: str = '{}'
         #: How many there are who watch.
         self.watchers = 0
         #: How many results there will be.
-        self.total = 0
+        self.total: int = 0
         self._runs = runs
         self._id = id
         self._run: Run | None = None

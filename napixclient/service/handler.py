@@ -32,8 +32,8 @@ from .websocket import UpgradingHandler
 
 __all__ = ['Handler', 'Server']
 
-log = logging.getLogger('napixclient.service')
-access = logging.getLogger('napixclient.service.access')
+log: logging.Logger = logging.getLogger('napixclient.service')
+access: logging.Logger = logging.getLogger('napixclient.service.access')
 #: Seconds for which a connection may be kept that has nothing to ask.
 IDLE_SECONDS = 60.0
 #: Seconds for which we read on after an answer that ends the connection: to close it with something unread would reset
@@ -50,13 +50,16 @@ _Fields: Any = type(WSGIHandler.headers)
 class Handler(RawURIHandler, UpgradingHandler):
     """One connection."""
 
-    header_seconds = 10.0
+    header_seconds: float = 10.0
+    request_version: str
+    headers: Any
+    close_connection: bool
     #: Where a server of ours counts its connections.
     places: Places | None = None
     #: Whether a request came over this connection before.
-    used = False
+    used: bool = False
     #: Whether it had to give way to another.
-    outdone = False
+    outdone: bool = False
     command: Any = ''
     path: Any = ''
     wsgi_input: Any
@@ -140,7 +143,7 @@ class Handler(RawURIHandler, UpgradingHandler):
         self.close_connection = 'close' in options or (
             self.request_version == 'HTTP/1.0' and 'keep-alive' not in options
         )
-        self.content_length = max(self._length, 0)
+        self.content_length: int = max(self._length, 0)
         return True
 
     def _handle_client_error(self, ex: BaseException) -> Any:

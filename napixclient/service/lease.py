@@ -44,7 +44,7 @@ class Lease:
     def __init__(self, asked: float) -> None:
         self._lost = False
         #: Of :func:`clock`.
-        self.until = asked + LEASE_SECONDS - MARGIN_SECONDS
+        self.until: float = asked + LEASE_SECONDS - MARGIN_SECONDS
 
     @property
     def holds(self) -> bool:

@@ -27,7 +27,7 @@ class Metrics:
 
     def __init__(self) -> None:
         #: Runs that are under way.
-        self.under_way = 0
+        self.under_way: int = 0
         #: Clients that follow a run, by kind.
         self.watchers: Counter[str] = Counter()
         self._runs: Counter[str] = Counter()

@@ -22,7 +22,9 @@ __all__ = [
 class _Problem(Refusal):
     def __init__(self, text: str, **fields: str) -> None:
         super().__init__(text)
-        self.fields = tuple((name.replace('_', '-'), value) for name, value in fields.items())
+        self.fields: tuple[tuple[str, str], ...] = tuple(
+            (name.replace('_', '-'), value) for name, value in fields.items()
+        )
 
 
 class BadRequest(_Problem):

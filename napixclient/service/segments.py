@@ -42,9 +42,9 @@ class Segment:
     __slots__ = ('_written', 'first', 'lines', 'size')
 
     def __init__(self, first: int, lines: list[str]) -> None:
-        self.first = first
-        self.lines = lines
-        self.size = sum(map(len, lines))
+        self.first: int = first
+        self.lines: list[str] = lines
+        self.size: int = sum(map(len, lines))
         self._written: dict[str, list[bytes]] = {}
 
     @property

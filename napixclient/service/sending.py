@@ -26,7 +26,7 @@ class Sender:
         self._slow = slow_seconds
         self._kept: list[memoryview] = []
         #: Bytes that were sent.
-        self.sent = 0
+        self.sent: int = 0
 
     def send_now(self, data: bytes) -> bool:
         """Send what is taken without waiting, and keep the rest to be sent before anything else; whether none is left.

@@ -31,7 +31,7 @@ from .watching import Heartbeat
 
 __all__ = ['Config', 'Service', 'create_app', 'load_app', 'read_secret']
 
-log = logging.getLogger('napixclient.service')
+log: logging.Logger = logging.getLogger('napixclient.service')
 #: Seconds between two looks for runs that are to be forgotten.
 SWEEP_EVERY = 600.0
 
@@ -94,10 +94,10 @@ class Service:
     def __init__(self, config: Config) -> None:
         self.config = config
         allow = Allow(config.allow, loopback=is_loopback(config.host))
-        self.metrics = Metrics()
+        self.metrics: Metrics = Metrics()
         database = open_database(config.store)
         self._store = Store(database, uuid.uuid4().hex)
-        self.runs = Runs(
+        self.runs: Runs = Runs(
             self._store,
             allow,
             max_runs=config.max_runs,
@@ -122,7 +122,7 @@ class Service:
                 app, config.token, keys, lambda path: path == '/healthz' or path in page, KeptNonces(database)
             )
         #: The WSGI application.
-        self.app = ExceptionsCatcher(
+        self.app: ExceptionsCatcher = ExceptionsCatcher(
             HostCheck(app, config.host, config.names), statuses={StoreError: 503, BadBody: 400}
         )
         self._greenlets: list[Any] = []

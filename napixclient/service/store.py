@@ -78,7 +78,7 @@ class Store:
     """
 
     def __init__(self, database: Database, owner: str) -> None:
-        self.exclusive = database.exclusive
+        self.exclusive: bool = database.exclusive
         self.owner = owner
         self._database = database
         try:

@@ -85,12 +85,12 @@ class GuardedSocket(WebSocket):  # type: ignore[misc]
         self._in_turn = 0
         self._told = False  # whether our Close has been sent
         #: Whether nothing can be sent any more.
-        self.gone = False
+        self.gone: bool = False
         #: When the peer was last heard of, by ``time.monotonic()``.
-        self.heard = monotonic()
+        self.heard: float = monotonic()
         #: The peer's close code and reason; ``None`` before its Close.
         self.code: int | None = None
-        self.reason = ''
+        self.reason: str = ''
 
     def __del__(self) -> None:
         """Not theirs, which sends a Close at any time at all."""
@@ -289,8 +289,10 @@ class UpgradingHandler(WebSocketHandler):  # type: ignore[misc]
     what it sends are chunks (RFC 9112 §7.1), and gives back whether that is the whole body.
     """
 
-    slow_seconds = 10.0
+    slow_seconds: float = 10.0
     session: Any = None
+    result: Any
+    response_length: int
 
     def run_application(self) -> None:
         """Run the application, and what it handed in (their seam)."""
@@ -335,7 +337,7 @@ class UpgradingHandler(WebSocketHandler):  # type: ignore[misc]
 
     def upgrade_connection(self) -> None:
         """Prepare the 101; the application has checked the request (their seam)."""
-        self.websocket = GuardedSocket(self.environ, Stream(self), self, self.slow_seconds)
+        self.websocket: GuardedSocket = GuardedSocket(self.environ, Stream(self), self, self.slow_seconds)
         self.environ['wsgi.websocket'] = self.websocket
         key = self.environ['HTTP_SEC_WEBSOCKET_KEY'].strip() + self.GUID
         accept = base64.b64encode(hashlib.sha1(key.encode('latin-1')).digest()).decode()

@@ -48,7 +48,7 @@ class Overloaded(Refusal):
 
     def __init__(self, seconds: float) -> None:
         super().__init__('Too many signed requests, come back later', 'the memory of nonces is full')
-        self.fields = (('Retry-After', str(max(math.ceil(seconds), 1))),)
+        self.fields: tuple[tuple[str, str], ...] = (('Retry-After', str(max(math.ceil(seconds), 1))),)
 
 
 def denied(reason: str) -> Forbidden:
