@@ -10,10 +10,11 @@ from ._http.options import Options, Simultaneous
 from ._http.origin_pool import OriginPool
 from ._http.origins import Origins
 from ._http.pending import PendingResponse
-from ._http.settings import Settings, cap_of
+from ._http.settings import Settings
 from ._http.streaming import StreamedResponse
 from ._options import Unpack, lists
 from .authenticators import Authenticator, Credentials, authenticator_of
+from .checks import count_or_auto
 from .messages import (
     Body,
     Fields,
@@ -54,7 +55,7 @@ class Client:
         **options: Unpack[Options],
     ) -> None:
         origin = parse_origin(host)
-        cap, prove = cap_of(simultaneous), authenticator_of(authenticator)
+        cap, prove = count_or_auto(simultaneous, 'simultaneous'), authenticator_of(authenticator)
         core = PoolCore(Settings.of(Client, options))
         origins = Origins.of_strangers(core, cap)
         self._origins: Origins | None = origins

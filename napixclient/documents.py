@@ -12,6 +12,7 @@ from itertools import islice
 from math import isfinite
 from typing import Any, NamedTuple
 
+from .checks import is_number, is_whole
 from .masking import cut
 
 __all__ = ['Nested', 'Said', 'answer_of', 'branches', 'nested', 'pruned', 'said', 'skipped']
@@ -180,7 +181,7 @@ def skipped(document: object) -> tuple[object, int]:
 
 def _truncated(document: dict[Any, Any]) -> int:
     count = document.get('truncated')
-    return min(max(count, 1), _MOST_SKIPPED) if type(count) is int else 0
+    return min(max(count, 1), _MOST_SKIPPED) if is_whole(count) else 0
 
 
 def _nested(document: dict[str, object]) -> Nested:
@@ -195,13 +196,11 @@ def _nested(document: dict[str, object]) -> Nested:
 
 
 def _status(value: object) -> int | None:
-    return value if type(value) is int and 0 <= value < 1000 else None
+    return value if is_whole(value) and 0 <= value < 1000 else None
 
 
 def _seconds(value: object) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, (int, float)):
-        return None
-    return value if 0 <= value < _LONGEST else None
+    return value if is_number(value) and 0 <= value < _LONGEST else None
 
 
 def _str(value: object) -> str | None:

@@ -31,6 +31,7 @@ from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
+from .checks import is_whole
 from .documents import MAX_TEXT, Nested, nested, pruned, said
 from .masking import Shown, cut, mask, mask_around, sentence
 
@@ -431,7 +432,7 @@ def _frames(hop: Hop, margin: str) -> list[str]:
         if isinstance(frame, dict) and isinstance(frame.get('filename'), str):
             line, name = frame.get('line'), frame.get('in')
             where = f'File "{frame["filename"]}"'
-            where += f', line {line}' if type(line) is int and 0 <= line < 10**9 else ''
+            where += f', line {line}' if is_whole(line) and 0 <= line < 10**9 else ''
             where += f', in {name}' if isinstance(name, str) else ''
             lines.append(margin + one_line(where))
             if isinstance(frame.get('call'), str):

@@ -19,9 +19,10 @@ from ._http.options import Options, Simultaneous
 from ._http.origin_pool import OriginPool
 from ._http.origins import Origins
 from ._http.pending import NEVER, Batch, Outcome, PendingResponse, deadline_of
-from ._http.settings import Settings, cap_of, whole_number
+from ._http.settings import Settings
 from ._options import Unpack, lists
 from .authenticators import Authenticator, Credentials, authenticator_of
+from .checks import count_or_auto, whole_number
 from .errors import HTTPError
 from .masking import Shown
 from .messages import Body, Fields, Origin, Request, RequestOptions, Response, plain_request, request_with
@@ -56,7 +57,9 @@ class ClientPool:
     ) -> None:
         core = PoolCore(Settings.of(ClientPool, options))
         self._core = core
-        self._origins = Origins(core, partial(_member, core, cap_of(simultaneous), authenticator_of(authenticator)))
+        self._origins = Origins(
+            core, partial(_member, core, count_or_auto(simultaneous, 'simultaneous'), authenticator_of(authenticator))
+        )
         self._batch = Batch([])
 
     # -- asking ----------------------------------------------------------------------------------------------------

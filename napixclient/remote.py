@@ -9,6 +9,7 @@ from http import HTTPStatus
 from itertools import islice
 from typing import Any
 
+from .checks import is_number
 from .documents import MAX_TEXT, OF_CALL, answer_of, branches, pruned, said, skipped
 from .errors import HTTPError, NapixError, RemoteError, one_line, read_when_asked, words
 from .masking import MASK, Shown, cut, hide_fields, is_field, mask, sentence
@@ -345,7 +346,7 @@ def _masked(value: Any, where: bool) -> Any:
         if len(value) == 2 and isinstance(value[0], str) and is_field(value[0]):
             return [value[0], MASK]  # a field as a pair
         return [_masked(member, where) for member in value]
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if is_number(value):
         text = str(value)
         return value if mask(text) == text else MASK
     return value

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import gevent
 from gevent.hub import Waiter, get_hub
 
+from ..checks import is_number
 from ..errors import Cancelled, ConnectTimeout, DeadlineExceeded, HTTPError, Phase, QueueTimeout, Timeout
 from ..messages import Request, Response
 
@@ -369,7 +370,7 @@ def deadline_of(timeout: float | None) -> float | None:
     """
     if timeout is None:
         return None
-    if isinstance(timeout, bool) or not isinstance(timeout, (int, float)) or not timeout >= 0:
+    if not is_number(timeout) or not timeout >= 0:
         raise ValueError(f'timeout is a number of seconds or None, not {timeout!r}')
     return None if timeout == NEVER else monotonic() + timeout
 

@@ -13,13 +13,14 @@ from urllib3 import Timeout as Timeouts
 
 from .._options import refuse_unknown
 from .._version import __version__
+from ..checks import is_number, is_whole, true_or_false, whole_number
 from ..errors import HTTPError
 from ..masking import hide, hide_fields
 from ..messages import Headers, Origin, Request, Response, retry_of
 from ..secret_names import add_secret_names
 from .connect.proxies import NoProxy, Proxy, proxy_of
 from .decoding import ACCEPT_ENCODING
-from .options import Options, Resolver, Simultaneous
+from .options import Options, Resolver
 from .pending import NEVER
 
 __all__ = ['Clocks', 'Settings']
@@ -27,8 +28,6 @@ __all__ = ['Clocks', 'Settings']
 CONNECT_TIMEOUT = 10.0
 READ_TIMEOUT = 60.0
 IDLE_SECONDS = 30.0
-#: As the number of simultaneous requests: learn from the answers how many the origin can take.
-AUTO = 'auto'
 MAX_BODY = 64 * 2**20
 #: A rate that is no bound on any machine.
 _FASTEST = 1e9
@@ -94,9 +93,7 @@ class Settings:
         self.retries: Retry | None = retry_of(retries)
         self.retry_budget: tuple[float, float] | None = _budget(retry_budget)
         self.max_body = max_body
-        if not isinstance(decode, bool):
-            raise ValueError(f'decode is True or False, not {decode!r}')
-        self.decode = decode
+        self.decode = true_or_false(decode, 'decode')
         #: The fields of a request of a range. A range is one of the coded bytes (RFC 9110 §14.1.2), so no coding is
         #: wanted; without the field any would be acceptable (§12.5.3).
         self.ranged: Headers = self._headers(headers, 'identity')
@@ -115,9 +112,7 @@ class Settings:
                 hide(self, self._proxy.credentials[1])
         self._no_proxy = NoProxy(no_proxy)
         self.resolver: Resolver | None = _callable(resolver, 'resolver')
-        if not isinstance(redirect, bool):
-            raise ValueError(f'redirect is True or False, not {redirect!r}')
-        self.redirect = redirect
+        self.redirect: bool = true_or_false(redirect, 'redirect')
         if cookies is not None and not isinstance(cookies, CookieJar):
             raise ValueError(f'cookies is an http.cookiejar.CookieJar, not {cookies!r}')
         self.cookies = cookies
@@ -126,7 +121,7 @@ class Settings:
         self.on_response: Callable[[Response], object] | None = _callable(on_response, 'on_response')
         self.on_error: Callable[[HTTPError], object] | None = _callable(on_error, 'on_error')
         self.idle_seconds: float = _idle_seconds(idle_seconds)
-        if max_idle is not None and (isinstance(max_idle, bool) or not isinstance(max_idle, int) or max_idle < 0):
+        if max_idle is not None and (not is_whole(max_idle) or max_idle < 0):
             raise ValueError(f'max_idle is a number of connections, not {max_idle!r}')
         self.max_idle = max_idle
         self.max_header_bytes: int = whole_number(max_header_bytes, 'max_header_bytes')
@@ -236,32 +231,16 @@ def _refuse_encrypted() -> str:
     raise ValueError('cert: its key is encrypted; there is no way to give its password, but ssl_context')
 
 
-def whole_number(value: object, name: str) -> int:
-    """A count of at least 1."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f'{name} is a whole number of at least 1, not {value!r}')
-    return value
-
-
-def cap_of(value: object) -> Simultaneous:
-    """How many requests may be in flight to one origin."""
-    if value == AUTO:
-        return 'auto'
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"simultaneous is a whole number of at least 1, or 'auto', not {value!r}")
-    return value
-
-
 def _rate(value: Any) -> float | None:
     if value is None:
         return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _FASTEST:
+    if not is_number(value) or not 0 < value <= _FASTEST:
         raise ValueError(f'rate is a number of requests a second, above 0, not {value!r}')
     return float(value)
 
 
 def _idle_seconds(value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value > 0:
+    if not is_number(value) or not value > 0:
         raise ValueError(f'idle_seconds is a number of seconds above 0, not {value!r}')
     return float(value)
 

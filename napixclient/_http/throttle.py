@@ -6,10 +6,10 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+from ..checks import AUTO
 from ..messages import Response
 from .adapting import AdaptiveCap
 from .pacing import Pace, pause_asked_for
-from .settings import AUTO
 
 __all__ = ['Throttle']
 

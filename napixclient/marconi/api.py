@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 from urllib.parse import quote, urlencode
 
+from ..checks import is_whole
 from ..rest.responses import Response
 from .connection import Connection
 from .errors import ErrorBase, Unsupported
@@ -124,7 +125,7 @@ def check_limit(limit: object) -> None:
 
     :raises ValueError: for anything but ``None`` and a whole number of 1 or more.
     """
-    if limit is not None and (isinstance(limit, bool) or not isinstance(limit, int) or limit < 1):
+    if limit is not None and (not is_whole(limit) or limit < 1):
         raise ValueError(f'limit is a number of 1 or more, not {limit!r}')
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 import gevent
 from gevent.event import Event
 
+from ..checks import is_whole
 from .api import MAX_ITEMS, QueueApi
 from .backoff import LONGEST, Rest
 from .deleting import Deleter
@@ -40,7 +41,7 @@ class Terms(NamedTuple):
 
         :raises ValueError: for a concurrency or a release of that kind.
         """
-        if isinstance(self.concurrency, bool) or not isinstance(self.concurrency, int) or self.concurrency < 1:
+        if not is_whole(self.concurrency) or self.concurrency < 1:
             raise ValueError(f'concurrency is a number of 1 or more, not {self.concurrency!r}')
         if self.release not in _RELEASE:
             raise ValueError(f'release is one of {", ".join(map(repr, _RELEASE))}, not {self.release!r}')

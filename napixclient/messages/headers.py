@@ -6,6 +6,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, TypeVar, overload
 
+from ..checks import is_number
 from ..masking import MASK
 from ..secret_names import is_secret_field
 
@@ -134,7 +135,7 @@ def _field_line(name: object, value: object) -> bytes:
         name = name.decode('latin-1')
     if not isinstance(name, str) or not is_token(name):
         raise ValueError(f'not the name of a header field (RFC 9110 §5.1): {name!r}')
-    if isinstance(value, (int, float)) and not isinstance(value, bool):
+    if is_number(value):
         value = str(value)
     if isinstance(value, str):
         try:

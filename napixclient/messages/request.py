@@ -13,6 +13,7 @@ from urllib3 import Timeout as Timeouts
 from urllib3.filepost import encode_multipart_formdata
 
 from .._options import Unpack, lists, refuse_unknown
+from ..checks import is_number, is_whole
 from ..masking import mask_query
 from .headers import NO_HEADERS, Headers, is_token
 from .json_codec import dump_json
@@ -421,12 +422,7 @@ _LONGEST = 1e9  # seconds: what is added to a clock must not overflow
 def _check_timeout(timeout: Any) -> None:
     if timeout is None or isinstance(timeout, Timeouts):
         return
-    if (
-        isinstance(timeout, bool)
-        or not isinstance(timeout, (int, float))
-        or not timeout > 0
-        or (timeout > _LONGEST and timeout != float('inf'))
-    ):
+    if not is_number(timeout) or not timeout > 0 or (timeout > _LONGEST and timeout != float('inf')):
         raise ValueError(f'timeout is a number of seconds above 0 or urllib3.Timeout, not {timeout!r}')
 
 
@@ -443,7 +439,7 @@ def retry_of(retries: object) -> Retry | None:
 
 
 def _check_size(size: Any) -> None:
-    if size is not None and (isinstance(size, bool) or not isinstance(size, int) or size < 0):
+    if size is not None and (not is_whole(size) or size < 0):
         raise ValueError(f'max_body is a number of bytes, not {size!r}')
 
 

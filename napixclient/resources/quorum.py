@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeVar
 
+from ..checks import is_whole
+
 __all__ = ['Quorum', 'Zone']
 
 #: What a zone is called: a text, a number, or whatever the caller uses.
@@ -37,7 +39,7 @@ class Quorum:
             self._zones = [_ALL] * len(hosts)
             needs = {_ALL: need}
         for number in needs.values():
-            if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            if not is_whole(number) or number < 1:
                 raise ValueError(f'need is a number of hosts of at least 1, or {{zone: number}}, not {need!r}')
         self._needs = needs
         self._succeeded: Counter[Hashable] = Counter()

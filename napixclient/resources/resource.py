@@ -12,6 +12,7 @@ from .._http.options import Options, Simultaneous
 from .._http.pending import PendingResponse
 from .._options import Unpack, lists, refuse_unknown
 from ..authenticators import Credentials
+from ..checks import is_whole
 from ..client import Client
 from ..errors import HTTPError, RemoteError
 from ..messages import Body, CallOptions, Fields, Params
@@ -268,7 +269,7 @@ def refuse_stream(options: Mapping[str, object]) -> None:
 
 
 def _with_port(host: Any, port: Any) -> Any:
-    if isinstance(port, bool) or not isinstance(port, int) or not 0 < port < 65536:
+    if not is_whole(port) or not 0 < port < 65536:
         raise ValueError(f'port is a number from 1 to 65535, not {port!r}')
     if not isinstance(host, str):
         return host  # the client says what a host is

@@ -12,9 +12,10 @@ from .._http.adapting import CEILING
 from .._http.core import PoolCore
 from .._http.options import Options, Simultaneous
 from .._http.origins import Origins
-from .._http.settings import Settings, cap_of
+from .._http.settings import Settings
 from .._options import Unpack, lists, refuse_unknown
 from ..authenticators import Credentials, authenticator_of
+from ..checks import count_or_auto, is_number, is_whole, true_or_false, whole_number
 from ..messages import Body, Request, Source
 from .deadline import Deadline
 from .errors import Failure, NoHostAvailable, QuorumError, RollingError
@@ -79,17 +80,16 @@ class Resources(Mapping[str, Resource]):
     ) -> None:
         self._settings = Settings.of(Resources, options)
         hosts = listed(hosts)
-        if isinstance(limit, bool) or not isinstance(limit, int) or limit < 0:
+        if not is_whole(limit) or limit < 0:
             raise ValueError(f'limit is a number of connections of at least 0, not {limit!r}')
         if policy not in (None, 'p2c'):
             raise ValueError(f"policy is 'p2c', or None for a random choice, not {policy!r}")
-        if not isinstance(singleflight, bool):
-            raise ValueError(f'singleflight is True or False, not {singleflight!r}')
-        if isinstance(hedge_budget, bool) or not isinstance(hedge_budget, (int, float)) or not 0 <= hedge_budget <= 1:
+        true_or_false(singleflight, 'singleflight')
+        if not is_number(hedge_budget) or not 0 <= hedge_budget <= 1:
             raise ValueError(f'hedge_budget is a share from 0 to 1, not {hedge_budget!r}')
         if zones is not None and not isinstance(zones, Mapping):
             raise ValueError(f'zones is a mapping of hosts to zones, not {zones!r}')
-        simultaneous, prove = cap_of(simultaneous), authenticator_of(authenticator)
+        simultaneous, prove = count_or_auto(simultaneous, 'simultaneous'), authenticator_of(authenticator)
         self._origins = Origins.of_strangers(PoolCore(self._settings), simultaneous)
         self._figures = Figures(hedge_budget)
         self._is_p2c = policy is not None
@@ -231,9 +231,8 @@ class Resources(Mapping[str, Resource]):
         :raises HTTPError: if there is no answer; :class:`NoHostAvailable` if no host could be asked.
         :raises ValueError: if a part of the request cannot be sent, or a host is unknown.
         """
-        if isinstance(attempts, bool) or not isinstance(attempts, int) or attempts < 1:
-            raise ValueError(f'attempts is a whole number of at least 1, not {attempts!r}')
-        if hedge is not None and (isinstance(hedge, bool) or not isinstance(hedge, (int, float)) or not 0 < hedge < 1):
+        whole_number(attempts, 'attempts')
+        if hedge is not None and (not is_number(hedge) or not 0 < hedge < 1):
             raise ValueError(f'hedge is a quantile between 0 and 1, such as 0.95, not {hedge!r}')
         left = self.replicas.named(hosts)
         if not left:

@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
+from ..checks import is_whole
+
 __all__ = ['Rollout', 'batches', 'is_too_many', 'share_of']
 
 _T = TypeVar('_T')
@@ -33,7 +35,7 @@ def share_of(given: object, name: str, least: int) -> tuple[float, bool]:
         match = _is_percentage(given.strip())
         if match is not None and (0 < float(match[1]) <= 100 or (float(match[1]) == 0 and not least)):
             return float(match[1]), True
-    elif isinstance(given, int) and not isinstance(given, bool) and given >= least:
+    elif is_whole(given) and given >= least:
         return given, False
     raise ValueError(f"{name} is a whole number of at least {least} or a percentage such as '10%', not {given!r}")
 

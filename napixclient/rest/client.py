@@ -9,12 +9,12 @@ from gevent.local import local
 
 from .._http.options import SharedOptions, Simultaneous
 from .._http.redirecting import without_credentials
-from .._http.settings import whole_number
 from .._options import Unpack, lists, refuse_unknown
 from ..authenticators import Credentials
+from ..checks import count_or_auto, whole_number
 from ..client import Client as Core
 from ..messages import CallOptions, Headers, dump_json, parse_origin, plain_request
-from .concurrency import Allowance, SilentEvent, concurrency_of, run_all, still_running
+from .concurrency import Allowance, SilentEvent, run_all, still_running
 from .errors import ClientError, ErrorFactory
 from .logs import DEBUG, log_outcome, log_outcome_later, log_request, recv, send
 from .quoting import Fields, Params, endpoint_of, fields_of, query_of, quoted_path, value_of
@@ -103,7 +103,7 @@ class Client:
         self._endpoint = endpoint_of(endpoint_url)
         #: Where the service is, as it was given.
         self.endpoint_url = endpoint_url
-        self._max_concurrency = concurrency_of(max_concurrency)
+        self._max_concurrency = count_or_auto(max_concurrency, 'max_concurrency')
         self._log_bodies = log_bodies
         fields = dict(fields_of(base_headers or ()))
         if token is not None:
@@ -257,7 +257,8 @@ class Client:
         :raises TypeError: if a member of ``kwarg_list`` is not a mapping.
         """
         allowance = Allowance(
-            self._max_concurrency if max_concurrency is None else concurrency_of(max_concurrency), self._max_concurrency
+            self._max_concurrency if max_concurrency is None else count_or_auto(max_concurrency, 'max_concurrency'),
+            self._max_concurrency,
         )
         return run_all(method, kwarg_list, allowance, return_errors)
 

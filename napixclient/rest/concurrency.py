@@ -13,29 +13,16 @@ import gevent
 from gevent.event import Event
 
 from .._http.adapting import CEILING, AdaptiveCap
-from .._http.options import Simultaneous
-from .._http.settings import AUTO
+from ..checks import AUTO
 from ..errors import HTTPError, Timeout
 
-__all__ = ['Allowance', 'SilentEvent', 'concurrency_of', 'run_all', 'still_running']
+__all__ = ['Allowance', 'SilentEvent', 'run_all', 'still_running']
 
 _P = ParamSpec('_P')
 _T = TypeVar('_T')
 _Value = TypeVar('_Value', covariant=True)
 #: Statuses of an overloaded server.
 _OVERLOADED = (429, 503)
-
-
-def concurrency_of(value: object) -> Simultaneous:
-    """Read ``max_concurrency``.
-
-    :raises ValueError: if it is neither a whole number of at least 1 nor ``'auto'``.
-    """
-    if value == AUTO:
-        return 'auto'
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-        raise ValueError(f"max_concurrency is a whole number of at least 1, or 'auto', not {value!r}")
-    return value
 
 
 class SilentEvent(Generic[_Value]):

@@ -14,6 +14,7 @@ from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
 from .._options import Unpack, lists, refuse_unknown
+from ..checks import is_number, whole_number
 from ..masking import mask
 from ..messages import lead, written
 from .client import Client, Follower, Success
@@ -89,8 +90,7 @@ def _check(items: object, marker: object, limit: object, prefetch: object, optio
     for name, value, least in ('limit', limit, 1), ('prefetch', prefetch, 0):
         if name == 'limit' and value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, int) or value < least:
-            raise ValueError(f'{name} is a whole number of at least {least}, not {value!r}')
+        whole_number(value, name, least)
     if marker is not None and (not isinstance(marker, str) or not marker):
         raise ValueError(f'marker is the name of a parameter, or None, not {marker!r}')
     refuse_unknown(paginate, options, PageOptions.__optional_keys__)
@@ -198,7 +198,7 @@ class _Listing:
 def _marker_of(item: Any) -> str | None:
     if isinstance(item, dict):
         item = item.get('id', item.get('name'))
-    return str(item) if isinstance(item, (str, int, float)) and not isinstance(item, bool) else None
+    return str(item) if isinstance(item, str) or is_number(item) else None
 
 
 # RFC 8288 §3: "<target>; rel=next; title="a; b, c", <…>; …"

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import gevent
 
+from ..checks import is_number
 from ..errors import Timeout, one_line
 
 __all__ = ['wait']
@@ -76,5 +77,5 @@ def _check(delay: float, backoff: float, timeout: float | None) -> None:
     for name, value, least in ('delay', delay, 0.0), ('backoff', backoff, 1.0), ('timeout', timeout, 0.0):
         if name == 'timeout' and value is None:
             continue
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not least <= value < float('inf'):
+        if not is_number(value) or not least <= value < float('inf'):
             raise ValueError(f'{name} is a number of at least {least:g}, not {value!r}')

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
+from ..checks import is_number
 from ..messages import parse_origin
 
 __all__ = ['Endpoint', 'Fields', 'Params', 'endpoint_of', 'fields_of', 'query_of', 'quoted_path']
@@ -131,7 +132,7 @@ def value_of(name: object, value: object) -> str:
     """
     if isinstance(value, bytes):
         value = value.decode('latin-1')
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+    elif is_number(value):
         value = str(value)
     # Its value is not shown, for it may be a secret.
     if not isinstance(value, str):

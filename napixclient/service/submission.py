@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from typing import Any, NamedTuple, TypeVar
@@ -12,6 +11,7 @@ import gevent
 from urllib3 import Retry
 
 from .._http.options import Simultaneous
+from ..checks import is_number, is_whole
 from ..hosts import BadHosts, expand, sizes_of
 from ..messages import FINITE, IDEMPOTENT, Request, json_text, load_json, parse_origin, plain_request
 from .allow import Allow
@@ -225,12 +225,7 @@ def _options(given: dict[str, Any]) -> Options:
     for name in 'timeout', 'deadline':
         if name in given:
             value = given[name]
-            if (
-                isinstance(value, bool)
-                or not isinstance(value, (int, float))
-                or not 0 < value <= LONGEST_SECONDS
-                or not math.isfinite(value)
-            ):
+            if not is_number(value) or not 0 < value <= LONGEST_SECONDS:
                 raise BadSubmission(f'{name}: seconds above 0, at most {LONGEST_SECONDS:g}')
     if 'retries' in given:
         given['retries'] = _whole(given['retries'], 'retries', 0, MOST_RETRIES)
@@ -245,7 +240,7 @@ def _options(given: dict[str, Any]) -> Options:
 def _whole(value: Any, name: str, least: int, most: int | None) -> int:
     if isinstance(value, float) and value.is_integer():  # JSON knows no difference
         value = int(value)
-    if isinstance(value, bool) or not isinstance(value, int) or value < least or (most is not None and value > most):
+    if not is_whole(value) or value < least or (most is not None and value > most):
         bounds = f'at least {least}' if most is None else f'from {least} to {most}'
         raise BadSubmission(f'{name}: a whole number {bounds}')
     return value

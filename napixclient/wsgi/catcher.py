@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from ..checks import is_whole
 from ..errors import (
     DeadlineExceeded,
     HTTPError,
@@ -198,6 +199,6 @@ def _checked_statuses(given: Mapping[type[BaseException], int]) -> dict[type[Bas
 
 
 def _status(value: object, name: str) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or not 400 <= value < 600:
+    if not is_whole(value) or not 400 <= value < 600:
         raise ValueError(f'{name} has statuses from 400 to 599, not {value!r}')
     return int(value)

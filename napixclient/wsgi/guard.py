@@ -14,6 +14,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from hashlib import blake2b
 from urllib.parse import unquote_to_bytes
 
+from ..checks import is_number, is_whole
 from ..secret_names import add_secret_parameter
 from .environ import App, Environ, StartResponse
 from .nonces import Nonces, NonceStore
@@ -85,11 +86,11 @@ class SignatureGuard:
             or not all(isinstance(host, str) for host in hosts)
         ):
             raise ValueError(f'hosts is a collection of texts such as "name:8002", not {hosts!r}')
-        if isinstance(window, bool) or not isinstance(window, (int, float)) or not 0 < window < math.inf:
+        if not is_number(window) or not 0 < window < math.inf:
             raise ValueError(f'window is a finite number of seconds above 0, not {window!r}')
         if not isinstance(parameter, str) or not parameter:
             raise ValueError('parameter is a text that is not empty')
-        if isinstance(max_nonces, bool) or not isinstance(max_nonces, int) or max_nonces < 1:
+        if not is_whole(max_nonces) or max_nonces < 1:
             raise ValueError(f'max_nonces is a number above 0, not {max_nonces!r}')
         self._app = app
         self._key_of = _keys_of(keys)

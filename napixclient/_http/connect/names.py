@@ -12,6 +12,7 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 
+from ...checks import is_number
 from ...errors import HTTPError, NameResolutionError
 from ...masking import mask
 from ..options import Resolver
@@ -166,7 +167,7 @@ def _answer(found: Any) -> tuple[Any, float]:
     if not isinstance(found, tuple) or len(found) != 2 or isinstance(found[1], (tuple, list)):
         return found, NAME_SECONDS
     found, ttl = found
-    if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not isfinite(ttl) or ttl < 0:
+    if not is_number(ttl) or not isfinite(ttl) or ttl < 0:
         raise ValueError(f'a resolver returns a list of addresses, or (list, seconds); not {ttl!r} seconds')
     return found, ttl
 

@@ -1,0 +1,55 @@
+"""Checks of what callers give: counts, numbers, flags. Imports nothing of ours."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeGuard
+
+__all__ = ['AUTO', 'is_number', 'is_whole', 'true_or_false', 'whole_number', 'count_or_auto']
+
+#: In the place of a number of simultaneous requests: learn from the answers how many the origin can take.
+AUTO: Final = 'auto'
+
+
+def is_whole(value: object) -> TypeGuard[int]:
+    """Whether it is an integer; ``True`` and ``False`` are none here."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: object) -> TypeGuard[int | float]:
+    """Whether it is an integer or a float; infinite ones and NaN are floats, ``True`` and ``False`` are none."""
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def whole_number(value: object, name: str, least: int = 1) -> int:
+    """The value, a count.
+
+    :param name: what the error calls it.
+    :raises ValueError: for anything but a whole number of at least *least*.
+    """
+    if not is_whole(value) or value < least:
+        raise ValueError(f'{name} is a whole number of at least {least}, not {value!r}')
+    return value
+
+
+def count_or_auto(value: object, name: str) -> int | Literal['auto']:
+    """The value, how many may be under way at once; or :data:`AUTO`.
+
+    :param name: what the error calls it.
+    :raises ValueError: for anything but a whole number of at least 1 or ``'auto'``.
+    """
+    if value == AUTO:
+        return AUTO
+    if not is_whole(value) or value < 1:
+        raise ValueError(f"{name} is a whole number of at least 1, or 'auto', not {value!r}")
+    return value
+
+
+def true_or_false(value: object, name: str) -> bool:
+    """The value, a flag.
+
+    :param name: what the error calls it.
+    :raises ValueError: for anything but ``True`` or ``False``.
+    """
+    if not isinstance(value, bool):
+        raise ValueError(f'{name} is True or False, not {value!r}')
+    return value
