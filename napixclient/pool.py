@@ -293,7 +293,7 @@ class _Feed:
         self._low = window - max(1, window // 4)
         self._room = Event()
         self.greenlet = gevent.Greenlet(self._run)
-        self.greenlet.gr_context = copy_context()  # what travels with a call travels with these too
+        self.greenlet.gr_context = copy_context()  # these calls hand on its call context
         self.greenlet.start()
 
     def _run(self) -> None:

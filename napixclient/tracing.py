@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Any
 from greenlet import greenlet
 
 from ._version import __version__
+from .call_context import CallContext
 from .errors import HTTPError
-from .journey import Journey
 from .masking import mask
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Tracing:
         self._api: Any = api
         self._tracer = self._api.get_tracer('napixclient', __version__)
 
-    def begin(self, pending: PendingResponse, origin: Origin, journey: Journey | None) -> None:
+    def begin(self, pending: PendingResponse, origin: Origin, call_context: CallContext | None) -> None:
         """Make a span of the call, which ends with it; a child of the span it is made in, or of the caller's own."""
         api = self._api
         # What the function below looks at, in a tenth of a request's time.
@@ -69,7 +69,7 @@ class Tracing:
         try:
             if isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
                 return
-            span = self._span(pending, origin, journey)
+            span = self._span(pending, origin, call_context)
             made = span.get_span_context()
             state = made.trace_state.to_header()
         except Exception as exc:
@@ -87,7 +87,7 @@ class Tracing:
 
         pending.rawlink(end)
 
-    def _span(self, pending: PendingResponse, origin: Origin, journey: Journey | None) -> Any:
+    def _span(self, pending: PendingResponse, origin: Origin, call_context: CallContext | None) -> Any:
         request = pending.request
         method = request.method if request.method in _METHODS else '_OTHER'
         attributes = {
@@ -99,20 +99,20 @@ class Tracing:
         if method == '_OTHER':
             attributes['http.request.method_original'] = request.method
         return self._tracer.start_span(
-            'HTTP' if method == '_OTHER' else method, self._parent(journey), self._api.SpanKind.CLIENT, attributes
+            'HTTP' if method == '_OTHER' else method, self._parent(call_context), self._api.SpanKind.CLIENT, attributes
         )
 
-    def _parent(self, journey: Journey | None) -> Any:
+    def _parent(self, call_context: CallContext | None) -> Any:
         """The context of the span's parent; ``None`` is the current one."""
         api = self._api
-        if journey is None or journey.parent_id is None or api.get_current_span().get_span_context().is_valid:
+        if call_context is None or call_context.parent_id is None or api.get_current_span().get_span_context().is_valid:
             return None
         remote = api.SpanContext(
-            int(journey.trace_id, 16),
-            int(journey.parent_id, 16),
+            int(call_context.trace_id, 16),
+            int(call_context.parent_id, 16),
             True,
-            api.TraceFlags(int(journey.flags, 16)),
-            api.TraceState.from_header([journey.tracestate or '']),
+            api.TraceFlags(int(call_context.flags, 16)),
+            api.TraceState.from_header([call_context.tracestate or '']),
         )
         return api.set_span_in_context(api.NonRecordingSpan(remote))
 

@@ -758,12 +758,12 @@ def test_the_id_of_a_server() -> None:
         got = run(ExceptionsCatcher(says(lambda environ: current_via())), **environ)
         return json.loads(got.body)
 
-    from napixclient.journey import current
+    from napixclient.call_context import current
 
     def current_via() -> Any:
-        journey = current.get()
-        assert journey is not None
-        return journey.via
+        call_context = current.get()
+        assert call_context is not None
+        return call_context.via
 
     one = passed(SERVER_PORT='8001')
     assert passed(SERVER_PORT='8001') == one and re.fullmatch('[0-9a-f]{16}', one[0])

@@ -426,7 +426,7 @@ def test_ids_that_are_no_ids() -> None:
 
 
 def test_requests_at_the_same_time_do_not_mix() -> None:
-    """Thirty of them take turns in one process, in their calls and in their bodies; each has its own journey."""
+    """Thirty of them take turns in one process, in their calls and in their bodies; each has its own call context."""
     count = 30
     gate = kit.Gate()
 

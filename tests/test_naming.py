@@ -15,7 +15,7 @@ from gevent import socket
 from gevent.pywsgi import WSGIServer
 
 from napixclient import Client
-from napixclient.journey import current
+from napixclient.call_context import current
 from napixclient.wsgi import ExceptionsCatcher
 from napixclient.wsgi.naming import default_id
 from tests import kit

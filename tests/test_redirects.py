@@ -555,15 +555,15 @@ def test_credentials_stay_behind(lone: bool) -> None:
                 assert back.headers['x-own'] == 'a'
 
 
-@pytest.mark.parametrize('journey', ['another name', 'to https', 'to http'])
-def test_another_origin_is_another_scheme_or_name(journey: str, authority: kit.Authority) -> None:
+@pytest.mark.parametrize('call_context', ['another name', 'to https', 'to http'])
+def test_another_origin_is_another_scheme_or_name(call_context: str, authority: kit.Authority) -> None:
     """The same machine by another name or scheme is another origin, from http to https too."""
     tls = {'tls': authority.server()}
     with (
-        serve(moving, **(tls if journey == 'to http' else {})) as one,
-        serve(moving, **(tls if journey == 'to https' else {})) as other,
+        serve(moving, **(tls if call_context == 'to http' else {})) as one,
+        serve(moving, **(tls if call_context == 'to https' else {})) as other,
     ):
-        target = at(one).replace('127.0.0.1', 'other.example') if journey == 'another name' else at(other)
+        target = at(one).replace('127.0.0.1', 'other.example') if call_context == 'another name' else at(other)
         with ClientPool(
             BearerToken('secret'),
             ca_certs=authority.ca_certs,

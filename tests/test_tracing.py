@@ -24,7 +24,7 @@ from opentelemetry.trace import SpanContext, TraceFlags
 from urllib3 import Retry
 from napixclient import Client, ClientPool, HTTPError, Request
 from napixclient.authenticators import TokenIdentifier
-from napixclient.journey import arrive, current
+from napixclient.call_context import extract, current
 
 good, mute = sys.argv[1:]
 told = {}
@@ -95,17 +95,17 @@ with Client(good, TokenIdentifier('s3cret-token', 'own')) as client, ClientPool(
     spans('pool', 5)
 
     given = {'traceparent': f'00-{"ab" * 16}-{"cd" * 8}-01', 'tracestate': 'a=1', 'X-Request-ID': 'order-17'}
-    current.set(arrive(given.get, 'here')[0])
+    current.set(extract(given.get, 'here')[0])
     client.request('GET', '/served')
     spans('served')
     with tracer.start_as_current_span('outer'):
         client.request('GET', '/serving')       # a server that is traced itself
     spans('serving', 2)
     given['traceparent'] = given['traceparent'][:-1] + '0'
-    current.set(arrive(given.get, 'here')[0])
+    current.set(extract(given.get, 'here')[0])
     client.request('GET', '/unsampled')
     spans('unsampled', 0)
-    current.set(arrive({'X-Napix-Timeout': '0'}.get, 'here')[0])
+    current.set(extract({'X-Napix-Timeout': '0'}.get, 'here')[0])
     fails(lambda: client.request('GET', '/left'))
     gevent.sleep(0.01)                          # nobody waited, so the hub has not had its turn
     spans('left')

@@ -10,8 +10,8 @@ from gevent.hub import get_hub
 
 from .._log import log
 from ..authenticators import Authenticator
+from ..call_context import current
 from ..errors import Cancelled, Phase
-from ..journey import current
 from ..messages import NO_OPTIONS, Origin, Request
 from ..tracing import tracing
 from .core import PoolCore

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..authenticators import Authenticator, OneField
+from ..call_context import current, prepare_fields, prepared_fields, propagated_fields
 from ..errors import HTTPError
-from ..journey import begin, beginnings, current, departure
 from ..masking import mask
 from ..messages import Headers, Origin, Request
 from ..tracing import current_span
@@ -101,9 +101,9 @@ class Preparer:
             writer, line = self._writer_for_foreigners(), None
         if pending.context is None and pending.attempts == 1 and pending.deadline == NEVER:
             try:
-                propagated = beginnings.pop()
+                propagated = prepared_fields.pop()
             except IndexError:
-                propagated = begin()
+                propagated = prepare_fields()
             pending.propagated = propagated
         else:
             propagated = _propagate(pending)
@@ -126,6 +126,6 @@ class Preparer:
 def _propagate(pending: PendingResponse) -> str:
     """The fields of the call context that go with this attempt."""
     context = pending.context
-    journey, span = (None, None) if context is None else (context.get(current), context.get(current_span))
-    pending.propagated = departure(journey, pending.propagated, pending.deadline, span)
+    call_context, span = (None, None) if context is None else (context.get(current), context.get(current_span))
+    pending.propagated = propagated_fields(call_context, pending.propagated, pending.deadline, span)
     return pending.propagated

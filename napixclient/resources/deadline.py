@@ -8,7 +8,7 @@ from urllib3 import Timeout as Timeouts
 
 from .._http.pending import NEVER
 from .._http.settings import Settings
-from ..journey import current
+from ..call_context import current
 
 __all__ = ['Deadline']
 
@@ -25,9 +25,9 @@ class Deadline:
     def __init__(self, timeout: float | Timeouts | None, settings: Settings) -> None:
         self._timeout = timeout
         self._clocks = settings.clocks if timeout is None else settings.clocks_of(timeout)
-        journey, total = current.get(), self._clocks.total
-        if journey is not None:  # nobody waits for longer than our own caller does
-            total = min(total, journey.remaining)
+        call_context, total = current.get(), self._clocks.total
+        if call_context is not None:  # nobody waits for longer than our own caller does
+            total = min(total, call_context.remaining)
         #: Of ``time.monotonic()``; infinite where there is no bound.
         self.at: float = NEVER if total == NEVER else monotonic() + total
 

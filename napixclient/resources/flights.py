@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from .._http.pending import PendingResponse
+from ..call_context import current
 from ..errors import HTTPError, copy_for
-from ..journey import current
 from ..messages import Request
 from .deadline import Deadline
 from .flight import Flight
@@ -80,8 +80,8 @@ class Flights:
         return Share(flight, request)
 
     def _begin(self, replica: Replica, request: Request, deadline: Deadline) -> Flight:
-        journey = current.get()
-        token = None if journey is None else current.set(journey.without_deadline())
+        call_context = current.get()
+        token = None if call_context is None else current.set(call_context.without_deadline())
         try:
             return replica.send(request.replace(timeout=deadline.for_shared()), users=0)
         finally:

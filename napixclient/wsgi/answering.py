@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
-from ..journey import Journey, current
+from ..call_context import CallContext, current
 from ..masking import mask
 from .environ import App, Environ, ExcInfo, StartResponse, checked_head, path_of, text_of
 
@@ -19,7 +19,7 @@ class Teller(Protocol):
         """Log an exception."""
 
     def answer_of(
-        self, exc: BaseException, environ: Environ, journey: Journey
+        self, exc: BaseException, environ: Environ, call_context: CallContext
     ) -> tuple[str, list[tuple[str, str]], bytes]:
         """Status line, fields and body of the answer to an exception."""
 
@@ -40,7 +40,7 @@ class Answer:
 
     :param teller: tells the log and the caller of an exception.
     :param start_response: the server's.
-    :param journey: of the request.
+    :param call_context: of the request.
     """
 
     __slots__ = (
@@ -57,11 +57,13 @@ class Answer:
         '_write',
     )
 
-    def __init__(self, teller: Teller, environ: Environ, start_response: StartResponse, journey: Journey) -> None:
+    def __init__(
+        self, teller: Teller, environ: Environ, start_response: StartResponse, call_context: CallContext
+    ) -> None:
         self._teller = teller
         self._environ = environ
         self._start = start_response
-        self._journey = journey
+        self._journey = call_context
         self._held: tuple[Any, ...] | None = None  # what the application gave to start_response
         self._tried = self._sent = False  # whether the server's start_response was called, and returned
         self._failed = False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterable, Mapping
 
+from ..call_context import MAX_VIA, CallContext, extract, is_id
 from ..checks import is_whole
 from ..errors import (
     DeadlineExceeded,
@@ -16,7 +17,6 @@ from ..errors import (
     Timeout,
     traceback_of,
 )
-from ..journey import MAX_VIA, Journey, arrive, is_id
 from ..masking import sentence
 from ..remote import document_of, encode, failed_calls
 from .answering import Answer, asked
@@ -94,11 +94,13 @@ class ExceptionsCatcher:
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Serve a request as an application does (PEP 3333)."""
-        journey, loops = arrive(lambda name: environ.get(_VARIABLES[name]), self._server_id or default_id(environ))
-        answer = Answer(self, environ, start_response, journey)
+        call_context, loops = extract(
+            lambda name: environ.get(_VARIABLES[name]), self._server_id or default_id(environ)
+        )
+        answer = Answer(self, environ, start_response, call_context)
         if loops:
-            return self._refuse(answer, environ, LoopDetected(_why(journey.via)))
-        if journey.remaining <= 0:
+            return self._refuse(answer, environ, LoopDetected(_why(call_context.via)))
+        if call_context.remaining <= 0:
             return self._refuse(answer, environ, CallerLeft('the caller has stopped waiting'))
         return answer.run(self._app)
 
@@ -132,7 +134,7 @@ class ExceptionsCatcher:
         return 500
 
     def answer_of(
-        self, exc: BaseException, environ: Environ, journey: Journey
+        self, exc: BaseException, environ: Environ, call_context: CallContext
     ) -> tuple[str, list[tuple[str, str]], bytes]:
         """Status line, fields and body of the answer to an exception."""
         status = self.status_of(exc)
@@ -141,7 +143,7 @@ class ExceptionsCatcher:
             status,
             text_of(environ, 'REQUEST_METHOD', 'GET'),
             path_of(environ),
-            journey.trace_id,
+            call_context.trace_id,
             self._expose_traceback,
         )
         data = encode(document, self._expose_traceback)
@@ -150,7 +152,7 @@ class ExceptionsCatcher:
             ('Content-Type', media),
             ('Content-Length', str(len(data))),
             ('X-Content-Type-Options', 'nosniff'),
-            ('X-Request-ID', journey.request_id),
+            ('X-Request-ID', call_context.request_id),
         ]
         if status == 503:
             fields.append(('Retry-After', str(RETRY_AFTER)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from ..journey import current
+from ..call_context import current
 from ..masking import sentence
 from ..remote import document_of, encode
 from .environ import Environ, StartResponse, accepts_problems, path_of, text_of
@@ -58,9 +58,11 @@ def denied(reason: str) -> Forbidden:
 
 def answer(refusal: Refusal, environ: Environ, start_response: StartResponse) -> list[bytes]:
     """Answer with the error document; for HEAD without a body."""
-    journey = current.get()
+    call_context = current.get()
     method = text_of(environ, 'REQUEST_METHOD', 'GET')
-    document = document_of(refusal, refusal.status, method, path_of(environ), journey.trace_id if journey else None)
+    document = document_of(
+        refusal, refusal.status, method, path_of(environ), call_context.trace_id if call_context else None
+    )
     data = encode(document)
     media = 'problem+json' if accepts_problems(text_of(environ, 'HTTP_ACCEPT')) else 'json'
     start_response(
@@ -69,7 +71,7 @@ def answer(refusal: Refusal, environ: Environ, start_response: StartResponse) ->
             ('Content-Type', f'application/{media}'),
             ('Content-Length', str(len(data))),
             ('X-Content-Type-Options', 'nosniff'),
-            *([('X-Request-ID', journey.request_id)] if journey else []),
+            *([('X-Request-ID', call_context.request_id)] if call_context else []),
             *refusal.fields,
         ],
     )

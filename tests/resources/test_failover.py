@@ -10,7 +10,7 @@ import pytest
 from urllib3 import Timeout as Timeouts
 
 from napixclient import DeadlineExceeded, HTTPError, ProtocolError, RefusedError, Timeout
-from napixclient.journey import arrive, current
+from napixclient.call_context import current, extract
 from napixclient.resources import Resources
 from tests import kit
 from tests.kit import CLOSE, READ, RST, SILENCE, FaultServer, Gate, serve, wait_until
@@ -192,11 +192,11 @@ def test_what_is_our_own_failure_is_not_tried_elsewhere() -> None:
 def test_nobody_waits_for_longer_than_our_own_caller_does() -> None:
     """While a request is being served, its deadline bounds all attempts, and each host is told what is left."""
     gate = Gate()
-    journey = arrive({'X-Napix-Timeout': '500', 'X-Request-ID': 'abc'}.get, 'here')[0]
+    call_context = extract({'X-Napix-Timeout': '500', 'X-Request-ID': 'abc'}.get, 'here')[0]
     with replicas(6, gate=gate) as servers:
         for options in {}, {'singleflight': True}:
             with in_turn(*servers, timeout=Timeouts(read=0.2), **options) as resources:
-                token = current.set(journey)
+                token = current.set(call_context)
                 try:
                     with pytest.raises(Timeout):
                         resources.unicast('GET', '/', attempts=6)
@@ -205,6 +205,6 @@ def test_nobody_waits_for_longer_than_our_own_caller_does() -> None:
             assert servers[0].requests[0].headers['x-request-id'] == 'abc' and counts(servers)[4:] == [0, 0]
             left = [int(request.headers.get('x-napix-timeout', 0)) for server in servers for request in server.requests]
             assert all(0 <= one <= 500 for one in left)
-            journey = journey._replace(deadline=time.monotonic() + 0.5)
+            call_context = call_context._replace(deadline=time.monotonic() + 0.5)
             for server in servers:
                 server.requests.clear()

@@ -13,16 +13,16 @@ __all__ = ['INLINE', 'ForwardingWriter', 'RequestWriter']
 INLINE = 65536
 _EXPECT = b'\r\nExpect: 100-continue'
 _SENDS_BODY = frozenset(['POST', 'PUT', 'PATCH'])
-_names_travel = re.compile(rb'\r\n(?:trace(?:parent|state)|x-(?:request-id|napix-(?:via|timeout))):').search
+_names_propagated = re.compile(rb'\r\n(?:trace(?:parent|state)|x-(?:request-id|napix-(?:via|timeout))):').search
 
 
-def _left_of(travel: str, lowered: bytes) -> str:
-    """The fields that travel, without those that the caller sets; a ``tracestate`` belongs to its ``traceparent``."""
+def _left_of(propagated: str, lowered: bytes) -> str:
+    """The propagated fields without those that the caller sets; a ``tracestate`` belongs to its ``traceparent``."""
     if b'\r\ntraceparent:' in lowered:
         lowered += b'\r\ntracestate:'
     return ''.join(
         f'\r\n{field}'
-        for field in travel.split('\r\n')[1:]
+        for field in propagated.split('\r\n')[1:]
         if f'\r\n{field.partition(":")[0].lower()}:'.encode() not in lowered
     )
 
@@ -43,7 +43,7 @@ class RequestWriter:
     :param ranged: the same for requests with a ``Range``, where those are others.
     """
 
-    __slots__ = ('_authorizes', '_defaults', '_host', '_marks', '_open', '_ranged', '_travels')
+    __slots__ = ('_authorizes', '_defaults', '_host', '_marks', '_open', '_ranged', '_propagates')
 
     def __init__(self, authority: str, defaults: Headers, ranged: Headers | None = None) -> None:
         self._host = f' HTTP/1.1\r\nHost: {authority}'.encode('latin-1')
@@ -52,27 +52,30 @@ class RequestWriter:
         self._authorizes = any(mark == b'\r\nauthorization:' for mark, _ in self._defaults)
         self._marks = b''.join(mark for mark, _ in self._defaults)
         self._open = (self._host + b''.join(line for _, line in self._defaults)).decode('latin-1')
-        self._travels = _names_travel(self._marks) is not None
+        self._propagates = _names_propagated(self._marks) is not None
 
-    def write(self, request: Request, line: bytes = b'', travel: str = '') -> bytes:
+    def write(self, request: Request, line: bytes = b'', propagated: str = '') -> bytes:
         """The head, and with it the body where that is bytes and small: to copy a large one takes its time.
 
         :param line: one more field, already written, for a request that has none of its own.
-        :param travel: fields, already written, of which those are sent that the request does not set itself.
+        :param propagated: fields, already written, of which those are sent that the request does not set itself.
         """
         payload, block = request.payload, request.headers.block or line
-        if payload is None and request.method not in _SENDS_BODY and not self._travels:
+        if payload is None and request.method not in _SENDS_BODY and not self._propagates:
             if not block:
-                return f'{request.method} {request.url}{self._open}{travel}\r\n\r\n'.encode('latin-1')
+                return f'{request.method} {request.url}{self._open}{propagated}\r\n\r\n'.encode('latin-1')
             if block is line and not self._authorizes:
-                return b'%b%b\r\n\r\n' % (f'{request.method} {request.url}{self._open}{travel}'.encode('latin-1'), line)
+                return b'%b%b\r\n\r\n' % (
+                    f'{request.method} {request.url}{self._open}{propagated}'.encode('latin-1'),
+                    line,
+                )
         lowered = block.lower()
-        if self._travels or _names_travel(lowered):
-            travel = _left_of(travel, self._marks + lowered)
+        if self._propagates or _names_propagated(lowered):
+            propagated = _left_of(propagated, self._marks + lowered)
         parts = [f'{request.method} {request.url}'.encode('latin-1'), self._host]
         defaults = self._ranged if b'\r\nrange:' in lowered else self._defaults
         parts += [line for mark, line in defaults if mark not in lowered]
-        parts += [travel.encode('latin-1'), block]
+        parts += [propagated.encode('latin-1'), block]
         if isinstance(payload, bytes):
             if isinstance(request.body, (Mapping, list)) and b'\r\ncontent-type:' not in lowered + self._marks:
                 parts.append(b'\r\nContent-Type: application/json')
@@ -110,7 +113,7 @@ class ForwardingWriter(RequestWriter):
         super().__init__(origin.authority, both(defaults), None if ranged is None else both(ranged))
         self._prefix = str(origin).encode('latin-1')
 
-    def write(self, request: Request, line: bytes = b'', travel: str = '') -> bytes:
+    def write(self, request: Request, line: bytes = b'', propagated: str = '') -> bytes:
         """The asterisk form is that of an empty path (RFC 9112 §3.2.4)."""
-        method, _, rest = super().write(request, line, travel).partition(b' ')
+        method, _, rest = super().write(request, line, propagated).partition(b' ')
         return b'%b %b%b' % (method, self._prefix, rest[1:] if request.url == '*' else rest)

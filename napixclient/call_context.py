@@ -1,7 +1,7 @@
-"""What travels with a call along a chain of servers: ids, the servers passed, and the time that is left.
+"""The call context: the ids, the servers passed and the deadline that each call hands on along a chain of servers.
 
-While a middleware serves a request, the request's :class:`Journey` is in a context variable, and every call that is
-made meanwhile carries it on. A call outside any request begins a journey of its own.
+While a middleware serves a request, the :class:`CallContext` of the request is in a context variable, and every call
+made meanwhile carries it on in its propagated fields. A call outside any request begins a trace of its own.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextvars import ContextVar
 from time import monotonic
 from typing import NamedTuple
 
-__all__ = ['Journey', 'arrive', 'begin', 'beginnings', 'current', 'departure', 'is_id']
+__all__ = ['CallContext', 'current', 'extract', 'is_id', 'prepare_fields', 'prepared_fields', 'propagated_fields']
 
 #: Servers that a call may pass; one more is taken for a loop.
 MAX_VIA = 8
@@ -26,8 +26,8 @@ is_id: Callable[[str], re.Match[str] | None] = re.compile(r'[A-Za-z0-9._~:+/=@-]
 _is_tracestate = re.compile(r'[ -~]{1,512}').fullmatch
 
 
-class Journey(NamedTuple):
-    """Of one request that is being served.
+class CallContext(NamedTuple):
+    """What a call hands on, read from the request that is being served.
 
     :param trace_id: 32 hex digits, the same along the chain (W3C Trace Context).
     :param parent_id: 16 hex digits, the caller's own part in it; ``None`` when the trace begins here.
@@ -51,17 +51,17 @@ class Journey(NamedTuple):
         """Seconds until the caller has left."""
         return self.deadline - monotonic()
 
-    def without_deadline(self) -> Journey:
-        """The same journey for a call that other callers may wait for longer than this one."""
+    def without_deadline(self) -> CallContext:
+        """The same call context for a call that other callers may wait for longer than this one."""
         return self._replace(deadline=float('inf'))
 
 
-#: The journey of the request that is being served; ``None`` outside any.
-current: ContextVar[Journey | None] = ContextVar('napixclient_journey', default=None)
+#: The call context of the request that is being served; ``None`` outside any.
+current: ContextVar[CallContext | None] = ContextVar('napixclient_call_context', default=None)
 
 
-def arrive(header: Callable[[str], str | None], server_id: str) -> tuple[Journey, bool]:
-    """The journey of an incoming request, and whether it goes in a loop: it was here, or at too many servers, before.
+def extract(header: Callable[[str], str | None], server_id: str) -> tuple[CallContext, bool]:
+    """The call context of an incoming request, and whether the request loops: it was here, or at too many servers.
 
     :param header: gives the value of a field by its name, ``None`` where the request has none.
     :param server_id: the id of the server that serves it.
@@ -80,7 +80,7 @@ def arrive(header: Callable[[str], str | None], server_id: str) -> tuple[Journey
         : MAX_VIA + 1
     ]
     new = _random()
-    journey = Journey(
+    call_context = CallContext(
         trace[2] if trace else new,
         trace[3] if trace else None,
         f'{int(trace[4], 16) & _FLAGS:02x}' if trace else '00',
@@ -89,7 +89,7 @@ def arrive(header: Callable[[str], str | None], server_id: str) -> tuple[Journey
         (*passed, server_id),
         _deadline(header('X-Napix-Timeout')),
     )
-    return journey, server_id in passed or len(passed) > MAX_VIA
+    return call_context, server_id in passed or len(passed) > MAX_VIA
 
 
 def _deadline(value: str | None) -> float:
@@ -100,10 +100,12 @@ def _deadline(value: str | None) -> float:
     return monotonic() + int(text) / 1000
 
 
-def departure(journey: Journey | None, before: str | None, deadline: float, span: tuple[str, str] | None = None) -> str:
-    """The fields that an attempt carries, as they are written.
+def propagated_fields(
+    call_context: CallContext | None, before: str | None, deadline: float, span: tuple[str, str] | None = None
+) -> str:
+    """The fields that carry the call context in one attempt, as they are written.
 
-    :param journey: of the request that is being served, if any.
+    :param call_context: of the request that is being served, if any.
     :param before: those of the attempt before, whose ids are kept; each attempt has a parent id of its own.
     :param deadline: of ``time.monotonic()``, when the call ends; infinite where it has no end.
     :param span: ``traceparent`` and ``tracestate`` of the span that the call is, where calls are spans.
@@ -111,15 +113,15 @@ def departure(journey: Journey | None, before: str | None, deadline: float, span
     state: str | None = None
     if span is not None:
         parent, state = span
-    elif journey is not None:
-        parent, state = f'00-{journey.trace_id}-{_random()[:16]}-{journey.flags}', journey.tracestate
+    elif call_context is not None:
+        parent, state = f'00-{call_context.trace_id}-{_random()[:16]}-{call_context.flags}', call_context.tracestate
     else:
         parent = f'00-{before[_TRACE_ID] if before else _random()}-{_random()[:16]}-00'
-    fields = _FIELDS % (parent, parent[3:35] if journey is None else journey.request_id)
+    fields = _FIELDS % (parent, parent[3:35] if call_context is None else call_context.request_id)
     if state and _is_tracestate(state):
         fields += f'\r\ntracestate: {state}'
-    if journey is not None:
-        fields += f'\r\nX-Napix-Via: {",".join(journey.via)}'
+    if call_context is not None:
+        fields += f'\r\nX-Napix-Via: {",".join(call_context.via)}'
     if deadline != float('inf'):
         fields += f'\r\nX-Napix-Timeout: {max(int((deadline - monotonic()) * 1000), 0)}'
     return fields
@@ -128,13 +130,13 @@ def departure(journey: Journey | None, before: str | None, deadline: float, span
 _FIELDS = '\r\ntraceparent: %s\r\nX-Request-ID: %s'
 _TRACE_ID = slice(18, 50)
 
-#: The fields of calls that begin a journey and have no deadline, by far the most frequent: many are made at a time.
-beginnings: list[str] = []
+#: Fields for calls that begin a trace and have no deadline, by far the most frequent: many are made at a time.
+prepared_fields: list[str] = []
 _SPREAD = [f'{number:04x}' for number in range(0, 65536, 64)]
 
 
-def begin() -> str:
-    """Fill ``beginnings``, and give one of them.
+def prepare_fields() -> str:
+    """Fill ``prepared_fields`` and return one of them.
 
     Of each id 16 bits differ from those made with it, the highest of the lower half, by which tracers sample.
     """
@@ -142,7 +144,7 @@ def begin() -> str:
     first, last, parent = drawn[:16], drawn[16:28], drawn[28:]
     opening, between, rest = f'\r\ntraceparent: 00-{first}', f'{last}-', f'{parent}-00\r\nX-Request-ID: {first}'
     made = [f'{opening}{part}{between}{part}{rest}{part}{last}' for part in _SPREAD]
-    beginnings.extend(made[1:])  # of which another thread may take all at once
+    prepared_fields.extend(made[1:])  # of which another thread may take all at once
     return made[0]
 
 
@@ -150,4 +152,4 @@ def _random() -> str:
     return os.urandom(16).hex()
 
 
-os.register_at_fork(after_in_child=beginnings.clear)  # what is left is the parent's
+os.register_at_fork(after_in_child=prepared_fields.clear)  # what is left is the parent's

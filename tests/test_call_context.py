@@ -1,4 +1,4 @@
-"""What travels with a call: what is taken over from the caller's request, and what goes onto the wire."""
+"""The call context: what is taken over from the caller's request, and what goes onto the wire."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from urllib3 import Retry
 from napixclient import Client, ClientPool, Headers, QueueTimeout, Request
 from napixclient import Response as Answer
 from napixclient.authenticators import LoginAuthenticator, TokenIdentifier
-from napixclient.journey import MAX_VIA, Journey, arrive, beginnings, current, departure
+from napixclient.call_context import MAX_VIA, CallContext, current, extract, prepared_fields, propagated_fields
 from tests import kit
 from tests.helpers_pool import failure
 
@@ -30,10 +30,10 @@ FOREVER = float('inf')
 NAMES = ('traceparent', 'tracestate', 'x-request-id', 'x-napix-via', 'x-napix-timeout')
 
 
-def came(server_id: str = 'here', **fields: str) -> tuple[Journey, bool]:
-    """The journey of a request with these fields, as a WSGI server gives them."""
+def came(server_id: str = 'here', **fields: str) -> tuple[CallContext, bool]:
+    """The call context of a request with these fields, as a WSGI server gives them."""
     known = {name.lower().replace('_', '-'): value for name, value in fields.items()}
-    return arrive(lambda name: known.get(name.lower()), server_id)
+    return extract(lambda name: known.get(name.lower()), server_id)
 
 
 def travelling(headers: Headers) -> dict[str, str]:
@@ -43,11 +43,11 @@ def travelling(headers: Headers) -> dict[str, str]:
 
 
 @contextmanager
-def within(journey: Journey) -> Iterator[Journey]:
+def within(call_context: CallContext) -> Iterator[CallContext]:
     """As if a request were served."""
-    token = current.set(journey)
+    token = current.set(call_context)
     try:
-        yield journey
+        yield call_context
     finally:
         current.reset(token)
 
@@ -70,8 +70,8 @@ def within(journey: Journey) -> Iterator[Journey]:
 )
 def test_a_trace_goes_on(value: str, flags: str) -> None:
     """W3C Trace Context §3.2: also of a version to come; flags that mean nothing yet are not passed on."""
-    journey, loops = came(traceparent=value, tracestate='a=1')
-    assert (journey.trace_id, journey.parent_id, journey.flags, journey.tracestate, loops) == (
+    call_context, loops = came(traceparent=value, tracestate='a=1')
+    assert (call_context.trace_id, call_context.parent_id, call_context.flags, call_context.tracestate, loops) == (
         TRACE,
         PARENT,
         flags,
@@ -113,13 +113,13 @@ def test_a_trace_goes_on(value: str, flags: str) -> None:
 )
 def test_what_is_no_trace_begins_a_new_one(value: str) -> None:
     """Two values, upper case, all zero, a version that is forbidden: as if there were none; its tracestate goes with it."""
-    journey, _ = came(traceparent=value, tracestate='a=1')
-    assert re.fullmatch('[0-9a-f]{32}', journey.trace_id) and journey.trace_id not in (TRACE, '0' * 32)
-    assert (journey.parent_id, journey.flags, journey.tracestate, journey.request_id) == (
+    call_context, _ = came(traceparent=value, tracestate='a=1')
+    assert re.fullmatch('[0-9a-f]{32}', call_context.trace_id) and call_context.trace_id not in (TRACE, '0' * 32)
+    assert (call_context.parent_id, call_context.flags, call_context.tracestate, call_context.request_id) == (
         None,
         '00',
         None,
-        journey.trace_id,
+        call_context.trace_id,
     )
     assert came()[0].trace_id != came()[0].trace_id
 
@@ -191,8 +191,8 @@ def test_request_id(value: str, taken: bool) -> None:
 )
 def test_via(value: str, passed: tuple[str, ...], loops: bool) -> None:
     """Ids between commas; one's own among them, or more than eight, is a loop; what is no id is left out."""
-    journey, found = came(X_Napix_Via=value)
-    assert (journey.via, found) == ((*passed, 'here'), loops)
+    call_context, found = came(X_Napix_Via=value)
+    assert (call_context.via, found) == ((*passed, 'here'), loops)
 
 
 @pytest.mark.parametrize(
@@ -202,9 +202,9 @@ def test_via(value: str, passed: tuple[str, ...], loops: bool) -> None:
 def test_timeout(value: str, seconds: float) -> None:
     """Whole milliseconds; 0 or less is a caller who has left."""
     before = monotonic()
-    journey, _ = came(X_Napix_Timeout=value)
-    assert before + seconds <= journey.deadline <= monotonic() + seconds
-    assert journey.remaining <= seconds
+    call_context, _ = came(X_Napix_Timeout=value)
+    assert before + seconds <= call_context.deadline <= monotonic() + seconds
+    assert call_context.remaining <= seconds
 
 
 @pytest.mark.parametrize(
@@ -240,8 +240,8 @@ def test_timeout_that_is_nonsense(value: str) -> None:
 )
 def test_whatever_arrives(fields: dict[str, str], server_id: str) -> None:
     """What is sent on is always valid, and cannot break out of its field."""
-    journey, _ = came(server_id, **fields)
-    lines = departure(journey, None, journey.deadline).split('\r\n')
+    call_context, _ = came(server_id, **fields)
+    lines = propagated_fields(call_context, None, call_context.deadline).split('\r\n')
     assert lines[0] == '' and len(lines) == len({line.partition(':')[0] for line in lines}) <= 6
     sent = Headers(line.split(': ', 1) for line in lines[1:])
     assert re.fullmatch('00-[0-9a-f]{32}-[0-9a-f]{16}-0[0-3]', sent['traceparent'])
@@ -368,7 +368,7 @@ def test_the_request_of_the_caller_wins_over_the_client() -> None:
     ]
 
 
-JOURNEY = {
+PROPAGATED = {
     'traceparent': GIVEN,
     'X-Request-ID': 'order-17',
     'X-Napix-Via': 'a,b',
@@ -391,7 +391,7 @@ def test_redirects_cookies_and_signatures() -> None:
             kit.serve(move) as server,
             Client(server.host, authenticator, cookies=CookieJar(), redirect=True) as client,
         ):
-            with within(came(**JOURNEY)[0]):
+            with within(came(**PROPAGATED)[0]):
                 assert client.request('GET', '/').status == 200
             requests = [*server.requests, *other.requests]
             assert (
@@ -437,7 +437,7 @@ def test_a_caller_who_has_left() -> None:
 
 def test_who_sees_the_context() -> None:
     """Hooks, authenticators, and the iterable of a stream run in the context of the call; others do not."""
-    seen: dict[str, Journey | None] = {}
+    seen: dict[str, CallContext | None] = {}
     done = Event()
 
     def note(name: str, value: Any = None) -> Callable[[Any], Any]:
@@ -464,13 +464,13 @@ def test_who_sees_the_context() -> None:
             on_error=note('on_error'),
         ) as pool,
     ):
-        with within(came(traceparent=GIVEN)[0]) as journey:
+        with within(came(traceparent=GIVEN)[0]) as call_context:
             assert [found.status for found in pool.stream(requests())] == [200]
             pool.request('127.0.0.1:1', 'GET', '/')
             pool.wait()
         done.wait(5)
         kit.wait_until(lambda: len(seen) == 5)
-        assert all(found is journey for found in seen.values())
+        assert all(found is call_context for found in seen.values())
         pool.request(server.host, 'GET', '/')
         pool.wait()
         assert current.get() is None
@@ -496,15 +496,15 @@ def test_two_streams_in_one_client() -> None:
 
 def test_as_many_servers_as_may_be() -> None:
     """The ninth is still served; whom it asks will see nine, and refuse."""
-    journey, loops = came('ninth', X_Napix_Via=','.join(f's{number}' for number in range(MAX_VIA)))
-    assert not loops and len(journey.via) == MAX_VIA + 1
-    assert came('tenth', X_Napix_Via=','.join(journey.via))[1]
+    call_context, loops = came('ninth', X_Napix_Via=','.join(f's{number}' for number in range(MAX_VIA)))
+    assert not loops and len(call_context.via) == MAX_VIA + 1
+    assert came('tenth', X_Napix_Via=','.join(call_context.via))[1]
 
 
 def test_ids_are_made_beforehand() -> None:
     """Many for one call of the system: by far the most calls are outside of any request."""
     with kit.serve() as server, Client(server.host) as client:
         client.request('GET', '/')
-        before = len(beginnings)
+        before = len(prepared_fields)
         client.request('GET', '/')
-        assert len(beginnings) == (before or 1024) - 1
+        assert len(prepared_fields) == (before or 1024) - 1
