@@ -1,6 +1,6 @@
-"""The shapes in which servers tell of their failures, read as far as they can be understood.
+"""Parses error documents, in all the shapes in which servers describe their failures.
 
-Nothing here raises, whatever was sent, and whatever its size it takes little time.
+Nothing here raises, whatever was sent, and no document takes long to read, however large it is.
 """
 
 from __future__ import annotations
@@ -10,59 +10,59 @@ import json
 import re
 from itertools import islice
 from math import isfinite
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from .checks import is_number, is_whole
 from .masking import cut
 
-__all__ = ['Nested', 'Said', 'answer_of', 'branches', 'nested', 'pruned', 'said', 'skipped']
+__all__ = ['Nested', 'ParsedError', 'answer_of', 'branches', 'nested', 'parse', 'pruned', 'skipped']
 
-#: Longest text of another server's that goes into a text of ours, in characters.
+#: Characters of another server's text that a text of ours quotes at most.
 MAX_TEXT = 2000
-#: Calls of a fan-out that are told of, and marks in a row of what was taken out that are followed.
+#: Calls of a fan-out that are listed, and truncation marks in a row that are followed.
 MAX_BRANCHES = 64
 _DEEPEST = 6
 _BROADEST = 32
 _MOST_ERRORS = 8
-#: Seconds that are believed, and calls that may have been taken out.
+#: Seconds, and calls taken out, that are believed; larger numbers are nonsense.
 _LONGEST = 1e9
 _MOST_SKIPPED = 10**6
 
 
-class Said(NamedTuple):
-    """What an error document tells of a failure; ``None`` where it does not."""
+class ParsedError(NamedTuple):
+    """What an error document says about a failure; ``None`` where it says nothing."""
 
     error_class: str | None
     error_text: str | None
-    traceback: list[Any] | None
+    traceback: list[object] | None
 
 
 class Nested(NamedTuple):
-    """A call that a server made and that failed, with what it was answered."""
+    """A failed call that a server made itself, and the document that answered it."""
 
     call: str | None
     status: int | None
     elapsed: float | None
     document: object
-    cut: int = 0  # calls that were taken out between the two; in its place, without either
+    cut: int = 0  # calls that were taken out before this one, or in its place where it has no document
 
 
-def said(document: object) -> Said:
+def parse(document: object) -> ParsedError:
     """Read napix's object, RFC 9457, OpenStack's, Zaqar's and Google's faults, HTML, and anything else as text."""
     if document is None:
-        return Said(None, None, None)
+        return ParsedError(None, None, None)
     if isinstance(document, str):
-        return Said(None, _str(_text_of(document)), None)
+        return ParsedError(None, _str(_text_of(document)), None)
     if not isinstance(document, dict):
-        return Said(None, _compact(document), None)
+        return ParsedError(None, _compact(document), None)
     error_class, error_text = _str(document.get('error_class')), _str(document.get('error_text'))
     if error_class or error_text:
         traceback = document.get('traceback')
-        return Said(error_class, error_text, traceback if isinstance(traceback, list) else None)
+        return ParsedError(error_class, error_text, traceback if isinstance(traceback, list) else None)
     return _foreign(document, 0)
 
 
-def _foreign(document: dict[Any, Any], depth: int) -> Said:
+def _foreign(document: dict[str, object], depth: int) -> ParsedError:
     """An object that is not napix's."""
     error, errors = document.get('error'), document.get('errors')
     if isinstance(error, dict) and depth < _DEEPEST:  # Google, Keystone
@@ -70,18 +70,20 @@ def _foreign(document: dict[Any, Any], depth: int) -> Said:
     title = next((text for key in _TITLES if (text := _str(document.get(key))) and text != 'about:blank'), None)
     if isinstance(errors, list) and depth < _DEEPEST:  # OpenStack: [{…}, …]
         found = [
-            _foreign(one, depth + 1) if isinstance(one, dict) else Said(None, _str(one), None)
+            _foreign(one, depth + 1) if isinstance(one, dict) else ParsedError(None, _str(one), None)
             for one in errors[:_MOST_ERRORS]
         ]
         text = '; '.join(one.error_text for one in found if one.error_text)
         if text:
-            return Said(title or found[0].error_class, text, None)
+            return ParsedError(title or found[0].error_class, text, None)
     if len(document) == 1:
         ((name, value),) = document.items()
         if isinstance(value, dict) and depth < _DEEPEST and any(_str(value.get(key)) for key in _TEXTS):
-            return Said(_str(name), _foreign(value, depth + 1).error_text, None)  # OpenStack: {"badRequest": {…}}
-        if _str(value) and name not in _NO_TEXTS:
-            return Said(None, value, None)
+            return ParsedError(
+                _str(name), _foreign(value, depth + 1).error_text, None
+            )  # OpenStack: {"badRequest": {…}}
+        if (text := _str(value)) and name not in _NO_TEXTS:
+            return ParsedError(None, text, None)
     texts = list(dict.fromkeys(text for key in _TEXTS if (text := _str(document.get(key)))))
     if isinstance(error, str) and error:
         if texts and title is None:
@@ -89,12 +91,12 @@ def _foreign(document: dict[Any, Any], depth: int) -> Said:
         elif error not in (title, *texts):
             texts.append(error)
     if not texts:
-        return Said(None, _str(document.get('title')) or _compact(document), None)
-    return Said(title, ': '.join(texts), None)
+        return ParsedError(None, _str(document.get('title')) or _compact(document), None)
+    return ParsedError(title, ': '.join(texts), None)
 
 
 def fault(document: object) -> tuple[str | None, list[object]]:
-    """The text of a failure alone, where a document has it apart from its kind, and the details beside it."""
+    """The bare text of a failure, where a document separates it from the kind of failure, and the details beside it."""
     for _ in range(_DEEPEST):
         inner = _inner(document)
         if inner is None:
@@ -111,7 +113,7 @@ def fault(document: object) -> tuple[str | None, list[object]]:
     return _str(document.get('message')), texts
 
 
-def _inner(document: object) -> dict[Any, Any] | None:
+def _inner(document: object) -> dict[str, object] | None:
     """The object within that tells of the failure: Google's and Keystone's ``error``, OpenStack's only member."""
     if not isinstance(document, dict):
         return None
@@ -122,43 +124,43 @@ def _inner(document: object) -> dict[Any, Any] | None:
     return value if isinstance(value, dict) and any(_str(value.get(key)) for key in _TEXTS) else None
 
 
-#: Members that hold the text of a failure, in the words of one or the other.
+#: Members that hold the text of a failure, by the names that different servers use.
 _TEXTS = ('message', 'detail', 'description', 'details', 'error_description')
 #: Those that name its kind.
 _TITLES = ('title', 'status', 'code', 'type')
-#: Those that tell of the call behind, and not of the failure itself.
+#: Those that describe the call behind, not the failure itself.
 OF_CALL = ('remote_call', 'remote_status', 'remote_elapsed')
 _NO_TEXTS = frozenset([*OF_CALL, 'remote_error', 'remote_errors', 'traceback'])
 
 
 def nested(document: object) -> list[Nested]:
-    """The calls to further servers that a document tells of; several where a fan-out failed.
+    """The calls to further servers that a document lists; several where a fan-out failed.
 
-    Those of a fan-out that it does not tell of are the last one, which has nothing but their number.
+    A last entry with nothing but ``cut`` stands for those of a fan-out that it leaves out.
     """
-    told, more = branches(document)
-    if told or more:
-        return [_nested(one) for one in told] + [Nested(None, None, None, None, more)] * bool(more)
+    calls, more = branches(document)
+    if calls or more:
+        return [_nested(one) for one in calls] + [Nested(None, None, None, None, more)] * bool(more)
     if not isinstance(document, dict) or document.get('remote_error') is None:
         return []
     return [_nested(document)]
 
 
 def branches(document: object) -> tuple[list[dict[str, object]], int]:
-    """The calls of a fan-out, each an object with its ``remote_error``, and how many more it does not tell of."""
+    """The calls of a fan-out, each an object with its ``remote_error``, and how many more the document leaves out."""
     several = document.get('remote_errors') if isinstance(document, dict) else None
     if not isinstance(several, list):
         return [], 0
-    told: list[dict[str, object]] = []
+    calls: list[dict[str, object]] = []
     more = max(len(several) - MAX_BRANCHES, 0)
     for one in several[:MAX_BRANCHES]:
         if isinstance(one, dict) and 'remote_error' not in one and 'error_class' not in one and _truncated(one):
             more += _truncated(one)
         elif isinstance(one, dict):
-            told.append(one)
+            calls.append(one)
         elif _str(one):
-            told.append({'remote_error': one})
-    return told, more
+            calls.append({'remote_error': one})
+    return calls, more
 
 
 def answer_of(entry: dict[str, object]) -> object:
@@ -179,7 +181,7 @@ def skipped(document: object) -> tuple[object, int]:
     return document, min(count, _MOST_SKIPPED)
 
 
-def _truncated(document: dict[Any, Any]) -> int:
+def _truncated(document: dict[str, object]) -> int:
     count = document.get('truncated')
     return min(max(count, 1), _MOST_SKIPPED) if is_whole(count) else 0
 

@@ -32,7 +32,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from .checks import is_whole
-from .documents import MAX_TEXT, Nested, nested, pruned, said
+from .documents import MAX_TEXT, Nested, nested, parse, pruned
 from .masking import Shown, cut, mask, mask_around, sentence
 
 if TYPE_CHECKING:
@@ -206,7 +206,7 @@ class HTTPError(NapixError):
         return self.chain[-1]
 
     @property
-    def _told(self) -> str:
+    def _text(self) -> str:
         """What happened, as ``str()`` and ``repr()`` tell it."""
         return self.message
 
@@ -216,7 +216,7 @@ class HTTPError(NapixError):
         return type(self).__name__
 
     def _own_hop(self) -> Hop:
-        error_class, text, traceback = said(self.remote_error)
+        error_class, text, traceback = parse(self.remote_error)
         if self.remote_error is None:
             error_class, text = Shown(self._kind), sentence(self.message)
         return Hop(self.remote_call, self.status or None, _shown(error_class), _shown(text), self.elapsed, traceback)
@@ -230,7 +230,7 @@ class HTTPError(NapixError):
 
     def __str__(self) -> str:
         call = self.remote_call
-        lines = [self._told if call is None else f'{call}: {self._told}']
+        lines = [self._text if call is None else f'{call}: {self._text}']
         further = nested(self.remote_error)
         _tell(further, '  ', lines, {})
         if not further:
@@ -244,7 +244,7 @@ class HTTPError(NapixError):
     def __repr__(self) -> str:
         call = self.remote_call
         return sentence(
-            f'<{type(self).__name__} {self._told}>' if call is None else f'<{type(self).__name__} {call}: {self._told}>'
+            f'<{type(self).__name__} {self._text}>' if call is None else f'<{type(self).__name__} {call}: {self._text}>'
         )
 
 
@@ -340,7 +340,7 @@ def copy_for(error: _E, request: Request) -> _E:
 
 
 def _hop(one: Nested) -> Hop:
-    error_class, text, traceback = said(one.document)
+    error_class, text, traceback = parse(one.document)
     if one.cut:  # it was not this call that was answered so
         return Hop(None, None, _shown(error_class), _shown(text), None, traceback)
     return Hop(_shown(one.call), one.status, _shown(error_class), _shown(text), one.elapsed, traceback)
@@ -382,7 +382,7 @@ def _words(document: object, depth: int, known: dict[int, tuple[str, bool]]) -> 
     """
     if id(document) in known:
         return known[id(document)]
-    error_class, text, _ = said(document)
+    error_class, text, _ = parse(document)
     found = one_line(': '.join(part for part in (error_class, text) if part)), False
     further = nested(document)
     if len(further) == 1 and depth:
@@ -414,8 +414,8 @@ def _tell(calls: list[Nested], margin: str, lines: list[str], known: dict[int, t
         how = 'failed' if one.status is None else f'answered {one.status}'
         after = '' if one.elapsed is None else f' after {_duration(one.elapsed)}'
         skipped = f', {one.cut} {"call" if one.cut == 1 else "calls"} further on' if one.cut else ''
-        told = f': {what}' if what and not repeats else ''
-        lines.append(f'{margin}because {which}{call} {how}{after}{skipped}{told}')
+        text = f': {what}' if what and not repeats else ''
+        lines.append(f'{margin}because {which}{call} {how}{after}{skipped}{text}')
         if not further:
             lines += _frames(_hop(one), margin + '  ')
         _tell(further, margin + '  ', lines, known)

@@ -1,4 +1,4 @@
-"""The codec of chained errors: reads what a server said about its failure, writes what we say about ours."""
+"""The codec of chained errors: reads the error document of an answer, and writes ours."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from .checks import is_number
-from .documents import MAX_TEXT, OF_CALL, answer_of, branches, pruned, said, skipped
+from .documents import MAX_TEXT, OF_CALL, answer_of, branches, parse, pruned, skipped
 from .errors import HTTPError, NapixError, RemoteError, one_line, read_when_asked, words
 from .masking import MASK, Shown, cut, hide_fields, is_field, mask, sentence
 from .messages import Response, beginning, is_json
@@ -62,21 +62,21 @@ def error_of(response: Response, kind: type[HTTPError] = RemoteError, by: str = 
 
 
 def read_later(error: HTTPError) -> None:
-    """Have an error that has a message of its own read the ``remote_error`` in its answer when it is asked for."""
+    """Let an error with a message of its own read the ``remote_error`` from its answer when it is first asked for."""
     read_when_asked(error, _read_beside)
 
 
 def _read(error: HTTPError, by: str) -> tuple[str, Any]:
     """The message and the ``remote_error`` of an answer."""
-    message, remote_error = _told(error)
+    message, remote_error = _parsed(error)
     return f'{message} ({by})' if by else message, remote_error
 
 
 def _read_beside(error: HTTPError, message: str) -> tuple[str, Any]:
-    return message, _told(error)[1]
+    return message, _parsed(error)[1]
 
 
-def _told(error: HTTPError) -> tuple[str, Any]:
+def _parsed(error: HTTPError) -> tuple[str, Any]:
     response = error.response
     assert response is not None
     hide_fields(error, response.request.headers.multi_items())  # the server may have echoed them
@@ -84,8 +84,8 @@ def _told(error: HTTPError) -> tuple[str, Any]:
     if isinstance(body, dict):
         return one_line(f'{_status_line(response)} {words(body)}'.rstrip()), body
     text = body if isinstance(body, str) else beginning(response, _LONGEST)
-    told = f'{_status_line(response)} {cut(text, MAX_TEXT)}'.rstrip()
-    return words(told), told
+    text = f'{_status_line(response)} {cut(text, MAX_TEXT)}'.rstrip()
+    return words(text), text
 
 
 def _status_line(response: Response) -> str:
@@ -99,7 +99,7 @@ def _status_line(response: Response) -> str:
 def document_of(
     exc: BaseException, status: int, method: str, path: str, trace_id: str | None = None, expose_traceback: bool = False
 ) -> dict[str, object]:
-    """The document that tells a caller of a failure: napix's members beside those of RFC 9457.
+    """The document that reports a failure to the caller: napix's members beside those of RFC 9457.
 
     An :class:`HTTPError`, or an exception raised ``from`` one, brings the call that failed and what it was answered;
     a group of several brings them all. :func:`encode` bounds it, and takes out what is secret.
@@ -124,10 +124,8 @@ def document_of(
     if len(calls) == 1:
         document |= _call(calls[0])
     elif calls:
-        told: list[dict[str, Any]] = [_call(one) for one in calls[:MAX_OBJECTS]]
-        document['remote_errors'] = told
-        if len(calls) > MAX_OBJECTS:
-            told.append({'truncated': len(calls) - MAX_OBJECTS})
+        more = max(len(calls) - MAX_OBJECTS, 0)
+        document['remote_errors'] = [_call(one) for one in calls[:MAX_OBJECTS]] + [{'truncated': more}] * bool(more)
     return document
 
 
@@ -150,7 +148,7 @@ def failed_calls(exc: BaseException) -> list[HTTPError]:
 
 
 def _call(error: HTTPError) -> dict[str, Any]:
-    """What is told of a call that failed; one without an answer tells our own error in its place."""
+    """The members that describe a failed call; our own error stands in for an answer that never came."""
     elapsed = error.elapsed
     answer = error.remote_error
     if answer is None:
@@ -220,18 +218,18 @@ Link = tuple[Any, int]
 def _shaped(document: Any, objects: int, size: int, where: bool) -> Any:
     """A copy with so many error objects at most, and texts of such a size."""
     links = _links(document, through=objects < 3)
-    told, more = branches(links[-1][0]) if objects >= 3 else ([], 0)
-    if told:  # leave some room for them
-        links = _without_middle(links, max(objects - min(len(told), objects // 2), 2))
+    calls, more = branches(links[-1][0]) if objects >= 3 else ([], 0)
+    if calls:  # leave some room for them
+        links = _without_middle(links, max(objects - min(len(calls), objects // 2), 2))
     else:
         links = _without_middle(links, objects)
     shaped, below = _object(links[-1][0], size, where), links[-1][1]
-    if told:
+    if calls:
         room = max(objects - _count(links), 1)
-        kept = told[:room]
+        kept = calls[:room]
         shaped['remote_errors'] = [_shaped(one, room // len(kept) + _is_call(one), size, where) for one in kept]
-        if more + len(told) > len(kept):
-            shaped['remote_errors'].append({'truncated': more + len(told) - len(kept)})
+        if more + len(calls) > len(kept):
+            shaped['remote_errors'].append({'truncated': more + len(calls) - len(kept)})
     for link, before in reversed(links[:-1]):
         whole = _object(link, size, where)
         whole['remote_error'] = _marked(shaped, below)
@@ -244,7 +242,7 @@ def _marked(shaped: Any, count: int) -> Any:
 
 
 def _is_call(entry: dict[Any, Any]) -> bool:
-    """Whether an entry of a fan-out tells of a call alone, and the error is what that was answered."""
+    """Whether an entry of a fan-out describes only a call, and the error is the answer to that call."""
     return (
         entry.get('remote_error') is not None
         and not isinstance(entry.get('remote_errors'), list)
@@ -260,13 +258,13 @@ def _links(document: Any, through: bool) -> list[Link]:
     links: list[Link] = [(document, 0)]
     seen = {id(document)}
     while isinstance(document, dict):
-        told, count = branches(document)
-        if told and not through:
+        calls, count = branches(document)
+        if calls and not through:
             break
-        if told:
-            count += len(told) - 1
-            links[-1] = {**document, **{name: told[0].get(name) for name in OF_CALL}}, links[-1][1]
-        further, taken_out = skipped(answer_of(told[0]) if told else document.get('remote_error'))
+        if calls:
+            count += len(calls) - 1
+            links[-1] = {**document, **{name: calls[0].get(name) for name in OF_CALL}}, links[-1][1]
+        further, taken_out = skipped(answer_of(calls[0]) if calls else document.get('remote_error'))
         if further is None or id(further) in seen:
             break
         seen.add(id(further))
@@ -296,7 +294,7 @@ def _without_middle(links: list[Link], objects: int) -> list[Link]:
 def _object(link: Any, size: int, where: bool) -> Any:
     """One error object, without those behind it."""
     if not isinstance(link, dict):
-        bounded = _bounded(said(link).error_text if size < MAX_TEXT and isinstance(link, list) else link, where)
+        bounded = _bounded(parse(link).error_text if size < MAX_TEXT and isinstance(link, list) else link, where)
         return _fitting(bounded, size)
     shaped: dict[str, Any] = {}
     for name in _KNOWN:
@@ -304,16 +302,16 @@ def _object(link: Any, size: int, where: bool) -> Any:
         if name in link and (value is None or isinstance(value, (str, int, float))):
             shaped[name] = _fitting(_bounded(value, where) if isinstance(value, str) else pruned(value, 0, [9]), size)
         elif name == 'request' and isinstance(value, dict):
-            told = _bounded(value, where)
+            given = _bounded(value, where)
             shaped[name] = (
-                told
+                given
                 if size == MAX_TEXT
                 else {
-                    part: _fitting(told[part], size) for part in ('method', 'path') if isinstance(told.get(part), str)
+                    part: _fitting(given[part], size) for part in ('method', 'path') if isinstance(given.get(part), str)
                 }
             )
     if size < MAX_TEXT:
-        for name, text in zip(('error_class', 'error_text'), said(link), strict=False):
+        for name, text in zip(('error_class', 'error_text'), parse(link), strict=False):
             if text is not None:
                 shaped[name] = _fitting(_bounded(text, where), size)
         return shaped

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 from napixclient import Client, ClientPool, Hop, HTTPError, RefusedError, RemoteError, Request, Response, errors
-from napixclient.documents import MAX_TEXT, said
+from napixclient.documents import MAX_TEXT, parse
 from napixclient.errors import MAX_HOPS
 from napixclient.remote import MAX_BYTES, MAX_OBJECTS, document_of, encode, error_of, failed_calls
 from tests import kit
@@ -1080,9 +1080,9 @@ def strings(value: Any) -> Iterator[str]:
 
 
 @hypothesis.given(ANYTHING)
-def test_what_is_said_is_text(document: Any) -> None:
+def test_what_is_parsed_is_text(document: Any) -> None:
     """Class and text are texts that are not empty, or nothing."""
-    error_class, error_text, traceback = said(document)
+    error_class, error_text, traceback = parse(document)
     assert error_class is None or (isinstance(error_class, str) and error_class)
     assert error_text is None or (isinstance(error_text, str) and error_text)
     assert traceback is None or isinstance(traceback, list)

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from ..documents import fault, said
+from ..documents import fault, parse
 from ..errors import Hop, HTTPError, one_line, read_when_asked, words
 from ..masking import cut
 from ..messages import beginning
@@ -65,7 +65,7 @@ class ClientError(HTTPError):
         return (self.chain or [self._own_hop()])[-1]
 
     @property
-    def _told(self) -> str:
+    def _text(self) -> str:
         message = self.message  # read first
         return self._line or message
 
@@ -146,7 +146,7 @@ def _read(error: HTTPError, _: str) -> tuple[str, Any]:
         text = text or words(document)
     else:
         body = answer.body if isinstance(answer.body, str) else beginning(answer, _LONGEST)
-        text = said(cut(body, _LONGEST)).error_text or ''
+        text = parse(cut(body, _LONGEST)).error_text or ''
     return one_line(text) or answer.reason or _phrase(answer.status), document
 
 
