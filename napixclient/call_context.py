@@ -13,7 +13,16 @@ from contextvars import ContextVar
 from time import monotonic
 from typing import NamedTuple
 
-__all__ = ['CallContext', 'current', 'extract', 'is_id', 'prepare_fields', 'prepared_fields', 'propagated_fields']
+__all__ = [
+    'CallContext',
+    'current',
+    'current_span',
+    'extract',
+    'is_id',
+    'prepare_fields',
+    'prepared_fields',
+    'propagated_fields',
+]
 
 #: Servers that a call may pass; one more is taken for a loop.
 MAX_VIA = 8
@@ -58,6 +67,8 @@ class CallContext(NamedTuple):
 
 #: The call context of the request that is being served; ``None`` outside any.
 current: ContextVar[CallContext | None] = ContextVar('napixclient_call_context', default=None)
+#: The ``traceparent`` and the ``tracestate`` of the span that a call is, in the context of that call.
+current_span: ContextVar[tuple[str, str] | None] = ContextVar('napixclient_span', default=None)
 
 
 def extract(header: Callable[[str], str | None], server_id: str) -> tuple[CallContext, bool]:

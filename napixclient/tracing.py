@@ -5,15 +5,13 @@ Samplers and processors of spans are not ours: what they raise is logged, and th
 
 from __future__ import annotations
 
-import contextvars
 import logging
-from contextvars import ContextVar
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
 from time import time_ns
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from greenlet import greenlet
 
@@ -21,16 +19,11 @@ from ._version import __version__
 from .call_context import CallContext
 from .errors import HTTPError
 from .masking import mask
+from .messages import Origin, Request, Response
 
-if TYPE_CHECKING:
-    from ._http.pending import PendingResponse
-    from .messages import Origin
-
-__all__ = ['Tracing', 'current_span', 'tracing']
+__all__ = ['Span', 'Tracing', 'tracing']
 
 log: logging.Logger = logging.getLogger('napixclient')
-#: The ``traceparent`` and the ``tracestate`` of the span that a call is, in the context of that call.
-current_span: ContextVar[tuple[str, str] | None] = ContextVar('napixclient_span', default=None)
 #: Methods that a span names; others are ``_OTHER``.
 _METHODS = frozenset(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'PATCH', 'CONNECT', 'QUERY'])
 
@@ -48,6 +41,46 @@ def tracing() -> Tracing | None:
         return None
 
 
+class Span:
+    """The span of one call.
+
+    :param api: the module ``opentelemetry.trace``.
+    :param span: what OpenTelemetry made.
+    :raises Exception: whatever a span that is none raises.
+    """
+
+    def __init__(self, api: ModuleType, span: Any) -> None:
+        self._api: Any = api
+        self._span = span
+        made = span.get_span_context()
+        #: Whether anybody can refer to it.
+        self.is_valid: bool = made.is_valid
+        #: The ``traceparent`` and the ``tracestate`` of the call.
+        self.fields = (
+            f'00-{made.trace_id:032x}-{made.span_id:016x}-{made.trace_flags:02x}',
+            made.trace_state.to_header(),
+        )
+
+    def end(self, outcome: Response | HTTPError) -> None:
+        """End it, as its call has ended."""
+        # In a greenlet, for a processor may block; at once, so that the span has ended when its caller goes on.
+        greenlet(self._end).switch(outcome, time_ns())
+
+    def _end(self, outcome: Response | HTTPError, when: int) -> None:
+        span = self._span
+        try:
+            if outcome.status is not None:
+                span.set_attribute('http.response.status_code', outcome.status)
+            if outcome.attempts > 1:
+                span.set_attribute('http.request.resend_count', outcome.attempts - 1)
+            if isinstance(outcome, HTTPError):
+                span.set_attribute('error.type', str(outcome.status or type(outcome).__name__))
+                span.set_status(self._api.StatusCode.ERROR, '' if outcome.status else outcome.message)
+            span.end(when)
+        except Exception as exc:
+            log.warning('a span was lost: %s', mask(f'{type(exc).__name__}: {exc}'))
+
+
 class Tracing:
     """Makes a span of each call where there is a provider; where there is the API alone, nobody wants spans.
 
@@ -60,35 +93,25 @@ class Tracing:
         self._api: Any = api
         self._tracer = self._api.get_tracer('napixclient', __version__)
 
-    def begin(self, pending: PendingResponse, origin: Origin, call_context: CallContext | None) -> None:
-        """Make a span of the call, which ends with it; a child of the span it is made in, or of the caller's own."""
+    def begin(self, request: Request, origin: Origin, call_context: CallContext | None) -> Span | None:
+        """Make a span of the call: a child of the span it is made in, or of the caller's own.
+
+        :return: the span, which is to be ended with the outcome; ``None`` where there is none.
+        """
         api = self._api
         # What the function below looks at, in a tenth of a request's time.
         if getattr(api, '_TRACER_PROVIDER', api) is None:
-            return
+            return None
         try:
             if isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
-                return
-            span = self._span(pending, origin, call_context)
-            made = span.get_span_context()
-            state = made.trace_state.to_header()
+                return None
+            span = Span(api, self._start(request, origin, call_context))
         except Exception as exc:
             log.warning('no span: %s', mask(f'{type(exc).__name__}: {exc}'))
-            return
-        if not made.is_valid:
-            return
-        context = pending.context or contextvars.copy_context()
-        context.run(current_span.set, (f'00-{made.trace_id:032x}-{made.span_id:016x}-{made.trace_flags:02x}', state))
-        pending.context = context
+            return None
+        return span if span.is_valid else None
 
-        def end(pending: PendingResponse) -> None:
-            # In a greenlet, for a processor may block; at once, so that the span has ended when its caller goes on.
-            greenlet(self._end).switch(span, pending.outcome, time_ns())
-
-        pending.rawlink(end)
-
-    def _span(self, pending: PendingResponse, origin: Origin, call_context: CallContext | None) -> Any:
-        request = pending.request
+    def _start(self, request: Request, origin: Origin, call_context: CallContext | None) -> Any:
         method = request.method if request.method in _METHODS else '_OTHER'
         attributes = {
             'http.request.method': method,
@@ -115,16 +138,3 @@ class Tracing:
             api.TraceState.from_header([call_context.tracestate or '']),
         )
         return api.set_span_in_context(api.NonRecordingSpan(remote))
-
-    def _end(self, span: Any, outcome: Any, when: int) -> None:
-        try:
-            if outcome.status is not None:
-                span.set_attribute('http.response.status_code', outcome.status)
-            if outcome.attempts > 1:
-                span.set_attribute('http.request.resend_count', outcome.attempts - 1)
-            if isinstance(outcome, HTTPError):
-                span.set_attribute('error.type', str(outcome.status or type(outcome).__name__))
-                span.set_status(self._api.StatusCode.ERROR, '' if outcome.status else outcome.message)
-            span.end(when)
-        except Exception as exc:
-            log.warning('a span was lost: %s', mask(f'{type(exc).__name__}: {exc}'))

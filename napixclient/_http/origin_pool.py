@@ -10,10 +10,10 @@ from gevent.hub import get_hub
 
 from .._log import log
 from ..authenticators import Authenticator
-from ..call_context import current
+from ..call_context import CallContext, current, current_span
 from ..errors import Cancelled, Phase
 from ..messages import NO_OPTIONS, Origin, Request
-from ..tracing import tracing
+from ..tracing import Tracing, tracing
 from .core import PoolCore
 from .exchanges import Exchanges, OnSend
 from .figures import Figures, Stats
@@ -94,7 +94,7 @@ class OriginPool:
             if self.exchanges.needs_context or call_context is not None:
                 pending.context = contextvars.copy_context()
             if self._tracing is not None:
-                self._tracing.begin(pending, self.origin, call_context)
+                self._trace(self._tracing, pending, call_context)
             if call_context is not None:  # nobody waits for longer than our own caller does
                 total = min(total, call_context.remaining)
         if total != NEVER:
@@ -111,6 +111,14 @@ class OriginPool:
             if slots.queue is None and slots.used < self.throttle.limit:
                 self.growth.grow()
         return pending
+
+    def _trace(self, tracing: Tracing, pending: PendingResponse, call_context: CallContext | None) -> None:
+        """Make a span of the call, which its context carries and which ends with it."""
+        span = tracing.begin(pending.request, self.origin, call_context)
+        if span is not None:
+            context = pending.context = pending.context or contextvars.copy_context()
+            context.run(current_span.set, span.fields)
+            pending.rawlink(lambda done: None if done.outcome is None else span.end(done.outcome))
 
     def enqueue(self, pending: PendingResponse) -> None:
         """Send a request over an idle connection, or queue it."""

@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..authenticators import Authenticator, OneField
-from ..call_context import current, prepare_fields, prepared_fields, propagated_fields
+from ..call_context import current, current_span, prepare_fields, prepared_fields, propagated_fields
 from ..errors import HTTPError
 from ..masking import mask
 from ..messages import Headers, Origin, Request
-from ..tracing import current_span
 from .connect.proxies import Proxy
 from .cookies import add_cookies
 from .http1.writer import ForwardingWriter, RequestWriter
