@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterable
-from typing import Any
+from typing import TypedDict
 
 from ..authenticators import LoginAuthenticator, TokenIdentifier
 from ..messages import parse_origin
@@ -13,10 +13,20 @@ from .hostfiles import config_directory, name_of
 from .items import BadItem, read_text
 from .options import Asked
 
-__all__ = ['BadCredentials', 'authenticator_of', 'connection_options', 'profile_of']
+__all__ = ['BadCredentials', 'ConnectionOptions', 'authenticator_of', 'connection_options', 'profile_of']
 
 _SETTINGS = ('login', 'key', 'token', 'ca_certs', 'proxy')
 Profile = dict[str, str]
+
+
+class ConnectionOptions(TypedDict, total=False):
+    """Options of :class:`ClientPool` for TLS and proxies."""
+
+    verify: bool
+    ca_certs: str
+    cert: str
+    proxy: str
+    no_proxy: list[str]
 
 
 class BadCredentials(ValueError):
@@ -126,12 +136,12 @@ def _secret(flag: str, value: str) -> str:
 # Through what --------------------------------------------------------------------------------------------------------
 
 
-def connection_options(asked: Asked, profile: Profile, hosts: Iterable[str]) -> dict[str, Any]:
+def connection_options(asked: Asked, profile: Profile, hosts: Iterable[str]) -> ConnectionOptions:
     """The options of the pool for TLS and proxies.
 
     :raises BadCredentials: when the environment has two proxies for one run.
     """
-    options: dict[str, Any] = {'verify': not asked.insecure}
+    options: ConnectionOptions = {'verify': not asked.insecure}
     ca_certs = asked.cacert or profile.get('ca_certs')
     if ca_certs:
         options['ca_certs'] = os.path.expanduser(ca_certs)
@@ -144,7 +154,7 @@ def connection_options(asked: Asked, profile: Profile, hosts: Iterable[str]) -> 
         proxy, more = _of_environment(list(hosts))
         without += more
     if proxy:
-        options.update(proxy=proxy, no_proxy=without)
+        options['proxy'], options['no_proxy'] = proxy, without
     return options
 
 

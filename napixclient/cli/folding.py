@@ -5,9 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterator
 from contextlib import suppress
-from typing import Any
 
-from ..hosts import fold
+from ..hosts import Groups, fold
 from ..messages import exact_text, redump_json, written_json
 from .outcomes import Outcome, answered_of, chain_of, escaped, status_of
 
@@ -33,7 +32,7 @@ class Folder:
     :param spread: a line for each member of a JSON document, as a difference shows best.
     """
 
-    def __init__(self, groups: Any, regroup: bool, spread: bool) -> None:
+    def __init__(self, groups: Groups, regroup: bool, spread: bool) -> None:
         self._groups = groups
         self._regroup = regroup
         self._spread = spread
@@ -42,10 +41,10 @@ class Folder:
     def add(self, outcome: Outcome) -> None:
         """Put it to those that are the same."""
         response = answered_of(outcome)
-        said = response.data if response is not None else getattr(outcome, 'message', '')
-        group = self._found.get((status_of(outcome), said))
+        content = response.data if response is not None else getattr(outcome, 'message', '')
+        group = self._found.get((status_of(outcome), content))
         if group is None:
-            group = self._found[status_of(outcome), said] = _Group(_shown(outcome, self._spread))
+            group = self._found[status_of(outcome), content] = _Group(_shown(outcome, self._spread))
         group.hosts[outcome.request.host] = None
         group.count += 1
 

@@ -63,10 +63,10 @@ class Done:
 def _key(line: bytes) -> tuple[Key, bool] | None:
     """Which request a line is of, and whether it failed; ``None`` for what is no such line."""
     try:
-        said: Any = load_json(line)
-        status = said['status']
-        key = str(said['host']), str(said['method']), mask(str(said['url'])), int(said.get('repeat', 0))
-        return key, said.get('error') is not None or status is None or int(status) >= 400
+        parsed: Any = load_json(line)
+        status = parsed['status']
+        key = str(parsed['host']), str(parsed['method']), mask(str(parsed['url'])), int(parsed.get('repeat', 0))
+        return key, parsed.get('error') is not None or status is None or int(status) >= 400
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         return None
 

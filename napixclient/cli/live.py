@@ -11,7 +11,7 @@ import sys
 from collections import deque
 from io import StringIO
 from time import monotonic
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import gevent
 from gevent.lock import BoundedSemaphore
@@ -22,6 +22,7 @@ from rich.table import Table
 from rich.text import Text
 
 from ..errors import HTTPError
+from ..messages import Request
 from .outcomes import Outcome, milliseconds, status_of, tag_of
 from .paper import Paper, colours, is_same_terminal, write
 from .schedule import Schedule
@@ -60,7 +61,7 @@ class Board:
         self._name = min(max(map(cell_len, self._targets.hosts)), _NAME)
         self._colour = colours(sys.stderr)
 
-    def began(self, request: Any) -> None:
+    def began(self, request: Request) -> None:
         """A request is on its way."""
         self._waiting[request.tag.number] = request.tag.place, request.tag.began
 
@@ -131,7 +132,7 @@ class Board:
         return grid
 
     def _cells(self, room: int) -> tuple[list[_Cell], str]:
-        """The hosts to show, and what is to be said of those for which there is no room."""
+        """The hosts to show, and a line about those that there is no room for."""
         now, hosts = monotonic(), self._targets.hosts
         waits: dict[int, float] = {}
         for place, began in self._waiting.values():
@@ -142,8 +143,8 @@ class Board:
             return [self._cell(place, waits) for place in range(len(hosts))], ''
         room -= 1
         waiting = [self._cell(place, waits) for place in waits]
-        told = min(len(self._failed), max(room // 3, room - len(waiting)))
-        cells = waiting[: room - told] + list(self._failed)[:told]
+        failed = min(len(self._failed), max(room // 3, room - len(waiting)))
+        cells = waiting[: room - failed] + list(self._failed)[:failed]
         cells += list(self._good)[: room - len(cells)]
         to_come = self._schedule.unasked
         return (

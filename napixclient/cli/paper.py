@@ -11,7 +11,7 @@ import errno
 import os
 import stat
 import sys
-from typing import Any
+from typing import Any, TextIO
 
 import gevent
 from gevent import monkey, socket
@@ -27,7 +27,7 @@ _PIECE = 4096
 _POLLOUT = 4
 
 
-def colours(stream: Any) -> bool:
+def colours(stream: TextIO) -> bool:
     """Whether there are to be colours: as NO_COLOR, CLICOLOR_FORCE and CLICOLOR have it, else on a terminal."""
     if os.environ.get('NO_COLOR'):
         return False
@@ -36,7 +36,7 @@ def colours(stream: Any) -> bool:
     return stream.isatty() and os.environ.get('CLICOLOR') != '0' and os.environ.get('TERM') != 'dumb'
 
 
-def is_same_terminal(one: Any, other: Any) -> bool:
+def is_same_terminal(one: TextIO, other: TextIO) -> bool:
     """Whether two streams lead to the same terminal."""
     return one.isatty() and other.isatty() and os.ttyname(one.fileno()) == os.ttyname(other.fileno())
 
@@ -85,7 +85,7 @@ class Paper:
         self._room = Event()
         self._owner = gevent.getcurrent()
         self._failure: OSError | None = None
-        self._told = False  # whether the owner has it, or is not to have it any more
+        self._taken = False  # whether the owner has the failure, or is not to have it any more
         self._together = sys.stdout.isatty()
         self._writer = gevent.spawn(self._write)
         self._watcher = self._watch()
@@ -93,7 +93,7 @@ class Paper:
     def put(self, text: str) -> None:
         """A result: it goes to standard output as soon as all greenlets wait."""
         if self._failure is not None:
-            raise self._told_now()
+            raise self._take_failure()
         data = text.encode(self._encoding, 'backslashreplace')
         self._ready.append(data)
         self._size += len(data)
@@ -117,7 +117,7 @@ class Paper:
             self._room.clear()
             self._room.wait()
         if self._failure is not None:
-            raise self._told_now()
+            raise self._take_failure()
 
     def close(self, patience: float | None = None) -> None:
         """Write what there is, and end.
@@ -128,7 +128,7 @@ class Paper:
             with gevent.Timeout(patience, False):  # type: ignore[arg-type]  # a silent one
                 self.drain()
         finally:
-            self._told = True
+            self._taken = True
             self._writer.kill()
             if self._watcher is not None:
                 self._watcher.stop()
@@ -153,16 +153,16 @@ class Paper:
     def _fail(self, failure: OSError) -> None:
         self._failure = failure
         self._room.set()
-        gevent.get_hub().loop.run_callback(self._tell_owner)
+        gevent.get_hub().loop.run_callback(self._throw_to_owner)
 
-    def _tell_owner(self) -> None:
+    def _throw_to_owner(self) -> None:
         # Once: who has learnt it from `put` or `drain` may be far away by now, where it would be a traceback.
-        if not self._told and self._failure is not None:
-            self._owner.throw(self._told_now())
+        if not self._taken and self._failure is not None:
+            self._owner.throw(self._take_failure())
 
-    def _told_now(self) -> OSError:
+    def _take_failure(self) -> OSError:
         assert self._failure is not None
-        self._told = True
+        self._taken = True
         return self._failure
 
     def _watch(self) -> Any:

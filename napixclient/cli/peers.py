@@ -11,7 +11,7 @@ import contextlib
 import json
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from io import FileIO
 from time import monotonic
 from typing import Any, NoReturn
@@ -23,15 +23,13 @@ from gevent.pywsgi import WSGIServer
 
 from ..client import Client
 from ..errors import HTTPError
+from ..wsgi.environ import App, Environ, StartResponse
 
 __all__ = ['Peers', 'allocator', 'backend', 'filer', 'hypervisor', 'troubled_hypervisor']
 
 poll: Any = monkey.get_original('select', 'poll')
 #: Seconds that the peers may take to come up, and to go away before they are killed.
 PATIENCE = 8
-
-Environ = dict[str, Any]
-App = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
 
 class Peers:
@@ -84,7 +82,7 @@ class Peers:
             null = os.open(os.devnull, os.O_RDWR)
             for number in range(3):
                 os.dup2(null, number)
-            _Server(listener, _told(app), log=None).start()
+            _Server(listener, _explaining(app), log=None).start()
             self._write_here.write(b'.')
             socket.wait_read(self._alive.fileno())
         finally:
@@ -142,10 +140,10 @@ class _Server(WSGIServer):
         super().handle(sock, address)
 
 
-def _told(app: App) -> App:
-    """Answer exceptions with napix's error object; that of a call to another server brings along what that one said."""
+def _explaining(app: App) -> App:
+    """Answer exceptions with napix's error object; that of a failed call to another server includes its answer."""
 
-    def wrapped(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def wrapped(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         try:
             return app(environ, start_response)
         except Exception as exc:
@@ -167,7 +165,7 @@ def _told(app: App) -> App:
     return wrapped
 
 
-def _json(start_response: Callable[..., Any], status: str, document: dict[str, Any]) -> list[bytes]:
+def _json(start_response: StartResponse, status: str, document: dict[str, Any]) -> list[bytes]:
     data = json.dumps(document).encode()
     start_response(status, [('Content-Type', 'application/json'), ('Content-Length', str(len(data)))])
     return [data]
@@ -176,7 +174,7 @@ def _json(start_response: Callable[..., Any], status: str, document: dict[str, A
 def hypervisor(size: int, seconds: float) -> App:
     """Tells, after some seconds, how many bytes it has left."""
 
-    def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         gevent.sleep(seconds)
         return _json(start_response, '200 OK', {'size': size})
 
@@ -186,30 +184,30 @@ def hypervisor(size: int, seconds: float) -> App:
 def troubled_hypervisor(storage: str) -> App:
     """Has to ask its storage first."""
 
-    def app(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+    def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         with Client(storage) as client:
             return _json(start_response, '200 OK', client.request('GET', '/volumes/vg-13').body)
 
     return app
 
 
-def backend(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+def backend(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """The storage behind a hypervisor, out of order."""
     raise OSError('volume group vg-13 is offline: 2 of its 4 disks have failed')
 
 
-def allocator(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+def allocator(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Gives an IP address away."""
     gevent.sleep(0.06)
     return _created(start_response, '/vm-ip/10.0.0.17')
 
 
-def filer(environ: Environ, start_response: Callable[..., Any]) -> Iterable[bytes]:
+def filer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
     """Makes a volume."""
     gevent.sleep(0.12)
     return _created(start_response, '/storage/vm-17')
 
 
-def _created(start_response: Callable[..., Any], location: str) -> list[bytes]:
+def _created(start_response: StartResponse, location: str) -> list[bytes]:
     start_response('204 No Content', [('Location', location)])
     return []

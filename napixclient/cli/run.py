@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from contextlib import ExitStack
 from time import monotonic
-from typing import TYPE_CHECKING
 
 from ..errors import HTTPError, Timeout
 from ..hosts import fold
@@ -20,11 +19,6 @@ from .plan import BadUsage, Plan
 from .printing import Files, Lines, chain_lines
 from .schedule import Schedule
 from .tally import Tally
-
-# What only few runs need is imported by those: a start takes a fifth of a second as it is.
-if TYPE_CHECKING:
-    from .folding import Folder
-    from .live import Board
 
 __all__ = ['Run', 'show']
 
@@ -84,15 +78,12 @@ class Run:
             timeout=asked.timeout,
             skip=None if plan.done is None else self._skip,
         )
-        self._folder: Folder | None = None
-        if asked.folds:
-            from .folding import Folder
-
-            self._folder = Folder(plan.groups, asked.regroup, asked.diff)
-        self._files = None if asked.output is None else Files(asked.output, targets)
-        self._lines = None if asked.json or asked.folds or asked.quiet else Lines(targets.hosts)
-        self._board: Board | None = None
+        #: Each of them gets each outcome, in this order.
+        self._shows: list[Callable[[Outcome], object]] = []
+        #: Gives the lines that are shown at the end.
+        self._closing_lines: Callable[[], Iterable[str]] | None = None
         self._paper = self._begin_paper()
+        self._begin_showing()
 
     def _begin_paper(self) -> Paper:
         """Paper, with a table on a terminal."""
@@ -100,11 +91,29 @@ class Run:
             self._schedule.tells.append(self._tell_request)
         if self._asked.quiet or not sys.stderr.isatty() or os.environ.get('TERM', 'dumb') == 'dumb':
             return Paper()
+        # What only few runs need is imported by those: a start takes a fifth of a second as it is.
         from .live import Board, Live
 
-        self._board = Board(self._schedule, self._tally)
-        self._schedule.tells.append(self._board.began)
-        return Live(self._board)
+        board = Board(self._schedule, self._tally)
+        self._schedule.tells.append(board.began)
+        self._shows.append(board.ended)
+        return Live(board)
+
+    def _begin_showing(self) -> None:
+        asked, targets = self._asked, self._plan.targets
+        if asked.output is not None:
+            self._shows.append(Files(asked.output, targets).write)
+        if asked.folds:
+            from .folding import Folder
+
+            folder = Folder(self._plan.groups, asked.regroup, asked.diff)
+            self._shows.append(folder.add)
+            self._closing_lines = folder.differences if asked.diff else folder.blocks
+        elif asked.json:
+            self._shows.append(self._show_json)
+        elif not asked.quiet:
+            self._lines = Lines(targets.hosts)
+            self._shows.append(self._show_line)
 
     def go(self) -> int:
         """Send them all; the exit code."""
@@ -123,11 +132,14 @@ class Run:
         return self._tally.code(self._asked.need, self._asked.min_ok, late)
 
     def _listen(self) -> None:
-        ended, count, show = self._schedule.ended_at, self._tally.count, self._show
+        ended, count = self._schedule.ended_at, self._tally.count
         for outcome in self._plan.pool.stream(self._schedule, self._asked.ordered):
             ended(tag_of(outcome).place)
             count(outcome)
-            show(outcome)
+            if self._log is not None:
+                self._log.write(outcome, self._plan.targets)
+            for show in self._shows:
+                show(outcome)
             if isinstance(outcome, HTTPError):
                 self._failed_one(outcome)
                 if self._asked.fail_fast:
@@ -152,21 +164,13 @@ class Run:
 
     # -- showing ---------------------------------------------------------------------------------------------------
 
-    def _show(self, outcome: Outcome) -> None:
-        if self._log is not None:
-            self._log.write(outcome, self._plan.targets)
-        if self._board is not None:
-            self._board.ended(outcome)
-        if self._files is not None:
-            self._files.write(outcome)
-        if self._folder is not None:
-            self._folder.add(outcome)
-        elif self._asked.json:
-            self._paper.put(json_line(outcome))
-        elif self._lines is not None:
-            self._paper.put(self._lines.line(outcome))
-            if isinstance(outcome, HTTPError) and (chain := chain_lines(outcome)):
-                self._paper.note(chain)
+    def _show_json(self, outcome: Outcome) -> None:
+        self._paper.put(json_line(outcome))
+
+    def _show_line(self, outcome: Outcome) -> None:
+        self._paper.put(self._lines.line(outcome))
+        if isinstance(outcome, HTTPError) and (chain := chain_lines(outcome)):
+            self._paper.note(chain)
 
     def _tell_request(self, request: Request) -> None:
         from .showing import request_lines
@@ -186,18 +190,14 @@ class Run:
         if self._asked.failed_out is not None:
             self._write_failed(self._asked.failed_out)
         try:
-            if self._folder is not None:
-                self._put_all(self._folder.differences() if self._asked.diff else self._folder.blocks())
+            for line in () if self._closing_lines is None else self._closing_lines():
+                self._paper.put(f'{line}\n')
         finally:
             self._paper.close(self._patience)
         if self._asked.summary:
             tell(''.join(f'{line}\n' for line in self._tally.summary()))
         elif not self._asked.quiet:
             tell(f'{self._tally}\n')
-
-    def _put_all(self, lines: Iterable[str]) -> None:
-        for line in lines:
-            self._paper.put(f'{line}\n')
 
     def _write_failed(self, path: str) -> None:
         """Those that failed, and those that nobody waited for, though they were wanted."""

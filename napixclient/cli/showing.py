@@ -5,12 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Iterator
-from typing import Any
 
-from ..authenticators import LoginAuthenticator, TokenIdentifier
+from ..authenticators import Authenticator, LoginAuthenticator, TokenIdentifier
 from ..masking import MASK, mask
 from ..messages import Request, parse_origin
 from ..secret_names import is_secret_field, is_secret_parameter
+from .credentials import ConnectionOptions
 from .items import Items, Upload
 from .options import Asked
 from .outcomes import escaped
@@ -27,9 +27,9 @@ def target_line(request: Request) -> str:
     return f'{mask(str(request))}\n'
 
 
-def request_lines(request: Request, authenticator: Any) -> Iterator[str]:
+def request_lines(request: Request, authenticator: Authenticator | None) -> Iterator[str]:
     """The lines of a request as curl shows them, without secrets."""
-    sent = authenticator(request) if authenticator is not None else request
+    sent = (authenticator(request) if authenticator is not None else None) or request
     yield f'> {mask(str(sent))}'
     for name, value in sent.headers.multi_items():
         yield f'> {name}: {MASK if is_secret_field(name) else mask(escaped(value))}'
@@ -58,13 +58,15 @@ def _masked_body(text: str, content_type: str) -> str:
 class Curl:
     """Writes requests as commands of curl. Where there is a secret they say ``$NAPIX_TOKEN``."""
 
-    def __init__(self, asked: Asked, items: Items, authenticator: Any, options: dict[str, Any]) -> None:
+    def __init__(
+        self, asked: Asked, items: Items, authenticator: Authenticator | None, options: ConnectionOptions
+    ) -> None:
         self._items = items
         self._authenticator = authenticator
         self._common = self._flags(asked, options)
 
     @staticmethod
-    def _flags(asked: Asked, options: dict[str, Any]) -> list[str]:
+    def _flags(asked: Asked, options: ConnectionOptions) -> list[str]:
         """What is the same for all."""
         flags = ['curl', '-sS']
         for flag, value in (

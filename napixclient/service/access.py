@@ -11,11 +11,10 @@ import os
 import re
 from collections.abc import Callable, Collection, Iterable
 from ipaddress import ip_address
-from typing import Any
 
 from ..masking import hide
 from ..wsgi import SignatureGuard
-from ..wsgi.environ import App, Environ
+from ..wsgi.environ import App, Environ, StartResponse
 from ..wsgi.nonces import NonceStore
 from ..wsgi.refusals import answer, denied
 
@@ -45,7 +44,7 @@ class HostCheck:
         self._bound = bound.strip('[]')
         self._names = frozenset(name.lower() for name in names)
 
-    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """The application's side of PEP 3333."""
         host = environ.get('HTTP_HOST', '')
         if not self._is_ours(host):
@@ -98,7 +97,7 @@ class Credentials:
         self._guard = SignatureGuard(app, keys, tokens=None if token is None else [token], nonces=nonces)
         hide(self, *keys.values(), *([] if token is None else [token]))
 
-    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """The application's side of PEP 3333."""
         if self._is_public(environ.get('PATH_INFO', '')):
             return self._app(environ, start_response)

@@ -15,7 +15,7 @@ import gevent
 from gevent.threadpool import ThreadPool
 
 from ..messages import is_json, redump_json
-from ..wsgi.environ import Environ
+from ..wsgi.environ import Environ, StartResponse
 from ..wsgi.refusals import Refusal, answer
 from .counts import document_of_run
 from .following import Feeds
@@ -100,14 +100,14 @@ class Api:
         """End the thread that reads large submissions."""
         self._threads.kill()
 
-    def __call__(self, environ: Environ, start_response: Any) -> Answer:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Answer:
         """The application's side of PEP 3333."""
         try:
             return self._answer(environ, start_response)
         except Refusal as exc:
             return answer(exc, environ, start_response)
 
-    def _answer(self, environ: Environ, start_response: Any) -> Answer:
+    def _answer(self, environ: Environ, start_response: StartResponse) -> Answer:
         path, method = environ.get('PATH_INFO', ''), environ['REQUEST_METHOD']
         name = 'GET' if method == 'HEAD' else method
         for pattern, methods in self._routes:
@@ -126,21 +126,21 @@ class Api:
 
     # -- about the service -----------------------------------------------------------------------------------------
 
-    def _health(self, environ: Environ, start_response: Any) -> Answer:
+    def _health(self, environ: Environ, start_response: StartResponse) -> Answer:
         return _json(
             start_response, {'status': 'draining' if self._runs.draining else 'ok', 'runs': len(self._runs.under_way)}
         )
 
-    def _show_metrics(self, environ: Environ, start_response: Any) -> Answer:
+    def _show_metrics(self, environ: Environ, start_response: StartResponse) -> Answer:
         data, media = self._metrics.show()
         return _send(start_response, data, media)
 
-    def _openapi(self, environ: Environ, start_response: Any) -> Answer:
+    def _openapi(self, environ: Environ, start_response: StartResponse) -> Answer:
         return _json(start_response, DOCUMENT)
 
     # -- runs ------------------------------------------------------------------------------------------------------
 
-    def _create(self, environ: Environ, start_response: Any) -> Answer:
+    def _create(self, environ: Environ, start_response: StartResponse) -> Answer:
         if not is_json(environ.get('CONTENT_TYPE', '')):
             raise UnsupportedMediaType('the body is JSON: Content-Type: application/json')
         try:
@@ -196,7 +196,7 @@ class Api:
             raise BadRequest('the body broke off', Connection='close')
         return b''.join(parts)
 
-    def _list(self, environ: Environ, start_response: Any) -> Answer:
+    def _list(self, environ: Environ, start_response: StartResponse) -> Answer:
         query = _query(environ)
         limit = _number(query, 'limit', 50)
         if not 1 <= limit <= MOST_RUNS:
@@ -213,7 +213,7 @@ class Api:
         ]
         return _json(start_response, {'runs': shown, 'next': shown[-1]['id'] if len(found) > limit else None})
 
-    def _show(self, environ: Environ, start_response: Any, id: str) -> Answer:
+    def _show(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
         return _json(start_response, self._document(id))
 
     def _document(self, id: str) -> dict[str, Any]:
@@ -222,7 +222,7 @@ class Api:
             raise NotFound('there is no run of that id')
         return document
 
-    def _cancel(self, environ: Environ, start_response: Any, id: str) -> Answer:
+    def _cancel(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
         if not _is_id(id) or not self._runs.cancel(id):
             raise NotFound('there is no run of that id')
         run = self._runs.under_way.get(id)
@@ -230,17 +230,17 @@ class Api:
             run.greenlet.join(self._slow_seconds)
         return _json(start_response, self._document(id))
 
-    def _left(self, environ: Environ, start_response: Any, id: str) -> Answer:
+    def _left(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
         self._document(id)
         return _json(start_response, {'requests': self._runs.left(id)})
 
-    def _flying(self, environ: Environ, start_response: Any, id: str) -> Answer:
+    def _flying(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
         self._document(id)
         return _json(start_response, self._runs.in_flight(id))
 
     # -- watching --------------------------------------------------------------------------------------------------
 
-    def _results(self, environ: Environ, start_response: Any, id: str) -> Answer:
+    def _results(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
         query = _query(environ)
         seq = _number(query, 'from', 0)
         follow = query.get('follow', '0')
@@ -254,7 +254,7 @@ class Api:
             return page(self._feeds, id, seq)
         return self._stream(environ, id, seq, LINES)
 
-    def _events(self, environ: Environ, start_response: Any, id: str) -> Answer:
+    def _events(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
         seq = _number(_query(environ), 'from', 0)
         last = environ.get('HTTP_LAST_EVENT_ID')
         if last is not None:
@@ -278,7 +278,7 @@ class Api:
         accept(stream_session(self._feeds, id, seq, form, self._heartbeat.every))
         return []
 
-    def _watch(self, environ: Environ, start_response: Any, id: str) -> Answer:
+    def _watch(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
         seq = _number(_query(environ), 'from', 0)
         self._document(id)
         upgrade = environ.get('napix.session')
@@ -323,13 +323,17 @@ def _not_with(method: str, methods: Iterable[str]) -> MethodNotAllowed:
 
 
 def _json(
-    start_response: Any, document: Any, status: str = '200 OK', fields: Iterable[tuple[str, str]] = ()
+    start_response: StartResponse, document: Any, status: str = '200 OK', fields: Iterable[tuple[str, str]] = ()
 ) -> list[bytes]:
     return _send(start_response, redump_json(document).encode(), 'application/json', status, fields)
 
 
 def _send(
-    start_response: Any, data: bytes, media: str, status: str = '200 OK', fields: Iterable[tuple[str, str]] = ()
+    start_response: StartResponse,
+    data: bytes,
+    media: str,
+    status: str = '200 OK',
+    fields: Iterable[tuple[str, str]] = (),
 ) -> list[bytes]:
     start_response(status, [('Content-Type', media), ('Content-Length', str(len(data))), *_PLAIN, *fields])
     return [data]

@@ -6,6 +6,8 @@ from hashlib import sha256
 from importlib.resources import files
 from typing import Any
 
+from ..wsgi.environ import Environ, StartResponse
+
 __all__ = ['Page']
 
 _MEDIA = {
@@ -29,7 +31,7 @@ class _File:
         self._tag = f'"{sha256(data).hexdigest()[:32]}"'
         self._media = _MEDIA[name.rpartition('.')[2]]
 
-    def serve(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    def serve(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
         """The file, or 304 for who has it."""
         fields = [
             ('ETag', self._tag),

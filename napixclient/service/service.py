@@ -15,7 +15,7 @@ from .._options import refuse_unknown
 from ..masking import mask
 from ..secret_names import add_secret_names
 from ..wsgi import ExceptionsCatcher
-from ..wsgi.environ import App, Environ
+from ..wsgi.environ import App, Environ, StartResponse
 from .access import Credentials, HostCheck, is_loopback
 from .allow import Allow
 from .api import Api
@@ -181,7 +181,7 @@ class _Mounts:
         self._app = app
         self._mounts = mounts
 
-    def __call__(self, environ: Environ, start_response: Any) -> Iterable[bytes]:
+    def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         path = environ.get('PATH_INFO', '')
         for prefix, app in self._mounts.items():
             if path == prefix or path.startswith(f'{prefix}/'):
