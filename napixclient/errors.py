@@ -412,7 +412,7 @@ def _tell(calls: list[Nested], margin: str, lines: list[str], known: dict[int, t
         which = f'({number} of {total}) ' if total > 1 else ''
         call = one_line(one.call or 'another server')
         how = 'failed' if one.status is None else f'answered {one.status}'
-        after = '' if one.elapsed is None else f' after {_duration(one.elapsed)}'
+        after = '' if one.elapsed is None else f' after {duration(one.elapsed)}'
         skipped = f', {one.cut} {"call" if one.cut == 1 else "calls"} further on' if one.cut else ''
         text = f': {what}' if what and not repeats else ''
         lines.append(f'{margin}because {which}{call} {how}{after}{skipped}{text}')
@@ -421,7 +421,8 @@ def _tell(calls: list[Nested], margin: str, lines: list[str], known: dict[int, t
         _tell(further, margin + '  ', lines, known)
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as texts of ours have it: ``12.3 ms``, ``4.5 s``."""
     return f'{seconds * 1000:.1f} ms' if seconds < 1 else f'{seconds:.1f} s'
 
 

@@ -9,6 +9,7 @@ import click
 from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
 from .help import TOPICS
+from .options import METHODS
 
 __all__ = ['COMMANDS', 'SHELLS', 'VARIABLE', 'complete_hosts', 'complete_methods', 'script']
 
@@ -22,7 +23,6 @@ COMMANDS = {
     'man': 'print the man page',
     'help': 'tell more about a topic',
 }
-_METHODS = ('get', 'post', 'put', 'patch', 'delete', 'head', 'options')
 
 
 def script(shell: str, command: click.Command) -> str:
@@ -35,13 +35,9 @@ def script(shell: str, command: click.Command) -> str:
 
 def complete_methods(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
     """Methods and commands."""
-    known = {**dict.fromkeys(_METHODS, 'send a request'), **COMMANDS}
-    capitals = {name.upper(): text for name, text in known.items() if name in _METHODS}
-    return [
-        CompletionItem(name, help=text)
-        for name, text in {**known, **(capitals if incomplete else {})}.items()
-        if name.startswith(incomplete)
-    ]
+    methods = [*map(str.lower, METHODS), *(METHODS if incomplete else ())]
+    known = {**dict.fromkeys(methods, 'send a request'), **COMMANDS}
+    return [CompletionItem(name, help=text) for name, text in known.items() if name.startswith(incomplete)]
 
 
 def complete_hosts(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:

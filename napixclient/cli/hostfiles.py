@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 
 from ..hosts import BadHosts, Groups, config_home, expand
 
-__all__ = ['config_directory', 'name_of', 'read_groups', 'read_hosts', 'without']
+__all__ = ['config_directory', 'name_of', 'read_bytes', 'read_groups', 'read_hosts', 'without']
 
 
 def config_directory() -> str:
@@ -58,14 +58,18 @@ def _lines_of(path: str, name: str) -> list[str]:
     :raises BadHosts: when it cannot be read.
     """
     try:
-        return _read(path).decode('utf-8-sig').splitlines()
+        return read_bytes(path).decode('utf-8-sig').splitlines()
     except OSError as exc:
         raise BadHosts(f'cannot read {name}: {exc.strerror}') from exc
     except UnicodeDecodeError as exc:
         raise BadHosts(f'{name} is not a text in UTF-8') from exc
 
 
-def _read(path: str) -> bytes:
+def read_bytes(path: str) -> bytes:
+    """The content of a file; ``-`` is standard input.
+
+    :raises OSError: when it cannot be read.
+    """
     if path == '-':
         return b'' if sys.stdin is None else sys.stdin.buffer.read()
     with open(path, 'rb') as file:

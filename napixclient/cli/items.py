@@ -9,7 +9,6 @@ from __future__ import annotations
 import mimetypes
 import os
 import re
-import sys
 from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -18,13 +17,14 @@ from urllib3.filepost import encode_multipart_formdata
 
 from ..masking import hide_fields
 from ..messages import Request, dump_json, load_json
-from .hostfiles import name_of
+from .hostfiles import name_of, read_bytes
 
-__all__ = ['BadItem', 'Content', 'Items', 'Upload', 'read_text']
+__all__ = ['HOST', 'BadItem', 'Content', 'Items', 'Upload', 'read_text']
 
 #: The longest comes first where several begin at the same place.
 _find_separator = re.compile(r':=@|==@|=@|:@|:=|==|=|:|@|;').search
-_HOST = '{host}'
+#: Stands for the host, with its port and without scheme.
+HOST = '{host}'
 #: Bytes from which a body is read while it is sent, instead of being held in memory.
 _LARGE = 2**20
 
@@ -79,7 +79,7 @@ class Items:
             *((name, value) for name, value in self.fields if isinstance(value, (str, _Json))),
         ]
         hide_fields(self, ((name, value.strip('"') if isinstance(value, _Json) else value) for name, value in written))
-        self.per_host: bool = any(_HOST in name or _HOST in value for name, value in written)
+        self.per_host: bool = any(HOST in name or HOST in value for name, value in written)
         self._same = None if self.per_host else self._make('')
 
     def for_host(self, host: str) -> Content:
@@ -89,7 +89,7 @@ class Items:
     @staticmethod
     def filled(text: str, host: str) -> str:
         """The text with the host's name in it."""
-        return text.replace(_HOST, name_of(host))
+        return text.replace(HOST, name_of(host))
 
     def _take(self, text: str) -> None:
         name, separator, value = _split(text)
@@ -193,10 +193,7 @@ def read_text(path: str, text: str) -> str:
 
 def _read(path: str, text: str) -> bytes:
     try:
-        if path == '-':
-            return b'' if sys.stdin is None else sys.stdin.buffer.read()
-        with open(os.path.expanduser(path), 'rb') as file:
-            return file.read()
+        return read_bytes(os.path.expanduser(path))
     except (OSError, ValueError) as exc:
         raise BadItem(f'{text!r}: cannot read the file: {getattr(exc, "strerror", None) or exc}') from exc
 

@@ -21,7 +21,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import HTTPError
+from ..errors import HTTPError, duration
 from ..messages import Request
 from .outcomes import Outcome, milliseconds, status_of, tag_of
 from .paper import Paper, colours, is_same_terminal, write
@@ -73,7 +73,7 @@ class Board:
         cell = _Cell(
             self._targets.hosts[tag.place],
             status_of(outcome),
-            _ms(milliseconds(outcome) / 1000),
+            duration(milliseconds(outcome) / 1000),
             'green' if good else 'red',
         )
         (self._good if good else self._failed).appendleft(cell)
@@ -155,7 +155,7 @@ class Board:
     def _cell(self, place: int, waits: dict[int, float]) -> _Cell:
         host = self._targets.hosts[place]
         if place in waits:
-            return _Cell(host, 'waiting', _ms(waits[place]), 'yellow')
+            return _Cell(host, 'waiting', duration(waits[place]), 'yellow')
         return self._last.get(place) or _Cell(host, 'to come', '', 'dim')
 
 
@@ -176,10 +176,6 @@ def _grid(cells: list[_Cell], across: int, name: int) -> Table:
             texts += [Text(cell.host), Text(cell.state, style=cell.style), Text(cell.time)]
         grid.add_row(*texts)
     return grid
-
-
-def _ms(seconds: float) -> str:
-    return f'{seconds * 1000:.1f} ms' if seconds < 1 else f'{seconds:.1f} s'
 
 
 def _clock(seconds: float) -> str:

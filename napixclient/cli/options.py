@@ -9,7 +9,10 @@ from typing import Any, Literal
 
 import click
 
-__all__ = ['FLAGS', 'Asked', 'Flag', 'Share']
+__all__ = ['FLAGS', 'METHODS', 'Asked', 'Flag', 'Share']
+
+#: Methods that everybody knows: they may be written in small letters, and shells complete them.
+METHODS = ('GET', 'POST', 'PUT', 'PATCH', 'DELETE', 'HEAD', 'OPTIONS')
 
 
 @dataclass(frozen=True)

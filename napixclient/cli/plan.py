@@ -17,12 +17,11 @@ from .credentials import BadCredentials, authenticator_of, connection_options, p
 from .hostfiles import read_groups, read_hosts, without
 from .items import BadItem, Items
 from .joblog import BadLog, Done
-from .options import Asked
+from .options import METHODS, Asked
 from .targets import BadUrl, Targets
 
 __all__ = ['BadUsage', 'Plan']
 
-METHODS = ('GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS')
 #: What is tried again besides failed connections.
 _AGAIN = (429, 502, 503, 504)
 #: Seconds to wait before the second try again; the first comes at once, each later one after twice the time.

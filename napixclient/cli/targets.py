@@ -7,14 +7,12 @@ from time import monotonic
 from typing import NamedTuple
 
 from ..messages import Request, plain_request
-from .hostfiles import name_of
-from .items import Content, Items
+from .items import HOST, Content, Items
 
 __all__ = ['BadUrl', 'Tag', 'Targets', 'Urls']
 
 # At least a "-" or a "," in it: "ids[0]" is a name that many a server knows.
 _find_ranges = re.compile(r'\[(\d+(?:-\d+(?:/\d+)?)?(?:,\d+(?:-\d+(?:/\d+)?)?)*)\]', re.ASCII).finditer
-_HOST = '{host}'
 #: Of a number in a range, and requests that a run can have: more would take years.
 _DIGITS, _MOST = 15, 10**15
 
@@ -99,7 +97,7 @@ class Targets:
         self.hosts = hosts
         self._urls = Urls(url)
         self._items = items
-        self._per_host = _HOST in url or items.per_host
+        self._per_host = HOST in url or items.per_host
         self.repeat = repeat
         self.serial: int = serial or len(hosts)
         #: Requests to each host.
@@ -115,7 +113,7 @@ class Targets:
         """What cannot be sent is told before anything is."""
         if not url.startswith('/'):
             raise BadUrl(f'{url!r} does not begin with "/": give a path such as /captains, after the hosts')
-        first = self._urls[0].replace(_HOST, 'host')
+        first = self._urls[0].replace(HOST, 'host')
         try:
             Request('host', self.method, first)
         except ValueError as exc:
@@ -158,7 +156,7 @@ class Targets:
         else:
             url = self._urls[turn % self._urls.count]
             if self._per_host:
-                url = url.replace(_HOST, name_of(self.hosts[place]))
+                url = self._items.filled(url, self.hosts[place])
         query = (content or self._items.for_host(self.hosts[place])).query
         return f'{url}{"&" if "?" in url else "?"}{query}' if query else url
 
