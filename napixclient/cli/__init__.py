@@ -1,4 +1,4 @@
-"""The ``napix`` command: the way in. A program, so it may print, read the environment and patch its process."""
+"""The entry point of the ``napix`` command. As a program, it may print, read the environment and patch its process."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ __all__ = ['main']
 def main() -> int:
     """Run ``napix`` with the arguments of this process and return its exit code.
 
-    The process is patched first of all: call it from a process of its own.
+    It patches the process before anything else, so call it only in a process of its own.
     """
     try:
         from gevent import monkey

@@ -1,6 +1,6 @@
-"""The ``napix`` command: its parts put together, and what its errors look like.
+"""The ``napix`` command: dispatches to its subcommands, and prints errors.
 
-What a run needs is imported when there is one: help and completion come at once.
+Modules that only a run needs are imported by the run, so that help and completion are fast.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def _print_version(context: click.Context, parameter: click.Parameter, value: bo
 
 
 def _send(**asked: object) -> int:
-    """Send the requests of a command line; the exit code."""
+    """Send the requests of a command line and return the exit code."""
     from .plan import BadUsage, Plan
 
     try:
@@ -79,7 +79,7 @@ napix: click.Command = click.Command(
 
 
 def _command(name: str, rest: list[str]) -> int:
-    """A command that sends nothing on its own account."""
+    """Run a subcommand other than ``serve``; return its exit code."""
     if name == 'help' and rest:
         found = [topic for topic in TOPICS if topic.name == rest[0]]
         if not found or len(rest) > 1:
@@ -107,7 +107,7 @@ def _command(name: str, rest: list[str]) -> int:
 
 
 def _serve(arguments: list[str]) -> int:
-    """Hand the arguments on to the service, which is loaded only then: it needs an extra of its own."""
+    """Pass the arguments on to the service, which is imported only here because it needs an extra of its own."""
     try:
         from ..service.command import serve
     except ImportError as exc:
@@ -135,8 +135,8 @@ def _dispatch(arguments: list[str]) -> int:
 
 
 def run() -> int:
-    """Run the command line; the exit code. What goes wrong is told in one line on standard error."""
-    # A closed stream would be None, and its descriptor the next socket's.
+    """Run the command line and return the exit code. An error is one line on standard error."""
+    # A closed stream would be None, and the next socket would get its descriptor.
     sys.stdout = sys.stdout or open(os.devnull, 'w')
     sys.stderr = sys.stderr or open(os.devnull, 'w')
     for stream in sys.stdout, sys.stderr:
@@ -147,11 +147,11 @@ def run() -> int:
         _complain(exc.format_message().rstrip('.'))
         return 2
     except OSError as exc:
-        if exc.errno != errno.EPIPE:  # a reader who has seen enough
+        if exc.errno != errno.EPIPE:  # the reader has closed the pipe
             _complain(exc.strerror or str(exc))
-        # What could not be written must not be tried again when Python ends.
+        # Python must not try again to write the rest when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except Exception as exc:  # pragma: no cover  # no run is known that comes here
+    except Exception as exc:  # pragma: no cover  # nothing is known that leads here
         _complain(f'this is a fault of napix itself: {type(exc).__name__}: {exc}')
     return 1
 

@@ -1,4 +1,4 @@
-"""Completion of command lines for bash, zsh and fish, by click: the shell asks ``napix`` itself at each tab."""
+"""Completes command lines in bash, zsh and fish, with click: at each tab the shell runs ``napix`` itself."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .options import METHODS
 __all__ = ['COMMANDS', 'SHELLS', 'VARIABLE', 'complete_hosts', 'complete_methods', 'script']
 
 SHELLS = ('bash', 'zsh', 'fish')
-#: The shell says in it what it wants.
+#: The environment variable in which the shell asks for completions.
 VARIABLE = '_NAPIX_COMPLETE'
 COMMANDS = {
     'demo': 'see a fan-out over servers that it starts itself',
@@ -26,7 +26,7 @@ COMMANDS = {
 
 
 def script(shell: str, command: click.Command) -> str:
-    """What a shell evaluates to complete ``napix``."""
+    """The script that a shell evaluates to complete ``napix``."""
     kind = get_completion_class(shell)
     assert kind is not None
     # Not that of bash itself, which would start one to learn its version.
@@ -41,7 +41,7 @@ def complete_methods(context: click.Context, parameter: click.Parameter, incompl
 
 
 def complete_hosts(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
-    """Groups; after a command what it takes."""
+    """Groups of hosts, or after a subcommand its arguments."""
     method = context.params.get('method')
     if method == 'help':
         return [CompletionItem(topic.name, help=topic.line) for topic in TOPICS if topic.name.startswith(incomplete)]
@@ -59,5 +59,5 @@ def complete_hosts(context: click.Context, parameter: click.Parameter, incomplet
 
 
 def asked_for() -> bool:
-    """Whether it is a shell that asks."""
+    """Whether a shell asks for completions."""
     return VARIABLE in os.environ

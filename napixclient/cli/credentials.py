@@ -1,4 +1,4 @@
-"""Who asks, and through what: flags, then the environment, then a profile."""
+"""Credentials, TLS and proxies: from flags, then the environment, then a profile."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class ConnectionOptions(TypedDict, total=False):
 
 
 class BadCredentials(ValueError):
-    """What is given makes no sense, or a file cannot be read."""
+    """The credentials make no sense, or a file cannot be read."""
 
 
 def _environ(name: str) -> str | None:
-    """A variable; an empty one is none."""
+    """The value of a variable; ``None`` if it is empty or not set."""
     return os.environ.get(name) or None
 
 
@@ -42,9 +42,9 @@ def _environ(name: str) -> str | None:
 
 
 def profile_of(asked: Asked) -> Profile:
-    """The profile that is asked for by flag or environment; an empty one without.
+    """The profile named by flag or environment; an empty one if none is named.
 
-    :raises BadCredentials: when there is none of that name, or what is in it makes no sense.
+    :raises BadCredentials: if no profile has that name, or the profile makes no sense.
     """
     name = asked.profile or _environ('NAPIX_PROFILE')
     if name is None:
@@ -73,11 +73,11 @@ def profile_of(asked: Asked) -> Profile:
     return profile
 
 
-# Who asks ------------------------------------------------------------------------------------------------------------
+# Credentials ---------------------------------------------------------------------------------------------------------
 
 
 def authenticator_of(asked: Asked, profile: Profile) -> LoginAuthenticator | TokenIdentifier | None:
-    """What signs the requests or adds the token. The first of flags, environment and profile that says how counts.
+    """What signs the requests or adds the token; flags come before the environment, and that before the profile.
 
     :raises BadCredentials: for a login without a key, a key without a login, a login and a token.
     """
@@ -116,7 +116,7 @@ def authenticator_of(asked: Asked, profile: Profile) -> LoginAuthenticator | Tok
 
 
 def _warn_of_secret(asked: Asked, flag: str, given: str | None, variable: str) -> None:
-    """What is on a command line is shown to all who list the processes of the machine; ``--curl`` only shows one."""
+    """Warn: every user of the machine sees command lines in the list of processes. ``--curl`` sends nothing."""
     if given and not given.startswith('@') and not asked.curl:
         print(
             f'napix: {flag}: a secret on the command line shows in the list of processes; give {flag} @FILE, or set '
@@ -126,20 +126,20 @@ def _warn_of_secret(asked: Asked, flag: str, given: str | None, variable: str) -
 
 
 def _secret(flag: str, value: str) -> str:
-    """The secret itself, or what is in the file that is named after an ``@``."""
+    """The secret itself, or the content of the file named after an ``@``."""
     text = read_text(value[1:], f'{flag} {value}').strip() if value.startswith('@') else value
     if not text:
         raise BadCredentials(f'{flag} {value}: the file is empty')
     return text
 
 
-# Through what --------------------------------------------------------------------------------------------------------
+# TLS and proxies -----------------------------------------------------------------------------------------------------
 
 
 def connection_options(asked: Asked, profile: Profile, hosts: Iterable[str]) -> ConnectionOptions:
     """The options of the pool for TLS and proxies.
 
-    :raises BadCredentials: when the environment has two proxies for one run.
+    :raises BadCredentials: if the environment names two proxies for one run.
     """
     options: ConnectionOptions = {'verify': not asked.insecure}
     ca_certs = asked.cacert or profile.get('ca_certs')
@@ -163,9 +163,9 @@ def _variable(name: str) -> str | None:
 
 
 def _of_environment(hosts: list[str]) -> tuple[str | None, list[str]]:
-    """The proxy that the environment names for these hosts, and those of them that it names none for.
+    """The proxy that the environment names for these hosts, and the hosts for which it names none.
 
-    ``HTTP_PROXY`` does not count, as with curl: in a CGI program it is a header of the request.
+    Like curl it ignores ``HTTP_PROXY``, which is a header of the request in a CGI program.
     """
     others = _variable('all_proxy')
     proxies = {'https': _variable('https_proxy') or others, 'http': _environ('http_proxy') or others}

@@ -1,4 +1,4 @@
-"""The demo, on servers that it starts itself: one machine is provisioned."""
+"""The demo: provisions one virtual machine on servers that it starts itself."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ['run_demo']
 GB = 10**9
 #: What the virtual machine needs, in bytes.
 EXPECTED = 32 * GB
-#: Of each hypervisor, hv-01 to hv-20: GB left, and seconds that it takes to tell. A few are slow.
+#: For each hypervisor, hv-01 to hv-20: GB free, and the seconds it takes to answer. A few are slow.
 CAPACITIES = [
     (8, 0.15),
     (64, 0.22),
@@ -50,7 +50,7 @@ KEY = {'login': 'root', 'key': 'toor'}
 
 
 def run_demo() -> int:
-    """Provision a virtual machine on peers of our own; the exit code."""
+    """Provision a virtual machine on our own peers and return the exit code."""
     console = Console(highlight=False)
     began = monotonic()
     with Peers() as peers:
@@ -63,14 +63,14 @@ def run_demo() -> int:
             f'own, on loopback:\nan IP allocator, a filer, a storage backend, 19 hypervisors; the 20th is '
             f'dead.\n'
         )
-        run = Run(peers.names, console)
-        run.provision(hypervisors, allocator_host, filer_host)
-        run.report()
-    return 0 if run.ready else 1
+        provisioning = Provisioning(peers.names, console)
+        provisioning.provision(hypervisors, allocator_host, filer_host)
+        provisioning.report()
+    return 0 if provisioning.ready else 1
 
 
 def _start(peers: Peers) -> tuple[list[str], str, str]:
-    """Start all of them: the hosts of the hypervisors, of the IP allocator and of the filer."""
+    """Start all peers and return the hosts of the hypervisors, of the IP allocator and of the filer."""
     hosts = [peers.start('ip-allocator', allocator), peers.start('filer', filer)]
     storage = peers.start('storage', backend)
     hypervisors = []
@@ -86,7 +86,7 @@ def _start(peers: Peers) -> tuple[list[str], str, str]:
 
 
 class Row(NamedTuple):
-    """An outcome, as it stands in the table."""
+    """An outcome as a row of the table."""
 
     at: float  # seconds since the first request
     answer: Response | HTTPError
@@ -94,8 +94,8 @@ class Row(NamedTuple):
     style: str = ''
 
 
-class Run:
-    """One provisioning: what is asked, what comes back, and when."""
+class Provisioning:
+    """Provisions one machine, and records each answer and when it came."""
 
     def __init__(self, names: dict[str, str], console: Console) -> None:
         self.ready: bool = False  # whether the machine has its hypervisor, its IP and its storage
@@ -149,7 +149,7 @@ class Run:
         )
 
     def _note_order(self, order: PendingResponse) -> None:
-        """Called by the hub as soon as an order has its outcome."""
+        """The hub calls this as soon as an order has its outcome."""
         if order.value is not None:
             self._note(order.value, order.value.headers.get('location', ''), 'green')
         elif order.exception is not None:
@@ -159,7 +159,7 @@ class Run:
         self.rows.append(Row(self._now(), answer, text, style))
 
     def report(self) -> None:
-        """The table, the failures that have a story, the totals."""
+        """Print the table, the chains of errors, and the totals."""
         self._console.print('[bold]Who answered what, and when[/]', self._table())
         for row in self.rows:
             if isinstance(row.answer, HTTPError) and len(row.answer.chain) > 1:
@@ -189,7 +189,7 @@ class Run:
         return table
 
     def _tell(self, error: HTTPError) -> None:
-        """The chain of an error that came from further away."""
+        """Print the chain of an error that began at a server behind ours."""
         name = self._names[_host(error)]
         self._console.print(f'[bold]{name} failed because a server behind it did[/]; its answer tells the whole chain:')
         hops = Table.grid(padding=(0, 2))

@@ -1,4 +1,4 @@
-"""Identical answers, shown once under the node set of their hosts; and how others differ."""
+"""Shows identical answers once, under the node set of their hosts, and how the other answers differ."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _LINE = '-' * 15
 
 
 class _Group:
-    """Those who answered the same."""
+    """Hosts with the same answer."""
 
     def __init__(self, shown: list[str]) -> None:
         self.hosts: dict[str, None] = {}
@@ -25,11 +25,11 @@ class _Group:
 
 
 class Folder:
-    """Gathers answers; what it holds grows with the different ones, and with the hosts.
+    """Groups identical answers. It holds each different answer once, and the names of all hosts.
 
     :param groups: what ``@name`` stands for.
-    :param regroup: write ``@name`` for hosts that are a group.
-    :param spread: a line for each member of a JSON document, as a difference shows best.
+    :param regroup: write ``@name`` in place of all hosts of a group.
+    :param spread: give each member of a JSON document its own line, for readable differences.
     """
 
     def __init__(self, groups: Groups, regroup: bool, spread: bool) -> None:
@@ -39,7 +39,7 @@ class Folder:
         self._found: dict[tuple[str, bytes | str], _Group] = {}
 
     def add(self, outcome: Outcome) -> None:
-        """Put it to those that are the same."""
+        """Add it to the group with the same answer."""
         response = answered_of(outcome)
         content = response.data if response is not None else getattr(outcome, 'message', '')
         group = self._found.get((status_of(outcome), content))
@@ -49,7 +49,7 @@ class Folder:
         group.count += 1
 
     def _ranked(self) -> list[_Group]:
-        """The largest first, those of the same size as they came."""
+        """The groups, largest first; those of equal size in the order of arrival."""
         return sorted(self._found.values(), key=lambda group: -group.count)
 
     def _name(self, group: _Group) -> str:
@@ -64,7 +64,7 @@ class Folder:
             yield from (_LINE, self._name(group), _LINE, *group.shown)
 
     def differences(self) -> Iterator[str]:
-        """The lines of the largest group, then how each other differs from it."""
+        """The lines of the largest group, then how each of the others differs from it."""
         ranked = self._ranked()
         for most in ranked[:1]:
             yield from (_LINE, self._name(most), _LINE, *most.shown)
@@ -75,7 +75,7 @@ class Folder:
 
 
 def _shown(outcome: Outcome, spread: bool) -> list[str]:
-    """The lines of an answer: its status, then the body; or what went wrong."""
+    """The lines of an answer: its status, then its body; or the error."""
     response = answered_of(outcome)
     if response is None:
         return [f'{status_of(outcome)}: {escaped(getattr(outcome, "message", ""))}']

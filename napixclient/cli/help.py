@@ -1,4 +1,4 @@
-"""What `napix --help` says, and the topics behind it."""
+"""The text of ``napix --help``, and of the help topics."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ SYNOPSIS = (
 
 
 class Topic:
-    """A part of the help: a line about it, its text in paragraphs, and the flags that belong to it."""
+    """A help topic: one line about it, its text in paragraphs, and its flags."""
 
     def __init__(self, name: str, line: str, *paragraphs: str | list[tuple[str, str]]) -> None:
         self.name = name
         self.line = line
-        #: Texts, and lists of what is written and what it means.
+        #: Texts, and lists of pairs: what to write, and what it means.
         self.paragraphs = paragraphs
 
     @property
@@ -115,7 +115,7 @@ EXAMPLES = [
 
 
 def screen() -> str:
-    """The help that fits a screen of 24 lines and 80 columns."""
+    """The overview; it fits a screen of 24 lines and 80 columns."""
     lines = [f'Usage: {SYNOPSIS[0]}', f'       {SYNOPSIS[1]}', '', f'{SUMMARY[0].upper()}{SUMMARY[1:]}.', '']
     lines += _table(
         [
@@ -133,7 +133,7 @@ def screen() -> str:
 
 
 def topic_text(topic: Topic) -> str:
-    """A topic, for a terminal."""
+    """The text of a topic for a terminal."""
     return '\n'.join([f'{topic.name}: {topic.line}', *_body(topic)]) + '\n'
 
 
@@ -151,7 +151,7 @@ def _body(topic: Topic) -> Iterator[str]:
 
 
 def _table(rows: list[tuple[str, str]]) -> list[str]:
-    """What is written, and beside it what it means."""
+    """Two columns: what to write, and what it means."""
     width = max(len(written) for written, _ in rows)
     lines = []
     for written, meaning in rows:

@@ -1,4 +1,4 @@
-"""Hosts and groups that the command reads from files, and the hosts that it leaves out."""
+"""Reads hosts and groups from files, and leaves excluded hosts out."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ['config_directory', 'name_of', 'read_bytes', 'read_groups', 'read_hos
 
 
 def config_directory() -> str:
-    """Where the settings of this command are."""
+    """The directory of the settings of ``napix``."""
     return os.path.join(config_home(), 'napix')
 
 
@@ -21,7 +21,7 @@ def read_groups(path: str | None) -> Groups:
     """What ``@name`` stands for: a file with ``name: node set`` on each line, then ClusterShell's own configuration.
 
     :param path: ``None`` for the user's own file, which need not exist.
-    :raises BadHosts: with the name of the file, and the line where there is one.
+    :raises BadHosts: with the name of the file, and the number of the line if there is one.
     """
     if path is None:
         path = os.path.join(config_directory(), 'groups')
@@ -41,7 +41,7 @@ def read_groups(path: str | None) -> Groups:
 def read_hosts(path: str, groups: Groups | None = None) -> Iterator[str]:
     """The hosts in a file (``-`` is standard input): node sets on each line, ``#`` begins a comment.
 
-    :raises BadHosts: with the name of the file, and the line where there is one.
+    :raises BadHosts: with the name of the file, and the number of the line if there is one.
     """
     name = 'standard input' if path == '-' else path
     for number, line in enumerate(_lines_of(path, name), 1):
@@ -85,7 +85,7 @@ def name_of(host: str) -> str:
 
 
 def without(hosts: Iterable[str], excluded: Iterable[str]) -> Iterator[str]:
-    """The hosts but for the excluded. One without scheme or port excludes that host with any."""
+    """The hosts without the excluded ones. An excluded host without scheme or port matches every scheme or port."""
     gone = set(excluded)
     for host in hosts:
         name = name_of(host)

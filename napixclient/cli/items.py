@@ -1,7 +1,7 @@
-"""Items as httpie has them: what goes into the query, the head and the body of a request.
+"""Request items in the syntax of HTTPie: they make the query, the header and the body of a request.
 
 ``key=value``, ``key:=json``, ``param==value``, ``Header:value``, ``Header;``, ``field@file``, ``@file``; with ``@``
-after the separator the value is in a file. A backslash makes a separator a character like any other.
+after the separator the value is read from a file. A backslash before a separator makes it an ordinary character.
 """
 
 from __future__ import annotations
@@ -30,11 +30,11 @@ _LARGE = 2**20
 
 
 class BadItem(ValueError):
-    """An item that is none, or a file that cannot be read."""
+    """An item that is malformed, or whose file cannot be read."""
 
 
 class Upload(NamedTuple):
-    """A file that goes as a field of a form."""
+    """A file that is sent as a field of a form."""
 
     path: str
     name: str
@@ -43,7 +43,7 @@ class Upload(NamedTuple):
 
 
 class Content(NamedTuple):
-    """What the items make of a request to one host."""
+    """What the items contribute to the request to one host."""
 
     query: str
     headers: list[tuple[str, str]]
@@ -51,9 +51,9 @@ class Content(NamedTuple):
 
 
 class Items:
-    """The items of a command line, read and checked once.
+    """The items of a command line, parsed and checked once.
 
-    :raises BadItem: for one that is none.
+    :raises BadItem: for a malformed item.
     """
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -69,7 +69,7 @@ class Items:
             raise BadItem(f'"@{self.file}" is the whole body: it goes with no fields')
         self.is_form: bool = any(isinstance(value, Upload) for _, value in self.fields)
         try:
-            # Whatever the host is: what is refused is refused now.
+            # The host does not matter: headers that are refused are refused now.
             Request('host', 'GET', '/', None, self.headers)
         except ValueError as exc:
             raise BadItem(str(exc)) from exc
@@ -83,12 +83,12 @@ class Items:
         self._same = None if self.per_host else self._make('')
 
     def for_host(self, host: str) -> Content:
-        """What goes to this host."""
+        """What is sent to this host."""
         return self._make(host) if self._same is None else self._same
 
     @staticmethod
     def filled(text: str, host: str) -> str:
-        """The text with the host's name in it."""
+        """The text with the host's name in place of ``{host}``."""
         return text.replace(HOST, name_of(host))
 
     def _take(self, text: str) -> None:
@@ -172,7 +172,7 @@ def _split(text: str) -> tuple[str, str, str]:
 
 def _json(value: str, text: str) -> _Json:
     try:
-        # Twice as the host may stand in it, which is a text without quotes.
+        # It is parsed again for each host, as {host} may stand in it.
         load_json(value, finite=True)
     except ValueError as exc:
         raise BadItem(f'{text!r}: what follows ":=" is not JSON that can be sent: {exc}') from exc
@@ -180,9 +180,9 @@ def _json(value: str, text: str) -> _Json:
 
 
 def read_text(path: str, text: str) -> str:
-    """The text in a file, without the end of its last line; ``-`` is standard input.
+    """The text in a file, without its final line break; ``-`` is standard input.
 
-    :param text: how it was asked for, to be told in the error.
+    :param text: the item as it was written, for the error.
     :raises BadItem: when it cannot be read.
     """
     try:
@@ -199,7 +199,7 @@ def _read(path: str, text: str) -> bytes:
 
 
 def _open(path: str, text: str) -> Any:
-    """The content of a file, or the file itself where it is large: it can go to many hosts at once."""
+    """The content of a file, or the open file if it is large; it can be sent to many hosts at once."""
     try:
         size = 0 if path == '-' else os.stat(os.path.expanduser(path)).st_size
         return _read(path, text) if size < _LARGE else open(os.path.expanduser(path), 'rb')

@@ -1,4 +1,4 @@
-"""The job log: a line of JSON for each outcome, by which a run is taken up again."""
+"""The job log: one line of JSON for each outcome, from which a run can be resumed."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ Key = tuple[str, str, str, int]
 
 
 class BadLog(ValueError):
-    """A file that is no job log, or that cannot be read or written."""
+    """The file is not a job log, or cannot be read or written."""
 
 
 class Done:
-    """What a job log tells of an earlier run. A file that does not exist tells nothing.
+    """The requests that succeeded in an earlier run, by its job log. A missing file is an empty log.
 
-    :raises BadLog: for a file that cannot be read, or is something else.
+    :raises BadLog: if the file cannot be read, or is not a job log.
     """
 
     def __init__(self, path: str) -> None:
@@ -42,7 +42,7 @@ class Done:
             raise BadLog(f'cannot read the job log {path}: {exc.strerror}') from exc
 
     def _take(self, line: bytes, where: str) -> bool:
-        """False for a line that is torn: the run was killed while it wrote it."""
+        """Take a line; false if it is torn because the run was killed while writing it."""
         found = _key(line)
         if found is None and line.endswith(b'\n'):
             raise BadLog(f'{where} is no line of a job log')
@@ -55,13 +55,13 @@ class Done:
         return True
 
     def has(self, targets: Targets, place: int, turn: int) -> bool:
-        """Whether this request was answered well."""
+        """Whether this request succeeded."""
         url = mask(targets.url(place, turn))
         return (targets.hosts[place], targets.method, url, targets.repetition(turn)) in self._keys
 
 
 def _key(line: bytes) -> tuple[Key, bool] | None:
-    """Which request a line is of, and whether it failed; ``None`` for what is no such line."""
+    """The request of a line, and whether it failed; ``None`` if it is not a line of a job log."""
     try:
         parsed: Any = load_json(line)
         status = parsed['status']
@@ -72,10 +72,10 @@ def _key(line: bytes) -> tuple[Key, bool] | None:
 
 
 class JobLog:
-    """A job log that is being written.
+    """Writes a job log.
 
-    :param done: what is there already, to go on behind it; without it what is there is lost.
-    :raises BadLog: when the file cannot be written.
+    :param done: the log so far, to append to; without it the file is overwritten.
+    :raises BadLog: if the file cannot be written.
     """
 
     def __init__(self, path: str, done: Done | None) -> None:
@@ -90,9 +90,9 @@ class JobLog:
             raise BadLog(f'cannot write the job log {path}: {exc.strerror}') from exc
 
     def write(self, outcome: Outcome, targets: Targets) -> None:
-        """Add a line, at once."""
+        """Write a line at once."""
         self._file.write(log_line(outcome, targets.repetition(tag_of(outcome).turn), time()).encode('ascii'))
 
     def close(self) -> None:
-        """No more lines."""
+        """Close the file."""
         self._file.close()

@@ -1,7 +1,7 @@
-"""The live table on a terminal: progress, and what each host is about. The results scroll by above it.
+"""The live table on a terminal: overall progress, and the state of each host. Results scroll by above it.
 
-A frame is one write, and lines are overwritten in place, so that nothing flickers; a result that was printed is never
-touched again. Rich lays the table out; it is imported when there is a terminal, for it takes a tenth of a second.
+Each frame is one write that overwrites lines in place, so nothing flickers, and printed results are never touched
+again. Rich lays out the table; its import takes a tenth of a second, so it happens only if there is a terminal.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class _Cell(NamedTuple):
 
 
 class Board:
-    """What the table shows, as far as it is known."""
+    """The data behind the table."""
 
     def __init__(self, schedule: Schedule, tally: Tally) -> None:
         self._schedule = schedule
@@ -62,11 +62,11 @@ class Board:
         self._colour = colours(sys.stderr)
 
     def began(self, request: Request) -> None:
-        """A request is on its way."""
+        """A request was sent."""
         self._waiting[request.tag.number] = request.tag.place, request.tag.began
 
     def ended(self, outcome: Outcome) -> None:
-        """It has its outcome."""
+        """A request has its outcome."""
         tag = tag_of(outcome)
         self._waiting.pop(tag.number, None)
         good = not isinstance(outcome, HTTPError)
@@ -160,7 +160,7 @@ class Board:
 
 
 def _grid(cells: list[_Cell], across: int, name: int) -> Table:
-    """The hosts side by side, from top to bottom."""
+    """The hosts in columns, each filled from top to bottom."""
     down = -(-len(cells) // across)
     grid = Table.grid(padding=(0, 2, 0, 0))
     used = min(across, -(-len(cells) // max(down, 1)))
@@ -183,7 +183,7 @@ def _clock(seconds: float) -> str:
 
 
 class Live(Paper):
-    """Paper with a table at its lower end."""
+    """Paper with a table below the results."""
 
     def __init__(self, board: Board) -> None:
         self._board = board
@@ -197,7 +197,7 @@ class Live(Paper):
         self._drawer = gevent.spawn_later(_FIRST, self._draw)
 
     def note(self, text: str) -> None:
-        """Something about the run: it stands among the results where both are on this terminal."""
+        """Write a note about the run, among the results if both streams are on this terminal."""
         if self._same:
             self.put(text)
         else:
@@ -220,7 +220,7 @@ class Live(Paper):
             pass
 
     def close(self, patience: float | None = None) -> None:
-        """Write what there is, and take the table away."""
+        """Write the rest, and remove the table."""
         self._drawer.kill()
         try:
             with gevent.Timeout(patience, False):  # type: ignore[arg-type]  # a silent one
@@ -230,7 +230,7 @@ class Live(Paper):
             super().close(patience)
 
     def _show(self, above: bytes, table: bool) -> None:
-        """One frame: texts that stay, and the table below them."""
+        """Write one frame: the text that stays, and the table below it."""
         try:
             self._show_now(above, table)
         except OSError:
@@ -255,10 +255,10 @@ class Live(Paper):
                 write(self._err, b''.join(parts))
 
     def _back(self, columns: int, stays: bool) -> bytes:
-        """To the first line of the table, which is overwritten, or erased where lines come in its place.
+        """Moves the cursor to the first line of the table, which is overwritten, or erased if lines take its place.
 
-        Line by line: a terminal that clears all that is below its first line may keep that, as something to scroll
-        back to. One that has become narrower has broken the lines.
+        It erases line by line, since a terminal told to clear everything below the cursor may keep the old text in
+        its scrollback. A terminal that has become narrower has wrapped the lines.
         """
         if not self._drawn:
             return b''

@@ -1,4 +1,4 @@
-"""The man page in roff, made of what the help is made of."""
+"""Writes the man page in roff, from the same texts as the help."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def _flag(flag: Flag) -> str:
 
 
 def _text(text: str) -> str:
-    """A text in roff: what would steer it is escaped, a hyphen stays one that can be copied."""
+    """The text escaped for roff; hyphens stay hyphens, so that they can be copied."""
     text = text.replace('\\', '\\e').replace('-', '\\-').replace('~', '\\(ti').replace('^', '\\(ha')
     text = text.replace("'", '\\(aq').replace('"', '\\(dq').replace('`', '\\(ga')
     return re.sub(r'(?m)^\.', r'\\&.', text)

@@ -1,4 +1,4 @@
-"""The command line: every flag, declared once, for help, man page and completion too."""
+"""The command line: declares every flag once, for parsing, help, man page and completion."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Share:
     percent: bool
 
     def of(self, total: int) -> int:
-        """How many that are; a share is rounded up."""
+        """The number of requests that this is; a share is rounded up."""
         return math.ceil(self.number * total / 100 - 1e-9) if self.percent else int(self.number)
 
 
@@ -109,7 +109,7 @@ class Flag(click.Option):
 
     @property
     def written(self) -> str:
-        """All its names, and what follows: ``-x, --exclude NODESET``."""
+        """All its names and its argument: ``-x, --exclude NODESET``."""
         names = sorted(self.opts, key=len)
         return ', '.join(names) + (f' {self.metavar}' if self.metavar else '')
 
@@ -298,7 +298,7 @@ FLAGS = [
 
 @dataclass(frozen=True, eq=False, repr=False)  # what is not made need not be waited for at each start
 class Asked:
-    """What a command line asks for: a field for each argument and flag."""
+    """A parsed command line: one field for each argument and flag."""
 
     method: str
     hosts: str
@@ -349,5 +349,5 @@ class Asked:
 
     @property
     def folds(self) -> bool:
-        """Whether the answers are shown together at the end."""
+        """Whether all answers are shown together at the end."""
         return self.fold or self.regroup or self.diff

@@ -1,4 +1,4 @@
-"""An outcome as a text: the line, the JSON, the chain of an error."""
+"""Writes an outcome as text: as a line, as JSON, as the chain of an error."""
 
 from __future__ import annotations
 
@@ -38,13 +38,13 @@ _PIECE = 2000
 
 
 def tag_of(outcome: Outcome) -> Tag:
-    """Which request it is the outcome of."""
+    """The tag of its request."""
     tag: Tag = outcome.request.tag
     return tag
 
 
 def answered_of(outcome: Outcome) -> Response | None:
-    """What the server answered, if it did."""
+    """The server's answer, if there is one."""
     return outcome.response if isinstance(outcome, HTTPError) else outcome
 
 
@@ -54,7 +54,7 @@ def status_of(outcome: Outcome) -> str:
 
 
 def milliseconds(outcome: Outcome) -> float:
-    """How long it took; where not a byte was sent, from the time at which the pool took the request."""
+    """How long it took. If no byte was sent, it counts from the moment when the pool took the request."""
     seconds = monotonic() - tag_of(outcome).began if outcome.elapsed is None else outcome.elapsed
     return seconds * 1000
 
@@ -63,9 +63,9 @@ def milliseconds(outcome: Outcome) -> float:
 
 
 def piece_of(outcome: Outcome, longest: int | None = None) -> str:
-    """The body on one line, or what went wrong: nothing in it steers a terminal.
+    """The body on one line, or the error message, without anything that controls a terminal.
 
-    :param longest: characters that are of use.
+    :param longest: characters that can be shown.
     """
     response = answered_of(outcome)
     if response is None:
@@ -80,14 +80,14 @@ def piece_of(outcome: Outcome, longest: int | None = None) -> str:
 
 
 def escaped(text: str) -> str:
-    """The text on one line, in which nothing steers a terminal."""
+    """The text on one line, with control characters escaped."""
     if text.isprintable():
         return text
     return ''.join(char if char.isprintable() else char.encode('unicode_escape').decode() for char in text)
 
 
 def chain_of(outcome: Outcome) -> list[str]:
-    """The lines that tell of the servers behind the one that failed; none where there was none behind it."""
+    """The lines about the servers behind the one that failed; empty if there are none."""
     if isinstance(outcome, HTTPError) and outcome.response is not None and len(outcome.chain) > 1:
         return [escaped(line) for line in str(outcome).splitlines()]
     return []
@@ -139,7 +139,7 @@ def _error(outcome: Outcome) -> str:
 
 
 def body_of(response: Response) -> str:
-    """The body in JSON: JSON as it is, other text as a string, what is no text as ``{"base64": …}``."""
+    """The body in JSON: JSON stays as it is, other text is a string, and binary data is ``{"base64": …}``."""
     data = response.data
     if not data:
         return 'null'

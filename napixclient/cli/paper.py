@@ -1,7 +1,7 @@
-"""Where the results go: standard output, and standard error beside it.
+"""Writes results to standard output, and notes to standard error.
 
-A reader who is slow must not hold the requests in flight, or their time runs out: what cannot be written at once waits
-as a greenlet does. The streams stay blocking, because other programs may share them.
+A slow reader must not hold up requests in flight, or they time out: a greenlet waits with what cannot be written at
+once. The streams stay blocking, because other programs may share them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _POLLOUT = 4
 
 
 def colours(stream: TextIO) -> bool:
-    """Whether there are to be colours: as NO_COLOR, CLICOLOR_FORCE and CLICOLOR have it, else on a terminal."""
+    """Whether to use colours: NO_COLOR, CLICOLOR_FORCE and CLICOLOR decide, else whether it is a terminal."""
     if os.environ.get('NO_COLOR'):
         return False
     if os.environ.get('CLICOLOR_FORCE', '0') not in ('', '0'):
@@ -42,9 +42,9 @@ def is_same_terminal(one: TextIO, other: TextIO) -> bool:
 
 
 def write(descriptor: int, data: bytes) -> None:
-    """Write all of it. Only this greenlet waits.
+    """Write all data; only this greenlet waits.
 
-    :raises OSError: when it cannot be written.
+    :raises OSError: if it cannot be written.
     """
     kind = os.fstat(descriptor).st_mode
     if not (stat.S_ISFIFO(kind) or stat.S_ISSOCK(kind) or os.isatty(descriptor)):
@@ -64,15 +64,15 @@ def write(descriptor: int, data: bytes) -> None:
 
 
 def tell(text: str) -> None:
-    """Write to standard error. Where nobody reads it: so be it."""
+    """Write to standard error; ignore it if nobody reads that."""
     with contextlib.suppress(OSError):
         write(sys.stderr.fileno(), text.encode(sys.stderr.encoding, 'backslashreplace'))
 
 
 class Paper:
-    """Results to standard output, notes to standard error; a writer of its own, to which it is all one.
+    """Writes results to standard output in a greenlet of its own, and notes to standard error.
 
-    What cannot be written any more ends the greenlet that made this, by an ``OSError``.
+    If writing fails, an ``OSError`` is raised in the greenlet that made this object.
     """
 
     def __init__(self) -> None:
@@ -91,7 +91,7 @@ class Paper:
         self._watcher = self._watch()
 
     def put(self, text: str) -> None:
-        """A result: it goes to standard output as soon as all greenlets wait."""
+        """Queue a result; it goes to standard output as soon as all other greenlets wait."""
         if self._failure is not None:
             raise self._take_failure()
         data = text.encode(self._encoding, 'backslashreplace')
@@ -103,7 +103,7 @@ class Paper:
             self._room.wait()
 
     def note(self, text: str) -> None:
-        """Something about the run, for standard error, after the results so far where both are on a terminal."""
+        """Write a note about the run to standard error; on a terminal, after the results so far."""
         if self._together:
             self.drain()
         tell(text)
@@ -120,9 +120,9 @@ class Paper:
             raise self._take_failure()
 
     def close(self, patience: float | None = None) -> None:
-        """Write what there is, and end.
+        """Write the rest, and end.
 
-        :param patience: seconds that the reader has for it.
+        :param patience: seconds to wait for the reader.
         """
         try:
             with gevent.Timeout(patience, False):  # type: ignore[arg-type]  # a silent one
@@ -166,7 +166,7 @@ class Paper:
         return self._failure
 
     def _watch(self) -> Any:
-        """Learn that the reader of a pipe has left, also when there is nothing to write."""
+        """Notice that the reader of a pipe has left, even if there is nothing to write."""
         if not stat.S_ISFIFO(os.fstat(self._out).st_mode):
             return None
         watcher = gevent.get_hub().loop.io(self._out, 1, ref=False)

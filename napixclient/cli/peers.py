@@ -1,8 +1,8 @@
 """The demo's peers: real servers on loopback, each a process of its own.
 
-They are forks of this process, which has everything imported already: all of them are up in a tenth of a second.
-Two pipes hold them to it. *alive* is closed when the demo is gone, however it ended (SIGKILL too), and then each peer
-ends. *here* is written by each peer that is up, and closed when the last one is gone.
+They are forks of this process, which has already imported everything, so all of them are up in a tenth of a second.
+Two pipes connect them to it. *alive* closes when the demo ends, however it ends (even by SIGKILL), and then each peer
+exits. Each peer writes to *here* once it is up, and *here* closes when the last peer has exited.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from ..wsgi.environ import App, Environ, StartResponse
 
 __all__ = ['Peers', 'allocator', 'backend', 'filer', 'hypervisor', 'troubled_hypervisor']
 
-poll: Any = monkey.get_original('select', 'poll')
-#: Seconds that the peers may take to come up, and to go away before they are killed.
+poll = monkey.get_original('select', 'poll')
+#: Seconds that the peers may take to start, and to exit before they are killed.
 PATIENCE = 8
 
 
 class Peers:
-    """A context manager that ends its peers and waits until they are gone."""
+    """A context manager that ends its peers and waits until they have exited."""
 
     def __init__(self) -> None:
         self.names: dict[str, str] = {}  # host -> name
@@ -49,7 +49,7 @@ class Peers:
         return len(self._pids)
 
     def start(self, name: str, app: App) -> str:
-        """Fork a process that serves the app; its host. Signals are to be held meanwhile."""
+        """Fork a process that serves the app, and return its host. Call it while signals are held."""
         listener = socket.socket()
         listener.bind(('127.0.0.1', 0))
         listener.listen(64)
@@ -62,7 +62,7 @@ class Peers:
         return host
 
     def dead(self, name: str) -> str:
-        """The host of a server that is down: its port refuses, and nobody else can get it."""
+        """The host of a server that is down: its port refuses connections, and no other program can take it."""
         ghost = socket.socket()
         ghost.bind(('127.0.0.1', 0))
         self._ghosts.append(ghost)
@@ -74,7 +74,7 @@ class Peers:
         return host
 
     def _serve(self, listener: socket.socket, app: App) -> NoReturn:
-        """The life of a peer."""
+        """Run a peer until the demo ends."""
         try:
             self._lifeline.close()
             signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the demo, which then ends its peers
@@ -89,9 +89,9 @@ class Peers:
             os._exit(0)  # nothing of what the demo would do at its end
 
     def wait_until_up(self) -> None:
-        """Block until each peer takes requests. Signals are to be held meanwhile.
+        """Block until every peer accepts requests. Call it while signals are held.
 
-        :raises OSError: when one does not.
+        :raises OSError: if one does not.
         """
         self._write_here.close()
         up, end = 0, monotonic() + PATIENCE
@@ -102,9 +102,9 @@ class Peers:
             up += len(heard)
 
     def _hear(self, end: float) -> bytes | None:
-        """What peers wrote, empty when all are gone, ``None`` when ``monotonic()`` reached the end.
+        """What the peers wrote: empty when all have exited, ``None`` once ``monotonic()`` reaches the end.
 
-        It holds the whole process, so that nothing interrupts what must not be left half done.
+        It blocks the whole process, so that nothing interrupts a step that must not be left half done.
         """
         poller = poll()
         poller.register(self._here)
@@ -172,7 +172,7 @@ def _json(start_response: StartResponse, status: str, document: dict[str, Any]) 
 
 
 def hypervisor(size: int, seconds: float) -> App:
-    """Tells, after some seconds, how many bytes it has left."""
+    """Answers after some seconds with the bytes that it has free."""
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         gevent.sleep(seconds)
@@ -182,7 +182,7 @@ def hypervisor(size: int, seconds: float) -> App:
 
 
 def troubled_hypervisor(storage: str) -> App:
-    """Has to ask its storage first."""
+    """Asks its storage before it answers, and fails with it."""
 
     def app(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         with Client(storage) as client:
@@ -197,13 +197,13 @@ def backend(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
 
 
 def allocator(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """Gives an IP address away."""
+    """Allocates an IP address."""
     gevent.sleep(0.06)
     return _created(start_response, '/vm-ip/10.0.0.17')
 
 
 def filer(environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-    """Makes a volume."""
+    """Creates a volume."""
     gevent.sleep(0.12)
     return _created(start_response, '/storage/vm-17')
 

@@ -1,4 +1,4 @@
-"""What a command line asks for, checked as a whole before anything is sent."""
+"""Checks a command line as a whole, before anything is sent."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ from .targets import BadUrl, Targets
 
 __all__ = ['BadUsage', 'Plan']
 
-#: What is tried again besides failed connections.
+#: Statuses after which a request is retried, besides failed connections.
 _AGAIN = (429, 502, 503, 504)
-#: Seconds to wait before the second try again; the first comes at once, each later one after twice the time.
+#: Seconds before the second retry; the first is immediate, and the wait doubles for each later one.
 _BACKOFF = 0.2
 
 
 class BadUsage(ValueError):
-    """What is asked for makes no sense; its text names the mistake."""
+    """The command line makes no sense; the text names the mistake."""
 
 
 class Plan:
-    """A run that can begin.
+    """Everything that a run needs to begin.
 
-    :raises BadUsage: for what makes no sense.
+    :raises BadUsage: if the command line makes no sense.
     """
 
     def __init__(self, asked: Asked) -> None:
@@ -70,7 +70,7 @@ class Plan:
 
 
 def _check(asked: Asked) -> None:
-    """Flags that do not go together."""
+    """Refuse flags that exclude each other."""
     if asked.json and asked.folds:
         raise BadUsage('--json and --fold exclude each other: answers are shown one by one, or together')
     if asked.curl and asked.dry_run:
@@ -84,7 +84,7 @@ def _check(asked: Asked) -> None:
 
 
 def _method(text: str) -> str:
-    """Methods are in capitals; those that everybody knows may be written otherwise."""
+    """The method; only the usual ones may be written in small letters."""
     if text.upper() in METHODS:
         return text.upper()
     if text != text.upper():

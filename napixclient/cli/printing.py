@@ -1,4 +1,4 @@
-"""How each outcome is shown as it comes: a line, JSON, a file for its host."""
+"""Shows each outcome as it arrives: as a line, and as a file for its host."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _GREEN, _RED, _DIM, _OFF = '\x1b[32m', '\x1b[31m', '\x1b[2m', '\x1b[0m'
 
 
 class Lines:
-    """Makes a line of each outcome: in columns on a terminal, else with tabs."""
+    """Writes each outcome as a line: in columns on a terminal, else with tabs."""
 
     def __init__(self, hosts: list[str]) -> None:
         self._columns = sys.stdout.isatty()
@@ -55,12 +55,12 @@ class Lines:
 
 
 def chain_lines(outcome: Outcome) -> str:
-    """What stands below the line of an error that came from further away; nothing for any other."""
+    """The lines below the line of an error that began at a server behind; empty for any other outcome."""
     return ''.join(f'    {line}\n' for line in chain_of(outcome))
 
 
 class Files:
-    """A file for the body of each host; of several for one host each has its number behind the name."""
+    """Writes the body of each host to a file; if a host has several, their numbers follow its name."""
 
     def __init__(self, directory: str, targets: Targets) -> None:
         self._directory = directory

@@ -1,4 +1,4 @@
-"""One run of requests, from the first to the exit code."""
+"""One run, from its first request to the exit code."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from .tally import Tally
 
 __all__ = ['Run', 'show']
 
-#: With "auto", what a host may be sent at most.
+#: Requests in flight to one host at most with "auto".
 _AUTO = 64
-#: Seconds for a slow reader to take what there is, when the run was interrupted.
+#: Seconds that a slow reader has for the rest after an interrupt.
 _PATIENCE = 1.0
 
 
 def show(plan: Plan) -> int:
-    """Show the requests that would be sent, and send none; the exit code."""
+    """Show the requests that would be sent, send none, and return the exit code."""
     from .showing import Curl, target_line
 
     targets = plan.targets
@@ -50,9 +50,9 @@ def show(plan: Plan) -> int:
 
 
 class Run:
-    """Sends the requests of a plan, shows what comes, and keeps the count.
+    """Sends the requests of a plan, and shows and counts the outcomes.
 
-    :raises BadUsage: when the job log cannot be written.
+    :raises BadUsage: if the job log cannot be written.
     """
 
     def __init__(self, plan: Plan) -> None:
@@ -86,7 +86,7 @@ class Run:
         self._begin_showing()
 
     def _begin_paper(self) -> Paper:
-        """Paper, with a table on a terminal."""
+        """The paper; on a terminal it has a table."""
         if self._asked.verbose:
             self._schedule.tells.append(self._tell_request)
         if self._asked.quiet or not sys.stderr.isatty() or os.environ.get('TERM', 'dumb') == 'dumb':
@@ -116,7 +116,7 @@ class Run:
             self._shows.append(self._show_line)
 
     def go(self) -> int:
-        """Send them all; the exit code."""
+        """Send all requests and return the exit code."""
         signals.raise_exit(self._tell_who_is_pending)
         with ExitStack() as stack:
             if self._log is not None:
@@ -156,7 +156,7 @@ class Run:
             self._schedule.stop()
 
     def _skip(self, place: int, turn: int) -> bool:
-        """Whether that was answered well in an earlier run."""
+        """Whether the request succeeded in an earlier run."""
         done = self._plan.done
         found = done is not None and done.has(self._plan.targets, place, turn)
         self._tally.done += found
@@ -186,7 +186,7 @@ class Run:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _close(self) -> None:
-        """Whatever ended it: what is known is told."""
+        """Show and write what is known, whatever ended the run."""
         if self._asked.failed_out is not None:
             self._write_failed(self._asked.failed_out)
         try:
@@ -200,7 +200,7 @@ class Run:
             tell(f'{self._tally}\n')
 
     def _write_failed(self, path: str) -> None:
-        """Those that failed, and those that nobody waited for, though they were wanted."""
+        """Write the hosts that failed, and those whose answers were still wanted when the run ended."""
         left = [] if self._enough else self._schedule.unfinished()
         with open(path, 'w') as file:
             if failed := dict.fromkeys([*self._failed, *left]):

@@ -1,4 +1,4 @@
-"""Which request comes next: hosts take turns, none has more under way than it may."""
+"""Chooses the next request: hosts take turns, and none exceeds its cap."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ __all__ = ['Schedule']
 class Schedule:
     """The requests of a run, for :meth:`ClientPool.stream`, which draws them in a greenlet of its own.
 
-    A request is made when its host may be sent it, so that its time does not run out in a queue.
+    A request is created only when its host may receive it, so that it does not time out in a queue.
 
-    :param cap: requests under way to one host at most.
-    :param ordered: in the order of their numbers, whatever each host has under way.
+    :param cap: requests in flight to one host at most.
+    :param ordered: give them in the order of their numbers, however many a host has in flight.
     :param rate: requests a second in all, or ``None``.
-    :param end: ``monotonic()`` after which nothing is begun; every request ends by then.
-    :param timeout: seconds for each, ``None`` for the default of the pool.
-    :param skip: ``(place, turn)`` -> whether this one need not be asked.
+    :param end: ``monotonic()`` at which the run ends: no request begins or goes on after it.
+    :param timeout: seconds for each request, ``None`` for the default of the pool.
+    :param skip: ``(place, turn)`` -> whether to leave this request out.
     """
 
     def __init__(
@@ -39,14 +39,13 @@ class Schedule:
         skip: Callable[[int, int], bool] | None = None,
     ) -> None:
         self.targets = targets
-        #: Each is called with each request, before it is sent.
+        #: Each of them is called with each request before it is sent.
         self.tells: list[Callable[[Request], None]] = []
-        #: Requests that were handed out, and those of them that have ended.
-        self.asked: int = 0
-        self.ended: int = 0
-        self.skipped: int = 0
-        #: Whether the end of the time came before the last request was begun.
-        self.late: bool = False
+        #: Requests that were handed out, and how many of them have ended.
+        self.asked = self.ended = 0
+        self.skipped = 0
+        #: Whether the time was up before the last request began.
+        self.late = False
         self._cap = cap
         self._ordered = ordered
         self._rate = rate
@@ -97,7 +96,7 @@ class Schedule:
     # -- who is next -----------------------------------------------------------------------------------------------
 
     def _batches(self) -> Iterator[range]:
-        """The places of each batch; the next when the last request of the one before has ended."""
+        """The places of each batch; a batch begins when the last request of the previous one has ended."""
         count, size = len(self.targets.hosts), self.targets.serial
         for first in range(0, count, size):
             while not self._stopped and self.ended < self.asked:
@@ -139,10 +138,10 @@ class Schedule:
         if self._over():
             self._stopped = True
 
-    # -- what the consumer tells -----------------------------------------------------------------------------------
+    # -- what the consumer reports ---------------------------------------------------------------------------------
 
     def ended_at(self, place: int) -> None:
-        """A request to this host has its outcome."""
+        """A request to this host has ended."""
         self.ended += 1
         self._under_way[place] -= 1
         if place in self._waiting:
@@ -151,14 +150,14 @@ class Schedule:
         self._change.set()
 
     def stop(self) -> None:
-        """Begin no more."""
+        """Begin no more requests."""
         self._stopped = True
         self._change.set()
 
-    # -- how far it is ---------------------------------------------------------------------------------------------
+    # -- progress -------------------------------------------------------------------------------------------------
 
     def unfinished(self) -> list[str]:
-        """The hosts that have not ended all their requests."""
+        """The hosts whose requests have not all ended."""
         return [
             host
             for host, under_way, upcoming in zip(self.targets.hosts, self._under_way, self._next, strict=True)
@@ -167,5 +166,5 @@ class Schedule:
 
     @property
     def unasked(self) -> int:
-        """Requests that were not begun."""
+        """Requests that have not begun."""
         return len(self.targets) - self.asked - self.skipped

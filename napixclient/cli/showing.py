@@ -1,4 +1,4 @@
-"""Requests as they are shown: as commands of curl, as text without secrets, as targets."""
+"""Shows requests: as curl commands, as text without secrets, as targets."""
 
 from __future__ import annotations
 
@@ -18,17 +18,17 @@ from .outcomes import escaped
 __all__ = ['Curl', 'request_lines', 'target_line']
 
 SECRET = '$NAPIX_TOKEN'
-#: Bytes of a body that are shown.
+#: Bytes of a body that are shown at most.
 _LONGEST = 2000
 
 
 def target_line(request: Request) -> str:
-    """What is asked: ``GET http://web1.example/status``."""
+    """The line of a request: ``GET http://web1.example/status``."""
     return f'{mask(str(request))}\n'
 
 
 def request_lines(request: Request, authenticator: Authenticator | None) -> Iterator[str]:
-    """The lines of a request as curl shows them, without secrets."""
+    """The lines of a request as ``curl -v`` shows them, without secrets."""
     sent = (authenticator(request) if authenticator is not None else None) or request
     yield f'> {mask(str(sent))}'
     for name, value in sent.headers.multi_items():
@@ -56,7 +56,7 @@ def _masked_body(text: str, content_type: str) -> str:
 
 
 class Curl:
-    """Writes requests as commands of curl. Where there is a secret they say ``$NAPIX_TOKEN``."""
+    """Writes requests as curl commands, with ``$NAPIX_TOKEN`` in place of secrets."""
 
     def __init__(
         self, asked: Asked, items: Items, authenticator: Authenticator | None, options: ConnectionOptions
@@ -67,7 +67,7 @@ class Curl:
 
     @staticmethod
     def _flags(asked: Asked, options: ConnectionOptions) -> list[str]:
-        """What is the same for all."""
+        """The flags that all commands share."""
         flags = ['curl', '-sS']
         for flag, value in (
             ('--max-time', asked.timeout),
@@ -100,7 +100,7 @@ class Curl:
             if request.method == 'GET' and request.body is None
             else ['-X', _word(request.method)]
         )
-        # What curl would say of itself is not what napix says.
+        # The fields that curl would add are not those that napix sends.
         named = {name.lower() for name in request.headers}
         if 'accept' not in named:
             words += ['-H', "'Accept: application/json'"]
@@ -163,7 +163,7 @@ def _member(name: str, value: str) -> str:
 
 
 def _proxy(url: str) -> str:
-    """The URL of a proxy; its password is a secret."""
+    """The URL of a proxy, with its password hidden."""
     before, mark, place = url.rpartition('@')
     scheme, slashes, credentials = before.partition('://')
     user, colon, _ = credentials.partition(':')

@@ -1,4 +1,4 @@
-"""How SIGINT and SIGTERM end the program: quickly, without a traceback, with 128 and the signal's number."""
+"""SIGINT and SIGTERM end the program quickly, without a traceback, with exit code 128 plus the signal number."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ENDING = (signal.SIGINT, signal.SIGTERM)
 
 
 def exit_on_interrupt() -> None:
-    """From now on Ctrl-C ends the process at once: for the time in which there is nothing to put away."""
+    """Make Ctrl-C end the process at once, while there is nothing to clean up."""
 
     def leave(number: int, frame: FrameType | None) -> None:
         os._exit(128 + number)
@@ -25,12 +25,11 @@ def exit_on_interrupt() -> None:
 
 
 def raise_exit(first: Callable[[], object] | None = None) -> None:
-    """From now on SIGINT or SIGTERM raises ``SystemExit`` in the calling greenlet, once, wherever it waits.
+    """Make SIGINT and SIGTERM raise ``SystemExit`` once in the calling greenlet, wherever it waits.
 
-    By gevent's watchers: a ``KeyboardInterrupt`` of Python's own would be raised in whichever greenlet runs just then,
-    the hub included.
+    It uses gevent's watchers: Python would raise ``KeyboardInterrupt`` in whichever greenlet is running, even the hub.
 
-    :param first: what the first SIGINT does instead, in a greenlet of its own.
+    :param first: called in a greenlet of its own by the first SIGINT, instead of the exit.
     """
     caller = gevent.getcurrent()
     received: list[int] = []
@@ -40,7 +39,7 @@ def raise_exit(first: Callable[[], object] | None = None) -> None:
         if number == signal.SIGINT and first is not None and received == [number]:
             first()
         elif len(received) == 1 or first is not None and len(received) == 2 and received[0] == signal.SIGINT:
-            # What this one begins to put away, a later one must not break off, nor the end of Python after it.
+            # A later signal must not interrupt the clean-up that this one begins, nor the exit of Python after it.
             for late in _ENDING:
                 signal.signal(late, signal.SIG_IGN)
             gevent.kill(caller, SystemExit(128 + number))
@@ -51,7 +50,7 @@ def raise_exit(first: Callable[[], object] | None = None) -> None:
 
 @contextmanager
 def hold() -> Iterator[None]:
-    """Within, neither signal is delivered; at the end those that came meanwhile are."""
+    """Hold both signals back; they are delivered when the context ends."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
     try:
         yield

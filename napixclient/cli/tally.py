@@ -1,4 +1,4 @@
-"""What became of a run: counts, the summary, the exit code."""
+"""The result of a run: counts, summary and exit code."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from .outcomes import Outcome, milliseconds, status_of
 
 __all__ = ['Tally']
 
-#: Exit codes; those of bad usage and of signals are given elsewhere.
+#: Exit codes; those for bad usage and for signals are elsewhere.
 ALL_GOOD, SOME_FAILED, NOTHING, LATE = 0, 1, 3, 124
 #: Bars of the histogram, and their greatest length.
 _BARS, _LONGEST = 10, 40
@@ -32,10 +32,8 @@ class Tally:
     def __init__(self, asked: int, hosts: int, times: bool = False) -> None:
         self.asked = asked
         self.hosts = hosts
-        self.good: int = 0
-        self.bad: int = 0
-        self.silent: int = 0
-        #: Requests that had been answered well in an earlier run.
+        self.good = self.bad = self.silent = 0
+        #: Requests that had succeeded in an earlier run.
         self.done = 0
         self.kinds: Counter[str] = Counter()
         self._times = array('d') if times else None
@@ -48,11 +46,11 @@ class Tally:
 
     @property
     def seconds(self) -> float:
-        """Since it began."""
+        """Seconds since the run began."""
         return monotonic() - self._began
 
     def count(self, outcome: Outcome) -> None:
-        """Below 400, at 400 or above, or no answer at all."""
+        """Count an outcome: below 400, at 400 or above, or without an answer."""
         if not isinstance(outcome, HTTPError):
             self.good += 1
         elif outcome.status is None:
@@ -67,8 +65,8 @@ class Tally:
     def code(self, need: int | None, min_ok: Share | None, late: bool) -> int:
         """The exit code.
 
-        :param need: answers that were asked for.
-        :param late: whether the deadline of the run ended it.
+        :param need: successful answers that ``--need`` asks for.
+        :param late: whether the deadline ended the run.
         """
         good = self.good + self.done
         wanted = [number for number in (need, None if min_ok is None else min_ok.of(self.asked)) if number is not None]
@@ -110,12 +108,12 @@ class Tally:
 
 
 def _quantile(times: list[float], percent: int) -> float:
-    """The smallest that so many percent do not exceed."""
+    """The smallest time that so many percent of all do not exceed."""
     return times[max(math.ceil(len(times) * percent / 100) - 1, 0)]
 
 
 def _histogram(times: list[float]) -> Iterator[str]:
-    """Bars between the fastest and the slowest, each as much longer a time as the one before."""
+    """Bars from the fastest to the slowest time; the upper ends rise by a constant factor."""
     low, high = max(times[0], 0.001), max(times[-1], 0.001)
     bars = _BARS if high > low * 1.01 else 1
     edges = [low * (high / low) ** (number / bars) for number in range(1, bars)] + [math.inf]

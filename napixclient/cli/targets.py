@@ -1,4 +1,4 @@
-"""What is asked: every host, for every URL, so many times; numbered, and made one by one."""
+"""The requests of a run: each host, each URL, each repetition. They are numbered, and created one by one."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from .items import HOST, Content, Items
 
 __all__ = ['BadUrl', 'Tag', 'Targets', 'Urls']
 
-# At least a "-" or a "," in it: "ids[0]" is a name that many a server knows.
+# It has at least one "-" or ",": many servers use names such as "ids[0]".
 _find_ranges = re.compile(r'\[(\d+(?:-\d+(?:/\d+)?)?(?:,\d+(?:-\d+(?:/\d+)?)?)*)\]', re.ASCII).finditer
-#: Of a number in a range, and requests that a run can have: more would take years.
+#: Digits of a number in a range, and requests of a run, at most: more would take years.
 _DIGITS, _MOST = 15, 10**15
 
 
 class BadUrl(ValueError):
-    """A URL that cannot be sent, or a range in it that makes no sense."""
+    """The URL cannot be sent, or a range in it makes no sense."""
 
 
 class Tag(NamedTuple):
-    """Which request it is; it comes back with the answer."""
+    """Identifies a request; it comes back with the outcome."""
 
     number: int
-    place: int  # that of its host
-    turn: int  # which of the host's requests it is, from 0
+    place: int  # the index of its host
+    turn: int  # its index among the requests of that host
     began: float  # ``monotonic()`` when the pool took it
 
 
 class _Numbers:
-    """A range as node sets have it, ``1-5/2,08-10``: nothing of it is held in memory."""
+    """A range as in a node set, ``1-5/2,08-10``; its numbers are not held in memory."""
 
     def __init__(self, text: str) -> None:
         self._parts: list[tuple[range, int]] = []
@@ -54,9 +54,9 @@ class _Numbers:
 
 
 class Urls:
-    """A URL with ranges in it, as a sequence of URLs.
+    """A URL with ranges, as a sequence of URLs.
 
-    :raises BadUrl: for an empty range.
+    :raises BadUrl: if a range is empty.
     """
 
     def __init__(self, text: str) -> None:
@@ -83,11 +83,11 @@ class Urls:
 
 
 class Targets:
-    """All requests of a run. They are numbered in the order of ``--ordered``: batch by batch, all hosts in turn.
+    """All requests of a run, numbered in the order of ``--ordered``: batch by batch, the hosts in turn.
 
     :param serial: hosts in a batch; ``None`` for all.
-    :raises BadUrl: when the URL cannot be sent.
-    :raises ValueError: when a host is none, or its request cannot be made.
+    :raises BadUrl: if the URL cannot be sent.
+    :raises ValueError: if a host is malformed, or its request cannot be made.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Targets:
         return len(self.hosts) * self.turns
 
     def _check(self, url: str) -> None:
-        """What cannot be sent is told before anything is."""
+        """Refuse what cannot be sent, before anything is sent."""
         if not url.startswith('/'):
             raise BadUrl(f'{url!r} does not begin with "/": give a path such as /captains, after the hosts')
         first = self._urls[0].replace(HOST, 'host')
@@ -124,22 +124,22 @@ class Targets:
         self._content = self._items.for_host('') if not self._items.per_host else None
 
     def index(self, place: int, turn: int) -> int:
-        """The number of a request."""
+        """The number of the request with this place and turn."""
         batch = place // self.serial * self.serial
         size = min(self.serial, len(self.hosts) - batch)
         return batch * self.turns + turn * size + place - batch
 
     def at(self, index: int) -> tuple[int, int]:
-        """Place and turn of the request of that number."""
+        """Place and turn of the request with this number."""
         batch = index // (self.serial * self.turns) * self.serial
         size = min(self.serial, len(self.hosts) - batch)
         turn, place = divmod(index - batch * self.turns, size)
         return batch + place, turn
 
     def request(self, place: int, turn: int, timeout: float | None = None) -> Request:
-        """Make a request; its tag is a :class:`Tag`.
+        """Create a request; its tag is a :class:`Tag`.
 
-        :param timeout: seconds in all, where it is another than that of the pool.
+        :param timeout: seconds in all, if they differ from those of the pool.
         """
         host = self.hosts[place]
         content = self._content or self._items.for_host(host)
@@ -150,7 +150,7 @@ class Targets:
         return Request(host, self.method, url, content.body, content.headers, timeout=timeout, tag=tag)
 
     def url(self, place: int, turn: int, content: Content | None = None) -> str:
-        """Path and query of a request, as they are asked for."""
+        """Path and query of a request, as they are sent."""
         if self._plain is not None:
             url = self._plain
         else:
@@ -161,5 +161,5 @@ class Targets:
         return f'{url}{"&" if "?" in url else "?"}{query}' if query else url
 
     def repetition(self, turn: int) -> int:
-        """How often the same was asked of that host before."""
+        """How many times the same request went to that host before."""
         return turn // self._urls.count

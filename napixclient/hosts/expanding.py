@@ -7,18 +7,18 @@ import re
 from collections.abc import Iterable, Iterator
 
 from .groups import Groups
-from .nodesets import BadHosts, expanded, folded, items_of, size_of
+from .nodesets import BadHosts, expanded, folded, size_of, terms_of
 
 __all__ = ['expand', 'fold', 'sizes_of']
 
 
 def expand(text: str, groups: Groups | None = None) -> Iterator[str]:
-    """The hosts of one or more node sets with blanks between them: ``web[1-100].example:8002,[::1]:80``.
+    """The hosts of one or more node sets, which blanks separate: ``web[1-100].example:8002,[::1]:80``.
 
-    In the order written; a host may come twice, where ``,`` is the only operator.
+    They come in the order written. A host may come twice if ``,`` is the only operator.
 
     :param groups: what ``@name`` stands for, see :class:`Groups`.
-    :raises BadHosts: for what is not a node set, or a part of it that names no host.
+    :raises BadHosts: if it is not a node set, or a part of it names no host.
     """
     return _expand(text, groups or Groups(), None, ())
 
@@ -26,17 +26,17 @@ def expand(text: str, groups: Groups | None = None) -> Iterator[str]:
 def _expand(text: str, groups: Groups, source: str | None, within: tuple[str, ...]) -> Iterator[str]:
     """Yield the hosts of a text that is written within other groups.
 
-    :param source: the source of groups that ``@name`` is of, where it does not say.
-    :param within: the groups that it is written in.
+    :param source: the source of ``@name`` if it names none.
+    :param within: the groups in which the text is written.
     """
     if not _has_operators(text):
-        for _, item in items_of(text):
-            yield from _hosts_of(item, groups, source, within)
+        for _, term in terms_of(text):
+            yield from _hosts_of(term, groups, source, within)
         return
     found: dict[str, None] = {}
-    for operator, item in items_of(text):
-        hosts = dict.fromkeys(_hosts_of(item, groups, source, within))
-        if not operator:  # what was before is another set
+    for operator, term in terms_of(text):
+        hosts = dict.fromkeys(_hosts_of(term, groups, source, within))
+        if not operator:  # the terms before are another set
             yield from found
             found = hosts
         elif operator == ',':
@@ -56,29 +56,29 @@ _has_operators = re.compile('[!&^]').search
 _has_wildcards = re.compile('[*?]').search
 
 
-def _hosts_of(item: str, groups: Groups, source: str | None, within: tuple[str, ...]) -> Iterator[str]:
-    if item[0] == '@':
-        for name in expanded(item):
+def _hosts_of(term: str, groups: Groups, source: str | None, within: tuple[str, ...]) -> Iterator[str]:
+    if term[0] == '@':
+        for name in expanded(term):
             yield from _members(name, groups, source, within)
-    elif _has_wildcards(item):
-        every = dict.fromkeys(_every_host(item, groups, source, within))
-        for pattern in expanded(item):
+    elif _has_wildcards(term):
+        every = dict.fromkeys(_every_host(term, groups, source, within))
+        for pattern in expanded(term):
             found = list(filter(re.compile(fnmatch.translate(pattern)).match, every))
             if not found:
                 raise BadHosts(f'{pattern!r} names no host: none of those in the groups is like it')
             yield from found
     else:
-        yield from expanded(item)
+        yield from expanded(term)
 
 
-def _every_host(item: str, groups: Groups, source: str | None, within: tuple[str, ...]) -> Iterator[str]:
-    """Every host of every group, for an item that is chosen from them."""
+def _every_host(term: str, groups: Groups, source: str | None, within: tuple[str, ...]) -> Iterator[str]:
+    """Every host of every group, from which a term chooses."""
     if '*' in within:
-        raise BadHosts(f'{item!r} is written in a group, and stands for hosts of all groups')
+        raise BadHosts(f'{term!r} is written in a group, and stands for hosts of all groups')
     try:
         text = groups.everything(source)
     except BadHosts as exc:
-        raise BadHosts(f'{item!r} names no host: {exc}') from None
+        raise BadHosts(f'{term!r} names no host: {exc}') from None
     return _expand(text, groups, source, (*within, '*'))
 
 
@@ -94,17 +94,17 @@ def _members(written: str, groups: Groups, source: str | None, within: tuple[str
 
 
 def sizes_of(text: str) -> Iterator[int]:
-    """Hosts that the items of node sets name, one number for each, before any is written out; a group counts as one.
+    """How many hosts each term of node sets names, without expanding them; a group counts as one.
 
-    :raises BadHosts: for what is not a node set.
+    :raises BadHosts: if it is not a node set.
     """
-    return (size_of(item) for _, item in items_of(text))
+    return (size_of(term) for _, term in terms_of(text))
 
 
 def fold(hosts: Iterable[str], groups: Groups | None = None, regroup: bool = False) -> str:
-    """The node set of these hosts, never longer than the list of them; nothing for none.
+    """The node set of these hosts, never longer than their list; empty for no hosts.
 
-    :param regroup: write ``@name`` where all hosts of a group are among them.
+    :param regroup: write ``@name`` in place of all hosts of a group.
     """
     if not regroup:
         return folded(hosts)
@@ -119,7 +119,7 @@ def fold(hosts: Iterable[str], groups: Groups | None = None, regroup: bool = Fal
 
 
 def _largest_first(groups: Groups) -> list[tuple[str, set[str]]]:
-    """The groups that have hosts; one that cannot be looked up is none to be written."""
+    """The groups and their hosts, largest first; groups that cannot be looked up are left out."""
     found = []
     for name in groups.grouplist():
         try:

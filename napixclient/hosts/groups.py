@@ -1,7 +1,7 @@
-"""Groups of hosts: those of the user's own file, and those that ClusterShell was configured to find.
+"""Groups of hosts: those of the user's own file, and those that ClusterShell is configured to find.
 
-Of ClusterShell's configuration only what the user or the administrator of the machine wrote is read: its package brings
-samples, which name hosts of nobody, and puts them under the prefix of Python.
+It reads only the configuration that the user or the administrator wrote. ClusterShell's package installs samples under
+the prefix of Python, and those name hosts that do not exist.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ _T = TypeVar('_T')
 class Groups:
     """Groups by their names.
 
-    :param path: the file that they are from; ``None`` for none of the user's own.
-    :param own: what is in it.
+    :param path: the user's own file of groups, for error messages; ``None`` without one.
+    :param own: the groups in it: name -> node set.
     """
 
     def __init__(self, path: str | None = None, own: dict[str, str] | None = None) -> None:
@@ -34,9 +34,9 @@ class Groups:
     def nodes(self, name: str, source: str | None = None) -> str:
         """The node set that a group stands for.
 
-        :param source: one of those that ClusterShell is configured to ask; ``None`` for the user's own file, then for
-            the default one.
-        :raises BadHosts: for a group that is nowhere.
+        :param source: a source in ClusterShell's configuration; ``None`` for the user's own file, then the default
+            source.
+        :raises BadHosts: if there is no such group.
         """
         if source is None and name in self._own:
             return self._own[name]
@@ -59,7 +59,7 @@ class Groups:
         return ','.join(found)
 
     def grouplist(self) -> list[str]:
-        """The names of all groups that tell theirs: those of the user's own file and of the default source."""
+        """The names of all groups in the user's own file and in the default source, if it lists them."""
         names = dict.fromkeys(self._own)
         with suppress(BadHosts):
             if self._sources('@'):
@@ -75,7 +75,7 @@ class Groups:
 
         resolver = std_group_resolver()
         if getattr(resolver, 'filenames', None) != DEF_GROUPS_CONFIGS:
-            return resolver  # the program has set another than that of the samples
+            return resolver  # the program has set one of its own
         return GroupResolverConfig(_configurations(), ILLEGAL_GROUP_CHARS)
 
     def _sources(self, written: str) -> list[str]:
@@ -112,7 +112,7 @@ class Groups:
 
 
 def _configurations() -> list[str]:
-    """ClusterShell's files, those that count most last; not those under the prefix of Python, which are its samples."""
+    """ClusterShell's files in rising precedence, without the samples under the prefix of Python."""
     directories = ['/etc/clustershell', os.path.join(config_home(), 'clustershell')]
     if named := os.environ.get('CLUSTERSHELL_CFGDIR'):
         directories.append(named)

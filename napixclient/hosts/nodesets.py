@@ -1,6 +1,6 @@
-"""Node sets as texts, ``web[1-100].example:8002``: taken apart, counted, expanded and folded.
+"""Node sets as texts, ``web[1-100].example:8002``: parses, counts, expands and folds them.
 
-All of it takes time in proportion to the text, or to the hosts: lists of them are long, and come from others, too.
+Everything takes time in proportion to the text, or to the hosts: lists may be long, and come from strangers.
 """
 
 from __future__ import annotations
@@ -10,48 +10,48 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from typing import NamedTuple
 
-__all__ = ['BadHosts', 'Item', 'expanded', 'folded', 'items_of', 'size_of']
+__all__ = ['BadHosts', 'Term', 'expanded', 'folded', 'size_of', 'terms_of']
 
-#: Digits of a number in a range, hosts that one item may name, and its brackets: more is a slip of the hand.
+#: Digits of a number in a range, hosts that one term may name, and brackets in it: more is a typing error.
 _DIGITS, _MOST, _MOST_BRACKETS = 18, 10**6, 60
 _DIGIT = frozenset('0123456789')
 
 
 class BadHosts(ValueError):
-    """A node set that cannot be read, or a file."""
+    """A node set or a file that cannot be read."""
 
 
-class Item(NamedTuple):
-    """A part of a node set, with the operator before it: ``''`` where a set begins.
+class Term(NamedTuple):
+    """A term of a node set, with the operator before it: ``''`` at the beginning of a set.
 
-    ``,`` adds it to those before, ``!`` takes it away, ``&`` keeps what is in both, ``^`` what is in one of the two.
+    ``,`` is the union with the terms before, ``!`` the difference, ``&`` the intersection, ``^`` what is in one only.
     """
 
     operator: str
     text: str
 
 
-# Blanks and operators within brackets belong to the item.
+# Blanks and operators within brackets belong to the term.
 _tokens = re.compile(
     r'(?P<part>\[[^\[\]]*\]|[^\s,!&^\[\]]+)|(?P<operator>[,!&^])|(?P<blank>\s+)|(?P<bracket>[\[\]])'
 ).finditer
 _rest = re.compile(r'[^\s,!&^]{1,40}').match
 
 
-def items_of(text: str) -> Iterator[Item]:
-    """The items of one or more node sets with blanks between them.
+def terms_of(text: str) -> Iterator[Term]:
+    """The terms of one or more node sets, which blanks separate.
 
-    :raises BadHosts: for an operator with nothing beside it, and a bracket that is no pair.
+    :raises BadHosts: for an operator without an operand, and an unpaired bracket.
     """
     operator = ''
-    parts: list[str] = []  # of the item that is being read
+    parts: list[str] = []  # of the term that is being read
     ended = False  # by a blank
     for found in _tokens(text):
         kind = found.lastgroup
         if kind == 'operator':
             if not parts:
                 raise BadHosts(_nothing_beside(found[0]))
-            yield Item(operator, ''.join(parts))
+            yield Term(operator, ''.join(parts))
             operator, parts, ended = found[0], [], False
         elif kind == 'blank':
             ended = True
@@ -59,14 +59,14 @@ def items_of(text: str) -> Iterator[Item]:
             raise BadHosts(_unpaired(''.join(parts), text, found.start()))
         else:
             if ended and parts:
-                yield Item(operator, ''.join(parts))
+                yield Term(operator, ''.join(parts))
                 operator, parts = '', []
             parts.append(found[0])
             ended = False
     if operator and not parts:
         raise BadHosts(_nothing_beside(operator))
     if parts:
-        yield Item(operator, ''.join(parts))
+        yield Term(operator, ''.join(parts))
 
 
 def _nothing_beside(operator: str) -> str:
@@ -80,24 +80,24 @@ def _nothing_beside(operator: str) -> str:
 def _unpaired(before: str, text: str, at: int) -> str:
     rest = _rest(text, at)
     assert rest is not None  # it begins with the bracket
-    item = f'{before[-40:]}{rest[0]}'
+    term = f'{before[-40:]}{rest[0]}'
     if text[at] == ']':
-        return f'{item!r} is not a node set: missing bracket "["'
+        return f'{term!r} is not a node set: missing bracket "["'
     nested = '[' in rest[0][1:] and ']' in rest[0]
-    return f'{item!r} is not a node set: ' + ('a bracket within another' if nested else 'missing bracket "]"')
+    return f'{term!r} is not a node set: ' + ('a bracket within another' if nested else 'missing bracket "]"')
 
 
 # Ranges --------------------------------------------------------------------------------------------------------------
 
 
 class _Range(NamedTuple):
-    """Numbers, ``08-10/2``: the texts that they are written as."""
+    """A range of numbers with their width, ``08-10/2``."""
 
     numbers: range
     width: int
 
     def texts(self) -> list[str]:
-        """Each as it is written."""
+        """The numbers as they are written."""
         return [str(number).zfill(self.width) for number in self.numbers]
 
 
@@ -105,12 +105,12 @@ _brackets = re.compile(r'\[([^\[\]]*)\]').split
 _range = re.compile(r'([0-9]+)(?:-([0-9]+)(?:/([0-9]+))?)?').fullmatch
 
 
-def size_of(item: str) -> int:
-    """Hosts that an item names, before any is written out; where it is more than a million, not all are counted.
+def size_of(term: str) -> int:
+    """How many hosts a term names, without expanding it; beyond a million the count may be too low.
 
-    :raises BadHosts: for a range that is none.
+    :raises BadHosts: for a malformed range.
     """
-    return _size(_parts(item))
+    return _size(_parts(term))
 
 
 def _size(parts: list[str | list[_Range]]) -> int:
@@ -123,14 +123,14 @@ def _size(parts: list[str | list[_Range]]) -> int:
     return size
 
 
-def expanded(item: str) -> Iterator[str]:
-    """The hosts that it names: numbers rise, those of the last range turn first.
+def expanded(term: str) -> Iterator[str]:
+    """The hosts that a term names; numbers rise, and those of the last range change fastest.
 
-    :raises BadHosts: for a range that is none, or that is too large.
+    :raises BadHosts: for a malformed range, or too many hosts.
     """
-    parts = _parts(item)
+    parts = _parts(term)
     if _size(parts) > _MOST:
-        raise BadHosts(f'{item!r:.100} names more than {_MOST} hosts')
+        raise BadHosts(f'{term!r:.100} names more than {_MOST} hosts')
     return map(''.join, product(*([part] if isinstance(part, str) else _texts(part) for part in parts)))
 
 
@@ -144,18 +144,18 @@ def _in_order(text: str) -> tuple[int, str]:
     return len(text), text
 
 
-def _parts(item: str) -> list[str | list[_Range]]:
-    """Texts, and ranges between them. A bracket with a colon in it is an IPv6 address, and text."""
-    if item.count('[') > _MOST_BRACKETS:
-        raise BadHosts(f'{item!r:.60} is not a node set: it has more than {_MOST_BRACKETS} ranges')
+def _parts(term: str) -> list[str | list[_Range]]:
+    """The texts and ranges of a term. A bracket with a colon in it is an IPv6 address, so it is text."""
+    if term.count('[') > _MOST_BRACKETS:
+        raise BadHosts(f'{term!r:.60} is not a node set: it has more than {_MOST_BRACKETS} ranges')
     parts: list[str | list[_Range]] = ['']
-    for at, piece in enumerate(_brackets(item)):
+    for at, piece in enumerate(_brackets(term)):
         before = parts[-1]
         if at % 2 and ':' not in piece:
             try:
                 parts.append(_ranges(piece, before))
             except BadHosts as exc:
-                raise BadHosts(f'{item!r:.100} is not a node set: {exc}') from None
+                raise BadHosts(f'{term!r:.100} is not a node set: {exc}') from None
             continue
         text = f'[{piece}]' if at % 2 else piece
         if isinstance(before, str):
@@ -201,14 +201,14 @@ def _range_of(text: str) -> _Range:
 
 # Folding -------------------------------------------------------------------------------------------------------------
 
-# An address in brackets is no range; a number that a range cannot have is a text as any other.
+# An address in brackets is not a range; a number too long for a range is text.
 _numbers = re.compile(rf'(\[[^\[\]]*\]|[0-9]{{{_DIGITS + 1},}}|[^0-9\[]+|\[)|([0-9]+)').findall
-#: Columns in which hosts are folded at most; of more, those with the most different numbers.
+#: Columns in which hosts are folded at most: those with the most different numbers.
 _MOST_COLUMNS = 6
 
 
 def folded(hosts: Iterable[str]) -> str:
-    """The node set of these hosts, as ``10.0.[0-3].[1-250]``: never longer than the list of them."""
+    """The node set of these hosts, such as ``10.0.[0-3].[1-250]``; it is never longer than their list."""
     shapes: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for host in dict.fromkeys(hosts):
         shape, numbers = _taken_apart(host)
@@ -219,7 +219,7 @@ def folded(hosts: Iterable[str]) -> str:
 
 
 def _taken_apart(host: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """The texts around the numbers, and the numbers."""
+    """The texts around the numbers of a host, and the numbers."""
     texts, numbers = [''], []
     for text, number in _numbers(host):
         if number:
@@ -235,9 +235,9 @@ def _written(texts: tuple[str, ...], row: tuple[str, ...]) -> str:
 
 
 def _merged(around: int, hosts: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
-    """Rows of numbers, those that differ in one column only as one: column by column, the one first that saves most.
+    """Merge rows of numbers that differ in one column only; the column that saves most comes first.
 
-    Each column is looked at a few times at most, whatever the number of hosts.
+    It looks at each column a few times at most, however many hosts there are.
 
     :param around: characters of the texts around the numbers.
     """
@@ -256,7 +256,7 @@ def _merged(around: int, hosts: list[tuple[str, ...]]) -> list[tuple[str, ...]]:
 
 
 def _merge(around: int, rows: list[tuple[str, ...]], column: int) -> tuple[int, list[tuple[str, ...]]]:
-    """The rows, merged in a column where that makes no longer text, and the characters that it saves."""
+    """The characters saved by merging a column, and the rows merged wherever the text does not grow."""
     alike: dict[tuple[str, ...], list[tuple[str, ...]]] = {}
     for row in rows:
         alike.setdefault(row[:column] + row[column + 1 :], []).append(row)
@@ -275,7 +275,7 @@ def _merge(around: int, rows: list[tuple[str, ...]], column: int) -> tuple[int, 
 
 
 def _ranges_of(numbers: list[str]) -> str:
-    """Different numbers as ranges, ``1-3,7,010-012``: each keeps the width that it is written with."""
+    """Different numbers as ranges, ``1-3,7,010-012``; each keeps its width."""
     ordered = sorted(numbers, key=_in_order)
     runs: list[list[str]] = []
     for number in ordered:
@@ -287,6 +287,6 @@ def _ranges_of(numbers: list[str]) -> str:
 
 
 def _same_width(run: list[str], number: str) -> bool:
-    """Whether a number can go on with a run, which may be padded with zeros."""
+    """Whether a number can continue a run, which may be padded with zeros."""
     padded = number[0] == '0' or (run[0][0] == '0' and len(run[0]) > 1)
     return len(number) == len(run[-1]) or not padded
