@@ -442,11 +442,12 @@ def _frames(hop: Hop, margin: str) -> list[str]:
 
 
 def one_line(text: str) -> str:
-    """A text of another server's, as it may stand in a line of ours: a line of its own would look like one of ours.
+    """Another server's text on one line, so that it cannot look like a line of ours; control characters are escaped."""
+    return cut(escaped(' '.join(mask(cut(text, 2 * MAX_TEXT)).split())), MAX_TEXT)
 
-    What a terminal would obey is escaped.
-    """
-    line = ' '.join(mask(cut(text, 2 * MAX_TEXT)).split())
-    if not line.isprintable():
-        line = ''.join(char if char.isprintable() else char.encode('unicode_escape').decode() for char in line)
-    return cut(line, MAX_TEXT)
+
+def escaped(text: str) -> str:
+    """The text on one line, with all that a terminal would obey escaped."""
+    if text.isprintable():
+        return text
+    return ''.join(char if char.isprintable() else char.encode('unicode_escape').decode() for char in text)

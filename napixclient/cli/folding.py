@@ -6,9 +6,10 @@ import difflib
 from collections.abc import Iterator
 from contextlib import suppress
 
+from ..errors import escaped
 from ..hosts import Groups, fold
 from ..messages import exact_text, redump_json, written_json
-from .outcomes import Outcome, answered_of, chain_of, escaped, status_of
+from .outcomes import Outcome, answered_of, chain_of, status_of
 
 __all__ = ['Folder']
 

@@ -8,7 +8,7 @@ from base64 import b64encode
 from collections.abc import Callable
 from time import monotonic
 
-from ..errors import HTTPError
+from ..errors import HTTPError, escaped
 from ..masking import mask
 from ..messages import Response, exact_text, written_json
 from .targets import Tag
@@ -18,7 +18,6 @@ __all__ = [
     'answered_of',
     'body_of',
     'chain_of',
-    'escaped',
     'json_line',
     'log_line',
     'milliseconds',
@@ -77,13 +76,6 @@ def piece_of(outcome: Outcome, longest: int | None = None) -> str:
         if as_json is not None and '\n' in text:
             text = _breaks(' ', text)
     return escaped(text if longest is None else ' '.join(text[:_PIECE].split())[:longest])
-
-
-def escaped(text: str) -> str:
-    """The text on one line, with control characters escaped."""
-    if text.isprintable():
-        return text
-    return ''.join(char if char.isprintable() else char.encode('unicode_escape').decode() for char in text)
 
 
 def chain_of(outcome: Outcome) -> list[str]:

@@ -7,13 +7,13 @@ import shlex
 from collections.abc import Iterator
 
 from ..authenticators import Authenticator, LoginAuthenticator, TokenIdentifier
+from ..errors import escaped
 from ..masking import MASK, mask
 from ..messages import Request, parse_origin
 from ..secret_names import is_secret_field, is_secret_parameter
 from .credentials import ConnectionOptions
 from .items import Items, Upload
 from .options import Asked
-from .outcomes import escaped
 
 __all__ = ['Curl', 'request_lines', 'target_line']
 

@@ -11,9 +11,7 @@ import logging
 
 import gevent
 
-from .._http.pending import PendingResponse
-from .._http.settings import Settings
-from ..errors import HTTPError
+from ..errors import HTTPError, escaped
 from ..masking import cut, hide_fields, mask, sentence
 from ..messages import Headers, Request, Response
 
@@ -114,10 +112,5 @@ def _body(data: bytes) -> list[str]:
 
 
 def _printable(lines: list[str]) -> str:
-    """The lines as one text, with control characters escaped."""
-    return '\n'.join(
-        line
-        if line.isprintable()
-        else ''.join(char if char.isprintable() else char.encode('unicode_escape').decode() for char in line)
-        for line in lines
-    )
+    """In one text, without what a terminal would obey."""
+    return '\n'.join(map(escaped, lines))
