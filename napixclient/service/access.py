@@ -1,7 +1,7 @@
-"""Who may ask: the host that is asked for, the page that asks, the credentials.
+"""Access control: checks ``Host``, ``Origin`` and credentials.
 
-A browser lets any page send requests here, and a name of anybody's may lead here: so Host and Origin are checked for
-every request, before anything else.
+Browsers let any page send requests here, and anybody's domain may resolve to this address (DNS rebinding). So ``Host``
+and ``Origin`` of every request are checked before anything else.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ _host = re.compile(r'(\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z._-]+)(?::[0-9]{1,5})?').full
 
 
 def is_loopback(host: str) -> bool:
-    """Whether an address or name is this machine itself."""
+    """Whether an address or a name means this machine."""
     try:
         return ip_address(host.strip('[]')).is_loopback
     except ValueError:
@@ -32,11 +32,11 @@ def is_loopback(host: str) -> bool:
 
 
 class HostCheck:
-    """Lets through what is asked of this host, by nobody's page but its own.
+    """Passes on requests for this host that no page of another origin has sent.
 
-    :param bound: the address that the service listens on. On loopback the names of this machine itself are good, on
-        any other address that one, and on all addresses of the machine ``localhost`` and what is written as an address.
-    :param names: further names that it is called by, such as that of a proxy before it.
+    :param bound: the address that the service listens on. On loopback it accepts the names of this machine, on another
+        address only that address, and on all addresses ``localhost`` and anything written as an address.
+    :param names: further names of the service, such as that of a proxy in front of it.
     """
 
     def __init__(self, app: App, bound: str, names: Collection[str] = ()) -> None:
@@ -74,12 +74,12 @@ class HostCheck:
 
 
 class Credentials:
-    """Lets through who signs requests, or sends the token: as ``Authorization: Bearer`` or in the query.
+    """Passes on requests that are signed, or that carry the token: as ``Authorization: Bearer`` or in the query.
 
-    :param token: accepted from anybody who has it; ``None`` for no token.
+    :param token: the token that is accepted; ``None`` for none.
     :param keys: login → key, for signed requests.
-    :param is_public: whether a path needs no credentials: the page, which asks for them, and whether the service lives.
-    :param nonces: what remembers those of signed requests; by default this process, as long as it lives.
+    :param is_public: whether a path needs no credentials, such as the page, which asks for them, and the health check.
+    :param nonces: remembers the nonces of signed requests; by default in this process.
     """
 
     def __init__(
@@ -111,7 +111,7 @@ class Credentials:
             and scheme == ''
             and not _has_token(environ.get('QUERY_STRING', ''))
         ):
-            return answer(denied('no credentials'), environ, start_response)  # 401 would have a browser ask again
+            return answer(denied('no credentials'), environ, start_response)  # after a 401 a browser would ask again
         return self._guard(environ, start_response)
 
     def _digest(self, token: str) -> bytes:

@@ -1,13 +1,13 @@
-"""Which hosts may be asked: judged by the address that is really connected to.
+"""Decides which hosts a run may contact, by the address that is really connected to.
 
-A name is looked up once, and what is found is both judged and dialled, so that neither a redirect nor a name whose
+A name is looked up once, and the address found is both checked and dialled. So neither a redirect nor a name whose
 address changes leads anywhere else.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -22,7 +22,7 @@ __all__ = ['Allow']
 
 _AnyAddress = IPv4Address | IPv6Address
 
-#: Nobody's business from here, whatever is allowed: the machine's own link, and where clouds tell of their machines.
+#: Never reached from here, whatever is allowed: link-local addresses, and the metadata services of clouds.
 NEVER = tuple(
     map(
         ip_network,
@@ -42,7 +42,7 @@ NEVER = tuple(
         ),
     )
 )
-#: Networks of IPv6 in which an address of IPv4 is written, and its place in bits from the right.
+#: IPv6 networks that embed an IPv4 address, and its offset in bits from the right.
 _CARRIERS = (
     (IPv6Network('64:ff9b::/96'), 0),
     (IPv6Network('64:ff9b:1::/48'), 0),
@@ -54,12 +54,12 @@ _is_pattern = re.compile(r'[0-9a-z._*-]+').fullmatch
 
 
 class Allow:
-    """What ``--allow`` lets through.
+    """The hosts that ``--allow`` permits.
 
-    :param patterns: networks (``10.0.0.0/8``, ``::1``), or names in which ``*`` stands for anything. A name lets
-        through what it leads to, but not this machine itself: that takes ``127.0.0.0/8``, ``::1`` or ``localhost``.
-    :param loopback: whether this machine may be asked where there are no patterns.
-    :raises ValueError: for what is neither a network nor a name.
+    :param patterns: networks (``10.0.0.0/8``, ``::1``), or names in which ``*`` matches anything. A name permits the
+        addresses that it resolves to, except this machine: that takes ``127.0.0.0/8``, ``::1`` or ``localhost``.
+    :param loopback: whether this machine is permitted if there are no patterns.
+    :raises ValueError: if a pattern is neither a network nor a name.
     """
 
     def __init__(self, patterns: Iterable[str] = (), loopback: bool = False) -> None:
@@ -80,8 +80,8 @@ class Allow:
         self._is_name = _matcher(names)
         self._is_local_name = _matcher(name for name in names if name == 'localhost' or name.endswith('.localhost'))
 
-        #: Whether a connection for this host may be made to this address; remembered, as a fan-out asks the same often.
-        self.permits: Callable[[str, str], bool] = lru_cache(_REMEMBERED)(self._permits)
+        #: Whether a connection for this host may go to this address; cached, as a fan-out asks the same thing often.
+        self.permits = lru_cache(_REMEMBERED)(self._permits)
 
     def _permits(self, host: str, address: str) -> bool:
         found = _read(address)
@@ -95,25 +95,25 @@ class Allow:
         return bool(self._is_name(name))
 
     def check_literal(self, origin: Origin) -> None:
-        """:raises ValueError: for an address that may not be asked; of a name that is not known yet."""
+        """:raises ValueError: if the host is an address that is not permitted; names are checked once resolved."""
         if _is_literal(origin.host) and not self.permits(origin.host, origin.host):
             raise ValueError(f'{origin.host} may not be asked: see --allow')
 
     def guard(self, pool: ClientPool) -> None:
-        """Have the pool connect to nothing else. It must not have a proxy, which would connect for it."""
+        """Make the pool connect to permitted addresses only. It must not use a proxy, which would connect instead."""
         core = pool._core
         core.dialer.connector = _GuardedConnector(core.settings, self)
 
 
 class _GuardedConnector(Connector):
-    """Connects to what is allowed."""
+    """Opens connections to permitted addresses only."""
 
     def __init__(self, settings: Any, allow: Allow) -> None:
         super().__init__(settings)
         self._allow = allow
 
     def plain_address(self, origin: Origin) -> tuple[int, tuple[str, int]] | None:
-        """Only what is allowed takes the short way; what is not is refused on the long one."""
+        """The address, if it is permitted; others take the slow path, which refuses them."""
         address = super().plain_address(origin)
         return address if address is not None and self._allow.permits(origin.host, origin.host) else None
 
@@ -145,12 +145,12 @@ def _is_literal(host: str) -> bool:
 def _read(address: str) -> _AnyAddress:
     found = ip_address(address.partition('%')[0])
     if isinstance(found, IPv6Address) and found.ipv4_mapped is not None:
-        return found.ipv4_mapped  # the kernel connects to that
+        return found.ipv4_mapped  # the kernel connects to it
     return found
 
 
 def _faces(address: _AnyAddress) -> list[_AnyAddress]:
-    """The address, and the one of IPv4 to which a gateway would translate it."""
+    """The address, and the IPv4 addresses to which a gateway may translate it."""
     faces = [address]
     if isinstance(address, IPv6Address) and int(address) > 1:
         faces += [IPv4Address(int(address) >> place & 0xFFFFFFFF) for network, place in _CARRIERS if address in network]

@@ -1,6 +1,6 @@
-"""Where runs are kept: a database that is talked to in gevent's threadpool. Opens them with sqlite or alchemy.
+"""Runs SQL in gevent's threadpool, on SQLite of the standard library or on databases of SQLAlchemy Core.
 
-The SQL is the same for all of them: SQLite of the standard library, or what SQLAlchemy Core knows.
+The SQL is the same for all of them; the modules sqlite and alchemy open the connections.
 """
 
 from __future__ import annotations
@@ -17,68 +17,71 @@ __all__ = ['Connection', 'Database', 'LeaseLost', 'RawConnection', 'StoreError',
 _T = TypeVar('_T')
 #: Parameters of a statement, by name.
 Values = Mapping[str, Any]
+#: A row, with the types that its query selects.
+Row = tuple[Any, ...]
 
-#: What passes by itself: a full disk, a lock, a database that is away; by the names that DB-API 2.0 and SQLAlchemy use.
+#: Exceptions that pass by themselves (a full disk, a lock, a database that is away), as DB-API 2.0 and SQLAlchemy name
+#: them.
 _PASSING = frozenset(['OperationalError', 'InterfaceError', 'InternalError', 'TimeoutError', 'OSError'])
 
 
 class StoreError(Exception):
-    """The store cannot be opened, or does not do what it is asked; the text says why."""
+    """The store cannot be opened, or a statement failed; the text says why."""
 
 
 class StoreRefused(StoreError):
-    """The store will never take what it was given."""
+    """The store will never accept what it was given."""
 
 
 class LeaseLost(StoreError):
-    """The run is another instance's by now."""
+    """Another instance has taken the run over."""
 
 
 class Connection(Protocol):
-    """What a piece of work may ask of a database; parameters are written ``:name``."""
+    """The face of a database that work uses; parameters are written ``:name``."""
 
-    #: The time by the database's own clock, in SQL: seconds since the epoch.
+    #: SQL for the time by the database's own clock, in seconds since the epoch.
     now: str
-    #: Statements that keep all others from making tables until the end of the transaction.
+    #: Statements that keep others from creating tables until the transaction ends.
     alone: tuple[str, ...]
 
     def run(self, sql: str, values: Values | None = None) -> int:
-        """Run a statement; the number of rows that it changed."""
+        """Run a statement and return the number of rows that it changed."""
 
-    def insert(self, table: str, columns: Mapping[str, str], rows: list[tuple[Any, ...]]) -> None:
+    def insert(self, table: str, columns: Mapping[str, str], rows: list[Row]) -> None:
         """Add rows to a table.
 
-        :param columns: the names of its columns, and their types.
+        :param columns: the names and the types of its columns.
         """
 
-    def rows(self, sql: str, values: Values | None = None) -> Iterator[tuple[Any, ...]]:
+    def rows(self, sql: str, values: Values | None = None) -> Iterator[Row]:
         """The rows of a query."""
 
-    def stream(self, sql: str, values: Values | None = None) -> Iterator[tuple[Any, ...]]:
-        """The same, where they may be many or large: as they are read."""
+    def stream(self, sql: str, values: Values | None = None) -> Iterator[Row]:
+        """The rows of a query that may be many or large; they are fetched as they are read."""
 
     def columns(self, table: str) -> set[str]:
         """The names of the columns of a table."""
 
 
 class RawConnection(Connection, Protocol):
-    """A connection, as the database has it."""
+    """A connection, with what the database itself needs of it."""
 
     def transaction(self, write: bool) -> AbstractContextManager[None]:
-        """Commits at its end, or changes nothing; a connection that is broken is made anew by the next."""
+        """A transaction that commits at its end, or changes nothing; the next one replaces a broken connection."""
 
     def cut(self) -> None:
-        """From another thread: give up a statement that is not answered."""
+        """Give up a statement that gets no answer; called from another thread."""
 
     def close(self) -> None:
         """Close it."""
 
 
 class Database:
-    """Runs work in threads of its own: one that writes, one that reads beside it.
+    """Runs work in threads of its own: one writes, another reads beside it.
 
     :param connect: opens a connection; called in the thread that will use it.
-    :param exclusive: whether no other process can have it open.
+    :param exclusive: whether no other process can open the database.
     """
 
     def __init__(self, connect: Callable[[], RawConnection], exclusive: bool, threads: int = 2) -> None:
@@ -90,22 +93,22 @@ class Database:
         self._watch = None if exclusive else gevent.spawn(self._cut_what_hangs)
 
     def write(self, work: Callable[[Connection], _T]) -> _T:
-        """Run the work in a transaction; it is on the disk when this returns.
+        """Run the work in a transaction; it is on disk when this returns.
 
-        :raises StoreError: when it failed, and changed nothing; or perhaps did, where the connection broke at its very
-            end. A :class:`StoreRefused` where it would fail again.
+        :raises StoreError: if it failed and changed nothing. If the connection broke at the very end, it may have
+            changed something. :class:`StoreRefused` if it would fail again.
         """
         return self._run(self._writer, work)
 
     def read(self, work: Callable[[Connection], _T]) -> _T:
         """Run work that changes nothing.
 
-        :raises StoreError: when it failed.
+        :raises StoreError: if it failed.
         """
         return self._run(self._reader, work)
 
     def _run(self, pool: ThreadPool, work: Callable[[Connection], _T]) -> _T:
-        # Exceptions come back as values: gevent would print those that a thread raises.
+        # Exceptions come back as values, since gevent prints those that a thread raises.
         value, failure = pool.apply(self._in_thread, (pool, work))
         if failure is None:
             return value  # type: ignore[no-any-return]
@@ -144,9 +147,9 @@ class Database:
 
 
 def open_database(url: str) -> Database:
-    """Open ``sqlite:///PATH`` (``sqlite:////absolute/path``), or a URL of SQLAlchemy's for PostgreSQL.
+    """Open ``sqlite:///PATH`` (``sqlite:////absolute/path``), or an SQLAlchemy URL of PostgreSQL.
 
-    :raises StoreError: when it cannot be opened, or another process has it.
+    :raises StoreError: if it cannot be opened, or another process has it open.
     """
     if url.partition(':')[0] == 'sqlite':
         from .sqlite import open_sqlite

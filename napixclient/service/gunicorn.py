@@ -10,6 +10,6 @@ __all__ = ['Worker']
 
 
 class Worker(GeventPyWSGIWorker):  # type: ignore[misc]
-    """gunicorn's worker on gevent, with WebSockets, and with the bounds that ``napix serve`` has."""
+    """gunicorn's gevent worker, with WebSockets and the limits of ``napix serve``."""
 
     wsgi_handler = Handler

@@ -1,8 +1,8 @@
-"""The right to send the requests of a run, where others would take the run over.
+"""The lease of a run: the right to send its requests while no other instance may take the run over.
 
-Others judge a lease by the database's clock, and take the run after `LEASE_SECONDS` without a renewal. Whoever holds it
-counts from when it *asked* for the renewal, which is earlier, by a clock that nobody sets; and stops `MARGIN_SECONDS`
-before. A process that stood still finds its lease over at the next byte that it wants to write.
+Other instances judge the lease by the database's clock, and take the run after ``LEASE_SECONDS`` without a renewal. The
+holder counts from the moment when it *asked* for the renewal, which is earlier, by a monotonic clock, and stops
+``MARGIN_SECONDS`` before the end. A process that was suspended finds its lease over when it writes the next byte.
 """
 
 from __future__ import annotations
@@ -10,65 +10,64 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from math import inf
-from typing import Any
 
 __all__ = ['LEASE_SECONDS', 'RENEW_SECONDS', 'Lease', 'LeaseOver', 'clock']
 
 #: Seconds without a renewal after which a run may be taken over, by the database's clock.
 LEASE_SECONDS = 20.0
-#: Seconds before that at which its holder stops: for clocks that do not run alike, and for what the kernel still holds.
+#: Seconds by which the holder stops earlier, for clocks that drift, and for data that the kernel still holds.
 MARGIN_SECONDS = 5.0
 #: Seconds between two renewals.
 RENEW_SECONDS = 1.0
-#: Counts while the machine sleeps, too, where there is such a clock.
+#: A clock that also counts while the machine sleeps, if there is one.
 _CLOCK = getattr(time, 'CLOCK_BOOTTIME', time.CLOCK_MONOTONIC)
 
 
 def clock() -> float:
-    """Seconds, of a clock that nobody sets."""
+    """Seconds of a monotonic clock."""
     return time.clock_gettime(_CLOCK)
 
 
 class LeaseOver(OSError):
-    """Nothing was written: another instance may run this by now."""
+    """Nothing was written, as another instance may have taken the run."""
 
 
 class Lease:
     """Whether a run may send.
 
-    :param asked: of :func:`clock`, before the store was asked for the run; infinite where the store is nobody else's.
+    :param asked: :func:`clock` before the store was asked for the run; infinite if the store is not shared.
     """
 
     __slots__ = ('_lost', 'until')
 
     def __init__(self, asked: float) -> None:
         self._lost = False
-        #: Of :func:`clock`.
-        self.until: float = asked + LEASE_SECONDS - MARGIN_SECONDS
+        #: When it ends, by :func:`clock`.
+        self.until = asked + LEASE_SECONDS - MARGIN_SECONDS
 
     @property
     def holds(self) -> bool:
-        """Whether nobody else can have taken the run yet."""
+        """Whether no other instance can have taken the run yet."""
         return clock() < self.until
 
     def renew(self, asked: float) -> None:
-        """The store has said that the run is ours still.
+        """The store has confirmed that the run is still ours.
 
-        :param asked: of :func:`clock`, before the store was asked.
+        :param asked: :func:`clock` before the store was asked.
         """
         if not self._lost:
             self.until = max(self.until, asked + LEASE_SECONDS - MARGIN_SECONDS)
 
     def lose(self) -> None:
-        """The run is another's, for good."""
+        """Another instance has the run, for good."""
         self._lost = True
         self.until = -inf
 
-    def guard(self, send: Callable[[Any], int]) -> Callable[[Any], int]:
-        """What writes to a socket, but only while the lease holds: looked at last of all before the kernel is asked."""
+    def guard(self, send: Callable[[bytes | memoryview], int]) -> Callable[[bytes | memoryview], int]:
+        """A function that writes to a socket only while the lease holds; it checks right before the system call."""
         gettime, which = time.clock_gettime, _CLOCK
 
-        def guarded(data: Any) -> int:
+        def guarded(data: bytes | memoryview) -> int:
             if gettime(which) >= self.until:
                 raise LeaseOver('the lease of the run is over')
             return send(data)

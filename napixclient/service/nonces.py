@@ -1,4 +1,4 @@
-"""Nonces in the store, so that no restart and no other service forgets which were used."""
+"""Nonces in the store, so that restarts and other instances know which were used."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ TABLES = (
     'CREATE TABLE IF NOT EXISTS nonces (digest VARCHAR(32) PRIMARY KEY, ends DOUBLE PRECISION NOT NULL)',
     'CREATE INDEX IF NOT EXISTS nonces_ends ON nonces (ends)',
 )
-#: Seconds for which a nonce is kept after its end: the clocks of the services that share a store differ.
+#: Seconds for which a nonce is kept after its end, as the clocks of the instances that share a store differ.
 GRACE = 600.0
 
 
 class KeptNonces:
-    """Remembers nonces as :class:`~napixclient.wsgi.nonces.Nonces` does, and in a database that has the tables.
+    """Remembers nonces as :class:`~napixclient.wsgi.nonces.Nonces` does, and in a database with the tables.
 
-    Those of requests that come together are written together.
+    It writes the nonces of concurrent requests together.
     """
 
     def __init__(self, database: Database, most: int = 1_000_000) -> None:
@@ -36,10 +36,10 @@ class KeptNonces:
         self._writing = False
 
     def take(self, login: str, nonce: str, end: float, now: float) -> None:
-        """Use a nonce; it is on the disk when this returns.
+        """Use a nonce; it is on disk when this returns.
 
-        :param end: seconds since the epoch, until when it is remembered.
-        :raises Refusal: where it was used before, or cannot be remembered; ``StoreError`` when the store fails.
+        :param end: seconds since the epoch until which it is remembered.
+        :raises Refusal: if it was used before, or cannot be remembered; ``StoreError`` if the store fails.
         """
         self._memory.take(login, nonce, end, now)
         digest = blake2b(f'{login}\0{nonce}'.encode(), digest_size=16).hexdigest()
@@ -70,7 +70,7 @@ def _keep_all(rows: list[dict[str, Any]], to: Connection) -> list[bool]:
 
 
 def _keep(to: Connection, row: dict[str, Any]) -> bool:
-    """Keep one, and forget those that have ended; whether it is new."""
+    """Keep one nonce, forget those that have ended, and return whether it is new."""
     to.run('DELETE FROM nonces WHERE ends < :now', {'now': row['now'] - GRACE})
     return (
         to.run(

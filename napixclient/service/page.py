@@ -1,4 +1,4 @@
-"""The files of the page, read once."""
+"""Serves the files of the page, which it reads once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _MEDIA = {
     'png': 'image/png',
     'txt': 'text/plain; charset=utf-8',
 }
-#: Nothing from anywhere else, nothing inline, in nobody's frame.
+#: No resources of other origins, nothing inline, and no framing.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
@@ -32,7 +32,7 @@ class _File:
         self._media = _MEDIA[name.rpartition('.')[2]]
 
     def serve(self, environ: Environ, start_response: StartResponse) -> list[bytes]:
-        """The file, or 304 for who has it."""
+        """Answer with the file, or 304 if the client has it."""
         fields = [
             ('ETag', self._tag),
             ('Cache-Control', 'no-cache'),
@@ -48,7 +48,7 @@ class _File:
 
 
 class Page:
-    """``/`` and what it needs."""
+    """The page at ``/``, and its files."""
 
     def __init__(self) -> None:
         self._files: dict[str, _File] = {}
@@ -66,7 +66,7 @@ class Page:
                 self._files[path + entry.name] = _File(entry.name, entry.read_bytes())
 
     def find(self, path: str) -> _File | None:
-        """The file of a path."""
+        """The file for a path."""
         return self._files.get(path)
 
     def __contains__(self, path: str) -> bool:

@@ -1,8 +1,8 @@
-"""Which connections are served at once, which wait for their turn, and which give way.
+"""Decides which connections are served, which wait for their turn, and which are closed to make room.
 
-A connection costs little while nothing has been asked over it, so more of those are open than are served; and whoever
-connects is always let in, in the place of the one that has asked nothing for the longest time. So a thousand slow
-clients do not keep anybody from asking whether the service lives.
+A connection without a request costs little, so more may be open than are served. A new connection is always accepted;
+if there are too many, the one that has been idle longest is closed. So a thousand slow clients do not keep anybody from
+the health check.
 """
 
 from __future__ import annotations
@@ -18,43 +18,43 @@ from .problems import Unavailable
 
 __all__ = ['Guest', 'Places']
 
-log: logging.Logger = logging.getLogger('napixclient.service')
-#: Seconds between two words about it.
-TELL_EVERY = 10.0
+log = logging.getLogger('napixclient.service')
+#: Seconds between two log records about it.
+LOG_EVERY = 10.0
 
 
 class Guest(Protocol):
     """A connection."""
 
     def give_way(self) -> None:
-        """Read nothing more: somebody else needs the place."""
+        """Read nothing more, as another connection needs the place."""
 
 
 class Places:
     """The places for the connections of one server.
 
     :param most: requests that are served at once.
-    :param spare: connections beside them, over which nothing is asked, or whose request waits.
+    :param spare: further connections, which are idle, or whose request waits.
     """
 
     def __init__(self, most: int, spare: int) -> None:
         self._most = most
         self._spare = spare
         self._served = 0
-        self._told = -inf
-        self._others: dict[Guest, None] = {}  # over which nothing is asked; the oldest first
+        self._logged = -inf
+        self._others: dict[Guest, None] = {}  # idle ones, the oldest first
         self._waiting: dict[Guest, AsyncResult[bool]] = {}  # for their turn to be served
 
     def enter(self, guest: Guest) -> None:
-        """A new connection; if there are too many, the one that has been idle for the longest time gives way."""
+        """Add a new connection; if there are too many, the one that has been idle longest gives way."""
         if len(self._others) + len(self._waiting) + self._served >= self._most + self._spare:
             self.make_room()
         self._others[guest] = None
 
     def make_room(self) -> bool:
-        """Have one give way, of those that wait the last only where there is no other; whether one can."""
-        if monotonic() >= self._told + TELL_EVERY:
-            self._told = monotonic()
+        """Make one give way, and return whether there was one. The last waiting one goes only if none is idle."""
+        if monotonic() >= self._logged + LOG_EVERY:
+            self._logged = monotonic()
             log.warning('there are too many connections: those that have asked nothing for the longest time give way')
         if self._others:
             guest = next(iter(self._others))
@@ -69,9 +69,9 @@ class Places:
         return False
 
     def take(self, guest: Guest, seconds: float) -> None:
-        """Be served from now on, as soon as there is a place.
+        """Wait for a place, and take it.
 
-        :raises Unavailable: when there is none for so long, or this one had to give way.
+        :raises Unavailable: if no place is free within so many seconds, or this connection had to give way.
         """
         self._others.pop(guest, None)
         if self._served < self._most:
@@ -96,7 +96,7 @@ class Places:
             )
 
     def give(self, guest: Guest) -> None:
-        """The request has been answered."""
+        """Give the place back; the request has been answered."""
         self._others[guest] = None
         self._pass_on()
 
@@ -107,5 +107,5 @@ class Places:
         self._served -= 1
 
     def leave(self, guest: Guest) -> None:
-        """The connection is closed."""
+        """Remove a connection that is closed."""
         self._others.pop(guest, None)

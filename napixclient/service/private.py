@@ -1,4 +1,4 @@
-"""The files of a store are nobody else's business."""
+"""Makes the files of a store private to their owner."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import stat
 
 __all__ = ['make_private']
 
-log: logging.Logger = logging.getLogger('napixclient.service')
-#: What SQLite, and we ourselves, put beside the file.
+log = logging.getLogger('napixclient.service')
+#: Files that SQLite and we ourselves put beside the store.
 _SUFFIXES = ('', '-wal', '-shm', '-journal', '.lock')
 
 
 def make_private(path: str) -> None:
-    """Take all rights to an SQLite store from others than its owner, and say so; they may have read it till now.
+    """Remove all access of other users to an SQLite store, and log it, as they may have read the store before.
 
-    By name: to close any descriptor of the file would take away the locks of SQLite's own.
+    It works by name, since closing any descriptor of the file would release SQLite's own locks.
 
-    :raises OSError: where that is not ours to do.
+    :raises OSError: if we may not change the mode.
     """
     for suffix in _SUFFIXES:
         name = path + suffix
@@ -27,7 +27,7 @@ def make_private(path: str) -> None:
         except FileNotFoundError:
             continue
         mode = stat.S_IMODE(found)
-        if mode & 0o077 and stat.S_ISREG(found):  # what is no file is no store either: not ours to change
+        if mode & 0o077 and stat.S_ISREG(found):  # anything but a file is not a store, so not ours to change
             try:
                 os.chmod(name, mode & 0o700)
             except PermissionError as exc:

@@ -1,4 +1,4 @@
-"""What the service answers where it does not do what is asked."""
+"""The errors that the service answers itself, each with its status."""
 
 from __future__ import annotations
 
@@ -28,25 +28,25 @@ class _Problem(Refusal):
 
 
 class BadRequest(_Problem):
-    """What was asked makes no sense."""
+    """The request makes no sense."""
 
     status = 400
 
 
 class NotFound(_Problem):
-    """There is nothing at this path."""
+    """Nothing is at this path."""
 
     status = 404
 
 
 class MethodNotAllowed(_Problem):
-    """Not with this method."""
+    """The path does not support this method."""
 
     status = 405
 
 
 class RequestTimeout(_Problem):
-    """The body does not come."""
+    """The request did not arrive in time."""
 
     status = 408
 
@@ -58,13 +58,13 @@ class TooLarge(_Problem):
 
 
 class UnsupportedMediaType(_Problem):
-    """The body is in a form that is not read."""
+    """The service does not read bodies of this media type."""
 
     status = 415
 
 
 class UpgradeRequired(_Problem):
-    """This is for WebSockets."""
+    """The path serves WebSockets only."""
 
     status = 426
 
@@ -82,12 +82,12 @@ class FieldsTooLarge(_Problem):
 
 
 class VersionNotSupported(_Problem):
-    """Another HTTP than 1.x."""
+    """The request is not HTTP/1.x."""
 
     status = 505
 
 
 class Unavailable(_Problem):
-    """Not now."""
+    """The service cannot answer now."""
 
     status = 503
