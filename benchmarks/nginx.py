@@ -15,13 +15,26 @@ from typing import NamedTuple
 from benchmarks.processes import end, pinned
 from benchmarks.work import HEADER, addresses
 
-# One address a line instead of a wildcard: nothing outside this machine can reach it. $server_addr in the body
-# lets the contenders check that an answer belongs to its request; the body is 58 to 60 bytes long.
-CONFIG = """\
+#: How each configuration begins: nginx stays in the foreground, and writes to a directory of its own.
+PREAMBLE = """\
 daemon off;
 master_process off;
 pid {directory}/nginx.pid;
 error_log {directory}/error.log;
+"""
+#: Within http: the same directory for its temporary files.
+TEMPORARY = """\
+    client_body_temp_path {directory};
+    proxy_temp_path {directory};
+    fastcgi_temp_path {directory};
+    uwsgi_temp_path {directory};
+    scgi_temp_path {directory};
+"""
+# One address a line instead of a wildcard: nothing outside this machine can reach it. $server_addr in the body
+# lets the contenders check that an answer belongs to its request; the body is 58 to 60 bytes long.
+CONFIG = (
+    PREAMBLE
+    + """\
 events {{
     worker_connections {connections};
 }}
@@ -31,15 +44,14 @@ http {{
     keepalive_requests 1000000000;
     keepalive_timeout 600s;
     tcp_nodelay on;
-    client_body_temp_path {directory};
-    proxy_temp_path {directory};
-    fastcgi_temp_path {directory};
-    uwsgi_temp_path {directory};
-    scgi_temp_path {directory};
+"""
+    + TEMPORARY
+    + """\
     add_header {header} $request_id;
 {servers}
 }}
 """
+)
 SERVER = """\
     server {{
 {lines}

@@ -10,15 +10,13 @@ from typing import NamedTuple
 
 import trustme
 
-from benchmarks.nginx import executable, free_port, wait_until_up
+from benchmarks.nginx import PREAMBLE, TEMPORARY, executable, free_port, wait_until_up
 from benchmarks.processes import end
 
 # It closes each connection after a thousand requests, so that this is part of the run.
-CONFIG = """\
-daemon off;
-master_process off;
-pid {directory}/nginx.pid;
-error_log {directory}/error.log;
+CONFIG = (
+    PREAMBLE
+    + """\
 events {{
     worker_connections 1024;
 }}
@@ -27,11 +25,9 @@ http {{
     default_type text/plain;
     keepalive_requests 1000;
     keepalive_timeout 600s;
-    client_body_temp_path {directory};
-    proxy_temp_path {directory};
-    fastcgi_temp_path {directory};
-    uwsgi_temp_path {directory};
-    scgi_temp_path {directory};
+"""
+    + TEMPORARY
+    + """\
     gzip_types text/plain;
     gzip_min_length 1;
     server {{
@@ -49,6 +45,7 @@ http {{
     }}
 }}
 """
+)
 LINE = '$request_method $request_uri\n'
 
 
