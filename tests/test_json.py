@@ -69,6 +69,12 @@ def strict(data: bytes | str) -> Any:
         'application/json-home',
         'application/x-amz-json-1.1',
         'application/json, application/json',
+        'application/json,text/html',
+        'application/json;',
+        'application/json ;charset',
+        '\tapplication/json\t',
+        'application/vnd.a.b-c+json',
+        'MODEL/GLTF+JSON',
     ],
 )
 def test_json_types(kind: str) -> None:
@@ -100,6 +106,16 @@ def test_json_types(kind: str) -> None:
         '',
         'json',
         'text/html, application/json',
+        '+json',
+        '/json',
+        '/+json',
+        'application/',
+        'application /json',
+        'application/a+json/b+json',
+        'application/\xe9+json',
+        'application/json\xa0',
+        'application/vnd a+json',
+        '+json-seq',
     ],
 )
 def test_other_types_are_text(kind: str) -> None:

@@ -45,7 +45,12 @@ def is_json_sequence(content_type: str) -> bool:
 
 
 def _media(content_type: str) -> str:
-    return re.split('[;,]', content_type, maxsplit=1)[0].strip().lower()
+    """The type and subtype (RFC 9110 §8.3.1) in small letters; nothing where they are not two tokens."""
+    media = re.split('[;,]', content_type, maxsplit=1)[0].strip(' \t').lower()
+    return media if _is_media(media) else ''
+
+
+_is_media = re.compile(r"[!#$%&'*+\-.^_`|~0-9a-z]+/[!#$%&'*+\-.^_`|~0-9a-z]+").fullmatch
 
 
 # Reading -------------------------------------------------------------------------------------------------------------
