@@ -15,12 +15,9 @@ from gevent.event import Event
 from hypothesis import strategies as st
 
 from napixclient import Client, RemoteError, Request, Response, rest
-from napixclient.cli.outcomes import body_of
 from napixclient.marconi.posting import _encoded
 from napixclient.marconi.wire import encoded
 from napixclient.messages import dump_json, is_json, load_json, redump_json
-from napixclient.service.results import result_of
-from napixclient.service.submission import Item
 from tests.kit import READ, FaultServer, Server, Wait, serve
 
 pytestmark = pytest.mark.usefixtures('tidy')
@@ -123,53 +120,6 @@ def test_other_types_are_text(kind: str) -> None:
     assert not is_json(kind)
     assert answer(b'{"a": 1}\n', kind).body == '{"a": 1}\n'
     assert Response(Request('server.example', 'GET', '/'), 200, b'HTTP/1.1 200 OK', b'[1]', 0.25).body == '[1]'
-
-
-FACES = [
-    ('application/json', b'{"a": [1, 1.5]}'),
-    ('APPLICATION/JSON; Charset="utf-8"', b'[1]'),
-    ('application/problem+json', b'{"title": "x"}'),
-    ('text/json', b'"\xef\xbf\xbd"'),
-    ('application/x-ndjson', b'{"a": 1}\n'),
-    ('application/stream+json', b'{"a": 1}'),
-    ('application/json-seq', b'\x1e[1]\n'),
-    ('application/json, text/plain', b'[1]'),
-    ('text/plain, application/json', b'[1]'),
-    ('', b'[1]'),
-    (';;,/+json', b'[1]'),
-    ('application/json', b'{broken'),
-    ('application/json', b'\xff\xfe[\x001\x00]\x00'),
-    ('application/json; charset=latin-1', b'"\xe9"'),
-    ('application/json', b'[\xe9'),
-    ('text/plain', b'\xe9'),
-    ('text/plain; charset=utf-8', b'\xe9'),
-    ('text/plain; charset=latin-1', b'\xe9'),
-    ('text/plain; charset=nonsense', b'abc'),
-    ('text/plain', b'a\0b'),
-    ('text/plain', b''),
-]
-
-
-@pytest.mark.parametrize(('kind', 'body'), FACES)
-def test_all_show_the_same(kind: str, body: bytes) -> None:
-    """What is an object, a text or base64 to the command is so to the service, and JSON is JSON to the library, too."""
-    found = answer(body, kind)
-    shown = json.loads(body_of(found))
-    assert result_of(_ITEM, answer(body, kind), 1.0, 1.0)['body'] == shown
-    binary = isinstance(shown, dict) and shown.keys() == {'base64'}
-    assert found.body == (found.text if binary else shown)
-
-
-def test_coded_bodies_are_base64() -> None:
-    """A body in a coding that is not undone is shown as base64 by the command and by the service, though it says JSON."""
-    fields = {'Content-Type': 'application/json', 'Content-Encoding': 'klingon'}
-    with serve(lambda *_: (200, fields, b'[1]')) as server, Client(server.host) as client:
-        found = client.request('GET', '/')
-    assert found.body == b'[1]'
-    assert json.loads(body_of(found)) == result_of(_ITEM, found, 1.0, 1.0)['body'] == {'base64': 'WzFd'}
-
-
-_ITEM = Item(0, None, 'server.example', 'GET', '/', None, False)
 
 
 # Reading -------------------------------------------------------------------------------------------------------------

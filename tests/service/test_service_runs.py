@@ -11,6 +11,7 @@ import gevent
 import pytest
 
 from napixclient import Client
+from napixclient.cli.outcomes import body_of as written_body
 from tests import kit
 from tests.service.serving import Service, Watcher, ok, results_of
 
@@ -222,6 +223,49 @@ def test_bodies(service: Service, media: str, data: bytes, body: Any) -> None:
         _, (result,) = service.run({'hosts': server.host, 'request': {}})
     assert result['status'] == 200
     assert result['body'] == body or (len(data) == 1800 and result['body'] is not None)
+
+
+#: Fields and bodies of answers of which the library, the command and the service must have one idea.
+FACES: list[tuple[dict[str, str], bytes]] = [
+    ({'Content-Type': 'application/json'}, b'{"a": [1, 1.5]}'),
+    ({'Content-Type': 'APPLICATION/JSON; Charset="utf-8"'}, b'[1]'),
+    ({'Content-Type': 'application/problem+json'}, b'{"title": "x"}'),
+    ({'Content-Type': 'text/json'}, b'"\xef\xbf\xbd"'),
+    ({'Content-Type': 'application/x-ndjson'}, b'{"a": 1}\n'),
+    ({'Content-Type': 'application/stream+json'}, b'{"a": 1}'),
+    ({'Content-Type': 'application/json-seq'}, b'\x1e[1]\n'),
+    ({'Content-Type': 'application/json, text/plain'}, b'[1]'),
+    ({'Content-Type': 'text/plain, application/json'}, b'[1]'),
+    ({'Content-Type': ''}, b'[1]'),
+    ({'Content-Type': ';;,/+json'}, b'[1]'),
+    ({'Content-Type': 'application/json'}, b'{broken'),
+    ({'Content-Type': 'application/json'}, b'\xff\xfe[\x001\x00]\x00'),
+    ({'Content-Type': 'application/json; charset=latin-1'}, b'"\xe9"'),
+    ({'Content-Type': 'application/json'}, b'[\xe9'),
+    ({'Content-Type': 'text/plain'}, b'\xe9'),
+    ({'Content-Type': 'text/plain; charset=utf-8'}, b'\xe9'),
+    ({'Content-Type': 'text/plain; charset=latin-1'}, b'\xe9'),
+    ({'Content-Type': 'text/plain; charset=nonsense'}, b'abc'),
+    ({'Content-Type': 'text/plain'}, b'a\0b'),
+    ({'Content-Type': 'text/plain'}, b''),
+    ({'Content-Type': 'application/json', 'Content-Encoding': 'klingon'}, b'[1]'),
+    ({}, b'[1]'),
+]
+
+
+def test_bodies_are_alike_to_all(service: Service) -> None:
+    """What is an object, a text or base64 to the command is so to the service; JSON to both is JSON to the library."""
+    with kit.serve(lambda method, path, *_: (200, *FACES[int(path[1:])])) as server, Client(server.host) as client:
+        requests = [{'host': server.host, 'url': f'/{number}'} for number in range(len(FACES))]
+        _, results = service.run({'requests': requests, 'ordered': True})
+        answers = [client.request('GET', one['url']) for one in requests]
+    shown = [json.loads(written_body(answer)) for answer in answers]
+    assert [(*FACES[one['index']], one['body']) for one in results] == [
+        (*face, body) for face, body in zip(FACES, shown, strict=True)
+    ]
+    for answer, body in zip(answers, shown, strict=True):
+        if not (isinstance(body, dict) and body.keys() == {'base64'}):
+            assert answer.body == body
 
 
 def test_a_body_in_a_coding(service: Service) -> None:
