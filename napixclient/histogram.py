@@ -11,7 +11,9 @@ __all__ = ['BOUNDS', 'Histogram']
 _LOWEST, _HIGHEST = -20, 32
 #: Where each bucket but the first begins, in seconds or in milliseconds: from half a millionth to two thousand
 #: millions, eight to an octave.
-BOUNDS = tuple((8 + eighth) / 16 * 2.0**exponent for exponent in range(_LOWEST, _HIGHEST) for eighth in range(8))
+BOUNDS: tuple[float, ...] = tuple(
+    (8 + eighth) / 16 * 2.0**exponent for exponent in range(_LOWEST, _HIGHEST) for eighth in range(8)
+)
 #: The bucket that begins at a half: those that are stored are numbered from it.
 _HALF = BOUNDS.index(0.5) + 1
 

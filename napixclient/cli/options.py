@@ -92,7 +92,7 @@ class Flag(click.Option):
         topic: str,
         help: str,
         metavar: str | None = None,
-        type: click.ParamType | None = None,  # type: ignore[type-arg]
+        type: click.ParamType[object] | None = None,
         callback: Callable[[click.Context, click.Parameter, str | None], str | None] | None = None,
         multiple: bool = False,
     ) -> None:
