@@ -11,7 +11,7 @@ from typing import Any
 
 from .checks import is_number
 from .documents import MAX_TEXT, OF_CALL, answer_of, branches, parse, pruned, skipped
-from .errors import HTTPError, NapixError, RemoteError, one_line, read_when_asked, words
+from .errors import HTTPError, NapixError, RemoteError, one_line, words
 from .masking import MASK, Shown, cut, hide_fields, is_field, mask, sentence
 from .messages import Response, beginning, is_json
 from .secret_names import is_secret_field
@@ -57,13 +57,13 @@ def error_of(response: Response, kind: type[HTTPError] = RemoteError, by: str = 
     """
     error = kind(by, request=response.request, response=response, phase='read', elapsed=response.elapsed)
     error.attempts = response.attempts
-    read_when_asked(error, _read)
+    error.read_when_asked(_read)
     return error
 
 
 def read_later(error: HTTPError) -> None:
     """Let an error with a message of its own read the ``remote_error`` from its answer when it is first asked for."""
-    read_when_asked(error, _read_beside)
+    error.read_when_asked(_read_beside)
 
 
 def _read(error: HTTPError, by: str) -> tuple[str, Any]:

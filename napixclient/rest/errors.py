@@ -7,7 +7,7 @@ from http import HTTPStatus
 from typing import Any
 
 from ..documents import fault, parse
-from ..errors import Hop, HTTPError, one_line, read_when_asked, words
+from ..errors import Hop, HTTPError, one_line, words
 from ..masking import cut
 from ..messages import beginning
 from ..remote import error_of
@@ -97,7 +97,7 @@ class ErrorFactory:
     def refused(self, response: Response) -> ClientError:
         """The error for an answer with an unexpected status. It reads the answer on demand."""
         error = self._made('', response)
-        read_when_asked(error, _read)
+        error.read_when_asked(_read)
         return error
 
     def unreadable(self, response: Response, exc: ValueError) -> ClientError:
