@@ -7,7 +7,7 @@ from typing import Final, Literal, TypeGuard
 __all__ = ['AUTO', 'is_number', 'is_whole', 'true_or_false', 'whole_number', 'count_or_auto']
 
 #: In the place of a number of simultaneous requests: learn from the answers how many the origin can take.
-AUTO: Final = 'auto'
+AUTO: Final[Literal['auto']] = 'auto'
 
 
 def is_whole(value: object) -> TypeGuard[int]:

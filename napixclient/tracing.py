@@ -5,7 +5,6 @@ Samplers and processors of spans are not ours: what they raise is logged, and th
 
 from __future__ import annotations
 
-import logging
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -15,6 +14,7 @@ from typing import Any
 
 from greenlet import greenlet
 
+from ._log import log
 from ._version import __version__
 from .call_context import CallContext
 from .errors import HTTPError
@@ -23,7 +23,6 @@ from .messages import Origin, Request, Response
 
 __all__ = ['Span', 'Tracing', 'tracing']
 
-log: logging.Logger = logging.getLogger('napixclient')
 #: Methods that a span names; others are ``_OTHER``.
 _METHODS = frozenset(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'PATCH', 'CONNECT', 'QUERY'])
 
@@ -56,7 +55,7 @@ class Span:
         #: Whether anybody can refer to it.
         self.is_valid: bool = made.is_valid
         #: The ``traceparent`` and the ``tracestate`` of the call.
-        self.fields = (
+        self.fields: tuple[str, str] = (
             f'00-{made.trace_id:032x}-{made.span_id:016x}-{made.trace_flags:02x}',
             made.trace_state.to_header(),
         )

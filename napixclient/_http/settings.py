@@ -93,7 +93,7 @@ class Settings:
         self.retries: Retry | None = retry_of(retries)
         self.retry_budget: tuple[float, float] | None = _budget(retry_budget)
         self.max_body = max_body
-        self.decode = true_or_false(decode, 'decode')
+        self.decode: bool = true_or_false(decode, 'decode')
         #: The fields of a request of a range. A range is one of the coded bytes (RFC 9110 §14.1.2), so no coding is
         #: wanted; without the field any would be acceptable (§12.5.3).
         self.ranged: Headers = self._headers(headers, 'identity')
@@ -111,7 +111,7 @@ class Settings:
             if self._proxy.credentials is not None:
                 hide(self, self._proxy.credentials[1])
         self._no_proxy = NoProxy(no_proxy)
-        self.resolver: Resolver | None = _callable(resolver, 'resolver')
+        self.resolver = _callable(resolver, 'resolver')
         self.redirect: bool = true_or_false(redirect, 'redirect')
         if cookies is not None and not isinstance(cookies, CookieJar):
             raise ValueError(f'cookies is an http.cookiejar.CookieJar, not {cookies!r}')

@@ -10,13 +10,13 @@ import mimetypes
 import os
 import re
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from typing import BinaryIO, NamedTuple
 from urllib.parse import urlencode
 
 from urllib3.filepost import encode_multipart_formdata
 
 from ..masking import hide_fields
-from ..messages import Request, dump_json, load_json
+from ..messages import Body, Request, dump_json, load_json
 from .hostfiles import name_of, read_bytes
 
 __all__ = ['HOST', 'BadItem', 'Content', 'Items', 'Upload', 'read_text']
@@ -47,7 +47,7 @@ class Content(NamedTuple):
 
     query: str
     headers: list[tuple[str, str]]
-    body: Any
+    body: Body | None
 
 
 class Items:
@@ -59,9 +59,9 @@ class Items:
     def __init__(self, texts: Iterable[str]) -> None:
         self.headers: list[tuple[str, str]] = []
         self.params: list[tuple[str, str]] = []
-        self.fields: list[tuple[str, Any]] = []  # of JSON or of a form; uploads among them
+        self.fields: list[tuple[str, str | Upload]] = []  # of JSON or of a form; uploads among them
         self.file: str | None = None  # whose content is the body
-        self._body: Any = None
+        self._body: Body | None = None
         self._type: str | None = None
         for text in texts:
             self._take(text)
@@ -135,7 +135,7 @@ class Items:
             headers.append(('Content-Type', content_type))
         return Content(urlencode([(fill(name), fill(value)) for name, value in self.params]), headers, body)
 
-    def _body_of(self, fill: Callable[[str], str]) -> tuple[Any, str | None]:
+    def _body_of(self, fill: Callable[[str], str]) -> tuple[Body | None, str | None]:
         """The body and its type."""
         if self.is_form:
             return encode_multipart_formdata([(fill(name), _part(value, fill)) for name, value in self.fields])
@@ -143,6 +143,7 @@ class Items:
             values = {
                 fill(name): load_json(fill(value)) if isinstance(value, _Json) else fill(value)
                 for name, value in self.fields
+                if not isinstance(value, Upload)
             }
             return dump_json(values, 'the body'), 'application/json'
         return self._body, self._type
@@ -154,7 +155,7 @@ class _Json(str):
     __slots__ = ()
 
 
-def _part(value: Any, fill: Callable[[str], str]) -> Any:
+def _part(value: str | Upload, fill: Callable[[str], str]) -> str | tuple[str, bytes, str]:
     """A field of a form, as urllib3 takes it."""
     return value[1:] if isinstance(value, Upload) else fill(value)
 
@@ -198,7 +199,7 @@ def _read(path: str, text: str) -> bytes:
         raise BadItem(f'{text!r}: cannot read the file: {getattr(exc, "strerror", None) or exc}') from exc
 
 
-def _open(path: str, text: str) -> Any:
+def _open(path: str, text: str) -> bytes | BinaryIO:
     """The content of a file, or the open file if it is large; it can be sent to many hosts at once."""
     try:
         size = 0 if path == '-' else os.stat(os.path.expanduser(path)).st_size

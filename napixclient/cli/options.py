@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import click
 
@@ -32,7 +32,7 @@ class _ShareType(click.ParamType):  # type: ignore[type-arg]  # not generic in c
 
     name = 'number or percentage'
 
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> Share:
+    def convert(self, value: object, param: click.Parameter | None, context: click.Context | None) -> Share:
         text = str(value)
         try:
             number = float(text[:-1]) if text.endswith('%') else int(text)
@@ -51,9 +51,9 @@ class _Positive(click.ParamType):  # type: ignore[type-arg]
     def __init__(self, what: str) -> None:
         self._what = what
 
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> float:
+    def convert(self, value: object, param: click.Parameter | None, context: click.Context | None) -> float:
         try:
-            number = float(value)
+            number = float(str(value))
         except ValueError:
             self.fail(f'{value!r} is not a number of {self._what}', param, context)
         if not (math.isfinite(number) and 0 < number <= 1e9):
@@ -66,12 +66,13 @@ class _Simultaneous(click.ParamType):  # type: ignore[type-arg]
 
     name = 'number or auto'
 
-    def convert(self, value: Any, param: click.Parameter | None, context: click.Context | None) -> int | str:
+    def convert(self, value: object, param: click.Parameter | None, context: click.Context | None) -> int | str:
         if value == 'auto':
             return 'auto'
-        if not (str(value).isdecimal() and int(value) >= 1):
+        text = str(value)
+        if not (text.isdecimal() and int(text) >= 1):
             self.fail(f'{value!r} is neither a whole number from 1 up nor "auto"', param, context)
-        return int(value)
+        return int(text)
 
 
 SECONDS = _Positive('seconds')

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import os
 import random
-from typing import Any
 
 from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
-from ..authenticators import Authenticator
+from .._http.options import Options
 from ..hosts import BadHosts, Groups, expand
 from ..pool import ClientPool
 from ..secret_names import add_secret_names
@@ -54,9 +53,8 @@ class Plan:
             self.connecting: dict[str, Any] = connection_options(asked, profile, hosts)
             self.done: Done | None = Done(asked.joblog) if asked.resume and asked.joblog is not None else None
             #: What sends the requests.
-            self.pool: ClientPool = ClientPool(
-                self.authenticator, asked.simultaneous or 2, **_pool_options(asked), **self.connecting
-            )
+            options: Options = {**_pool_options(asked), **self.connecting}
+            self.pool = ClientPool(self.authenticator, asked.simultaneous or 2, **options)
             if asked.output is not None:
                 os.makedirs(asked.output, exist_ok=True)
             if asked.failed_out is not None:
@@ -113,8 +111,8 @@ def _hosts(asked: Asked, groups: Groups) -> list[str]:
     return hosts
 
 
-def _pool_options(asked: Asked) -> dict[str, Any]:
-    options: dict[str, Any] = {}
+def _pool_options(asked: Asked) -> Options:
+    options: Options = {}
     if asked.max_connections is not None:
         options['max_connections'] = asked.max_connections
     if asked.rate_per_host is not None:
