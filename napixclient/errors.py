@@ -28,7 +28,8 @@ import re
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from copy import copy
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from .checks import is_whole
 from .documents import MAX_TEXT, Nested, nested, parse, pruned
@@ -224,9 +225,9 @@ class HTTPError(NapixError):
         """Leave the message and ``remote_error`` unread until somebody asks for one of them."""
         self._unread = read
 
-    def keep(self, holders: object) -> None:
-        """Keep who holds the secrets that its text must not show: they are hidden as long as their holders live."""
-        self._keeps = holders
+    def keep(self, holder: object) -> None:
+        """Keep a holder of secrets alive as long as the error, so that no text of the error shows them."""
+        self._keeps = holder if self._keeps is None else (self._keeps, holder)
 
     def __reduce__(self) -> Any:
         return type(self), self.args, {name: value for name, value in vars(self).items() if name != '_keeps'}
@@ -325,6 +326,16 @@ class Cancelled(HTTPError):
 
 #: Gives the message and the ``remote_error`` of an error that has the message so far.
 Reader = Callable[[HTTPError, str], tuple[str, Any]]
+
+
+_E = TypeVar('_E', bound=HTTPError)
+
+
+def copy_for(error: _E, request: Request) -> _E:
+    """A copy of an error for another request that shares its outcome."""
+    copied = copy(error)
+    copied.__cause__, copied._keeps, copied.request = error.__cause__, error._keeps, request
+    return copied
 
 
 def _hop(one: Nested) -> Hop:

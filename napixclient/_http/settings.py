@@ -111,7 +111,7 @@ class Settings:
             if self._proxy.credentials is not None:
                 hide(self, self._proxy.credentials[1])
         self._no_proxy = NoProxy(no_proxy)
-        self.resolver = _callable(resolver, 'resolver')
+        self.resolver: Resolver | None = _callable(resolver, 'resolver')
         self.redirect: bool = true_or_false(redirect, 'redirect')
         if cookies is not None and not isinstance(cookies, CookieJar):
             raise ValueError(f'cookies is an http.cookiejar.CookieJar, not {cookies!r}')

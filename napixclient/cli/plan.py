@@ -49,8 +49,8 @@ class Plan:
                 _method(asked.method), hosts, asked.url, self.items, asked.repeat or 1, asked.serial
             )
             profile = profile_of(asked)
-            self.authenticator: Authenticator | None = authenticator_of(asked, profile)
-            self.connecting: dict[str, Any] = connection_options(asked, profile, hosts)
+            self.authenticator = authenticator_of(asked, profile)
+            self.connecting = connection_options(asked, profile, hosts)
             self.done: Done | None = Done(asked.joblog) if asked.resume and asked.joblog is not None else None
             #: What sends the requests.
             options: Options = {**_pool_options(asked), **self.connecting}

@@ -11,6 +11,8 @@ import logging
 
 import gevent
 
+from .._http.pending import PendingResponse
+from .._http.settings import Settings
 from ..errors import HTTPError, escaped
 from ..masking import cut, hide_fields, mask, sentence
 from ..messages import Headers, Request, Response
