@@ -73,7 +73,10 @@ class Growth:
 
     def wants_more(self) -> bool:
         """Whether one more connection would be of use."""
-        return self.slots.used < self._throttle.limit and bool(self._queue) and self._throttle.may_send()
+        slots, queue, throttle = self.slots, self._queue, self._throttle
+        if len(slots.open) + len(slots.connecting) >= throttle.limit or len(queue.entries) == queue.dropped:
+            return False
+        return throttle.may_send()
 
     def use_slot(self) -> bool:
         """Use a slot that is free, if it is still of use; whether it was."""
@@ -114,7 +117,8 @@ class Growth:
         pending = dial.pending
         if pending is not None and pending.outcome is not None:
             pending = None
-        if pending is not None and (self._throttle.paused or self.slots.used > self._throttle.limit):
+        throttle = self._throttle
+        if pending is not None and not throttle.fixed and (throttle.paused or self.slots.used > throttle.limit):
             pool.put_back(pending)
             pending = None
         if pending is None or not pool.exchanges.start(connection, pending):

@@ -178,7 +178,7 @@ class OriginPool:
     def next(self, connection: Connection) -> None:
         """A connection is free: give it the next request, or let it rest; a closed one makes room for another."""
         slots, exchanges = self.slots, self.exchanges
-        while not connection.closed:
+        while connection.state != 'closed':
             pending = self.queue.pop() if self.queue.entries and self.throttle.may_send() else None
             if self._gives_up(connection, pending):
                 if pending is not None:

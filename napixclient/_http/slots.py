@@ -53,11 +53,12 @@ class Slot(Generic[C]):
 
     __slots__ = ('idle_since', 'origin', 'since', 'turns')
 
+    since: float  # of ledger.now(): when its connection was opened
+    turns: int  # answers since then that found another origin waiting
+    idle_since: float  # of ledger.now()
+
     def __init__(self, origin: OriginSlots[C]) -> None:
         self.origin: OriginSlots[C] = origin
-        self.since: float = 0.0  # of monotonic(): when its connection was opened
-        self.turns: int = 0  # answers since then that found another origin waiting
-        self.idle_since: float = 0.0
 
     def connect(self, attempt: Attempt) -> None:
         """A connection is being opened in it."""

@@ -55,6 +55,8 @@ class Throttle:
 
         Tokens are taken when requests are sent.
         """
+        if self.fixed and not self.held_until:
+            return True
         seconds = 0.0
         if self.held_until:
             seconds = self.held_until - monotonic()

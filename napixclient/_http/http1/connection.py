@@ -504,7 +504,7 @@ class Connection:
         """Close the socket, and end whatever is under way for it. May be repeated."""
         if self.state == 'closed':
             return
-        self.step('close')
+        self.state = 'closed'  # from whatever state
         outgoing, self._outgoing = self._outgoing, None
         if outgoing is not None:
             outgoing.close()
