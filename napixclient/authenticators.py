@@ -3,6 +3,8 @@
 An authenticator is a callable ``Request -> Request`` (``None`` leaves the request unchanged). It is called again for
 every attempt. One with the class attribute ``blocking = False`` promises to do no I/O and to take no lock, and is
 called in place; any other runs in a greenlet of its own.
+
+One with a method ``challenged`` answers challenges, such as those of Digest: see ``Authenticator``.
 """
 
 from __future__ import annotations
@@ -33,6 +35,15 @@ __all__ = [
     'authenticator_of',
 ]
 
+#: A callable that is called for each attempt of a request, and returns what is sent: ``None`` for the request as it is.
+#:
+#: With the attribute ``blocking = False`` it promises to do no I/O and to take no lock, and is called in place.
+#:
+#: One with a method ``challenged(response)`` answers challenges (RFC 9110 §11.4). It is called with each 401, and with
+#: each 407 of a proxy that forwards requests, in a greenlet, whatever ``blocking`` says. It returns whether the request
+#: is to be sent once more, which signs it anew: at most once for each request and behind each redirect, if its body can
+#: be sent again and its time is not up. That counts in ``attempts``, but takes nothing of ``retries``. Nobody is asked
+#: behind a redirect to another origin, where credentials do not follow.
 Authenticator = Callable[[Request], Request | None]
 #: What clients take as their authenticator: one, or ``{'login': …, 'key': …}``.
 Credentials = Authenticator | Mapping[str, str | bytes]
@@ -210,5 +221,7 @@ def authenticator_of(given: Credentials | None) -> Authenticator | None:
             raise ValueError(f"a mapping as authenticator has 'login' and 'key', not {sorted(map(str, given))}")
         return LoginAuthenticator(given['login'], given['key'])  # type: ignore[arg-type]  # which it checks
     if callable(given) and not isinstance(given, type):
+        if not callable(getattr(given, 'challenged', authenticator_of)):
+            raise ValueError('challenged, where an authenticator has it, is a method that takes a Response')
         return given
     raise ValueError(f"an authenticator is a callable, {{'login': …, 'key': …}} or None, not {type(given).__name__}")

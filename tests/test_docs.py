@@ -108,6 +108,13 @@ def who(path: str, headers: dict[str, str], body: bytes) -> Answer:
     return 200, {}, {'proof': proof, 'key': headers.get('x-api-key'), 'user': headers.get('x-user')}
 
 
+def vault(path: str, headers: dict[str, str], body: bytes) -> Answer:
+    """For who has today's token."""
+    if headers.get('authorization') != 'Bearer de7245':
+        return 401, {'WWW-Authenticate': 'Bearer error="invalid_token"'}, None
+    return 200, {}, ['a pearl']
+
+
 def cookies(path: str, headers: dict[str, str], body: bytes) -> Answer:
     """Tell which cookies came."""
     return 200, {}, {'cookie': headers.get('cookie')}
@@ -168,6 +175,7 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ('server.example', '/slow'): slow(60, (200, {}, {})),
     ('alias.example', '/captains'): (200, {}, ['/captains/1', '/captains/2']),
     ('secure.example', '/'): (200, {}, ['/vault']),
+    ('vault.example', '/vault'): vault,
     ('tokens.example', '/whoami'): who,
     ('tokens.example', '/tokens'): (200, {}, {'token': 'de7245', 'expires_in': 3600}),
     ('ip-allocator.example', '/vm-ip/'): (204, {'Location': '/vm-ip/10.0.0.17'}, None),

@@ -120,7 +120,7 @@ class Exchanges:
         self._attentive = settings.on_request is not None or pool.throttle.pace is not None or on_send is not None
         hooked = bool(settings.on_request or settings.on_response or settings.on_error)
         #: Whether the requests need the context of their calls.
-        self.needs_context: bool = hooked or self._preparer.asks
+        self.needs_context: bool = hooked or self._preparer.asks or self._outcomes.asks
         #: Whether an answer that is a success is the outcome, without a further thought.
         self._simple = settings.retries is None and settings.cookies is None and not hooked
         #: Whether a connection that is free may simply take the next request in the queue.

@@ -83,12 +83,16 @@ class Outcomes:
     ) -> None:
         self._settings = settings
         self._origin = origin
-        self._authenticator = authenticator
         self._challenged: Callable[[Response], object] | None = getattr(authenticator, 'challenged', None)
         self._forwarder = forwarder
         self._may_retry = may_retry
         self._retries = settings.retries
         self._max_body = MAX_BODY if settings.max_body is None else settings.max_body
+
+    @property
+    def asks(self) -> bool:
+        """Whether the authenticator answers challenges."""
+        return self._challenged is not None
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
@@ -180,23 +184,36 @@ class Outcomes:
         """Make an answer the outcome, unless it is to be tried again."""
         if isinstance(response, StreamedResponse):
             return Final(response)
-        challenged = self._challenged
-        if challenged is not None and response.status in (401, 407) and pending.current.repeatable:
-            return Aside('authenticate', lambda: self._ask_authenticator(challenged, pending, response))
+        if self._challenged is not None and self._is_challenge(pending, response):
+            return Aside('authenticate', lambda: self._ask_authenticator(pending, response))
         return self._unless_retried(pending, after_response, response, self._conclude)
 
-    def _ask_authenticator(
-        self, challenged: Callable[[Response], object], pending: PendingResponse, response: Response
-    ) -> Verdict:
-        """In a greenlet: whether the authenticator has an answer to a challenge (RFC 9110 §11.4)."""
+    def _is_challenge(self, pending: PendingResponse, response: Response) -> bool:
+        """Whether an answer asks for what the authenticator may have (RFC 9110 §11.4), and may be told.
+
+        One challenge of each request is answered, and one more behind each redirect, where credentials follow.
+        """
+        if pending.challenged or (pending.redirect is not None and pending.redirect.foreign):
+            return False
+        return response.status == 401 or (response.status == 407 and self._forwarder is not None)
+
+    def _ask_authenticator(self, pending: PendingResponse, response: Response) -> Verdict:
+        """In a greenlet: send the request once more, signed anew, if the authenticator says so."""
         try:
-            again = challenged(response)
+            again = self._has_answer(pending, response)
         except BaseException as exc:  # a gevent.Timeout of its own, too
             return _failed('the authenticator failed', exc, response=response, phase='authenticate')
-        if again and not pending.challenged:
+        if again and pending.current.repeatable and monotonic() < pending.deadline:
             pending.challenged = True
             return Again(0.0)
         return self._unless_retried(pending, after_response, response, self._conclude)
+
+    def _has_answer(self, pending: PendingResponse, response: Response) -> bool:
+        assert self._challenged is not None and pending.context is not None
+        again = pending.context.copy().run(self._challenged, response)
+        if again is not None and not isinstance(again, bool):  # such as what an async function returns
+            raise TypeError(f'challenged() returns True or False, not {type(again).__name__}')
+        return bool(again)
 
     def _conclude(self, pending: PendingResponse, response: Any) -> Verdict:
         """Make an answer the outcome, or go where it leads.
@@ -208,6 +225,7 @@ class Outcomes:
                 return Elsewhere(without_expectation(pending))
             redirect = next_hop(pending, response, self._settings.redirect)
             if redirect is not None:
+                pending.challenged = False
                 return Elsewhere(redirect)
             return Final(response if response.status < 400 else self._refused(response))
         except ProtocolError as error:
@@ -250,6 +268,7 @@ class Outcomes:
         """
         request = pending.current
         first = 1 if pending.redirect is None else pending.redirect.sent_before + 1
+        first += pending.challenged  # the answer to a challenge is a request of its own
         if request.method not in IDEMPOTENT or attempt != first or not request.repeatable:
             return False
         retries = self._retries_of(pending)

@@ -98,7 +98,7 @@ class RequestState:
     deadline: float  # of time.monotonic(), for the total
     context: Context | None  # of the call that asked for it
     attempts: int  # tries begun
-    challenged: bool  # whether the authenticator has answered a challenge
+    challenged: bool  # whether the authenticator has answered a challenge since the last redirect
     sent: bool  # whether a byte of it ever left
     retry: Any  # urllib3.Retry as it stands; None before the first failure
     propagated: str | None  # the fields of the call context that its last attempt carried
