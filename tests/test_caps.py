@@ -321,3 +321,15 @@ def test_caps_hold(machine: type[Machine]) -> None:
             max_examples=60, stateful_step_count=30, phases=[Phase.generate], suppress_health_check=list(HealthCheck)
         ),
     )
+
+
+def test_an_origin_that_lost_its_only_connection_has_its_turn() -> None:
+    """A host whose attempt failed has no connection: its next request does not wait for all those of another host."""
+    with kit.FaultServer(listening=False) as refusing, serve() as busy:
+        with ClientPool(simultaneous=2, max_connections=1) as pool:
+            refused = [pool.request(refusing.host, 'GET', f'/{next_id()}') for _ in range(2)]
+            many = [pool.request(busy.host, 'GET', f'/{next_id()}') for _ in range(200)]
+            refused[1].wait()
+            assert isinstance(refused[0].exception, HTTPError) and isinstance(refused[1].exception, HTTPError)
+            assert not all(pending.ready() for pending in many)
+            pool.cancel()

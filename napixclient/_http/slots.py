@@ -74,8 +74,11 @@ class Slot(Generic[C]):
 
     def release(self) -> None:
         """Give it back: it goes to whoever has waited longest."""
-        ledger = self.origin.ledger
+        origin = self.origin
+        ledger = origin.ledger
         ledger.used -= 1
+        if origin.queue is ledger.wants_more and not origin.used:
+            origin.enlist()  # it had one when it began to wait, and has none now
         ledger.grant()
 
     @property
