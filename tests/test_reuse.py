@@ -320,3 +320,16 @@ def test_uvicorn_that_keeps_nothing(simultaneous: int) -> None:
         outcomes = pool.wait(timeout=40)
         assert not [answer for answer in outcomes if isinstance(answer, HTTPError)]
         assert [answer.text for answer in outcomes] == [answer.request.url[1:] for answer in outcomes]
+
+
+def test_none_is_kept_for_a_request_that_ended() -> None:
+    """With ``max_idle=0`` a connection that is held for a request is closed when that is cancelled meanwhile."""
+    gate = kit.Gate()
+    with kit.serve(gate=gate) as server, ClientPool(simultaneous=1, max_idle=0) as pool:
+        first, second = (pool.request(server.host, 'POST', f'/{next_id()}', b'x') for _ in range(2))
+        [held] = gate.wait_for(1)
+        held.release()
+        first.wait()  # the second one waits to see whether the server leaves the connection open
+        second.cancel()
+        kit.wait_until(held.peer.is_gone, 'the end of the connection')
+        assert [request.id for request in server.requests] == [held.id]

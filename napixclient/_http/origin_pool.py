@@ -160,6 +160,7 @@ class OriginPool:
         self.queue.drop(pending)
         if not self.queue:
             self.throttle.silence()
+            self.slots.trim()  # one may have been held for it, above those that are kept
         return self.accountant
 
     def catch_up(self) -> None:
@@ -172,6 +173,8 @@ class OriginPool:
                 self.next(connection)
         if slots.queue is None and not slots.idle:
             self.growth.grow()
+        elif not self.queue:
+            slots.trim()  # one may have been held for what was sent over another
 
     # -- connections -----------------------------------------------------------------------------------------------
 

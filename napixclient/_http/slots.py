@@ -152,12 +152,19 @@ class OriginSlots(Generic[C]):
         slot.idle_since = self.used_at = ledger.now()
         self.idle.insert(0 if first else len(self.idle), connection)
         ledger.idle[connection] = slot
-        most = self._max_idle if ledger.keeps_idle else 0
-        if most is not None and len(self.idle) > most and not first:
-            ledger.evict(self.idle[0])
-            ledger.grant()
+        if not first:
+            self.trim()
         if not ledger.reaped:
             ledger.on_idle()
+
+    def trim(self) -> None:
+        """Close idle connections beyond those that are kept."""
+        ledger = self.ledger
+        most = self._max_idle if ledger.keeps_idle else 0
+        if most is not None and len(self.idle) > most:
+            while len(self.idle) > most:
+                ledger.evict(self.idle[0])
+            ledger.grant()
 
     def take_back(self, connection: C) -> None:
         """An idle connection has something to do again, or is closed."""
