@@ -256,8 +256,11 @@ class Connection:
         """The whole request is out."""
         self._outgoing = None
         self.step('sent')
-        if self._transport.reader.active:  # else it is the reader of a streamed answer who is slow
-            self.expires = monotonic() + self.read_seconds
+        self.await_server()
+
+    def await_server(self) -> None:
+        """It is the server's turn: the read timeout begins anew, unless it is our reader of its answer who is slow."""
+        self.expires = monotonic() + self.read_seconds if self._transport.reader.active else NEVER
 
     def send_failed(self, exc: OSError) -> None:
         """The connection broke while part of the request was still to go out."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from time import monotonic
 from typing import Any, Protocol
 
 from ...messages import Request, Source
@@ -23,7 +22,6 @@ class Sender(Protocol):
 
     state: State
     expires: float
-    read_seconds: float
 
     @property
     def answering(self) -> bool:
@@ -31,6 +29,9 @@ class Sender(Protocol):
 
     def step(self, event: Event) -> None:
         """Change its state."""
+
+    def await_server(self) -> None:
+        """It is the server's turn: the read timeout begins anew."""
 
     def writable(self) -> None:
         """Called by the loop: the socket takes more."""
@@ -106,7 +107,7 @@ class Outgoing:
         connection = self._connection
         if payload is not None and not connection.answering:
             connection.step('agree')
-            connection.expires = monotonic() + connection.read_seconds
+            connection.await_server()
             self.send_body(payload)
 
     def stop_waiting(self) -> None:
@@ -121,7 +122,7 @@ class Outgoing:
     def write(self, data: bytes) -> None:
         """Queue a piece of an upload; its greenlet waits until the piece is out."""
         self._out = memoryview(data)
-        self._connection.expires = monotonic() + self._connection.read_seconds
+        self._connection.await_server()
         self._transport.watch_writing(self._connection.writable)
 
     def uploaded(self) -> None:
@@ -156,7 +157,7 @@ class Outgoing:
         except OSError as exc:
             self._broken(exc)
             return True
-        connection.expires = monotonic() + connection.read_seconds
+        connection.await_server()
         if sent < len(out):
             self._out = out[sent:]
             return True
@@ -173,7 +174,7 @@ class Outgoing:
             self._more()
         elif connection.state == 'expecting':  # the head took its time; its body is still held back
             connection.expires = NEVER
-        else:
+        elif connection.state != 'refused':  # else the server has answered meanwhile, and the body stays here
             connection.request_out()
 
     def _broken(self, exc: OSError) -> None:
@@ -182,7 +183,7 @@ class Outgoing:
         if self._upload is not None:
             self._upload.abandon()
             self._upload = None
-        self._connection.expires = monotonic() + self._connection.read_seconds
+        self._connection.await_server()
         self._connection.send_failed(exc)
 
     def close(self) -> None:

@@ -42,10 +42,8 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     ('reserved', 'release'): 'idle',
     # The head goes out at once, and with it a small body.
     ('idle', 'start'): 'reading',
-    ('reserved', 'start'): 'reading',
     # It does not go out at once, or its body is large.
     ('reading', 'block'): 'sending',
-    ('sending', 'block'): 'sending',
     # The body waits for a 100.
     ('reading', 'hold'): 'expecting',
     ('sending', 'hold'): 'expecting',
@@ -61,7 +59,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     ('streaming', 'end'): 'idle',
     **{
         (state, 'close'): 'closed'
-        for state in ('idle', 'reserved', 'sending', 'expecting', 'reading', 'streaming', 'duplex', 'refused', 'closed')
+        for state in ('idle', 'reserved', 'sending', 'expecting', 'reading', 'streaming', 'duplex', 'refused')
     },
 }
 
