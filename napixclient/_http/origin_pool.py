@@ -59,7 +59,13 @@ class OriginPool:
         self.authenticator = authenticator
         self.queue = RequestQueue()
         self.throttle = Throttle(
-            simultaneous, settings.rate, core.hub.loop, self.catch_up, self.queue.__len__, lambda: self.growth.promised
+            simultaneous,
+            settings.rate,
+            core.hub.loop,
+            self.catch_up,
+            self.queue.__len__,
+            lambda: self.growth.promised,
+            core.now,
         )
         self.figures = Figures()
         self.lookups = self.figures.lookups

@@ -27,6 +27,7 @@ class Throttle:
     :param waiting: counts the requests in the queue.
     :param promised: counts those that have a token coming to them: a connection is being opened for them, or an
         authenticator runs.
+    :param now: seconds, as ``time.monotonic``.
     """
 
     def __init__(
@@ -37,17 +38,18 @@ class Throttle:
         wake: Callable[[], None],
         waiting: Callable[[], int],
         promised: Callable[[], int],
+        now: Callable[[], float] = monotonic,
     ) -> None:
         self.cap = AdaptiveCap() if simultaneous == AUTO else None
         #: Requests in flight at most.
         self.limit: int = simultaneous if isinstance(simultaneous, int) else AdaptiveCap().limit
-        self.pace: Pace | None = None if rate is None else Pace(rate)
+        self.pace: Pace | None = None if rate is None else Pace(rate, now)
         #: Whether answers teach nothing, and no rate holds.
         self.fixed: bool = self.cap is None and self.pace is None
-        #: Of ``monotonic()``: when a connection has been quiet for long enough; 0 where nobody waits for that.
+        #: Of the clock: when a connection has been quiet for long enough; 0 where nobody waits for that.
         self.held_until: float = 0.0
         self._loop = loop
-        self._wake, self._waiting, self._promised = wake, waiting, promised
+        self._wake, self._waiting, self._promised, self._now = wake, waiting, promised, now
         self._alarm: Any = None  # the timer that tells when the rate allows more, or the wait is over
 
     def may_send(self) -> bool:
@@ -59,7 +61,7 @@ class Throttle:
             return True
         seconds = 0.0
         if self.held_until:
-            seconds = self.held_until - monotonic()
+            seconds = self.held_until - self._now()
             if seconds <= 0:
                 seconds = self.held_until = 0.0
         if self.pace is not None:
@@ -83,7 +85,7 @@ class Throttle:
 
     def hold(self, seconds: float) -> None:
         """Send nothing for a while: the next request waits to see whether the server leaves a connection open."""
-        self.held_until = monotonic() + max(seconds, SHORTEST_WAIT)
+        self.held_until = self._now() + max(seconds, SHORTEST_WAIT)
 
     def _ring(self) -> None:
         self.silence()
@@ -112,7 +114,7 @@ class Throttle:
         if self.pace is not None and status == 429:
             pause = pause_asked_for(response.headers.get('retry-after'))
             if pause is not None:
-                self.pace.tighten(pause, monotonic() - response.elapsed)
+                self.pace.tighten(pause, self._now() - response.elapsed)
         if self.cap is None:
             return self.limit
         if status in (429, 503):
