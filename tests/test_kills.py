@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import random
 from collections import Counter
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ import gevent
 import pytest
 from gevent.pool import Group
 
-from napixclient import Cancelled, Client, ClientPool, PendingResponse, Response
+from napixclient import Cancelled, Client, ClientPool, HTTPError, PendingResponse, Request, Response
 from tests import kit
 from tests.helpers_proxy import Tunnel
 from tests.kit import ANSWER, READ, SILENCE, FaultServer, Gate, next_id, serve, wait_until
@@ -780,3 +781,74 @@ except KeyboardInterrupt:
         )
         assert_fine(finished, 'interrupted\n')
         assert server.gate.in_flight == 0
+
+
+# Greenlets of the library ---------------------------------------------------------------------------------------------
+
+
+class Slow:
+    """An authenticator that takes its time to sign."""
+
+    def __call__(self, request: Request) -> None:
+        """Sign nothing."""
+        kit.turn()
+
+
+class Challenged(Slow):
+    """One that takes its time to answer a challenge."""
+
+    blocking = False
+
+    def __call__(self, request: Request) -> None:
+        """Sign nothing."""
+
+    def challenged(self, response: Response) -> bool:
+        """Have no answer."""
+        kit.turn()
+        return False
+
+
+PACKED = gzip.compress(bytes(range(256)) * 10_000)
+STAGES: dict[str, dict[str, Any]] = {
+    'dial': {'host': 'localhost'},
+    'sign': {'authenticator': Slow()},
+    'upload': {'body': (b'a', b'b')},
+    'decode': {'answer': (200, {'Content-Encoding': 'gzip'}, PACKED)},
+    'challenge': {'answer': (401, {}, None), 'authenticator': Challenged()},
+}
+
+
+@pytest.mark.parametrize('late', [False, True], ids=['before it began', 'in the midst'])
+@pytest.mark.parametrize('stage', STAGES)
+def test_a_greenlet_of_the_library_is_killed(stage: str, late: bool) -> None:
+    """Whoever kills all greenlets that there are ends requests with an error, and their slots come back."""
+    how = STAGES[stage]
+    with serve(lambda *_: how.get('answer', (200, {}, None))) as server:
+        with ClientPool(how.get('authenticator'), simultaneous=1) as pool:
+            host = f'{how.get("host", "127.0.0.1")}:{server.port}'
+            pending = pool.request(host, 'PUT', '/', how.get('body'))
+            killed = kill_one_of_ours(pending, late)
+            with gevent.Timeout(kit.LONG):
+                pending.wait()
+            if killed:
+                assert isinstance(pending.exception, HTTPError)
+            again = pool.request(host, 'GET', '/')
+            with gevent.Timeout(kit.LONG):
+                again.wait()
+            assert again.attempts == 1
+            assert pool.stats()[host]['queued'] == pool.stats()[host]['in_flight'] == 0
+
+
+def kill_one_of_ours(pending: PendingResponse, late: bool) -> bool:
+    """Kill the first greenlet that the library makes for a request, before it runs or a turn later; whether it lived."""
+    while not pending.ready():
+        for found in kit.greenlets():
+            module = getattr(getattr(found, '_run', None), '__module__', '')
+            if module.startswith('napixclient._http.') and isinstance(found, gevent.Greenlet):
+                if late:
+                    gevent.sleep(0)
+                alive = not found.dead
+                found.kill()
+                return alive
+        gevent.sleep(0)
+    return False

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from contextvars import Context
+from functools import partial
 from typing import Any, Protocol
 
 import gevent
@@ -16,7 +17,7 @@ from .pending import Outcome, PendingResponse, Redirect
 from .settings import Settings
 from .streaming import StreamedResponse
 
-__all__ = ['Completion', 'call_hook']
+__all__ = ['Completion', 'call_hook', 'killed']
 
 
 class Queueing(Protocol):
@@ -71,7 +72,8 @@ class Completion:
                 self._queue.send_elsewhere(pending, redirect)
             case Aside(phase, step):
                 pending.holder = _Deferred(self, phase)
-                self.deferred[pending] = gevent.spawn(self._step, pending, step)
+                greenlet = self.deferred[pending] = gevent.spawn(self._step, pending, step)
+                greenlet.rawlink(partial(self._ended, pending))
 
     def _step(self, pending: PendingResponse, step: Callable[[], Verdict]) -> None:
         """In a greenlet."""
@@ -84,6 +86,12 @@ class Completion:
         cause = getattr(outcome, '__cause__', None)
         if isinstance(cause, (KeyboardInterrupt, SystemExit)):
             raise cause  # the program's business
+
+    def _ended(self, pending: PendingResponse, greenlet: gevent.Greenlet[..., Any]) -> None:
+        """A greenlet ended: one that somebody killed, perhaps before it began, gave no verdict."""
+        if self.deferred.get(pending) is greenlet:
+            del self.deferred[pending]
+            self.complete(pending, killed(pending, greenlet))
 
     def _back(self, pending: PendingResponse) -> None:
         """The pause is over."""
@@ -138,6 +146,16 @@ def stop(under_way: Any) -> None:
     elif under_way is not None:
         under_way.stop()
         under_way.close()
+
+
+def killed(pending: PendingResponse, greenlet: gevent.Greenlet[..., Any]) -> HTTPError:
+    """The outcome of a request whose greenlet was killed from outside."""
+    cause, holder = greenlet.exception or greenlet.value, pending.holder
+    error = HTTPError(
+        f'its greenlet was killed: {type(cause).__name__}', phase=None if holder is None else holder.phase
+    )
+    error.__cause__ = cause
+    return error
 
 
 def call_hook(pending: PendingResponse, hook: Callable[[Any], object], value: object) -> None:

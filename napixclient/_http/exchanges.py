@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
-from typing import Protocol
+from typing import Any, Protocol
 
 import gevent
 
@@ -14,7 +15,7 @@ from ..authenticators import Authenticator
 from ..errors import HTTPError, ProtocolError, ProxyError, ReadTimeout, Timeout, TLSError
 from ..histogram import BOUNDS
 from ..messages import NO_OPTIONS, Origin, Request, Response, Source
-from .completion import Completion, call_hook
+from .completion import Completion, call_hook, killed
 from .connect.proxies import Proxy
 from .core import PoolCore
 from .figures import Figures
@@ -138,7 +139,9 @@ class Exchanges:
         if self.noted and connection.served and not self._may_reuse(connection, pending):
             return True
         if self._preparer.blocks:
-            connection.reserve(pending, gevent.spawn(self._sign_aside, connection, pending))
+            helper = gevent.spawn(self._sign_aside, connection, pending)
+            connection.reserve(pending, helper)
+            helper.rawlink(partial(self._signing_ended, connection, pending))
             return True
         try:
             signed = self._signed(pending)
@@ -173,6 +176,14 @@ class Exchanges:
             request = self._signed(pending, connection)
         finally:
             self._go_on(connection, pending, request)
+
+    def _signing_ended(
+        self, connection: Connection, pending: PendingResponse, helper: gevent.Greenlet[..., Any]
+    ) -> None:
+        """The greenlet of an authenticator ended: one that somebody killed before it began has signed nothing."""
+        if connection.helper is helper:
+            self.accountant.complete(pending, killed(pending, helper))
+            self._go_on(connection, pending, None)
 
     def _go_on(self, connection: Connection, pending: PendingResponse, request: Request | None) -> None:
         if connection.closed or connection.pending is not pending:

@@ -148,6 +148,7 @@ class Dial:
         address = self._dialer.connector.plain_address(self._owner.origin)
         if address is None:
             self._greenlet = gevent.spawn(self._run)
+            self._greenlet.rawlink(self._ended)
             return
         try:
             self._sock = dial(*address)
@@ -268,6 +269,12 @@ class Dial:
             self._failed(error)
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise error  # the program's business
+
+    def _ended(self, greenlet: gevent.Greenlet[..., Any]) -> None:
+        """The greenlet ended: one that somebody killed before it began has told nobody."""
+        if not self.over:
+            cause: Any = greenlet.exception or greenlet.value
+            self._failed(cause)
 
     def _too_late(self) -> HTTPError:
         within = f'within {self._seconds:g} s'

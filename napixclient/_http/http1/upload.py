@@ -51,6 +51,7 @@ class Upload:
         """What was given to the sink is out."""
         if self._greenlet is None:
             self._greenlet = gevent.spawn(self._run)
+            self._greenlet.rawlink(self._ended)
         else:
             self._out.set()
 
@@ -76,6 +77,11 @@ class Upload:
         else:
             if self._sink is not None:
                 self._sink.uploaded()
+
+    def _ended(self, greenlet: gevent.Greenlet[..., Any]) -> None:
+        """The greenlet ended: one that somebody killed before it began has read nothing."""
+        if self._sink is not None and isinstance(greenlet.value, gevent.GreenletExit):
+            self._sink.upload_failed(greenlet.value)
 
     def _write(self, data: bytes) -> None:
         if self._sink is None:  # cancelled by its own source, which nobody could stop
