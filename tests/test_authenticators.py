@@ -14,7 +14,7 @@ from typing import Any
 import gevent.subprocess
 import pytest
 
-from napixclient import Client, ClientPool, Headers, Request
+from napixclient import Cancelled, Client, ClientPool, Headers, PendingResponse, Request
 from napixclient._http.http1.writer import RequestWriter
 from napixclient._http.settings import Settings
 from napixclient.authenticators import (
@@ -412,3 +412,37 @@ def test_repr_hides_secrets(authenticator: Any) -> None:
 def test_ours_do_not_block(kind: type) -> None:
     """Ours do no I/O and say so, so that they are called in place."""
     assert kind.blocking is False  # type: ignore[attr-defined]
+
+
+@pytest.mark.parametrize('blocking', [False, True])
+@pytest.mark.parametrize('used', [False, True])
+def test_an_authenticator_that_cancels(blocking: bool, used: bool) -> None:
+    """An authenticator may cancel the requests that it cannot sign, the one at hand as well; others go on."""
+
+    class Cancelling:
+        """Cancels all."""
+
+        def __init__(self) -> None:
+            self.blocking = blocking
+            self.pendings: list[PendingResponse] = []
+
+        def __call__(self, request: Request) -> None:
+            """Sign nothing."""
+            for pending in self.pendings:
+                pending.cancel()
+
+    me, gate = Cancelling(), kit.Gate()
+    with kit.serve(gate=gate) as server, ClientPool(me, simultaneous=1) as pool:
+        if used:
+            pool.request(server.host, 'GET', '/000001')
+            gate.wait_for(1)
+        me.pendings += [pool.request(server.host, 'GET', '/000002') for _ in range(3)]
+        gate.open()
+        for pending in me.pendings:
+            pending.wait()
+            assert isinstance(pending.exception, Cancelled)
+        me.pendings.clear()
+        assert pool.stats()[server.host]['failed'] == 3
+        assert [pool.request(server.host, 'GET', '/000003').get().text for _ in range(3)] == ['000003'] * 3
+        assert '000002' not in [request.id for request in server.requests]
+        assert pool.stats()[server.host]['queued'] == pool.stats()[server.host]['in_flight'] == 0

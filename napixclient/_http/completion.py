@@ -17,7 +17,7 @@ from .pending import Outcome, PendingResponse, Redirect
 from .settings import Settings
 from .streaming import StreamedResponse
 
-__all__ = ['Completion', 'call_hook', 'killed']
+__all__ = ['Completion', 'Deferred', 'call_hook', 'killed']
 
 
 class Queueing(Protocol):
@@ -66,12 +66,12 @@ class Completion:
             case Again(seconds):
                 timer = self._loop.timer(seconds)
                 self.deferred[pending] = timer
-                pending.holder = _Deferred(self, 'backoff')
+                pending.holder = Deferred(self, 'backoff')
                 timer.start(self._back, pending, update=True)  # the loop's own time may be that of long ago
             case Elsewhere(redirect):
                 self._queue.send_elsewhere(pending, redirect)
             case Aside(phase, step):
-                pending.holder = _Deferred(self, phase)
+                pending.holder = Deferred(self, phase)
                 greenlet = self.deferred[pending] = gevent.spawn(self._step, pending, step)
                 greenlet.rawlink(partial(self._ended, pending))
 
@@ -124,8 +124,8 @@ class Completion:
         self.deferred.clear()
 
 
-class _Deferred:
-    """Holds a request that has no slot: it waits to be tried again, its body is being decoded, its cookies kept."""
+class Deferred:
+    """Holds a request that has no connection: it waits to be tried again, is being signed, its answer decoded."""
 
     __slots__ = ('_completion', 'phase')
 

@@ -15,7 +15,7 @@ from ..authenticators import Authenticator
 from ..errors import HTTPError, ProtocolError, ProxyError, ReadTimeout, Timeout, TLSError
 from ..histogram import BOUNDS
 from ..messages import NO_OPTIONS, Origin, Request, Response, Source
-from .completion import Completion, call_hook, killed
+from .completion import Completion, Deferred, call_hook, killed
 from .connect.proxies import Proxy
 from .core import PoolCore
 from .figures import Figures
@@ -113,6 +113,8 @@ class Exchanges:
         self.accountant = Completion(
             settings, core.hub.loop, pool, pool.figures, growth.timed_out, (authenticator, settings)
         )
+        #: Holds a request while it is signed in place.
+        self._signing = Deferred(self.accountant, 'authenticate')
         self.reuse = Reuse()
         #: Whether to do more at the next request than to send it: until it is known if the origin keeps connections.
         self.noted = True
@@ -143,12 +145,13 @@ class Exchanges:
             connection.reserve(pending, helper)
             helper.rawlink(partial(self._signing_ended, connection, pending))
             return True
+        pending.holder = self._signing
         try:
             signed = self._signed(pending)
         except BaseException:  # SIGINT and SystemExit leave, after clean-up
             self._pool.next(connection)
             raise
-        if signed is None:
+        if signed is None or pending.outcome is not None:  # the authenticator may have cancelled it
             return False
         self.send(connection, pending, signed)
         return True
