@@ -39,11 +39,11 @@ __all__ = [
 #:
 #: With the attribute ``blocking = False`` it promises to do no I/O and to take no lock, and is called in place.
 #:
-#: One with a method ``challenged(response)`` answers challenges (RFC 9110 §11.4). It is called with each 401, and with
-#: each 407 of a proxy that forwards requests, in a greenlet, whatever ``blocking`` says. It returns whether the request
-#: is to be sent once more, which signs it anew: at most once for each request and behind each redirect, if its body can
-#: be sent again and its time is not up. That counts in ``attempts``, but takes nothing of ``retries``. Nobody is asked
-#: behind a redirect to another origin, where credentials do not follow.
+#: One with a method ``challenged(response)`` answers challenges (RFC 9110 §11.4). The method is called with a 401, and
+#: with a 407 of a proxy that forwards requests, in a greenlet, whatever ``blocking`` says. It returns whether the
+#: request is to be signed anew and sent once more. That happens at most once for each request, and once more behind a
+#: redirect, if the body can be sent again and the total timeout is not up. It counts in ``attempts``, but takes nothing
+#: of ``retries``. Behind a redirect to another origin, where credentials do not follow, the method is not called.
 Authenticator = Callable[[Request], Request | None]
 #: What clients take as their authenticator: one, or ``{'login': …, 'key': …}``.
 Credentials = Authenticator | Mapping[str, str | bytes]
