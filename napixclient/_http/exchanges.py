@@ -109,15 +109,15 @@ class Exchanges:
         self._forwarder = proxy if proxy is not None and proxy.forwards(pool.origin) else None
         self._preparer = Preparer(settings, pool.origin, authenticator, self._forwarder)
         self._outcomes = Outcomes(settings, pool.origin, authenticator, self._forwarder, core.may_retry)
-        self.decodes = self._outcomes.decodes
-        self.accountant = Completion(
+        self.decodes: Callable[[PendingResponse, int], bool] = self._outcomes.decodes
+        self.accountant: Completion = Completion(
             settings, core.hub.loop, pool, pool.figures, growth.timed_out, (authenticator, settings)
         )
         #: Holds a request while it is signed in place.
         self._signing = Deferred(self.accountant, 'authenticate')
-        self.reuse = Reuse()
+        self.reuse: Reuse = Reuse()
         #: Whether to do more at the next request than to send it: until it is known if the origin keeps connections.
-        self.noted = True
+        self.noted: bool = True
         self._on_send = on_send
         #: Whether there is more to do at each request than to send it, whatever is known of the origin.
         self._attentive = settings.on_request is not None or pool.throttle.pace is not None or on_send is not None

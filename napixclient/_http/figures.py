@@ -52,8 +52,8 @@ class Figures:
         #: Bytes of bodies.
         self.received: int = 0
         #: The seconds from sending to the complete answer.
-        self.latencies = Histogram()
-        self.lookups = Counts()
+        self.latencies: Histogram = Histogram()
+        self.lookups: Counts = Counts()
 
     def stats(self, queued: int, in_flight: int, simultaneous: int) -> Stats:
         """All of it, with what only the pool of the origin knows."""

@@ -51,8 +51,8 @@ class Growth:
     def __init__(self, pool: Pool, core: PoolCore, max_idle: int | None) -> None:
         self._pool = pool
         self._core = core
-        self.origin = pool.origin
-        self.lookups = pool.lookups
+        self.origin: Origin = pool.origin
+        self.lookups: Counts = pool.lookups
         self.slots: OriginSlots[Connection] = OriginSlots(core.slots, self, max_idle)
         self._queue, self._throttle = pool.queue, pool.throttle
 

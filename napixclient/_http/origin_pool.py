@@ -14,6 +14,7 @@ from ..call_context import CallContext, current, current_span
 from ..errors import Cancelled, Phase
 from ..messages import NO_OPTIONS, Origin, Request
 from ..tracing import Tracing, tracing
+from .connect.names import Counts
 from .core import PoolCore
 from .exchanges import Exchanges, OnSend
 from .figures import Figures, Stats
@@ -22,6 +23,7 @@ from .http1.connection import Connection
 from .pending import NEVER, Accountant, Batch, PendingResponse, Redirect, new_pending, timeout_of
 from .request_queue import RequestQueue
 from .reuse import QUIET_SECONDS
+from .slots import OriginSlots
 from .throttle import Throttle
 
 __all__ = ['OriginPool']
@@ -57,8 +59,8 @@ class OriginPool:
         self.host = host
         self.settings = settings
         self.authenticator = authenticator
-        self.queue = RequestQueue()
-        self.throttle = Throttle(
+        self.queue: RequestQueue = RequestQueue()
+        self.throttle: Throttle = Throttle(
             simultaneous,
             settings.rate,
             core.hub.loop,
@@ -67,11 +69,11 @@ class OriginPool:
             lambda: self.growth.promised,
             core.now,
         )
-        self.figures = Figures()
-        self.lookups = self.figures.lookups
+        self.figures: Figures = Figures()
+        self.lookups: Counts = self.figures.lookups
         self.growth: Growth = Growth(self, core, settings.max_idle if max_idle is None else max_idle)
-        self.slots = self.growth.slots
-        self.exchanges = Exchanges(self, self.growth, core, on_send)
+        self.slots: OriginSlots[Connection] = self.growth.slots
+        self.exchanges: Exchanges = Exchanges(self, self.growth, core, on_send)
         self.accountant: Accountant = self.exchanges.accountant
         self._core = core
         self._pool_for = pool_for

@@ -98,7 +98,7 @@ class OriginSlots(Generic[C]):
     __slots__ = ('_max_idle', '_owner', 'connecting', 'idle', 'ledger', 'open', 'queue', 'used_at')
 
     def __init__(self, ledger: Slots[C], owner: SlotWaiter, max_idle: int | None) -> None:
-        self.ledger = ledger
+        self.ledger: Slots[C] = ledger
         self._owner = owner
         self._max_idle = max_idle
         #: The open connections.

@@ -40,7 +40,7 @@ class Throttle:
         promised: Callable[[], int],
         now: Callable[[], float] = monotonic,
     ) -> None:
-        self.cap = AdaptiveCap() if simultaneous == AUTO else None
+        self.cap: AdaptiveCap | None = AdaptiveCap() if simultaneous == AUTO else None
         #: Requests in flight at most.
         self.limit: int = simultaneous if isinstance(simultaneous, int) else AdaptiveCap().limit
         self.pace: Pace | None = None if rate is None else Pace(rate, now)

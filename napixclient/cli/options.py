@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -27,7 +27,16 @@ class Share:
         return math.ceil(self.number * total / 100 - 1e-9) if self.percent else int(self.number)
 
 
-class _ShareType(click.ParamType):  # type: ignore[type-arg]  # not generic in click 8.1
+# click 8.1 has a class that is not generic.
+if TYPE_CHECKING:
+    _ShareParam = click.ParamType['Share']
+    _NumberParam = click.ParamType[float]
+    _SimultaneousParam = click.ParamType[int | Literal['auto']]
+else:
+    _ShareParam = _NumberParam = _SimultaneousParam = click.ParamType
+
+
+class _ShareType(_ShareParam):
     """``10`` or ``90%``."""
 
     name = 'number or percentage'
@@ -43,7 +52,7 @@ class _ShareType(click.ParamType):  # type: ignore[type-arg]  # not generic in c
         return Share(number, text.endswith('%'))
 
 
-class _Positive(click.ParamType):  # type: ignore[type-arg]
+class _Positive(_NumberParam):
     """A number above 0."""
 
     name = 'number'
@@ -52,6 +61,7 @@ class _Positive(click.ParamType):  # type: ignore[type-arg]
         self._what = what
 
     def convert(self, value: object, param: click.Parameter | None, context: click.Context | None) -> float:
+        """Read the number."""
         try:
             number = float(str(value))
         except ValueError:
@@ -61,12 +71,14 @@ class _Positive(click.ParamType):  # type: ignore[type-arg]
         return number
 
 
-class _Simultaneous(click.ParamType):  # type: ignore[type-arg]
+class _Simultaneous(_SimultaneousParam):
     """A count, or ``auto``."""
 
     name = 'number or auto'
 
-    def convert(self, value: object, param: click.Parameter | None, context: click.Context | None) -> int | str:
+    def convert(
+        self, value: object, param: click.Parameter | None, context: click.Context | None
+    ) -> int | Literal['auto']:
         if value == 'auto':
             return 'auto'
         text = str(value)

@@ -27,7 +27,7 @@ from ..wsgi.environ import App, Environ, StartResponse
 
 __all__ = ['Peers', 'allocator', 'backend', 'filer', 'hypervisor', 'troubled_hypervisor']
 
-poll = monkey.get_original('select', 'poll')
+_poll = monkey.get_original('select', 'poll')
 #: Seconds that the peers may take to start, and to exit before they are killed.
 PATIENCE = 8
 
@@ -106,7 +106,7 @@ class Peers:
 
         It blocks the whole process, so that nothing interrupts a step that must not be left half done.
         """
-        poller = poll()
+        poller = _poll()
         poller.register(self._here)
         return self._here.read(1024) if poller.poll(max(end - monotonic(), 0) * 1000) else None
 

@@ -9,10 +9,11 @@ from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
 from .._http.options import Options
+from ..authenticators import LoginAuthenticator, TokenIdentifier
 from ..hosts import BadHosts, Groups, expand
 from ..pool import ClientPool
 from ..secret_names import add_secret_names
-from .credentials import BadCredentials, authenticator_of, connection_options, profile_of
+from .credentials import BadCredentials, ConnectionOptions, authenticator_of, connection_options, profile_of
 from .hostfiles import read_groups, read_hosts, without
 from .items import BadItem, Items
 from .joblog import BadLog, Done
@@ -49,12 +50,12 @@ class Plan:
                 _method(asked.method), hosts, asked.url, self.items, asked.repeat or 1, asked.serial
             )
             profile = profile_of(asked)
-            self.authenticator = authenticator_of(asked, profile)
-            self.connecting = connection_options(asked, profile, hosts)
+            self.authenticator: LoginAuthenticator | TokenIdentifier | None = authenticator_of(asked, profile)
+            self.connecting: ConnectionOptions = connection_options(asked, profile, hosts)
             self.done: Done | None = Done(asked.joblog) if asked.resume and asked.joblog is not None else None
             #: What sends the requests.
             options: Options = {**_pool_options(asked), **self.connecting}
-            self.pool = ClientPool(self.authenticator, asked.simultaneous or 2, **options)
+            self.pool: ClientPool = ClientPool(self.authenticator, asked.simultaneous or 2, **options)
             if asked.output is not None:
                 os.makedirs(asked.output, exist_ok=True)
             if asked.failed_out is not None:

@@ -42,10 +42,11 @@ class Schedule:
         #: Each of them is called with each request before it is sent.
         self.tells: list[Callable[[Request], None]] = []
         #: Requests that were handed out, and how many of them have ended.
-        self.asked = self.ended = 0
-        self.skipped = 0
+        self.asked: int = 0
+        self.ended: int = 0
+        self.skipped: int = 0
         #: Whether the time was up before the last request began.
-        self.late = False
+        self.late: bool = False
         self._cap = cap
         self._ordered = ordered
         self._rate = rate

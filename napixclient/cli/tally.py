@@ -32,7 +32,9 @@ class Tally:
     def __init__(self, asked: int, hosts: int, times: bool = False) -> None:
         self.asked = asked
         self.hosts = hosts
-        self.good = self.bad = self.silent = 0
+        self.good: int = 0
+        self.bad: int = 0
+        self.silent: int = 0
         #: Requests that had succeeded in an earlier run.
         self.done = 0
         self.kinds: Counter[str] = Counter()

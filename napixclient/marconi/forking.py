@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import weakref
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import gevent
 
@@ -14,7 +16,14 @@ _all: weakref.WeakSet[Staying] = weakref.WeakSet()
 _left_to_parent: list[Staying] = []
 
 
-class Staying(gevent.Greenlet):  # type: ignore[type-arg]
+# gevent's class is generic in its types only.
+if TYPE_CHECKING:
+    _Greenlet = gevent.Greenlet[..., object]
+else:
+    _Greenlet = gevent.Greenlet
+
+
+class Staying(_Greenlet):
     """Runs in the process that started it only: in a child nothing of it runs, not even a ``finally``.
 
     Killing it in the child is not enough: what it waits for may come first, as the cancellation of a request by the
@@ -23,8 +32,8 @@ class Staying(gevent.Greenlet):  # type: ignore[type-arg]
 
     _still = False
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
-        super().__init__(*args, **kwargs)
+    def __init__(self, run: Callable[..., object], *args: object, **kwargs: object) -> None:
+        super().__init__(run, *args, **kwargs)
         _all.add(self)
 
     # Whatever a greenlet waits for resumes it with one of these two.

@@ -20,6 +20,8 @@ _BEGINNING = '00000000-0000-0000-0000-000000000000'
 
 
 class _Content(TypedDict):
+    """What every message has."""
+
     ttl: int
     age: int
     body: Any

@@ -21,6 +21,8 @@ class MessageStats(TypedDict):
 
 
 class _Counts(TypedDict):
+    """Messages of a queue, by state."""
+
     claimed: int
     free: int
     total: int

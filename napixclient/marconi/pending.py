@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextvars import copy_context
 from functools import partial, wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 import gevent
 from gevent.event import AsyncResult
@@ -42,7 +42,14 @@ class _NotReady(Timeout, gevent.Timeout):
     __repr__ = Timeout.__repr__
 
 
-class PendingResult(AsyncResult):  # type: ignore[type-arg]
+# gevent's class is generic in its types only.
+if TYPE_CHECKING:
+    _AnyResult = AsyncResult[Any]
+else:
+    _AnyResult = AsyncResult
+
+
+class PendingResult(_AnyResult):
     """An operation under way, and later its result: what the operations of a client with ``async_=True`` return.
 
     Wait for it as for a :class:`~napixclient.PendingResponse`: ``gevent.wait``, ``gevent.iwait`` and

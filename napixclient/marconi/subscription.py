@@ -14,6 +14,8 @@ __all__ = ['Subscription', 'Subscriptions']
 
 
 class _Address(TypedDict):
+    """Where a subscription delivers to."""
+
     subscriber: str
 
 

@@ -7,7 +7,7 @@ address changes leads anywhere else.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -81,7 +81,7 @@ class Allow:
         self._is_local_name = _matcher(name for name in names if name == 'localhost' or name.endswith('.localhost'))
 
         #: Whether a connection for this host may go to this address; cached, as a fan-out asks the same thing often.
-        self.permits = lru_cache(_REMEMBERED)(self._permits)
+        self.permits: Callable[[str, str], bool] = lru_cache(_REMEMBERED)(self._permits)
 
     def _permits(self, host: str, address: str) -> bool:
         found = _read(address)

@@ -20,7 +20,7 @@ class Counts:
         self.about = about
         #: Why the run ended as it did, where that needs a word.
         self.reason: str | None = None
-        self.counts = {
+        self.counts: dict[str, int] = {
             'total': total,
             'done': 0,
             'ok': 0,

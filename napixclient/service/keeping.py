@@ -10,7 +10,7 @@ import logging
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import gevent
 from gevent.event import Event
@@ -27,7 +27,7 @@ from .submission import Item
 __all__ = ['Keeper', 'Owner']
 
 _T = TypeVar('_T')
-log = logging.getLogger('napixclient.service')
+log: logging.Logger = logging.getLogger('napixclient.service')
 
 #: Results that are committed together, and bytes of them.
 COMMIT_LINES = 500
@@ -67,16 +67,16 @@ class Keeper:
     """
 
     def __init__(self, owner: Owner, store: Store, found: Kept, sent: set[int], metrics: Metrics) -> None:
-        self.counts = Counts.of(found.summary)
+        self.counts: Counts = Counts.of(found.summary)
         #: As it was committed last.
-        self.summary = found.summary
+        self.summary: dict[str, Any] = found.summary
         #: Results that are committed.
-        self.results = found.results
+        self.results: int = found.results
         self.finished: float | None = None
         #: Whether the store has not done what it was asked for a while.
-        self.stuck = False
-        self.sent = sent
-        self.tail = Tail()
+        self.stuck: bool = False
+        self.sent: set[int] = sent
+        self.tail: Tail = Tail()
         self._owner = owner
         self._store = store
         self._id = found.id

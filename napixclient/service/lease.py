@@ -43,7 +43,7 @@ class Lease:
     def __init__(self, asked: float) -> None:
         self._lost = False
         #: When it ends, by :func:`clock`.
-        self.until = asked + LEASE_SECONDS - MARGIN_SECONDS
+        self.until: float = asked + LEASE_SECONDS - MARGIN_SECONDS
 
     @property
     def holds(self) -> bool:

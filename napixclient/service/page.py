@@ -26,6 +26,8 @@ _POLICY = (
 
 
 class _File:
+    """A file of the page, held in memory."""
+
     def __init__(self, name: str, data: bytes) -> None:
         self._data = data
         self._tag = f'"{sha256(data).hexdigest()[:32]}"'

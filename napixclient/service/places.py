@@ -18,7 +18,7 @@ from .problems import Unavailable
 
 __all__ = ['Guest', 'Places']
 
-log = logging.getLogger('napixclient.service')
+log: logging.Logger = logging.getLogger('napixclient.service')
 #: Seconds between two log records about it.
 LOG_EVERY = 10.0
 

@@ -8,7 +8,7 @@ import stat
 
 __all__ = ['make_private']
 
-log = logging.getLogger('napixclient.service')
+log: logging.Logger = logging.getLogger('napixclient.service')
 #: Files that SQLite and we ourselves put beside the store.
 _SUFFIXES = ('', '-wal', '-shm', '-journal', '.lock')
 

@@ -20,6 +20,8 @@ __all__ = [
 
 
 class _Problem(Refusal):
+    """A refusal; further keyword arguments are fields of its answer."""
+
     def __init__(self, text: str, **fields: str) -> None:
         super().__init__(text)
         self.fields: tuple[tuple[str, str], ...] = tuple(

@@ -32,11 +32,11 @@ from .metrics import Metrics
 from .results import Result, result_of, unasked
 from .segments import Segment
 from .store import Kept, Store
-from .submission import Item, Submission, politely
+from .submission import Item, Options, Submission, politely
 
 __all__ = ['Parent', 'Run']
 
-log = logging.getLogger('napixclient.service')
+log: logging.Logger = logging.getLogger('napixclient.service')
 
 #: Requests in flight that are told one by one.
 MOST_FLYING = 2000
@@ -81,16 +81,16 @@ class Run:
         group: list[Item],
         sent: set[int],
     ) -> None:
-        self.id = found.id
-        self.created = found.created
-        self.state = 'running'
-        self.options = submission.options
-        self.fence = found.fence
+        self.id: str = found.id
+        self.created: float = found.created
+        self.state: str = 'running'
+        self.options: Options = submission.options
+        self.fence: int = found.fence
         self.lease = lease
         #: Set, and replaced by another, whenever there is something new.
-        self.news = Event()
+        self.news: Event = Event()
         #: Whether it goes on elsewhere, or after the next start: what is known ends here.
-        self.left_off = False
+        self.left_off: bool = False
         self._parent = parent
         self._items = {item.number: item for item in submission.items}
         self._keeper = Keeper(self, parent.store, found, sent | {item.number for item in group}, parent.metrics)
@@ -107,7 +107,7 @@ class Run:
         self._order = deque(self._items) if self.options.ordered else None
         self._early: dict[int, Result] = {}  # results whose turn has not come
         self._pool: ClientPool | None = None
-        self.greenlet = gevent.Greenlet(self._run)
+        self.greenlet: gevent.Greenlet[[], None] = gevent.Greenlet(self._run)
         self.greenlet.gr_context = Context()  # it outlives the request that it came with
 
     # -- what others see -------------------------------------------------------------------------------------------

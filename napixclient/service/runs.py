@@ -25,7 +25,7 @@ from .submission import BadSubmission, Item, Options, Submission, kept, politely
 
 __all__ = ['Busy', 'Runs']
 
-log = logging.getLogger('napixclient.service')
+log: logging.Logger = logging.getLogger('napixclient.service')
 
 #: Places by which a result may be ahead of those before it, where they come in order.
 MOST_AHEAD = 1024
@@ -58,7 +58,7 @@ class Runs:
         self.allow = allow
         self.metrics = metrics
         self.under_way: dict[str, Run] = {}
-        self.draining = False
+        self.draining: bool = False
         self._max_runs = max_runs
         self._max_answer = max_answer
         self._connections = connections_of_run

@@ -20,7 +20,7 @@ class StartResponse(Protocol):
     """``start_response`` of PEP 3333."""
 
     def __call__(
-        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = ..., /
+        self, status: str, headers: list[tuple[str, str]], exc_info: ExcInfo | None = None, /
     ) -> Callable[[bytes], object]:
         """Begin the answer; return ``write``."""
 

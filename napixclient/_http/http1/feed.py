@@ -46,7 +46,7 @@ class BodyFeed:
         reader = connection.reader
         self._connection = connection
         self._transport = transport
-        self.body = BodyStream(self, reader.coding, decode, reader.max_streamed)
+        self.body: BodyStream = BodyStream(self, reader.coding, decode, reader.max_streamed)
 
     def pour(self, complete: bool) -> None:
         """Give the reader what has come; stop reading while it has enough."""

@@ -129,6 +129,7 @@ class ResponseReader:
     # -- called by llhttp ------------------------------------------------------------------------------------------
 
     def on_message_complete(self) -> None:
+        """A message is whole: an interim one, or the answer."""
         if self.complete:
             return
         parser = self._parser
