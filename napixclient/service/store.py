@@ -146,7 +146,6 @@ class Store:
         :raises LeaseLost: when another instance has taken the run over; nothing is kept then.
         """
         rows: list[tuple[Any, ...]] = [(id, seq, number, line) for seq, (number, line) in enumerate(results, first)]
-        ends = state != 'running'
         values = {
             'id': id,
             'owner': self.owner,
@@ -158,40 +157,7 @@ class Store:
             'state': state,
             'bytes': sum(len(line) for _, line in results),
         }
-
-        def work(to: Connection) -> float | None:
-            # First of all: whoever takes the run over waits for the row, or makes this find none.
-            if not to.run(
-                'UPDATE runs SET summary = :summary, results = :next, bytes = bytes + :bytes, sent = :sent, '
-                f'state = :state, finished = {to.now if ends else "NULL"} WHERE id = :id AND owner = :owner '
-                "AND fence = :fence AND results = :first AND state = 'running'",
-                values,
-            ):
-                return self._committed(to, values, rows)
-            if rows:
-                to.insert('results', _RESULT, rows)
-            if not ends:
-                return None
-            to.run('DELETE FROM requests WHERE run = :run', {'run': id})
-            return _found(to, 'WHERE id = :id', {'id': id})[0].finished
-
-        return self._database.write(work)
-
-    def _committed(self, to: Connection, values: dict[str, Any], rows: list[Any]) -> float | None:
-        """Whether the same was committed before, by a connection that broke before it could say so."""
-        found = _found(to, 'WHERE id = :id', {'id': values['id']})
-        if not found or (found[0].owner, found[0].fence) != (self.owner, values['fence']):
-            raise LeaseLost('the run was taken over by another instance')
-        last = [
-            line
-            for (line,) in to.rows(
-                'SELECT line FROM results WHERE run = :id AND seq = :last',
-                {'id': values['id'], 'last': values['next'] - 1},
-            )
-        ]
-        if (found[0].results, found[0].state) != (values['next'], values['state']) or (rows and last != [rows[-1][3]]):
-            raise StoreRefused('a place in the sequence is not unique')
-        return found[0].finished
+        return self._database.write(lambda to: _commit(to, values, rows))
 
     def ask_cancel(self, id: str) -> None:
         """Note that the run is to be cancelled, by whoever runs it."""
@@ -381,3 +347,38 @@ def _found(to: Connection, which: str, values: dict[str, Any]) -> list[Kept]:
             f'SELECT {_COLUMNS}, {to.now} - created FROM runs {which}', values
         )
     ]
+
+
+def _commit(to: Connection, values: dict[str, Any], rows: list[tuple[Any, ...]]) -> float | None:
+    """Keep results; when the run ended, if it did."""
+    ends = values['state'] != 'running'
+    # First of all: whoever takes the run over waits for the row, or makes this find none.
+    if not to.run(
+        'UPDATE runs SET summary = :summary, results = :next, bytes = bytes + :bytes, sent = :sent, '
+        f'state = :state, finished = {to.now if ends else "NULL"} WHERE id = :id AND owner = :owner '
+        "AND fence = :fence AND results = :first AND state = 'running'",
+        values,
+    ):
+        return _committed(to, values, rows)
+    if rows:
+        to.insert('results', _RESULT, rows)
+    if not ends:
+        return None
+    to.run('DELETE FROM requests WHERE run = :run', {'run': values['id']})
+    return _found(to, 'WHERE id = :id', {'id': values['id']})[0].finished
+
+
+def _committed(to: Connection, values: dict[str, Any], rows: list[tuple[Any, ...]]) -> float | None:
+    """When the run ended; the same was committed before, by a connection that broke before it could say so."""
+    found = _found(to, 'WHERE id = :id', {'id': values['id']})
+    if not found or (found[0].owner, found[0].fence) != (values['owner'], values['fence']):
+        raise LeaseLost('the run was taken over by another instance')
+    last = [
+        line
+        for (line,) in to.rows(
+            'SELECT line FROM results WHERE run = :id AND seq = :last', {'id': values['id'], 'last': values['next'] - 1}
+        )
+    ]
+    if (found[0].results, found[0].state) != (values['next'], values['state']) or (rows and last != [rows[-1][3]]):
+        raise StoreRefused('a place in the sequence is not unique')
+    return found[0].finished
