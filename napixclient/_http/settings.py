@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping
 from http.cookiejar import CookieJar
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from gevent import ssl
 from urllib3 import Retry
@@ -22,6 +22,7 @@ from .connect.proxies import NoProxy, Proxy, proxy_of
 from .decoding import ACCEPT_ENCODING
 from .options import Options, Resolver
 from .pending import NEVER
+from .tls_context import TLSContext
 
 __all__ = ['Clocks', 'Settings']
 
@@ -99,55 +100,27 @@ class Settings:
         self.ranged: Headers = self._headers(headers, 'identity')
         #: Those of any other.
         self.headers: Headers = self.ranged if 'range' in self.ranged else self._headers(headers, ACCEPT_ENCODING)
-        if assert_hostname is not False:
-            _text(assert_hostname, 'assert_hostname')
-        self.assert_hostname = assert_hostname
+        self.assert_hostname: str | Literal[False] | None = (
+            False if assert_hostname is False else _text(assert_hostname, 'assert_hostname')
+        )
         self.assert_fingerprint: str | None = _fingerprint(assert_fingerprint)
         self.server_hostname: str | None = _text(server_hostname, 'server_hostname')
         self._proxy = proxy_of(proxy)
-        hide_fields(self, self.headers.multi_items())
-        if self._proxy is not None:
-            hide_fields(self, self._proxy.fields.multi_items())
-            if self._proxy.credentials is not None:
-                hide(self, self._proxy.credentials[1])
+        self._hide_secrets()
         self._no_proxy = NoProxy(no_proxy)
         self.resolver: Resolver | None = _callable(resolver, 'resolver')
         self.redirect: bool = true_or_false(redirect, 'redirect')
-        if cookies is not None and not isinstance(cookies, CookieJar):
-            raise ValueError(f'cookies is an http.cookiejar.CookieJar, not {cookies!r}')
-        self.cookies = cookies
+        self.cookies: CookieJar | None = _jar(cookies)
         self.rate: float | None = _rate(rate)
         self.on_request: Callable[[Request], object] | None = _callable(on_request, 'on_request')
         self.on_response: Callable[[Response], object] | None = _callable(on_response, 'on_response')
         self.on_error: Callable[[HTTPError], object] | None = _callable(on_error, 'on_error')
         self.idle_seconds: float = _idle_seconds(idle_seconds)
-        if max_idle is not None and (not is_whole(max_idle) or max_idle < 0):
-            raise ValueError(f'max_idle is a number of connections, not {max_idle!r}')
-        self.max_idle = max_idle
+        self.max_idle: int | None = _max_idle(max_idle)
         self.max_header_bytes: int = whole_number(max_header_bytes, 'max_header_bytes')
         self.max_header_fields: int = whole_number(max_header_fields, 'max_header_fields')
-        if not isinstance(verify, bool):
-            raise ValueError(f'verify is True or False, not {verify!r}; a file of certificates goes to ca_certs')
         self.verify = verify
-        self._given_context = ssl_context
-        self._ca_certs = ca_certs
-        self._cert = cert
-        if ssl_minimum_version is not None and not isinstance(ssl_minimum_version, ssl.TLSVersion):
-            raise ValueError(f'ssl_minimum_version is a member of ssl.TLSVersion, not {ssl_minimum_version!r}')
-        self._minimum_version = ssl_minimum_version
-        self._context: ssl.SSLContext | None = None
-        if ssl_context is not None:
-            if not isinstance(ssl_context, ssl.SSLContext):
-                raise ValueError(
-                    'ssl_context is a gevent.ssl.SSLContext: that of the standard library would block '
-                    'every other greenlet during its handshake'
-                )
-            if ca_certs is not None or cert is not None or not verify or ssl_minimum_version is not None:
-                raise ValueError(
-                    'ssl_context excludes verify, ca_certs, cert and ssl_minimum_version: set them on the context'
-                )
-        elif ca_certs is not None or cert is not None or ssl_minimum_version is not None:
-            self.ssl_context()  # now, so that a file that cannot be read is told where it was named
+        self._tls = TLSContext(verify, ssl_context, ca_certs, cert, ssl_minimum_version)
 
     @classmethod
     def of(cls, taker: Callable[..., object], options: Options) -> Settings:
@@ -158,36 +131,20 @@ class Settings:
         refuse_unknown(taker, options, Options.__optional_keys__)
         return cls(**options)
 
+    def _hide_secrets(self) -> None:
+        """Have no text show them for as long as these settings are in use."""
+        hide_fields(self, self.headers.multi_items())
+        if self._proxy is not None:
+            hide_fields(self, self._proxy.fields.multi_items())
+            if self._proxy.credentials is not None:
+                hide(self, self._proxy.credentials[1])
+
     def ssl_context(self) -> ssl.SSLContext:
-        """The one context of this configuration, made on first use: reading the system's certificates takes 20 ms.
+        """The one context of this configuration, made on first use.
 
         :raises ValueError: when a file of certificates cannot be read.
         """
-        if self._given_context is not None:
-            return self._given_context
-        if self._context is None:
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-            context.minimum_version = self._minimum_version or ssl.TLSVersion.TLSv1_2
-            context.post_handshake_auth = True  # a server may ask for a certificate later (RFC 8446 §4.6.2)
-            if not self.verify:
-                context.check_hostname = False
-                context.verify_mode = ssl.CERT_NONE
-            try:
-                if self._ca_certs is not None:
-                    context.load_verify_locations(self._ca_certs)
-                elif self.verify:
-                    context.load_default_certs()
-                if self._cert is not None:
-                    files = (self._cert, None) if isinstance(self._cert, str) else tuple(self._cert)
-                    if len(files) != 2:
-                        raise TypeError('cert is the path of a file, or a pair of them')
-                    context.load_cert_chain(files[0], files[1], _refuse_encrypted)
-            except (OSError, ssl.SSLError, TypeError) as exc:
-                raise ValueError(
-                    f'cannot load the certificates of ca_certs={self._ca_certs!r}, cert={self._cert!r}: {exc}'
-                ) from exc
-            self._context = context
-        return self._context
+        return self._tls.get()
 
     def proxy_for(self, origin: Origin) -> Proxy | None:
         """The proxy through which the origin is reached, if any."""
@@ -226,11 +183,6 @@ def _seconds(value: Any, default: float) -> float:
     return NEVER if value is None else float(value)
 
 
-def _refuse_encrypted() -> str:
-    """OpenSSL would ask for the password on the terminal, and every greenlet would wait for it."""
-    raise ValueError('cert: its key is encrypted; there is no way to give its password, but ssl_context')
-
-
 def _rate(value: Any) -> float | None:
     if value is None:
         return None
@@ -243,6 +195,20 @@ def _idle_seconds(value: Any) -> float:
     if not is_number(value) or not value > 0:
         raise ValueError(f'idle_seconds is a number of seconds above 0, not {value!r}')
     return float(value)
+
+
+def _max_idle(value: Any) -> int | None:
+    if value is None:
+        return None
+    if not is_whole(value) or value < 0:
+        raise ValueError(f'max_idle is a number of connections, not {value!r}')
+    return value
+
+
+def _jar(value: Any) -> CookieJar | None:
+    if value is not None and not isinstance(value, CookieJar):
+        raise ValueError(f'cookies is an http.cookiejar.CookieJar, not {value!r}')
+    return value
 
 
 def _text(value: Any, name: str) -> str | None:
