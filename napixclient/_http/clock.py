@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection
 from heapq import heapify, heappop, heappush
 from itertools import count
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..errors import ReadTimeout
 from .exchange import Exchange
+from .gevent_types import Loop, Watcher
 from .pending import NEVER, PendingResponse, timeout_of
 
 __all__ = ['Clock']
@@ -44,7 +45,7 @@ class Clock:
 
     def __init__(
         self,
-        loop: Any,
+        loop: Loop,
         exchanges: Collection[Exchange],
         dials: Collection[Expiring],
         on_sweep: Callable[[], object],
@@ -59,7 +60,7 @@ class Clock:
         self._deadlines: list[tuple[float, int, weakref.ref[PendingResponse]]] = []
         self._numbers = count()
         self._compact_at = 1024
-        self.timer: Any = loop.timer(SWEEP_SECONDS, SWEEP_SECONDS, ref=False)
+        self.timer: Watcher = loop.timer(SWEEP_SECONDS, SWEEP_SECONDS, ref=False)
 
     def start(self) -> None:
         """Look at what is in flight from now on; stops by itself when nothing is."""

@@ -5,19 +5,24 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextvars import Context
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import gevent
 
 from .._log import log
 from ..errors import DeadlineExceeded, HTTPError, Phase, traceback_of
 from .figures import Figures
+from .gevent_types import Loop, Watcher
 from .outcomes import Again, Aside, Elsewhere, Final, Verdict
 from .pending import Outcome, PendingResponse, Redirect
 from .settings import Settings
 from .streaming import StreamedResponse
 
 __all__ = ['Completion', 'Deferred', 'call_hook', 'killed']
+
+T = TypeVar('T')
+#: A timer, or the greenlet that is busy with a request.
+UnderWay: TypeAlias = 'Watcher | gevent.Greenlet[..., None]'
 
 
 class Queueing(Protocol):
@@ -43,7 +48,7 @@ class Completion:
     def __init__(
         self,
         settings: Settings,
-        loop: Any,
+        loop: Loop,
         queue: Queueing,
         figures: Figures,
         on_timeout: Callable[[], None],
@@ -56,7 +61,7 @@ class Completion:
         self._on_timeout = on_timeout
         self._keeps = keeps
         #: Requests without a slot: a timer, or the greenlet that is busy with them.
-        self.deferred: dict[PendingResponse, Any] = {}
+        self.deferred: dict[PendingResponse, UnderWay] = {}
 
     def act(self, pending: PendingResponse, verdict: Verdict) -> None:
         """Do what is to be done with a request that is in nobody's hand."""
@@ -101,20 +106,19 @@ class Completion:
     def complete(self, pending: PendingResponse, outcome: Outcome) -> None:
         """Set the outcome, count it, and tell the hooks."""
         settings = self._settings
-        hook: Callable[[Any], object] | None
         if isinstance(outcome, HTTPError):
             self._figures.failed += 1
             outcome.request = pending.request
             outcome.attempts = max(pending.tries, 1)
             outcome.keep(self._keeps)
-            hook = settings.on_error
             if isinstance(outcome, DeadlineExceeded) and outcome.phase in ('send', 'read'):
                 self._on_timeout()
+            if settings.on_error is not None:
+                call_hook(pending, settings.on_error, outcome)
         else:
             self._figures.done += 1
-            hook = settings.on_response
-        if hook is not None:
-            call_hook(pending, hook, outcome)
+            if settings.on_response is not None:
+                call_hook(pending, settings.on_response, outcome)
         pending.finish(outcome)
 
     def clear(self) -> None:
@@ -139,7 +143,7 @@ class Deferred:
         return self._completion
 
 
-def stop(under_way: Any) -> None:
+def stop(under_way: UnderWay | None) -> None:
     """End the timer of a back-off, or a greenlet."""
     if isinstance(under_way, gevent.Greenlet):
         under_way.kill(block=False)
@@ -158,13 +162,13 @@ def killed(pending: PendingResponse, greenlet: gevent.Greenlet[..., Any]) -> HTT
     return error
 
 
-def call_hook(pending: PendingResponse, hook: Callable[[Any], object], value: object) -> None:
+def call_hook(pending: PendingResponse, hook: Callable[[T], object], value: T) -> None:
     """Call a hook in a greenlet, in the context of the call."""
     assert pending.context is not None
     gevent.spawn(_run_hook, pending.context, hook, value)
 
 
-def _run_hook(context: Context, hook: Callable[[Any], object], value: object) -> None:
+def _run_hook(context: Context, hook: Callable[[T], object], value: T) -> None:
     """What it raises is logged and changes nothing."""
     try:
         context.copy().run(hook, value)  # a copy: another call of the same request may be blocked in it

@@ -6,13 +6,14 @@ import os
 import resource
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import cast
 
 from gevent.hub import Hub, get_hub
 
 from .clock import Clock
 from .connect.connector import Connector
 from .connect.dialer import Dialer
+from .gevent_types import Loop, Watcher
 from .http1.connection import Connection
 from .http1.transport import Write
 from .interrupting import hush, unhush
@@ -35,6 +36,7 @@ class PoolCore:
 
     def __init__(self, settings: Settings, now: Callable[[], float] = monotonic) -> None:
         self.hub: Hub = get_hub()
+        self.loop: Loop = cast(Loop, self.hub.loop)
         self.settings = settings
         self.now = now
         self.closed: bool = False
@@ -45,14 +47,14 @@ class PoolCore:
         self.dialer: Dialer = Dialer(self.hub, Connector(settings))
         budget = settings.retry_budget
         self._budget = None if budget is None else RetryBudget(*budget)
-        self.clock: Clock = Clock(self.hub.loop, self.slots.open, self.dialer.on_loop, self._mark, now)
+        self.clock: Clock = Clock(self.loop, self.slots.open, self.dialer.on_loop, self._mark, now)
         self.dialer.start_clock = self.clock.start
         #: Called now and then; each says whether there is more for it to do later.
         self.reapers: list[Callable[[], bool]] = [self._reap_slots]
         #: Goes around what writes to the socket of each new connection; it may refuse with an ``OSError``.
         self.guard: Callable[[Write], Write] | None = None
         seconds = min(REAP_SECONDS, settings.idle_seconds / 4)
-        self._reaper: Any = self.hub.loop.timer(seconds, seconds, ref=False)
+        self._reaper: Watcher = self.loop.timer(seconds, seconds, ref=False)
         hush(self.hub)
 
     def check_thread(self) -> None:

@@ -111,7 +111,7 @@ class Exchanges:
         self._outcomes = Outcomes(settings, pool.origin, authenticator, self._forwarder, core.may_retry)
         self.decodes: Callable[[PendingResponse, int], bool] = self._outcomes.decodes
         self.accountant: Completion = Completion(
-            settings, core.hub.loop, pool, pool.figures, growth.timed_out, (authenticator, settings)
+            settings, core.loop, pool, pool.figures, growth.timed_out, (authenticator, settings)
         )
         #: Holds a request while it is signed in place.
         self._signing = Deferred(self.accountant, 'authenticate')

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Protocol
 
 from ..errors import HTTPError
 from ..messages import Origin, Response
@@ -11,6 +11,7 @@ from .connect.dialer import Dial
 from .connect.names import Counts
 from .core import PoolCore
 from .exchanges import Exchanges
+from .gevent_types import Socket
 from .http1.connection import Connection
 from .http1.reader import ResponseReader
 from .http1.transport import Transport
@@ -101,7 +102,7 @@ class Growth:
         slot.connect(dial)
         dialer.start_connect(dial)
 
-    def connected(self, dial: Dial, sock: Any) -> None:
+    def connected(self, dial: Dial, sock: Socket) -> None:
         """A connection is open: it takes the request that it was opened for, or the next."""
         core, pool, settings = self._core, self._pool, self._core.settings
         slot = self.slots.connecting.pop(dial)
@@ -110,7 +111,7 @@ class Growth:
             slot.release()
             return
         reader = ResponseReader(settings.max_header_bytes, settings.max_header_fields)
-        connection = Connection(pool.exchanges, Transport(sock, core.hub.loop), reader)
+        connection = Connection(pool.exchanges, Transport(sock, core.loop), reader)
         slot.fill(connection)
         if core.guard is not None:
             connection.guard(core.guard)

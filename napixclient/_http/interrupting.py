@@ -7,8 +7,10 @@ into the main greenlet, which may well catch it. ``SystemExit`` it throws withou
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from weakref import WeakKeyDictionary
+
+from gevent.hub import Hub
 
 __all__ = ['hush', 'unhush']
 
@@ -19,7 +21,7 @@ class _Hushed(NamedTuple):
     ours: tuple[type[BaseException], ...]
 
 
-def hush(hub: Any) -> None:
+def hush(hub: Hub) -> None:
     """Have the hub print no KeyboardInterrupt; `unhush`, called as often, takes that back."""
     hushed = _hubs.get(hub)
     if hushed is None:
@@ -29,7 +31,7 @@ def hush(hub: Any) -> None:
     _hubs[hub] = hushed._replace(pools=hushed.pools + 1)
 
 
-def unhush(hub: Any) -> None:
+def unhush(hub: Hub) -> None:
     """The end of one pool; behind the last of them the hub is as it was, unless somebody else has changed it since."""
     hushed = _hubs[hub]
     if hushed.pools > 1:
@@ -40,4 +42,4 @@ def unhush(hub: Any) -> None:
         hub.NOT_ERROR = hushed.before
 
 
-_hubs: WeakKeyDictionary[Any, _Hushed] = WeakKeyDictionary()
+_hubs: WeakKeyDictionary[Hub, _Hushed] = WeakKeyDictionary()

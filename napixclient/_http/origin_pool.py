@@ -63,7 +63,7 @@ class OriginPool:
         self.throttle: Throttle = Throttle(
             simultaneous,
             settings.rate,
-            core.hub.loop,
+            core.loop,
             self.catch_up,
             self.queue.__len__,
             lambda: self.growth.promised,

@@ -128,7 +128,7 @@ class PendingResponse(RequestState):
     _batch: Batch | None
     _index: int  # its place in the batch
     _links: list[Link] | None
-    _waiter: Waiter[Any] | None  # of a greenlet that waits without a clock: it costs less than a link
+    _waiter: Waiter[object] | None  # of a greenlet that waits without a clock: it costs less than a link
 
     def ready(self) -> bool:
         """Whether the outcome is there."""
@@ -168,7 +168,7 @@ class PendingResponse(RequestState):
     def wait(self, deadline: float | None = None) -> None:
         """Block until the outcome is there or ``monotonic()`` reaches the deadline."""
         while self.outcome is None:
-            waiter: Waiter[Any] = Waiter()
+            waiter: Waiter[object] = Waiter()
             if deadline is None and self._waiter is None:
                 self._waiter = waiter
                 try:
@@ -274,6 +274,8 @@ def new_pending(request: Request, batch: Batch | None, index: int = 0) -> Pendin
 
 
 _new_object = object.__new__
+#: What stands at a place of a batch.
+Entry = PendingResponse | Response | HTTPError | None
 
 
 class Batch:
@@ -285,9 +287,9 @@ class Batch:
 
     __slots__ = ('finished', 'outcomes', 'wake_at', 'waiter')
 
-    def __init__(self, outcomes: Any) -> None:
+    def __init__(self, outcomes: list[Entry] | dict[int, Entry]) -> None:
         #: By place, in the order asked: a ``PendingResponse``, then its outcome, then ``None`` when it is handed out.
-        self.outcomes: list[Any] = outcomes
+        self.outcomes: list[Any] = outcomes  # type: ignore[assignment]  # that of a stream is a dict, by place as well
         #: The places of what has finished, in that order.
         self.finished: deque[int] = deque()
         self.wake_at: float = NEVER  # how many must have finished before the waiter is woken
@@ -315,7 +317,7 @@ class Batch:
         outcomes = self.outcomes.values() if isinstance(self.outcomes, dict) else self.outcomes
         return [entry for entry in outcomes if isinstance(entry, PendingResponse)]
 
-    def restart(self, entries: list[Any]) -> None:
+    def restart(self, entries: list[Entry]) -> None:
         """Hold these from now on, at new places; ``None`` among them is left out."""
         self.outcomes = [entry for entry in entries if entry is not None]
         self.finished.clear()
@@ -375,7 +377,7 @@ def deadline_of(timeout: float | None) -> float | None:
     return None if timeout == NEVER else monotonic() + timeout
 
 
-def pause(waiter: Any, deadline: float | None) -> bool:
+def pause(waiter: Waiter[object], deadline: float | None) -> bool:
     """Block on a waiter; false when ``monotonic()`` reached the deadline first."""
     if deadline is None:
         waiter.get()

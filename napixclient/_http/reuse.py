@@ -11,7 +11,7 @@ Nothing here does I/O.
 from __future__ import annotations
 
 from enum import Enum
-from typing import Any
+from typing import Protocol
 
 __all__ = ['QUIET_SECONDS', 'Reuse', 'Verdict']
 
@@ -36,6 +36,26 @@ class Verdict(Enum):
     WAIT = 'see first whether the server leaves this one open'
 
 
+class Used(Protocol):
+    """A connection, as far as that depends on it."""
+
+    #: Answers that came over it.
+    served: int
+    #: Whether the server may not have read all of the last request.
+    doubtful: bool
+
+    @property
+    def closed(self) -> bool:
+        """Whether it is closed."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether it waits for a request."""
+
+    def quiet_for(self, now: float) -> float:
+        """Seconds since it became idle after its last answer."""
+
+
 class Reuse:
     """What is known of one origin."""
 
@@ -48,12 +68,12 @@ class Reuse:
         self.deepest: int = 0
         self._limit: int | None = None  # answers after which it has been seen to close unsaid
         self._seen = 0  # how often
-        self._scout: Any = None  # the one connection that goes ahead with what cannot be sent twice
+        self._scout: Used | None = None  # the one connection that goes ahead with what cannot be sent twice
         self._probes = 0
         self._patience = _AFTER_LOSS
         self._fresh_left = 0  # of those that cannot be sent twice: so many go over fresh connections
 
-    def verdict(self, connection: Any, repeatable: bool, now: float) -> Verdict:
+    def verdict(self, connection: Used, repeatable: bool, now: float) -> Verdict:
         """Whether a connection that has brought answers may carry another request.
 
         :param repeatable: whether the request may be sent once more if the server turns out to have closed.

@@ -19,16 +19,17 @@ from .pending import PendingResponse
 __all__ = ['OriginSlots', 'Slot', 'SlotWaiter', 'Slots']
 
 C = TypeVar('C', bound=Exchange)
+D = TypeVar('D', bound=Exchange)
 #: A connection serves its origin for so long, or so often, while other origins wait for a slot.
 TURN_SECONDS = 0.05
 TURN_REQUESTS = 4
 
 
-class SlotWaiter(Protocol):
+class SlotWaiter(Protocol[C]):
     """Who uses the slots of one origin."""
 
     @property
-    def slots(self) -> OriginSlots[Any]:
+    def slots(self) -> OriginSlots[C]:
         """Its slots."""
 
     def use_slot(self) -> bool:
@@ -97,7 +98,7 @@ class OriginSlots(Generic[C]):
 
     __slots__ = ('_max_idle', '_owner', 'connecting', 'idle', 'ledger', 'open', 'queue', 'used_at')
 
-    def __init__(self, ledger: Slots[C], owner: SlotWaiter, max_idle: int | None) -> None:
+    def __init__(self, ledger: Slots[C], owner: SlotWaiter[C], max_idle: int | None) -> None:
         self.ledger: Slots[C] = ledger
         self._owner = owner
         self._max_idle = max_idle
@@ -110,7 +111,7 @@ class OriginSlots(Generic[C]):
         #: Of ``ledger.now()``: when a connection last became idle.
         self.used_at: float = ledger.now()
         #: The queue for a slot in which the origin stands.
-        self.queue: deque[SlotWaiter] | None = None
+        self.queue: deque[SlotWaiter[C]] | None = None
 
     @property
     def used(self) -> int:
@@ -221,8 +222,8 @@ class Slots(Generic[C]):
         #: The idle ones; the least recently used first.
         self.idle: dict[C, Slot[C]] = {}
         #: Who has no connection and gets no slot for one, and who would like one more.
-        self.starved: deque[SlotWaiter] = deque()
-        self.wants_more: deque[SlotWaiter] = deque()
+        self.starved: deque[SlotWaiter[C]] = deque()
+        self.wants_more: deque[SlotWaiter[C]] = deque()
         self.keeps_idle: bool = True
         #: Whether somebody calls ``reap`` now and then; else ``on_idle`` is called.
         self.reaped = False
@@ -298,7 +299,7 @@ class Slots(Generic[C]):
         oldest.evict(next(iter(oldest.idle)))
         return True
 
-    def shares_thread_of(self, other: Slots[Any]) -> bool:
+    def shares_thread_of(self, other: Slots[D]) -> bool:
         """Whether connections of both live on one loop."""
         return self._owner is other._owner
 

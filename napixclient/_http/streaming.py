@@ -139,7 +139,7 @@ class BodyStream:
             self._release()  # read to its end, though the reader cannot know yet
         return bytes(piece)
 
-    def next_cut(self, cut: Callable[[Any], list[Any]]) -> bytes:
+    def next_cut(self, cut: Callable[[bytes | memoryview], list[bytes]]) -> bytes:
         """The next decoded piece, up to the first of the places at which ``cut`` cuts it; ``b''`` at the end."""
         if not self._fill():
             return b''

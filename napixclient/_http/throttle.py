@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
 
 from ..checks import AUTO
 from ..messages import Response
 from .adapting import AdaptiveCap
+from .gevent_types import Loop, Watcher
 from .pacing import Pace, pause_asked_for
 
 __all__ = ['Throttle']
@@ -34,7 +34,7 @@ class Throttle:
         self,
         simultaneous: int | str,
         rate: float | None,
-        loop: Any,
+        loop: Loop,
         wake: Callable[[], None],
         waiting: Callable[[], int],
         promised: Callable[[], int],
@@ -50,7 +50,7 @@ class Throttle:
         self.held_until: float = 0.0
         self._loop = loop
         self._wake, self._waiting, self._promised, self._now = wake, waiting, promised, now
-        self._alarm: Any = None  # the timer that tells when the rate allows more, or the wait is over
+        self._alarm: Watcher | None = None  # the timer that tells when the rate allows more, or the wait is over
 
     def may_send(self) -> bool:
         """Whether the rate allows one more request; where it does not, a timer comes back to those that wait.

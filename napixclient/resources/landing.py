@@ -19,7 +19,7 @@ class Landing:
 
     def __init__(self) -> None:
         self._ended: deque[Flight | Share] = deque()
-        self._waiter: Waiter[None] | None = None
+        self._waiter: Waiter[object] | None = None
         self._links: dict[Flight | Share, Callable[[object], None]] = {}
 
     def add(self, flight: Flight | Share) -> None:

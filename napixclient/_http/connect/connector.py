@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
-from gevent import ssl
+from gevent import socket, ssl
 
 from ...errors import ConnectError, HTTPError, NameResolutionError, ProxyError, RefusedError, TLSError
 from ...masking import Shown, mask
@@ -53,7 +53,7 @@ class Connector:
         self._settings = settings
         self.names: Names = Names(settings.resolver)
 
-    def open(self, origin: Origin, progress: Progress) -> Any:
+    def open(self, origin: Origin, progress: Progress) -> socket.socket:
         """A connected gevent socket, or ``SSLSocket`` for https; blocks the calling greenlet.
 
         :raises ConnectError: for what is known better here; anything else is for :func:`connect_error`.
@@ -80,7 +80,7 @@ class Connector:
 
     # -- to the origin ---------------------------------------------------------------------------------------------
 
-    def _reach(self, origin: Origin, progress: Progress) -> Any:
+    def _reach(self, origin: Origin, progress: Progress) -> socket.socket:
         """A socket that leads to the origin, straight or through a proxy."""
         proxy = self._settings.proxy_for(origin)
         if proxy is None:
@@ -89,7 +89,7 @@ class Connector:
             return self._reach_by_socks(proxy, origin, progress)
         return self._through(proxy, progress, self._tunnel, origin, progress)
 
-    def _reach_by_socks(self, proxy: Proxy, origin: Origin, progress: Progress) -> Any:
+    def _reach_by_socks(self, proxy: Proxy, origin: Origin, progress: Progress) -> socket.socket:
         if proxy.scheme == 'socks5':
             places = [address[:2] for _, address in self.addresses(origin.host, origin.port, progress)]
         elif len(origin.host) <= 255:
@@ -107,7 +107,9 @@ class Connector:
 
     # -- through a proxy -------------------------------------------------------------------------------------------
 
-    def _through(self, proxy: Proxy, progress: Progress, ask: Callable[..., Any], *place: Any) -> Any:
+    def _through(
+        self, proxy: Proxy, progress: Progress, ask: Callable[..., socket.socket | None], *place: object
+    ) -> socket.socket:
         """A socket to the proxy, or what ``ask`` made of it; what goes wrong is the proxy's failure.
 
         :param ask: says over the socket where to; a typed error of its own is the outcome.
@@ -127,15 +129,15 @@ class Connector:
         progress.proxy = None
         return found
 
-    def _call(self, proxy: Proxy, progress: Progress) -> Any:
+    def _call(self, proxy: Proxy, progress: Progress) -> socket.socket:
         """A socket to the proxy itself."""
 
-        def dial() -> Any:
+        def dial() -> socket.socket:
             return race(self.addresses(proxy.host, proxy.port, progress))
 
         return secure(self._settings, proxy.host, proxy.port, dial) if proxy.scheme == 'https' else dial()
 
-    def _tunnel(self, sock: Any, proxy: Proxy, origin: Origin, progress: Progress) -> Any:
+    def _tunnel(self, sock: socket.socket, proxy: Proxy, origin: Origin, progress: Progress) -> socket.socket | None:
         if proxy.forwards(origin):
             return None
         settings = self._settings

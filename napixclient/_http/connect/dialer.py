@@ -11,10 +11,12 @@ from typing import Any, Protocol
 import gevent
 from gevent import socket
 from gevent.event import Event
+from gevent.hub import Hub
 
 from ..._log import log
 from ...errors import Cancelled, ConnectTimeout, HTTPError, Phase, ProxyError
 from ...messages import Origin, Request
+from ..gevent_types import Socket
 from ..pending import NEVER, Accountant, PendingResponse
 from .connector import Connector, connect_error
 from .happy_eyeballs import dial
@@ -38,7 +40,7 @@ class DialOwner(Protocol):
     def accountant(self) -> Accountant:
         """Who completes a request that the dial is told to drop."""
 
-    def connected(self, dial: Dial, sock: Any) -> None:
+    def connected(self, dial: Dial, sock: Socket) -> None:
         """The connection is open."""
 
     def not_connected(self, dial: Dial, error: HTTPError) -> None:
@@ -52,7 +54,7 @@ class Dialer:
     :param start_clock: has the dials in ``on_loop`` looked at, and ``expire`` called.
     """
 
-    def __init__(self, hub: Any, connector: Connector) -> None:
+    def __init__(self, hub: Hub, connector: Connector) -> None:
         self.hub = hub
         self.connector = connector
         #: Those that need no greenlet.
@@ -132,7 +134,7 @@ class Dial:
         self._clock: Any = None
         self.name: str | None = None  # the one that is being looked up
         self._has_turn = False  # whether it is one of those that may be opened at the same time
-        self._turn: Any = None
+        self._turn: Event | None = None
 
     @property
     def phase(self) -> Phase:
@@ -249,7 +251,7 @@ class Dial:
 
     def _run(self) -> None:
         """In a greenlet: whatever happens, the client is told."""
-        sock: Any = None
+        sock: socket.socket | None = None
         error: BaseException | None = None
         self._start_clock(self._seconds)
         try:

@@ -11,15 +11,19 @@ import os
 from collections.abc import Iterable
 from itertools import zip_longest
 from select import POLLOUT
-from typing import Any
+from typing import cast
 
 import gevent
 from gevent import socket, ssl
 from gevent.select import poll
 
-__all__ = ['Address', 'by_turns', 'dial', 'is_limit', 'literal_family', 'race']
+__all__ = ['Address', 'Found', 'by_turns', 'dial', 'is_limit', 'literal_family', 'race']
 
-Address = tuple[int, Any]  # family, and what connect() takes
+#: What ``connect()`` takes: host and port, over IPv6 two numbers more.
+Place = tuple[str, int] | tuple[str, int, int, int]
+Address = tuple[int, Place]  # with its family
+#: As ``getaddrinfo`` tells of one.
+Found = tuple[int, int, int, str, Place]
 
 #: Milliseconds that an address has before the next one is tried beside it: RFC 8305 §5.
 HEAD_START = 250
@@ -49,7 +53,7 @@ def literal_family(host: str) -> int | None:
     return socket.AF_INET
 
 
-def by_turns(found: Iterable[tuple[Any, ...]]) -> list[Address]:
+def by_turns(found: Iterable[Found]) -> list[Address]:
     """What ``getaddrinfo`` returned: each address once, the families by turns, the first one's first (RFC 8305 §4).
 
     :raises ValueError: for a name among them: to look it up would hold the hub.
@@ -58,11 +62,11 @@ def by_turns(found: Iterable[tuple[Any, ...]]) -> list[Address]:
     for family, _, _, _, address in found:
         if literal_family(address[0]) is None and '%' not in address[0]:
             raise ValueError(f'{address[0]!r} is not an address')
-        families.setdefault(family, {})[family, tuple(address)] = None
+        families.setdefault(family, {})[family, cast(Place, tuple(address))] = None
     return [address for turn in zip_longest(*families.values()) for address in turn if address is not None]
 
 
-def dial(family: int, address: Any) -> Any:
+def dial(family: int, address: Place) -> _socket.socket:
     """A socket of the standard library that is being connected; it is writable when that is done.
 
     :raises OSError: when it fails at once.
@@ -79,7 +83,7 @@ def dial(family: int, address: Any) -> Any:
     return sock
 
 
-def race(addresses: list[Address]) -> Any:
+def race(addresses: list[Address]) -> socket.socket:
     """A gevent socket to the first of the addresses that takes the connection; the others are closed.
 
     The next one is tried when the one before has failed, or has not succeeded for a while (RFC 8305 §5).
@@ -87,7 +91,7 @@ def race(addresses: list[Address]) -> Any:
     :raises OSError: when none does: the failure that tells most.
     """
     waiting = addresses[::-1]
-    dialled: dict[int, Any] = {}  # descriptor -> socket
+    dialled: dict[int, _socket.socket] = {}  # descriptor -> socket
     failures: list[OSError] = []
     poller = poll()
     try:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from time import monotonic
@@ -14,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote_to_bytes
 
 import gevent
+from gevent import socket
 
 from ...errors import ConnectError, ProtocolError, ProxyError, RefusedError, one_line
 from ...messages import Headers, Origin, Request, Response, parse_origin
@@ -64,7 +66,7 @@ class Proxy:
         return f'{self.scheme}://{_bracketed(self.host)}:{self.port}'
 
 
-def proxy_of(value: Any) -> Proxy | None:
+def proxy_of(value: object) -> Proxy | None:
     """Read ``proxy=``.
 
     :raises ValueError: for what is no such URL; it does not repeat the value, in which there may be a password.
@@ -116,15 +118,18 @@ class NoProxy:
     :raises ValueError: for what is none of hosts, suffixes, networks and ``*``, with a port or without.
     """
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self._all = False
         self._names: list[tuple[str, int | None]] = []
         self._networks: list[tuple[IPv4Network | IPv6Network, int | None]] = []
+        entries: Iterable[object] = ()
         if isinstance(value, str):
-            value = [entry for entry in map(str.strip, value.split(',')) if entry]
-        elif value is not None and not isinstance(value, (list, tuple, set, frozenset)):
+            entries = [entry for entry in map(str.strip, value.split(',')) if entry]
+        elif isinstance(value, (list, tuple, set, frozenset)):
+            entries = value
+        elif value is not None:
             raise ValueError(f'no_proxy is a list or a comma-separated text, not {value!r}')
-        for entry in value or ():
+        for entry in entries:
             if entry == '*':
                 self._all = True
             elif not isinstance(entry, str) or not self._add(entry.strip()):
@@ -242,7 +247,7 @@ class Refusal(Exception):
 
 
 def ask_tunnel(
-    sock: Any, proxy: Proxy, origin: Origin, reader: ResponseReader, request: Request | None, seconds: float
+    sock: socket.socket, proxy: Proxy, origin: Origin, reader: ResponseReader, request: Request | None, seconds: float
 ) -> None:
     """Have an HTTP proxy connect to an origin (RFC 9110 §9.3.6).
 
@@ -280,7 +285,7 @@ def ask_tunnel(
         raise ProxyError(f'the proxy {proxy} sent more than its answer to CONNECT', phase='connect')
 
 
-def _refusal(sock: Any, reader: ResponseReader, said: bytes, seconds: float) -> bytes:
+def _refusal(sock: socket.socket, reader: ResponseReader, said: bytes, seconds: float) -> bytes:
     """The body of an answer that has begun, or what has come of it when the time, or the bound, is reached."""
     reader.begin('GET', None)
     left = _MAX_REFUSAL
@@ -303,7 +308,7 @@ def _refusal(sock: Any, reader: ResponseReader, said: bytes, seconds: float) -> 
     return b'' if reader.coding else reader.take_body()
 
 
-def ask_socks(sock: Any, proxy: Proxy, host: str, port: int) -> None:
+def ask_socks(sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:
     """Have a SOCKS5 proxy connect to an address, or to a name that it looks up (RFC 1928, RFC 1929).
 
     :raises Refusal: when it cannot connect to that.
@@ -336,26 +341,34 @@ def ask_socks(sock: Any, proxy: Proxy, host: str, port: int) -> None:
             if not talk.receive_data(said).success:
                 raise ProxyError(f'the proxy {proxy} does not accept user and password', phase='connect')
         said = ask(socks5.SOCKS5CommandRequest.from_address(socks5.SOCKS5Command.CONNECT, (host, port)), 5)
-        # Its length depends on the type of the address in it; one byte of that was read.
-        rest = {1: 3, 3: said[4], 4: 15}.get(said[3])
+        rest = _rest_of_reply(said)
         if rest is None:
             raise Garbled('unknown type of address')
-        reply = talk.receive_data(said + _exactly(sock, proxy, rest + 2))
+        reply = talk.receive_data(said + _exactly(sock, proxy, rest))
     except Garbled as exc:
         raise ProxyError(f'the proxy {proxy} did not answer in SOCKS5: {exc}', phase='connect') from exc
-    kind, text = _REPLIES.get(reply.reply_code[0], (None, ''))
+    _check_reply(reply.reply_code[0], proxy, host, port)
+
+
+def _rest_of_reply(said: bytes) -> int | None:
+    """How much of a reply follows its first 5 bytes, by the type of the address in it; ``None`` for an unknown one."""
+    return {1: 5, 3: said[4] + 2, 4: 17}.get(said[3])
+
+
+def _check_reply(code: int, proxy: Proxy, host: str, port: int) -> None:
+    kind, text = _REPLIES.get(code, (None, ''))
     if kind is not None:
         raise Refusal(kind(f'the proxy {proxy} says of {_bracketed(host)}:{port}: {text}', phase='connect'))
 
 
-def _some(sock: Any, proxy: Proxy, size: int) -> bytes:
+def _some(sock: socket.socket, proxy: Proxy, size: int) -> bytes:
     data: bytes = sock.recv(size)
     if not data:
         raise ProxyError(f'the proxy {proxy} closed the connection before it had answered', phase='connect')
     return data
 
 
-def _exactly(sock: Any, proxy: Proxy, size: int) -> bytes:
+def _exactly(sock: socket.socket, proxy: Proxy, size: int) -> bytes:
     data = b''
     while len(data) < size:
         data += _some(sock, proxy, size - len(data))

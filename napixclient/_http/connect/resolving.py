@@ -9,15 +9,17 @@ from __future__ import annotations
 import _socket
 import os
 import re
+from collections.abc import Iterable
 from time import monotonic
 from types import BuiltinFunctionType
 from typing import Any
 
 from gevent import socket
-from gevent.hub import get_hub
+from gevent.hub import Hub, get_hub
 from gevent.monkey import get_original
 
 from ...errors import NameResolutionError
+from .happy_eyeballs import Found
 from .nss import Watch
 from .threads import Threads
 
@@ -62,14 +64,18 @@ def encoded(name: str) -> bytes:
     raise NameResolutionError(f'cannot resolve {name}: not a name: {why}', phase='connect')
 
 
-def _family_turn(found: Any) -> bool:
+def _listed(found: Iterable[Any]) -> list[Found]:
+    return list(found)
+
+
+def _family_turn(found: Found) -> bool:
     return bool(found[0] != socket.AF_INET6)
 
 
 class Lookups:
     """The look-ups of one hub."""
 
-    def __init__(self, hub: Any) -> None:
+    def __init__(self, hub: Hub) -> None:
         self.threads = Threads(hub)
         self.hub = hub
         self._watch = Watch()
@@ -77,7 +83,7 @@ class Lookups:
         self._channels: set[_Channel] = set()  # those with look-ups under way, and that one
         self._closer: Any = None
 
-    def find(self, host: str, port: int) -> list[Any]:
+    def find(self, host: str, port: int) -> list[Found]:
         """What ``getaddrinfo`` says of a name; blocks the calling greenlet.
 
         :raises OSError: when it is not found, or nobody answers: mostly ``gaierror``.
@@ -85,13 +91,13 @@ class Lookups:
         """
         name = encoded(host)
         if self._is_replaced():
-            return list(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
+            return _listed(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
         if (
             type(_socket.getaddrinfo) is not BuiltinFunctionType
             or Resolver is None
             or self._watch.rules().need_system(name.decode(), os.environ)
         ):
-            return list(self.threads.call(_socket.getaddrinfo, name, port, 0, socket.SOCK_STREAM))
+            return _listed(self.threads.call(_socket.getaddrinfo, name, port, 0, socket.SOCK_STREAM))
         return self._ask_dns(name, port)
 
     def _is_replaced(self) -> bool:
@@ -101,7 +107,7 @@ class Lookups:
             for asked in (socket.getaddrinfo, type(self.hub.resolver))
         )
 
-    def _ask_dns(self, name: bytes, port: int) -> list[Any]:
+    def _ask_dns(self, name: bytes, port: int) -> list[Found]:
         channel = self._channel
         if channel is None or channel.version != self._watch.version or monotonic() >= channel.expires:
             self._retire()

@@ -7,16 +7,20 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from functools import partial
+from typing import Any, Generic, ParamSpec, TypeVar
 
 from gevent import getcurrent
 from gevent.event import Event
+from gevent.hub import Hub
 from gevent.monkey import get_original
 
 __all__ = ['Threads']
 
 #: Threads at once. One that waits costs some 30 KB of memory.
 MOST = 512
+P = ParamSpec('P')
+T = TypeVar('T')
 
 _start: Callable[..., int] = get_original('_thread', 'start_new_thread')
 
@@ -24,9 +28,9 @@ _start: Callable[..., int] = get_original('_thread', 'start_new_thread')
 class Threads:
     """Makes blocking calls for the greenlets of one hub."""
 
-    def __init__(self, hub: Any) -> None:
+    def __init__(self, hub: Hub) -> None:
         self._loop = hub.loop
-        self._tasks: deque[_Task] = deque()  # both ends of which are safe to use from any thread
+        self._tasks: deque[_Task[Any]] = deque()  # both ends of which are safe to use from any thread
         self._running = 0
         self._dead = 0  # those with a call that nobody waits for any more
         #: Greenlets that wait for a call; to kill one gives its call up.
@@ -34,12 +38,12 @@ class Threads:
         # The loop cannot see threads, and would end while somebody waits for one.
         self._alive = hub.loop.timer(3600.0, 3600.0)
 
-    def call(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    def call(self, function: Callable[P, T], *arguments: P.args, **named: P.kwargs) -> T:
         """The value of a call that is made in a thread; blocks the calling greenlet, which may be killed.
 
         :raises RuntimeError: when the system allows no thread at all.
         """
-        task = _Task(function, arguments)
+        task = _Task(partial(function, *arguments, **named))
         self._tasks.append(task)
         self._widen()
         caller = getcurrent()
@@ -55,9 +59,7 @@ class Threads:
                 task.dropped = True
                 task.dead = task.begun
                 self._dead += task.dead
-        if task.failure is not None:
-            raise task.failure
-        return task.value
+        return task.result()
 
     def leave_to_parent(self) -> None:
         """In the child of a fork, which has no thread: whoever waits, waits in vain."""
@@ -99,13 +101,13 @@ class Threads:
                 self._tell(self._made, task)
         self._tell(self._ended)
 
-    def _tell(self, callback: Callable[..., None], *arguments: Any) -> None:
+    def _tell(self, callback: Callable[..., None], *arguments: object) -> None:
         try:
             self._loop.run_callback_threadsafe(callback, *arguments)
         except Exception:  # the hub was destroyed meanwhile
             pass
 
-    def _made(self, task: _Task) -> None:
+    def _made(self, task: _Task[Any]) -> None:
         if task.dropped:
             self._dead -= task.dead
         task.done.set()
@@ -115,14 +117,13 @@ class Threads:
         self._widen()  # for what came while it was ending
 
 
-class _Task:
+class _Task(Generic[T]):
     """One call."""
 
-    __slots__ = ('_arguments', '_function', 'begun', 'dead', 'done', 'dropped', 'failure', 'value')
+    __slots__ = ('_function', 'begun', 'dead', 'done', 'dropped', 'failure', 'value')
 
-    def __init__(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> None:
+    def __init__(self, function: Callable[[], T]) -> None:
         self._function = function
-        self._arguments = arguments
         self.done = Event()  # AsyncResult may need a descriptor to keep a failure
         self.begun = self.dead = self.dropped = False
         self.value: Any = None
@@ -132,6 +133,13 @@ class _Task:
         """In a thread."""
         self.begun = True
         try:
-            self.value = self._function(*self._arguments)
+            self.value = self._function()
         except BaseException as exc:
             self.failure = exc
+
+    def result(self) -> T:
+        """What the call, which is over, returned or raised."""
+        if self.failure is not None:
+            raise self.failure
+        value: T = self.value
+        return value

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
-from gevent import ssl
+from gevent import socket, ssl
 from urllib3 import exceptions as urllib3_errors
 from urllib3.connection import HTTPSConnection
 
@@ -17,15 +17,32 @@ from .tls_in_tls import End, RelayedSocket
 __all__ = ['secure']
 
 
-def secure(settings: Settings, host: str, port: int, dial: Callable[[], Any], **checks: Any) -> Any:
+def secure(
+    settings: Settings,
+    host: str,
+    port: int,
+    dial: Callable[[], socket.socket],
+    *,
+    assert_hostname: str | Literal[False] | None = None,
+    assert_fingerprint: str | None = None,
+    server_hostname: str | None = None,
+) -> socket.socket:
     """TLS over the socket that ``dial`` makes, the certificate checked against the host.
 
-    :param checks: what urllib3 is to check instead.
+    :param assert_hostname: the name to find in the certificate instead, ``False`` for none.
+    :param assert_fingerprint: the digest of the only certificate that is accepted.
+    :param server_hostname: the name to ask for instead (SNI).
     :raises TLSError: when the handshake fails.
     """
     handshake: Any = _Handshake(settings.ssl_context())
     connection = _TLSConnection(
-        host, port, ssl_context=handshake, cert_reqs=None if settings.verify else 'CERT_NONE', **checks
+        host,
+        port,
+        ssl_context=handshake,
+        cert_reqs=None if settings.verify else 'CERT_NONE',
+        assert_hostname=assert_hostname,
+        assert_fingerprint=assert_fingerprint,
+        server_hostname=server_hostname,
     )
     connection.dial = dial
     try:
@@ -80,10 +97,10 @@ class _Handshake:
 class _TLSConnection(HTTPSConnection):
     """urllib3's connection over a socket that we made."""
 
-    dial: Callable[[], Any]
+    dial: Callable[[], socket.socket]
     dialled = False
 
-    def _new_conn(self) -> Any:
+    def _new_conn(self) -> socket.socket:
         sock = self.dial()
         self.dialled = True
         return sock

@@ -8,7 +8,6 @@ from __future__ import annotations
 import _socket
 import os
 import weakref
-from typing import Any
 
 import gevent
 from gevent import socket, ssl
@@ -20,7 +19,7 @@ __all__ = ['End', 'RelayedSocket', 'relayed']
 SIZE = 65536
 
 
-def relayed(outer: Any) -> End:
+def relayed(outer: socket.socket) -> End:
     """A plain socket that leads where an ``SSLSocket`` does; closed, it closes that one too.
 
     :param outer: the socket whose TLS is the proxy's. It is the relay's from now on.
@@ -35,11 +34,11 @@ def relayed(outer: Any) -> End:
 class Relay:
     """Two greenlets that pump what passes between the two sockets that it owns."""
 
-    def __init__(self, outer: Any, far: Any) -> None:
+    def __init__(self, outer: socket.socket, far: socket.socket) -> None:
         self._outer = outer
         self._far = far
         # What is idle does not keep the loop alive; what is in flight is watched at the near end.
-        outer.ref = far.ref = False
+        outer.ref = far.ref = False  # type: ignore[attr-defined]
         self._hub = get_hub()
         self.closed = False
         _relays.add(self)
@@ -90,7 +89,7 @@ class Relay:
         self.close()
 
 
-def _pump(source: Any, target: Any) -> None:
+def _pump(source: socket.socket, target: socket.socket) -> None:
     try:
         while data := source.recv(SIZE):
             target.sendall(data)

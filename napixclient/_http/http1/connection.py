@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any, Protocol
+from typing import Protocol
 
+import gevent
 from gevent import getcurrent, ssl
 
 from ...errors import Cancelled, HTTPError, NapixError, Phase, ProtocolError
@@ -107,7 +108,7 @@ class Connection:
         self.read_seconds: float = NEVER
         self.pending: PendingResponse | None = None
         self.streamed: BodyFeed | None = None  # the body that is being read in pieces
-        self.helper: Any = None  # the authenticator's
+        self.helper: gevent.Greenlet[..., None] | None = None  # the authenticator's
         self.expires: float = NEVER  # of monotonic(): when the server has been silent for too long
         self.started: float = 0.0  # of monotonic(): when the request in flight began
         self.deadline: float = NEVER  # of monotonic(): of the streamed answer
@@ -190,7 +191,7 @@ class Connection:
         """Whether it ever was idle, so that the server may have closed it."""
         return self._rested_after >= 0
 
-    def reserve(self, pending: PendingResponse, helper: Any) -> None:
+    def reserve(self, pending: PendingResponse, helper: gevent.Greenlet[..., None]) -> None:
         """Hold the slot for a request whose authenticator is still running, in the greenlet ``helper``."""
         self.step('reserve')
         self.pending = pending

@@ -9,13 +9,15 @@ import _socket
 import select
 import struct
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NoReturn
 
 from gevent import monkey, socket, ssl
 
+from ..gevent_types import Loop, Socket
+
 __all__ = ['AGAIN', 'Transport', 'Write']
 
-Write = Callable[[Any], int]
+Write = Callable[[bytes | memoryview], int]
 #: What says that the socket has nothing, or takes nothing, at the moment.
 AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 _ABORT = struct.pack('ii', 1, 0)
@@ -32,12 +34,12 @@ class Transport:
     """
 
     __slots__ = ('_sock', 'loop', 'poll', 'reader', 'recv', 'send', 'writer')
-    recv: Callable[..., Any]
-    send: Callable[..., Any]
+    recv: Callable[[int], bytes]
+    send: Write
 
-    def __init__(self, sock: Any, loop: Any) -> None:
+    def __init__(self, sock: Socket, loop: Loop) -> None:
         sock.settimeout(0.0)
-        self._sock = sock
+        self._sock: Any = sock  # nothing at all once it is the parent's
         # A gevent socket wraps what the standard library has; its own methods cost as much again.
         if isinstance(sock, ssl.SSLSocket):
             # An end without TLS's goodbye, which may be a cut (RFC 9112 §9.8), is an SSLEOFError here.
@@ -46,13 +48,13 @@ class Transport:
         else:
             raw = getattr(sock, '_sock', sock)
             self.recv, self.send = raw.recv, raw.send
-        self.loop: Any = loop
+        self.loop: Loop = loop
         #: The watcher that calls when there is something to read.
         self.reader: Any = loop.io(sock.fileno(), _READ)
         #: The watcher that calls when the socket takes more; made when it is first needed.
         self.writer: Any = None
         #: ``poll(0)`` tells whether something may have come; made by ``start_polling``.
-        self.poll: Any = None
+        self.poll: Callable[[int], object] | None = None
 
     def watch_writing(self, callback: Callable[[], None]) -> None:
         """Call back while the socket takes more."""
@@ -61,10 +63,10 @@ class Transport:
         if not self.writer.active:
             self.writer.start(callback)
 
-    def start_polling(self) -> Any:
+    def start_polling(self) -> Callable[[int], object]:
         """Make ``poll``. To find out by reading costs an exception, three times as much as to ask first."""
-        self.poll = _listener(self._sock)
-        return self.poll
+        poll = self.poll = _listener(self._sock)
+        return poll
 
     def is_quiet(self) -> bool:
         """Whether nothing came: neither an end, nor a byte that nobody asked for."""
@@ -111,19 +113,20 @@ class _Nothing:
         """Nothing to close."""
 
 
-def _listener(sock: Any) -> Any:
+def _listener(sock: Socket) -> Callable[[int], object]:
     """What tells whether something may have come."""
     if isinstance(sock, ssl.SSLSocket):  # what came may be in its buffer
         return _always
     poller = _poll()
     poller.register(sock.fileno(), select.POLLIN)
-    return poller.poll
+    poll: Callable[[int], object] = poller.poll
+    return poll
 
 
 def _always(_: int) -> bool:
     return True
 
 
-def closed(*_: Any) -> int:
+def closed(*_: object) -> NoReturn:
     """In place of ``recv`` and ``send``."""
     raise OSError('the connection is closed')
