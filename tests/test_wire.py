@@ -362,6 +362,25 @@ def test_bodies_stay_apart_on_the_wire() -> None:
         assert server.accepted == 1
 
 
+@pytest.mark.parametrize('data', [PLAIN, answer('Upgrade: x', 'Connection: Upgrade', first='HTTP/1.1 101 X')])
+def test_refused_is_started(data: bytes) -> None:
+    """An answer that is refused has begun all the same, however its bytes are cut."""
+    for cuts in all_cuts(data):
+        reader = new_reader()
+        assert read(data, cuts=cuts, max_body=5, reader=reader).error is not None
+        assert (reader.started, reader.stray) == (True, False), cuts
+
+
+def test_refused_is_not_sent_again() -> None:
+    """A request whose answer is refused is not sent again, over a connection that was used before either."""
+    script = [kit.READ, PLAIN, kit.READ, PLAIN, kit.CLOSE]
+    with kit.FaultServer(script) as server, Client(server.host, simultaneous=1, timeout=5) as client:
+        assert client.request('GET', '/first').data == b'000001'
+        with pytest.raises(BodyTooLarge):
+            client.request('GET', '/second', max_body=5)
+        assert server.accepted == 1
+
+
 # Reading: errors -----------------------------------------------------------------------------------------------------
 
 BAD: dict[str, bytes] = {

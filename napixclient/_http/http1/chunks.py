@@ -11,7 +11,7 @@ from collections.abc import Callable
 
 from ...errors import InvalidResponse
 
-__all__ = ['ChunkedBody', 'unfolded']
+__all__ = ['ChunkedBody']
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
 #: Where no backslash escapes a quote or another backslash.
@@ -34,23 +34,6 @@ _ENOUGH = 64
 _trailer_line = re.compile(rb'(?:(%b):|[ \t]+(?=[^ \t\r]))([\t \x21-\x7e\x80-\xff]*)\r\n' % _TOKEN).match
 #: In the trailers these say nothing that holds (RFC 9110 §6.5.1), so that nobody knows what follows.
 _FRAMING = frozenset([b'connection', b'proxy-connection', b'transfer-encoding', b'upgrade'])
-
-_split_at_folds = re.compile(rb'\r\n[ \t]+').split
-_folds_nothing = re.compile(rb'\A[^\r]*\r\n[ \t]|\r\n[ \t]+(?:\r\n|\Z)').search
-
-
-def unfolded(head: bytes) -> bytes:
-    """The head with a blank in the place of each fold (RFC 9112 §5.2).
-
-    :raises InvalidResponse: for a fold behind the first line (§2.2), or one of white space alone: what they belong to
-        is for each reader to guess.
-    """
-    if b'\r\n ' not in head and b'\r\n\t' not in head:
-        return head
-    if _folds_nothing(head) is not None:
-        raise InvalidResponse('a line of the head begins with white space and continues no field (RFC 9112 §2.2, §5.2)')
-    *folded, last = _split_at_folds(head)
-    return b' '.join([*(line.rstrip(b' \t') for line in folded), last])
 
 
 def _extended_size(line: bytes) -> bytes:

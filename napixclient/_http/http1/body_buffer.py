@@ -1,0 +1,88 @@
+"""Collects the body of a response, counts it and bounds it, without I/O."""
+
+from __future__ import annotations
+
+from ...errors import BodyTooLarge, InvalidResponse
+from .chunks import ChunkedBody
+
+__all__ = ['BodyBuffer', 'check_size']
+
+#: Pieces of one read that are kept as they are; more are joined, so that chunks of a byte each are not an object each.
+_FEW_PIECES = 16
+
+
+def check_size(size: int, limit: int | None) -> None:
+    """Refuse a body of so many bytes where the limit is lower.
+
+    :raises BodyTooLarge: for such a body.
+    """
+    if limit is not None and size > limit:
+        raise BodyTooLarge(f'the body is larger than {limit} bytes')
+
+
+class BodyBuffer:
+    """Collects one body after the other.
+
+    :param max_idle: bytes that may come one after the other and bring nothing of the body: chunk extensions, trailers.
+    """
+
+    __slots__ = ('_counted', '_idle', '_max_idle', '_size', 'chunks', 'pieces', 'used')
+
+    def __init__(self, max_idle: int) -> None:
+        self._max_idle = max_idle
+        #: What has come and was not taken. Whoever decodes the body appends to it.
+        self.pieces: list[bytes] = []
+        self.begin()
+
+    def begin(self) -> None:
+        """Expect another body."""
+        self.pieces.clear()
+        self.used = False  # whether anything but the pieces is to be cleared
+        self.chunks: ChunkedBody | None = None  # decodes it, where llhttp does not
+        self._counted = 0  # pieces that are in the size
+        self._size = 0  # of all that has come, in bytes
+        self._idle = 0  # bytes that came since, and brought nothing
+
+    def expect_chunks(self) -> None:
+        """Decode chunks from now on; what llhttp has found of them is found again, from the first byte."""
+        self.used = True
+        self.pieces.clear()
+        self.chunks = ChunkedBody(self.pieces.append)
+
+    def count(self, limit: int | None) -> bool:
+        """Count the pieces that are new; whether there are any.
+
+        :param limit: of the size of the body, in bytes.
+        :raises BodyTooLarge: when it is exceeded.
+        """
+        pieces, counted = self.pieces, self._counted
+        if len(pieces) == counted:
+            return False
+        self.used = True
+        self._size += sum(map(len, pieces[counted:]))
+        check_size(self._size, limit)
+        if len(pieces) > counted + _FEW_PIECES:
+            pieces[counted:] = [b''.join(pieces[counted:])]
+        self._counted = len(pieces)
+        return True
+
+    def count_read(self, size: int, limit: int | None) -> None:
+        """Count what a read of so many bytes has brought of a body that goes on.
+
+        :raises BodyTooLarge: as :meth:`count` does.
+        :raises InvalidResponse: when too many bytes have brought nothing.
+        """
+        if self.count(limit):
+            self._idle = 0
+            return
+        self.used = True
+        self._idle += size
+        if self._idle > self._max_idle:
+            raise InvalidResponse(f'more than {self._max_idle} bytes of trailers or chunk extensions')
+
+    def take(self) -> bytes:
+        """Hand out what has come since the last time; it is not kept."""
+        body = b''.join(self.pieces)
+        self.pieces.clear()
+        self._counted = 0
+        return body
