@@ -228,6 +228,11 @@ ROWS = {
         )
     },
     'chunk extensions that differ': Row(chunked(b'1;a\r\na\r\n1 ;b\r\nb\r\n1\r\nc\r\n0;d\r\n\r\n'), 200, b'abc'),
+    'chunks of one size, and another between': Row(
+        chunked(b'02\r\nab\r\n02\r\ncd\r\n2;a\r\nef\r\n2;a\r\ngh\r\n20\r\n%b\r\n02\r\nij\r\n0\r\n\r\n' % (b'x' * 32)),
+        200,
+        b'abcdefgh' + b'x' * 32 + b'ij',
+    ),
     'chunks of many sizes': Row(
         chunked(
             b''.join(b'%x\r\n%b\r\n' % (size, b'x' * size) for size in (1, 1, 2, 15, 10, 16, 1, 17, 3))

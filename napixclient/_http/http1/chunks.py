@@ -1,7 +1,7 @@
 """Chunked bodies (RFC 9112 §7.1), without I/O: sizes, extensions with their white space, data, trailers.
 
-llhttp takes no white space in a chunk extension and no folded trailer, and does not tell where it stopped. So it reads
-only the bodies that come whole in one read, and that it accepts; this takes whatever it takes, and those two.
+llhttp refuses white space in a chunk extension and a folded trailer, and does not report where it stopped. So it reads
+only the bodies that come whole in one read, and that it accepts; this reads all that llhttp accepts, and those two.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ _extension = re.compile(
 ).match
 #: What has come of a line that may still become one with a size; enough of it to see that there is one.
 _begins_size = re.compile(rb'[0-9A-Fa-f]+(?:\Z|[ \t;]|\r\Z)').match
-_MOST_DIGITS = 16
+#: llhttp has no larger size either.
+_SIZES = 1 << 64
 _ENOUGH = 64
 _trailer_line = re.compile(rb'(?:(%b):|[ \t]+(?=[^ \t\r]))([\t \x21-\x7e\x80-\xff]*)\r\n' % _TOKEN).match
 #: In the trailers these say nothing that holds (RFC 9110 §6.5.1), so that nobody knows what follows.
@@ -54,12 +55,14 @@ class ChunkedBody:
     :param emit: takes the pieces of the body as they come.
     """
 
-    __slots__ = ('_continues', '_emit', '_ended', '_held', '_left', 'ambiguous', 'rest')
+    __slots__ = ('_continues', '_emit', '_ended', '_held', '_left', '_line', '_size', 'ambiguous', 'rest')
 
     def __init__(self, emit: Callable[[bytes], object]) -> None:
         self._emit = emit
         self._held = b''  # what has come of a line
         self._left = 0  # bytes that are missing of the chunk, with the CRLF behind it
+        # The last line with a size, and that size. This is the one pair that is right before any has come.
+        self._line, self._size = b'0\r\n', 0
         self._ended = False  # whether the last chunk came: what follows are trailers
         self._continues = False  # whether there is a trailer that a folded line may continue
         self.ambiguous = False  # whether a trailer speaks of framing
@@ -71,21 +74,18 @@ class ChunkedBody:
         :raises InvalidResponse: when they are no chunked body.
         """
         data, self._held = self._held + data, b''
-        at = self._end_chunk(data) if self._left else 0
+        at = self._end_chunk(data, 0) if self._left else 0
         if self._left:
             return False
-        emit = self._emit
+        emit, line, size = self._emit, self._line, self._size
         while not self._ended:
-            line = _size_line(data, at)
-            if line is None:  # there are extensions, or it is not whole
-                end = data.find(b'\n', at) + 1
-                if not end:
-                    held = data[at:]
-                    return self._hold(held, not held or _begins_size(held[:_ENOUGH]) is not None, 'a bad chunk size')
-                digits, at = _extended_size(data[at:end]), end
+            if data.startswith(line, at):  # most servers cut a body into chunks of one size
+                at += len(line)
             else:
-                digits, at = line[1], line.end()
-            size = int(digits, 16)
+                at = self._read_size(data, at)
+                if at < 0:
+                    return False
+                line, size = self._line, self._size
             end = at + size
             if size and data[end : end + 2] == b'\r\n':  # a whole one
                 emit(data[at:end])
@@ -93,25 +93,39 @@ class ChunkedBody:
                 while size < 16 and (tiny := _tiny_chunks(data, at)) is not None:
                     emit(b''.join(_tiny_data(tiny[0])))
                     at = tiny.end()
-                continue
-            if len(digits) > _MOST_DIGITS and len(digits.lstrip(b'0')) > _MOST_DIGITS:
-                raise InvalidResponse('malformed answer: the size of a chunk is beyond 64 bits')
-            self._ended = not size
-            if size:
+            elif size:
                 self._left = size + 2
-                self._end_chunk(data[at:])
+                self._end_chunk(data, at)
                 return False
+            else:
+                self._ended = True
         return self._feed_trailers(data, at)
 
-    def _end_chunk(self, data: bytes) -> int:
-        """Take the rest of a chunk, or what has come of it: how much that is."""
-        left = self._left
-        if left > 2:
-            piece = data[: left - 2]
+    def _read_size(self, data: bytes, at: int) -> int:
+        """Read the line with a size that begins there: where it ends, -1 while it is not whole."""
+        found = _size_line(data, at)
+        if found is not None:
+            digits, end = found[1], found.end()
+        else:  # there are extensions, or it is not whole
+            end = data.find(b'\n', at) + 1
+            if not end:
+                held = data[at:]
+                self._hold(held, not held or _begins_size(held[:_ENOUGH]) is not None, 'a bad chunk size')
+                return -1
+            digits = _extended_size(data[at:end])
+        self._line, self._size = data[at:end], int(digits, 16)
+        if self._size >= _SIZES:
+            raise InvalidResponse('malformed answer: the size of a chunk is beyond 64 bits')
+        return end
+
+    def _end_chunk(self, data: bytes, at: int) -> int:
+        """Take the rest of a chunk, or what has come of it, from there: where that ends."""
+        if self._left > 2:
+            piece = data[at : at + self._left - 2]
             if piece:
                 self._emit(piece)
-        at = max(min(len(data), left - 2), 0)
-        self._left -= at
+            at += len(piece)
+            self._left -= len(piece)
         end = data[at : at + 2]
         if self._left == 2 and end:
             if end == b'\r\n':
