@@ -376,6 +376,19 @@ def test_refused_is_started(data: bytes) -> None:
         assert (reader.started, reader.stray) == (True, False), cuts
 
 
+@pytest.mark.parametrize('method', ['GET', 'HEAD'])
+@pytest.mark.parametrize('fields', [[], ['Upgrade: x'], ['Connection: Upgrade'], ['Upgrade: x', 'Connection: Upgrade']])
+def test_unasked_upgrade(fields: list[str], method: str) -> None:
+    """An upgrade that nobody asked for is named as such, whatever its head says and however its bytes are cut."""
+    data = answer(*fields, first='HTTP/1.1 101 Switching Protocols')
+    for cuts in all_cuts(data + PLAIN):
+        reader = new_reader()
+        reader.begin(method, None)
+        with pytest.raises(InvalidResponse, match='101 Switching Protocols, which nobody asked for'):
+            for start, end in itertools.pairwise([0, *cuts, len(data + PLAIN)]):
+                reader.feed((data + PLAIN)[start:end])
+
+
 def test_refused_is_not_sent_again() -> None:
     """A request whose answer is refused is not sent again, over a connection that was used before either."""
     script = [kit.READ, PLAIN, kit.READ, PLAIN, kit.CLOSE]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...errors import InvalidResponse
-from .heads import check_version, unfolded
+from .heads import UNASKED_UPGRADE, check_version, unfolded
 from .llhttp import check_by_llhttp
 
 __all__ = ['HeadBuffer']
@@ -50,9 +50,9 @@ class HeadBuffer:
             received += data
 
     def find(self) -> bytes | None:
-        """The final head, or that of a 101, without its last CRLF CRLF; ``None`` while it is not whole.
+        """The final head, without its last CRLF CRLF; ``None`` while it is not whole.
 
-        :raises InvalidResponse: for a head that is too large, one of a 1xx that is not valid, or too many of these.
+        :raises InvalidResponse: for a head that is too large, a 1xx that is not valid, a 101, or too many 1xx.
         """
         received = self._received
         assert received is not None
@@ -66,7 +66,7 @@ class HeadBuffer:
             if end > self._max_bytes:
                 raise self._too_large()
             head = bytes(received[:end])
-            if head[9:10] != b'1' or head[9:12] == b'101':
+            if head[9:10] != b'1':
                 self._received = received
                 self._end = end + len(_END)
                 return unfolded(head) if self.apart else head
@@ -83,6 +83,8 @@ class HeadBuffer:
 
     def _drop_informational(self, head: bytes) -> None:
         check_version(head)
+        if head[9:12] == b'101':
+            raise InvalidResponse(UNASKED_UPGRADE)
         if self.apart:
             check_by_llhttp(unfolded(head))
         self.continued |= head[9:12] == b'100'

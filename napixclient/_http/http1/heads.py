@@ -71,13 +71,11 @@ def check_version(head: bytes) -> None:
 def check_head(head: bytes, status: int, max_fields: int) -> None:
     """Refuse what llhttp lets through, other versions apart.
 
-    :raises InvalidResponse: for a 101, a NUL, a status below 100, more than ``max_fields`` fields.
+    :raises InvalidResponse: for a NUL, a status below 100, more than ``max_fields`` fields.
     """
     # A field takes 4 bytes or more.
     if len(head) > max_fields * 4 and head.count(b'\r\n') > max_fields:
         raise InvalidResponse(f'the head has more than {max_fields} fields')
-    if head[9:12] == b'101':
-        raise InvalidResponse(UNASKED_UPGRADE)
     if b'\0' in head:  # llhttp accepts it in the reason
         raise InvalidResponse('NUL in the head (RFC 9110 §5.5)')
     if status < 100:  # from 600 on it is processed as a 5xx
