@@ -1,4 +1,4 @@
-"""Opens connections: name, TCP, proxy and TLS, in a greenlet of its own; foreign errors are mapped here.
+"""Opens connections: name, TCP, proxy and TLS, in a greenlet of its own; maps foreign errors to ours.
 
 gevent makes the sockets, so that an unpatched process never blocks; urllib3 does TLS and the checking of names over
 them.
@@ -18,23 +18,23 @@ from ...messages import Origin, Request
 from ..http1.reader import ResponseReader
 from ..settings import Settings
 from .happy_eyeballs import Address, is_limit, literal_family, race
-from .names import Asker, Names
+from .names import LookupWaiter, Names
 from .proxies import Proxy, Refusal, ask_socks, ask_tunnel
 from .tls import secure
 from .tls_in_tls import relayed
 
-__all__ = ['NoPlace', 'Connector', 'connect_error']
+__all__ = ['ConnectWaiter', 'Connector', 'NoPlace', 'connect_error']
 
 #: Seconds for the body of a proxy's refusal; its head says what counts.
 REFUSAL_SECONDS = 1.0
 
 
 class NoPlace(ConnectError):
-    """The process may open no more files: not the request's fault, and its outcome only as a last resort."""
+    """The process may open no more files. That is no fault of the request, which waits for a descriptor if it can."""
 
 
-class Progress(Asker, Protocol):
-    """Whoever waits for a connection, and is told how far it is."""
+class ConnectWaiter(LookupWaiter, Protocol):
+    """Who waits for a connection, and is told how far it is."""
 
     #: The proxy that is being talked to, whose silence it then is.
     proxy: Proxy | None
@@ -47,32 +47,35 @@ class Progress(Asker, Protocol):
 
 
 class Connector:
-    """Opens sockets for the clients of one pool."""
+    """Opens the connections of one pool.
+
+    :param settings: say which proxies, resolver and TLS context it uses.
+    """
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.names: Names = Names(settings.resolver)
 
-    def open(self, origin: Origin, progress: Progress) -> socket.socket:
-        """A connected gevent socket, or ``SSLSocket`` for https; blocks the calling greenlet.
+    def open(self, origin: Origin, waiter: ConnectWaiter) -> socket.socket:
+        """Connect; return a gevent socket, or ``SSLSocket`` for https. Blocks the calling greenlet.
 
-        :raises ConnectError: for what is known better here; anything else is for :func:`connect_error`.
+        :raises HTTPError: for failures whose kind is known here; :func:`connect_error` makes one of all others.
         """
         if origin.scheme == 'http':
-            return self._reach(origin, progress)
+            return self._reach(origin, waiter)
         settings = self._settings
         return secure(
             settings,
             origin.host,
             origin.port,
-            lambda: self._reach(origin, progress),
+            lambda: self._reach(origin, waiter),
             assert_hostname=settings.assert_hostname,
             assert_fingerprint=settings.assert_fingerprint,
             server_hostname=settings.server_hostname,
         )
 
     def plain_address(self, origin: Origin) -> tuple[int, tuple[str, int]] | None:
-        """Family and address of what can be reached without asking anybody: a literal, over plain TCP."""
+        """Family and address of an origin that needs neither a look-up, a proxy nor TLS; ``None`` for any other."""
         family = literal_family(origin.host) if origin.scheme == 'http' else None
         if family is None or self._settings.proxy_for(origin) is not None:
             return None
@@ -80,26 +83,26 @@ class Connector:
 
     # -- to the origin ---------------------------------------------------------------------------------------------
 
-    def _reach(self, origin: Origin, progress: Progress) -> socket.socket:
+    def _reach(self, origin: Origin, waiter: ConnectWaiter) -> socket.socket:
         """A socket that leads to the origin, straight or through a proxy."""
         proxy = self._settings.proxy_for(origin)
         if proxy is None:
-            return race(self.addresses(origin.host, origin.port, progress))
+            return race(self.addresses(origin.host, origin.port, waiter))
         if proxy.speaks_socks:
-            return self._reach_by_socks(proxy, origin, progress)
-        return self._through(proxy, progress, self._tunnel, origin, progress)
+            return self._reach_by_socks(proxy, origin, waiter)
+        return self._through_proxy(proxy, waiter, self._tunnel, origin, waiter)
 
-    def _reach_by_socks(self, proxy: Proxy, origin: Origin, progress: Progress) -> socket.socket:
+    def _reach_by_socks(self, proxy: Proxy, origin: Origin, waiter: ConnectWaiter) -> socket.socket:
         if proxy.scheme == 'socks5':
-            places = [address[:2] for _, address in self.addresses(origin.host, origin.port, progress)]
+            targets = [address[:2] for _, address in self.addresses(origin.host, origin.port, waiter)]
         elif len(origin.host) <= 255:
-            places = [(origin.host, origin.port)]
+            targets = [(origin.host, origin.port)]
         else:
             raise NameResolutionError('the name is longer than the 255 bytes that SOCKS has for it', phase='connect')
         refusal: Refusal | None = None
-        for host, port in places:
+        for host, port in targets:
             try:
-                return self._through(proxy, progress, ask_socks, host.partition('%')[0], port)
+                return self._through_proxy(proxy, waiter, ask_socks, host.partition('%')[0], port)
             except Refusal as exc:  # of that address; perhaps not of the next
                 refusal = exc
         assert refusal is not None  # there was an address
@@ -107,37 +110,37 @@ class Connector:
 
     # -- through a proxy -------------------------------------------------------------------------------------------
 
-    def _through(
-        self, proxy: Proxy, progress: Progress, ask: Callable[..., socket.socket | None], *place: object
+    def _through_proxy(
+        self, proxy: Proxy, waiter: ConnectWaiter, ask: Callable[..., socket.socket | None], *target: object
     ) -> socket.socket:
-        """A socket to the proxy, or what ``ask`` made of it; what goes wrong is the proxy's failure.
+        """A socket to the proxy, or what ``ask`` made of it; failures are blamed on the proxy.
 
-        :param ask: says over the socket where to; a typed error of its own is the outcome.
+        :param ask: tells the proxy, over the socket, where to connect; a typed error that it raises is the outcome.
         """
-        progress.proxy = proxy
+        waiter.proxy = proxy
         try:
-            sock = self._call(proxy, progress)
+            sock = self._connect_to_proxy(proxy, waiter)
         except Exception as exc:
             raise _blame(proxy, exc) from exc
         try:
-            found = ask(sock, proxy, *place) or sock
+            found = ask(sock, proxy, *target) or sock
         except BaseException as exc:
             sock.close()
             if isinstance(exc, Exception) and not isinstance(exc, (HTTPError, Refusal)):
                 raise _blame(proxy, exc) from exc
             raise
-        progress.proxy = None
+        waiter.proxy = None
         return found
 
-    def _call(self, proxy: Proxy, progress: Progress) -> socket.socket:
+    def _connect_to_proxy(self, proxy: Proxy, waiter: ConnectWaiter) -> socket.socket:
         """A socket to the proxy itself."""
 
         def dial() -> socket.socket:
-            return race(self.addresses(proxy.host, proxy.port, progress))
+            return race(self.addresses(proxy.host, proxy.port, waiter))
 
         return secure(self._settings, proxy.host, proxy.port, dial) if proxy.scheme == 'https' else dial()
 
-    def _tunnel(self, sock: socket.socket, proxy: Proxy, origin: Origin, progress: Progress) -> socket.socket | None:
+    def _tunnel(self, sock: socket.socket, proxy: Proxy, origin: Origin, waiter: ConnectWaiter) -> socket.socket | None:
         if proxy.forwards(origin):
             return None
         settings = self._settings
@@ -146,16 +149,16 @@ class Connector:
             proxy,
             origin,
             ResponseReader(settings.max_header_bytes, settings.max_header_fields),
-            progress.request,
-            min(REFUSAL_SECONDS, max(progress.expires - monotonic(), 0.0) / 2),
+            waiter.request,
+            min(REFUSAL_SECONDS, max(waiter.expires - monotonic(), 0.0) / 2),
         )
         return relayed(sock) if proxy.scheme == 'https' else None
 
     # -- names -----------------------------------------------------------------------------------------------------
 
-    def addresses(self, host: str, port: int, progress: Progress) -> list[Address]:
-        """The addresses to try."""
-        return self.names.addresses(host, port, progress)
+    def addresses(self, host: str, port: int, waiter: ConnectWaiter) -> list[Address]:
+        """The addresses to try; a subclass may refuse some."""
+        return self.names.addresses(host, port, waiter)
 
 
 def connect_error(exc: BaseException) -> HTTPError:

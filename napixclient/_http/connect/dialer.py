@@ -1,4 +1,4 @@
-"""Dials: connections that are being opened, on the loop where nothing can block, else in a greenlet."""
+"""Dials: opens connections, on the loop where nothing can block, else in a greenlet."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ class DialOwner(Protocol):
 
 
 class Dialer:
-    """Runs the dials of one pool, so many at the same time.
+    """Runs the dials of one pool, at most ``MAX_DIALS`` at a time.
 
     :param hub: gevent's, of the thread of the pool.
-    :param start_clock: has the dials in ``on_loop`` looked at, and ``expire`` called.
+    :param connector: opens what needs a greenlet.
     """
 
     def __init__(self, hub: Hub, connector: Connector) -> None:
@@ -59,6 +59,7 @@ class Dialer:
         self.connector = connector
         #: Those that need no greenlet.
         self.on_loop: set[Dial] = set()
+        #: Starts the sweep that calls ``expire`` on those that take too long.
         self.start_clock: Callable[[], None] = lambda: None
         self._under_way = 0
         self._parked: deque[Dial] = deque()
@@ -80,8 +81,8 @@ class Dialer:
                 self._under_way += 1
                 dial.begin()
 
-    def go_on(self, dial: Dial) -> bool:
-        """Whether one whose look-up is over may go on; else it is parked, before those that have not begun."""
+    def take_turn(self, dial: Dial) -> bool:
+        """Whether a dial whose look-up is over may go on; else it is parked, before those that have not begun."""
         if self._under_way < MAX_DIALS:
             self._under_way += 1
             return True
@@ -98,8 +99,8 @@ class Dialer:
 class Dial:
     """One connection that is being opened, for one request.
 
-    An address over plain TCP is dialled on the loop itself, at half the price; whatever may block, a name, a proxy,
-    TLS or a resolver of the caller's, has a greenlet.
+    An address over plain TCP is dialled on the loop itself, at half the cost; whatever may block (a name, a proxy, TLS,
+    the caller's own resolver) runs in a greenlet.
     """
 
     __slots__ = (
@@ -198,33 +199,33 @@ class Dial:
                 self._greenlet.kill(block=False)
             elif self._sock is not None:
                 self._close_socket()
-            self._give_turn_back()
+            self._release_turn()
 
-    def _give_turn_back(self) -> None:
+    def _release_turn(self) -> None:
         if self._has_turn:
             self._has_turn = False
             self._dialer.connect_done()
 
-    # A look-up counts as connecting. Only those by a resolver of the caller's, which may not bear many at once, take a
-    # turn: however many names nobody answers for, others are opened.
+    # A look-up counts as connecting. Only a look-up by the caller's own resolver, which may not support many at once,
+    # keeps its turn: names that no server answers for do not keep other connections from being opened.
 
     @property
     def counts(self) -> Counts:
-        """What is counted for its client."""
+        """Where its look-ups are counted."""
         return self._owner.lookups
 
-    def look_up(self, name: str, takes_turn: bool) -> None:
-        """It waits for a look-up from now on."""
+    def lookup_started(self, name: str, takes_turn: bool) -> None:
+        """It waits for a look-up from now on; without its turn, unless the look-up takes one."""
         self.name = name
         if not takes_turn:
-            self._give_turn_back()
+            self._release_turn()
 
-    def looked_up(self) -> None:
+    def lookup_done(self) -> None:
         """The look-up is over: wait for another turn, while the clock stands still."""
         self.name = None
         if self._has_turn:
             return
-        if self._dialer.go_on(self):
+        if self._dialer.take_turn(self):
             self._has_turn = True
             return
         left = max(self.expires - monotonic(), 0.0)
@@ -250,7 +251,7 @@ class Dial:
         self._sock.close()
 
     def _run(self) -> None:
-        """In a greenlet: whatever happens, the client is told."""
+        """In a greenlet: whatever happens, the owner is told."""
         sock: socket.socket | None = None
         error: BaseException | None = None
         self._start_clock(self._seconds)
@@ -291,7 +292,7 @@ class Dial:
 
     def _finish(self, sock: Any, error: HTTPError | None) -> None:
         self.over = True
-        self._give_turn_back()
+        self._release_turn()
         if error is None:
             log.debug('connected to %s', self._owner.origin)
             self._owner.connected(self, sock)

@@ -1,4 +1,4 @@
-"""Names -> addresses, as the connections of one pool need them: asked once, remembered for a while, counted."""
+"""Resolves the names that the connections of one pool need: each once, remembered for a while, counted."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..options import Resolver
 from .happy_eyeballs import Address, by_turns, is_limit, literal_family
 from .resolving import lookups
 
-__all__ = ['Asker', 'Counts', 'Names']
+__all__ = ['Counts', 'LookupWaiter', 'Names']
 
 #: Seconds for which the addresses of a name are remembered, where the resolver says nothing of it.
 NAME_SECONDS = 30.0
@@ -42,18 +42,21 @@ class Counts:
         self.seconds: float = 0.0
 
 
-class Asker(Protocol):
-    """Who needs a name."""
+class LookupWaiter(Protocol):
+    """Who needs the addresses of a name, and waits for them."""
 
     @property
     def counts(self) -> Counts:
-        """What is counted for it."""
+        """Where its look-ups are counted."""
 
-    def look_up(self, name: str, takes_turn: bool) -> None:
-        """It begins to wait for a look-up, in one of the few turns or beside them."""
+    def lookup_started(self, name: str, takes_turn: bool) -> None:
+        """It waits for a look-up from now on.
 
-    def looked_up(self) -> None:
-        """The look-up is over; may block."""
+        :param takes_turn: whether it keeps its turn to connect meanwhile.
+        """
+
+    def lookup_done(self) -> None:
+        """The look-up is over; blocks until there is another turn."""
 
 
 class Names:
@@ -66,7 +69,7 @@ class Names:
         self._resolver = resolver
         self._known: dict[tuple[str, int], _Entry] = {}
 
-    def addresses(self, host: str, port: int, asker: Asker) -> list[Address]:
+    def addresses(self, host: str, port: int, waiter: LookupWaiter) -> list[Address]:
         """The addresses to try; look-ups of one name at the same time are one look-up.
 
         :raises NameResolutionError: when there are none.
@@ -82,9 +85,9 @@ class Names:
                 self._known.clear()
             entry = self._known[key] = _Entry()
             # Its own greenlet: who asked first may be killed.
-            entry.greenlet = gevent.spawn(self._look_up, key, entry, asker.counts)
+            entry.greenlet = gevent.spawn(self._look_up, key, entry, waiter.counts)
         if not entry.over.is_set():
-            asker.look_up(host, takes_turn=self._resolver is not None)
+            waiter.lookup_started(host, takes_turn=self._resolver is not None)
             entry.waiting += 1
             try:
                 entry.over.wait()
@@ -92,7 +95,7 @@ class Names:
                 entry.waiting -= 1
                 if not entry.waiting and not entry.over.is_set():
                     self._give_up(key, entry)
-            asker.looked_up()
+            waiter.lookup_done()
         exc = entry.failure
         if exc is None:
             return list(entry.addresses)
@@ -101,18 +104,18 @@ class Names:
         raise _failure(host, exc) from exc
 
     def _give_up(self, key: tuple[str, int], entry: _Entry) -> None:
-        """Nobody waits for a look-up any more: where it has, or waits for, a thread, others need that."""
+        """Nobody waits for a look-up any more: end it where it has a thread, or waits for one, which others need."""
         if self._resolver is None and entry.greenlet in lookups().threads.callers:
             if self._known.get(key) is entry:
                 del self._known[key]
             entry.greenlet.kill(block=False)
 
     def crowd(self) -> str:
-        """Why a look-up may have had to wait; empty where it had not."""
+        """Why a look-up may have had to wait for a thread; empty where it had not."""
         return '' if self._resolver is not None else lookups().threads.crowd
 
     def forget(self) -> None:
-        """In the child of a fork: who looks names up is in the parent."""
+        """In the child of a fork: the greenlets that look names up are in the parent."""
         self._known.clear()
 
     def _look_up(self, key: tuple[str, int], entry: _Entry, counts: Counts) -> None:
@@ -130,7 +133,7 @@ class Names:
         except BaseException as exc:  # a gevent.Timeout of the resolver's own, too
             clock.close()
             counts.failed += 1
-            entry.failure = _Late() if exc is clock else _own(exc)
+            entry.failure = _LookupTimeout() if exc is clock else _cause_of(exc)
             if isinstance(exc, (KeyboardInterrupt, SystemExit)):
                 raise
         finally:
@@ -154,11 +157,11 @@ class _Entry:
 
     @property
     def is_good(self) -> bool:
-        """Whether nobody need be asked anew: addresses that are not old, or a look-up that is under way."""
+        """Whether no new look-up is needed: its addresses have not expired, or a look-up is under way."""
         return not self.over.is_set() or (self.failure is None and monotonic() < self.expires)
 
 
-class _Late(Exception):
+class _LookupTimeout(Exception):
     """A look-up did not end in its own time."""
 
 
@@ -172,8 +175,8 @@ def _answer(found: Any) -> tuple[Any, float]:
     return found, ttl
 
 
-def _own(exc: BaseException) -> BaseException:
-    """The failure, or the lack of descriptors behind it: who cannot open a socket for that may call it anything."""
+def _cause_of(exc: BaseException) -> BaseException:
+    """The failure, or the lack of descriptors behind it: a resolver that can open no socket may report anything."""
     if isinstance(exc, socket.gaierror):
         try:
             os.close(os.open(os.devnull, os.O_RDONLY))
@@ -185,7 +188,7 @@ def _own(exc: BaseException) -> BaseException:
 def _failure(host: str, exc: BaseException) -> HTTPError:
     if isinstance(exc, NameResolutionError):
         return type(exc)(exc.message, phase='connect')
-    if isinstance(exc, _Late):
+    if isinstance(exc, _LookupTimeout):
         text = f'the look-up did not end within {LOOKUP_SECONDS:g} s'
     elif isinstance(exc, socket.gaierror):
         known = 'no such name, or it has no address' if exc.errno in _NOT_FOUND else 'the resolver failed for now'

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64encode
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
 from time import monotonic
@@ -262,13 +262,13 @@ def ask_tunnel(
     began = monotonic()
     sock.sendall(head + proxy.fields.block + b'\r\n\r\n')
     reader.begin('HEAD', None)
-    said: list[bytes] = []
+    received: list[bytes] = []
     first = b''
     try:
-        while not said or not reader.feed(said[-1]):
-            said.append(_some(sock, proxy, _READ_SIZE))
+        while not received or not reader.feed(received[-1]):
+            received.append(_some(sock, proxy, _READ_SIZE))
             if len(first) < 5:
-                first = (first + said[-1]).lstrip(b'\r\n')
+                first = (first + received[-1]).lstrip(b'\r\n')
             if not b'HTTP/'.startswith(first[:5]):  # no end of a head is to be waited for
                 raise ProtocolError(f'it said {first[:20]!r}')
     except ProtocolError as exc:
@@ -278,24 +278,24 @@ def ask_tunnel(
         reason = answered.partition(b'\r\n')[0].partition(b' ')[2].decode('latin-1')
         error = ProxyError(f'the proxy {proxy} refused the tunnel: "{one_line(reason)[:200]}"', phase='connect')
         if request is not None:
-            body = _refusal(sock, reader, b''.join(said), seconds)
+            body = _refusal(sock, reader, b''.join(received), seconds)
             error.response = Response(request, status, answered, body, monotonic() - began)
         raise error
     if reader.overrun:
         raise ProxyError(f'the proxy {proxy} sent more than its answer to CONNECT', phase='connect')
 
 
-def _refusal(sock: socket.socket, reader: ResponseReader, said: bytes, seconds: float) -> bytes:
-    """The body of an answer that has begun, or what has come of it when the time, or the bound, is reached."""
+def _refusal(sock: socket.socket, reader: ResponseReader, data: bytes, seconds: float) -> bytes:
+    """Read the body of an answer that has begun: all of it, or what has come by the time or the bound."""
     reader.begin('GET', None)
     left = _MAX_REFUSAL
     clock = gevent.Timeout(seconds)
     clock.start()
     try:
-        while not reader.feed(said) and left > 0:
-            said = sock.recv(_READ_SIZE)
-            left -= len(said)
-            if not said:
+        while not reader.feed(data) and left > 0:
+            data = sock.recv(_READ_SIZE)
+            left -= len(data)
+            if not data:
                 reader.eof()
                 break
     except (OSError, ProtocolError):  # broken off: the head says enough
@@ -315,50 +315,55 @@ def ask_socks(sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:
     :raises ProxyError: when it does not speak SOCKS5, or does not accept the credentials.
     :raises OSError: when the connection breaks.
     """
-    from socksio import ProtocolError as Garbled
+    from socksio import ProtocolError as MalformedReply
     from socksio import socks5
 
-    talk: Any = socks5.SOCKS5Connection()
-    methods = [socks5.SOCKS5AuthMethod.NO_AUTH_REQUIRED]
-    if proxy.credentials is not None:
-        methods.append(socks5.SOCKS5AuthMethod.USERNAME_PASSWORD)
+    session: Any = socks5.SOCKS5Connection()
 
     def ask(message: Any, size: int) -> bytes:
-        talk.send(message)
-        sock.sendall(talk.data_to_send())
+        session.send(message)
+        sock.sendall(session.data_to_send())
         return _exactly(sock, proxy, size)
 
     try:
-        said = ask(socks5.SOCKS5AuthMethodsRequest(methods), 2)
-        method = talk.receive_data(said).method
-        if said[:1] != b'\x05':
-            raise Garbled('another version')
-        if method not in methods:
-            raise ProxyError(f'the proxy {proxy} accepts none of our ways to authenticate', phase='connect')
-        if method is socks5.SOCKS5AuthMethod.USERNAME_PASSWORD:
-            assert proxy.credentials is not None
-            said = ask(socks5.SOCKS5UsernamePasswordRequest(*proxy.credentials), 2)
-            if not talk.receive_data(said).success:
-                raise ProxyError(f'the proxy {proxy} does not accept user and password', phase='connect')
-        said = ask(socks5.SOCKS5CommandRequest.from_address(socks5.SOCKS5Command.CONNECT, (host, port)), 5)
-        rest = _rest_of_reply(said)
+        _authenticate(session, proxy, ask)
+        reply = ask(socks5.SOCKS5CommandRequest.from_address(socks5.SOCKS5Command.CONNECT, (host, port)), 5)
+        # Its length depends on the type of the address in it; one byte of that was read.
+        rest = {1: 3, 3: reply[4], 4: 15}.get(reply[3])
         if rest is None:
-            raise Garbled('unknown type of address')
-        reply = talk.receive_data(said + _exactly(sock, proxy, rest))
-    except Garbled as exc:
+            raise MalformedReply('unknown type of address')
+        code = session.receive_data(reply + _exactly(sock, proxy, rest + 2)).reply_code[0]
+    except MalformedReply as exc:
         raise ProxyError(f'the proxy {proxy} did not answer in SOCKS5: {exc}', phase='connect') from exc
-    _check_reply(reply.reply_code[0], proxy, host, port)
-
-
-def _rest_of_reply(said: bytes) -> int | None:
-    """How much of a reply follows its first 5 bytes, by the type of the address in it; ``None`` for an unknown one."""
-    return {1: 5, 3: said[4] + 2, 4: 17}.get(said[3])
-
-
-def _check_reply(code: int, proxy: Proxy, host: str, port: int) -> None:
     kind, text = _REPLIES.get(code, (None, ''))
     if kind is not None:
         raise Refusal(kind(f'the proxy {proxy} says of {_bracketed(host)}:{port}: {text}', phase='connect'))
+
+
+def _authenticate(session: Any, proxy: Proxy, ask: Callable[[Any, int], bytes]) -> None:
+    """Agree on a way to authenticate, and authenticate in it (RFC 1928 §3, RFC 1929).
+
+    :param session: socksio's.
+    :param ask: sends a message, and returns so many bytes of the reply.
+    :raises ProxyError: when the proxy accepts none of our ways, or not the credentials.
+    """
+    from socksio import ProtocolError as MalformedReply
+    from socksio import socks5
+
+    methods = [socks5.SOCKS5AuthMethod.NO_AUTH_REQUIRED]
+    if proxy.credentials is not None:
+        methods.append(socks5.SOCKS5AuthMethod.USERNAME_PASSWORD)
+    reply = ask(socks5.SOCKS5AuthMethodsRequest(methods), 2)
+    method = session.receive_data(reply).method
+    if reply[:1] != b'\x05':
+        raise MalformedReply('another version')
+    if method not in methods:
+        raise ProxyError(f'the proxy {proxy} accepts none of our ways to authenticate', phase='connect')
+    if method is socks5.SOCKS5AuthMethod.USERNAME_PASSWORD:
+        assert proxy.credentials is not None
+        reply = ask(socks5.SOCKS5UsernamePasswordRequest(*proxy.credentials), 2)
+        if not session.receive_data(reply).success:
+            raise ProxyError(f'the proxy {proxy} does not accept user and password', phase='connect')
 
 
 def _some(sock: socket.socket, proxy: Proxy, size: int) -> bytes:

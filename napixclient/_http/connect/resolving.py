@@ -1,7 +1,7 @@
-"""Looks a name up, where no resolver of the caller's does: by c-ares on the loop, or by the system in a thread.
+"""Looks names up where the caller gave no resolver: with c-ares on the loop, or with ``getaddrinfo`` in a thread.
 
-c-ares is gevent's own. Its channels are given up soon, because one keeps an empty answer for an hour, never looks at
-resolv.conf again, does not survive a fork, and has one port and one buffer for all that is under way.
+c-ares comes with gevent. A channel of it is retired soon, because it caches an empty answer for an hour, never reads
+resolv.conf again, does not survive a fork, and has one port and one buffer for all look-ups that are under way.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ _has_control = re.compile(r'[\x00-\x20\x7f]').search
 
 
 def encoded(name: str) -> bytes:
-    """A name as it goes to a resolver: in ASCII, whichever it is.
+    """Encode a name for a resolver, in ASCII.
 
     :raises ValueError: for a blank or a control character in it.
     :raises NameResolutionError: for what cannot be a name (RFC 1035 §2.3.4).

@@ -1,6 +1,6 @@
-"""Threads for calls that nobody can interrupt: as many as calls wait, up to a bound.
+"""Threads for calls that nothing can interrupt: one for each call, up to a bound.
 
-gevent's own pool has ten, for the whole program: as many calls that hang would stop everybody else's.
+gevent's own pool has ten for the whole program: ten calls that hang would block all others.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _start: Callable[..., int] = get_original('_thread', 'start_new_thread')
 
 
 class Threads:
-    """Makes blocking calls for the greenlets of one hub."""
+    """Makes blocking calls in threads, for the greenlets of one hub."""
 
     def __init__(self, hub: Hub) -> None:
         self._loop = hub.loop
@@ -45,7 +45,7 @@ class Threads:
         """
         task = _Task(partial(function, *arguments, **named))
         self._tasks.append(task)
-        self._widen()
+        self._grow()
         caller = getcurrent()
         self.callers.add(caller)
         self._alive.start(int)
@@ -62,7 +62,7 @@ class Threads:
         return task.result()
 
     def leave_to_parent(self) -> None:
-        """In the child of a fork, which has no thread: whoever waits, waits in vain."""
+        """In the child of a fork, which has none of the threads: keep its loop alive for no call."""
         self._alive.stop()
 
     @property
@@ -75,7 +75,7 @@ class Threads:
             'given up'
         )
 
-    def _widen(self) -> None:
+    def _grow(self) -> None:
         """Start a thread if a call waits for one and another is allowed."""
         if self._tasks and self._running < MOST:
             self._running += 1
@@ -114,7 +114,7 @@ class Threads:
 
     def _ended(self) -> None:
         self._running -= 1
-        self._widen()  # for what came while it was ending
+        self._grow()  # for what came while it was ending
 
 
 class _Task(Generic[T]):

@@ -58,7 +58,7 @@ def secure(
 
 
 class _Handshake:
-    """An SSL context for one handshake, which lets hold of its socket: else nobody could close it on a kill."""
+    """An SSL context for one handshake. It exposes the socket, which has to be closed when the greenlet is killed."""
 
     __slots__ = ('_context', 'check_hostname', 'socket')
 
@@ -70,8 +70,8 @@ class _Handshake:
         """Called by urllib3."""
         context = self._context
         shared = context.check_hostname
-        # urllib3 checks other names and fingerprints itself, and takes this from the context then. The context is
-        # shared, if not the caller's own, so it is put back before anybody else has a turn.
+        # urllib3 checks other names and fingerprints itself, and clears this flag of the context then. The context is
+        # shared, or even the caller's own, so the flag is restored before any other greenlet runs.
         context.check_hostname = self.check_hostname
         try:
             wrapped = context.wrap_socket(sock, do_handshake_on_connect=False, **options)

@@ -1,4 +1,4 @@
-"""TLS inside TLS: the engine watches one end of a pair of sockets, two greenlets pump what passes (``ENGINE``).
+"""TLS inside TLS: the engine watches one end of a socket pair, and two greenlets pump between the other and the proxy.
 
 The rest of a record of the outer TLS lies in memory, where no watcher sees it; hence the pair.
 """
