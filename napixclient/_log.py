@@ -1,4 +1,4 @@
-"""The package's logger, which is silent unless told."""
+"""The logger of the package, which prints nothing unless a program configures it."""
 
 import logging
 

@@ -1,3 +1,3 @@
-"""The version, said once: packaging, the User-Agent and the docs read it here."""
+"""The version number, for packaging, the User-Agent and the documentation."""
 
 __version__ = '0.1.0'

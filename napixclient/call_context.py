@@ -153,8 +153,8 @@ def prepare_fields() -> str:
     """
     drawn = os.urandom(20).hex()
     first, last, parent = drawn[:16], drawn[16:28], drawn[28:]
-    opening, between, rest = f'\r\ntraceparent: 00-{first}', f'{last}-', f'{parent}-00\r\nX-Request-ID: {first}'
-    made = [f'{opening}{part}{between}{part}{rest}{part}{last}' for part in _SPREAD]
+    head, between, rest = f'\r\ntraceparent: 00-{first}', f'{last}-', f'{parent}-00\r\nX-Request-ID: {first}'
+    made = [f'{head}{part}{between}{part}{rest}{part}{last}' for part in _SPREAD]
     prepared_fields.extend(made[1:])  # of which another thread may take all at once
     return made[0]
 

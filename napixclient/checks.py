@@ -1,4 +1,4 @@
-"""Checks of what callers give: counts, numbers, flags. Imports nothing of ours."""
+"""Checks of what callers give: counts, numbers, flags."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""One host, as its caller sees it: asking, cancelling, counting."""
+"""The client of one host: it asks, cancels and counts."""
 
 from __future__ import annotations
 

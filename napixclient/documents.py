@@ -1,4 +1,4 @@
-"""Parses error documents, in all the shapes in which servers describe their failures.
+"""The shapes in which servers describe their failures, and how each is parsed.
 
 Nothing here raises, whatever was sent, and no document takes long to read, however large it is.
 """

@@ -1,4 +1,4 @@
-"""The error tree. Owns every exception of the library; imports documents and masking.
+"""The error tree: every exception of the library.
 
 NapixError
 └── HTTPError                    a request that did not end well

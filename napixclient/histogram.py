@@ -1,4 +1,4 @@
-"""Times counted in buckets, and their quantiles. Imports nothing of ours."""
+"""Times counted in buckets, and their quantiles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must not be shown: knows the secrets that authenticators hold, and takes them out of texts.
+"""Masks secrets: knows those that authenticators hold, and takes them out of texts.
 
 Whatever leaves the process as text goes through here: ``str`` and ``repr`` of errors, log records, error documents.
 What others said (a server, a URL, a header, the caller's own exception) goes through :func:`mask` when it is put into a
@@ -160,18 +160,18 @@ def sentence(text: str) -> Shown:
 def mask_around(text: str, sentences: Iterable[str]) -> str:
     """What others said, but for the sentences of ours in it, as a traceback has them."""
     pieces = [text]
-    for told in sorted(filter(None, sentences), key=len, reverse=True):
+    for text_of_ours in sorted(filter(None, sentences), key=len, reverse=True):
         pieces = [
             part
             for piece in pieces
-            for part in ([piece] if type(piece) is Shown else _between(piece, sentence(told), told))
+            for part in ([piece] if type(piece) is Shown else _between(piece, sentence(text_of_ours), text_of_ours))
         ]
     return ''.join(map(mask, pieces))
 
 
-def _between(text: str, shown: Shown, told: str) -> list[str]:
+def _between(text: str, shown: Shown, text_of_ours: str) -> list[str]:
     """The text with what is shown in the place of a sentence."""
-    first, *others = text.split(told)
+    first, *others = text.split(text_of_ours)
     return [first, *(part for other in others for part in (shown, other))]
 
 

@@ -1,4 +1,4 @@
-"""The codec of chained errors: reads the error document of an answer, and writes ours."""
+"""Error documents: reads that of an answer into an error, and writes ours, within the cap on its size."""
 
 from __future__ import annotations
 

@@ -36,7 +36,7 @@ def came(server_id: str = 'here', **fields: str) -> tuple[CallContext, bool]:
     return extract(lambda name: known.get(name.lower()), server_id)
 
 
-def travelling(headers: Headers) -> dict[str, str]:
+def propagated(headers: Headers) -> dict[str, str]:
     """Of the fields of a request those that travel; none is there twice."""
     assert all(len(headers.getlist(name)) <= 1 for name in NAMES)
     return {name: headers[name] for name in NAMES if name in headers}
@@ -258,7 +258,7 @@ def test_outside_of_any_request() -> None:
         for _ in range(10_000):
             pool.request(server.host, 'GET', '/')
         assert all(answer.status == 200 for answer in pool.wait())
-    found = [travelling(request.headers) for request in server.requests]
+    found = [propagated(request.headers) for request in server.requests]
     ids = [re.fullmatch('00-([0-9a-f]{32})-([0-9a-f]{16})-00', fields.pop('traceparent')) for fields in found]
     assert len({match[1] for match in ids if match}) == len({match[2] for match in ids if match}) == 10_000
     assert found == [{'x-request-id': match[1]} for match in ids if match]
@@ -325,7 +325,7 @@ def test_each_attempt(inside: bool) -> None:
             assert client.request('GET', '/', timeout=30).attempts == 3
             assert client.request('GET', '/').attempts == 3
     for requests in server.requests[:3], server.requests[3:]:
-        found = [travelling(request.headers) for request in requests]
+        found = [propagated(request.headers) for request in requests]
         parts = [fields['traceparent'].split('-') for fields in found]
         assert len({part[1] for part in parts}) == 1 and len({part[2] for part in parts}) == 3
         assert {fields['x-request-id'] for fields in found} == {'order-17' if inside else parts[0][1]}
@@ -351,7 +351,7 @@ def test_what_the_caller_sets_wins(method: str, name: str, place: str) -> None:
     ):
         with within(came(traceparent=GIVEN, tracestate='a=1', X_Napix_Timeout='9000')[0]):
             client.request(method, '/', body, mine if place == 'request' else None)
-        found = travelling(server.requests[0].headers)
+        found = propagated(server.requests[0].headers)
     assert found.pop(name.lower()) == 'mine' and 'authorization' in server.requests[0].headers
     left = set(NAMES) - {name.lower()} - ({'tracestate'} if name.lower() == 'traceparent' else set())
     assert set(found) == left and 'mine' not in found.values()
@@ -399,7 +399,7 @@ def test_redirects_cookies_and_signatures() -> None:
             )
             parents = set()
             for request in requests:
-                found = travelling(request.headers)
+                found = propagated(request.headers)
                 assert 50_000 < int(found.pop('x-napix-timeout')) <= 60_000
                 _, trace, parent, flags = found.pop('traceparent').split('-')
                 assert (trace, flags) == (TRACE, '01')

@@ -1,4 +1,4 @@
-"""The engine where nobody looks: early answers, parked openings, idle connections, deadlines by the thousand."""
+"""The engine where nobody looks: early answers, parked dials, idle connections, deadlines by the thousand."""
 
 from __future__ import annotations
 

@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napixclient import Client, ClientPool, ConnectTimeout, NameResolutionError, ProxyError, QueueTimeout
-from napixclient._http.connect import resolving
+from napixclient._http.connect import resolvers
 from napixclient._http.connect.nss import Rules, names_in
-from napixclient._http.connect.resolving import Lookups, encoded
+from napixclient._http.connect.resolvers import Lookups, encoded
 from napixclient._http.connect.threads import Threads
 from tests import helpers_dns, kit
 from tests.helpers_dns import in_namespace
@@ -510,7 +510,7 @@ class At(Lookups):
 
     def _new_resolver(self) -> Any:
         self.made += 1
-        return resolving.Resolver(self.hub, use_environ=False, **self._options)
+        return resolvers.Resolver(self.hub, use_environ=False, **self._options)
 
 
 @pytest.fixture
@@ -524,7 +524,7 @@ def dns(tmp_path: Path) -> Any:
 
 
 pure = pytest.mark.skipif(
-    resolving.Resolver is None
+    resolvers.Resolver is None
     or Rules(
         *[
             Path(path).read_text() if Path(path).exists() else None
@@ -579,8 +579,8 @@ def test_killed_look_ups(dns: Any, oracle: Any) -> None:
 BOTH = """
 import _socket
 from gevent.hub import get_hub
-from napixclient._http.connect import nss, resolving
-from napixclient._http.connect.resolving import lookups
+from napixclient._http.connect import nss, resolvers
+from napixclient._http.connect.resolvers import lookups
 def ours(name):
     return lookups().find(name, 80)
 def theirs(name):
@@ -879,7 +879,7 @@ print(json.dumps(said))
         name,
         channel,
     )
-    assert found == ['NoPlace', 'cannot connect: Too many open files', 'RefusedError']
+    assert found == ['NoDescriptors', 'cannot connect: Too many open files', 'RefusedError']
 
 
 def test_a_program_that_ends() -> None:
@@ -904,7 +904,7 @@ def test_nothing_is_left_behind() -> None:
         BOTH
         + """
 import gc, gevent
-resolving.CHANNEL_SECONDS = 0.2
+resolvers.CHANNEL_SECONDS = 0.2
 ours('a.example'), ours('a.local')
 def left():
     return [len(os.listdir('/proc/self/fd')), lookups().threads._running, gevent.get_hub().loop.activecnt]

@@ -127,9 +127,9 @@ def test_a_loop_through_a_proxy() -> None:
             return client.request('GET', '/again').status
 
     def hand_on(method: str, path: str, headers: Any, body: bytes) -> Any:
-        travelling = {name: value for name, value in headers.items() if name.lower().startswith(('x-', 'trace'))}
+        propagated = {name: value for name, value in headers.items() if name.lower().startswith(('x-', 'trace'))}
         with Client(behind) as client:
-            answer = client.submit(method, path, headers=travelling)
+            answer = client.submit(method, path, headers=propagated)
             gevent.wait([answer])
             found = answer.value or answer.exception.response  # type: ignore[union-attr]
         return found.status, {'Content-Type': found.headers['content-type']}, found.data

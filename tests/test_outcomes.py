@@ -26,7 +26,7 @@ from napixclient import (
     TruncatedBody,
 )
 from napixclient._http.connect.proxies import Proxy
-from napixclient._http.outcomes import Again, Aside, Elsewhere, Final, Outcomes, Verdict
+from napixclient._http.outcomes import Again, Deferred, Elsewhere, Final, Outcomes, Verdict
 from napixclient._http.pending import PendingResponse, Redirect, new_pending
 from napixclient._http.settings import Settings
 from napixclient.messages import parse_origin
@@ -56,7 +56,7 @@ class Judge:
 
     def finish(self, verdict: Verdict) -> Verdict:
         """Do what is for a greenlet."""
-        while isinstance(verdict, Aside):
+        while isinstance(verdict, Deferred):
             self.phases.append(verdict.phase)
             verdict = verdict.step()
         return verdict

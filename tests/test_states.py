@@ -66,7 +66,7 @@ class Owner:
         self.error: HTTPError | None = None
 
     @property
-    def accountant(self) -> Owner:
+    def completion(self) -> Owner:
         """Itself."""
         return self
 

@@ -1,22 +1,32 @@
-"""The engine: the parts that a request goes through, on its one way.
+"""The engine: the way of a request, from top to bottom. ``docs/design.rst`` draws it.
 
-dispatch    one origin: which request goes over which connection
-sending     what goes out: the authenticator, the cookies, the bytes
-queueing    the requests that wait for one origin, how fast they may go out and how many at a time
-pacing      rates and the retry budget: token buckets, no I/O
-adapting    a cap that is learned from the answers, no I/O
-engine      what all connections of a pool share: caps, clocks, the list of who waits, the fork
-dialling    one connection that is being opened: on the loop, or in a greenlet
-opening     name, TCP, proxy and TLS, by urllib3 over gevent sockets -> a socket
-racing      all addresses of a name, raced
-proxying    what proxy= and no_proxy= mean, and what is said to a proxy
-relaying    TLS inside TLS, pumped
-connection  one socket, a state machine on the loop: writes a request, reads an answer, takes the next
-wire        bytes <-> messages, no I/O
-decoding    content codings, bounded, no I/O
-bodies      streamed answers and uploads
-retrying    whether a request is tried again, and when: urllib3.Retry decides
-pending     the one outcome of a request, and those who wait for it
-settings    the options, checked once
-interrupting  Ctrl-C: the hub prints nothing of it
+origins        the directory of a pool: the pools of its origins
+origin_pool    one origin: its queue, and which request goes over which connection
+growth         opens connections while requests wait
+exchanges      requests that have a connection: signed, sent, answered, broken off
+completion     acts on verdicts, and sets outcomes
+core           what all origins of a pool share, and how a pool ends
+preparer       turns a request into bytes: authenticator, cookies, fields that are propagated
+outcomes       judges an answer or a failure: final, again, elsewhere, or for a greenlet
+retrying       whether a request is tried again, and when
+redirecting    where a redirect leads, and what goes there
+request_queue  the requests that wait
+throttle       how much may be sent, and when
+pacing         rates, and the budget for retries
+adapting       caps that are learned
+reuse          whether a used connection may carry another request
+figures        what is counted for ``stats()``
+slots          the one ledger: who has a connection, which are idle and for how long, who waits
+clock          deadlines, and the sweep that ends what is overdue
+exchange       the seam to a protocol: HTTP/2 would be a second exchange
+connect        opens connections: names, addresses, proxies, TLS
+http1          HTTP/1.1: one connection, requests written, answers read
+streaming      bodies that are read in pieces
+saving         a body into a file
+decoding       content codings
+cookies        between ``http.cookiejar`` and our messages
+settings       the options: defaults and checks
+options        the options: types and meanings
+pending        the one outcome of a request, and those who wait for it
+interrupting   Ctrl-C while a pool is open
 """

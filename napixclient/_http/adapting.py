@@ -68,17 +68,17 @@ class AdaptiveCap:
         self._probed, self._windows = clock(), 0  # when the baseline was last measured, and windows since then
         self._resume = 0  # the cap to go back to, while it is being measured
 
-    def answered(self, elapsed: float, waiting: bool) -> None:
+    def answered(self, elapsed: float, bound: bool) -> None:
         """A request was answered.
 
         :param elapsed: seconds since it was sent.
-        :param waiting: whether another one is waiting for the cap, and for nothing else.
+        :param bound: whether another one waits for the cap, and for nothing else.
         """
         if self._skip:
             self._skip -= 1
             return
         self._latencies.append(elapsed)
-        self._waited += waiting
+        self._waited += bound
         if len(self._latencies) >= max(self.limit, FEWEST):
             self._judge()
 

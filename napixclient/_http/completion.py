@@ -1,4 +1,4 @@
-"""Acts on verdicts: gives each request its one outcome, at once, after a pause, or when a greenlet is done with it."""
+"""Acts on verdicts: gives each request its one outcome at once, after a pause, or when a greenlet is done with it."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from .._log import log
 from ..errors import DeadlineExceeded, HTTPError, Phase, traceback_of
 from .figures import Figures
 from .gevent_types import Loop, Watcher
-from .outcomes import Again, Aside, Elsewhere, Final, Verdict
+from .outcomes import Again, Deferred, Elsewhere, Final, Verdict
 from .pending import Outcome, PendingResponse, Redirect
 from .settings import Settings
 from .streaming import StreamedResponse
 
-__all__ = ['Completion', 'Deferred', 'call_hook', 'killed']
+__all__ = ['Completion', 'DeferredHolder', 'call_hook', 'killed']
 
 T = TypeVar('T')
 #: A timer, or the greenlet that is busy with a request.
 UnderWay: TypeAlias = 'Watcher | gevent.Greenlet[..., None]'
 
 
-class Queueing(Protocol):
+class Resender(Protocol):
     """Where requests wait that are to be sent once more."""
 
     def enqueue(self, pending: PendingResponse) -> None:
@@ -49,7 +49,7 @@ class Completion:
         self,
         settings: Settings,
         loop: Loop,
-        queue: Queueing,
+        queue: Resender,
         figures: Figures,
         on_timeout: Callable[[], None],
         keeps: object,
@@ -71,12 +71,12 @@ class Completion:
             case Again(seconds):
                 timer = self._loop.timer(seconds)
                 self.deferred[pending] = timer
-                pending.holder = Deferred(self, 'backoff')
+                pending.holder = DeferredHolder(self, 'backoff')
                 timer.start(self._back, pending, update=True)  # the loop's own time may be that of long ago
             case Elsewhere(redirect):
                 self._queue.send_elsewhere(pending, redirect)
-            case Aside(phase, step):
-                pending.holder = Deferred(self, phase)
+            case Deferred(phase, step):
+                pending.holder = DeferredHolder(self, phase)
                 greenlet = self.deferred[pending] = gevent.spawn(self._step, pending, step)
                 greenlet.rawlink(partial(self._ended, pending))
 
@@ -128,7 +128,7 @@ class Completion:
         self.deferred.clear()
 
 
-class Deferred:
+class DeferredHolder:
     """Holds a request that has no connection: it waits to be tried again, is being signed, its answer decoded."""
 
     __slots__ = ('_completion', 'phase')

@@ -1,4 +1,4 @@
-"""Between ``http.cookiejar`` and our messages.
+"""Cookies: between ``http.cookiejar`` and our messages.
 
 A jar is the caller's object, with a lock in it: it is only ever asked in a greenlet.
 """

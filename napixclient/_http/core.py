@@ -1,4 +1,4 @@
-"""What all origins of a pool share: the slots, the clock, the dialer, the retry budget."""
+"""What all origins of a pool share: the slots, the clock, the dialer, the budget for retries; and how a pool ends."""
 
 from __future__ import annotations
 

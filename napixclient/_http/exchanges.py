@@ -1,4 +1,4 @@
-"""The requests of one origin that have a connection: signed, sent, answered, or broken off."""
+"""The requests of one origin that have a connection: they are signed, sent, answered, or broken off."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..authenticators import Authenticator
 from ..errors import HTTPError, ProtocolError, ProxyError, ReadTimeout, Timeout, TLSError
 from ..histogram import BOUNDS
 from ..messages import NO_OPTIONS, Origin, Request, Response, Source
-from .completion import Completion, Deferred, call_hook, killed
+from .completion import Completion, DeferredHolder, call_hook, killed
 from .connect.proxies import Proxy
 from .core import PoolCore
 from .figures import Figures
@@ -25,7 +25,7 @@ from .outcomes import Outcomes
 from .pending import PendingResponse, Redirect
 from .preparer import Preparer
 from .request_queue import RequestQueue
-from .reuse import QUIET_SECONDS, Reuse, Verdict
+from .reuse import QUIET_SECONDS, Fitness, Reuse
 from .settings import MAX_BODY
 from .slots import OriginSlots, Slot
 from .streaming import StreamedResponse
@@ -110,11 +110,11 @@ class Exchanges:
         self._preparer = Preparer(settings, pool.origin, authenticator, self._forwarder)
         self._outcomes = Outcomes(settings, pool.origin, authenticator, self._forwarder, core.may_retry)
         self.decodes: Callable[[PendingResponse, int], bool] = self._outcomes.decodes
-        self.accountant: Completion = Completion(
+        self.completion: Completion = Completion(
             settings, core.loop, pool, pool.figures, growth.timed_out, (authenticator, settings)
         )
         #: Holds a request while it is signed in place.
-        self._signing = Deferred(self.accountant, 'authenticate')
+        self._signing = DeferredHolder(self.completion, 'authenticate')
         self.reuse: Reuse = Reuse()
         #: Whether to do more at the next request than to send it: until it is known if the origin keeps connections.
         self.noted: bool = True
@@ -141,7 +141,7 @@ class Exchanges:
         if self.noted and connection.served and not self._may_reuse(connection, pending):
             return True
         if self._preparer.blocks:
-            helper = gevent.spawn(self._sign_aside, connection, pending)
+            helper = gevent.spawn(self._sign_in_greenlet, connection, pending)
             connection.reserve(pending, helper)
             helper.rawlink(partial(self._signing_ended, connection, pending))
             return True
@@ -167,12 +167,12 @@ class Exchanges:
         if reserved is not None and reserved.pending is not pending:
             return None  # killed with its connection; its request is elsewhere by now
         if pending.outcome is None:
-            self.accountant.complete(pending, signed)
+            self.completion.complete(pending, signed)
         if isinstance(signed.__cause__, (KeyboardInterrupt, SystemExit)):
             raise signed.__cause__
         return None
 
-    def _sign_aside(self, connection: Connection, pending: PendingResponse) -> None:
+    def _sign_in_greenlet(self, connection: Connection, pending: PendingResponse) -> None:
         """In a greenlet: the authenticator may block."""
         request = None
         try:
@@ -185,7 +185,7 @@ class Exchanges:
     ) -> None:
         """The greenlet of an authenticator ended: one that somebody killed before it began has signed nothing."""
         if connection.helper is helper:
-            self.accountant.complete(pending, killed(pending, helper))
+            self.completion.complete(pending, killed(pending, helper))
             self._go_on(connection, pending, None)
 
     def _go_on(self, connection: Connection, pending: PendingResponse, request: Request | None) -> None:
@@ -265,7 +265,7 @@ class Exchanges:
     def _judge(self, connection: Connection, pending: PendingResponse, response: Response, coding: str | None) -> None:
         """An answer that is not plain."""
         payload = pending.current.payload
-        self.accountant.act(pending, self._outcomes.of_answer(pending, response, coding))
+        self.completion.act(pending, self._outcomes.of_answer(pending, response, coding))
         if response.status >= 400 and payload is not None and _may_be_unread(response.status, payload):
             connection.doubtful = self.noted = True
 
@@ -273,7 +273,7 @@ class Exchanges:
         """The head of a streamed answer is there; the connection stays with its body."""
         if self._pool.throttle.cap is not None:
             self._growth.learn(response)
-        self.accountant.act(pending, self._outcomes.of_streamed(pending, response))
+        self.completion.act(pending, self._outcomes.of_streamed(pending, response))
 
     def received(self, size: int) -> None:
         """So many bytes of a streamed body came."""
@@ -319,7 +319,7 @@ class Exchanges:
         if pending.outcome is None:
             if isinstance(error, Timeout):
                 self._growth.timed_out()
-            self.accountant.act(pending, self._outcomes.of_failure(pending, error))
+            self.completion.act(pending, self._outcomes.of_failure(pending, error))
 
     # -- using connections again -----------------------------------------------------------------------------------
 
@@ -328,15 +328,15 @@ class Exchanges:
         reuse = self.reuse
         again = self._outcomes.is_resendable(pending, pending.attempts + 1) and pending.current.rereadable
         before = reuse.deepest
-        verdict = reuse.verdict(connection, again, monotonic())
+        fitness = reuse.fitness(connection, again, monotonic())
         if reuse.deepest > before:
             self._pool.end_hold()
-        if verdict is Verdict.GO:
+        if fitness is Fitness.GO:
             connection.doubtful = False
             if reuse.kept and not any(one.doubtful for one in self._slots.open):
                 self.noted = self._attentive
             return True
-        if verdict is Verdict.WAIT and not (self._ledger.starved or self._ledger.wants_more):
+        if fitness is Fitness.WAIT and not (self._ledger.starved or self._ledger.wants_more):
             self._pool.wait_with(connection, pending)
         else:
             self._growth.connect(pending, self._slots.close(connection))  # in the place of the old one

@@ -1,4 +1,4 @@
-"""What became of the requests to one origin, in figures."""
+"""Counts what became of the requests to one origin, and how long they took."""
 
 from __future__ import annotations
 

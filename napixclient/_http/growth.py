@@ -1,4 +1,4 @@
-"""How the pool of an origin grows: connections are opened while requests wait, and failures to open them are told."""
+"""Opens the connections of one origin while requests wait, and says what becomes of a request that gets none."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Protocol
 
 from ..errors import HTTPError
 from ..messages import Origin, Response
-from .connect.connector import NoPlace
+from .connect.connector import NoDescriptors
 from .connect.dialer import Dial
 from .connect.names import Counts
 from .core import PoolCore
@@ -15,7 +15,7 @@ from .gevent_types import Socket
 from .http1.connection import Connection
 from .http1.reader import ResponseReader
 from .http1.transport import Transport
-from .pending import Accountant, PendingResponse
+from .pending import Completer, PendingResponse
 from .request_queue import RequestQueue
 from .slots import OriginSlots, Slot
 from .throttle import Throttle
@@ -31,7 +31,7 @@ class Pool(Protocol):
     throttle: Throttle
     exchanges: Exchanges
     lookups: Counts
-    accountant: Accountant
+    completion: Completer
 
     def put_back(self, pending: PendingResponse) -> None:
         """A request could not be sent after all, and is the next."""
@@ -58,9 +58,9 @@ class Growth:
         self._queue, self._throttle = pool.queue, pool.throttle
 
     @property
-    def accountant(self) -> Accountant:
+    def completion(self) -> Completer:
         """Who completes a request that a dial is told to drop."""
-        return self._pool.accountant
+        return self._pool.completion
 
     def grow(self) -> None:
         """Open connections while requests wait."""
@@ -129,7 +129,7 @@ class Growth:
         """A connection could not be opened: its request fails, or is tried again."""
         slot = self.slots.connecting.pop(dial)
         pending, dial.pending = dial.pending, None
-        if isinstance(error, NoPlace) and pending is not None and self._core.slots.make_room():
+        if isinstance(error, NoDescriptors) and pending is not None and self._core.slots.make_room():
             self._pool.put_back(pending)
             self.slots.enlist()
             slot.release()

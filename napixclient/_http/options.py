@@ -1,4 +1,4 @@
-"""The options of clients and pools: their types, and what they mean."""
+"""The options of clients and pools, as their callers see them: their types, and what each means."""
 
 from __future__ import annotations
 

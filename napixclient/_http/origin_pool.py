@@ -20,7 +20,7 @@ from .exchanges import Exchanges, OnSend
 from .figures import Figures, Stats
 from .growth import Growth
 from .http1.connection import Connection
-from .pending import NEVER, Accountant, Batch, PendingResponse, Redirect, new_pending, timeout_of
+from .pending import NEVER, Batch, Completer, PendingResponse, Redirect, new_pending, timeout_of
 from .request_queue import RequestQueue
 from .reuse import QUIET_SECONDS
 from .slots import OriginSlots
@@ -74,7 +74,7 @@ class OriginPool:
         self.growth: Growth = Growth(self, core, settings.max_idle if max_idle is None else max_idle)
         self.slots: OriginSlots[Connection] = self.growth.slots
         self.exchanges: Exchanges = Exchanges(self, self.growth, core, on_send)
-        self.accountant: Accountant = self.exchanges.accountant
+        self.completion: Completer = self.exchanges.completion
         self._core = core
         self._pool_for = pool_for
         self._total = settings.clocks.total
@@ -107,7 +107,7 @@ class OriginPool:
                 total = min(total, call_context.remaining)
         if total != NEVER:
             if total <= 0:  # that caller has left
-                self.accountant.complete(pending, timeout_of(pending, 'total'))
+                self.completion.complete(pending, timeout_of(pending, 'total'))
                 return pending
             core.clock.watch(pending, monotonic() + total)
         slots = self.slots
@@ -163,13 +163,13 @@ class OriginPool:
         pending.holder = self
         self.queue.entries.appendleft(pending)
 
-    def drop(self, pending: PendingResponse) -> Accountant:
+    def drop(self, pending: PendingResponse) -> Completer:
         """A queued request was cancelled; it is skipped when its turn comes."""
         self.queue.drop(pending)
         if not self.queue:
             self.throttle.silence()
             self.slots.trim()  # one may have been held for it, above those that are kept
-        return self.accountant
+        return self.completion
 
     def catch_up(self) -> None:
         """Give what waits to connections that are idle, or open some."""
@@ -259,7 +259,7 @@ class OriginPool:
         """What became of the requests so far: see :meth:`napixclient.Client.stats`."""
         slots = self.slots
         connecting = sum(dial.pending is not None for dial in slots.connecting)
-        queued = len(self.queue) + connecting + len(self.exchanges.accountant.deferred)
+        queued = len(self.queue) + connecting + len(self.exchanges.completion.deferred)
         return self.figures.stats(queued, len(slots.open) - len(slots.idle), self.throttle.limit)
 
     # -- ends ------------------------------------------------------------------------------------------------------
@@ -283,7 +283,7 @@ class OriginPool:
         self.queue.clear()
         self.throttle.held_until = 0.0
         self.throttle.silence()
-        self.exchanges.accountant.clear()
+        self.exchanges.completion.clear()
         for pending in unfinished:
             pending.holder = None
             pending.end(Cancelled("the process was forked; this request is the parent's", request=pending.request))
@@ -293,7 +293,7 @@ class OriginPool:
     @property
     def forgettable(self) -> bool:
         """Whether nothing is lost with this object."""
-        return not (self.slots.used or self.queue or self.exchanges.accountant.deferred) and self.throttle.at_rest
+        return not (self.slots.used or self.queue or self.exchanges.completion.deferred) and self.throttle.at_rest
 
 
 def _unfinished(pool: OriginPool) -> list[PendingResponse]:
@@ -302,6 +302,6 @@ def _unfinished(pool: OriginPool) -> list[PendingResponse]:
     in_flight = [connection.pending for connection in pool.slots.open]
     return [
         pending
-        for pending in (*pool.queue.entries, *connecting, *in_flight, *pool.exchanges.accountant.deferred)
+        for pending in (*pool.queue.entries, *connecting, *in_flight, *pool.exchanges.completion.deferred)
         if pending is not None and pending.outcome is None
     ]

@@ -23,12 +23,12 @@ from .connect.proxies import Proxy, is_own, shows_origin
 from .cookies import keep_cookies, sets_cookies
 from .decoding import Decoder
 from .pending import Outcome, PendingResponse, Redirect
-from .redirecting import MovedResponse, next_hop, without_expectation
+from .redirecting import MovedResponse, redirect_of, without_expectation
 from .retrying import after_failure, after_response
 from .settings import MAX_BODY, Settings
 from .streaming import StreamedResponse
 
-__all__ = ['Again', 'Aside', 'Elsewhere', 'Final', 'Outcomes', 'Verdict']
+__all__ = ['Again', 'Deferred', 'Elsewhere', 'Final', 'Outcomes', 'Verdict']
 
 #: Decoded pieces that are made in the loop itself; a body of more goes on in a greenlet.
 _STEPS_AT_ONCE = 4
@@ -52,7 +52,7 @@ class Elsewhere(NamedTuple):
     redirect: Redirect
 
 
-class Aside(NamedTuple):
+class Deferred(NamedTuple):
     """The next step takes its time, or may block, and is for a greenlet.
 
     :param phase: what a clock that runs out meanwhile is told to have run out in.
@@ -63,7 +63,7 @@ class Aside(NamedTuple):
     step: Callable[[], Verdict]
 
 
-Verdict = Final | Again | Elsewhere | Aside
+Verdict = Final | Again | Elsewhere | Deferred
 
 
 class Outcomes:
@@ -134,7 +134,7 @@ class Outcomes:
             for piece in steps:
                 parts.append(piece)
                 if len(parts) == _STEPS_AT_ONCE:
-                    return Aside('read', partial(self._decode_rest, pending, response, decoder, steps, parts))
+                    return Deferred('read', partial(self._decode_rest, pending, response, decoder, steps, parts))
             decoder.finish()
         except HTTPError as error:
             return self._spoiled(pending, response, error)
@@ -166,7 +166,7 @@ class Outcomes:
     def _decoded(self, pending: PendingResponse, response: Response) -> Verdict:
         """The answer is as it was meant: its cookies are kept before anybody sees it."""
         if self._settings.cookies is not None and sets_cookies(response):
-            return Aside('read', lambda: self._keep_cookies(pending, response))
+            return Deferred('read', lambda: self._keep_cookies(pending, response))
         return self._consider(pending, response)
 
     def _keep_cookies(self, pending: PendingResponse, response: Response) -> Verdict:
@@ -185,7 +185,7 @@ class Outcomes:
         if isinstance(response, StreamedResponse):
             return Final(response)
         if self._challenged is not None and self._is_challenge(pending, response):
-            return Aside('authenticate', lambda: self._ask_authenticator(pending, response))
+            return Deferred('authenticate', lambda: self._ask_authenticator(pending, response))
         return self._unless_retried(pending, after_response, response, self._conclude)
 
     def _is_challenge(self, pending: PendingResponse, response: Response) -> bool:
@@ -223,7 +223,7 @@ class Outcomes:
         try:
             if response.status == 417 and pending.current.expects and pending.current.repeatable:
                 return Elsewhere(without_expectation(pending))
-            redirect = next_hop(pending, response, self._settings.redirect)
+            redirect = redirect_of(pending, response, self._settings.redirect)
             if redirect is not None:
                 pending.challenged = False
                 return Elsewhere(redirect)
@@ -296,7 +296,7 @@ class Outcomes:
         if type(retries) is Retry:
             return self._ask_retries(pending, when, last, conclude)
         # A class of the caller's own: it may block.
-        return Aside('backoff', lambda: self._ask_retries(pending, when, last, conclude))
+        return Deferred('backoff', lambda: self._ask_retries(pending, when, last, conclude))
 
     def _ask_retries(
         self,

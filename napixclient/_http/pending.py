@@ -16,7 +16,7 @@ from ..errors import Cancelled, ConnectTimeout, DeadlineExceeded, HTTPError, Pha
 from ..messages import Request, Response
 
 __all__ = [
-    'Accountant',
+    'Completer',
     'Batch',
     'Holder',
     'PendingResponse',
@@ -33,17 +33,17 @@ NEVER = float('inf')
 
 
 class Holder(Protocol):
-    """Whoever has an unfinished request in hand: a queue, an opening, a connection, a back-off."""
+    """Whoever has an unfinished request in hand: a queue, a dial, a connection, a back-off."""
 
     @property
     def phase(self) -> Phase:
         """What a clock that runs out meanwhile is told to have run out in."""
 
-    def drop(self, pending: PendingResponse) -> Accountant:
+    def drop(self, pending: PendingResponse) -> Completer:
         """Let go of the request at once and give back what it takes; who is returned completes it."""
 
 
-class Accountant(Protocol):
+class Completer(Protocol):
     """Counts the outcomes of an origin, and tells the hooks."""
 
     def complete(self, pending: PendingResponse, outcome: Outcome) -> None:

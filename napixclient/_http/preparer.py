@@ -1,4 +1,4 @@
-"""A request -> its bytes: what the authenticator and the cookie jar make of it, and how it is written.
+"""Turns a request into bytes, with what the authenticator and the cookie jar add to it.
 
 Knows no connection.
 """

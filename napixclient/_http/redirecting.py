@@ -10,7 +10,7 @@ from ..messages import REDIRECTS, Headers, Request, Response, lead, parse_origin
 from ..secret_names import is_secret_field
 from .pending import PendingResponse, Redirect
 
-__all__ = ['MovedResponse', 'next_hop', 'without_credentials', 'without_expectation']
+__all__ = ['MovedResponse', 'redirect_of', 'without_credentials', 'without_expectation']
 
 MAX_REDIRECTS = 10
 #: Fields that tell of the body, beside those that begin with ``Content-`` (RFC 9110 §15.4).
@@ -41,7 +41,7 @@ def without_credentials(headers: Headers) -> Headers:
     return Headers(pair for pair in headers.multi_items() if not is_secret_field(pair[0]))
 
 
-def next_hop(pending: PendingResponse, response: Response, default: bool) -> Redirect | None:
+def redirect_of(pending: PendingResponse, response: Response, default: bool) -> Redirect | None:
     """What to send next; ``None`` when the answer is to be handed out as it is.
 
     :param default: whether redirects are followed where the request does not say.
@@ -62,7 +62,7 @@ def next_hop(pending: PendingResponse, response: Response, default: bool) -> Red
     try:
         if len(set(locations)) > 1:
             raise ValueError('it leads to several places')
-        hop, foreign = _moved(request, response.status, locations[0])
+        target, foreign = _moved(request, response.status, locations[0])
     except ValueError as exc:
         where = mask(repr(locations[0][:200]))
         raise ProtocolError(
@@ -72,7 +72,7 @@ def next_hop(pending: PendingResponse, response: Response, default: bool) -> Red
             elapsed=response.elapsed,
         ) from exc
     return Redirect(
-        hop, followed, foreign or (pending.redirect is not None and pending.redirect.foreign), pending.attempts
+        target, followed, foreign or (pending.redirect is not None and pending.redirect.foreign), pending.attempts
     )
 
 
@@ -99,8 +99,10 @@ def _moved(request: Request, status: int, location: str) -> tuple[Request, bool]
 
 def without_expectation(pending: PendingResponse) -> Redirect:
     """The same once more, after a 417 (RFC 9110 §10.1.1)."""
-    hop, request = pending.redirect, pending.current.replace(expect=False)
-    return Redirect(request, 0 if hop is None else hop.followed, hop is not None and hop.foreign, pending.attempts)
+    before, request = pending.redirect, pending.current.replace(expect=False)
+    return Redirect(
+        request, 0 if before is None else before.followed, before is not None and before.foreign, pending.attempts
+    )
 
 
 def _base(request: Request) -> str:

@@ -1,4 +1,4 @@
-"""Which connections of one origin may carry another request: what was seen of how long it keeps them.
+"""Whether a used connection may carry another request: what was seen of how its server closes connections.
 
 A server may close a connection whenever it likes (RFC 9112 §9.5), and many close after an answer without having said
 so. A request that may be sent once more finds that out at no price; any other must not, for nobody can tell whether it
@@ -13,7 +13,7 @@ from __future__ import annotations
 from enum import Enum
 from typing import Protocol
 
-__all__ = ['QUIET_SECONDS', 'Reuse', 'Verdict']
+__all__ = ['QUIET_SECONDS', 'Fitness', 'Reuse']
 
 #: Seconds after an answer within which a server closes that does not mean to keep the connection.
 QUIET_SECONDS = 0.05
@@ -28,8 +28,8 @@ _ENOUGH = 3
 _PATIENCE, _AFTER_LOSS, _MOST = 32, 64, 1024
 
 
-class Verdict(Enum):
-    """What to do with a request and a connection that is free for it."""
+class Fitness(Enum):
+    """Whether a free connection is fit for a request, and what to do where it is not."""
 
     GO = 'send it over this connection'
     FRESH = 'give this connection up and open another'
@@ -73,7 +73,7 @@ class Reuse:
         self._patience = _AFTER_LOSS
         self._fresh_left = 0  # of those that cannot be sent twice: so many go over fresh connections
 
-    def verdict(self, connection: Used, repeatable: bool, now: float) -> Verdict:
+    def fitness(self, connection: Used, repeatable: bool, now: float) -> Fitness:
         """Whether a connection that has brought answers may carry another request.
 
         :param repeatable: whether the request may be sent once more if the server turns out to have closed.
@@ -81,26 +81,26 @@ class Reuse:
         """
         if connection.quiet_for(now) >= QUIET_SECONDS:
             self._scout = self._scout if self._scouted else connection
-            return Verdict.GO
+            return Fitness.GO
         served = connection.served
         if repeatable:
             self._note_kept(served)
-            return Verdict.GO if self._limit is None else self._beyond(served, self._limit)
+            return Fitness.GO if self._limit is None else self._beyond(served, self._limit)
         if self._fresh_left:
             self._fresh_left -= 1
-            return Verdict.FRESH
+            return Fitness.FRESH
         if connection.doubtful:
-            return Verdict.WAIT
+            return Fitness.WAIT
         if self.kept:
-            return Verdict.GO
+            return Fitness.GO
         self._note_kept(served, SURELY_KEPT)
         if served < self.deepest:  # as far as another one has come
-            return Verdict.GO
+            return Fitness.GO
         if served > 1 and (connection is self._scout or not self._scouted):
             self._scout = connection
             self.deepest = served
-            return Verdict.GO
-        return Verdict.WAIT
+            return Fitness.GO
+        return Fitness.WAIT
 
     @property
     def _scouted(self) -> bool:
@@ -113,16 +113,16 @@ class Reuse:
             self.kept = True
             self._scout = None
 
-    def _beyond(self, served: int, limit: int) -> Verdict:
+    def _beyond(self, served: int, limit: int) -> Fitness:
         """For what may be sent twice: up to the limit, and now and then beyond it, which raises it."""
         if served > limit:
             self._limit = limit * 4 if limit * 4 <= KEPT else None
             self._seen = 0 if self._limit is None else self._seen
-            return Verdict.GO
+            return Fitness.GO
         if served < limit or self._seen < _ENOUGH:
-            return Verdict.GO
+            return Fitness.GO
         self._probes += 1
-        return Verdict.FRESH if self._probes % _PROBE else Verdict.GO
+        return Fitness.FRESH if self._probes % _PROBE else Fitness.GO
 
     def closed(self, served: int, lost: bool) -> None:
         """The origin closed a connection after so many answers, and had not said so.

@@ -1,4 +1,4 @@
-"""The options of ``Client`` and ``ClientPool``, checked once."""
+"""The options of ``Client`` and ``ClientPool``: their defaults, and how they are checked, once."""
 
 from __future__ import annotations
 

@@ -37,7 +37,7 @@ class BodySource(Protocol):
     def finish_stream(self) -> None:
         """Its reader has read it to its end."""
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """Its reader leaves it half read."""
 
     def on_collected(self) -> None:
@@ -106,7 +106,7 @@ class BodyStream:
         if source is not None:
             self._discard()
             self.end(error)
-            source.abandon()
+            source.discard()
 
     def _set_error(self, error: HTTPError) -> None:
         response = self.response()
@@ -205,7 +205,7 @@ class BodyStream:
         self._pieces.clear()
         source, self._source = self._source, None
         if source is not None:
-            source.abandon()
+            source.discard()
 
     def _release(self) -> None:
         """Read to the end: give the slot back."""
@@ -227,7 +227,7 @@ class BodyStream:
             if self._error is None:
                 self._set_error(Cancelled('the answer was closed before it was read to its end'))
         if source is not None:
-            source.abandon()
+            source.discard()
 
     def on_collected(self) -> None:
         """Nobody can read it any more; the slot must not be lost."""

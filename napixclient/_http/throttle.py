@@ -24,7 +24,7 @@ class Throttle:
     :param rate: requests a second, or ``None``.
     :param loop: gevent's loop.
     :param wake: called when more may be sent than before.
-    :param waiting: counts the requests in the queue.
+    :param queued: counts the requests in the queue.
     :param promised: counts those that have a token coming to them: a connection is being opened for them, or an
         authenticator runs.
     :param now: seconds, as ``time.monotonic``.
@@ -36,7 +36,7 @@ class Throttle:
         rate: float | None,
         loop: Loop,
         wake: Callable[[], None],
-        waiting: Callable[[], int],
+        queued: Callable[[], int],
         promised: Callable[[], int],
         now: Callable[[], float] = monotonic,
     ) -> None:
@@ -49,7 +49,7 @@ class Throttle:
         #: Of the clock: when a connection has been quiet for long enough; 0 where nobody waits for that.
         self.held_until: float = 0.0
         self._loop = loop
-        self._wake, self._waiting, self._promised, self._now = wake, waiting, promised, now
+        self._wake, self._queued, self._promised, self._now = wake, queued, promised, now
         self._alarm: Watcher | None = None  # the timer that tells when the rate allows more, or the wait is over
 
     def may_send(self) -> bool:
@@ -68,7 +68,7 @@ class Throttle:
             seconds = max(seconds, self.pace.wait(self._promised()))
         if not seconds:
             return True
-        if self._alarm is None and self._waiting():
+        if self._alarm is None and self._queued():
             self._alarm = self._loop.timer(max(seconds, SHORTEST_WAIT))
             self._alarm.start(self._ring)
         return False

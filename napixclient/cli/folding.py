@@ -9,7 +9,7 @@ from contextlib import suppress
 from ..errors import escaped
 from ..hosts import Groups, fold
 from ..messages import exact_text, redump_json, written_json
-from .outcomes import Outcome, answered_of, chain_of, status_of
+from .formats import Outcome, answered_of, chain_of, status_of
 
 __all__ = ['Folder']
 

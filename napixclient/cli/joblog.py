@@ -8,7 +8,7 @@ from typing import Any
 
 from ..masking import mask
 from ..messages import load_json
-from .outcomes import Outcome, log_line, tag_of
+from .formats import Outcome, log_line, tag_of
 from .targets import Targets
 
 __all__ = ['BadLog', 'Done', 'JobLog']

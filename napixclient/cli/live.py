@@ -23,9 +23,9 @@ from rich.text import Text
 
 from ..errors import HTTPError, duration
 from ..messages import Request
-from .outcomes import Outcome, milliseconds, status_of, tag_of
-from .paper import Paper, colours, is_same_terminal, write
+from .formats import Outcome, milliseconds, status_of, tag_of
 from .schedule import Schedule
+from .stdio import Output, colours, is_same_terminal, write
 from .tally import Tally
 
 __all__ = ['Board', 'Live']
@@ -182,8 +182,8 @@ def _clock(seconds: float) -> str:
     return f'{int(seconds) // 60}:{int(seconds) % 60:02}'
 
 
-class Live(Paper):
-    """Paper with a table below the results."""
+class Live(Output):
+    """The output with a table below the results."""
 
     def __init__(self, board: Board) -> None:
         self._board = board

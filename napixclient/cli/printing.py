@@ -1,4 +1,4 @@
-"""Shows each outcome as it arrives: as a line, and as a file for its host."""
+"""Prints each outcome as it arrives: in columns on a terminal, and as a file for its host."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import sys
 from urllib.parse import quote
 
 from ..errors import HTTPError
-from .outcomes import Outcome, answered_of, chain_of, milliseconds, piece_of, status_of, tag_of
-from .paper import colours
+from .formats import Outcome, answered_of, chain_of, milliseconds, piece_of, status_of, tag_of
+from .stdio import colours
 from .targets import Targets
 
 __all__ = ['Files', 'Lines', 'chain_lines']

@@ -12,12 +12,12 @@ from ..errors import HTTPError, Timeout
 from ..hosts import fold
 from ..messages import Request
 from . import signals
+from .formats import Outcome, json_line, tag_of
 from .joblog import BadLog, JobLog
-from .outcomes import Outcome, json_line, tag_of
-from .paper import Paper, tell
 from .plan import BadUsage, Plan
 from .printing import Files, Lines, chain_lines
 from .schedule import Schedule
+from .stdio import Output, tell
 from .tally import Tally
 
 __all__ = ['Run', 'show']
@@ -35,17 +35,17 @@ def show(plan: Plan) -> int:
     targets = plan.targets
     curl = Curl(plan.asked, plan.items, plan.authenticator, plan.connecting) if plan.asked.curl else None
     signals.raise_exit()
-    paper, patience = Paper(), None
+    output, patience = Output(), None
     try:
         for place, turn in map(targets.at, range(len(targets))):
             if plan.done is None or not plan.done.has(targets, place, turn):
                 request = targets.request(place, turn)
-                paper.put(target_line(request) if curl is None else f'{curl.command(request)}\n')
+                output.put(target_line(request) if curl is None else f'{curl.command(request)}\n')
     except SystemExit:
         patience = _PATIENCE
         raise
     finally:
-        paper.close(patience)
+        output.close(patience)
     return 0
 
 
@@ -82,15 +82,15 @@ class Run:
         self._shows: list[Callable[[Outcome], object]] = []
         #: Gives the lines that are shown at the end.
         self._closing_lines: Callable[[], Iterable[str]] | None = None
-        self._paper = self._begin_paper()
+        self._output = self._begin_output()
         self._begin_showing()
 
-    def _begin_paper(self) -> Paper:
-        """The paper; on a terminal it has a table."""
+    def _begin_output(self) -> Output:
+        """The output; on a terminal it has a table."""
         if self._asked.verbose:
             self._schedule.tells.append(self._tell_request)
         if self._asked.quiet or not sys.stderr.isatty() or os.environ.get('TERM', 'dumb') == 'dumb':
-            return Paper()
+            return Output()
         # What only few runs need is imported by those: a start takes a fifth of a second as it is.
         from .live import Board, Live
 
@@ -165,21 +165,21 @@ class Run:
     # -- showing ---------------------------------------------------------------------------------------------------
 
     def _show_json(self, outcome: Outcome) -> None:
-        self._paper.put(json_line(outcome))
+        self._output.put(json_line(outcome))
 
     def _show_line(self, outcome: Outcome) -> None:
-        self._paper.put(self._lines.line(outcome))
+        self._output.put(self._lines.line(outcome))
         if isinstance(outcome, HTTPError) and (chain := chain_lines(outcome)):
-            self._paper.note(chain)
+            self._output.note(chain)
 
     def _tell_request(self, request: Request) -> None:
         from .showing import request_lines
 
-        self._paper.note(''.join(f'{line}\n' for line in request_lines(request, self._plan.authenticator)))
+        self._output.note(''.join(f'{line}\n' for line in request_lines(request, self._plan.authenticator)))
 
     def _tell_who_is_pending(self) -> None:
         hosts = self._schedule.unfinished()
-        self._paper.note(
+        self._output.note(
             f'napix: waiting for {len(hosts)} of {self._tally.hosts}: {fold(hosts)} (Ctrl-C again to stop)\n'
         )
 
@@ -191,9 +191,9 @@ class Run:
             self._write_failed(self._asked.failed_out)
         try:
             for line in () if self._closing_lines is None else self._closing_lines():
-                self._paper.put(f'{line}\n')
+                self._output.put(f'{line}\n')
         finally:
-            self._paper.close(self._patience)
+            self._output.close(self._patience)
         if self._asked.summary:
             tell(''.join(f'{line}\n' for line in self._tally.summary()))
         elif not self._asked.quiet:

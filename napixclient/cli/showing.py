@@ -1,4 +1,4 @@
-"""Shows requests: as curl commands, as text without secrets, as targets."""
+"""Shows requests before they are sent: as curl commands, as text without secrets, as targets."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 from time import monotonic
 
 from ..errors import HTTPError
+from .formats import Outcome, milliseconds, status_of
 from .options import Share
-from .outcomes import Outcome, milliseconds, status_of
 
 __all__ = ['Tally']
 

@@ -1,8 +1,8 @@
 """Hosts as people write them: node sets and groups, for the command and the service.
 
-expanding   node sets and groups together: to hosts, and back  -> groups, nodesets
-groups      what @name stands for                               -> nodesets
-nodesets    node sets as texts                                  -> nothing
+expanding   node sets and groups together: to hosts, and back
+groups      what @name stands for
+nodesets    node sets as texts
 """
 
 from __future__ import annotations

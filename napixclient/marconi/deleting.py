@@ -66,7 +66,7 @@ class Deleter:
                 gevent.sleep(backoff.next())
 
     def _delete(self, some: list[Task]) -> None:
-        """Delete them; what is settled leaves the list."""
+        """Delete them; what is deleted, or cannot be, leaves the list."""
         sure = [task for task in some if task.surely_held and not task.alone]
         if sure:
             for task in sure:

@@ -68,22 +68,22 @@ class ErrorBase(ClientError):
     @property
     def title(self) -> str:
         """What happened, in short: in the server's words, if it has any."""
-        return one_line(str(self._said.get('title') or self.message))
+        return one_line(str(self._parsed.get('title') or self.message))
 
     @property
     def description(self) -> str:
         """What happened, in a sentence: the server's, and what the client adds to it."""
-        said = self._said
+        parsed = self._parsed
         own = '' if self.response is not None else '; '.join(map(str, self.details))
-        parts = said.get('description'), said.get('message'), own, self._remark
+        parts = parsed.get('description'), parsed.get('message'), own, self._remark
         return sentence(' '.join(one_line(str(part)) for part in parts if part))
 
     @property
-    def _said(self) -> dict[str, Any]:
+    def _parsed(self) -> dict[str, Any]:
         """What the server says: Zaqar at the top; Keystone, and its middleware in Zaqar, under ``error``."""
-        said = self.remote_error
-        if isinstance(said, dict):
-            return said['error'] if isinstance(said.get('error'), dict) else said
+        parsed = self.remote_error
+        if isinstance(parsed, dict):
+            return parsed['error'] if isinstance(parsed.get('error'), dict) else parsed
         return {}
 
     def __str__(self) -> str:

@@ -116,15 +116,15 @@ def _explain(error: ErrorBase, given: list[Mapping[str, object]], posted: list[s
     error.posted = posted
     error.uncertain = given[part.start : end] if doubtful else []
     error.unposted = given[end if doubtful else part.start :]
-    told = [f'{len(posted)} of {len(given)} messages were stored (see posted).']
+    sentences = [f'{len(posted)} of {len(given)} messages were stored (see posted).']
     if doubtful:
-        told.append(
+        sentences.append(
             f'{len(error.uncertain)} more may have been stored or not (see uncertain): they were not sent '
             'again, as that could store them twice.'
         )
     if error.unposted:
-        told.append(f'{len(error.unposted)} were not (see unposted).')
-    add_remark(error, ' '.join(told))
+        sentences.append(f'{len(error.unposted)} were not (see unposted).')
+    add_remark(error, ' '.join(sentences))
 
 
 def _may_be_stored(error: ErrorBase) -> bool:

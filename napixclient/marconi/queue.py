@@ -27,12 +27,12 @@ class Queue:
     :class:`~napixclient.marconi.PendingResult`.
     """
 
-    def __init__(self, api: Api, name: str, told: Mapping[str, object] | None = None) -> None:
+    def __init__(self, api: Api, name: str, listed: Mapping[str, object] | None = None) -> None:
         self._queue = QueueApi(api, name)
         #: Its name.
         self.name = name
         #: What the listing that it comes from says of it: ``metadata`` if that was ``detailed``.
-        self.told: dict[str, Any] = dict(told or {})
+        self.listed: dict[str, Any] = dict(listed or {})
         self._api = api
         self._messages = Messages(self._queue)
         self._claims = Claims(self._queue, self._messages)

@@ -1,8 +1,16 @@
 """Requests, responses and headers: frozen values.
 
-A ``Request`` is checked once, when it is made (RFC 9110 §5 and §7, RFC 9112 §3), so that what lies below may write
-it as it stands. ``Headers`` keeps a block of raw fields and looks a field up when it is asked for: most answers are
-never asked for more than one or two.
+request     requests, checked when they are made (RFC 9110 §5 and §7, RFC 9112 §3)
+options     the options of one request
+response    responses, decoded when they are asked for
+headers     header fields: a block as it came, looked up when asked for
+json_codec  JSON, read and written
+methods     which methods are idempotent
+origin      hosts as callers write them, and their origins
+reference   where a reference in an answer leads (RFC 3986)
+
+A request is checked once, so that what lies below may write it as it stands. Most answers are never asked for more
+than one or two of their fields.
 """
 
 from .headers import Headers

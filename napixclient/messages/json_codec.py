@@ -1,4 +1,4 @@
-"""What is JSON, how it is read and how it is written: one idea for all of napixclient."""
+"""What is JSON, how it is read and how it is written, for all of napixclient."""
 
 from __future__ import annotations
 

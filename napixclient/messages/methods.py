@@ -1,4 +1,4 @@
-"""What is known of a method by its name alone (RFC 9110 §9)."""
+"""Which methods are idempotent (RFC 9110 §9.2.2)."""
 
 from __future__ import annotations
 

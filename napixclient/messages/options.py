@@ -1,4 +1,4 @@
-"""What a request may be given beside its method and its url: the types of it."""
+"""The options of one request: their types, and what each means."""
 
 from __future__ import annotations
 

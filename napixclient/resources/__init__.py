@@ -1,24 +1,24 @@
 """Replicas and shards: a request to all hosts, to any one of them, or to the fewest that hold a set of keys.
 
-shards        a mapping of keys to hosts: unicast, broadcast, multicast       -> resources, cover
-resources     a mapping of hosts: unicast, broadcast, rolling                 -> all of the following
-tries         one request, on one host after another, hedged                  -> landing, replica
-gathering     many requests at the same time, all of them or a quorum         -> landing
-lease         a resource that one caller owns while its request is under way  -> replica, resource
-landing       waits for several flights                                       -> flight
-flights       identical requests that share a flight                          -> flight, replica
-replicas      the hosts of a mapping, found by any of their spellings         -> replica
-replica       one host of many: its client and its figures                    -> flight
-flight        a request under way, and what its outcome says about the host   -> figures, resource
-resource      one host that speaks JSON, and its answers                      -> client, remote
-deadline      one clock over several requests                                 -> no I/O
-figures       what is known of all hosts together                             -> no I/O
-policy        chooses one of several hosts                                    -> no I/O
-health        which hosts are set aside, and for how long                     -> no I/O
-hedging       when a request is slow, and how many may be sent twice          -> no I/O
-quorum        how many must succeed, and in which zones                       -> no I/O
-rolling       how many requests at a time, and how many may fail              -> no I/O
-cover, exact  the fewest hosts that hold all keys                             -> no I/O
+shards        a mapping of keys to hosts: unicast, broadcast, multicast
+resources     a mapping of hosts: unicast, broadcast, rolling
+tries         one request, on one host after another, hedged
+gathering     many requests at the same time, all of them or a quorum
+lease         a resource that one caller owns while its request is under way
+landing       waits for several flights
+flights       identical requests that share a flight
+replicas      the hosts of a mapping, found by any of their spellings
+replica       one host of many: its client and its figures
+flight        a request under way, and what its outcome says about the host
+resource      one host that speaks JSON, and its answers
+deadline      one clock over several requests, no I/O
+figures       what is known of all hosts together, no I/O
+policy        balancing policies: which of several hosts is asked next, no I/O
+health        which hosts are set aside, and for how long, no I/O
+hedging       when a request is slow, and how many may be sent twice, no I/O
+quorum        how many must succeed, and in which zones, no I/O
+rolling       how many requests at a time, and how many may fail, no I/O
+cover, exact  the fewest hosts that hold all keys, no I/O
 errors        the errors of this package, and errors as values
 
 A part is loaded on first use.

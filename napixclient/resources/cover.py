@@ -234,14 +234,14 @@ class _Cover:
 
     def _exact(self, hosts: int, left: int) -> int:
         """The best cover of some rows by some hosts, of which each row has one."""
-        places = list(_ones(hosts))
+        positions = list(_ones(hosts))
         small: dict[int, int] = {}  # the rows, over these hosts only
-        for number, place in enumerate(places):
+        for number, position in enumerate(positions):
             bit = 1 << number
-            for index in _ones(self.reach[place] & left):
+            for index in _ones(self.reach[position] & left):
                 small[index] = small.get(index, 0) | bit
-        best = exact_cover(set(small.values()), [self.weights[place] for place in places])
-        return sum(1 << places[number] for number in _ones(best))
+        best = exact_cover(set(small.values()), [self.weights[position] for position in positions])
+        return sum(1 << positions[number] for number in _ones(best))
 
     def _approximate(self, hosts: int, left: int) -> int:
         """A good cover of many hosts: a greedy one, pieces of which are solved exactly as long as the budget lasts."""

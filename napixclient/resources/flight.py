@@ -1,4 +1,4 @@
-"""A request that is under way to one host, and what the outcome says about the host."""
+"""A request on its way to one host, and what its outcome says about the host."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from time import monotonic
 from typing import Protocol
 
 from .. import messages
-from .._http.connect.connector import NoPlace
+from .._http.connect.connector import NoDescriptors
 from .._http.pending import PendingResponse
 from ..errors import (
     BodyTooLarge,
@@ -99,7 +99,7 @@ class Flight:
         seconds = monotonic() - self._began
         if is_our_own(outcome):
             if self._probe:
-                health.abandon()
+                health.probe_lost()
             return
         if is_failure(outcome):
             late = isinstance(outcome, Timeout) and monotonic() >= self.pending.deadline
@@ -130,4 +130,4 @@ def is_failure(outcome: messages.Response | HTTPError) -> bool:
 
 def is_our_own(outcome: messages.Response | HTTPError) -> bool:
     """Whether a failure is our own, so that it says nothing about the host."""
-    return type(outcome) is HTTPError or isinstance(outcome, (Cancelled, QueueTimeout, NoPlace, BodyTooLarge))
+    return type(outcome) is HTTPError or isinstance(outcome, (Cancelled, QueueTimeout, NoDescriptors, BodyTooLarge))

@@ -68,11 +68,11 @@ class _Gathering:
     def wait(self) -> None:
         """Collect outcomes until all are there, the quorum is decided, or the time is up."""
         while len(self._landing) and not self.decided:
-            landed = self._landing.wait(None if self._cutoff == NEVER else self._cutoff)
-            if landed is None:
+            flight = self._landing.wait(None if self._cutoff == NEVER else self._cutoff)
+            if flight is None:
                 return
-            landed.account()
-            self._note(landed, landed.outcome)
+            flight.account()
+            self._note(flight, flight.outcome)
 
     def sweep(self) -> None:
         """Collect what ended in the same turn. What is late is a timeout, unless the quorum was decided first."""

@@ -59,7 +59,7 @@ class Health:
         self.state = 'probing'
         return True
 
-    def abandon(self) -> None:
+    def probe_lost(self) -> None:
         """The probe ended without an outcome, perhaps by a kill: the next request is the probe."""
         if self.state == 'probing':
             self.state = 'down'

@@ -1,4 +1,4 @@
-"""Chooses one of several hosts. No I/O; the clock is handed in."""
+"""Balancing policies: which of several hosts is asked next. No I/O; the clock is handed in."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ class Replica:
             flight = Flight(self, self._pool.submit(request, None), probe, users)
         except BaseException:
             if probe:
-                self.health.abandon()
+                self.health.probe_lost()
             raise
         self.load.in_flight += 1
         self.figures.hedging.earn()

@@ -1,13 +1,13 @@
 """A base for clients of REST services: the client of a service takes a few lines.
 
-client       the base class: verbs, and calls side by side               -> all below, the core's client
-paging       listings that come in pages                                 -> client
-polling      polls until something is ready                              -> the core's errors
-concurrency  many calls at a time, and how many may run                  -> the core's errors
-errors       ClientError, and what makes the errors of a client          -> responses, remote, documents
-responses    what a verb returns; it may be lazy                         -> the core's requests and errors
-quoting      paths, parameters and fields as they are sent               -> messages
-logs         what is logged of a call                                    -> the core's errors, masking
+client       the base class: verbs, and calls side by side
+paging       listings that come in pages
+polling      polls until something is ready
+concurrency  many calls at a time, and how many may run
+errors       ClientError, and what makes the errors of a client
+responses    what a verb returns; it may be lazy
+quoting      paths, parameters and fields as they are sent
+logs         what is logged of a call
 
 A part is loaded on first use.
 """

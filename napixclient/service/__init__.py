@@ -1,30 +1,40 @@
 """Fan-outs as jobs: submitted over HTTP, watched live, kept. ``napix serve`` starts it.
 
-command     the command, and how it ends                        -> service, handler, logs
-service     the parts put together                              -> all below
-access      who may ask: host, origin, credentials              -> wsgi
-api         routes, and the documents they take and give        -> runs, watching, submission, openapi, page
-watching    a run as lines, events, over a WebSocket            -> following, websocket
-following   hands results to all who watch, each written once   -> runs, segments
-runs        takes new runs, takes over those that were left     -> run, store, lease, allow
-run         one that is under way: what is asked                -> keeping, lanes, lease, submission, results
-keeping     commits results, and what is to be sent next        -> store, results, counts, segments
-lanes       what is to be sent next                             -> submission
-lease       the right to send, where others share the store     -> nothing
-submission  what is posted, checked                             -> allow, secrets, slices
-results     a result as a line of JSON                          -> secrets
-slices      JSON of any size, decoded in slices                 -> nothing
-store       runs in a database                                  -> database, lease, nonces
-nonces      those of signed requests, in the same database      -> database, wsgi
-database    threads that talk to one                            -> sqlite, alchemy
-private     the files of a store, closed to others              -> nothing
-handler     gevent's server with bounds                         -> framing, places, websocket
-framing     requests as bytes, read strictly                    -> problems
-places      which connections are served, wait, give way        -> problems
-problems    what is answered where nothing can be done          -> wsgi
-websocket   gevent-websocket, hardened; streams of an answer    -> sending
-sending     bytes for a peer who may be slow                    -> nothing
-allow       which addresses may be connected to                 -> the engine's opener
+command     the command, and how it ends
+service     the parts put together
+gunicorn    the service under gunicorn
+access      who may ask: host, origin, credentials
+api         routes, and the documents they take and give
+openapi     the description of the API
+page        serves the files of the page
+metrics     the figures at ``/metrics``
+watching    what watchers are sent: lines, events, WebSocket messages
+following   hands results to all who watch
+runs        takes new runs, takes over those that were left
+run         one that is under way
+keeping     commits results, and what is to be sent next
+lanes       which requests are to be sent next
+lease       the right to send, where others share the store
+submission  what is posted, read and checked
+results     a result as a line of JSON
+segments    results that were committed together
+counts      the progress of a run
+slices      JSON of any size, decoded in slices
+secrets     the secrets of a run, taken out of what is kept and shown
+allow       which addresses may be connected to
+store       runs in a database
+nonces      those of signed requests, in the same database
+database    threads that talk to one
+sqlite      a store in a file
+alchemy     a store in PostgreSQL
+private     makes the files of a store private
+handler     gevent's server with bounds
+framing     requests as bytes, read strictly
+admission   which connections are served, wait, or give way
+problems    errors that the service answers itself
+websocket   the WebSocket protocol, hardened
+sender      bytes for a peer who may be slow
+logs        log records, as lines or JSON
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""How a run stands, in numbers, and as it is shown."""
+"""The progress of a run: how many requests ended how, how long they took, and the document that shows it."""
 
 from __future__ import annotations
 

@@ -68,8 +68,8 @@ class Watcher:
         self.seq: int = seq
         self.form = form
         self.outlet = outlet
-        #: Whether it has been told how the run stands.
-        self.told: bool = False
+        #: Whether it has been sent how the run stands.
+        self.informed: bool = False
         #: When it was last sent something, by ``time.monotonic()``.
         self.sent_at: float = monotonic()
         #: Set when it can no longer wait.
@@ -93,9 +93,9 @@ class Watcher:
             if feed.over:
                 yield self._wrapped(self.form.end(feed.progress))
                 return
-            progress = None if self.told else feed.current()
+            progress = None if self.informed else feed.current()
             if progress is not None:
-                self.told = True
+                self.informed = True
                 yield self._wrapped(self.form.progress(progress))
             elif feed.wait(self, self.sent_at + every - monotonic()):
                 yield b''
@@ -247,17 +247,17 @@ class Feed:
             if first < watcher.seq < self.seq:  # it wants a part of what is new
                 self._dismiss(watcher)
                 continue
-            key = watcher.form, watcher.seq == first < self.seq, progress != '' and (due or not watcher.told)
+            key = watcher.form, watcher.seq == first < self.seq, progress != '' and (due or not watcher.informed)
             if key not in made:
                 made[key] = self._written(*key, found, first, progress)
             if made[key]:
-                self._push(watcher, made[key], told=key[2])
+                self._push(watcher, made[key], informs=key[2])
 
     def _due(self) -> tuple[str, bool]:
-        """How the run stands, for who has not been told at all, and whether all others are to be told, too."""
+        """How the run stands, for who has not been sent that at all, and whether it is sent to all others, too."""
         now = monotonic()
         due = now >= self._sent[1] + PROGRESS_SECONDS
-        if due or not all(watcher.told for watcher in self._waiting):
+        if due or not all(watcher.informed for watcher in self._waiting):
             self._tell()
         if self._told[0] != self.seq:  # it is of another moment
             return '', False
@@ -266,15 +266,17 @@ class Feed:
             self._sent = self.progress, now
         return self.progress, due
 
-    def _written(self, form: Form, results: bool, told: bool, found: list[Segment], first: int, progress: str) -> bytes:
+    def _written(
+        self, form: Form, results: bool, progresses: bool, found: list[Segment], first: int, progress: str
+    ) -> bytes:
         data = written(form, found, first, self.seq) if results else b''
-        if told:
+        if progresses:
             data += form.progress(progress)
         return form.wrap(data) if data else b''
 
-    def _push(self, watcher: Watcher, data: bytes, told: bool) -> None:
+    def _push(self, watcher: Watcher, data: bytes, informs: bool) -> None:
         watcher.seq = max(watcher.seq, self.seq)
-        watcher.told = watcher.told or told
+        watcher.informed = watcher.informed or informs
         watcher.sent_at = monotonic()
         if not watcher.outlet.send_now(data):
             self._dismiss(watcher)

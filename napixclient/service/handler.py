@@ -24,10 +24,10 @@ from ..remote import document_of, encode
 from ..wsgi import RawURIHandler
 from ..wsgi.refusals import Refusal
 from . import framing
+from .admission import Admission
 from .logs import escaped
-from .places import Places
 from .problems import BadRequest, RequestTimeout, Unavailable
-from .sending import PIECE
+from .sender import PIECE
 from .websocket import UpgradingHandler
 
 __all__ = ['Handler', 'Server']
@@ -55,7 +55,7 @@ class Handler(RawURIHandler, UpgradingHandler):
     headers: Any
     close_connection: bool
     #: Where a server of ours counts its connections.
-    places: Places | None = None
+    admission: Admission | None = None
     #: Whether a request came over this connection before.
     used: bool = False
     #: Whether it had to give way to another.
@@ -69,14 +69,14 @@ class Handler(RawURIHandler, UpgradingHandler):
 
     def handle(self) -> None:
         """All requests of the connection."""
-        if self.places is None:
+        if self.admission is None:
             super().handle()
             return
-        self.places.enter(self)
+        self.admission.enter(self)
         try:
             super().handle()
         finally:
-            self.places.leave(self)
+            self.admission.leave(self)
 
     def give_way(self) -> None:
         """Nothing more is read, as if the peer had ended; what is being answered still is."""
@@ -171,14 +171,14 @@ class Handler(RawURIHandler, UpgradingHandler):
     def handle_one_response(self) -> None:
         """Answer, when it is this connection's turn; what of the body was not read must not be the next request."""
         body = self.wsgi_input
-        if self.places is None or self._target.partition('?')[0] == HEALTH:
+        if self.admission is None or self._target.partition('?')[0] == HEALTH:
             super().handle_one_response()
         else:
-            self.places.take(self, self.slow_seconds)
+            self.admission.take(self, self.slow_seconds)
             try:
                 super().handle_one_response()
             finally:
-                self.places.give(self)
+                self.admission.give(self)
         if not self.rfile.closed and not body.skip():
             self.close_connection = True
             self._linger()
@@ -288,11 +288,11 @@ class Server(WSGIServer):
     def __init__(
         self, listener: Any, app: Callable[..., Any], *, connections: int, header_seconds: float, slow_seconds: float
     ) -> None:
-        self._places = Places(connections, spare=max(connections // 8, 16))
+        self._admission = Admission(connections, spare=max(connections // 8, 16))
         handler = type(
             'Handler',
             (Handler,),
-            {'header_seconds': header_seconds, 'slow_seconds': slow_seconds, 'places': self._places},
+            {'header_seconds': header_seconds, 'slow_seconds': slow_seconds, 'admission': self._admission},
         )
         name = listener.getsockname()[0]
         super().__init__(
@@ -304,7 +304,7 @@ class Server(WSGIServer):
         try:
             return super().do_read()
         except OSError as exc:
-            if exc.errno in (EMFILE, ENFILE) and self._places.make_room():
+            if exc.errno in (EMFILE, ENFILE) and self._admission.make_room():
                 return None  # in the next turn of the loop there is one
             raise
 

@@ -59,7 +59,7 @@ class Lanes:
     :param items: those without a ``request`` are passed over.
     :param simultaneous: how many of a host may be in flight.
     :param most: how many may be handed out and not yet done.
-    :param ahead: how many places a request may be ahead of the first that has no result, where that matters.
+    :param ahead: how far a request may be ahead of the first that has no result, where the order matters.
     """
 
     def __init__(self, items: Iterable[Item], simultaneous: int, most: int, ahead: int | None) -> None:
@@ -72,10 +72,10 @@ class Lanes:
         self._out = 0
         self._round = 0
         self._fresh: list[_Lane] = []  # those that have a part in the group that is being recorded
-        self._places: dict[int, int] = {}  # number -> its place, where places matter
+        self._positions: dict[int, int] = {}  # number -> its position, where the order matters
         self._first = 0
         self._early: list[tuple[int, str]] = []  # a heap: what is too far ahead, and its host
-        for place, item in enumerate(items):
+        for position, item in enumerate(items):
             if item.request is None:
                 continue
             lane = self._lanes.get(item.host)
@@ -83,7 +83,7 @@ class Lanes:
                 lane = self._lanes[item.host] = _Lane()
             lane.items.append(item)
             if ahead is not None:
-                self._places[item.number] = place
+                self._positions[item.number] = position
         for lane in self._lanes.values():
             lane.items.reverse()
         self._ready = deque(self._lanes.items())
@@ -99,8 +99,8 @@ class Lanes:
             ready.append((host, self._lanes[host]))
         while ready and self._out < self.most:
             host, lane = entry = ready.popleft()
-            if self._places and self._places[lane.items[-1].number] >= limit:
-                heappush(early, (self._places[lane.items[-1].number], host))
+            if self._positions and self._positions[lane.items[-1].number] >= limit:
+                heappush(early, (self._positions[lane.items[-1].number], host))
                 continue
             if lane.round != self._round:
                 lane.round = self._round
@@ -140,7 +140,7 @@ class Lanes:
             self._ready.append((item.host, lane))
 
     def released(self) -> None:
-        """The first in order has its result: where places matter, another may be handed out."""
+        """The first in order has its result: where the order matters, another may be handed out."""
         self._first += 1
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What ``/metrics`` shows."""
+"""The figures of the service at ``/metrics``."""
 
 from __future__ import annotations
 

@@ -56,7 +56,7 @@ class Parent(Protocol):
     def open_pool(self, simultaneous: Simultaneous, lease: Lease) -> ClientPool:
         """A pool that connects to nothing that may not be asked, and sends nothing when the lease is over."""
 
-    def abandon(self, id: str) -> None:
+    def end_unkept(self, id: str) -> None:
         """That the run has ended cannot be kept: it must not be taken for one that was left."""
 
     def ended(self, run: Run) -> None:
@@ -228,7 +228,7 @@ class Run:
             return
         except StoreError:
             log.error('run %s: that its state is %s cannot be kept', self.id, state, exc_info=True)
-            self._parent.abandon(self.id)
+            self._parent.end_unkept(self.id)
         self.state = state
 
     # -- asking ----------------------------------------------------------------------------------------------------

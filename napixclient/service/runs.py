@@ -27,7 +27,7 @@ __all__ = ['Busy', 'Runs']
 
 log: logging.Logger = logging.getLogger('napixclient.service')
 
-#: Places by which a result may be ahead of those before it, where they come in order.
+#: Positions by which a result may be ahead of those before it, where they come in order.
 MOST_AHEAD = 1024
 #: Seconds for runs to write down how far they have come, when the service ends.
 HALT_SECONDS = 3.0
@@ -63,7 +63,7 @@ class Runs:
         self._max_answer = max_answer
         self._connections = connections_of_run
         self._starting: set[str] = set()  # ids of runs that the store is being given
-        self._abandoned: set[str] = set()
+        self._unkept: set[str] = set()
 
     def start(self, submission: Submission) -> Run:
         """Keep a new run, and begin with it.
@@ -123,7 +123,7 @@ class Runs:
         if self.draining:
             return
         asked = self._now()
-        for one in self.store.adopt(lambda id: id in self.under_way or id in self._starting or id in self._abandoned):
+        for one in self.store.adopt(lambda id: id in self.under_way or id in self._starting or id in self._unkept):
             options = Options(**one.options)
             left = self.store.left(one.id)
             items = [restored(number, document, options, sent) for number, document, sent in politely(left)]
@@ -159,9 +159,9 @@ class Runs:
             pool._core.guard = lease.guard
         return pool
 
-    def abandon(self, id: str) -> None:
+    def end_unkept(self, id: str) -> None:
         """That the run has ended cannot be kept: it must not be taken for one that was left."""
-        self._abandoned.add(id)
+        self._unkept.add(id)
 
     def ended(self, run: Run) -> None:
         """The run has ended here."""

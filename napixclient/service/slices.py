@@ -81,10 +81,10 @@ class _Reader:
         short = self._short(at)
         if short is not None:
             return short
-        opening = self._text[at : at + 1]
-        if opening == '[':
+        bracket = self._text[at : at + 1]
+        if bracket == '[':
             return self._list(at + 1)
-        if opening == '{':
+        if bracket == '{':
             return self._object(at + 1)
         try:
             return self._scan(self._text, at)  # type: ignore[no-any-return]    # a long string, or none at all

@@ -1,4 +1,4 @@
-"""What is kept of runs: what they are to do, their results, how they stand."""
+"""The store: what runs are to do, their results, how they stand, in any database."""
 
 from __future__ import annotations
 

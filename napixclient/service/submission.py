@@ -1,4 +1,4 @@
-"""What is posted to ``/runs``: read, checked, written down for the store."""
+"""Reads and checks what is posted to ``/runs``, and writes it down for the store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run, watched: as lines, as events, over a WebSocket.
+"""What those who watch a run are sent: the fields of its lines, of its server-sent events, of its WebSocket messages.
 
 All read the results in sequence, at their own pace; none holds the run or another watcher back.
 """
@@ -16,7 +16,7 @@ from ..messages import load_json
 from .database import StoreError
 from .following import Feed, Feeds, Watcher
 from .segments import Form, written
-from .sending import Sender
+from .sender import Sender
 from .websocket import LINGER_SECONDS, Gone, GuardedSocket, Violation, frame
 
 __all__ = ['EVENTS', 'FRAMES', 'LINES', 'Heartbeat', 'body', 'page', 'socket_session', 'stream_session']

@@ -1,4 +1,4 @@
-"""A WebSocket that a hostile peer cannot hurt: gevent-websocket's, hardened at its seams.
+"""The WebSocket protocol, hardened against hostile peers; knows nothing of runs.
 
 What gevent-websocket 0.10 leaves open, and is closed here: frames without a mask, of any size and any number are taken;
 close codes are not sent; two greenlets that send at once mix their frames; who does not read holds his sender for
@@ -24,7 +24,7 @@ from geventwebsocket.exceptions import WebSocketError
 from geventwebsocket.handler import WebSocketHandler
 from geventwebsocket.websocket import Header, Stream, WebSocket
 
-from .sending import PIECE, Sender
+from .sender import PIECE, Sender
 
 __all__ = ['LINGER_SECONDS', 'Gone', 'GuardedSocket', 'UpgradingHandler', 'Violation', 'frame']
 

@@ -4,9 +4,9 @@ clock       a clock that stands still until a test advances it
 serving     serve: a server for a handler or a WSGI application; it tells the two apart
 apps        servers of WSGI applications, under gevent's pywsgi
 faults      servers that play scripts of bytes
-server      the listening socket, its connections, and the answers     -> gate, peer, steps
-gate        holds requests and counts them                             -> peer
-peer        one connection, and one request, as the server sees them   -> steps
+server      the listening socket, its connections, and the answers
+gate        holds requests and counts them
+peer        one connection, and one request, as the server sees them
 steps       the steps of scripts
 
 Everything runs on gevent's hub in the process of the test, which may be patched or not. Nothing here needs pytest.

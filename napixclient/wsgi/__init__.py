@@ -1,14 +1,14 @@
 """Middlewares for the serving side: for WSGI applications that this library calls, and that call others with it.
 
-catcher     answers an exception with a document that tells its cause           -> answering, remote, call_context
-answering   one request to the catcher, as PEP 3333 has it                      -> call_context, environ
-guard       lets in only callers who prove who they are                         -> nonces, refusals, masking
-nonces      remembers nonces, to detect replayed requests                       -> refusals
-refusals    what the guard answers instead of running the application           -> remote, call_context, environ
-naming      names a server that nobody has named                                -> environ
-rawuri      makes gevent's server pass on the path as it was sent               -> gevent.pywsgi
-frameworks  for a framework that would swallow exceptions                       -> catcher
-environ     what an environ says, and what may be said to a server              -> nothing
+catcher     answers an exception with a document that tells its cause
+answering   one request to the catcher, as PEP 3333 has it
+guard       lets in only callers who prove who they are
+nonces      remembers nonces, to detect replayed requests
+refusals    what the guard answers instead of running the application
+naming      names a server that nobody has named
+rawuri      makes gevent's server pass on the path as it was sent
+frameworks  for a framework that would swallow exceptions
+environ     what an environ says, and what may be said to a server
 
 A part is loaded on first use, so gevent's server is not loaded where another server runs.
 """

@@ -48,7 +48,7 @@ class Answer:
         '_environ',
         '_failed',
         '_held',
-        '_journey',
+        '_call_context',
         '_parts',
         '_sent',
         '_start',
@@ -63,7 +63,7 @@ class Answer:
         self._teller = teller
         self._environ = environ
         self._start = start_response
-        self._journey = call_context
+        self._call_context = call_context
         self._held: tuple[Any, ...] | None = None  # what the application gave to start_response
         self._tried = self._sent = False  # whether the server's start_response was called, and returned
         self._failed = False
@@ -73,7 +73,7 @@ class Answer:
 
     def run(self, app: App) -> Iterable[bytes]:
         """Call the application, and return what the server is to iterate over."""
-        token = current.set(self._journey)
+        token = current.set(self._call_context)
         try:
             self._body = app(self._environ, self._start_response)
             if type(self._body) is list and self._held is not None and all(map(_is_bytes, self._body)):
@@ -117,7 +117,7 @@ class Answer:
         return self
 
     def __next__(self) -> bytes:
-        token = current.set(self._journey)
+        token = current.set(self._call_context)
         try:
             for part in self._parts:
                 if not isinstance(part, bytes):
@@ -141,7 +141,7 @@ class Answer:
 
     def close(self) -> None:
         """The server has finished, or has given up."""
-        token = current.set(self._journey)
+        token = current.set(self._call_context)
         try:
             self._close()
         except MemoryError:
@@ -176,7 +176,7 @@ class Answer:
 
     def fail(self, exc: BaseException) -> None:
         """Answer with the error document."""
-        status, headers, data = self._teller.answer_of(exc, self._environ, self._journey)
+        status, headers, data = self._teller.answer_of(exc, self._environ, self._call_context)
         self._failed = self._sent = True
         self._parts = iter((data,) if data else ())
         if self._tried:  # PEP 3333: to replace what the server was told before

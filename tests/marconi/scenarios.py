@@ -71,8 +71,8 @@ def seed_session(conn: Connection) -> None:
     queue = client.create_queue(name=name, metadata=json.dumps({'game': 'd2'}))
     assert repr(queue) == f'<MarconiQueue [{name}]>'
     assert name in {each.name for each in client.queues(marker=None, limit=10, detailed=False)}
-    told = next(each for each in client.queues(detailed=True) if each.name == name).told
-    assert told['metadata']['game'] == 'd2'
+    listed = next(each for each in client.queues(detailed=True) if each.name == name).listed
+    assert listed['metadata']['game'] == 'd2'
     assert isinstance(client.home, HomeDoc) and client.home.resources
     assert client.async_ is False
     # Queue handling

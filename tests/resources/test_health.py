@@ -69,10 +69,10 @@ def test_a_probe_that_tells_nothing_leaves_room_for_another(clock: FakeClock) ->
     clock.advance(FIRST_PAUSE)
     for _ in range(3):
         assert health.claim()
-        health.abandon()
+        health.probe_lost()
         assert health.state == 'down' and health.due
     health.succeeded()
-    health.abandon()
+    health.probe_lost()
     assert health.up
 
 

@@ -11,7 +11,7 @@ import gevent
 import pytest
 
 from napixclient import Client
-from napixclient.cli.outcomes import body_of as written_body
+from napixclient.cli.formats import body_of as written_body
 from tests import kit
 from tests.service.serving import Service, Watcher, ok, results_of
 

@@ -18,7 +18,7 @@ from napixclient import Client
 from napixclient.service.following import Feeds, Watcher
 from napixclient.service.run import Run
 from napixclient.service.segments import Form, Segment, Tail, written
-from napixclient.service.sending import Sender
+from napixclient.service.sender import Sender
 from napixclient.service.service import Config
 from napixclient.service.service import Service as Parts
 from napixclient.service.submission import read_submission

@@ -1,1 +1,13 @@
-"""Opens connections: names, addresses, TLS and proxies."""
+"""Opens connections: names, addresses, proxies, TLS.
+
+dialer          those that are being opened, so many at a time
+connector       one of them, in a greenlet: name, TCP, proxy, TLS; foreign errors become ours
+names           the cache of names, which heeds the time to live that a resolver returns
+resolvers       c-ares, and the system's in a thread
+nss             which names need the system's resolver
+threads         threads for calls that nobody can interrupt
+happy_eyeballs  one of several addresses, raced (RFC 8305)
+proxies         which proxy, and how it is asked
+tls             handshakes and the checking of names
+tls_in_tls      TLS through an https proxy
+"""

@@ -23,13 +23,13 @@ from .proxies import Proxy, Refusal, ask_socks, ask_tunnel
 from .tls import secure
 from .tls_in_tls import relayed
 
-__all__ = ['ConnectWaiter', 'Connector', 'NoPlace', 'connect_error']
+__all__ = ['ConnectWaiter', 'Connector', 'NoDescriptors', 'connect_error']
 
 #: Seconds for the body of a proxy's refusal; its head says what counts.
 REFUSAL_SECONDS = 1.0
 
 
-class NoPlace(ConnectError):
+class NoDescriptors(ConnectError):
     """The process may open no more files. That is no fault of the request, which waits for a descriptor if it can."""
 
 
@@ -167,7 +167,7 @@ def connect_error(exc: BaseException) -> HTTPError:
     if isinstance(exc, HTTPError):
         return exc
     if is_limit(exc):
-        error = NoPlace(f'cannot connect: {getattr(exc, "strerror", exc)}', phase='connect')
+        error = NoDescriptors(f'cannot connect: {getattr(exc, "strerror", exc)}', phase='connect')
     elif isinstance(exc, ConnectionRefusedError):
         error = RefusedError('connection refused', phase='connect')
     elif isinstance(exc, ssl.SSLError):
@@ -185,6 +185,6 @@ def _blame(proxy: Proxy, exc: Exception) -> HTTPError:
     error = connect_error(exc)
     return (
         error
-        if isinstance(error, NoPlace)
+        if isinstance(error, NoDescriptors)
         else ProxyError(Shown(f'the proxy {proxy}: {error.message}'), phase='connect')
     )

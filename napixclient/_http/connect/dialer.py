@@ -17,7 +17,7 @@ from ..._log import log
 from ...errors import Cancelled, ConnectTimeout, HTTPError, Phase, ProxyError
 from ...messages import Origin, Request
 from ..gevent_types import Socket
-from ..pending import NEVER, Accountant, PendingResponse
+from ..pending import NEVER, Completer, PendingResponse
 from .connector import Connector, connect_error
 from .happy_eyeballs import dial
 from .names import Counts
@@ -37,7 +37,7 @@ class DialOwner(Protocol):
     lookups: Counts
 
     @property
-    def accountant(self) -> Accountant:
+    def completion(self) -> Completer:
         """Who completes a request that the dial is told to drop."""
 
     def connected(self, dial: Dial, sock: Socket) -> None:
@@ -73,7 +73,7 @@ class Dialer:
             self._parked.append(dial)
 
     def connect_done(self) -> None:
-        """A dial that had begun is over, or needs no place among those under way."""
+        """A dial that had begun is over, or is no longer one of those under way."""
         self._under_way -= 1
         while self._parked and self._under_way < MAX_DIALS:
             dial = self._parked.popleft()
@@ -184,12 +184,12 @@ class Dial:
         """The request that it is for."""
         return None if self.pending is None else self.pending.request
 
-    def drop(self, pending: PendingResponse) -> Accountant:
+    def drop(self, pending: PendingResponse) -> Completer:
         """Its request was cancelled: nobody needs the connection."""
         self.pending = None
         self.stop()
         self._owner.not_connected(self, Cancelled('cancelled'))
-        return self._owner.accountant
+        return self._owner.completion
 
     def stop(self) -> None:
         """End it, and close its half-open socket."""

@@ -17,7 +17,7 @@ from ...errors import HTTPError, NameResolutionError
 from ...masking import mask
 from ..options import Resolver
 from .happy_eyeballs import Address, by_turns, is_limit, literal_family
-from .resolving import lookups
+from .resolvers import lookups
 
 __all__ = ['Counts', 'LookupWaiter', 'Names']
 

@@ -1,4 +1,4 @@
-"""Proxies: what ``proxy=`` and ``no_proxy=`` mean, and what is said to a proxy until it lets us through.
+"""Proxies: what ``proxy=`` and ``no_proxy=`` mean, and how a proxy is asked to let us through.
 
 The connection to it is made elsewhere.
 """
@@ -79,9 +79,9 @@ def proxy_of(value: object) -> Proxy | None:
     scheme = scheme.lower()
     if not mark or scheme not in _PORTS:
         raise ValueError(f'{_EXPECTED}; this one has another or none')
-    credentials, mark, place = rest.rpartition('@')
+    credentials, mark, authority = rest.rpartition('@')
     try:
-        origin = parse_origin(f'http://{place}')
+        origin = parse_origin(f'http://{authority}')
     except ValueError:
         raise ValueError(f'{_EXPECTED}; the host or the port of this one makes no sense') from None
     if scheme.startswith('socks'):
@@ -92,7 +92,7 @@ def proxy_of(value: object) -> Proxy | None:
     return Proxy(
         scheme,
         origin.host,
-        origin.port if _names_port(place) else _PORTS[scheme],
+        origin.port if _names_port(authority) else _PORTS[scheme],
         _credentials(scheme, credentials) if mark else None,
     )
 
@@ -220,7 +220,7 @@ def shows_origin(fields: Headers) -> bool:
     return 'via' not in fields or any(name in fields for name in _TRACES)
 
 
-# What is said to a proxy ---------------------------------------------------------------------------------------------
+# Asking a proxy -------------------------------------------------------------------------------------------------------
 
 #: Bytes asked for at once, and those of a refusal of which no more are asked for.
 _READ_SIZE = 16384
@@ -257,8 +257,8 @@ def ask_tunnel(
     :raises ProxyError: for anything but a 2xx, with nothing behind it; with the answer, where it is one.
     :raises OSError: when the connection breaks.
     """
-    place = f'{_bracketed(origin.host)}:{origin.port}'
-    head = f'CONNECT {place} HTTP/1.1\r\nHost: {place}'.encode('latin-1')
+    target = f'{_bracketed(origin.host)}:{origin.port}'
+    head = f'CONNECT {target} HTTP/1.1\r\nHost: {target}'.encode('latin-1')
     began = monotonic()
     sock.sendall(head + proxy.fields.block + b'\r\n\r\n')
     reader.begin('HEAD', None)

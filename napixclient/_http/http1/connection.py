@@ -1,4 +1,4 @@
-"""One connection, as a state machine on gevent's loop: writes a request, reads its answer, takes the next.
+"""One connection, as a state machine on the loop: it writes a request, reads its answer, and takes the next.
 
 Nothing here blocks, so nothing can be killed half-way; and no ``Exception`` leaves a callback of the loop: that rule is
 of iron.
@@ -16,7 +16,7 @@ from gevent import getcurrent, ssl
 from ...errors import Cancelled, HTTPError, NapixError, Phase, ProtocolError
 from ...masking import mask
 from ...messages import NO_OPTIONS, Request, Response, new_response
-from ..pending import NEVER, Accountant, PendingResponse
+from ..pending import NEVER, Completer, PendingResponse
 from ..streaming import StreamedResponse
 from .failures import error_of_break
 from .feed import BodyFeed
@@ -40,7 +40,7 @@ class ConnectionOwner(Protocol):
     """What a connection reports to: the pool of its origin."""
 
     @property
-    def accountant(self) -> Accountant:
+    def completion(self) -> Completer:
         """Who completes what the connection is told to drop."""
 
     def answered(
@@ -427,11 +427,11 @@ class Connection:
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
-    def drop(self, pending: PendingResponse) -> Accountant:
+    def drop(self, pending: PendingResponse) -> Completer:
         """The request was cancelled: whatever is under way, the server will notice."""
         self.pending = None
         self.end_at_once()
-        return self._owner.accountant
+        return self._owner.completion
 
     def end_at_once(self) -> None:
         """End it without a word, whatever is under way."""

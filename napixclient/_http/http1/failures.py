@@ -1,4 +1,4 @@
-"""How a connection that broke is told of."""
+"""The error that a broken connection stands for."""
 
 from __future__ import annotations
 

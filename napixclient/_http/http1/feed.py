@@ -82,9 +82,9 @@ class BodyFeed:
 
     def on_collected(self) -> None:
         """The answer was collected, in whatever greenlet or thread."""
-        self._transport.loop.run_callback_threadsafe(self.abandon)
+        self._transport.loop.run_callback_threadsafe(self.discard)
 
-    def abandon(self) -> None:
+    def discard(self) -> None:
         """The reader leaves the body half read."""
         if self._connection.streamed is self:
             self._connection.streamed = None

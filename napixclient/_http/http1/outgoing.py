@@ -1,4 +1,4 @@
-"""What of a request does not go out at once: the rest of its head, a large body, an upload, what waits for a 100."""
+"""Sends what of a request does not go out at once: the rest of its head, a large body, an upload, what awaits a 100."""
 
 from __future__ import annotations
 
@@ -181,7 +181,7 @@ class Outgoing:
         self._transport.writer.stop()
         self._out = self._rest = None
         if self._upload is not None:
-            self._upload.abandon()
+            self._upload.close()
             self._upload = None
         self._connection.await_server()
         self._connection.send_failed(exc)
@@ -190,7 +190,7 @@ class Outgoing:
         """Nothing more is sent; the socket is about to be closed."""
         self._out = self._rest = None
         if self._upload is not None:
-            self._upload.abandon()
+            self._upload.close()
             self._upload = None
         self.stop_waiting()
 

@@ -55,7 +55,7 @@ class Upload:
         else:
             self._out.set()
 
-    def abandon(self) -> None:
+    def close(self) -> None:
         """Nothing more can be sent."""
         self._sink = None
         if self._greenlet is not None and self._greenlet is not gevent.getcurrent():

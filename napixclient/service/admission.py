@@ -16,7 +16,7 @@ from gevent.event import AsyncResult
 
 from .problems import Unavailable
 
-__all__ = ['Guest', 'Places']
+__all__ = ['Guest', 'Admission']
 
 log: logging.Logger = logging.getLogger('napixclient.service')
 #: Seconds between two log records about it.
@@ -27,11 +27,11 @@ class Guest(Protocol):
     """A connection."""
 
     def give_way(self) -> None:
-        """Read nothing more, as another connection needs the place."""
+        """Read nothing more, as another connection takes its place."""
 
 
-class Places:
-    """The places for the connections of one server.
+class Admission:
+    """Admits the connections of one server.
 
     :param most: requests that are served at once.
     :param spare: further connections, which are idle, or whose request waits.
@@ -69,9 +69,9 @@ class Places:
         return False
 
     def take(self, guest: Guest, seconds: float) -> None:
-        """Wait for a place, and take it.
+        """Wait for a turn to be served, and take it.
 
-        :raises Unavailable: if no place is free within so many seconds, or this connection had to give way.
+        :raises Unavailable: if there is none within so many seconds, or this connection had to give way.
         """
         self._others.pop(guest, None)
         if self._served < self._most:
@@ -96,7 +96,7 @@ class Places:
             )
 
     def give(self, guest: Guest) -> None:
-        """Give the place back; the request has been answered."""
+        """Give the turn back; the request has been answered."""
         self._others[guest] = None
         self._pass_on()
 

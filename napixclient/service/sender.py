@@ -1,4 +1,4 @@
-"""Bytes for a peer who may be slow, or take nothing any more."""
+"""Sends bytes to a peer who may be slow, or may take nothing any more."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Writes an outcome as text: as a line, as JSON, as the chain of an error."""
+"""The formats in which an outcome is written: as a line, as JSON, as the chain of an error."""
 
 from __future__ import annotations
 

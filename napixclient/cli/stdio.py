@@ -1,4 +1,4 @@
-"""Writes results to standard output, and notes to standard error.
+"""Writes to standard output and standard error without holding up the loop.
 
 A slow reader must not hold up requests in flight, or they time out: a greenlet waits with what cannot be written at
 once. The streams stay blocking, because other programs may share them.
@@ -17,7 +17,7 @@ import gevent
 from gevent import monkey, socket
 from gevent.event import Event
 
-__all__ = ['Paper', 'colours', 'is_same_terminal', 'tell', 'write']
+__all__ = ['Output', 'colours', 'is_same_terminal', 'tell', 'write']
 
 _poll = monkey.get_original('select', 'poll')
 #: Bytes that are ready and not written at most, before who makes more of them waits.
@@ -69,7 +69,7 @@ def tell(text: str) -> None:
         write(sys.stderr.fileno(), text.encode(sys.stderr.encoding, 'backslashreplace'))
 
 
-class Paper:
+class Output:
     """Writes results to standard output in a greenlet of its own, and notes to standard error.
 
     If writing fails, an ``OSError`` is raised in the greenlet that made this object.
