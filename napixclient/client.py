@@ -64,7 +64,7 @@ class Client:
 
     @classmethod
     def of_pool(cls, pool: OriginPool) -> Client:
-        """One that shares what it has with others, to whom it belongs."""
+        """A client over the pool of an origin that belongs to somebody else, such as a :class:`ClientPool`."""
         self = cls.__new__(cls)
         self._origins = None
         self._pool = pool

@@ -114,7 +114,7 @@ def fault(document: object) -> tuple[str | None, list[object]]:
 
 
 def _inner(document: object) -> dict[str, object] | None:
-    """The object within that tells of the failure: Google's and Keystone's ``error``, OpenStack's only member."""
+    """The object within that describes the failure: Google's and Keystone's ``error``, OpenStack's only member."""
     if not isinstance(document, dict):
         return None
     error = document.get('error')

@@ -75,7 +75,7 @@ _LONGEST = 8 * MAX_TEXT
 class Hop(NamedTuple):
     """One call of a chain of servers, with what its answer said.
 
-    ``remote_call`` is the text of the call (``None`` where the document does not tell), ``status`` the HTTP status
+    ``remote_call`` is the text of the call (``None`` where the document does not say), ``status`` the HTTP status
     or ``None``, ``elapsed`` seconds or ``None``, ``traceback`` the list that the server sent or ``None``. The texts
     are without secrets, and cut where they are very long.
     """
@@ -102,7 +102,7 @@ class HTTPError(NapixError):
     :param message: what happened, without the request.
     :param request: the :class:`Request` as its caller made it.
     :param response: the :class:`Response`, where the server answered.
-    :param remote_error: what the server said: a decoded JSON object, or a text (``WIRE``: napix's error object).
+    :param remote_error: what the server said: a decoded JSON object, or a text.
     :param phase: what was going on: ``queue`` (it waited for its turn), ``connect``, ``authenticate`` (the
         authenticator ran), ``send``, ``expect`` (it waited for the server to agree to the body), ``read``, ``backoff``
         (it waited to be tried again), or ``None`` where nothing was asked.
@@ -110,7 +110,7 @@ class HTTPError(NapixError):
 
     # For a class derived from it whose own __init__ does not call this one: a middleware must be able to tell of it.
     #: The :class:`Request` as its caller made it. Every outcome has one; an error that somebody made by hand without it
-    #: has ``None``, which its type does not tell: nobody should have to ask an outcome.
+    #: has ``None``, which its type does not say: nobody should have to ask an outcome.
     request: Request = None  # type: ignore[assignment]
     phase: Phase | None = None
     response: Response | None = None
@@ -282,7 +282,7 @@ class ProxyError(ConnectError):
 
 
 class Timeout(HTTPError):
-    """A clock ran out; ``phase`` tells which."""
+    """A clock ran out; ``phase`` says which."""
 
 
 class QueueTimeout(Timeout):

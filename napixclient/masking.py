@@ -170,7 +170,7 @@ def mask_around(text: str, sentences: Iterable[str]) -> str:
 
 
 def _between(text: str, shown: Shown, text_of_ours: str) -> list[str]:
-    """The text with what is shown in the place of a sentence."""
+    """The text with each sentence replaced by what is shown."""
     first, *others = text.split(text_of_ours)
     return [first, *(part for other in others for part in (shown, other))]
 

@@ -92,13 +92,13 @@ class ClientPool:
         batch = self._batch
         outcomes = batch.outcomes
         index = len(outcomes)
-        outcomes.append(None)  # its place: it may have an outcome at once
+        outcomes.append(None)  # its index: it may have an outcome at once
         try:
             pending = (self._origins.by_host.get(host) or self._origins.pool_for(host)).submit(request, batch, index)
         except Exception:
             outcomes.pop()
             raise
-        except BaseException:  # Ctrl-C in the midst of it: it may end yet, but in nobody else's place
+        except BaseException:  # Ctrl-C in the midst of it: it may end yet, but under nobody else's index
             self._batch = Batch([])
             self._batch.restart(outcomes[:-1])
             raise
@@ -121,8 +121,8 @@ class ClientPool:
         """The outcomes of all requests since the last wait, in the order asked.
 
         :param timeout: seconds; what has not finished then is cancelled and comes out as a :class:`Timeout` error.
-        :param raise_errors: raise what failed instead of handing it out; what succeeded is then still to be had from
-            the :class:`PendingResponse` that ``request`` returned.
+        :param raise_errors: raise what failed instead of handing it out; what succeeded is then in the
+            :class:`PendingResponse` objects that ``request`` returned.
         :raises ExceptionGroup: of every :class:`HTTPError`, also of a single one, with ``raise_errors`` (that of the
             package ``exceptiongroup`` on Python 3.10).
         """
@@ -289,7 +289,7 @@ class _Feed:
         self._pool_for = pool_for
         self._requests = requests
         self._window = window
-        # Waking for each place that is freed would cost two switches a request.
+        # Waking for each slot that is freed would cost two switches a request.
         self._low = window - max(1, window // 4)
         self._room = Event()
         self.greenlet = gevent.Greenlet(self._run)
@@ -326,7 +326,7 @@ class _Feed:
             self.batch.wake_at = NEVER
 
     def take(self, index: int) -> Outcome:
-        """Hand out what is at that place, which makes room for another."""
+        """Hand out the outcome at that index, which makes room for another."""
         outcome = self.under_way.pop(index)
         if len(self.under_way) <= self._low:
             self._room.set()

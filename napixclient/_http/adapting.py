@@ -34,7 +34,7 @@ class AdaptiveCap:
     nothing). While requests have to wait for the cap, it grows by one with each window that is not slow. When one is,
     it loses a quarter; when the server refuses a request (429, 503) or lets its time run out, a seventh; at most once a
     round trip. Slow is relative to a baseline: how long answers took while the server was at ease. Now and then the cap
-    drops to half for one window, to measure that anew.
+    drops to half for one window, to measure that again.
 
     Means, not medians: of requests that wait in a server's queue in turn, half may be as fast as ever. What took more
     than twice the median counts as twice, so that one hiccup is no sign.

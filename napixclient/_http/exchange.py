@@ -32,7 +32,7 @@ class Exchange(Protocol):
 
     @property
     def phase(self) -> Phase:
-        """What a failure now is told to have failed in."""
+        """The phase that a failure now is reported with."""
 
     def fail(self, error: HTTPError) -> None:
         """End what is in flight with this error."""

@@ -53,7 +53,7 @@ class Growing(Protocol):
         """Open connections while requests wait."""
 
     def learn(self, response: Response) -> None:
-        """Follow what an answer tells of how much the origin can take."""
+        """Adapt to what an answer shows of how much the origin can take."""
 
     def timed_out(self) -> None:
         """A request was not answered in time."""
@@ -287,7 +287,7 @@ class Exchanges:
         """The connection, which was used before, is closed; not a byte of the request went out."""
         pending.attempts -= 1
         slot = self._slots.remove(connection)
-        self.closed_unsaid(connection, False)
+        self.closed_unannounced(connection, False)
         self._growth.connect(pending, slot)
 
     def broken(self, connection: Connection, pending: PendingResponse, error: HTTPError) -> None:
@@ -301,7 +301,7 @@ class Exchanges:
             # Most likely it was closed before anything was sent.
             again = self._outcomes.is_resendable(pending, pending.attempts)
             if connection.served:
-                self.closed_unsaid(connection, not again)
+                self.closed_unannounced(connection, not again)
             if again:
                 log.debug('%s: the server had closed the connection; sending once more', self._pool.origin)
                 self._growth.connect(pending, slot)
@@ -342,8 +342,8 @@ class Exchanges:
             self._growth.connect(pending, self._slots.close(connection))  # in the place of the old one
         return False
 
-    def closed_unsaid(self, connection: Connection, lost: bool) -> None:
-        """The server closed a connection and had not said that it would."""
+    def closed_unannounced(self, connection: Connection, lost: bool) -> None:
+        """The server closed a connection without announcing it."""
         self.reuse.closed(connection.served, lost)
         self.noted = True
         self._pool.end_hold()
@@ -352,7 +352,7 @@ class Exchanges:
         """A connection closed while it was idle."""
         now = monotonic()
         if connection.served and connection.quiet_for(now) < QUIET_SECONDS and now < connection.ends:
-            self.closed_unsaid(connection, False)
+            self.closed_unannounced(connection, False)
 
 
 def _may_be_unread(status: int, payload: bytes | Source) -> bool:

@@ -27,7 +27,7 @@ class LatencyStats(TypedDict):
 
 
 class Stats(TypedDict):
-    """What :meth:`Client.stats` tells."""
+    """What :meth:`Client.stats` returns."""
 
     queued: int
     in_flight: int

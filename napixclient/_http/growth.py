@@ -59,7 +59,7 @@ class Growth:
 
     @property
     def completion(self) -> Completer:
-        """Who completes a request that a dial is told to drop."""
+        """Completes the request that a dial drops."""
         return self._pool.completion
 
     def grow(self) -> None:
@@ -152,7 +152,7 @@ class Growth:
     # -- limits ----------------------------------------------------------------------------------------------------
 
     def learn(self, response: Response) -> None:
-        """Follow what an answer tells of how much the origin can take."""
+        """Adapt to what an answer shows of how much the origin can take."""
         self.follow_limit(self._throttle.learn(response, self._limit_binds))
 
     def timed_out(self) -> None:

@@ -86,7 +86,7 @@ class OriginPool:
     def submit(self, request: Request, batch: Batch | None, index: int = 0) -> PendingResponse:
         """Send a request, when it is its turn.
 
-        :param batch: what hands its outcome out, and ``index`` its place there.
+        :param batch: what hands its outcome out, at ``index``.
         :raises RuntimeError: in another thread, and when the pool is closed.
         """
         core = self._core

@@ -55,7 +55,7 @@ class Elsewhere(NamedTuple):
 class Deferred(NamedTuple):
     """The next step takes its time, or may block, and is for a greenlet.
 
-    :param phase: what a clock that runs out meanwhile is told to have run out in.
+    :param phase: what a timeout meanwhile is reported with.
     :param step: gives the verdict, and raises nothing.
     """
 

@@ -70,7 +70,7 @@ class Pace:
 
         The answers of one burst halve the rate once: those to requests that were sent before it was halved last.
 
-        :param pause: seconds, as ``Retry-After`` said.
+        :param pause: seconds, of ``Retry-After``.
         :param sent: what the clock showed when the request was sent.
         """
         now = self._fill()

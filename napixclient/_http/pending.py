@@ -37,14 +37,14 @@ class Holder(Protocol):
 
     @property
     def phase(self) -> Phase:
-        """What a clock that runs out meanwhile is told to have run out in."""
+        """The phase that a timeout now is reported with."""
 
     def drop(self, pending: PendingResponse) -> Completer:
         """Let go of the request at once and give back what it takes; who is returned completes it."""
 
 
 class Completer(Protocol):
-    """Counts the outcomes of an origin, and tells the hooks."""
+    """Counts the outcomes of an origin, and calls the hooks."""
 
     def complete(self, pending: PendingResponse, outcome: Outcome) -> None:
         """Make this the outcome."""
@@ -126,7 +126,7 @@ class PendingResponse(RequestState):
     outcome: Outcome | None
     holder: Holder | None
     _batch: Batch | None
-    _index: int  # its place in the batch
+    _index: int  # in the batch
     _links: list[Link] | None
     _waiter: Waiter[object] | None  # of a greenlet that waits without a clock: it costs less than a link
 
@@ -281,7 +281,7 @@ Entry = PendingResponse | Response | HTTPError | None
 class Batch:
     """Requests that one ``wait``, one loop or one stream will hand out.
 
-    Each has a place, in which its outcome takes that of its ``PendingResponse``: so a request that is done costs two
+    Each has an index, at which its outcome replaces its ``PendingResponse``: so a request that is done costs two
     objects less to hold, and the collector as much less work.
     """
 

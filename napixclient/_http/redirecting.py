@@ -61,7 +61,7 @@ def redirect_of(pending: PendingResponse, response: Response, default: bool) -> 
     request = pending.current
     try:
         if len(set(locations)) > 1:
-            raise ValueError('it leads to several places')
+            raise ValueError('it has several targets')
         target, foreign = _moved(request, response.status, locations[0])
     except ValueError as exc:
         where = mask(repr(locations[0][:200]))

@@ -10,7 +10,7 @@ __all__ = ['RequestQueue']
 
 
 class RequestQueue:
-    """First in, first out. What ended while it waited stays in its place, and is skipped when its turn comes."""
+    """First in, first out. What ended while it waited stays in the queue, and is skipped when its turn comes."""
 
     __slots__ = ('dropped', 'entries')
 

@@ -1,7 +1,7 @@
 """Whether a used connection may carry another request: what was seen of how its server closes connections.
 
-A server may close a connection whenever it likes (RFC 9112 §9.5), and many close after an answer without having said
-so. A request that may be sent once more finds that out at no price; any other must not, for nobody can tell whether it
+A server may close a connection whenever it likes (RFC 9112 §9.5), and many close after an answer without announcing
+it. A request that may be sent once more finds that out at no price; any other must not, for nobody can tell whether it
 arrived. So while little is known of an origin, such a request goes over a connection that has been quiet for a while,
 or that none other has come further than, or over a fresh one.
 
@@ -21,7 +21,7 @@ QUIET_SECONDS = 0.05
 KEPT, SURELY_KEPT = 8, 32
 #: Of so many connections that are taken to be at their end, one is tried once more.
 _PROBE = 8
-#: Unsaid closes after which also those that may be sent twice rather go over a fresh connection.
+#: Unannounced closes after which also those that may be sent twice rather go over a fresh connection.
 _ENOUGH = 3
 #: Requests that go over fresh connections before an origin that closes is looked at anew; twice as many after each that
 #: was lost, up to the last of these.
@@ -66,7 +66,7 @@ class Reuse:
         self.kept: bool = False
         #: Answers that one of its connections has brought; as many are waited for over no other one.
         self.deepest: int = 0
-        self._limit: int | None = None  # answers after which it has been seen to close unsaid
+        self._limit: int | None = None  # answers after which it has been seen to close unannounced
         self._seen = 0  # how often
         self._scout: Used | None = None  # the one connection that goes ahead with what cannot be sent twice
         self._probes = 0
@@ -125,7 +125,7 @@ class Reuse:
         return Fitness.FRESH if self._probes % _PROBE else Fitness.GO
 
     def closed(self, served: int, lost: bool) -> None:
-        """The origin closed a connection after so many answers, and had not said so.
+        """The origin closed a connection after so many answers, without announcing it.
 
         :param lost: whether a request was lost that could not be sent once more.
         """
@@ -138,6 +138,6 @@ class Reuse:
         self.kept, self._scout, self.deepest = False, None, 0
 
     def announced(self) -> None:
-        """The origin kept a connection for more than one answer, and said before it closed it."""
+        """The origin kept a connection for more than one answer, and announced the close."""
         if self._limit is None and not self._fresh_left:
             self.kept = True

@@ -52,7 +52,7 @@ def _save_new(target: str, write: Writer) -> int:
 
 
 def _save_over(there: IO[bytes], target: str, write: Writer) -> int:
-    """Put a new file in the place of one where it can be the same to everybody, else write into that one.
+    """Replace a file by a new one where nobody can notice the difference, else write into it.
 
     Both when the body is whole. To put it there is better: nobody ever sees half of it.
     """

@@ -82,7 +82,7 @@ class Settings:
         max_header_fields: int = 256,
         secret_names: Iterable[str] = (),
     ) -> None:
-        add_secret_names(secret_names)  # before anything may be told
+        add_secret_names(secret_names)  # before anything may be shown
         # A request that carries all defaults is what checks those that requests can set as well.
         Request('host', 'GET', '/', timeout=timeout, max_body=max_body)
         self.max_connections: int | None = (

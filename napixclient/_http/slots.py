@@ -203,7 +203,7 @@ class Slots(Generic[C]):
     """The ledger.
 
     :param limit: slots at most.
-    :param owner: tells ledgers apart whose connections live on different loops: the hub.
+    :param owner: the hub; ledgers with different ones have connections on different loops.
     :param on_idle: called when a connection becomes idle, and nobody reaps.
     :param now: seconds, as ``time.monotonic``.
     """

@@ -84,7 +84,7 @@ class BodyStream:
     # -- called by the source, on the loop -----------------------------------------------------------------------
 
     def receive(self, data: bytes) -> bool:
-        """Take received bytes; true when the source had better stop reading for now."""
+        """Take received bytes; true when the source should stop reading for now."""
         self._pieces.append(data)
         self._waiting += len(data)
         self._changed.set()
@@ -272,7 +272,7 @@ class StreamedResponse(Response):
     def iter_lines(self) -> Iterator[str]:
         """The body's lines as text (UTF-8), without their ends (LF or CR LF).
 
-        Who leaves the loop early can read on behind the last line that he got.
+        A loop that is left early can be followed by another, which goes on behind the last line.
         """
         for _, line in self._lines(b'\n'):
             yield line.decode('utf-8', 'replace')
@@ -336,7 +336,7 @@ class StreamedResponse(Response):
         self._stream.close()
 
     def cancel(self) -> None:
-        """Abort the body, from whatever greenlet: its reader gets :class:`Cancelled`. As that of the request does."""
+        """Abort the body, from whatever greenlet: its reader gets :class:`Cancelled`."""
         self._stream.break_off(Cancelled('cancelled', request=self.request))
 
     def break_off(self, error: Exception) -> None:
@@ -353,7 +353,7 @@ class StreamedResponse(Response):
 
     @property
     def body(self) -> Any:
-        """What is left of the body: as that of a response that is read whole."""
+        """What is left of the body, decoded as that of a :class:`Response` is."""
         return self.data or None if self._stream.coded else super().body
 
     def __enter__(self) -> StreamedResponse:

@@ -106,7 +106,7 @@ class Throttle:
     # -- learning --------------------------------------------------------------------------------------------------
 
     def learn(self, response: Response, bound: Callable[[], bool]) -> int:
-        """What an answer tells of how much the origin can take; the new limit.
+        """Learn from an answer how much the origin can take; return the new limit.
 
         :param bound: whether it is the limit that holds requests up, and not the pool or the rate.
         """

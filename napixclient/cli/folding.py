@@ -29,7 +29,7 @@ class Folder:
     """Groups identical answers. It holds each different answer once, and the names of all hosts.
 
     :param groups: what ``@name`` stands for.
-    :param regroup: write ``@name`` in place of all hosts of a group.
+    :param regroup: write ``@name`` instead of all hosts of a group.
     :param spread: give each member of a JSON document its own line, for readable differences.
     """
 

@@ -88,7 +88,7 @@ class Items:
 
     @staticmethod
     def filled(text: str, host: str) -> str:
-        """The text with the host's name in place of ``{host}``."""
+        """The text with ``{host}`` replaced by the host's name."""
         return text.replace(HOST, name_of(host))
 
     def _take(self, text: str) -> None:

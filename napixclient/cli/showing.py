@@ -56,7 +56,7 @@ def _masked_body(text: str, content_type: str) -> str:
 
 
 class Curl:
-    """Writes requests as curl commands, with ``$NAPIX_TOKEN`` in place of secrets."""
+    """Writes requests as curl commands, with ``$NAPIX_TOKEN`` instead of secrets."""
 
     def __init__(
         self, asked: Asked, items: Items, authenticator: Authenticator | None, options: ConnectionOptions
@@ -144,7 +144,7 @@ def _masked(text: str) -> str:
 
 
 def _quoted(shown: str) -> str:
-    """A word of the shell with the secret in the place of each mask."""
+    """A word of the shell with each mask replaced by the secret."""
     return f'"{SECRET.join(map(_escape, shown.split(MASK)))}"'
 
 

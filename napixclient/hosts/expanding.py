@@ -104,7 +104,7 @@ def sizes_of(text: str) -> Iterator[int]:
 def fold(hosts: Iterable[str], groups: Groups | None = None, regroup: bool = False) -> str:
     """The node set of these hosts, never longer than their list; empty for no hosts.
 
-    :param regroup: write ``@name`` in place of all hosts of a group.
+    :param regroup: write ``@name`` instead of all hosts of a group.
     """
     if not regroup:
         return folded(hosts)

@@ -24,7 +24,7 @@ class Backoff:
         return pause
 
     def reset(self) -> None:
-        """Begin anew: things go well."""
+        """Start over, as things go well."""
         self._pause = SHORTEST
 
 

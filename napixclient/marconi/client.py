@@ -39,7 +39,7 @@ class Client:
 
     @property
     def client_id(self) -> str:
-        """What the server tells this client from others by: a UUID, made anew for each client.
+        """A UUID by which the server knows this client from others; each client has its own.
 
         Set it to one of your own, and the client is the same to the server after a restart.
         """
@@ -61,7 +61,7 @@ class Client:
         """All queues: ``client.queues(marker=None, limit=10, detailed=False)`` is a lazy generator that follows pages.
 
         ``marker`` is the name of the queue behind which to begin; ``limit`` is the size of a page, which the server
-        limits to 20; ``detailed`` fetches the metadata too, into ``told``. ``for queue in client.queues`` uses these
+        limits to 20; ``detailed`` fetches the metadata too, into ``listed``. ``for queue in client.queues`` uses these
         defaults.
         """
         return _Queues(self._api)

@@ -128,7 +128,7 @@ class ServiceUnavailable(ServerError):
 
 
 class NoAnswer(ErrorBase):
-    """Nobody answered; ``__cause__`` is the core's error, which tells why."""
+    """Nobody answered; ``__cause__`` is the core's error, which says why."""
 
 
 class Unsupported(ErrorBase):

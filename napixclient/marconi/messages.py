@@ -68,7 +68,7 @@ class Message:
 
     @property
     def status(self) -> MessageStatus:
-        """``Message.Claimed`` if the server said so, else ``Message.Free``.
+        """``Message.Claimed`` if the server says so, else ``Message.Free``.
 
         Version 1 says it of the messages of a claim only.
         """

@@ -25,7 +25,7 @@ used: ContextVar[list[Token] | None] = ContextVar('napixclient_marconi_used', de
 
 
 class Tokens:
-    """Gets tokens from Keystone. As an authenticator it sets ``X-Auth-Token``: anew for every attempt."""
+    """Gets tokens from Keystone. As an authenticator it sets ``X-Auth-Token``, again for every attempt."""
 
     def __init__(self, wire: Wire, credential: Credential) -> None:
         self._wire = wire

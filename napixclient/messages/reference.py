@@ -98,7 +98,7 @@ def lead(base: str, reference: str) -> tuple[str, str]:
     A fragment is not sent. Tabs are dropped, as browsers do.
 
     :param base: the URL that answered.
-    :raises ValueError: when it is not http or https, or no place that a request can be sent to.
+    :raises ValueError: when it is not http or https, or no request can be sent there.
     """
     found = resolve(base, reference.replace('\t', ''))
     scheme = (found.scheme or '').lower()

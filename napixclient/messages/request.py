@@ -197,7 +197,7 @@ class Request(_Draft):
         return self._copy(f'{self.url}{"&" if "?" in self.url else "?"}{pair}', self.headers)
 
     def with_line(self, name: bytes, line: bytes) -> Request:
-        """The same with one more header field, which is written already, in place of those of that name.
+        """The same with one more header field, which is written already, instead of those of that name.
 
         :param name: lowered.
         """
@@ -476,5 +476,5 @@ class Source:
 
     @property
     def rereadable(self) -> bool:
-        """Whether it can be read again: a file that can seek, or an iterable that begins anew each time."""
+        """Whether it can be read again: a file that can seek, or an iterable that begins again each time."""
         return self.start is not None or not (hasattr(self.stream, 'read') or hasattr(self.stream, '__next__'))

@@ -142,7 +142,7 @@ class Response:
 
         Where the Content-Type is ``application/json-seq``, for each text behind a record separator (RFC 7464).
 
-        :raises ValueError: for a line that is not JSON, naming its number. Who begins anew reads on behind it, where
+        :raises ValueError: for a line that is not JSON, naming its number. A new iteration goes on behind it, where
             the answer is streamed.
         """
         in_sequence = is_json_sequence(self.headers.get('content-type', ''))

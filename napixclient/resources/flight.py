@@ -31,7 +31,7 @@ FAILED = frozenset([502, 503, 504])
 
 
 class Host(Protocol):
-    """The host of a flight, which the outcome tells something of."""
+    """The host of a flight, of which the outcome says something."""
 
     health: Health
     load: Load

@@ -251,7 +251,7 @@ class Client:
         :param method: called once for each member of ``kwarg_list``, with these keywords.
         :param max_concurrency: calls at a time in this run, or ``'auto'`` to learn how many; by default the client's,
             which bounds its requests in any case.
-        :param return_errors: return an error in place of the result. Otherwise the first error is raised, after the
+        :param return_errors: return an error instead of the result. Otherwise the first error is raised, after the
             calls under way are cancelled.
         :raises ValueError: if ``max_concurrency`` is invalid.
         :raises TypeError: if a member of ``kwarg_list`` is not a mapping.

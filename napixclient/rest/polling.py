@@ -35,7 +35,7 @@ def wait(
     Other greenlets run meanwhile. An exception of ``poll`` is raised here.
 
     :param poll: called without arguments.
-    :param until: tells whether a result is the one that is waited for; by default the first true one is.
+    :param until: decides whether a result is the awaited one; by default the first true one is.
     :param delay: seconds between the end of one poll and the start of the next.
     :param timeout: seconds in all, including those of a ``poll`` that hangs; ``None`` for no limit.
     :param backoff: the factor by which the delay grows after each poll, at least 1.

@@ -40,7 +40,7 @@ _DIALECTS: dict[str, tuple[str, tuple[str, ...], str]] = {
 
 
 class _Alchemy:
-    """A connection of SQLAlchemy's; what it is after a failure nobody knows, so it is then made anew."""
+    """A connection of SQLAlchemy's; its state after a failure is unknown, so it is then replaced."""
 
     def __init__(self, engine: Any) -> None:
         from sqlalchemy import inspect, text

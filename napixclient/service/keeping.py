@@ -36,7 +36,7 @@ COMMIT_BYTES = 1 << 20
 COMMIT_SECONDS = 0.005
 #: Bytes of results that may wait for their commit; then no more outcomes are taken.
 MOST_WAITING = 8 << 20
-#: Seconds after which a store that failed is tried again, and after which those who watch are told.
+#: Seconds after which a store that failed is tried again, and after which those who watch are informed.
 AGAIN_SECONDS = 0.5
 TELL_SECONDS = 5.0
 

@@ -27,7 +27,7 @@ _ESCAPES_OF_LINES = {number: text for number, text in _ESCAPES.items() if chr(nu
 
 
 def escaped(text: str) -> str:
-    r"""The text with ``\x1b`` in the place of each control character: peers choose what stands in a log."""
+    r"""The text with each control character escaped, as ``\x1b``: peers choose what stands in a log."""
     return text.translate(_ESCAPES)
 
 

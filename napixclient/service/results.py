@@ -17,7 +17,7 @@ __all__ = ['Result', 'line_of', 'result_of', 'unasked']
 
 
 class Result(NamedTuple):
-    """A result, but for its place in the sequence.
+    """A result, without its number in the sequence.
 
     :param number: of the request.
     :param end: as what it is counted: ``ok``, ``failed``, ``cancelled`` or ``interrupted``.
@@ -35,7 +35,7 @@ class Result(NamedTuple):
 
 
 def result_of(item: Item, outcome: Response | HTTPError, ms: float, at: float, secrets: Secrets | None) -> Result:
-    """The result of a request, but for its place in the sequence.
+    """The result of a request, without its number in the sequence.
 
     :param ms: milliseconds that it took.
     :param at: milliseconds from the beginning of the run to its end.

@@ -38,7 +38,7 @@ __all__ = ['Parent', 'Run']
 
 log: logging.Logger = logging.getLogger('napixclient.service')
 
-#: Requests in flight that are told one by one.
+#: Requests in flight that are listed one by one.
 MOST_FLYING = 2000
 #: Seconds between two looks at a lease that is over.
 PAUSE_SECONDS = 0.1
@@ -157,7 +157,7 @@ class Run:
         return list(self._items.values())
 
     def segment(self, seq: int) -> Segment | None:
-        """The segment in memory that has this place in the sequence."""
+        """The segment in memory that holds this number of the sequence."""
         return self._keeper.tail.find(seq)
 
     # -- its end ---------------------------------------------------------------------------------------------------

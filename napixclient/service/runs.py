@@ -219,7 +219,7 @@ class Runs:
 
 
 def _about(items: list[Item]) -> dict[str, Any]:
-    """What tells a run from others at a glance; ``None`` for what differs between its requests."""
+    """What distinguishes a run from others at a glance; ``None`` for what differs between its requests."""
     methods, urls = {item.method for item in items}, {item.url for item in items}
     return {
         'method': methods.pop() if len(methods) == 1 else None,

@@ -119,7 +119,7 @@ def _mapped(value: Any, masked: Callable[[str], str]) -> Any:
 
 
 class _Finder:
-    """Finds very many values in one pass over a text, the longest where several begin at one place.
+    """Finds very many values in one pass over a text, the longest where several begin at one position.
 
     First where one may begin, by the beginnings of them all; which it is, if any, is then looked up in their order.
     """
@@ -137,7 +137,7 @@ class _Finder:
             self._starts = self._looked_up
 
     def masked(self, text: str) -> str:
-        """The text with ``***`` in the place of each value."""
+        """The text with each value replaced by ``***``."""
         parts: list[str] = []
         begin = 0
         for at in self._starts(text):
@@ -155,7 +155,7 @@ class _Finder:
             yield at
 
     def _looked_up(self, text: str) -> Iterator[int]:
-        """Where a beginning stands, with each place looked up among them."""
+        """Where a beginning stands, with each position looked up among them."""
         known = self._beginnings
         for start in range(0, len(text), _STRETCH):
             yield from [

@@ -92,6 +92,6 @@ class Tail:
         del self._segments[:count]
 
     def find(self, seq: int) -> Segment | None:
-        """The segment that has this place in the sequence."""
+        """The segment that holds this number of the sequence."""
         at = bisect_right(self._segments, seq, key=lambda segment: segment.first)
         return self._segments[at - 1] if at and seq < self._segments[at - 1].end else None

@@ -70,7 +70,7 @@ def _chunk(data: bytes) -> bytes:
 
 #: NDJSON. While there is no result, now and then a blank is sent before the next line, which JSON allows.
 LINES = Form('lines', b'', _line, _nothing, _nothing, b' ')
-#: Server-sent events (HTML §9.2), each with its place in the sequence as its id.
+#: Server-sent events (HTML §9.2), each with its number in the sequence as its id.
 EVENTS = Form('events', b'retry: 1000\n\n', _event, _progress_event, _end_event, b': still here\n\n')
 #: Messages of a WebSocket; pings are sent apart.
 FRAMES = Form('frames', b'', _message, _progress_message, _progress_message, b'')
@@ -88,7 +88,7 @@ def page(feeds: Feeds, id: str, seq: int) -> Iterator[bytes]:
 
 
 def stream_session(feeds: Feeds, id: str, seq: int, form: Form, every: float) -> Callable[[Sender, bool], bool]:
-    """What sends the results until the run ends, and tells whether it came to its end.
+    """Sends the results until the run ends; returns whether it came to its end.
 
     :param every: seconds after which something is sent, so that who has left is found out.
     """

@@ -1,7 +1,7 @@
 """Tools to test programs that talk to servers: real servers on loopback that answer, hold requests, or break.
 
 clock       a clock that stands still until a test advances it
-serving     serve: a server for a handler or a WSGI application; it tells the two apart
+serving     serve: a server for a handler or a WSGI application, whichever it is given
 apps        servers of WSGI applications, under gevent's pywsgi
 faults      servers that play scripts of bytes
 server      the listening socket, its connections, and the answers

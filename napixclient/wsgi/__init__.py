@@ -1,6 +1,6 @@
 """Middlewares for the serving side: for WSGI applications that this library calls, and that call others with it.
 
-catcher     answers an exception with a document that tells its cause
+catcher     answers an exception with a document that describes its cause
 answering   one request to the catcher, as PEP 3333 has it
 guard       lets in only callers who prove who they are
 nonces      remembers nonces, to detect replayed requests
@@ -8,7 +8,7 @@ refusals    what the guard answers instead of running the application
 naming      names a server that nobody has named
 rawuri      makes gevent's server pass on the path as it was sent
 frameworks  for a framework that would swallow exceptions
-environ     what an environ says, and what may be said to a server
+environ     reads an environ, and checks what is passed to a server
 
 A part is loaded on first use, so gevent's server is not loaded where another server runs.
 """

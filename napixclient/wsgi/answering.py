@@ -38,7 +38,7 @@ class Answer:
 
     The status line is held back until the first byte of the body, its end, or a failure.
 
-    :param teller: tells the log and the caller of an exception.
+    :param teller: reports an exception to the log and to the caller.
     :param start_response: the server's.
     :param call_context: of the request.
     """

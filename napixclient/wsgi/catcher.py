@@ -1,4 +1,4 @@
-"""A WSGI middleware that answers an exception of the application with a document that tells its cause."""
+"""A WSGI middleware that answers an exception of the application with a document that describes its cause."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ logging.getLogger('napixclient').addHandler(logging.NullHandler())  # a library 
 #: Seconds after which a caller may ask again that was answered 503.
 RETRY_AFTER = 1
 
-#: The fields that travel, as they stand in the environ.
+#: The propagated fields, as they stand in the environ.
 _VARIABLES = {
     name: f'HTTP_{name.upper().replace("-", "_")}'
     for name in ('traceparent', 'tracestate', 'X-Request-ID', 'X-Napix-Via', 'X-Napix-Timeout')
@@ -46,7 +46,7 @@ class CallerLeft(NapixError):
 
 
 class ExceptionsCatcher:
-    """Serves a WSGI application, and answers every exception that escapes it with a document that tells the cause.
+    """Serves a WSGI application, and answers every exception that escapes it with a document that describes the cause.
 
     While the application runs, the calls that it makes with this library carry on the ids of its request, wait no
     longer than its caller does, and are stopped if they would go in a circle.

@@ -1,4 +1,4 @@
-"""What a WSGI environ says of its request, and what may be said to a server."""
+"""Reads what a WSGI environ has of its request, and checks what is passed to a server."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def text_of(environ: Environ, name: str, default: str = '') -> str:
 
 
 def path_of(environ: Environ) -> str:
-    """The path without the query, as near to what the caller wrote as the server tells (see SignatureGuard)."""
+    """The path without the query, as near to what the caller wrote as the server passes it on (see SignatureGuard)."""
     target = text_of(environ, 'RAW_URI') or text_of(environ, 'REQUEST_URI')
     if target.startswith('/'):
         path, safe = target.partition('?')[0], f'%{_SAFE}'

@@ -38,7 +38,7 @@ class DialOwner(Protocol):
 
     @property
     def completion(self) -> Completer:
-        """Who completes a request that the dial is told to drop."""
+        """Completes the request that the dial drops."""
 
     def connected(self, dial: Dial, sock: Socket) -> None:
         """The connection is open."""

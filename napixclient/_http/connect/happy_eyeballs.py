@@ -88,7 +88,7 @@ def race(addresses: list[Address]) -> socket.socket:
 
     The next one is tried when the one before has failed, or has not succeeded for a while (RFC 8305 §5).
 
-    :raises OSError: when none does: the failure that tells most.
+    :raises OSError: when none does: the most telling failure.
     """
     waiting = addresses[::-1]
     dialled: dict[int, _socket.socket] = {}  # descriptor -> socket

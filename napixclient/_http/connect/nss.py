@@ -35,7 +35,7 @@ class Rules:
     :param resolv: that of resolv.conf.
     :param hosts: the names in the hosts file, in lower case.
     :param host_name: what this machine is called.
-    :param mdns_allow: whether nss-mdns was told to answer for other names than ``.local``.
+    :param mdns_allow: whether nss-mdns is configured to answer for other names than ``.local``.
     """
 
     def __init__(

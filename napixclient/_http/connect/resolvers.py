@@ -101,7 +101,7 @@ class Lookups:
         return self._ask_dns(name, port)
 
     def _is_replaced(self) -> bool:
-        """Whether somebody has put a resolver of their own in the place of gevent's: that one is asked."""
+        """Whether somebody has replaced gevent's resolver: then theirs is asked."""
         return not all(
             str(getattr(asked, '__module__', '')).startswith('gevent.')
             for asked in (socket.getaddrinfo, type(self.hub.resolver))

@@ -41,7 +41,7 @@ class ConnectionOwner(Protocol):
 
     @property
     def completion(self) -> Completer:
-        """Who completes what the connection is told to drop."""
+        """Completes the request that the connection drops."""
 
     def answered(
         self, connection: Connection, pending: PendingResponse, response: Response, coding: str | None
@@ -64,7 +64,7 @@ class ConnectionOwner(Protocol):
         """The connection, which was used before, is closed; not a byte of the request went out."""
 
     def broken(self, connection: Connection, pending: PendingResponse, error: HTTPError) -> None:
-        """The request failed; the connection is closed. ``error.phase`` tells where."""
+        """The request failed; the connection is closed. ``error.phase`` says where."""
 
     def gone(self, connection: Connection) -> None:
         """The connection closed while it was idle, or after its request was dropped."""
@@ -114,7 +114,7 @@ class Connection:
         self.deadline: float = NEVER  # of monotonic(): of the streamed answer
         self.served: int = 0  # answers that came over this connection
         self.doubtful: bool = False  # whether the server may not have read all of the last request
-        self.ends: float = NEVER  # of monotonic(): when the server, as it said, is about to close it
+        self.ends: float = NEVER  # of monotonic(): when the server is about to close it, as it announced
         self._rested = 0.0  # of monotonic(): since when it has had nothing to do …
         self._rested_after = -1  # … after so many answers; below 0 before the first rest
         transport.reader.start(self._readable)
@@ -132,7 +132,7 @@ class Connection:
 
     @property
     def phase(self) -> Phase:
-        """What a failure now is told to have failed in."""
+        """The phase that a failure now is reported with."""
         return PHASES[self.state]
 
     @property
@@ -277,7 +277,7 @@ class Connection:
             self.fail(error)
 
     def _answered_early(self) -> bool:
-        """A server may answer and close before it has read the whole request: read what it said."""
+        """A server may answer and close before it has read the whole request: read its answer."""
         pending = self.pending
         while self.state != 'closed' and self.pending is pending and pending is not None:
             before = self.expires
@@ -353,7 +353,7 @@ class Connection:
             self._outgoing.agreed()
 
     def _cut_short(self, reset: bool) -> bool:
-        """The connection ended: whether what had come of the answer is told as the answer, and was."""
+        """The connection ended: hand out what has come, where that can stand as the answer; return whether it does."""
         pending, reader, owner = self.pending, self.reader, self._owner
         if pending is None or self.state == 'reserved' or not reader.cut_short(reset):
             return False
@@ -467,7 +467,7 @@ class Connection:
             if not self._answered_early():
                 self._lost(exc)
             return
-        # What the server may have said was said before.
+        # What the server may have sent answers nothing of this request.
         pending, self.pending = self.pending, None
         assert pending is not None
         self.abort()

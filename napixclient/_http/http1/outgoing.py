@@ -83,7 +83,7 @@ class Outgoing:
                 self._more()
 
     def hold_back(self, payload: bytes | Source) -> None:
-        """Send a body when the server agrees to it, or has said nothing for a while (RFC 9110 §10.1.1)."""
+        """Send a body when the server agrees to it, or has been silent for a while (RFC 9110 §10.1.1)."""
         self._connection.step('hold')
         self._connection.expires = NEVER  # the silence that is borne now is shorter
         self._held_back = payload
