@@ -308,7 +308,7 @@ BREAKS = {
 
 @pytest.mark.parametrize('name', FAILS)
 @pytest.mark.parametrize('method', ['GET', 'HEAD'])
-def test_a_failure_before_the_first_byte_is_told(name: str, method: str) -> None:
+def test_a_failure_before_the_first_byte_is_answered(name: str, method: str) -> None:
     """The answer is the document alone: no status, no field and no byte of the answer that failed."""
     caught = Caught()
     make, text = FAILS[name]
@@ -324,7 +324,7 @@ def test_a_failure_before_the_first_byte_is_told(name: str, method: str) -> None
 
 
 @pytest.mark.parametrize('name', BREAKS)
-def test_an_application_that_breaks_the_protocol_is_told_of(name: str) -> None:
+def test_an_application_that_breaks_the_protocol_is_reported(name: str) -> None:
     """What a server would only find when it is too late is found before anything is sent."""
     caught = Caught()
     make, pattern = BREAKS[name]
@@ -476,7 +476,7 @@ class Several(Exception):
     ],
     ids=range(5),
 )
-def test_any_exception_can_be_told(exc: Exception, said: tuple[int, str, str]) -> None:
+def test_any_exception_can_be_described(exc: Exception, said: tuple[int, str, str]) -> None:
     """However it is made."""
     document = run(ExceptionsCatcher(raises(exc))).document
     assert (document['status'], document['error_class'], document['error_text']) == said
@@ -514,7 +514,7 @@ def test_it_is_inert() -> None:
     assert got.fields['X-Content-Type-Options'] == 'nosniff'
 
 
-def test_tracebacks_travel_with_leave_only() -> None:
+def test_tracebacks_are_passed_on_with_leave_only() -> None:
     """Our own, in the members that napix has for it."""
     document = run(ExceptionsCatcher(raises(ValueError('boom')), expose_traceback=True)).document
     last = document['traceback'][-1]

@@ -345,7 +345,7 @@ def by_hooks(host: str) -> Iterator[bytes]:
 
 @pytest.mark.parametrize('ask', [by_client, by_pool, by_stream, by_hooks])
 @pytest.mark.parametrize('late', [False, True], ids=['in the call', 'in the body'])
-def test_it_travels_with_every_call(ask: Callable[[str], Iterator[bytes]], late: bool) -> None:
+def test_it_is_propagated_with_every_call(ask: Callable[[str], Iterator[bytes]], late: bool) -> None:
     """The ids of the request that is served, and the servers passed; each call is a parent of its own."""
 
     def app(environ: Environ, start_response: Any) -> Any:
@@ -579,7 +579,7 @@ def test_the_workers_of_one_deployment_are_one_server() -> None:
 SECRETS = ['k3y-of-root', 't0ken/of+query', 'p4ss w0rd"é', 'b3arer-token', 'c00kie-value']
 
 
-def test_no_secret_is_told(caplog: pytest.LogCaptureFixture) -> None:
+def test_no_secret_is_shown(caplog: pytest.LogCaptureFixture) -> None:
     """Not by what the server behind echoes, in no form, and nowhere: documents, texts of errors, log."""
     caplog.set_level(logging.DEBUG)
     key, token, password, bearer, cookie = SECRETS

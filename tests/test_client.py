@@ -793,7 +793,7 @@ def test_total_in_the_queue() -> None:
         assert len(server.requests) == 1
 
 
-def test_total_waiting_for_a_place() -> None:
+def test_total_waiting_for_a_slot() -> None:
     """The same where it is the pool that has no connection to spare."""
     gate = Gate()
     with serve(gate=gate) as server, serve() as other, ClientPool(max_connections=1) as pool:

@@ -71,7 +71,7 @@ def test_the_picture_is_the_one_that_its_script_draws() -> None:
     assert ENGINE['PICTURE'].read_text() == ENGINE['drawn']()
 
 
-def test_the_classes_in_the_picture_exist_and_are_told_of() -> None:
+def test_the_classes_in_the_picture_exist_and_are_described() -> None:
     """Each box, and each class in the title of a group, is a class, and the page names it too."""
     names = [box.name for box in ENGINE['BOXES']] + [group.title.rpartition(' ')[2] for group in ENGINE['GROUPS']]
     told = {code.partition('.')[0] for code in codes(PAGE)}
@@ -79,7 +79,7 @@ def test_the_classes_in_the_picture_exist_and_are_told_of() -> None:
         assert name in CLASSES and name in told | {'PoolCore'}, name
 
 
-def test_each_hop_in_the_picture_is_told_of() -> None:
+def test_each_hop_in_the_picture_is_described() -> None:
     """The numbers of the arrows are those of the steps on the page."""
     numbers = [arrow.number for arrow in ENGINE['ARROWS'] if arrow.number]
     assert numbers == [int(number) for number in re.findall(r'^(\d+)\. \*\*', PAGE, re.MULTILINE)]

@@ -73,7 +73,7 @@ def test_cancelled_while_an_authenticator_runs() -> None:
         assert client.request('GET', '/000002', timeout=5).status == 200
 
 
-def test_more_openings_than_are_made_at_once() -> None:
+def test_more_dials_than_are_made_at_once() -> None:
     """At most a hundred connections are being opened at once; the others wait, and are opened then."""
     waiting, go = 0, Event()
 
@@ -170,7 +170,7 @@ def test_what_ends_makes_no_room_for_what_ends_with_it(end: Any) -> None:
 
 
 def test_hosts_that_end_make_no_room_for_hosts_that_end_with_them() -> None:
-    """Nor where the hosts take turns for the places of the pool."""
+    """Nor where the hosts take turns for the slots of the pool."""
 
     def resolver(host: str, port: int) -> list[Any]:
         return [(socket.AF_INET, socket.SOCK_STREAM, 0, '', ('127.0.0.1', port))]

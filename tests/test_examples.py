@@ -155,7 +155,7 @@ def bottle_handler(app: bottle.Bottle) -> App:
 
 
 @pytest.mark.parametrize(('make', 'handler'), [(flask_app, flask_handler), (bottle_app, bottle_handler)])
-def test_a_framework_lets_go_of_exceptions_when_it_is_told_to(
+def test_a_framework_lets_go_of_exceptions_when_configured_to(
     make: Any, handler: Any, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Without that, it answers by itself; with it, what it is to handle it still handles."""
@@ -214,7 +214,7 @@ for url in '/boom', '/stream', '/nowhere':
 """
 
 
-def test_django_lets_go_of_exceptions_when_it_is_told_to() -> None:
+def test_django_lets_go_of_exceptions_when_configured_to() -> None:
     """`DEBUG_PROPAGATE_EXCEPTIONS` is what tells it; pages that are not there stay its own."""
     for setting, boom in (False, '[500] False'), (True, '[500] True'):
         with Programs() as programs:

@@ -120,7 +120,7 @@ def sources() -> Iterator[Path]:
         yield from (Path(folder, name) for name in files)
 
 
-def test_files_are_as_the_editors_are_told() -> None:
+def test_files_are_as_editorconfig_has_them() -> None:
     """Lines end with LF and without white space, the last one too; a tab indents in a Makefile, and nowhere else."""
     looked_at = 0
     for path in sources():
@@ -172,7 +172,7 @@ def test_the_list_of_faults_counts_from_one_and_names_modules_that_exist() -> No
 CONTRIBUTING = (ROOT / 'CONTRIBUTING.md').read_text()
 
 
-def test_each_target_is_told_of() -> None:
+def test_each_target_is_documented() -> None:
     """What make offers is in the table of CONTRIBUTING.md, in what `make help` prints, and nothing else is."""
     makefile = (ROOT / 'Makefile').read_text()
     [phony] = re.findall(r'^\.PHONY: (.+)$', makefile, re.MULTILINE)

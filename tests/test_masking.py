@@ -687,7 +687,7 @@ def test_headers_and_requests() -> None:
     assert request.url == '/x?token=mine&own=s3cret-token'
 
 
-def test_errors_that_travel() -> None:
+def test_errors_that_are_copied() -> None:
     """An error that was pickled tells the same, also one whose answer nobody had looked at."""
     keep = BearerToken('s3cret-token')
     error = told({'error_class': 'E', 'error_text': 'no s3cret-token', 'remote_error': {'error_class': 'Root'}})

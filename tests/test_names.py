@@ -421,7 +421,7 @@ def test_ended_in_a_look_up(end: str) -> None:
 
 
 @pytest.mark.parametrize('kind', ['hub', 'gevent', 'system', 'gevent, later', 'system, later'])
-def test_a_resolver_in_the_place_of_gevents(kind: str) -> None:
+def test_a_resolver_that_replaces_gevents(kind: str) -> None:
     """Who has put a resolver of their own on the hub, or another getaddrinfo in its place, is asked."""
     with serve() as server:
         assert kit.run_program(REPLACED, server.port, kind) == (0, '000001\n', '')

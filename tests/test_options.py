@@ -122,7 +122,7 @@ def test_a_parameter_of_ones_own_may_be_what_was_meant() -> None:
             make(**{misspelt: 3})  # type: ignore[operator]
 
 
-def test_what_is_like_none_of_them_is_told_all_of_them() -> None:
+def test_what_is_like_none_of_them_is_answered_with_all_of_them() -> None:
     """Where nothing is near, the error lists what there is; of several it names each."""
     with pytest.raises(TypeError, match=r"ClientPool takes no option 'colour': it takes authenticator, .*, verify$"):
         ClientPool(colour='red')  # type: ignore[call-arg]

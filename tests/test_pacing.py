@@ -558,7 +558,7 @@ def test_forked_while_it_waits() -> None:
         assert (done.code, done.out, done.err) == (0, '0 200\n', '')
 
 
-def test_it_holds_no_place() -> None:
+def test_it_holds_no_slot() -> None:
     """A host that waits for its rate leaves the pool's only connection to the others, and gets it back in its turn."""
     with paced(0.5, max_connections=1) as (server, pool, _), serve() as other:
         first, second = ask(pool, server), ask(pool, server)
@@ -569,7 +569,7 @@ def test_it_holds_no_place() -> None:
 
 
 @pytest.mark.timed
-def test_many_hosts_and_few_places() -> None:
+def test_many_hosts_and_few_slots() -> None:
     """Hosts with a rate take turns for few connections, each as fast as it may be."""
     with serve(arrivals := Arrivals()) as server:
         names = Names(**{f'host{number}': server for number in range(20)})

@@ -220,7 +220,7 @@ def test_slow_host_does_not_starve_others() -> None:
         assert slow_gate.peak == 2
 
 
-def test_place_that_a_slow_host_frees_goes_to_who_waits() -> None:
+def test_slot_that_a_slow_host_frees_goes_to_who_waits() -> None:
     """A host that holds every connection gives the next one that is free to the host that waits, not its own queue."""
     gate = Gate()
     with serve(gate=gate) as slow, serve() as quick, ClientPool(simultaneous=2, max_connections=2) as pool:
@@ -986,7 +986,7 @@ def test_stream(ordered: bool) -> None:
         assert pool.wait() == []
 
 
-def test_stream_is_in_order_when_told() -> None:
+def test_stream_is_in_order_when_asked() -> None:
     """An ordered stream hands out in the order of its iterable, whichever is answered first."""
     gate = Gate()
     taken: list[str] = []
@@ -1381,7 +1381,7 @@ def test_blocked_hooks_do_not_meet() -> None:
         wait_until(lambda: seen == ['response', 'request', 'request'])
 
 
-def test_another_thread_is_told() -> None:
+def test_another_thread_is_refused() -> None:
     """A pool that is used from another thread than its own says so, whatever is called; its own goes on."""
     with serve() as server:
         done = run_program(

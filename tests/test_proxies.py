@@ -521,7 +521,7 @@ def test_redirected_through_a_proxy() -> None:
 
 @pytest.mark.parametrize('host', ['https://server.example', 'https://server.example:8443', 'https://[::1]:8443'])
 @pytest.mark.usefixtures('oracle')
-def test_what_is_said_for_a_tunnel(host: str) -> None:
+def test_what_is_sent_for_a_tunnel(host: str) -> None:
     """The proxy is asked for host and port, with the credentials, and is told nothing else (RFC 9110 §9.3.6)."""
     with FaultServer([READ, CLOSE]) as proxy, Client(host, proxy=f'http://user:pw@{proxy.authority}') as client:
         failure(client, 'GET', '/secret', headers={'X-A': 'secret'})
@@ -1144,7 +1144,7 @@ NONE, PASSWORD, ACCEPTED = b'\5\0', b'\5\2', b'\1\0'
 
 
 @pytest.mark.usefixtures('oracle')
-def test_what_is_said_in_socks() -> None:
+def test_what_is_sent_in_socks() -> None:
     """The messages are those of RFC 1928 and RFC 1929, and no byte behind the reply is taken for a part of it."""
     for bound in (b'\1\0\0\0\0\0\0', b'\3\x07example\0\0', b'\3\0\0\0', b'\4' + bytes(18)):
         assert_said_in_socks(bound)
@@ -1377,7 +1377,7 @@ def test_silence(authority: kit.Authority) -> None:
 
 @pytest.mark.parametrize('end', ['cancel', 'kill', 'close', 'total', 'wait', 'killed'])
 @pytest.mark.usefixtures('oracle')
-def test_ended_while_opening(end: str, authority: kit.Authority) -> None:
+def test_ended_while_connecting(end: str, authority: kit.Authority) -> None:
     """A connection that is being opened through a proxy leaves nothing behind, however it is ended."""
     with stages(authority) as found:
         before = kit.Leaks.now()

@@ -567,7 +567,7 @@ def test_deadline_in_a_later_try() -> None:
 # Who waits holds nothing ---------------------------------------------------------------------------------------------
 
 
-def test_waiting_holds_no_place_in_the_pool() -> None:
+def test_waiting_holds_no_slot_of_the_pool() -> None:
     """With one connection in the whole pool, other hosts are served while one request waits; then it is its turn."""
     with (
         Counting(503, fields={'Retry-After': '1'}) as server,

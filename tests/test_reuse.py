@@ -64,7 +64,7 @@ def ask(pool: ClientPool, server: kit.Server, method: str, count: int) -> Iterat
 @pytest.mark.parametrize('simultaneous', [2, 8])
 @pytest.mark.parametrize('delay', [0, 0.005], ids=['at once', 'after 5 ms'])
 @pytest.mark.parametrize('closes', CLOSES)
-def test_unsaid_close(closes: str, delay: float, simultaneous: int, method: str) -> None:
+def test_unannounced_close(closes: str, delay: float, simultaneous: int, method: str) -> None:
     """What may be sent twice never fails; of the rest none where each answer is the last, else 2 % at most."""
     count = 300 if method == 'POST' else 100
     with Closing(CLOSES[closes], delay) as server, ClientPool(simultaneous=simultaneous) as pool:
@@ -76,7 +76,7 @@ def test_unsaid_close(closes: str, delay: float, simultaneous: int, method: str)
 
 
 @pytest.mark.parametrize('delay', [0, 0.005], ids=['at once', 'after 5 ms'])
-def test_unsaid_close_of_tls(delay: float, authority: kit.Authority) -> None:
+def test_unannounced_close_of_tls(delay: float, authority: kit.Authority) -> None:
     """Nothing is lost over TLS either, where the end is announced by a goodbye that comes when nobody reads."""
     with (
         Closing(CLOSES['after each'], delay, tls=authority.server()) as server,
@@ -147,7 +147,7 @@ def test_a_server_that_announces_its_ends_is_believed() -> None:
 
 
 def test_one_odd_close_is_forgotten() -> None:
-    """A server that has closed one connection unsaid, and then keeps them, is soon sent to without a look."""
+    """A server that has closed one connection unannounced, and then keeps them, is soon sent to without a look."""
     with FaultServer([READ, ANSWER, READ, CLOSE]) as server, Client(server.host, simultaneous=1) as client:
         for _ in range(60):
             client.request('GET', f'/{next_id()}')

@@ -400,7 +400,7 @@ def test_over_tls_a_close_says_goodbye(scripts: Any, authority: kit.Authority) -
 
 
 @both
-def test_a_client_that_waits_to_be_told_is_told(served: Any) -> None:
+def test_a_client_that_waits_for_a_100_gets_it(served: Any) -> None:
     """Expect: 100-continue is answered before the body is there (RFC 9110 §10.1.1)."""
     with serve(served) as server, connected(server) as sock:
         head, body = (
@@ -440,7 +440,7 @@ def test_a_client_that_leaves_half_way_is_no_error(served: Any, data: bytes) -> 
         assert (server.requests, server.errors) == ([], [])
 
 
-def test_what_is_no_request_is_told() -> None:
+def test_what_is_no_request_is_reported() -> None:
     """A handler's server keeps the error; pywsgi answers 400."""
     with serve(handler) as server:
         assert said(server, b'nonsense\r\n\r\n') == b''
@@ -453,7 +453,7 @@ def test_what_is_no_request_is_told() -> None:
 # Applications --------------------------------------------------------------------------------------------------------
 
 
-def test_what_an_application_is_told(authority: kit.Authority, logged: pytest.LogCaptureFixture) -> None:
+def test_what_an_application_is_given(authority: kit.Authority, logged: pytest.LogCaptureFixture) -> None:
     """The environment is that of PEP 3333; what is written to `wsgi.errors` is logged."""
     told: Environ = {}
 
@@ -760,7 +760,7 @@ def test_steps_tell_what_they_are() -> None:
 # The clock -----------------------------------------------------------------------------------------------------------
 
 
-def test_a_fake_clock_goes_when_it_is_told_to() -> None:
+def test_a_fake_clock_goes_when_it_is_advanced() -> None:
     """It starts where it is told, advances by what it is told, and never goes back."""
     clock = FakeClock()
     assert clock() == clock() == 0.0

@@ -210,7 +210,7 @@ def test_the_endpoint_comes_from_the_catalogue(with_keystone: Any) -> None:
         peers.connect()
 
 
-def test_what_keystone_refuses_is_told_in_its_words(with_keystone: Any) -> None:
+def test_what_keystone_refuses_is_reported_in_its_words(with_keystone: Any) -> None:
     """With the class for the status, the chain, and no secret."""
     peers = with_keystone()
     with pytest.raises(Unauthorized) as caught:
@@ -292,7 +292,7 @@ def test_ctrl_c_while_a_token_is_renewed(with_keystone: Any) -> None:
     assert tokens.renewed(tokens.current) is tokens.current
 
 
-def test_who_is_refused_again_is_told(with_keystone: Any) -> None:
+def test_who_is_refused_again_gets_the_error(with_keystone: Any) -> None:
     """A new token is got once; when that is refused too, that is the outcome, and other statuses are not asked again."""
     peers = with_keystone()
     client = peers.client()

@@ -376,7 +376,7 @@ def test_other_traffic_is_waited_for_as_well() -> None:
         assert [request.path for request in server.requests] == ['/1', '/back']
 
 
-def test_a_request_that_could_not_be_sent_is_told_at_once() -> None:
+def test_a_request_that_could_not_be_sent_is_reported_at_once() -> None:
     """`request` raises when there is no connection, `getresponse` when there is no answer."""
     with (
         serve(told, listening=False) as dead,

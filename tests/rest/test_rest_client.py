@@ -66,7 +66,7 @@ def test_verbs(rest: Client, verb: str) -> None:
 
 
 @pytest.mark.parametrize('verb', VERBS)
-def test_verbs_take_a_path_by_place_and_all_else_by_keyword(rest: Client, verb: str) -> None:
+def test_verbs_take_a_path_by_position_and_all_else_by_keyword(rest: Client, verb: str) -> None:
     """The path may be left out; nothing but it may be given by its place."""
     assert getattr(rest, verb)().status_code == 200
     with pytest.raises(TypeError):

@@ -123,7 +123,7 @@ def test_the_first_error(held: Held) -> None:
     assert held.rest.one(7) == 7
 
 
-def test_errors_in_the_place_of_results(held: Held) -> None:
+def test_errors_instead_of_results(held: Held) -> None:
     """With ``return_errors`` each call is made, whatever becomes of the others."""
 
     def call(number: int) -> int:

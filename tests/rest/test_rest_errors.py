@@ -107,7 +107,7 @@ def test_errors_of_a_client_s_own() -> None:
 
 
 @pytest.mark.parametrize('way', [copy.copy, lambda error: pickle.loads(pickle.dumps(error))])
-def test_errors_that_travel(tidy: None, way: Any) -> None:
+def test_errors_that_are_copied(tidy: None, way: Any) -> None:
     """Copied or pickled, read before or not, it tells the same."""
     for read in False, True:
         error = refused(400, {'badRequest': {'message': 'no such flavor', 'code': 400, 'details': 'flavor 9'}})

@@ -465,7 +465,7 @@ def test_what_a_server_says_is_inert(browser: Browser, service: Service) -> None
     assert browser.run('return window.owned ?? null') is None
 
 
-def test_a_refusal_is_told_at_the_field_that_it_is_about(browser: Browser, service: Service) -> None:
+def test_a_refusal_is_shown_at_the_field_that_it_is_about(browser: Browser, service: Service) -> None:
     """What the page or the service does not take is told in words, and nothing that was written is lost."""
     browser.open(service.url)
     browser.click('#send')

@@ -513,7 +513,7 @@ def test_bound_of_connections(tmp_path: Path) -> None:
             sock.close()
 
 
-def test_who_waits_too_long_is_told(tmp_path: Path) -> None:
+def test_who_waits_too_long_is_answered(tmp_path: Path) -> None:
     """Who has waited for `--slow-timeout` is answered 503, with a time to come back."""
     with serving(tmp_path / 'runs', '--max-connections', 1, '--slow-timeout', 1) as service:
         with kit.serve(gate=(gate := kit.Gate())) as server:

@@ -444,7 +444,7 @@ def test_runs_are_listed_newest_first(service: Service) -> None:
         ({'hosts': 'a', 'request': 1}, 'request'),
     ],
 )
-def test_what_makes_no_sense_is_told(service: Service, body: Any, word: str) -> None:
+def test_what_makes_no_sense_is_reported(service: Service, body: Any, word: str) -> None:
     """A submission that cannot be run is 400, with an error that names the part."""
     answer = service.ask('POST', '/runs', body, {'Content-Type': 'application/json'})
     assert answer.status == 400 and word in answer.body['error_text'], answer.body

@@ -357,7 +357,7 @@ def test_a_name_without_its_value(tmp_path: Path) -> None:
     assert finished.code == 2 and 'name of a secret' in finished.err and 'plugh' not in finished.err
 
 
-def test_a_secret_in_another_place(tmp_path: Path) -> None:
+def test_a_secret_in_another_member(tmp_path: Path) -> None:
     """A credential that a tag, or another request of the run, repeats is not kept or shown either; what was sent is as it was."""
     with kit.serve() as server, serving(tmp_path / 'runs') as service:
         run, results = service.run(

@@ -239,7 +239,7 @@ def told(watcher: Peer) -> list[tuple[int, dict[str, Any]]]:
     return found
 
 
-def test_progress_is_of_the_moment_at_which_it_is_told(service: Service) -> None:
+def test_progress_is_of_the_moment_at_which_it_is_sent(service: Service) -> None:
     """However the answers trickle in, a message of progress counts the results that came before it, and no others."""
 
     def trickling(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, str]:

@@ -315,7 +315,7 @@ def test_rows_44_and_48(tmp_path: Path) -> None:
             sock.close()
 
 
-def test_a_drain_is_told(tmp_path: Path) -> None:
+def test_a_drain_is_announced(tmp_path: Path) -> None:
     """At SIGTERM, who watches a run that does not end reads 1001, or an answer that breaks off; the run goes on later."""
     gate = kit.Gate()
     with kit.serve(gate=gate) as server:
