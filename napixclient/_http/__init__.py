@@ -27,6 +27,8 @@ decoding       content codings
 cookies        between ``http.cookiejar`` and our messages
 settings       the options: defaults and checks
 options        the options: types and meanings
+tls_context    the TLS context that the options stand for
+gevent_types   what is used of gevent's loop and of sockets, for the type checker
 pending        the one outcome of a request, and those who wait for it
 interrupting   Ctrl-C while a pool is open
 """

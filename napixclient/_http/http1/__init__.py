@@ -1,13 +1,18 @@
 """HTTP/1.1 (RFC 9112): one connection, what goes over it, and what comes.
 
-connection  one connection, a state machine on the loop
-states      its states, and what leads from one to the next: a table
-outgoing    what of a request does not go out at once
-upload      bodies that are read while they are sent
-feed        the body of a streamed answer, on its way to its reader
-failures    the error that a broken connection stands for
-transport   the socket and its watchers
-writer      requests -> bytes, no I/O
-reader      bytes -> answers, by llhttp, no I/O
-chunks      chunked bodies that llhttp does not read, no I/O
+connection   one connection, a state machine on the loop
+states       its states, and what leads from one to the next: a table
+outgoing     what of a request does not go out at once
+upload       bodies that are read while they are sent
+feed         the body of a streamed answer, on its way to its reader
+failures     the error that a broken connection stands for
+transport    the socket and its watchers
+writer       requests -> bytes, no I/O
+reader       bytes -> answers, by llhttp, no I/O
+incoming     the response that is being read, as far as it is known
+head_buffer  finds the final head in what is received
+heads        what a head says: is it valid, where does the body end, how long does the connection live
+body_buffer  collects a body, counts it and bounds it
+llhttp       what llhttp refuses, as errors of ours
+chunks       chunked bodies that llhttp does not read, no I/O
 """

@@ -1,4 +1,4 @@
-"""What the head of a response says (RFC 9112): is it valid, how is its body framed, how long does the connection live?
+"""What the head of a response says (RFC 9112): its validity, the framing of its body, how long its connection lives.
 
 Pure functions of one whole head, which is given without its last CRLF CRLF.
 """
