@@ -109,6 +109,33 @@ def test_idle_connections_are_closed_after_a_while() -> None:
         assert pool.request(server.host, 'GET', '/000002').get().status == 200
 
 
+@pytest.mark.parametrize('seconds', [5e-324, 1e-9, 1e-4])
+def test_no_time_to_be_idle(seconds: float) -> None:
+    """However short the time is for which connections are kept, they are closed, and the loop is left to others."""
+    going, looks = Event(), 0
+
+    def answer(_: str, path: str, *__: Any) -> tuple[int, dict[str, str], str]:
+        if path == '/000002':
+            going.wait()
+        return 200, {}, ''
+
+    def look() -> bool:
+        nonlocal looks
+        looks += 1
+        return True
+
+    with serve(answer) as server, ClientPool(idle_seconds=seconds) as pool:
+        pool._core.reapers.append(look)
+        pending = pool.request(server.host, 'GET', '/000002')
+        pool.request(server.host, 'GET', '/000001').get()
+        wait_until(lambda: len(server.peers) == 1)
+        looks, began = 0, time.monotonic()
+        gevent.sleep(0.1)
+        assert looks <= 100 * (time.monotonic() - began) + 1
+        going.set()
+        assert pending.get().status == 200
+
+
 def test_cap_recovers() -> None:
     """The cap is lowered to what the process could open, and grows again by and by."""
     with serve(gate=Gate()) as server, ClientPool(max_connections=8, simultaneous=4) as pool:

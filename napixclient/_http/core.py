@@ -25,6 +25,8 @@ __all__ = ['PoolCore', 'default_max_connections']
 
 #: Seconds between two looks at what is idle, at most.
 REAP_SECONDS = 5.0
+#: And at least: the loop has other things to do.
+SHORTEST_REAP_SECONDS = 0.01
 MAX_CONNECTIONS = 1024
 
 
@@ -53,7 +55,7 @@ class PoolCore:
         self.reapers: list[Callable[[], bool]] = [self._reap_slots]
         #: Goes around what writes to the socket of each new connection; it may refuse with an ``OSError``.
         self.guard: Callable[[Write], Write] | None = None
-        seconds = min(REAP_SECONDS, settings.idle_seconds / 4)
+        seconds = min(REAP_SECONDS, max(settings.idle_seconds / 4, SHORTEST_REAP_SECONDS))
         self._reaper: Watcher = self.loop.timer(seconds, seconds, ref=False)
         hush(self.hub)
 
