@@ -227,6 +227,29 @@ def test_raised_in_a_greenlet_of_ours(where: str, kind: type[BaseException]) -> 
 
 
 @pytest.mark.usefixtures('tidy')
+@pytest.mark.parametrize('kind', [KeyboardInterrupt, SystemExit])
+def test_raised_where_retries_are_decided(kind: type[BaseException]) -> None:
+    """What comes in the midst of that is the main greenlet's too; the connection goes on with the next request."""
+
+    class Interrupted(list[int]):
+        """Asked by the loop whether a status is to be tried again."""
+
+        def __contains__(self, status: object) -> bool:
+            raise kind
+
+    retries = Retry(3, status_forcelist=Interrupted([503]))
+    with serve(lambda *_: (503, {}, '')) as server, Client(server.host, simultaneous=1, retries=retries) as client:
+        pending, following = client.submit('GET', '/000001'), client.submit('GET', '/000002', retries=False)
+        with pytest.raises(kind):
+            wait_until(lambda: False)
+        wait_until(pending.ready)
+        assert isinstance(pending.exception, HTTPError) and isinstance(_root(pending.exception), kind)
+        wait_until(following.ready)
+        assert following.exception is not None and following.exception.status == 503
+        assert len(server.peers) == 1
+
+
+@pytest.mark.usefixtures('tidy')
 def test_in_the_midst_of_asking() -> None:
     """What is interrupted while it is being asked for takes nobody's place: the others have their own outcomes."""
 

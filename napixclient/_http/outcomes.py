@@ -308,7 +308,9 @@ class Outcomes:
         try:
             seconds = when(self._retries_of(pending), pending, last)
         except BaseException as exc:
-            return _failed('retries failed', exc, phase='backoff')
+            failed = _failed('retries failed', exc, phase='backoff')
+            # What is the program's business is raised again by a greenlet: the loop has more to do with this answer.
+            return failed if isinstance(exc, Exception) else Aside('backoff', lambda: failed)
         if seconds is None or monotonic() + seconds >= pending.deadline or not self._may_retry():
             return conclude(pending, last)
         return Again(seconds)
