@@ -55,11 +55,10 @@ class ClientPool:
     def __init__(
         self, authenticator: Credentials | None = None, simultaneous: Simultaneous = 2, **options: Unpack[Options]
     ) -> None:
+        cap, prove = count_or_auto(simultaneous, 'simultaneous'), authenticator_of(authenticator)
         core = PoolCore(Settings.of(ClientPool, options))
         self._core = core
-        self._origins = Origins(
-            core, partial(_member, core, count_or_auto(simultaneous, 'simultaneous'), authenticator_of(authenticator))
-        )
+        self._origins = Origins(core, partial(_member, core, cap, prove))
         self._batch = Batch([])
 
     # -- asking ----------------------------------------------------------------------------------------------------

@@ -285,6 +285,10 @@ def test_the_hub_is_left_as_it_was() -> None:
     pool = ClientPool()
     del pool
     wait_until(lambda: hub.NOT_ERROR is before)
+    for bad in ({'simultaneous': 0}, {'authenticator': 3}, {'max_connections': 0}):
+        with pytest.raises(ValueError):
+            ClientPool(**bad)  # type: ignore[arg-type]
+        assert hub.NOT_ERROR is before
     try:
         with ClientPool():
             hub.NOT_ERROR = (*before, ZeroDivisionError)
