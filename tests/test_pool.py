@@ -1495,6 +1495,41 @@ print(os.waitpid(child, 0)[1])
         assert server.times_read('000003') == 4
 
 
+def test_pools_of_a_thread_that_is_gone() -> None:
+    """A pool whose thread has destroyed its hub is collected without a word, and a fork minds the others all the same."""
+    with serve() as server:
+        done = run_program(
+            """
+import os, sys, threading
+import gevent
+from napixclient import Cancelled, Client, ClientPool
+host = sys.argv[1]
+old, pools = [], []
+
+def make():
+    old.extend([ClientPool(), Client(host), Client(host)])
+    old.append(old[-1].request('GET', '/000001', stream=True))
+    gevent.get_hub().destroy()
+
+for _ in range(8):
+    thread = threading.Thread(target=make)
+    thread.start()
+    thread.join()
+    pools.append(ClientPool())
+pending = [pool.request(host, 'GET', '/000002') for pool in pools]
+child = os.fork()
+if not child:
+    os._exit(sum(type(one.exception) is not Cancelled for one in pending))
+print([one.get(timeout=5).status for one in pending] == [200] * 8, os.waitpid(child, 0)[1])
+old.clear()
+gevent.sleep(0)
+""",
+            server.host,
+            patched=False,
+        )
+        assert done == (0, 'True 0\n', '')
+
+
 # Authenticators, resolvers and hooks that misbehave ------------------------------------------------------------------
 
 

@@ -102,8 +102,9 @@ class Origins:
 
     def on_collected(self) -> None:
         """Nobody holds the pool any more, in whatever thread that was found."""
-        if not self.core.closed:
-            self.core.hub.loop.run_callback_threadsafe(self.core.leave)
+        loop = self.core.hub.loop
+        if not self.core.closed and loop is not None:  # else the hub has been destroyed
+            loop.run_callback_threadsafe(self.core.leave)
 
     def after_fork(self) -> None:
         """In the child: the sockets are the parent's; close them without a word on the wire."""
@@ -120,7 +121,8 @@ def _after_fork() -> None:
         core = origins.core
         if core.hub is get_hub():  # else of a thread that the child does not have
             origins.after_fork()
-        core.hub.loop.reinit()
+        if core.hub.loop is not None:  # else it has been destroyed, with its thread
+            core.hub.loop.reinit()
 
 
 os.register_at_fork(after_in_child=_after_fork)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Protocol
 
 from ...errors import DeadlineExceeded, HTTPError
@@ -82,7 +83,8 @@ class BodyFeed:
 
     def on_collected(self) -> None:
         """The answer was collected, in whatever greenlet or thread."""
-        self._transport.loop.run_callback_threadsafe(self.discard)
+        with suppress(ValueError):  # the loop has been destroyed, with its thread
+            self._transport.loop.run_callback_threadsafe(self.discard)
 
     def discard(self) -> None:
         """The reader leaves the body half read."""
