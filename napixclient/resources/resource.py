@@ -132,14 +132,19 @@ class Resource:
         self.client: Client = Client(host, authenticator, simultaneous, **options)
         self._pending: PendingResponse | None = None
         self._owns_client = True
+        self._keeps: object = None
 
     @classmethod
-    def of_client(cls, client: Client) -> Resource:
-        """A resource that uses a client of somebody else's: closing the resource does not close the client."""
+    def of_client(cls, client: Client, owner: object = None) -> Resource:
+        """A resource that uses a client of somebody else's: closing the resource does not close the client.
+
+        :param owner: what closes the client's connections when nobody holds it any more; the resource does.
+        """
         self = cls.__new__(cls)
         self.client = client
         self._pending = None
         self._owns_client = False
+        self._keeps = owner
         return self
 
     @property

@@ -105,7 +105,7 @@ class Resources(Mapping[str, Resource]):
     # -- the mapping -----------------------------------------------------------------------------------------------
 
     def __getitem__(self, host: str) -> Resource:
-        return Resource.of_client(self.replicas[host].client)
+        return Resource.of_client(self.replicas[host].client, self)
 
     def __iter__(self) -> Iterator[str]:
         return iter(self.replicas)

@@ -297,6 +297,18 @@ def test_without_a_limit_each_request_has_a_connection_of_its_own() -> None:
         wait_until(lambda: not servers[0].peers and not servers[1].peers, 'all connections are closed')
 
 
+def test_a_resource_outlives_its_mapping() -> None:
+    """A resource that was taken out of the mapping keeps its connection; it is closed when nobody holds either."""
+    with replicas(1) as (server,):
+        resource = Resources([server.host], limit=1)[server.host]
+        for _ in range(3):
+            gevent.sleep(0)
+            assert resource.get('/')
+        assert (server.accepted, len(server.peers)) == (1, 1)
+        del resource
+        wait_until(lambda: not server.peers)
+
+
 def test_simultaneous_holds_for_everything() -> None:
     """No more requests than that are in flight to one host, whoever sends them."""
     gate = Gate()
