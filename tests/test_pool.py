@@ -1495,6 +1495,34 @@ print(os.waitpid(child, 0)[1])
         assert server.times_read('000003') == 4
 
 
+def test_fork_with_parked_dials() -> None:
+    """The child begins none of the connections that waited in the parent for others to be open."""
+    with kit.FullServer() as full, serve() as server:
+        done = run_program(
+            """
+import os, sys
+import gevent
+from napixclient import Cancelled, ClientPool
+full, host = sys.argv[1:]
+pool = ClientPool(simultaneous=200, max_connections=1000)
+asked = [pool.request(full, 'GET', '/') for _ in range(100)] + [pool.request(host, 'GET', '/') for _ in range(20)]
+gevent.sleep(0)
+child = os.fork()
+if not child:
+    code = sum(type(pending.exception) is not Cancelled for pending in asked)
+    gevent.sleep(0.01)
+    os._exit(code)
+print(os.waitpid(child, 0)[1], flush=True)
+os._exit(0)
+""",
+            full.host,
+            server.host,
+            patched=False,
+        )
+        assert done == (0, '0\n', '')
+        assert server.accepted == 0
+
+
 def test_pools_of_a_thread_that_is_gone() -> None:
     """A pool whose thread has destroyed its hub is collected without a word, and a fork minds the others all the same."""
     with serve() as server:

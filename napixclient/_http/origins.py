@@ -108,6 +108,7 @@ class Origins:
 
     def after_fork(self) -> None:
         """In the child: the sockets are the parent's; close them without a word on the wire."""
+        self.core.dialer.clear()  # or the end of what is under way would begin what is parked
         for pool in self.pools.values():
             pool.forked()
         self.core.clear()
