@@ -250,7 +250,7 @@ class ClientPool:
     def stats(self) -> dict[str, Stats]:
         """What became of the requests so far, by host (as it was first written): see :meth:`Client.stats`.
 
-        A host that has not been used for half a minute and has no connection is forgotten.
+        A host that has not been used for ``idle_seconds`` (30 by default) and has no connection is forgotten.
         """
         return {pool.host: pool.stats() for pool in self._origins.pools.values()}
 
