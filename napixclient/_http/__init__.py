@@ -4,6 +4,7 @@ origins        the directory of a pool: the pools of its origins
 origin_pool    one origin: its queue, and which request goes over which connection
 growth         opens connections while requests wait
 exchanges      requests that have a connection: signed, sent, answered, broken off
+signing        requests that are with their authenticator
 completion     acts on verdicts, and sets outcomes
 core           what all origins of a pool share, and how a pool ends
 preparer       turns a request into bytes: authenticator, cookies, fields that are propagated

@@ -4,18 +4,15 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
-from functools import partial
 from time import monotonic
-from typing import Any, Protocol
-
-import gevent
+from typing import Protocol
 
 from .._log import log
 from ..authenticators import Authenticator
 from ..errors import HTTPError, ProtocolError, ProxyError, ReadTimeout, Timeout, TLSError
 from ..histogram import BOUNDS
 from ..messages import NO_OPTIONS, Origin, Request, Response, Source
-from .completion import Completion, DeferredHolder, call_hook, killed
+from .completion import Completion, call_hook
 from .connect.proxies import Proxy
 from .core import PoolCore
 from .figures import Figures
@@ -27,6 +24,7 @@ from .preparer import Preparer
 from .request_queue import RequestQueue
 from .reuse import QUIET_SECONDS, Fitness, Reuse
 from .settings import MAX_BODY
+from .signing import Signing
 from .slots import OriginSlots, Slot
 from .streaming import StreamedResponse
 from .throttle import Throttle
@@ -113,8 +111,7 @@ class Exchanges:
         self.completion: Completion = Completion(
             settings, core.loop, pool, pool.figures, growth.timed_out, (authenticator, settings)
         )
-        #: Holds a request while it is signed in place.
-        self._signing = DeferredHolder(self.completion, 'authenticate')
+        self._signing = Signing(pool, self._preparer, self.completion, self.send)
         self.reuse: Reuse = Reuse()
         #: Whether to do more at the next request than to send it: until it is known if the origin keeps connections.
         self.noted: bool = True
@@ -140,64 +137,7 @@ class Exchanges:
             return True
         if self.noted and connection.served and not self._may_reuse(connection, pending):
             return True
-        if self._preparer.blocks:
-            helper = gevent.spawn(self._sign_in_greenlet, connection, pending)
-            connection.reserve(pending, helper)
-            helper.rawlink(partial(self._signing_ended, connection, pending))
-            return True
-        pending.holder = self._signing
-        try:
-            signed = self._signed(pending)
-        except BaseException:  # SIGINT and SystemExit leave, after clean-up
-            self._pool.next(connection)
-            raise
-        if signed is None or pending.outcome is not None:  # the authenticator may have cancelled it
-            return False
-        self.send(connection, pending, signed)
-        return True
-
-    def _signed(self, pending: PendingResponse, reserved: Connection | None = None) -> Request | None:
-        """The request as the authenticator leaves it; ``None`` when it raised, which is then the outcome.
-
-        :param reserved: the connection that is held for the request, where the authenticator has a greenlet.
-        """
-        signed = self._preparer.sign(pending)
-        if isinstance(signed, Request):
-            return signed
-        if reserved is not None and reserved.pending is not pending:
-            return None  # killed with its connection; its request is elsewhere by now
-        if pending.outcome is None:
-            self.completion.complete(pending, signed)
-        if isinstance(signed.__cause__, (KeyboardInterrupt, SystemExit)):
-            raise signed.__cause__
-        return None
-
-    def _sign_in_greenlet(self, connection: Connection, pending: PendingResponse) -> None:
-        """In a greenlet: the authenticator may block."""
-        request = None
-        try:
-            request = self._signed(pending, connection)
-        finally:
-            self._go_on(connection, pending, request)
-
-    def _signing_ended(
-        self, connection: Connection, pending: PendingResponse, helper: gevent.Greenlet[..., Any]
-    ) -> None:
-        """The greenlet of an authenticator ended: one that somebody killed before it began has signed nothing."""
-        if connection.helper is helper:
-            self.completion.complete(pending, killed(pending, helper))
-            self._go_on(connection, pending, None)
-
-    def _go_on(self, connection: Connection, pending: PendingResponse, request: Request | None) -> None:
-        if connection.closed or connection.pending is not pending:
-            return  # cancelled, or the server closed the connection, meanwhile
-        connection.unreserve()
-        if request is not None and not self._pool.throttle.paused:
-            self.send(connection, pending, request)
-            return
-        if request is not None:
-            self._pool.put_back(pending)
-        self._pool.next(connection)
+        return self._signing.start(connection, pending)
 
     def send(self, connection: Connection, pending: PendingResponse, request: Request) -> None:
         """Send a request as the authenticator left it; one that adds a single line is asked for it here."""

@@ -102,6 +102,15 @@ class Growth:
         slot.connect(dial)
         dialer.start_connect(dial)
 
+    def steal(self) -> PendingResponse | None:
+        """A request whose own connection is still being opened, for one that is free."""
+        for dial in self.slots.connecting:
+            pending = dial.pending
+            if pending is not None:
+                dial.pending = None
+                return pending
+        return None
+
     def connected(self, dial: Dial, sock: Socket) -> None:
         """A connection is open: it takes the request that it was opened for, or the next."""
         core, pool, settings = self._core, self._pool, self._core.settings

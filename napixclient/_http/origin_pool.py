@@ -102,7 +102,7 @@ class OriginPool:
             if self.exchanges.needs_context or call_context is not None:
                 pending.context = contextvars.copy_context()
             if self._tracing is not None:
-                self._trace(self._tracing, pending, call_context)
+                _trace(self, self._tracing, pending, call_context)
             if call_context is not None:  # nobody waits for longer than our own caller does
                 total = min(total, call_context.remaining)
         if total != NEVER:
@@ -119,14 +119,6 @@ class OriginPool:
             if slots.queue is None and slots.used < self.throttle.limit:
                 self.growth.grow()
         return pending
-
-    def _trace(self, tracing: Tracing, pending: PendingResponse, call_context: CallContext | None) -> None:
-        """Make a span of the call, which its context carries and which ends with it."""
-        span = tracing.begin(pending.request, self.origin, call_context)
-        if span is not None:
-            context = pending.context = pending.context or contextvars.copy_context()
-            context.run(current_span.set, span.fields)
-            pending.rawlink(lambda done: None if done.outcome is None else span.end(done.outcome))
 
     def enqueue(self, pending: PendingResponse) -> None:
         """Send a request over an idle connection, or queue it."""
@@ -200,7 +192,7 @@ class OriginPool:
                 slot.release()
                 return
             if pending is None and not self.throttle.paused:
-                pending = self._steal()
+                pending = self.growth.steal()
             if pending is None:
                 slots.rest(connection)
                 return
@@ -218,15 +210,6 @@ class OriginPool:
         if ledger.starved and (pending is None or self.slots.open[connection].turn_is_over):
             return True
         return bool(pending is None and ledger.wants_more) or self.slots.used > self.throttle.limit
-
-    def _steal(self) -> PendingResponse | None:
-        """A request whose own connection is still being opened, while another is free."""
-        for dial in self.slots.connecting:
-            pending = dial.pending
-            if pending is not None:
-                dial.pending = None
-                return pending
-        return None
 
     def gone(self, connection: Connection) -> None:
         """A connection closed while it was idle, or after its request was dropped."""
@@ -305,3 +288,12 @@ def _unfinished(pool: OriginPool) -> list[PendingResponse]:
         for pending in (*pool.queue.entries, *connecting, *in_flight, *pool.exchanges.completion.deferred)
         if pending is not None and pending.outcome is None
     ]
+
+
+def _trace(pool: OriginPool, tracing: Tracing, pending: PendingResponse, call_context: CallContext | None) -> None:
+    """Make a span of the call, which its context carries and which ends with it."""
+    span = tracing.begin(pending.request, pool.origin, call_context)
+    if span is not None:
+        context = pending.context = pending.context or contextvars.copy_context()
+        context.run(current_span.set, span.fields)
+        pending.rawlink(lambda done: None if done.outcome is None else span.end(done.outcome))

@@ -310,7 +310,7 @@ class Outcomes:
         except BaseException as exc:
             failed = _failed('retries failed', exc, phase='backoff')
             # What is the program's business is raised again by a greenlet: the loop has more to do with this answer.
-            return failed if isinstance(exc, Exception) else Aside('backoff', lambda: failed)
+            return failed if isinstance(exc, Exception) else Deferred('backoff', lambda: failed)
         if seconds is None or monotonic() + seconds >= pending.deadline or not self._may_retry():
             return conclude(pending, last)
         return Again(seconds)
