@@ -710,7 +710,7 @@ def test_defaults() -> None:
         'max_body',
         'authority',
         'new',
-        '_payload',
+        'payload',
     ],
 )
 def test_frozen(name: str) -> None:

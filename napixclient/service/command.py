@@ -298,8 +298,8 @@ def _serve(service: Service, listener: Any) -> int:
     server.start()
     _say_hello(service, listener)
     stopping.wait()
-    log.info('draining: at most %g s', config.drain_timeout)
     server.close()  # nobody new is taken; who is connected stays
+    log.info('draining: at most %g s', config.drain_timeout)
     service.drain()
     service.runs.stop()  # whoever watches is told
     server.stop(timeout=1)

@@ -151,7 +151,7 @@ def test_what_is_kept_is_what_is_sent(requests: list[dict[str, str]]) -> None:
             assert item.secret or submission.secrets.without('x') == 'x'
             continue
         assert item.request is not None and not item.secret
-        for part in 'host', 'method', 'url', '_payload', 'tag':
+        for part in 'host', 'method', 'url', 'payload', 'tag':
             assert getattr(again.request, part) == getattr(item.request, part)
         assert list(again.request.headers.multi_items()) == list(item.request.headers.multi_items())
 
