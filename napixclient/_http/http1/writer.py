@@ -29,10 +29,9 @@ def _left_of(propagated: str, lowered: bytes) -> str:
 
 def _marked(fields: Headers) -> list[tuple[bytes, bytes]]:
     """Each field as it is written, behind the mark by which it is found in a block of lowered ones."""
-    return [
-        (f'\r\n{name.lower()}:'.encode('latin-1'), Headers([(name, value)]).block)
-        for name, value in fields.multi_items()
-    ]
+    # A block of ours is checked already; to make each of its fields anew was a third of what an origin costs.
+    lines = [b'\r\n%b' % line for line in fields.block.split(b'\r\n')[1:]]
+    return [(b'%b:' % line.partition(b':')[0].lower(), line) for line in lines]
 
 
 class RequestWriter:
