@@ -8,8 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-import gevent
-
 __all__ = ['exit_on_interrupt', 'hold', 'raise_exit']
 
 _ENDING = (signal.SIGINT, signal.SIGTERM)
@@ -31,6 +29,8 @@ def raise_exit(first: Callable[[], object] | None = None) -> None:
 
     :param first: called in a greenlet of its own by the first SIGINT, instead of the exit.
     """
+    import gevent  # only here: help and completion do without
+
     caller = gevent.getcurrent()
     received: list[int] = []
 
