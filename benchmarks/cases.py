@@ -8,7 +8,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks import watching
-from benchmarks.processes import output
+from benchmarks.command import least, starts
+from benchmarks.nginx import nginx
+from benchmarks.processes import output, pinned
 from benchmarks.runner import (
     AIOHTTP,
     CONTENDERS,
@@ -67,12 +69,13 @@ class Size:
     hosts: int = 100
     rounds: int = 7
     more_rounds: int = 3
+    starts: int = 15
     memory: int = 200_000
     million: int = 1_000_000
     watched: watching.Size = watching.Size()
 
 
-QUICK = Size(requests=4_000, rounds=2, more_rounds=1, memory=20_000, million=50_000, watched=watching.QUICK)
+QUICK = Size(requests=4_000, rounds=2, more_rounds=1, starts=5, memory=20_000, million=50_000, watched=watching.QUICK)
 
 
 def speed(runner: Runner, size: Size) -> Result:
@@ -158,6 +161,25 @@ def middleware(runner: Runner, size: Size) -> Result:
     return {'added_us': round(added, 2)}
 
 
+def command(runner: Runner, size: Size) -> Result:
+    """What the command costs where its start is most of the work, beside curl and Python itself."""
+    if not runner.taking_part([NAPIXCLIENT]):
+        return {}
+    with nginx(1_000, runner.server_core) as server, pinned(runner.client_core):
+        seconds = least(starts(server.port), size.starts)
+    title = f'command: seconds of the processor, 1,000 GETs to as many addresses, least of {size.starts} rounds'
+    curl = seconds.get('curl -Z')
+    lines = [['command', 'seconds', 'x curl -Z']]
+    for name, found in seconds.items():
+        lines.append([name, f'{found:.3f}', f'{found / curl:.2f}' if curl else '–'])
+    print_table(title, lines)
+    return {
+        'get_s': round(seconds['napix get'], 3),
+        'version_s': round(seconds['napix --version'], 3),
+        'seconds': {name: round(found, 3) for name, found in seconds.items()},
+    }
+
+
 def watched(runner: Runner, size: Size) -> Result:
     """What 2,000 who watch a run of the service cost it."""
     if not runner.taking_part([NAPIXCLIENT]):
@@ -176,6 +198,7 @@ CASES: dict[str, Callable[[Runner, Size], Result]] = {
     'signing': signing,
     'middleware': middleware,
     'import': import_time,
+    'command': command,
     'watching': watched,
 }
 

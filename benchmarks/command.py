@@ -1,7 +1,7 @@
 """`napix` against `ClientPool` and `curl -Z`, each a process that is started for it: `python -m benchmarks.command`.
 
 10,000 GETs over 100 origins on loopback; nginx has a core of its own. Ratios are medians over the rounds; on a machine
-that has other work, those of processor time count.
+that has other work, those of processor time count. What a start costs is the case `command` of `python -m benchmarks`.
 """
 
 import argparse
@@ -41,10 +41,32 @@ def commands(port: int, each: int) -> dict[str, list[str]]:
     return found
 
 
+def starts(port: int) -> dict[str, list[str]]:
+    """Who takes part where the start is most of the work: one GET to each of 1,000 addresses, and no GET at all."""
+    hosts = f'127.0.[0-3].[1-250]:{port}'
+    napix = [sys.executable, '-m', 'napixclient']
+    found = {
+        'python -c pass': [sys.executable, '-c', 'pass'],
+        'napix --version': [*napix, '--version'],
+        'napix get': [*napix, 'get', hosts, '/'],
+    }
+    if curl := shutil.which('curl'):
+        found['curl -Z'] = [curl, '-s', '-Z', '--parallel-max', '200', f'http://{hosts}/', '-o', os.devnull]
+    return found
+
+
+def least(commands: dict[str, list[str]], rounds: int) -> dict[str, float]:
+    """Seconds of the processor that each took at least, started in turns: other work only ever adds to them."""
+    measured = [{name: run(command)[1] for name, command in commands.items()} for _ in range(rounds)]
+    return {name: min(one[name] for one in measured) for name in commands}
+
+
 def run(command: list[str]) -> tuple[float, float, float]:
     """Seconds that it took, those of the processor's, and megabytes that it had at most."""
     began = time.monotonic()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    # Compiled modules are kept, as those of an installed package are.
+    environment = {name: value for name, value in os.environ.items() if name != 'PYTHONDONTWRITEBYTECODE'}
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     assert process.returncode == 0, command

@@ -29,6 +29,8 @@ def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
             yield f'huge: no failure ({row["label"]})', f'{row["failures"]}', row['failures'] == 0
     yield from memory(cases)
     for case, figure, text, limit in (
+        ('command', 'get_s', 'command: 1,000 GETs in at most 0.25 s of the processor', 0.25),
+        ('command', 'version_s', 'command: --version in at most 0.08 s of the processor', 0.08),
         ('signing', 'added_us', 'signing adds at most 6 µs', 6.0),
         ('middleware', 'added_us', 'the middleware adds under 10 µs', 10.0),
         ('import', 'ms', 'import takes under 150 ms', 150.0),
@@ -36,7 +38,7 @@ def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
     ):
         if figure in cases.get(case, {}):
             found = cases[case][figure]
-            yield text, f'{found:.1f}', found <= limit
+            yield text, f'{found:.3g}', found <= limit
 
 
 def memory(cases: Cases) -> Iterator[tuple[str, str, bool]]:

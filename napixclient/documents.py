@@ -5,7 +5,6 @@ Nothing here raises, whatever was sent, and no document takes long to read, howe
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from itertools import islice
@@ -252,8 +251,10 @@ def _text_of(text: str) -> str:
     start = _page(text)
     if start is None:
         return text
+    from html import unescape  # its table of two thousand characters is for pages only
+
     head, page = text[: start.start(1)], cut(text[start.start(1) :], 20 * MAX_TEXT)
-    return ' '.join(f'{head} {html.unescape(_tags(" ", _hidden(" ", page)))}'.split())
+    return ' '.join(f'{head} {unescape(_tags(" ", _hidden(" ", page)))}'.split())
 
 
 _page = re.compile(

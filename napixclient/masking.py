@@ -8,7 +8,6 @@ secret, but is made of words, and any word is somebody's password.
 
 from __future__ import annotations
 
-import html
 import json
 import re
 from collections import deque
@@ -305,6 +304,8 @@ def _texts(value: str | bytes) -> set[str]:
 
 def _spelled(text: str) -> set[str]:
     """The ways to write a secret."""
+    import html  # its table of two thousand entities is for those who have secrets
+
     spelled: set[str] = set()
     for one in {text, text.strip(), ' '.join(text.split())}:  # as our own lines show it
         if len(one.strip()) < _SHORTEST:

@@ -14,7 +14,6 @@ import click
 
 from .._version import __version__
 from .completion import COMMANDS, SHELLS, VARIABLE, asked_for, complete_hosts, complete_methods, script
-from .help import TOPICS, screen, topic_text
 from .options import FLAGS, Asked
 
 __all__ = ['napix', 'run']
@@ -24,8 +23,14 @@ _HELP = ('--help', '-h')
 
 def _print_help(context: click.Context, parameter: click.Parameter, value: bool) -> None:
     if value and not context.resilient_parsing:
-        click.echo(screen(), nl=False)
+        _show_help()
         context.exit()
+
+
+def _show_help() -> None:
+    from .help import screen
+
+    click.echo(screen(), nl=False)
 
 
 def _print_version(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -81,6 +86,8 @@ napix: click.Command = click.Command(
 def _command(name: str, rest: list[str]) -> int:
     """Run a subcommand other than ``serve``; return its exit code."""
     if name == 'help' and rest:
+        from .help import TOPICS, topic_text
+
         found = [topic for topic in TOPICS if topic.name == rest[0]]
         if not found or len(rest) > 1:
             raise click.UsageError(
@@ -94,7 +101,7 @@ def _command(name: str, rest: list[str]) -> int:
     elif rest:
         raise click.UsageError(f'{name!r} takes nothing behind it, not {rest[0]!r}')
     elif name == 'help':
-        click.echo(screen(), nl=False)
+        _show_help()
     elif name == 'man':
         from .manpage import man_page
 
@@ -127,7 +134,7 @@ def _dispatch(arguments: list[str]) -> int:
             return _serve(rest)
         if name in COMMANDS:
             if any(word in _HELP for word in rest):
-                click.echo(screen(), nl=False)
+                _show_help()
                 return 0
             return _command(name, rest)
     code = napix.main(arguments, prog_name='napix', standalone_mode=False, complete_var=VARIABLE)

@@ -8,7 +8,6 @@ import os
 import click
 from click.shell_completion import CompletionItem, ShellComplete, get_completion_class
 
-from .help import TOPICS
 from .options import METHODS
 
 __all__ = ['COMMANDS', 'SHELLS', 'VARIABLE', 'complete_hosts', 'complete_methods', 'script']
@@ -44,6 +43,8 @@ def complete_hosts(context: click.Context, parameter: click.Parameter, incomplet
     """Groups of hosts, or after a subcommand its arguments."""
     method = context.params.get('method')
     if method == 'help':
+        from .help import TOPICS
+
         return [CompletionItem(topic.name, help=topic.line) for topic in TOPICS if topic.name.startswith(incomplete)]
     if method == 'completion':
         return [CompletionItem(shell) for shell in SHELLS if shell.startswith(incomplete)]

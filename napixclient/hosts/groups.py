@@ -6,7 +6,6 @@ the prefix of Python, and those name hosts that do not exist.
 
 from __future__ import annotations
 
-import configparser
 import os
 from collections.abc import Callable
 from contextlib import suppress
@@ -93,9 +92,11 @@ class Groups:
 
     @property
     def _failures(self) -> tuple[type[Exception], ...]:
+        from configparser import Error
+
         from ClusterShell.NodeUtils import GroupResolverError, GroupSourceError
 
-        return GroupResolverError, GroupSourceError, configparser.Error, OSError, ValueError
+        return GroupResolverError, GroupSourceError, Error, OSError, ValueError
 
     def _asked(self, written: str, ask: Callable[[], _T]) -> _T:
         try:

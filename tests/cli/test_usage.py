@@ -181,6 +181,59 @@ def test_version() -> None:
     assert napix('-V').out == f'napix {__version__}\n'
 
 
+def test_the_version_needs_little() -> None:
+    """--version loads neither the engine nor what only other commands print."""
+    done = kit.run_program(
+        """
+import sys
+from napixclient.cli import main
+sys.argv = ['napix', '--version']
+code = main()
+loaded = {'gevent', 'urllib3', 'rich', 'napixclient.errors', 'napixclient.pool', 'napixclient.cli.help'} & {*sys.modules}
+print(code, sorted(loaded))
+""",
+        patched=False,
+    )
+    assert done == (0, f'napix {__version__}\n0 []\n', '')
+
+
+def test_a_run_patches_nothing() -> None:
+    """What sends requests leaves the interpreter as it is, and loads no table, no groups and no entities of HTML."""
+    with answering() as server:
+        done = kit.run_program(
+            """
+import sys
+from gevent import monkey
+from napixclient.cli import main
+sys.argv = ['napix', 'get', sys.argv[1], '/', '--quiet']
+code = main()
+loaded = {'rich', 'ClusterShell', 'configparser', 'html.entities', 'napixclient.cli.help'} & {*sys.modules}
+print(code, monkey.saved, sorted(loaded))
+""",
+            server.host,
+            patched=False,
+        )
+    assert done == (0, '0 {} []\n', '')
+    assert len(server.requests) == 1
+
+
+def test_the_service_patches() -> None:
+    """`napix serve` patches its process before what it needs is loaded."""
+    done = kit.run_program(
+        """
+import sys
+from gevent import monkey
+from napixclient.cli import main
+sys.argv = ['napix', 'serve', '--help']
+main()
+print(monkey.is_module_patched('socket'), monkey.is_module_patched('threading'))
+""",
+        patched=False,
+    )
+    assert (done.code, done.err) == (0, '')
+    assert done.out.endswith('\nTrue True\n')
+
+
 def test_help_fits_a_screen() -> None:
     """--help fits 24 lines of 80 columns, wherever it stands, and names all topics."""
     shown = at_once(
