@@ -197,8 +197,8 @@ print(code, sorted(loaded))
     assert done == (0, f'napix {__version__}\n0 []\n', '')
 
 
-def test_a_run_patches_nothing() -> None:
-    """What sends requests leaves the interpreter as it is, and loads no table, no groups and no entities of HTML."""
+def test_a_run_loads_what_it_needs() -> None:
+    """What sends requests patches its process first, and loads no table, no groups and no entities of HTML."""
     with answering() as server:
         done = kit.run_program(
             """
@@ -208,12 +208,12 @@ from napixclient.cli import main
 sys.argv = ['napix', 'get', sys.argv[1], '/', '--quiet']
 code = main()
 loaded = {'rich', 'ClusterShell', 'configparser', 'html.entities', 'napixclient.cli.help'} & {*sys.modules}
-print(code, monkey.saved, sorted(loaded))
+print(code, monkey.is_module_patched('socket'), sorted(loaded))
 """,
             server.host,
             patched=False,
         )
-    assert done == (0, '0 {} []\n', '')
+    assert done == (0, '0 True []\n', '')
     assert len(server.requests) == 1
 
 
