@@ -103,6 +103,7 @@ class PoolCore:
         if self.closed:
             return
         self.closed = True
+        self.dialer.connector.close()  # before the connections, which leave their sessions to it
         self.slots.close()
         for timer in (self.clock.timer, self._reaper):
             timer.stop()
@@ -112,6 +113,7 @@ class PoolCore:
     def leave(self) -> None:
         """Nobody can ask for anything any more: close what is idle, now and later. What is in flight goes on."""
         if not self.closed:
+            self.dialer.connector.close()
             self.slots.keep_none()
             self.clock.sweep()  # which stops where nothing is in flight
             self._reaper.stop()

@@ -20,7 +20,7 @@ from ..settings import Settings
 from .happy_eyeballs import Address, is_limit, literal_family, race
 from .names import LookupWaiter, Names
 from .proxies import Proxy, Refusal, ask_socks, ask_tunnel
-from .tls import secure
+from .tls import TLS
 from .tls_in_tls import relayed
 
 __all__ = ['ConnectWaiter', 'Connector', 'NoDescriptors', 'connect_error']
@@ -55,6 +55,7 @@ class Connector:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self.names: Names = Names(settings.resolver)
+        self._tls = TLS(settings)
 
     def open(self, origin: Origin, waiter: ConnectWaiter) -> socket.socket:
         """Connect; return a gevent socket, or ``SSLSocket`` for https. Blocks the calling greenlet.
@@ -64,10 +65,10 @@ class Connector:
         if origin.scheme == 'http':
             return self._reach(origin, waiter)
         settings = self._settings
-        return secure(
-            settings,
+        return self._tls.secure(
             origin.host,
             origin.port,
+            settings.proxy_for(origin),
             lambda: self._reach(origin, waiter),
             assert_hostname=settings.assert_hostname,
             assert_fingerprint=settings.assert_fingerprint,
@@ -80,6 +81,15 @@ class Connector:
         if family is None or self._settings.proxy_for(origin) is not None:
             return None
         return family, (origin.host, origin.port)
+
+    def forget(self) -> None:
+        """In the child of a fork: nothing that is known is known of the child."""
+        self.names.forget()
+        self._tls.sessions.forget()
+
+    def close(self) -> None:
+        """Keep no sessions of TLS any more."""
+        self._tls.sessions.close()
 
     # -- to the origin ---------------------------------------------------------------------------------------------
 
@@ -138,7 +148,7 @@ class Connector:
         def dial() -> socket.socket:
             return race(self.addresses(proxy.host, proxy.port, waiter))
 
-        return secure(self._settings, proxy.host, proxy.port, dial) if proxy.scheme == 'https' else dial()
+        return self._tls.secure(proxy.host, proxy.port, None, dial) if proxy.scheme == 'https' else dial()
 
     def _tunnel(self, sock: socket.socket, proxy: Proxy, origin: Origin, waiter: ConnectWaiter) -> socket.socket | None:
         if proxy.forwards(origin):

@@ -93,7 +93,7 @@ class Dialer:
         """In the child of a fork: what was under way is the parent's."""
         self._parked.clear()
         self._under_way = 0
-        self.connector.names.forget()
+        self.connector.forget()
 
 
 class Dial:

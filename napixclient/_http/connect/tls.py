@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from typing import Any, Literal
 
 from gevent import socket, ssl
@@ -12,59 +12,85 @@ from urllib3.connection import HTTPSConnection
 from ...errors import TLSError
 from ...masking import Shown
 from ..settings import Settings
+from .sessions import Resumable, Session, Sessions
 from .tls_in_tls import End, RelayedSocket
 
-__all__ = ['secure']
+__all__ = ['TLS']
 
 
-def secure(
-    settings: Settings,
-    host: str,
-    port: int,
-    dial: Callable[[], socket.socket],
-    *,
-    assert_hostname: str | Literal[False] | None = None,
-    assert_fingerprint: str | None = None,
-    server_hostname: str | None = None,
-) -> socket.socket:
-    """TLS over the socket that ``dial`` makes, the certificate checked against the host.
+class TLS:
+    """Makes the handshakes of one pool."""
 
-    :param assert_hostname: the name to find in the certificate instead, ``False`` for none.
-    :param assert_fingerprint: the digest of the only certificate that is accepted.
-    :param server_hostname: the name to ask for instead (SNI).
-    :raises TLSError: when the handshake fails.
-    """
-    handshake: Any = _Handshake(settings.ssl_context())
-    connection = _TLSConnection(
-        host,
-        port,
-        ssl_context=handshake,
-        cert_reqs=None if settings.verify else 'CERT_NONE',
-        assert_hostname=assert_hostname,
-        assert_fingerprint=assert_fingerprint,
-        server_hostname=server_hostname,
-    )
-    connection.dial = dial
-    try:
-        connection.connect()
-    except BaseException as exc:
-        for sock in (handshake.socket, connection.sock):
-            if sock is not None:
-                sock.close()
-        if connection.dialled and isinstance(exc, (OSError, urllib3_errors.HTTPError, ValueError)):
-            raise TLSError(Shown(f'TLS handshake failed: {exc}'), phase='connect') from exc
-        raise
-    return connection.sock
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.sessions: Sessions = Sessions()
+
+    def secure(
+        self,
+        host: str,
+        port: int,
+        via: Hashable,
+        dial: Callable[[], socket.socket],
+        *,
+        assert_hostname: str | Literal[False] | None = None,
+        assert_fingerprint: str | None = None,
+        server_hostname: str | None = None,
+    ) -> socket.socket:
+        """TLS over the socket that ``dial`` makes, the certificate checked against the host.
+
+        :param via: through what the host is reached.
+        :param dial: called once more where a server cannot stand the session that it gave.
+        :param assert_hostname: the name to find in the certificate instead, ``False`` for none.
+        :param assert_fingerprint: the digest of the only certificate that is accepted.
+        :param server_hostname: the name to ask for instead (SNI).
+        :raises TLSError: when the handshake fails.
+        """
+        place = (host, port, via, assert_hostname, assert_fingerprint, server_hostname)
+        for sessions in self.sessions, None:
+            handshake: Any = _Handshake(self._settings.ssl_context(), sessions, place)
+            connection = _TLSConnection(
+                host,
+                port,
+                ssl_context=handshake,
+                cert_reqs=None if self._settings.verify else 'CERT_NONE',
+                assert_hostname=assert_hostname,
+                assert_fingerprint=assert_fingerprint,
+                server_hostname=server_hostname,
+            )
+            connection.dial = dial
+            try:
+                connection.connect()
+            except BaseException as exc:
+                for sock in (handshake.socket, connection.sock):
+                    if sock is not None:
+                        sock.close()
+                if handshake.failed(exc):
+                    continue
+                if connection.dialled and isinstance(exc, (OSError, urllib3_errors.HTTPError, ValueError)):
+                    raise TLSError(Shown(f'TLS handshake failed: {exc}'), phase='connect') from exc
+                raise
+            handshake.completed()
+            break
+        return connection.sock
 
 
 class _Handshake:
-    """An SSL context for one handshake. It exposes the socket, which has to be closed when the greenlet is killed."""
+    """An SSL context for one handshake. It exposes the socket, which has to be closed when the greenlet is killed.
 
-    __slots__ = ('_context', 'check_hostname', 'socket')
+    :param sessions: what to offer is there; None to offer nothing.
+    :param place: what it is with, and what is checked besides what the context says.
+    """
 
-    def __init__(self, context: ssl.SSLContext) -> None:
-        for name, value in ('_context', context), ('check_hostname', context.check_hostname), ('socket', None):
-            object.__setattr__(self, name, value)
+    __slots__ = ('_context', '_key', '_offered', '_place', '_sessions', 'check_hostname', 'socket')
+
+    def __init__(self, context: ssl.SSLContext, sessions: Sessions | None, place: tuple[Hashable, ...]) -> None:
+        self._context = context
+        self._sessions = sessions
+        self._place = place
+        self._key: Hashable = None
+        self._offered: Session | None = None
+        self.check_hostname: bool = context.check_hostname
+        self.socket: Any = None
 
     def wrap_socket(self, sock: Any, **options: Any) -> Any:
         """Called by urllib3."""
@@ -74,21 +100,47 @@ class _Handshake:
         # shared, or even the caller's own, so the flag is restored before any other greenlet runs.
         context.check_hostname = self.check_hostname
         try:
-            wrapped = context.wrap_socket(sock, do_handshake_on_connect=False, **options)
+            self._offer(options.get('server_hostname'))
+            ticket = None if self._offered is None else self._offered.ticket
+            wrapped: Any = context.wrap_socket(sock, do_handshake_on_connect=False, session=ticket, **options)
         finally:
             context.check_hostname = shared
+        wrapped.__class__ = Resumable
         if isinstance(sock, End):
             wrapped.__class__ = RelayedSocket
             wrapped.relay = sock.relay
-        object.__setattr__(self, 'socket', wrapped)
+        self.socket = wrapped
         wrapped.do_handshake()
         return wrapped
+
+    def _offer(self, server_hostname: str | None) -> None:
+        """Take the session that was made with what is checked now, if there is one."""
+        context = self._context
+        flags = context.verify_flags
+        # A list of revoked certificates may be added at any time, and has an end: it has to be looked at each time.
+        if self._sessions is not None and not flags & ssl.VERIFY_CRL_CHECK_CHAIN:
+            names = server_hostname, context.check_hostname, context.hostname_checks_common_name
+            self._key = (context, context.verify_mode, flags, names, self._place)
+            self._offered = self._sessions.offer(self._key)
+
+    def completed(self) -> None:
+        """All was checked: a session of it may be offered later."""
+        if self._sessions is not None and self._key is not None:
+            self._sessions.completed(self._key, self._offered, self.socket)
+
+    def failed(self, exc: BaseException) -> bool:
+        """Whether it may have failed of the session that was offered: then it is worth another, without."""
+        if self._sessions is None or self._offered is None:
+            return False
+        suspect = isinstance(exc, OSError) and not isinstance(exc, ssl.SSLCertVerificationError)
+        self._sessions.failed(self._key, for_good=suspect)
+        return suspect
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
 
     def __setattr__(self, name: str, value: Any) -> None:
-        if name == 'check_hostname':
+        if name in self.__slots__:
             object.__setattr__(self, name, value)
         else:
             setattr(self._context, name, value)

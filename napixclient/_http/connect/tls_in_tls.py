@@ -10,8 +10,10 @@ import os
 import weakref
 
 import gevent
-from gevent import socket, ssl
+from gevent import socket
 from gevent.hub import get_hub
+
+from .sessions import Resumable
 
 __all__ = ['End', 'RelayedSocket', 'relayed']
 
@@ -103,7 +105,7 @@ class End(socket.socket):
     relay: Relay
 
 
-class RelayedSocket(ssl.SSLSocket):
+class RelayedSocket(Resumable):
     """The inner TLS: closed, it closes the relay in the same way."""
 
     __slots__ = ()
@@ -111,9 +113,7 @@ class RelayedSocket(ssl.SSLSocket):
 
     def close(self) -> None:
         """Close, and with it the connection to the proxy."""
-        linger = None
-        if self.fileno() >= 0:
-            linger = self.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
+        linger = self.linger
         super().close()
         self.relay.close(linger)
 
