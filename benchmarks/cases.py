@@ -33,6 +33,9 @@ SIGNED = replace(NAPIXCLIENT, name='napixclient-signed', label='napixclient, sig
 STREAM = replace(NAPIXCLIENT, name='napixclient-stream', label='napixclient, stream', mode='stream')
 FEW_FILES = replace(NAPIXCLIENT, name='napixclient-256', label='napixclient, 256 open files', open_files=256)
 
+#: Origins of the case `handshakes`.
+HANDSHAKE_HOSTS = 10
+
 IMPORT = """
 import sys, time, gevent
 from gevent import monkey
@@ -67,6 +70,7 @@ class Size:
 
     requests: int = 20_000
     hosts: int = 100
+    handshakes: int = 400
     rounds: int = 7
     more_rounds: int = 3
     starts: int = 15
@@ -94,6 +98,29 @@ def https(runner: Runner, size: Size) -> Result:
     rows = runner.compare(contenders, size.requests, size.hosts, size.rounds, tls=True)
     title = f'https: {size.requests:,} GETs over {size.hosts} origins, medians of {size.rounds} interleaved rounds'
     return comparison(title, rows, PYCURL)
+
+
+def handshakes(runner: Runner, size: Size) -> Result:
+    """A connection over TLS 1.3 for each request: whoever can resumes a session. What counts is the CPU time."""
+    if find_spec('trustme') is None:
+        print('handshakes: left out, not installed: trustme, which makes the certificates', file=sys.stderr)
+        return {}
+    contenders = [NAPIXCLIENT, PYCURL, PYCURL_TUNED, GO, GEVENTHTTPCLIENT, AIOHTTP]
+    rows = runner.compare(contenders, size.handshakes, HANDSHAKE_HOSTS, size.rounds, tls=True, closes=True)
+    base = find(rows, PYCURL)
+    lines = [['client', 'CPU µs', f'x {PYCURL.label}', 'resumed']]
+    result = []
+    for row in rows:
+        ratio = median(theirs / ours for ours, theirs in zip(row.cpu_us, base.cpu_us, strict=True)) if base else 0.0
+        result.append({**row.as_json(), 'cpu_ratio': round(ratio, 3), 'resumed': round(row.resumed, 3)})
+        shown = f'{ratio:.2f}' if ratio else '–'
+        lines.append([row.contender.label, f'{median(row.cpu_us):,.0f}', shown, f'{row.resumed:.1%}'])
+    title = (
+        f'handshakes: {size.handshakes:,} GETs over {HANDSHAKE_HOSTS} origins, each over a connection of its own, '
+        f'medians of {size.rounds} interleaved rounds'
+    )
+    print_table(title, lines)
+    return {'title': title, 'baseline': PYCURL.name, 'rows': result}
 
 
 def wide(runner: Runner, size: Size) -> Result:
@@ -192,6 +219,7 @@ def watched(runner: Runner, size: Size) -> Result:
 CASES: dict[str, Callable[[Runner, Size], Result]] = {
     'speed': speed,
     'https': https,
+    'handshakes': handshakes,
     'wide': wide,
     'huge': huge,
     'memory': memory,

@@ -39,10 +39,7 @@ events {{
     worker_connections {connections};
 }}
 http {{
-    access_log off;
-    default_type application/json;
-    keepalive_requests 1000000000;
-    keepalive_timeout 600s;
+{keeping}    default_type application/json;
     tcp_nodelay on;
 """
     + TEMPORARY
@@ -52,6 +49,17 @@ http {{
 }}
 """
 )
+KEPT = """\
+    access_log off;
+    keepalive_requests 1000000000;
+    keepalive_timeout 600s;
+"""
+#: Each connection ends with its answer; and a line for each request tells whether a session of TLS was resumed.
+CLOSED = """\
+    log_format resumed $ssl_session_reused;
+    access_log {log} resumed;
+    keepalive_timeout 0;
+"""
 SERVER = """\
     server {{
 {lines}
@@ -68,10 +76,15 @@ DOCUMENT = json.dumps([{'name': f'vm-{number}', 'state': 'running', 'memory': nu
 
 
 class Server(NamedTuple):
-    """Where nginx listens, and the file of certificates to verify it by; '' without TLS."""
+    """Where nginx listens, the file of certificates to verify it by ('' without TLS), and where it logs requests."""
 
     port: int
     ca: str
+    log: Path
+
+    def logged(self) -> list[str]:
+        """For each request so far `r` where its connection resumed a session of TLS, else `.`; where it logs them."""
+        return self.log.read_text().split() if self.log.exists() else []
 
 
 class NginxMissing(Exception):
@@ -97,8 +110,11 @@ def _server(lines: str) -> str:
 
 
 @contextmanager
-def nginx(hosts: int, core: int, tls: bool = False) -> Iterator[Server]:
-    """Run an nginx that answers on the first `hosts` loopback addresses."""
+def nginx(hosts: int, core: int, tls: bool = False, closes: bool = False) -> Iterator[Server]:
+    """Run an nginx that answers on the first `hosts` loopback addresses.
+
+    :param closes: whether each connection ends with its answer.
+    """
     path = executable()
     port = free_port()
     with tempfile.TemporaryDirectory(prefix='benchmark-nginx-') as name:
@@ -106,14 +122,21 @@ def nginx(hosts: int, core: int, tls: bool = False) -> Iterator[Server]:
         servers, ca = with_certificates(directory, hosts, port) if tls else (one_server(hosts, port), '')
         # Every listener counts as a connection too.
         connections = max(1024, 3 * hosts + 512)
-        config = CONFIG.format(directory=directory, servers=servers, header=HEADER, connections=connections)
+        log = directory / 'resumed.log'
+        config = CONFIG.format(
+            directory=directory,
+            servers=servers,
+            header=HEADER,
+            connections=connections,
+            keeping=CLOSED.format(log=log) if closes else KEPT,
+        )
         (directory / 'nginx.conf').write_text(config)
         command = [path, '-p', name, '-c', str(directory / 'nginx.conf'), '-e', str(directory / 'error.log')]
         with pinned(core):
             server = subprocess.Popen(command, stdin=subprocess.DEVNULL, text=True)
         try:
             wait_until_up(server, addresses(hosts)[-1], port, directory / 'error.log')
-            yield Server(port, ca)
+            yield Server(port, ca, log)
         finally:
             end(server)
 

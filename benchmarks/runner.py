@@ -86,6 +86,11 @@ class Row:
         return median(run['cpu_seconds'] / run['seconds'] for run in self.runs)
 
     @property
+    def resumed(self) -> float:
+        """The part of the requests whose connection resumed a session of TLS, as the server says."""
+        return self.median('resumed')
+
+    @property
     def failures(self) -> int:
         return int(sum(run['failures'] for run in self.runs))
 
@@ -158,13 +163,16 @@ class Runner:
         rounds: int,
         may_fail: bool = False,
         tls: bool = False,
+        closes: bool = False,
     ) -> list[Row]:
         """Run all of them `rounds` times, in turns. One that breaks is reported on stderr and left out.
 
         So is one of whose requests some failed, unless it `may_fail`.
+
+        :param closes: whether the server ends each connection with its answer.
         """
         rows = [Row(c, max(hosts, round(requests * c.share))) for c in self.taking_part(contenders)]
-        with nginx(hosts, self.server_core, tls) as server:
+        with nginx(hosts, self.server_core, tls, closes) as server:
             for number in range(rounds):
                 for row in list(rows):
                     progress(f'{hosts:,} origins, round {number + 1} of {rounds}: {row.contender.label}')
@@ -202,8 +210,9 @@ class Runner:
             command += ['--ca', server.ca]
         if contender.open_files:
             command += ['--open-files', str(contender.open_files)]
+        before = len(server.logged())
         figures: dict[str, Any] = json.loads(output(command, self.client_core, RUN_TIMEOUT))
-        return figures
+        return {**figures, 'resumed': server.logged()[before:].count('r') / requests}
 
 
 def ratios(row: Row | None, baseline: Row | None) -> list[float]:

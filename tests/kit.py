@@ -6,6 +6,7 @@ blocked the hub, `Leaks`, an `Authority` for TLS, programs in processes of their
 
 from __future__ import annotations
 
+import datetime
 import functools
 import gc
 import itertools
@@ -260,9 +261,9 @@ class Authority:
         self.ca_certs = str(directory / 'ca.pem')
         self._ca.cert_pem.write_to_path(self.ca_certs)
 
-    def certificate(self, *names: str) -> trustme.LeafCert:
+    def certificate(self, *names: str, not_after: datetime.datetime | None = None) -> trustme.LeafCert:
         """A certificate for these names, and its key."""
-        return self._ca.issue_cert(*names)
+        return self._ca.issue_cert(*names, not_after=not_after)
 
     def server(self, *names: str) -> ssl.SSLContext:
         """The context of a server that is called by these names (by default all of ours)."""

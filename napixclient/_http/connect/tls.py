@@ -136,14 +136,17 @@ class _Handshake:
         self._sessions.failed(self._key, for_good=suspect)
         return suspect
 
+    @property
+    def verify_mode(self) -> ssl.VerifyMode:
+        """The context's; urllib3 sets it to what it is, or to none where nothing is to be verified."""
+        return self._context.verify_mode
+
+    @verify_mode.setter
+    def verify_mode(self, value: ssl.VerifyMode) -> None:
+        self._context.verify_mode = value
+
     def __getattr__(self, name: str) -> Any:
         return getattr(self._context, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name in self.__slots__:
-            object.__setattr__(self, name, value)
-        else:
-            setattr(self._context, name, value)
 
 
 class _TLSConnection(HTTPSConnection):
