@@ -111,8 +111,10 @@ def handshakes(runner: Runner, size: Size) -> Result:
     lines = [['client', 'CPU µs', f'x {PYCURL.label}', 'resumed']]
     result = []
     for row in rows:
-        ratio = median(theirs / ours for ours, theirs in zip(row.cpu_us, base.cpu_us, strict=True)) if base else 0.0
-        result.append({**row.as_json(), 'cpu_ratio': round(ratio, 3), 'resumed': round(row.resumed, 3)})
+        rounds = zip(row.cpu_us, base.cpu_us, strict=True) if base else ()
+        relative = [theirs / ours for ours, theirs in rounds]
+        ratio = round(median(relative), 3) if relative else None
+        result.append({**row.as_json(), 'cpu_ratio': ratio, 'resumed': round(row.resumed, 3)})
         shown = f'{ratio:.2f}' if ratio else '–'
         lines.append([row.contender.label, f'{median(row.cpu_us):,.0f}', shown, f'{row.resumed:.1%}'])
     title = (

@@ -24,6 +24,10 @@ def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
         found = times(cases, case, 'napixclient', other)
         if found is not None:
             yield f'{case}: at least {wanted} x {other}', f'{found:.2f}', found >= wanted
+    if row := find(cases, 'handshakes', 'napixclient'):
+        yield 'handshakes: at least 95 % resumed', f'{row["resumed"]:.1%}', row['resumed'] >= 0.95
+        if row['cpu_ratio'] is not None:
+            yield 'handshakes: at least 1.0 x pycurl, by CPU time', f'{row["cpu_ratio"]:.2f}', row['cpu_ratio'] >= 1.0
     for name in ('napixclient', 'napixclient-256'):
         if row := find(cases, 'huge', name):
             yield f'huge: no failure ({row["label"]})', f'{row["failures"]}', row['failures'] == 0

@@ -51,6 +51,21 @@ def _fastest_first(case: dict[str, Any]) -> Table:
     ]
 
 
+def handshakes(found: dict[str, Any]) -> Table:
+    """A connection over TLS for each request, the cheapest first; nothing where it was not measured."""
+    case = found['cases'].get('handshakes')
+    if not case:
+        return []
+    rows = sorted(case['rows'], key=lambda row: row['cpu_us'])
+    return [
+        ['client', 'CPU time per request', 'relative speed', 'resumed'],
+        *(
+            [row['label'], f'{row["cpu_us"]:,.0f} µs', _ratio(row['cpu_ratio']), f'{row["resumed"]:.0%}']
+            for row in rows
+        ),
+    ]
+
+
 def wide(found: dict[str, Any]) -> Table:
     """Many origins: 1,000 of them, and 5,000."""
     rows = [('1,000 × 10', row) for row in found['cases']['wide']['rows']]
@@ -107,6 +122,7 @@ def machine(found: dict[str, Any]) -> Table:
 CASES: dict[str, Callable[[dict[str, Any]], Table]] = {
     'speed': speed,
     'https': https,
+    'handshakes': handshakes,
     'wide': wide,
     'memory': memory,
     'rest': rest,
