@@ -415,7 +415,7 @@ def test_tickets_for_single_use(authority: kit.Authority) -> None:
 
     with Once(tls=authority.server()) as server, Client(server.host, ca_certs=authority.ca_certs) as client:
         ask(client, 20)
-        assert server.resumed == [False, True, False] + [True] * 17
+        assert server.resumed == [False, True, False, True, False] + [True] * 15
 
 
 @pytest.mark.parametrize('how', [kit.RST, kit.CLOSE], ids=['reset', 'close'])
@@ -433,6 +433,23 @@ def test_a_server_that_cannot_stand_sessions(how: Any, authority: kit.Authority)
         ask(client, 5)
         assert server.resumed == [False] * 5
         assert server.accepted == 6
+
+
+def test_a_handshake_that_fails_with_a_session_and_without(authority: kit.Authority) -> None:
+    """Where the handshake without a session fails too, the session was not the cause, and others are offered later."""
+
+    class Restarting(Counting):
+        def _greet(self, peer: kit.Peer) -> None:
+            if self.accepted in (3, 4):
+                peer.play([kit.RST])
+                raise EOFError
+            super()._greet(peer)
+
+    with Restarting(tls=authority.server()) as server, Client(server.host, ca_certs=authority.ca_certs) as client:
+        ask(client, 2)
+        assert type(failure(client, 'GET', '/')) is TLSError
+        ask(client, 2)
+        assert server.resumed == [False, True, False, True]
 
 
 def test_a_connection_that_breaks_after_it_was_resumed(authority: kit.Authority) -> None:

@@ -117,7 +117,7 @@ class Sessions:
     def failed(self, key: Hashable, for_good: bool = False) -> None:
         """What was kept for the key did no good.
 
-        :param for_good: a session was what a handshake failed of.
+        :param for_good: it is certain that it is the server that cannot stand a session.
         """
         server = self._servers.get(key)
         if server is not None:
@@ -145,13 +145,14 @@ class Sessions:
 class _Server:
     """What is known of the server behind one key."""
 
-    __slots__ = ('_given_up_until', '_once', '_refusals', '_session', '_sources', 'used')
+    __slots__ = ('_given_up_until', '_once', '_refusals', '_session', '_sources', '_spent', 'used')
 
     def __init__(self) -> None:
         self.used = 0.0
         self._session: Session | None = None
         self._sources: list[Source] = []  # the newest is the last
         self._refusals = 0  # in a row
+        self._spent = 0  # sessions in a row that were taken once, and then no more
         self._once = False  # whether it takes a ticket only once
         self._given_up_until = 0.0
 
@@ -174,8 +175,12 @@ class _Server:
         """The server took what it was offered, or did not."""
         offered.accepted += reused
         offered.refused += not reused
-        if offered.accepted == 1 and offered.refused:  # in whichever order, as handshakes go on side by side
-            self._once = True
+        if offered.accepted > 1:
+            self._spent = 0
+        elif offered.accepted and (offered.refused == 1 or (reused and offered.refused)):
+            # In whichever order, as handshakes go on side by side. Once, its keys may have changed just then.
+            self._spent += 1
+            self._once = self._once or self._spent == 2
         if reused:
             self._refusals = 0
         elif offered is self._session or (self._once and not offered.accepted):
@@ -204,9 +209,11 @@ def _copied(tls: Any, certified_until: float) -> Session | None:
     if ticket is None or not (ticket.has_ticket or ticket.id):
         return None
     # The whole chain was verified, and each of its certificates has an end. A resumed connection has no chain.
-    for certificate in tls.get_verified_chain() or ():
-        ends = ssl.cert_time_to_seconds(certificate.get_info()['notAfter'])
-        certified_until = min(certified_until, ends)
+    try:
+        for certificate in tls.get_verified_chain() or ():
+            certified_until = min(certified_until, ssl.cert_time_to_seconds(certificate.get_info()['notAfter']))
+    except (OSError, ValueError):  # what is in a certificate may be no text
+        return None
     lifetime = float(ticket.ticket_lifetime_hint)
     if not lifetime and tls.version() != 'TLSv1.3':  # not said (RFC 5077 §3.3); in TLS 1.3: not to be used
         lifetime = MAX_AGE

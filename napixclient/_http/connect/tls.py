@@ -46,6 +46,7 @@ class TLS:
         :raises TLSError: when the handshake fails.
         """
         place = (host, port, via, assert_hostname, assert_fingerprint, server_hostname)
+        failed: _Handshake | None = None
         for sessions in self.sessions, None:
             handshake: Any = _Handshake(self._settings.ssl_context(), sessions, place)
             connection = _TLSConnection(
@@ -65,11 +66,14 @@ class TLS:
                     if sock is not None:
                         sock.close()
                 if handshake.failed(exc):
+                    failed = handshake
                     continue
                 if connection.dialled and isinstance(exc, (OSError, urllib3_errors.HTTPError, ValueError)):
                     raise TLSError(Shown(f'TLS handshake failed: {exc}'), phase='connect') from exc
                 raise
             handshake.completed()
+            if failed is not None:
+                failed.blame()
             break
         return connection.sock
 
@@ -132,9 +136,13 @@ class _Handshake:
         """Whether it may have failed of the session that was offered: then it is worth another, without."""
         if self._sessions is None or self._offered is None:
             return False
-        suspect = isinstance(exc, OSError) and not isinstance(exc, ssl.SSLCertVerificationError)
-        self._sessions.failed(self._key, for_good=suspect)
-        return suspect
+        self._sessions.failed(self._key)
+        return isinstance(exc, OSError) and not isinstance(exc, ssl.SSLCertVerificationError)
+
+    def blame(self) -> None:
+        """Without the session the handshake does not fail: the server cannot stand its own."""
+        if self._sessions is not None:
+            self._sessions.failed(self._key, for_good=True)
 
     @property
     def verify_mode(self) -> ssl.VerifyMode:
