@@ -16,6 +16,8 @@ from typing import Any
 import gevent.ssl
 import pytest
 import trustme
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
 from gevent import socket
 
 from napixclient import Client, ClientPool, HTTPError, TLSError
@@ -246,11 +248,17 @@ def test_nginx(sessions: str, resumed: str, version: str, authority: kit.Authori
 
 
 def test_one_session_for_each_origin(authority: kit.Authority) -> None:
-    """A session is offered to no other origin, even where that is the same server."""
-    with Counting(tls=authority.server()) as server, ClientPool(ca_certs=authority.ca_certs) as pool:
-        for host in f'https://localhost:{server.port}', server.host, server.host:
+    """A session is offered to no other origin, of another name or port, even where that is the same server."""
+    context = authority.server()
+    with (
+        Counting(tls=context) as server,
+        Counting(tls=context) as other,
+        ClientPool(ca_certs=authority.ca_certs) as pool,
+    ):
+        for host in f'https://localhost:{server.port}', server.host, server.host, other.host, other.host:
             pool.request(host, 'GET', '/').get()
         assert server.resumed == [False, False, True]
+        assert other.resumed == [False, True]
 
 
 def test_pools_share_no_sessions(authority: kit.Authority) -> None:
@@ -311,15 +319,36 @@ def test_a_context_that_becomes_stricter(change: Callable[[Any], None], authorit
         change(context)
 
 
-def test_lists_of_revoked_certificates(authority: kit.Authority) -> None:
-    """Where such lists are looked at, that happens at each handshake: none is resumed."""
+def test_lists_of_revoked_certificates(tmp_path: Path) -> None:
+    """Where such lists are looked at, that happens at each handshake: one is added, and the next connection fails."""
+    ca = trustme.CA()
+    leaf = ca.issue_cert('127.0.0.1')
+    server_context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    leaf.configure_cert(server_context)
+    key = serialization.load_pem_private_key(ca.private_key_pem.bytes(), None)
+    issuer = x509.load_pem_x509_certificate(ca.cert_pem.bytes()).subject
+    serial = x509.load_pem_x509_certificate(leaf.cert_chain_pems[0].bytes()).serial_number
+
+    def list_of(number: int, *revoked: int) -> str:
+        now = datetime.datetime.now(datetime.timezone.utc) - datetime.timedelta(minutes=5 - number)
+        made = x509.CertificateRevocationListBuilder(issuer, now, now + datetime.timedelta(days=1))
+        made = made.add_extension(x509.CRLNumber(number), critical=False)
+        for each in revoked:
+            entry = x509.RevokedCertificateBuilder().serial_number(each).revocation_date(now).build()
+            made = made.add_revoked_certificate(entry)
+        path = tmp_path / f'{number}.pem'
+        path.write_bytes(made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM))  # type: ignore[arg-type]
+        return str(path)
+
     context = gevent.ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(authority.ca_certs)
-    with Counting(tls=authority.server()) as server, Client(server.host, ssl_context=context) as client:
+    ca.configure_trust(context)
+    context.load_verify_locations(list_of(1))
+    context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
+    with Counting(tls=server_context) as server, Client(server.host, ssl_context=context) as client:
         ask(client, 2)
-        context.verify_flags |= ssl.VERIFY_CRL_CHECK_LEAF
-        assert type(failure(client, 'GET', '/')) is TLSError  # there is no list
-        assert server.resumed[:2] == [False, True] and True not in server.resumed[2:]
+        context.load_verify_locations(list_of(2, serial))
+        assert 'revoked' in str(failure(client, 'GET', '/'))
+        assert True not in server.resumed
 
 
 def test_the_proxy_is_checked_as_a_proxy(authority: kit.Authority) -> None:

@@ -9,5 +9,6 @@ threads         threads for calls that nobody can interrupt
 happy_eyeballs  one of several addresses, raced (RFC 8305)
 proxies         which proxy, and how it is asked
 tls             handshakes and the checking of names
+sessions        sessions of TLS, to resume on reconnection
 tls_in_tls      TLS through an https proxy
 """

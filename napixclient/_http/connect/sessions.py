@@ -1,7 +1,7 @@
 """TLS sessions of one pool, by which a handshake is shorter and checks no certificate (RFC 8446 §2.2, RFC 5077).
 
-A session is used only for what its full handshake would be checked for, and for an hour after that at most: until then
-a server shows no new certificate.
+A session is resumed only under the checks that its full handshake passed, and for an hour after it at most: a server
+shows no certificate meanwhile, so a new one is not seen.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ['Resumable', 'Session', 'Sessions']
 MAX_AGE = 3600.0
 #: Servers whose sessions are kept: as many as a pool has connections. One costs 27 KB.
 MAX_SERVERS = 1024
-#: Connections of a server that takes each ticket only once of which a ticket may be had.
+#: Ended connections that are kept for a server that takes each ticket only once: each has one ticket.
 MAX_SOURCES = 4
 #: Sessions in a row that a server does not take, after which it is offered none until `MAX_AGE` has passed.
 MAX_REFUSALS = 5
@@ -40,8 +40,8 @@ class Resumable(ssl.SSLSocket):
         farewell, self.farewell = self.farewell, None
         tls = self._sslobj  # type: ignore[attr-defined]
         if farewell is not None and tls is not None:
-            # A fatal error of TLS undoes the handshake. So does an end without TLS's goodbye, which is common, but
-            # after it a connection is aborted only where that was no end of an answer.
+            # After a fatal error OpenSSL knows no version any more. An end without TLS's goodbye, which is common,
+            # counts as one; but only a connection that failed its request is aborted as well.
             farewell(tls, self.linger is not None and tls.version() is None)
         super().close()
 
@@ -79,7 +79,7 @@ class Session:
 
 
 class Sessions:
-    """What servers gave, each for one key: all that a full handshake would be checked for.
+    """The sessions of a pool. A key holds whom a handshake is with, and all that it checks.
 
     :param now: seconds since the epoch.
     """
@@ -115,9 +115,9 @@ class Sessions:
         sock.farewell = farewell
 
     def failed(self, key: Hashable, for_good: bool = False) -> None:
-        """What was kept for the key did no good.
+        """A handshake or a connection with the session of this key failed.
 
-        :param for_good: it is certain that it is the server that cannot stand a session.
+        :param for_good: it was certainly the session, so none is offered for :data:`MAX_AGE`.
         """
         server = self._servers.get(key)
         if server is not None:
@@ -157,8 +157,9 @@ class _Server:
         self._given_up_until = 0.0
 
     def offer(self, now: float) -> Session | None:
-        # To copy a session out of a connection takes as long as half a full handshake. So one is offered again
-        # and again, against RFC 8446 appendix C.4, which fears that clients are recognised: ours do not hide.
+        """The session to offer now, copied from an ended connection where none is at hand or the one is old."""
+        # Copying costs a third of a full handshake, so a session is offered many times. RFC 8446 appendix C.4 advises
+        # against it for the privacy of a client that changes its address; servers, which ours run in, do not.
         session = self._session
         if session is not None and not session.is_good(now):
             session = None
@@ -194,7 +195,7 @@ class _Server:
             del self._sources[: -MAX_SOURCES if self._once else -1]
 
     def refuse(self, now: float, times: int = 1) -> None:
-        """A session did no good; after some of that no more are wanted for a time."""
+        """The server did not take a session; after some of these, give up for :data:`MAX_AGE`."""
         self._session = None
         self._refusals += times
         if self._refusals >= MAX_REFUSALS:

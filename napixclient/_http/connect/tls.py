@@ -39,7 +39,7 @@ class TLS:
         """TLS over the socket that ``dial`` makes, the certificate checked against the host.
 
         :param via: through what the host is reached.
-        :param dial: called once more where a server cannot stand the session that it gave.
+        :param dial: called once more when the handshake fails after a session was offered.
         :param assert_hostname: the name to find in the certificate instead, ``False`` for none.
         :param assert_fingerprint: the digest of the only certificate that is accepted.
         :param server_hostname: the name to ask for instead (SNI).
@@ -81,8 +81,8 @@ class TLS:
 class _Handshake:
     """An SSL context for one handshake. It exposes the socket, which has to be closed when the greenlet is killed.
 
-    :param sessions: what to offer is there; None to offer nothing.
-    :param place: what it is with, and what is checked besides what the context says.
+    :param sessions: where to find a session to offer; None to offer none.
+    :param place: whom it is with, through what, and what urllib3 checks besides what the context says.
     """
 
     __slots__ = ('_context', '_key', '_offered', '_place', '_sessions', 'check_hostname', 'socket')
@@ -118,10 +118,10 @@ class _Handshake:
         return wrapped
 
     def _offer(self, server_hostname: str | None) -> None:
-        """Take the session that was made with what is checked now, if there is one."""
+        """Find a session that was made under the very checks that are made now."""
         context = self._context
         flags = context.verify_flags
-        # A list of revoked certificates may be added at any time, and has an end: it has to be looked at each time.
+        # A list of revoked certificates may be added at any time, and expires: each handshake has to look at it.
         if self._sessions is not None and not flags & ssl.VERIFY_CRL_CHECK_CHAIN:
             names = server_hostname, context.check_hostname, context.hostname_checks_common_name
             self._key = (context, context.verify_mode, flags, names, self._place)
@@ -133,14 +133,14 @@ class _Handshake:
             self._sessions.completed(self._key, self._offered, self.socket)
 
     def failed(self, exc: BaseException) -> bool:
-        """Whether it may have failed of the session that was offered: then it is worth another, without."""
+        """Drop the session that was offered; true if the handshake may have failed because of it."""
         if self._sessions is None or self._offered is None:
             return False
         self._sessions.failed(self._key)
         return isinstance(exc, OSError) and not isinstance(exc, ssl.SSLCertVerificationError)
 
     def blame(self) -> None:
-        """Without the session the handshake does not fail: the server cannot stand its own."""
+        """The handshake succeeds without the session: offer this server none."""
         if self._sessions is not None:
             self._sessions.failed(self._key, for_good=True)
 
