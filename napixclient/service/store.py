@@ -27,15 +27,17 @@ _TABLES = (
     'CREATE INDEX IF NOT EXISTS runs_created ON runs (created)',
     """CREATE TABLE IF NOT EXISTS requests (
         run VARCHAR(32) NOT NULL, number BIGINT NOT NULL, request TEXT NOT NULL, PRIMARY KEY (run, number))""",
+    # What is committed together is one row: the place and the request's number of the first result, the numbers of all,
+    # and a line for each. Older releases wrote each into a row of its own, which has no numbers.
     """CREATE TABLE IF NOT EXISTS results (
         run VARCHAR(32) NOT NULL, seq BIGINT NOT NULL, number BIGINT NOT NULL, line TEXT NOT NULL,
-        PRIMARY KEY (run, seq))""",
+        numbers TEXT, PRIMARY KEY (run, seq))""",
     *TABLES,
 )
 _REQUEST = {'run': 'VARCHAR', 'number': 'BIGINT', 'request': 'TEXT'}
-_RESULT = {'run': 'VARCHAR', 'seq': 'BIGINT', 'number': 'BIGINT', 'line': 'TEXT'}
-#: Columns of runs that older releases did not have.
-_NEWER = {'fence': 'BIGINT NOT NULL DEFAULT 0', 'sent': 'TEXT'}
+_RESULT = {'run': 'VARCHAR', 'seq': 'BIGINT', 'number': 'BIGINT', 'line': 'TEXT', 'numbers': 'TEXT'}
+#: Columns that older releases did not have.
+_NEWER = {'runs': {'fence': 'BIGINT NOT NULL DEFAULT 0', 'sent': 'TEXT'}, 'results': {'numbers': 'TEXT'}}
 _COLUMNS = 'id, created, finished, state, owner, cancel, options, summary, results, fence'
 
 
@@ -145,19 +147,23 @@ class Store:
         :returns: when the run ended.
         :raises LeaseLost: when another instance has taken the run over; nothing is kept then.
         """
-        rows: list[tuple[Any, ...]] = [(id, seq, number, line) for seq, (number, line) in enumerate(results, first)]
+        lines = [line for _, line in results]
+        text = '\n'.join(lines)
+        numbers = [number for number, _ in results]
+        # One row for all that are committed together.
+        row = (id, first, numbers[0], text, json.dumps(numbers)) if numbers else None
         values = {
             'id': id,
             'owner': self.owner,
             'fence': fence,
             'first': first,
-            'next': first + len(rows),
+            'next': first + len(lines),
             'summary': json.dumps(summary),
             'sent': json.dumps(sorted(sent)),
             'state': state,
-            'bytes': sum(len(line) for _, line in results),
+            'bytes': len(text),
         }
-        return self._database.write(lambda to: _commit(to, values, rows))
+        return self._database.write(lambda to: _commit(to, values, row))
 
     def ask_cancel(self, id: str) -> None:
         """Note that the run is to be cancelled, by whoever runs it."""
@@ -235,7 +241,9 @@ class Store:
         """The requests of a run that have no result."""
 
         def work(to: Connection) -> list[Left]:
-            done = {row[0] for row in to.stream('SELECT number FROM results WHERE run = :run', {'run': id})}
+            done: set[int] = set()
+            for number, numbers in to.stream('SELECT number, numbers FROM results WHERE run = :run', {'run': id}):
+                done.update([number] if numbers is None else json.loads(numbers))
             text = next((text for (text,) in to.rows('SELECT sent FROM runs WHERE id = :run', {'run': id})), None)
             sent = None if text is None else set(json.loads(text))  # an older release did not say
             return [
@@ -275,15 +283,18 @@ class Store:
         """Result lines from a number in sequence on: a page of them at most."""
 
         def work(to: Connection) -> list[str]:
-            lines, size = [], 0
-            for (line,) in to.stream(
-                'SELECT line FROM results WHERE run = :run AND seq >= :seq ORDER BY seq LIMIT :limit',
+            lines: list[str] = []
+            size = 0
+            for first, text in to.stream(
+                'SELECT seq, line FROM results WHERE run = :run AND seq >= COALESCE('
+                '(SELECT MAX(seq) FROM results WHERE run = :run AND seq <= :seq), 0) ORDER BY seq LIMIT :limit',
                 {'run': id, 'seq': seq, 'limit': PAGE_LINES},
             ):
-                lines.append(line)
-                size += len(line)
-                if size >= PAGE_BYTES:
-                    break
+                for line in text.split('\n')[max(seq - first, 0) :]:
+                    lines.append(line)
+                    size += len(line)
+                    if size >= PAGE_BYTES or len(lines) >= PAGE_LINES:
+                        return lines
             return lines
 
         return self._database.read(work)
@@ -316,10 +327,11 @@ def _make_tables(to: Connection) -> None:
     """Two that start on an empty store do so one after the other."""
     for sql in (*to.alone, *_TABLES):
         to.run(sql)
-    known = to.columns('runs')
-    for name, kind in _NEWER.items():
-        if name not in known:
-            to.run(f'ALTER TABLE runs ADD COLUMN {name} {kind}')
+    for table, columns in _NEWER.items():
+        known = to.columns(table)
+        for name, kind in columns.items():
+            if name not in known:
+                to.run(f'ALTER TABLE {table} ADD COLUMN {name} {kind}')
 
 
 def _requests(text: str) -> list[dict[str, Any]]:
@@ -349,7 +361,7 @@ def _found(to: Connection, which: str, values: dict[str, Any]) -> list[Kept]:
     ]
 
 
-def _commit(to: Connection, values: dict[str, Any], rows: list[tuple[Any, ...]]) -> float | None:
+def _commit(to: Connection, values: dict[str, Any], row: tuple[Any, ...] | None) -> float | None:
     """Keep results; when the run ended, if it did."""
     ends = values['state'] != 'running'
     # First of all: whoever takes the run over waits for the row, or makes this find none.
@@ -359,26 +371,28 @@ def _commit(to: Connection, values: dict[str, Any], rows: list[tuple[Any, ...]])
         "AND fence = :fence AND results = :first AND state = 'running'",
         values,
     ):
-        return _committed(to, values, rows)
-    if rows:
-        to.insert('results', _RESULT, rows)
+        return _committed(to, values, row)
+    if row is not None:
+        to.insert('results', _RESULT, [row])
     if not ends:
         return None
     to.run('DELETE FROM requests WHERE run = :run', {'run': values['id']})
     return _found(to, 'WHERE id = :id', {'id': values['id']})[0].finished
 
 
-def _committed(to: Connection, values: dict[str, Any], rows: list[tuple[Any, ...]]) -> float | None:
+def _committed(to: Connection, values: dict[str, Any], row: tuple[Any, ...] | None) -> float | None:
     """When the run ended; the same was committed before, by a connection that broke before it could say so."""
     found = _found(to, 'WHERE id = :id', {'id': values['id']})
     if not found or (found[0].owner, found[0].fence) != (values['owner'], values['fence']):
         raise LeaseLost('the run was taken over by another instance')
     last = [
-        line
-        for (line,) in to.rows(
-            'SELECT line FROM results WHERE run = :id AND seq = :last', {'id': values['id'], 'last': values['next'] - 1}
+        lines
+        for (lines,) in to.rows(
+            'SELECT line FROM results WHERE run = :id AND seq = :first', {'id': values['id'], 'first': values['first']}
         )
     ]
-    if (found[0].results, found[0].state) != (values['next'], values['state']) or (rows and last != [rows[-1][3]]):
+    if (found[0].results, found[0].state) != (values['next'], values['state']) or (
+        row is not None and last != [row[3]]
+    ):
         raise StoreRefused('a place in the sequence is not unique')
     return found[0].finished

@@ -241,7 +241,8 @@ def test_a_result_is_committed_before_it_is_shown(tmp_path: Path) -> None:
         watcher = Watcher(service, f'/runs/{id}/ws')
         seen = list(islice(results_as_they_come(watcher), 20))
         with sqlite3.connect(f'file:{tmp_path / "runs"}?mode=ro', uri=True) as database:
-            lines = [json.loads(line) for (line,) in database.execute('SELECT line FROM results ORDER BY seq')]
+            rows = [text for (text,) in database.execute('SELECT line FROM results ORDER BY seq')]
+            lines = [json.loads(line) for row in rows for line in row.split('\n')]
         database.close()
         assert lines[:20] == seen
         gate.open()
@@ -578,6 +579,20 @@ def test_requests_of_an_older_release(store: Store) -> None:
     store._database.write(lambda to: to.insert('requests', types, rows))
     commit(store, 1, 0, [(0, 'a')], sent=[1])
     assert store.left(kept(1).id) == [(1, {'url': '/1'}, True), (2, {'url': '/2'}, False)]
+
+
+def test_results_of_an_older_release(store: Store) -> None:
+    """Results that were written into a row each are read as well, also before those of a run that goes on."""
+    store.add(kept(1), ['{}'] * 6, [])
+    store._database.write(lambda to: to.run('ALTER TABLE results DROP COLUMN numbers'))
+    types = {'run': 'VARCHAR', 'seq': 'BIGINT', 'number': 'BIGINT', 'line': 'TEXT'}
+    rows = [(kept(1).id, 0, 4, 'e'), (kept(1).id, 1, 0, 'a')]
+    store._database.write(lambda to: to.insert('results', types, rows))
+    store._database.write(lambda to: to.run('UPDATE runs SET results = 2'))
+    again = Store(store._database, 'me')
+    commit(again, 1, 2, [(2, 'c'), (5, 'f')])
+    assert [number for number, _, _ in again.left(kept(1).id)] == [1, 3]
+    assert [again.lines(kept(1).id, seq) for seq in range(5)] == [list('eacf'[seq:]) for seq in range(5)]
 
 
 def test_two_services_on_one_store(tmp_path: Path) -> None:
