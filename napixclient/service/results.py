@@ -34,11 +34,11 @@ class Result(NamedTuple):
     text: str
 
 
-def result_of(item: Item, outcome: Response | HTTPError, ms: float, at: float, secrets: Secrets | None) -> Result:
+def result_of(item: Item, outcome: Response | HTTPError, ms: float, at: str, secrets: Secrets | None) -> Result:
     """The result of a request, without its number in the sequence.
 
     :param ms: milliseconds that it took.
-    :param at: milliseconds from the beginning of the run to its end.
+    :param at: milliseconds from the beginning of the run to its end, in JSON.
     :param secrets: of all requests of the run; ``None`` where there are none.
     """
     if isinstance(outcome, HTTPError):
@@ -52,7 +52,7 @@ def result_of(item: Item, outcome: Response | HTTPError, ms: float, at: float, s
     return _new_result(Result, (item.number, 'ok', outcome.status, ms, None, text))
 
 
-def unasked(item: Item, state: str, text: str, at: float, secrets: Secrets | None) -> Result:
+def unasked(item: Item, state: str, text: str, at: str, secrets: Secrets | None) -> Result:
     """The result of a request whose outcome nobody will know.
 
     :param state: ``cancelled`` or ``interrupted``.
@@ -66,11 +66,11 @@ def line_of(seq: int, result: Result) -> str:
     return f'{{"seq":{seq},{result.text}'
 
 
-def _plain_text(item: Item, response: Response, ms: float, at: float) -> str | None:
+def _plain_text(item: Item, response: Response, ms: float, at: str) -> str | None:
     """What :func:`_result` writes where there is no error and no secret, in a tenth of the time."""
     try:
         return (
-            f'"index":{item.number},{item.shown},"state":"done","status":{response.status},"ms":{ms:.3f},"at":{at:.3f},'
+            f'"index":{item.number},{item.shown},"state":"done","status":{response.status},"ms":{ms:.3f},"at":{at},'
             f'"attempts":{response.attempts},"body":{_body_text(response)},"error":null}}'
         )
     except (ValueError, RecursionError):  # something in it cannot be written as it is
@@ -94,7 +94,7 @@ def _result(
     state: str,
     status: int | None,
     ms: float,
-    at: float,
+    at: str,
     attempts: int,
     body: Any,
     error: dict[str, Any] | None,
@@ -109,7 +109,7 @@ def _result(
         'state': Shown(state),
         'status': status,
         'ms': round(ms, 3),
-        'at': round(at, 3),
+        'at': float(at),
         'attempts': attempts,
         'body': body,
         'error': error,

@@ -25,6 +25,7 @@ from ..messages import IDEMPOTENT, Request, Response
 from ..pool import ClientPool
 from .counts import document_of
 from .database import LeaseLost, StoreError
+from .flight import Flight
 from .keeping import Keeper
 from .lanes import Lanes
 from .lease import Lease, LeaseOver
@@ -40,6 +41,8 @@ log: logging.Logger = logging.getLogger('napixclient.service')
 
 #: Requests in flight that are listed one by one.
 MOST_FLYING = 2000
+#: Outcomes that are taken at once.
+AT_ONCE = 100
 #: Seconds between two looks at a lease that is over.
 PAUSE_SECONDS = 0.1
 INTERRUPTED = 'the service ended before the answer was kept; whether the request was carried out is not known'
@@ -102,11 +105,10 @@ class Run:
         self._asked: dict[int, float] = {}  # number -> when the pool took it
         self._cleared: deque[Item] = deque()  # recorded, and to be given to the pool
         self._unsent: set[int] = set()  # recorded, and known not to have been sent
-        self._more = Event()
+        self._flight: Flight | None = None
         self.send(group)
         self._order = deque(self._items) if self.options.ordered else None
         self._early: dict[int, Result] = {}  # results whose turn has not come
-        self._pool: ClientPool | None = None
         self.greenlet: gevent.Greenlet[[], None] = gevent.Greenlet(self._run)
         self.greenlet.gr_context = Context()  # it outlives the request that it came with
 
@@ -140,17 +142,12 @@ class Run:
     def in_flight(self) -> dict[str, Any]:
         """What ``GET /runs/<id>/flying`` shows."""
         flying = sorted(self._flying())[:MOST_FLYING]
-        return {'now': round(self._at(), 3), 'flying': [[number, round(at, 3)] for at, number in flying]}
+        return {'now': float(self._at()), 'flying': [[number, round(at, 3)] for at, number in flying]}
 
     def _flying(self) -> Iterator[tuple[float, int]]:
-        """When each request that is in flight was sent, in ms from the beginning, and its number.
-
-        Read off the connections when somebody asks: a hook would cost each request a greenlet.
-        """
-        if self._pool is not None:
-            for connection in self._pool._core.slots.open:
-                if connection.pending is not None:
-                    yield (connection.started - self._began) * 1000, connection.pending.request.tag
+        """When each request that is in flight was sent, in ms from the beginning, and its number."""
+        for started, number in () if self._flight is None else self._flight.sent():
+            yield (started - self._began) * 1000, number
 
     def left(self) -> list[Item]:
         """What has no result yet."""
@@ -189,9 +186,9 @@ class Run:
         if not self._ending or why == 'failed':
             self._ending = why
             self._lanes.close()
-            self._more.set()
-            if self._pool is not None:
-                self._pool.cancel()
+            if self._flight is not None:
+                self._flight.cancel()
+                self._flight.wake()
 
     def _run(self) -> None:
         keeper = gevent.spawn(self._keeper.run)
@@ -240,56 +237,63 @@ class Run:
         if self._ending or not self._items:
             return
         with self._parent.open_pool(self.options.simultaneous, self.lease) as pool:
-            self._pool = pool
+            flight = self._flight = Flight(pool)
             if self.options.simultaneous == 'auto':
-                self._lanes.simultaneous = lambda host: pool._origins.pool_for(host).throttle.limit
+                self._lanes.simultaneous = flight.limit
             try:
-                for outcome in pool.stream(self._requests(), window=self._lanes.most + 1):
-                    self._take(outcome)
+                while flight or (self._items and not self._ending):
+                    self._hand_over(flight)
+                    self._keeper.wait_for_room()
+                    if not flight.finished:
+                        flight.wait(PAUSE_SECONDS if self._cleared else None)
+                    self._take(flight.take(AT_ONCE))
             finally:
-                self._pool = None
+                self._flight = None
 
-    def _requests(self) -> Iterator[Request]:
-        """What the pool is given, as it is recorded."""
-        lease, deadline = self.lease, self.options.deadline
-        while self._items and not self._ending:
-            if not self._cleared:
-                self._more.clear()
-                self._more.wait()
-            elif lease.until != inf and not lease.holds:  # a clock is asked for what may end only
-                gevent.sleep(PAUSE_SECONDS)
-            else:
-                item = self._cleared.popleft()
-                self._asked[item.number] = monotonic()
-                request = item.request
-                assert request is not None
-                yield request if deadline is None else self._timed(request, deadline)
+    def _hand_over(self, flight: Flight) -> None:
+        """Give the pool what is recorded, unless the lease is over."""
+        cleared, deadline = self._cleared, self.options.deadline
+        if not cleared or self._ending or not (self.lease.until == inf or self.lease.holds):
+            return
+        now = monotonic()
+        while cleared:
+            item = cleared.popleft()
+            request = item.request
+            assert request is not None
+            self._asked[item.number] = now
+            flight.submit(item.number, request if deadline is None else self._timed(request, deadline))
 
     def _timed(self, request: Request, deadline: float) -> Request:
         """The request, bounded by what is left of the run's time."""
         left = max(self._began + deadline - monotonic(), 1e-3)
         return request.replace(timeout=min(left, self.options.timeout or left))
 
-    def _take(self, outcome: Response | HTTPError) -> None:
-        request = outcome.request
-        assert request is not None
-        item, began = self._items[request.tag], self._asked.pop(request.tag)
-        if isinstance(outcome, HTTPError) and _held_back(outcome, item):
-            self._cleared.append(item)  # it was recorded, and is sent when the lease is renewed
-            self._more.set()
-            return
-        if self._ending == 'halted' and isinstance(outcome, Cancelled):
-            self._leave(item, outcome)
-            return
+    def _take(self, outcomes: list[tuple[int, Response | HTTPError]]) -> None:
+        """Make results of outcomes, which have come just now."""
+        items, asked, done, need = self._items, self._asked, self._lanes.done, self.options.need
         now = monotonic()
-        ms = (now - began if outcome.elapsed is None else outcome.elapsed) * 1000
-        self._finish(item, result_of(item, outcome, ms, (now - self._began) * 1000, self._secrets))
-        self._lanes.done(item)
-        if isinstance(outcome, Response):
-            self._succeeded += 1
-            if self._succeeded == self.options.need:
-                self._end('need')
-        self._keeper.wait_for_room()
+        at = _in_ms(now - self._began)
+        for number, outcome in outcomes:
+            item, began = items[number], asked.pop(number)
+            if isinstance(outcome, HTTPError) and self._is_left(item, outcome):
+                continue
+            ms = (now - began if outcome.elapsed is None else outcome.elapsed) * 1000
+            self._finish(item, result_of(item, outcome, ms, at, self._secrets))
+            done(item)
+            if isinstance(outcome, Response):
+                self._succeeded += 1
+                if self._succeeded == need:
+                    self._end('need')
+
+    def _is_left(self, item: Item, error: HTTPError) -> bool:
+        """Whether a request is sent later, here or after the next start."""
+        if _held_back(error, item):
+            self._cleared.append(item)  # it was recorded, and is sent when the lease is renewed
+            return True
+        if self._ending == 'halted' and isinstance(error, Cancelled):
+            self._leave(item, error)
+            return True
+        return False
 
     def _leave(self, item: Item, outcome: HTTPError) -> None:
         """The service ends, and the request with it: whether it was sent decides what may become of it later."""
@@ -313,14 +317,12 @@ class Run:
             why = f'not sent: {WHY.get(self._ending, "")}'
             self._finish(item, unasked(item, 'cancelled', why, self._at(), self._secrets))
 
-    def _at(self) -> float:
-        return (monotonic() - self._began) * 1000
+    def _at(self) -> str:
+        return _in_ms(monotonic() - self._began)
 
     def _finish(self, item: Item, result: Result) -> None:
         """A request has its result; in order, where that was asked for."""
         del self._items[item.number]
-        if not self._items:
-            self._more.set()
         if self._order is None:
             self._keeper.add(result)
             return
@@ -339,12 +341,18 @@ class Run:
         """What was recorded may be sent."""
         self._lanes.recorded()
         self._cleared.extend(group)
-        self._more.set()
+        if group and self._flight is not None:
+            self._flight.wake()
 
     def tell(self) -> None:
         """Wake all who watch."""
         news, self.news = self.news, Event()
         news.set()
+
+
+def _in_ms(seconds: float) -> str:
+    """As JSON writes it."""
+    return f'{seconds * 1000:.3f}'
 
 
 def _held_back(error: HTTPError, item: Item) -> bool:
