@@ -82,7 +82,8 @@ class Runs:
             found = Kept(
                 id, 0.0, None, 'running', self.store.owner, False, submission.options._asdict(), counts.summary(), 0
             )
-            requests = [kept(item, item.request, submission.secrets) for item in politely(submission.items)]
+            secrets = submission.secrets or None
+            requests = [kept(item, item.request, secrets) for item in politely(submission.items)]
             lanes = self._lanes(submission)
             group = lanes.take()
             lease = Lease(self._now())

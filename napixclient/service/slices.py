@@ -113,6 +113,9 @@ class _Reader:
         if self._text[at : at + 1] == ']':
             return values, at + 1
         tried = 0  # to where many values have been tried at once
+        while (some_more := self._objects(at)) is not None:
+            values += some_more[0]
+            at = some_more[1]
         while True:
             if self._text.startswith('{', at):  # a slice would most likely end within such a value
                 at = self._one_by_one(at, values)
@@ -154,6 +157,17 @@ class _Reader:
             except ValueError:
                 pass
         return None, at
+
+    def _objects(self, at: int) -> tuple[list[Any], int] | None:
+        """The objects of a list to the last in a slice that another seems to follow, and where that one begins."""
+        piece = self._text[at : at + self._size]
+        end = max(piece.rfind('},{'), piece.rfind('}, {')) + 1 if piece.startswith('{') else 0
+        if end:
+            try:
+                return self._decode(f'[{piece[:end]}]'), self._after(at + end + 1)
+            except ValueError:  # it was within one
+                pass
+        return None
 
     def _one_by_one(self, at: int, values: list[Any]) -> int:
         """Take the values that end in the window and have a comma behind them; where the next one begins."""

@@ -81,7 +81,9 @@ def test_slices(value: Any, size: int, indent: int | None, ascii_only: bool, dat
         assert outcome(partial(slices.loads, size=size), one) == outcome(json.loads, one)
 
 
-@pytest.mark.parametrize('item', ['0,', '[],', '{},', '"a",', '{"a":0},', '[0,"a,"],', '"\\\\\\"",', '  1  ,'])
+@pytest.mark.parametrize(
+    'item', ['0,', '[],', '{},', '"a",', '{"a":0},', '{"a":[{},{}]},', '[0,"a,"],', '"\\\\\\"",', '  1  ,']
+)
 def test_json_is_linear(item: str) -> None:
     """A list of anything, and an object of it, are decoded in time that grows with their size."""
     assert_linear(lambda n: '[' + item * n + '0]', slices.loads, 40_000)
