@@ -20,7 +20,7 @@ from .options import Body, CallOptions, Fields, Params, RequestOptions, WholeOpt
 from .origin import Origin, parse_origin
 from .reference import REDIRECTS, lead, split_reference, written
 from .request import NO_OPTIONS, Request, Source, plain_request, request_with, retry_of
-from .response import Response, beginning, exact_text, new_response, written_json
+from .response import Response, beginning, exact_text, new_response, says_json, written_json
 
 __all__ = [
     'Body',
@@ -51,6 +51,7 @@ __all__ = [
     'redump_json',
     'request_with',
     'retry_of',
+    'says_json',
     'split_reference',
     'written',
     'written_json',

@@ -11,7 +11,7 @@ from .headers import Headers
 from .json_codec import is_json, is_json_sequence, json_text, load_json
 from .request import Request
 
-__all__ = ['Response', 'beginning', 'exact_text', 'new_response', 'written_json']
+__all__ = ['Response', 'beginning', 'exact_text', 'new_response', 'says_json', 'written_json']
 
 _R = TypeVar('_R', bound='Response')
 _new_object = object.__new__
@@ -217,6 +217,12 @@ def new_response(request: Request, status: int, head: bytes, data: bytes, elapse
 
 
 # What is shown of a body ---------------------------------------------------------------------------------------------
+
+
+def says_json(response: Response) -> bool:
+    """Whether the body is JSON by its Content-Type, and in no content coding."""
+    kind = _content_type(response.head)
+    return kind is not None and _is_json(kind[1]) and not _is_coded(response)
 
 
 def written_json(response: Response) -> str | None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from ..errors import HTTPError
 from ..masking import Shown
-from ..messages import Response, exact_text, redump_json, written_json
+from ..messages import Response, exact_text, redump_json, says_json, written_json
 from .secrets import Secrets
 from .submission import Item
 
@@ -78,13 +78,21 @@ def _plain_text(item: Item, response: Response, ms: float, at: str) -> str | Non
 
 
 def _body_text(response: Response) -> str:
+    data = response.data
+    text = _known.get(data)
+    if text is not None and says_json(response):
+        return text
     body = response.body
     if body is None:
         return 'null'
     if body.__class__ is dict or body.__class__ is list:
-        data = response.data
         if data.isascii() and not (_LF in data or _CR in data or 0 in data):
-            return data.decode('ascii')  # it is JSON in one line, and so can be a part of another
+            text = data.decode('ascii')  # it is JSON in one line, and so can be a part of another
+            if len(data) < _LONGEST_KNOWN:
+                if len(_known) >= _MOST_KNOWN:
+                    _known.clear()
+                _known[data] = text
+            return text
         return _encode(body)
     return _encode(_body_of(response))
 
@@ -168,6 +176,9 @@ def _written(result: dict[str, Any]) -> str:
 
 
 _new_result: Callable[..., Result] = tuple.__new__  # Result(…) costs twice as much
+#: Bodies that were decoded and are JSON in one line: many hosts give the same answer to the same question.
+_known: dict[bytes, str] = {}
+_MOST_KNOWN, _LONGEST_KNOWN = 1024, 512
 _LF, _CR = b'\n\r'
 _UNWRITABLE = '(JSON that cannot be written again)'
 _encode = json.JSONEncoder(separators=(',', ':'), allow_nan=False, check_circular=False).encode

@@ -36,7 +36,7 @@ def written(item: Item, body: bytes, media: str = 'application/json') -> dict[st
     """What the line of an answer says; it is one line in ASCII."""
     assert item.request is not None
     head = f'HTTP/1.1 200 OK\r\nContent-Type: {media}\r\n\r\n'.encode()
-    line = line_of(7, result_of(item, Response(item.request, 200, head, body, 0.25), 250.0, 1500.25, None))
+    line = line_of(7, result_of(item, Response(item.request, 200, head, body, 0.25), 250.0, '1500.25', None))
     assert line.isascii() and len(line.splitlines()) == 1 and line == line.strip()
     found: dict[str, Any] = json.loads(line)
     return found
@@ -85,7 +85,8 @@ def test_what_is_no_json_is_a_text() -> None:
     for body in '{"a": 1', '[NaN]', '{}\n{}':
         assert written(item, body.encode())['body'] == body
     assert written(item, b'[1]\0')['body'] == {'base64': 'WzFdAA=='}  # which a text would not keep
-    assert written(item, b'[1]', 'text/plain')['body'] == '[1]'
+    assert written(item, b'[1]')['body'] == [1]
+    assert written(item, b'[1]', 'text/plain')['body'] == '[1]'  # though the same bytes were JSON before
     assert written(item, b'')['body'] is None
     assert written(item, b'\xff', 'text/plain')['body'] == {'base64': '/w=='}
     assert written(item, b'\xef\xbb\xbf{"a":\r\n1}')['body'] == {'a': 1}
