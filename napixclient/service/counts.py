@@ -43,7 +43,7 @@ class Counts:
     def count(self, results: Sequence[Result]) -> None:
         """So many more results."""
         self.counts['done'] += len(results)
-        for end, count in Counter(result.end for result in results).items():
+        for end, count in Counter([result.end for result in results]).items():
             self.counts[end] += count
         self._times.add_all([result.ms for result in results if result.status is not None])
 

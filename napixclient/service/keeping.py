@@ -154,7 +154,7 @@ class Keeper:
         group = self._owner.plan()
         if not lines and not group:
             return False
-        sent = self.sent.union(item.number for item in group).difference(number for number, _ in lines)
+        sent = self.sent.union([item.number for item in group]).difference([result.number for result in results])
         summary, first = self.counts.summary(), self.results
         self._persist(lambda: self._store.commit(self._id, self._fence, first, lines, summary, sent))
         self.sent, self.summary = sent, summary
@@ -171,7 +171,12 @@ class Keeper:
     def _next(self) -> tuple[list[Result], int]:
         """What is committed next of what waits, and its size."""
         results: list[Result] = []
-        size, waiting = 0, self._waiting
+        size, waiting = self._size, self._waiting
+        if len(waiting) <= COMMIT_LINES and size < COMMIT_BYTES:
+            results.extend(waiting)
+            waiting.clear()
+            return results, size
+        size = 0
         while waiting and len(results) < COMMIT_LINES and size < COMMIT_BYTES:
             result = waiting.popleft()
             results.append(result)

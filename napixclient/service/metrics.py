@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from math import inf
+from operator import attrgetter
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -39,14 +40,14 @@ class Metrics:
 
     def on_results(self, results: Sequence[Result]) -> None:
         """So many more results."""
-        for (status, error), count in Counter((result.status, result.error) for result in results).items():
+        for (status, error), count in Counter(map(_outcome, results)).items():
             # RFC 9110 §15: 600 and above as a 5xx
             self._outcomes[f'{min(status // 100, 5)}xx' if status is not None else error or ''] += count
-        times = sorted([result.ms / 1000 for result in results if result.status is not None])
-        self._seconds += sum(times)
+        times = sorted([result.ms for result in results if result.status is not None])
+        self._seconds += sum(times) / 1000
         below = 0
         for bucket, bound in enumerate((*_BUCKETS, inf)):
-            upto = bisect_right(times, bound)
+            upto = bisect_right(times, bound * 1000)
             self._buckets[bucket] += upto - below
             below = upto
 
@@ -88,6 +89,9 @@ class Metrics:
     def show(self) -> tuple[bytes, str]:
         """The text format of Prometheus, and its type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
+
+
+_outcome = attrgetter('status', 'error')
 
 
 def _filled(family: Any, samples: Iterable[tuple[str, int]]) -> Any:

@@ -151,7 +151,7 @@ class Store:
         text = '\n'.join(lines)
         numbers = [number for number, _ in results]
         # One row for all that are committed together.
-        row = (id, first, numbers[0], text, json.dumps(numbers)) if numbers else None
+        row = (id, first, numbers[0], text, str(numbers)) if numbers else None
         values = {
             'id': id,
             'owner': self.owner,
@@ -159,7 +159,7 @@ class Store:
             'first': first,
             'next': first + len(lines),
             'summary': json.dumps(summary),
-            'sent': json.dumps(sorted(sent)),
+            'sent': str(sorted(sent)),  # JSON as well, in half of the time
             'state': state,
             'bytes': len(text),
         }
