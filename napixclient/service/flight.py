@@ -39,11 +39,15 @@ class Flight:
         if pending.outcome is None:
             self._under_way[number] = pending
 
-    def take(self, most: int) -> list[tuple[int, Response | HTTPError]]:
-        """The outcomes that are there, so many at most, and the numbers of their requests."""
-        finished, take = self.finished, self._under_way.pop
-        numbers = [finished.popleft() for _ in range(min(len(finished), most))]
-        return [(number, take(number)) for number in numbers]
+    def take(self, most: int) -> Iterator[tuple[int, Response | HTTPError]]:
+        """The outcomes that are there, so many at most, and the numbers of their requests.
+
+        One at a time: decoded bodies that were held together would be the garbage collector's business.
+        """
+        finished, under_way = self.finished, self._under_way
+        for _ in range(min(len(finished), most)):
+            number = finished.popleft()
+            yield number, under_way.pop(number)
 
     def wait(self, seconds: float | None = None) -> None:
         """Block until there is an outcome, until :meth:`wake`, or for so many seconds."""

@@ -79,7 +79,7 @@ def _plain_text(item: Item, response: Response, ms: float, at: str) -> str | Non
 
 def _body_text(response: Response) -> str:
     data = response.data
-    text = _known.get(data)
+    text = _known.get(data) if len(data) < _LONGEST_KNOWN else None
     if text is not None and says_json(response):
         return text
     body = response.body

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextvars import Context
 from math import inf
 from time import monotonic
@@ -268,7 +268,7 @@ class Run:
         left = max(self._began + deadline - monotonic(), 1e-3)
         return request.replace(timeout=min(left, self.options.timeout or left))
 
-    def _take(self, outcomes: list[tuple[int, Response | HTTPError]]) -> None:
+    def _take(self, outcomes: Iterable[tuple[int, Response | HTTPError]]) -> None:
         """Make results of outcomes, which have come just now."""
         items, asked, done, need = self._items, self._asked, self._lanes.done, self.options.need
         now = monotonic()
