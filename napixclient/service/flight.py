@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Iterator
 from typing import Any
 
@@ -26,7 +27,7 @@ class Flight:
         self._under_way: dict[int, Any] = {}  # number -> a PendingResponse, then its outcome
         self._batch = Batch(self._under_way)
         #: Numbers of what has finished, and is not yet taken.
-        self.finished = self._batch.finished
+        self.finished: deque[int] = self._batch.finished
 
     def __len__(self) -> int:
         return len(self._under_way)

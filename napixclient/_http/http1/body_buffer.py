@@ -37,7 +37,7 @@ class BodyBuffer:
     def begin(self) -> None:
         """Expect another body."""
         self.pieces.clear()
-        self.used = False  # whether anything but the pieces is to be cleared
+        self.used: bool = False  # whether anything but the pieces is to be cleared
         self.chunks: ChunkedBody | None = None  # decodes it, where llhttp does not
         self._counted = 0  # pieces that are in the size
         self._size = 0  # of all that has come, in bytes

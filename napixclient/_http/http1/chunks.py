@@ -65,8 +65,8 @@ class ChunkedBody:
         self._line, self._size = b'0\r\n', 0
         self._ended = False  # whether the last chunk came: what follows are trailers
         self._continues = False  # whether there is a trailer that a folded line may continue
-        self.ambiguous = False  # whether a trailer speaks of framing
-        self.rest = b''  # what follows the body
+        self.ambiguous: bool = False  # whether a trailer speaks of framing
+        self.rest: bytes = b''  # what follows the body
 
     def feed(self, data: bytes) -> bool:
         """Take bytes; true when the body, with its trailers, is complete.

@@ -31,13 +31,13 @@ class HeadBuffer:
         :param apart: whether llhttp sees each head alone, mended, and not before it is whole; else it has already seen
             all that is kept.
         """
-        self.apart = apart
+        self.apart: bool = apart
         self._received: bytes | bytearray | None = None
         self._searched = 0  # bytes of that in which no head ends
         self._end = 0  # where what follows the final head begins
         self._blank = 0  # bytes of blank lines that were dropped
         self._informational = 0
-        self.continued = False  # whether a 100 came: the server wants the body
+        self.continued: bool = False  # whether a 100 came: the server wants the body
 
     def add(self, data: bytes) -> None:
         """Keep what the last read brought."""

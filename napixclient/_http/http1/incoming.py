@@ -54,6 +54,21 @@ class IncomingResponse:
         'status',
         'stream',
     )
+    heads: HeadBuffer
+    body: BodyBuffer
+    last: bytes
+    fresh: bool
+    follows: bool
+    complete: bool
+    keep_alive: bool
+    overrun: bool
+    head: bytes | None
+    max_body: int | None
+    stream: bool
+    max_streamed: int | None
+    head_only: bool
+    status: int
+    coding: str | None
 
     def __init__(self, max_header_bytes: int, max_header_fields: int) -> None:
         self._max_fields = max_header_fields
@@ -72,7 +87,7 @@ class IncomingResponse:
         :param max_body: bound of a body, in bytes; of a response below 400 that is streamed it is ``max_streamed``.
         """
         self.complete = self.keep_alive = self.overrun = False
-        self.head: bytes | None = None  # the final head without its last CRLF CRLF, once it is whole
+        self.head = None  # the final head without its last CRLF CRLF, once it is whole
         self.max_body = max_body
         self.stream = stream
         self.max_streamed = max_streamed
@@ -84,7 +99,7 @@ class IncomingResponse:
         if self.body.used:
             self.body.begin()
         self.status = 0
-        self.coding: str | None = None  # the Content-Encoding, where there is one
+        self.coding = None  # the Content-Encoding, where there is one
         self._framed = True  # whether the end shows without the connection's end
         self.fresh = not self.head_only
 

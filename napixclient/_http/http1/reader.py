@@ -5,6 +5,7 @@ The rules around llhttp make up for what it accepts too readily, refuses without
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
@@ -29,6 +30,13 @@ class ResponseReader(IncomingResponse):
     """
 
     __slots__ = ('_feed', '_parser', '_small', 'on_body', 'on_message_begin')
+    complete: bool
+    fresh: bool
+    head: bytes | None
+    keep_alive: bool
+    last: bytes
+    overrun: bool
+    status: int
 
     def __init__(self, max_header_bytes: int, max_header_fields: int) -> None:
         super().__init__(max_header_bytes, max_header_fields)
@@ -36,8 +44,8 @@ class ResponseReader(IncomingResponse):
         self._small = min(max_header_bytes, 4 * max_header_fields)
         # Called by llhttp. Not methods, to save a frame each; that a message clears the pieces of the one before it
         # is also how _check_overrun() knows.
-        self.on_body = self.body.pieces.append
-        self.on_message_begin = self.body.pieces.clear
+        self.on_body: Callable[[bytes], object] = self.body.pieces.append
+        self.on_message_begin: Callable[[], object] = self.body.pieces.clear
         self._new_parser()
 
     def _new_parser(self) -> None:
