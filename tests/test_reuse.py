@@ -270,10 +270,10 @@ def test_keep_alive_timeout(method: str) -> None:
         began = monotonic()
         client.request(method, f'/{next_id()}')
         (connection,) = client._pool.slots.open
-        assert began + 58.9 < connection.ends < monotonic() + 59.1
+        assert began + 58.9 < connection.usage.ends < monotonic() + 59.1
         client.request(method, f'/{next_id()}')
         assert server.accepted == 1
-        connection.ends -= 59  # as if it had been idle for so long
+        connection.usage.ends -= 59  # as if it had been idle for so long
         assert client.request(method, f'/{next_id()}').attempts == 1
         assert server.accepted == 2
         assert client._pool.exchanges.reuse._limit is None

@@ -135,14 +135,14 @@ class Exchanges:
         if not self._preparer.asks:
             self.send(connection, pending, pending.current)
             return True
-        if self.noted and connection.served and not self._may_reuse(connection, pending):
+        if self.noted and connection.usage.served and not self._may_reuse(connection, pending):
             return True
         return self._signing.start(connection, pending)
 
     def send(self, connection: Connection, pending: PendingResponse, request: Request) -> None:
         """Send a request as the authenticator left it; one that adds a single line is asked for it here."""
         if self.noted:
-            if connection.served and not self._preparer.asks and not self._may_reuse(connection, pending):
+            if connection.usage.served and not self._preparer.asks and not self._may_reuse(connection, pending):
                 return
             self._note(pending)
         pending.attempts += 1
@@ -207,7 +207,7 @@ class Exchanges:
         payload = pending.current.payload
         self.completion.act(pending, self._outcomes.of_answer(pending, response, coding))
         if response.status >= 400 and payload is not None and _may_be_unread(response.status, payload):
-            connection.doubtful = self.noted = True
+            connection.usage.doubtful = self.noted = True
 
     def streaming(self, connection: Connection, pending: PendingResponse, response: StreamedResponse) -> None:
         """The head of a streamed answer is there; the connection stays with its body."""
@@ -236,11 +236,11 @@ class Exchanges:
         if error.phase == 'authenticate':  # nothing was sent: it was the idle connection that ended
             self._growth.connect(pending, slot)
             return
-        used = connection.served or connection.rested
-        if used and connection.untouched and isinstance(error, ProtocolError):
+        used = connection.usage.served or connection.usage.rested
+        if used and connection.reader.untouched and isinstance(error, ProtocolError):
             # Most likely it was closed before anything was sent.
             again = self._outcomes.is_resendable(pending, pending.attempts)
-            if connection.served:
+            if connection.usage.served:
                 self.closed_unannounced(connection, not again)
             if again:
                 log.debug('%s: the server had closed the connection; sending once more', self._pool.origin)
@@ -272,8 +272,8 @@ class Exchanges:
         if reuse.deepest > before:
             self._pool.end_hold()
         if fitness is Fitness.GO:
-            connection.doubtful = False
-            if reuse.kept and not any(one.doubtful for one in self._slots.open):
+            connection.usage.doubtful = False
+            if reuse.kept and not any(one.usage.doubtful for one in self._slots.open):
                 self.noted = self._attentive
             return True
         if fitness is Fitness.WAIT and not (self._ledger.starved or self._ledger.wants_more):
@@ -284,14 +284,14 @@ class Exchanges:
 
     def closed_unannounced(self, connection: Connection, lost: bool) -> None:
         """The server closed a connection without announcing it."""
-        self.reuse.closed(connection.served, lost)
+        self.reuse.closed(connection.usage.served, lost)
         self.noted = True
         self._pool.end_hold()
 
     def gone_idle(self, connection: Connection) -> None:
         """A connection closed while it was idle."""
         now = monotonic()
-        if connection.served and connection.quiet_for(now) < QUIET_SECONDS and now < connection.ends:
+        if connection.usage.served and connection.usage.quiet_for(now) < QUIET_SECONDS and now < connection.usage.ends:
             self.closed_unannounced(connection, False)
 
 
@@ -307,7 +307,7 @@ def _of_proxy(proxy: Proxy, connection: Connection, error: HTTPError) -> HTTPErr
         return error
     if isinstance(error, TLSError):
         what = ' refused us'
-    elif isinstance(error, ProtocolError) and not connection.served and connection.untouched:
+    elif isinstance(error, ProtocolError) and not connection.usage.served and connection.reader.untouched:
         what = ' did not answer in HTTP' if connection.reader.started else ' did not answer'
     else:
         return error

@@ -119,11 +119,12 @@ class Growth:
             sock.close()
             slot.release()
             return
-        reader = ResponseReader(settings.max_header_bytes, settings.max_header_fields)
-        connection = Connection(pool.exchanges, Transport(sock, core.loop), reader)
-        slot.fill(connection)
+        transport = Transport(sock, core.loop)
         if core.guard is not None:
-            connection.guard(core.guard)
+            transport.guard(core.guard)
+        reader = ResponseReader(settings.max_header_bytes, settings.max_header_fields)
+        connection = Connection(pool.exchanges, transport, reader)
+        slot.fill(connection)
         pending = dial.pending
         if pending is not None and pending.outcome is not None:
             pending = None

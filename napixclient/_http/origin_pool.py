@@ -199,7 +199,7 @@ class OriginPool:
             if exchanges.start(connection, pending):
                 return
         if connection in slots.open:
-            if connection.served > 1:  # it said so: who does may be believed for the rest
+            if connection.usage.served > 1:  # it said so: who does may be believed for the rest
                 exchanges.reuse.announced()
             slots.remove(connection).release()
         self.growth.grow()
@@ -226,7 +226,7 @@ class OriginPool:
         self.put_back(pending)
         now = monotonic()
         # It may have been quiet for long enough by now: somebody has to come back for the request all the same.
-        self.throttle.hold(QUIET_SECONDS - max(idle.quiet_for(now) for idle in self.slots.idle))
+        self.throttle.hold(QUIET_SECONDS - max(idle.usage.quiet_for(now) for idle in self.slots.idle))
         if self.throttle.may_send():  # else it has started the timer that comes back
             self._core.hub.loop.run_callback(self.catch_up)
 

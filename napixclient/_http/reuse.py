@@ -13,6 +13,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Protocol
 
+from .http1.usage import Usage
+
 __all__ = ['QUIET_SECONDS', 'Fitness', 'Reuse']
 
 #: Seconds after an answer within which a server closes that does not mean to keep the connection.
@@ -39,10 +41,7 @@ class Fitness(Enum):
 class Used(Protocol):
     """A connection, as far as that depends on it."""
 
-    #: Answers that came over it.
-    served: int
-    #: Whether the server may not have read all of the last request.
-    doubtful: bool
+    usage: Usage
 
     @property
     def closed(self) -> bool:
@@ -51,9 +50,6 @@ class Used(Protocol):
     @property
     def idle(self) -> bool:
         """Whether it waits for a request."""
-
-    def quiet_for(self, now: float) -> float:
-        """Seconds since it became idle after its last answer."""
 
 
 class Reuse:
@@ -79,17 +75,18 @@ class Reuse:
         :param repeatable: whether the request may be sent once more if the server turns out to have closed.
         :param now: of ``time.monotonic()``.
         """
-        if connection.quiet_for(now) >= QUIET_SECONDS:
+        usage = connection.usage
+        if usage.quiet_for(now) >= QUIET_SECONDS:
             self._scout = self._scout if self._scouted else connection
             return Fitness.GO
-        served = connection.served
+        served = usage.served
         if repeatable:
             self._note_kept(served)
             return Fitness.GO if self._limit is None else self._beyond(served, self._limit)
         if self._fresh_left:
             self._fresh_left -= 1
             return Fitness.FRESH
-        if connection.doubtful:
+        if usage.doubtful:
             return Fitness.WAIT
         if self.kept:
             return Fitness.GO

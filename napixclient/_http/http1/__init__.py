@@ -1,11 +1,13 @@
 """HTTP/1.1 (RFC 9112): one connection, what goes over it, and what comes.
 
-connection   one connection, a state machine on the loop
+connection   one connection, a state machine on the loop: when it is used, how requests start, how things end
 states       its states, and what leads from one to the next: a table
 outgoing     what of a request does not go out at once
 upload       bodies that are read while they are sent
+receiver     the answer, read when there is something to read
 feed         the body of a streamed answer, on its way to its reader
-failures     the error that a broken connection stands for
+usage        what a connection was used for: its answers, since when it is quiet, until when it is kept
+failures     the errors of a request in flight
 transport    the socket and its watchers
 writer       requests -> bytes, no I/O
 reader       bytes -> answers, by llhttp, no I/O

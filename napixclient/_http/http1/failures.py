@@ -1,12 +1,13 @@
-"""The error that a broken connection stands for."""
+"""The errors of a request in flight: what a broken connection, an answer or the source of an upload stands for."""
 
 from __future__ import annotations
 
 from gevent import ssl
 
 from ...errors import HTTPError, Phase, ProtocolError, TLSError, TruncatedBody
+from ...masking import mask
 
-__all__ = ['error_of_break']
+__all__ = ['error_of_break', 'error_of_reader', 'error_of_source']
 
 #: What names of alerts about certificates have in them (RFC 8446 §6.2).
 _OF_CERTIFICATES = ('CERTIFICATE', 'UNKNOWN_CA', 'ACCESS_DENIED', 'DECRYPT_ERROR')
@@ -27,6 +28,29 @@ def error_of_break(exc: OSError | None, phase: Phase, answering: bool, served: i
         error = TruncatedBody(f'the server {why} before the end of the body', phase='read')
     else:
         error = ProtocolError(f'the server {why} before it had answered', phase=phase)
+    error.__cause__ = exc
+    return error
+
+
+def error_of_reader(exc: BaseException) -> HTTPError:
+    """The error for a request whose answer cannot be read.
+
+    :param exc: what the reader raised.
+    """
+    error = exc
+    if not isinstance(error, HTTPError):
+        error = ProtocolError(f'cannot read the answer: {exc}' if isinstance(exc, Exception) else 'interrupted')
+        error.__cause__ = exc
+    error.phase = 'read'
+    return error
+
+
+def error_of_source(exc: BaseException) -> HTTPError:
+    """The error for a request whose body cannot be read from the caller's file or iterable.
+
+    :param exc: what that raised.
+    """
+    error = HTTPError(f'the body could not be read: {type(exc).__name__}: {mask(str(exc))}', phase='send')
     error.__cause__ = exc
     return error
 

@@ -6,18 +6,17 @@ from contextlib import suppress
 from typing import Protocol
 
 from ...errors import DeadlineExceeded, HTTPError
+from ..gevent_types import Loop
 from ..streaming import BodyStream
 from .reader import ResponseReader
-from .transport import Transport
 
 __all__ = ['BodyFeed']
 
 
-class Streaming(Protocol):
-    """The connection that the body comes over."""
+class Receiving(Protocol):
+    """What receives the body."""
 
     reader: ResponseReader
-    streamed: BodyFeed | None
 
     def pause(self) -> None:
         """Stop reading: it is the reader who is slow, and not the server."""
@@ -31,7 +30,7 @@ class Streaming(Protocol):
     def end_stream(self) -> None:
         """The body was read to its end."""
 
-    def end_at_once(self) -> None:
+    def leave_stream(self, feed: BodyFeed) -> None:
         """Nobody wants the rest of it."""
 
 
@@ -41,23 +40,23 @@ class BodyFeed:
     :raises HTTPError: for a body that cannot be decoded at all.
     """
 
-    __slots__ = ('_connection', '_transport', 'body')
+    __slots__ = ('_loop', '_receiver', 'body')
 
-    def __init__(self, connection: Streaming, transport: Transport, decode: bool) -> None:
-        reader = connection.reader
-        self._connection = connection
-        self._transport = transport
+    def __init__(self, receiver: Receiving, loop: Loop, decode: bool) -> None:
+        reader = receiver.reader
+        self._receiver = receiver
+        self._loop = loop
         self.body: BodyStream = BodyStream(self, reader.coding, decode, reader.max_streamed)
 
     def pour(self, complete: bool) -> None:
         """Give the reader what has come; stop reading while it has enough."""
-        connection = self._connection
-        data = connection.reader.take_body()
-        connection.received(len(data))
+        receiver = self._receiver
+        data = receiver.reader.take_body()
+        receiver.received(len(data))
         if data and self.body.receive(data):
-            connection.pause()
+            receiver.pause()
         if complete:
-            connection.pause()  # the slot is held until the reader is through
+            receiver.pause()  # the slot is held until the reader is through
             self.body.end()
 
     def cut_off(self) -> None:
@@ -74,20 +73,17 @@ class BodyFeed:
 
     def resume(self) -> None:
         """The reader has caught up."""
-        self._connection.read_on()
+        self._receiver.read_on()
 
     def finish_stream(self) -> None:
         """The reader has read the body to its end."""
-        self._connection.streamed = None
-        self._connection.end_stream()
+        self._receiver.end_stream()
 
     def on_collected(self) -> None:
         """The answer was collected, in whatever greenlet or thread."""
         with suppress(ValueError):  # the loop has been destroyed, with its thread
-            self._transport.loop.run_callback_threadsafe(self.discard)
+            self._loop.run_callback_threadsafe(self.discard)
 
     def discard(self) -> None:
         """The reader leaves the body half read."""
-        if self._connection.streamed is self:
-            self._connection.streamed = None
-            self._connection.end_at_once()
+        self._receiver.leave_stream(self)

@@ -228,6 +228,16 @@ class IncomingResponse:
     # -- asked by the connection -----------------------------------------------------------------------------------
 
     @property
+    def answering(self) -> bool:
+        """Whether the head of the response has come."""
+        return self.head is not None
+
+    @property
+    def untouched(self) -> bool:
+        """Whether no byte of the response came: what came, if anything, belonged to an earlier one."""
+        return not self.started or self.stray
+
+    @property
     def reusable(self) -> bool:
         """Whether the connection may carry another request after this response."""
         return self.complete and self.keep_alive and not self.overrun

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from time import monotonic
 from typing import Any, Protocol
 
+from ...errors import HTTPError
 from ...messages import Request, Source
 from ..pending import NEVER
+from .failures import error_of_source
+from .reader import ResponseReader
 from .states import Event, State
 from .transport import AGAIN, Transport
 from .upload import Upload
@@ -21,29 +25,22 @@ class Sender(Protocol):
     """The connection that the request goes out over."""
 
     state: State
+    outgoing: Outgoing | None
+    read_seconds: float
     expires: float
-
-    @property
-    def answering(self) -> bool:
-        """Whether the head of the answer has come."""
+    reader: ResponseReader
 
     def step(self, event: Event) -> None:
-        """Change its state."""
-
-    def await_server(self) -> None:
-        """It is the server's turn: the read timeout begins anew."""
+        """Go to the next state."""
 
     def writable(self) -> None:
         """Called by the loop: the socket takes more."""
 
-    def request_out(self) -> None:
-        """The whole request is out."""
-
     def send_failed(self, exc: OSError) -> None:
         """The connection broke while part of the request was still to go out."""
 
-    def upload_failed(self, exc: BaseException) -> None:
-        """The caller's file or iterable raised."""
+    def fail(self, error: HTTPError) -> None:
+        """End what is in flight, and the connection."""
 
 
 class Outgoing:
@@ -105,9 +102,9 @@ class Outgoing:
         payload = self._held_back
         self.stop_waiting()
         connection = self._connection
-        if payload is not None and not connection.answering:
+        if payload is not None and not connection.reader.answering:
             connection.step('agree')
-            connection.await_server()
+            self._await_server()
             self.send_body(payload)
 
     def stop_waiting(self) -> None:
@@ -122,17 +119,17 @@ class Outgoing:
     def write(self, data: bytes) -> None:
         """Queue a piece of an upload; its greenlet waits until the piece is out."""
         self._out = memoryview(data)
-        self._connection.await_server()
+        self._await_server()
         self._transport.watch_writing(self._connection.writable)
 
     def uploaded(self) -> None:
         """The whole body is out."""
         self._upload = None
-        self._connection.request_out()
+        self._request_out()
 
     def upload_failed(self, exc: BaseException) -> None:
         """The caller's file or iterable raised: the request ends, and its connection with it."""
-        self._connection.upload_failed(exc)
+        self._connection.fail(error_of_source(exc))
 
     def _more(self) -> None:
         """Have the upload go on; while its source takes its time, it is not the server that is slow."""
@@ -144,7 +141,6 @@ class Outgoing:
 
     def writable(self) -> bool:
         """The socket takes more; false where there is nothing to send."""
-        connection = self._connection
         out = self._out
         if out is None:
             out, self._out, self._rest = self._rest, self._rest, None
@@ -157,7 +153,7 @@ class Outgoing:
         except OSError as exc:
             self._broken(exc)
             return True
-        connection.await_server()
+        self._await_server()
         if sent < len(out):
             self._out = out[sent:]
             return True
@@ -175,7 +171,18 @@ class Outgoing:
         elif connection.state == 'expecting':  # the head took its time; its body is still held back
             connection.expires = NEVER
         elif connection.state != 'refused':  # else the server has answered meanwhile, and the body stays here
-            connection.request_out()
+            self._request_out()
+
+    def _request_out(self) -> None:
+        """The whole request is out."""
+        self._connection.outgoing = None
+        self._connection.step('sent')
+        self._await_server()
+
+    def _await_server(self) -> None:
+        """It is the server's turn: the read timeout begins anew, unless it is our reader of its answer who is slow."""
+        connection = self._connection
+        connection.expires = monotonic() + connection.read_seconds if self._transport.reader.active else NEVER
 
     def _broken(self, exc: OSError) -> None:
         self._transport.writer.stop()
@@ -183,7 +190,7 @@ class Outgoing:
         if self._upload is not None:
             self._upload.close()
             self._upload = None
-        self._connection.await_server()
+        self._await_server()
         self._connection.send_failed(exc)
 
     def close(self) -> None:

@@ -56,6 +56,10 @@ class Transport:
         #: ``poll(0)`` tells whether something may have come; made by ``start_polling``.
         self.poll: Callable[[int], object] | None = None
 
+    def guard(self, around: Callable[[Write], Write]) -> None:
+        """Write to the socket through this from now on: the last look before the kernel has the bytes."""
+        self.send = around(self.send)
+
     def watch_writing(self, callback: Callable[[], None]) -> None:
         """Call back while the socket takes more."""
         if self.writer is None:
@@ -95,22 +99,20 @@ class Transport:
         except OSError:
             pass  # the socket is broken already
 
-    def detach(self) -> int:
-        """The descriptor, which outlives this object; what remains of it here is closed with nothing to close."""
-        sock, self._sock = self._sock, _Nothing()
-        return int(sock.detach())
+    def disown(self) -> None:
+        """Have the end be without a word: the socket is another process's too."""
+        self._sock = _Descriptor(self._sock.detach())
 
 
-def close_descriptor(number: int) -> None:
-    """Close at once: sockets leave that to a later turn of the loop."""
-    _socket.close(number)
+class _Descriptor:
+    """In place of a socket that is another process's too."""
 
-
-class _Nothing:
-    """In place of a socket that is the parent's."""
+    def __init__(self, number: int) -> None:
+        self._number = number
 
     def close(self) -> None:
-        """Nothing to close."""
+        """Close it at once: sockets leave that to a later turn of the loop."""
+        _socket.close(self._number)
 
 
 def _listener(sock: Socket) -> Callable[[int], object]:
