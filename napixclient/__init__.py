@@ -1,27 +1,27 @@
 """Many HTTP requests on many servers at once, on gevent; every outcome is handed back.
 
-cli             the command ``napix``: flags, hosts, formats of output
-service         ``napix serve``: runs as jobs over HTTP, kept, watched live
-testing         servers and a clock to test with
-marconi         the client of OpenStack's message queues
-rest            the base class of clients of REST services
-resources       replicas and shards: which host is asked, and how many must succeed
-pool            many hosts: outcomes in order, as they finish, or as a stream
-client          one host
-wsgi            middlewares for the serving side: errors that chain, signatures that are verified
-_http           the engine: queues, slots, connections, retries, redirects, HTTP/1.1, names, TLS, proxies
-authenticators  what proves to a server who asks
-remote          error documents: read, and written within their cap
-documents       the shapes of error documents, parsed
-tracing         calls as spans of OpenTelemetry
-messages        Request, Response, Headers: frozen values; JSON; which methods are idempotent
-call_context    what a call hands on along a chain of servers
-errors          the error tree
-masking         takes secrets out of texts
-secret_names    which names carry credentials
-hosts           node sets and groups
-histogram       times in buckets, and their quantiles
-checks          what callers give, checked
+cli              the command ``napix``: flags, hosts, formats of output
+service          ``napix serve``: runs as jobs over HTTP, kept, watched live
+testing          servers and a clock to test with
+marconi          the client of OpenStack's message queues
+rest             the base class of clients of REST services
+resources        replicas and shards: which host is asked, and how many must succeed
+pool             many hosts: outcomes in order, as they finish, or as a stream
+client           one host
+wsgi             middlewares for the serving side: errors that chain, signatures that are verified
+_http            the engine: queues, slots, connections, retries, redirects, HTTP/1.1, names, TLS, proxies
+authenticators   what proves to a server who asks
+error_documents  reads the error document of an answer, and writes ours within its cap: 8 objects, 16 KiB
+error_shapes     the shapes in which servers of any kind describe a failure
+tracing          calls as spans of OpenTelemetry
+messages         Request, Response, Headers: frozen values; JSON; which methods are idempotent
+call_context     what a call hands on along a chain of servers
+errors           the error tree
+masking          takes secrets out of texts
+secret_names     which names carry credentials
+hosts            node sets and groups
+histogram        times in buckets, and their quantiles
+checks           what callers give, checked
 
 Imports only go down. Importing this patches nothing, and loads a part when it is first asked for: a program that
 monkey-patches can import it before it does.

@@ -32,7 +32,7 @@ from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from .checks import is_whole
-from .documents import MAX_TEXT, Nested, nested, parse, pruned
+from .error_shapes import MAX_TEXT, Nested, nested, parse, pruned
 from .masking import Shown, cut, mask, mask_around, sentence
 
 if TYPE_CHECKING:

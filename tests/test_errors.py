@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 import napixclient
 from napixclient import Hop, HTTPError, NapixError, RemoteError, Request, Response, authenticators, errors
+from napixclient.error_documents import MAX_TEXT, error_of
 from napixclient.errors import MAX_HOPS
-from napixclient.remote import MAX_TEXT, error_of
 
 REQUEST = Request('server.example', 'GET', '/captains')
 CALL = 'GET http://server.example/captains'
@@ -79,7 +79,7 @@ MODULES = [
     'napixclient.authenticators',
     'napixclient.client',
     'napixclient.pool',
-    'napixclient.remote',
+    'napixclient.error_documents',
 ]
 
 

@@ -143,7 +143,7 @@ def test_a_server_that_announces_its_ends_is_believed() -> None:
     ):
         for _ in range(12):
             client.request('POST', f'/{next_id()}', b'x')
-        assert client._pool.exchanges.reuse.kept and server.accepted == 3
+        assert client._pool.in_flight.reuse.kept and server.accepted == 3
 
 
 def test_one_odd_close_is_forgotten() -> None:
@@ -151,7 +151,7 @@ def test_one_odd_close_is_forgotten() -> None:
     with FaultServer([READ, ANSWER, READ, CLOSE]) as server, Client(server.host, simultaneous=1) as client:
         for _ in range(60):
             client.request('GET', f'/{next_id()}')
-        assert client._pool.exchanges.reuse.kept and not client._pool.exchanges.noted
+        assert client._pool.in_flight.reuse.kept and not client._pool.in_flight.noted
         assert server.accepted == 2
 
 
@@ -163,11 +163,11 @@ def test_errors_are_no_doubt() -> None:
     ):
         for _ in range(40):
             client.request('POST', f'/{next_id()}', b'x')
-        assert not client._pool.exchanges.noted
+        assert not client._pool.in_flight.noted
         for _ in range(5):
             with pytest.raises(RemoteError):
                 client.request('POST', '/no', b'x')
-            assert not client._pool.exchanges.noted and not client._pool.throttle.held_until
+            assert not client._pool.in_flight.noted and not client._pool.throttle.held_until
         assert server.accepted == 1
 
 
@@ -276,7 +276,7 @@ def test_keep_alive_timeout(method: str) -> None:
         connection.usage.ends -= 59  # as if it had been idle for so long
         assert client.request(method, f'/{next_id()}').attempts == 1
         assert server.accepted == 2
-        assert client._pool.exchanges.reuse._limit is None
+        assert client._pool.in_flight.reuse._limit is None
 
 
 # Real servers --------------------------------------------------------------------------------------------------------

@@ -12,8 +12,8 @@ import pytest
 
 from napixclient import Client, ClientPool, Headers, Request, secret_names
 from napixclient.authenticators import TokenIdentifier
+from napixclient.error_documents import encode
 from napixclient.masking import MASK, mask, named_secrets
-from napixclient.remote import encode
 from napixclient.secret_names import is_secret_field, is_secret_parameter
 from tests import kit
 from tests.helpers_pool import failure

@@ -13,8 +13,8 @@ import gevent
 import pytest
 
 from napixclient import Client, ClientPool, HTTPError, rest
+from napixclient.error_documents import document_of, encode
 from napixclient.masking import MASK
-from napixclient.remote import document_of, encode
 from napixclient.wsgi import ExceptionsCatcher
 from napixclient.wsgi.catcher import LoopDetected
 from napixclient.wsgi.refusals import denied

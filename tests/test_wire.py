@@ -15,7 +15,7 @@ import pytest
 from hypothesis import strategies as st
 
 from napixclient import BodyTooLarge, Client, Headers, InvalidResponse, ProtocolError, Request, TruncatedBody
-from napixclient._http.http1.reader import ResponseReader
+from napixclient._http.http1.parser import ResponseParser
 from napixclient._http.http1.writer import RequestWriter
 from napixclient._http.settings import Settings
 from tests import kit
@@ -37,9 +37,9 @@ class Read(NamedTuple):
     error: type[ProtocolError] | None = None
 
 
-def new_reader() -> ResponseReader:
+def new_parser() -> ResponseParser:
     """With the bounds of the defaults."""
-    return ResponseReader(MAX_BYTES, MAX_FIELDS)
+    return ResponseParser(MAX_BYTES, MAX_FIELDS)
 
 
 def read(
@@ -47,22 +47,22 @@ def read(
     method: str = 'GET',
     cuts: Iterable[int] = (),
     max_body: int | None = None,
-    reader: ResponseReader | None = None,
+    parser: ResponseParser | None = None,
 ) -> Read:
     """Read an answer that comes in pieces; the server closes after the last."""
-    reader = reader or new_reader()
-    reader.begin(method, max_body)
+    parser = parser or new_parser()
+    parser.begin(method, max_body)
     edges = [0, *cuts, len(data)]
     try:
         for start, end in itertools.pairwise(edges):
-            if end > start and reader.feed(data[start:end]):
+            if end > start and parser.feed(data[start:end]):
                 break
         else:
-            reader.eof()
+            parser.eof()
     except ProtocolError as exc:
         return Read(error=type(exc))
-    assert reader.complete
-    return Read(reader.status, reader.head, reader.take_body(), reader.reusable, reader.coding)
+    assert parser.complete
+    return Read(parser.status, parser.head, parser.take_body(), parser.reusable, parser.coding)
 
 
 def all_cuts(data: bytes) -> list[Sequence[int]]:
@@ -298,14 +298,14 @@ REUSABLE = [name for name, row in ROWS.items() if row.reusable]
 
 @pytest.mark.parametrize('first', REUSABLE)
 def test_one_after_the_other(first: str) -> None:
-    """One reader reads any answer after any other as a new reader would, in one piece or byte by byte."""
+    """One parser reads any answer after any other as a new one would, in one piece or byte by byte."""
     for second, row in ROWS.items():
         for cut_first, cut_second in itertools.product((False, True), repeat=2):
-            reader = new_reader()
+            parser = new_parser()
             for step, (data, method, cut) in enumerate(
                 [(ROWS[first].data, ROWS[first].method, cut_first), (row.data, row.method, cut_second)]
             ):
-                got = read(data, method, range(1, len(data)) if cut else (), reader=reader)
+                got = read(data, method, range(1, len(data)) if cut else (), parser=parser)
                 if step:
                     assert got == read(row.data, row.method), (second, cut_first, cut_second)
 
@@ -350,12 +350,12 @@ def test_empty_line_left_over(left: bytes) -> None:
 @pytest.mark.parametrize('first', ['HTTP/1.1 204 X', 'HTTP/1.1 304 X'])
 def test_late_body(first: str) -> None:
     """A body where none may be, that comes late, is not taken for the next answer: it is seen to be no answer."""
-    reader = new_reader()
-    assert read(answer('Content-Length: 5', first=first), reader=reader).reusable
-    reader.begin('GET', None)
+    parser = new_parser()
+    assert read(answer('Content-Length: 5', first=first), parser=parser).reusable
+    parser.begin('GET', None)
     with pytest.raises(ProtocolError):
-        reader.feed(b'hello' + PLAIN)
-    assert reader.stray
+        parser.feed(b'hello' + PLAIN)
+    assert parser.stray
 
 
 def test_bodies_stay_apart_on_the_wire() -> None:
@@ -371,9 +371,9 @@ def test_bodies_stay_apart_on_the_wire() -> None:
 def test_refused_is_started(data: bytes) -> None:
     """An answer that is refused has begun all the same, however its bytes are cut."""
     for cuts in all_cuts(data):
-        reader = new_reader()
-        assert read(data, cuts=cuts, max_body=5, reader=reader).error is not None
-        assert (reader.started, reader.stray) == (True, False), cuts
+        parser = new_parser()
+        assert read(data, cuts=cuts, max_body=5, parser=parser).error is not None
+        assert (parser.started, parser.stray) == (True, False), cuts
 
 
 @pytest.mark.parametrize('method', ['GET', 'HEAD'])
@@ -382,11 +382,11 @@ def test_unasked_upgrade(fields: list[str], method: str) -> None:
     """An upgrade that nobody asked for is named as such, whatever its head says and however its bytes are cut."""
     data = answer(*fields, first='HTTP/1.1 101 Switching Protocols')
     for cuts in all_cuts(data + PLAIN):
-        reader = new_reader()
-        reader.begin(method, None)
+        parser = new_parser()
+        parser.begin(method, None)
         with pytest.raises(InvalidResponse, match='101 Switching Protocols, which nobody asked for'):
             for start, end in itertools.pairwise([0, *cuts, len(data + PLAIN)]):
-                reader.feed((data + PLAIN)[start:end])
+                parser.feed((data + PLAIN)[start:end])
 
 
 def test_refused_is_not_sent_again() -> None:
@@ -664,11 +664,11 @@ def test_nothing() -> None:
 def test_refused_at_once(data: bytes) -> None:
     """What cannot become an answer any more is refused when it comes, though the server sends nothing more."""
     for cuts in all_cuts(data):
-        reader = new_reader()
-        reader.begin('GET', None)
+        parser = new_parser()
+        parser.begin('GET', None)
         with pytest.raises(ProtocolError):
             for start, end in itertools.pairwise([0, *cuts, len(data)]):
-                reader.feed(data[start:end])
+                parser.feed(data[start:end])
 
 
 @pytest.mark.parametrize(
@@ -722,12 +722,12 @@ def test_odd_bodies_in_pieces() -> None:
     """A chunked body with odd extensions is given as it comes, and bounded as any other."""
     data = chunked(b'2 ;a\r\n00\r\n4; b = "c"\r\n0001\r\n0 ;d\r\nA: b\r\n c\r\n\r\n')
     for cuts in all_cuts(data):
-        reader, parts = new_reader(), []
-        reader.begin('GET', None, True, 6)
+        parser, parts = new_parser(), []
+        parser.begin('GET', None, True, 6)
         for start, end in itertools.pairwise([0, *cuts, len(data)]):
-            reader.feed(data[start:end])
-            parts.append(reader.take_body())
-        assert b''.join(parts) == b'000001' and reader.reusable
+            parser.feed(data[start:end])
+            parts.append(parser.take_body())
+        assert b''.join(parts) == b'000001' and parser.reusable
         assert read(data, cuts=cuts, max_body=5).error is BodyTooLarge
 
 
@@ -748,11 +748,11 @@ def test_started_and_stray() -> None:
         (PLAIN[:-1], True, False),
         (CONTINUE, True, False),
     ):
-        reader = new_reader()
-        reader.begin('GET', None)
+        parser = new_parser()
+        parser.begin('GET', None)
         if data:
-            reader.feed(data)
-        assert (reader.started, reader.stray) == (started, stray), data
+            parser.feed(data)
+        assert (parser.started, parser.stray) == (started, stray), data
 
 
 # Reading: bounds -----------------------------------------------------------------------------------------------------
@@ -762,15 +762,15 @@ def feed_until_error(
     pieces: Iterable[bytes], method: str = 'GET', max_body: int | None = None
 ) -> tuple[type[Exception] | None, int]:
     """Feed until something is raised: what, and after how many bytes."""
-    reader = new_reader()
-    reader.begin(method, max_body)
+    parser = new_parser()
+    parser.begin(method, max_body)
     size = 0
     for piece in pieces:
         size += len(piece)
         try:
-            if reader.feed(piece):
+            if parser.feed(piece):
                 return None, size
-            reader.take_body()
+            parser.take_body()
         except ProtocolError as exc:
             return type(exc), size
     return None, size
@@ -907,13 +907,13 @@ def test_coding(fields: list[str], coding: str | None) -> None:
 def test_take_body_in_pieces() -> None:
     """What has come so far can be taken; it is not given twice, and the rest follows."""
     for data in (PLAIN, chunked(b'2\r\n00\r\n4\r\n0001\r\n0\r\n\r\n')):
-        reader = new_reader()
-        reader.begin('GET', None)
+        parser = new_parser()
+        parser.begin('GET', None)
         parts = []
         for byte in data:
-            reader.feed(bytes([byte]))
-            parts.append(reader.take_body())
-        assert b''.join(parts) == b'000001' and reader.complete and reader.take_body() == b''
+            parser.feed(bytes([byte]))
+            parts.append(parser.take_body())
+        assert b''.join(parts) == b'000001' and parser.complete and parser.take_body() == b''
 
 
 # Reading: against http.client ----------------------------------------------------------------------------------------
@@ -1010,12 +1010,12 @@ def test_two_valid_answers(
     first: tuple[bytes, bytes, str], second: tuple[bytes, bytes, str], cuts: list[int], more: list[int]
 ) -> None:
     """What one answer was like does not change how the next one over its connection is read."""
-    reader = new_reader()
+    parser = new_parser()
     data = first[0] + first[1]
-    if not read(data, first[2], cuts_of(cuts, len(data)), reader=reader).reusable:
+    if not read(data, first[2], cuts_of(cuts, len(data)), parser=parser).reusable:
         return
     data = second[0] + second[1]
-    assert read(data, second[2], cuts_of(more, len(data)), reader=reader) == read(data, second[2])
+    assert read(data, second[2], cuts_of(more, len(data)), parser=parser) == read(data, second[2])
 
 
 def consistent(data: bytes, method: str, cuts: list[int], max_body: int | None) -> None:

@@ -2,8 +2,8 @@
 
 origins        the directory of a pool: the pools of its origins
 origin_pool    one origin: its queue, and which request goes over which connection
-growth         opens connections while requests wait
-exchanges      requests that have a connection: signed, sent, answered, broken off
+growth         when another connection is opened, and for which request
+in_flight      requests that have a connection: signed, sent, answered, broken off
 signing        requests that are with their authenticator
 completion     acts on verdicts, and sets outcomes
 core           what all origins of a pool share, and how a pool ends
@@ -13,13 +13,13 @@ retrying       whether a request is tried again, and when
 redirecting    where a redirect leads, and what goes there
 request_queue  the requests that wait
 throttle       how much may be sent, and when
-pacing         rates, and the budget for retries
+pacing         token buckets: rates, and the budget for retries
 adapting       caps that are learned
 reuse          whether a used connection may carry another request
 figures        what is counted for ``stats()``
 slots          the one ledger: who has a connection, which are idle and for how long, who waits
 clock          deadlines, and the sweep that ends what is overdue
-exchange       the seam to a protocol: HTTP/2 would be a second exchange
+exchange       what the engine needs of a protocol: HTTP/1.1 has it, HTTP/2 would be a second
 connect        opens connections: names, addresses, proxies, TLS
 http1          HTTP/1.1: one connection, requests written, answers read
 streaming      bodies that are read in pieces

@@ -1,4 +1,4 @@
-"""The seam between the engine and a protocol: a request in flight, as the rest of the engine knows it.
+"""What the ledger and the clock need of a protocol: an interface, which HTTP/1.1 has, and HTTP/2 would have.
 
 Over HTTP/1.1 a connection carries one at a time and is its own exchange, so that nothing is allocated for it. A
 connection of HTTP/2 would make an exchange of each of its streams.

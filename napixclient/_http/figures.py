@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TypedDict
 
 from ..histogram import Histogram
-from .connect.names import Counts
+from .connect.name_cache import Counts
 
 __all__ = ['Figures', 'LatencyStats', 'LookupStats', 'Stats']
 

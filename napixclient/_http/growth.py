@@ -1,4 +1,4 @@
-"""Opens the connections of one origin while requests wait, and says what becomes of a request that gets none."""
+"""Decides when one origin opens another connection and which request has it, and what becomes of one that gets none."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from ..errors import HTTPError
 from ..messages import Origin, Response
 from .connect.connector import NoDescriptors
 from .connect.dialer import Dial
-from .connect.names import Counts
+from .connect.name_cache import Counts
 from .core import PoolCore
-from .exchanges import Exchanges
 from .gevent_types import Socket
 from .http1.connection import Connection
-from .http1.reader import ResponseReader
+from .http1.parser import ResponseParser
 from .http1.transport import Transport
+from .in_flight import InFlight
 from .pending import Completer, PendingResponse
 from .request_queue import RequestQueue
 from .slots import OriginSlots, Slot
@@ -29,7 +29,7 @@ class Pool(Protocol):
     origin: Origin
     queue: RequestQueue
     throttle: Throttle
-    exchanges: Exchanges
+    in_flight: InFlight
     lookups: Counts
     completion: Completer
 
@@ -122,8 +122,8 @@ class Growth:
         transport = Transport(sock, core.loop)
         if core.guard is not None:
             transport.guard(core.guard)
-        reader = ResponseReader(settings.max_header_bytes, settings.max_header_fields)
-        connection = Connection(pool.exchanges, transport, reader)
+        parser = ResponseParser(settings.max_header_bytes, settings.max_header_fields)
+        connection = Connection(pool.in_flight, transport, parser)
         slot.fill(connection)
         pending = dial.pending
         if pending is not None and pending.outcome is not None:
@@ -132,7 +132,7 @@ class Growth:
         if pending is not None and not throttle.fixed and (throttle.paused or self.slots.used > throttle.limit):
             pool.put_back(pending)
             pending = None
-        if pending is None or not pool.exchanges.start(connection, pending):
+        if pending is None or not pool.in_flight.start(connection, pending):
             pool.next(connection)
 
     def not_connected(self, dial: Dial, error: HTTPError) -> None:
@@ -148,7 +148,7 @@ class Growth:
         if pending is not None and pending.outcome is None:
             pending.attempts += 1
             self._throttle.sent()  # it was a try
-            self._pool.exchanges.failed(pending, error)
+            self._pool.in_flight.failed(pending, error)
         self.grow_later()
 
     @property

@@ -14,12 +14,12 @@ from ..call_context import CallContext, current, current_span
 from ..errors import Cancelled, Phase
 from ..messages import NO_OPTIONS, Origin, Request
 from ..tracing import Tracing, tracing
-from .connect.names import Counts
+from .connect.name_cache import Counts
 from .core import PoolCore
-from .exchanges import Exchanges, OnSend
 from .figures import Figures, Stats
 from .growth import Growth
 from .http1.connection import Connection
+from .in_flight import InFlight, OnSend
 from .pending import NEVER, Batch, Completer, PendingResponse, Redirect, new_pending, timeout_of
 from .request_queue import RequestQueue
 from .reuse import QUIET_SECONDS
@@ -73,13 +73,13 @@ class OriginPool:
         self.lookups: Counts = self.figures.lookups
         self.growth: Growth = Growth(self, core, settings.max_idle if max_idle is None else max_idle)
         self.slots: OriginSlots[Connection] = self.growth.slots
-        self.exchanges: Exchanges = Exchanges(self, self.growth, core, on_send)
-        self.completion: Completer = self.exchanges.completion
+        self.in_flight: InFlight = InFlight(self, self.growth, core, on_send)
+        self.completion: Completer = self.in_flight.completion
         self._core = core
         self._pool_for = pool_for
         self._total = settings.clocks.total
         self._tracing = tracing()
-        self._observed = self.exchanges.needs_context or self._tracing is not None
+        self._observed = self.in_flight.needs_context or self._tracing is not None
 
     # -- the queue -------------------------------------------------------------------------------------------------
 
@@ -99,7 +99,7 @@ class OriginPool:
         if request.options is not NO_OPTIONS and request.options.timeout is not None:
             total = core.settings.clocks_of(request.options.timeout).total
         if self._observed or call_context is not None:
-            if self.exchanges.needs_context or call_context is not None:
+            if self.in_flight.needs_context or call_context is not None:
                 pending.context = contextvars.copy_context()
             if self._tracing is not None:
                 _trace(self, self._tracing, pending, call_context)
@@ -127,7 +127,7 @@ class OriginPool:
             connection = slots.idle[-1]
             if connection.take():
                 slots.take_back(connection)
-                if not self.exchanges.start(connection, pending):
+                if not self.in_flight.start(connection, pending):
                     self.next(connection)
                 return
         pending.holder = self
@@ -180,7 +180,7 @@ class OriginPool:
 
     def next(self, connection: Connection) -> None:
         """A connection is free: give it the next request, or let it rest; a closed one makes room for another."""
-        slots, exchanges = self.slots, self.exchanges
+        slots, in_flight = self.slots, self.in_flight
         while connection.state != 'closed':
             pending = self.queue.pop() if self.queue.entries and self.throttle.may_send() else None
             if self._gives_up(connection, pending):
@@ -196,11 +196,11 @@ class OriginPool:
             if pending is None:
                 slots.rest(connection)
                 return
-            if exchanges.start(connection, pending):
+            if in_flight.start(connection, pending):
                 return
         if connection in slots.open:
             if connection.usage.served > 1:  # it said so: who does may be believed for the rest
-                exchanges.reuse.announced()
+                in_flight.reuse.announced()
             slots.remove(connection).release()
         self.growth.grow()
 
@@ -215,7 +215,7 @@ class OriginPool:
         """A connection closed while it was idle, or after its request was dropped."""
         if connection in self._core.slots.idle:
             self.slots.take_back(connection)
-            self.exchanges.gone_idle(connection)
+            self.in_flight.gone_idle(connection)
         if connection in self.slots.open:
             self.slots.remove(connection).release()
             self.growth.grow_later()
@@ -242,7 +242,7 @@ class OriginPool:
         """What became of the requests so far: see :meth:`napixclient.Client.stats`."""
         slots = self.slots
         connecting = sum(dial.pending is not None for dial in slots.connecting)
-        queued = len(self.queue) + connecting + len(self.exchanges.completion.deferred)
+        queued = len(self.queue) + connecting + len(self.in_flight.completion.deferred)
         return self.figures.stats(queued, len(slots.open) - len(slots.idle), self.throttle.limit)
 
     # -- ends ------------------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ class OriginPool:
         self.queue.clear()
         self.throttle.held_until = 0.0
         self.throttle.silence()
-        self.exchanges.completion.clear()
+        self.in_flight.completion.clear()
         for pending in unfinished:
             pending.holder = None
             pending.end(Cancelled("the process was forked; this request is the parent's", request=pending.request))
@@ -276,16 +276,16 @@ class OriginPool:
     @property
     def forgettable(self) -> bool:
         """Whether nothing is lost with this object."""
-        return not (self.slots.used or self.queue or self.exchanges.completion.deferred) and self.throttle.at_rest
+        return not (self.slots.used or self.queue or self.in_flight.completion.deferred) and self.throttle.at_rest
 
 
 def _unfinished(pool: OriginPool) -> list[PendingResponse]:
     """All requests to the origin that have no outcome."""
     connecting = [dial.pending for dial in pool.slots.connecting]
-    in_flight = [connection.pending for connection in pool.slots.open]
+    carried = [connection.pending for connection in pool.slots.open]
     return [
         pending
-        for pending in (*pool.queue.entries, *connecting, *in_flight, *pool.exchanges.completion.deferred)
+        for pending in (*pool.queue.entries, *connecting, *carried, *pool.in_flight.completion.deferred)
         if pending is not None and pending.outcome is None
     ]
 

@@ -1,4 +1,4 @@
-"""What becomes of an answer or a failure: decoded, tried again, sent elsewhere, or handed out.
+"""Judges an answer or a failure: final, to be tried again, to be sent elsewhere, or first to be decoded.
 
 Each step ends in a verdict, on which the pool of the origin acts. Knows no connection.
 """
@@ -15,10 +15,10 @@ from urllib3 import Retry
 
 from .._log import log
 from ..authenticators import Authenticator
+from ..error_documents import error_of, read_later
 from ..errors import BodyTooLarge, HTTPError, Phase, ProtocolError, ProxyError, RemoteError
 from ..masking import mask
 from ..messages import IDEMPOTENT, Origin, Response
-from ..remote import error_of, read_later
 from .connect.proxies import Proxy, is_own, shows_origin
 from .cookies import keep_cookies, sets_cookies
 from .decoding import Decoder

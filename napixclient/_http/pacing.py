@@ -1,4 +1,4 @@
-"""How fast requests may go out: the rate of an origin, and the budget for retries.
+"""Token buckets: the rate of an origin, and the budget for retries.
 
 No I/O, no timers; clocks are given.
 """

@@ -1,4 +1,4 @@
-"""A body into a file: whole or not at all, and the file stays what it was otherwise."""
+"""Saves a body to a file: whole or not at all, and the file stays what it was otherwise."""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ tries         one request, on one host after another, hedged
 gathering     many requests at the same time, all of them or a quorum
 lease         a resource that one caller owns while its request is under way
 landing       waits for several flights
-flights       identical requests that share a flight
+sharing       identical requests that share a flight and its answer
 replicas      the hosts of a mapping, found by any of their spellings
 replica       one host of many: its client and its figures
 flight        a request under way, and what its outcome says about the host

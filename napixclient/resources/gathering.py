@@ -10,10 +10,10 @@ from ..messages import Request
 from .deadline import Deadline
 from .errors import Failure, as_value
 from .flight import Flight
-from .flights import Share
 from .landing import Landing
 from .quorum import Quorum
 from .resource import Response
+from .sharing import Share
 
 __all__ = ['gather']
 

@@ -9,7 +9,7 @@ from gevent.hub import Waiter
 
 from .._http.pending import pause
 from .flight import Flight
-from .flights import Share
+from .sharing import Share
 
 __all__ = ['Landing']
 

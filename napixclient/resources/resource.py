@@ -14,9 +14,9 @@ from .._options import Unpack, lists, refuse_unknown
 from ..authenticators import Credentials
 from ..checks import is_whole
 from ..client import Client
+from ..error_documents import error_of
 from ..errors import HTTPError, RemoteError
 from ..messages import Body, CallOptions, Fields, Params
-from ..remote import error_of
 
 __all__ = ['Resource', 'Response', 'outcome_of']
 

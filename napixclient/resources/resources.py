@@ -21,7 +21,6 @@ from .deadline import Deadline
 from .errors import Failure, NoHostAvailable, QuorumError, RollingError
 from .figures import Figures
 from .flight import Flight
-from .flights import Flights, Share
 from .gathering import gather
 from .lease import Lease
 from .policy import Ready, best, less_loaded
@@ -30,6 +29,7 @@ from .replica import Replica
 from .replicas import SHOWN, Replicas, listed
 from .resource import AskOptions, Resource, Response, refuse_stream
 from .rolling import Rollout, batches, is_too_many
+from .sharing import Flights, Share
 from .tries import Tries
 
 __all__ = ['Resources']

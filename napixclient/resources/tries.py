@@ -11,11 +11,11 @@ from ..messages import IDEMPOTENT, Request
 from .deadline import Deadline
 from .errors import NoHostAvailable
 from .flight import Flight, is_failure
-from .flights import Share
 from .hedging import Hedging
 from .landing import Landing
 from .replica import Replica
 from .resource import Response
+from .sharing import Share
 
 __all__ = ['Tries']
 

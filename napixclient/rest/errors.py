@@ -6,11 +6,11 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from ..documents import fault, parse
+from ..error_documents import error_of
+from ..error_shapes import fault, parse
 from ..errors import Hop, HTTPError, one_line, words
 from ..masking import cut
 from ..messages import beginning
-from ..remote import error_of
 from .responses import Response
 
 __all__ = ['ClientError', 'ErrorFactory']

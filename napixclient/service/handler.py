@@ -19,8 +19,8 @@ from gevent import socket
 from gevent.pool import Pool
 from gevent.pywsgi import WSGIHandler, WSGIServer
 
+from ..error_documents import document_of, encode
 from ..masking import mask, mask_query
-from ..remote import document_of, encode
 from ..wsgi import RawURIHandler
 from ..wsgi.refusals import Refusal
 from . import framing

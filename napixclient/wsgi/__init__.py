@@ -7,7 +7,7 @@ nonces      remembers nonces, to detect replayed requests
 refusals    what the guard answers instead of running the application
 naming      names a server that nobody has named
 rawuri      makes gevent's server pass on the path as it was sent
-frameworks  for a framework that would swallow exceptions
+frameworks  error handlers for frameworks that would swallow exceptions
 environ     reads an environ, and checks what is passed to a server
 
 A part is loaded on first use, so gevent's server is not loaded where another server runs.

@@ -7,6 +7,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 
 from ..call_context import MAX_VIA, CallContext, extract, is_id
 from ..checks import is_whole
+from ..error_documents import document_of, encode, failed_calls
 from ..errors import (
     DeadlineExceeded,
     HTTPError,
@@ -18,7 +19,6 @@ from ..errors import (
     traceback_of,
 )
 from ..masking import sentence
-from ..remote import document_of, encode, failed_calls
 from .answering import Answer, asked
 from .environ import App, Environ, StartResponse, accepts_problems, path_of, text_of
 from .naming import default_id

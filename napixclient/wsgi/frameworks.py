@@ -1,4 +1,4 @@
-"""For a framework that would swallow exceptions."""
+"""Error handlers for frameworks that would answer an exception before the middleware sees it: Flask."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from ..call_context import current
+from ..error_documents import document_of, encode
 from ..masking import sentence
-from ..remote import document_of, encode
 from .environ import Environ, StartResponse, accepts_problems, path_of, text_of
 
 __all__ = ['Forbidden', 'Overloaded', 'Refusal', 'Unauthorized', 'answer', 'denied']

@@ -1,4 +1,4 @@
-"""The reader of answers, fed from memory, against the standard library's and a strict one of our own."""
+"""The parser of answers, fed from memory, against the standard library's and a strict one of our own."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from napixclient import BodyTooLarge, Headers, InvalidResponse, ProtocolError, TruncatedBody
-from napixclient._http.http1.reader import ResponseReader
+from napixclient._http.http1.parser import ResponseParser
 from tests.fuzz import reference
 from tests.fuzz.reference import Answer
 from tests.fuzz.strategies import (
@@ -29,15 +29,15 @@ from tests.fuzz.strategies import (
 )
 
 
-def new_reader() -> ResponseReader:
+def new_parser() -> ResponseParser:
     """With the bounds of the defaults."""
-    return ResponseReader(MAX_BYTES, MAX_FIELDS)
+    return ResponseParser(MAX_BYTES, MAX_FIELDS)
 
 
 def read(
     pieces: list[bytes],
     method: str,
-    reader: ResponseReader | None = None,
+    parser: ResponseParser | None = None,
     max_body: int | None = None,
     taking: bool = False,
 ) -> Answer:
@@ -45,20 +45,20 @@ def read(
 
     :param taking: whether its body is taken while it comes, as for a caller that streams it.
     """
-    reader = reader or new_reader()
-    reader.begin(method, max_body, taking, max_body)
+    parser = parser or new_parser()
+    parser.begin(method, max_body, taking, max_body)
     taken = []
     for piece in pieces:
-        if reader.feed(piece):
+        if parser.feed(piece):
             break
-        if taking and reader.head is not None:
-            taken.append(reader.take_body())
+        if taking and parser.head is not None:
+            taken.append(parser.take_body())
     else:
-        reader.eof()
-    assert reader.complete and reader.head is not None
-    body = b''.join([*taken, reader.take_body()])
-    reason = reader.head.split(b'\r\n')[0][13:].decode('latin-1').strip()
-    return Answer(reader.status, reason, Headers.of_block(reader.head).multi_items(), body, reader.reusable, None)
+        parser.eof()
+    assert parser.complete and parser.head is not None
+    body = b''.join([*taken, parser.take_body()])
+    reason = parser.head.split(b'\r\n')[0][13:].decode('latin-1').strip()
+    return Answer(parser.status, reason, Headers.of_block(parser.head).multi_items(), body, parser.reusable, None)
 
 
 def outcome(*arguments: Any, **options: Any) -> Answer | type[ProtocolError]:
@@ -133,12 +133,12 @@ def test_valid(made: Made, cuts: list[Any], taking: bool) -> None:
 @given(st.lists(st.tuples(answers(large=False), CUTS, st.booleans()), min_size=2, max_size=5))
 def test_one_after_another(all_made: list[tuple[Made, list[Any], bool]]) -> None:
     """What an answer was like does not change how the next one over its connection is read."""
-    reader = new_reader()
+    parser = new_parser()
     for made, cuts, taking in all_made:
-        found = read(in_pieces(made.wire, cuts), made.method, reader, taking=taking)
+        found = read(in_pieces(made.wire, cuts), made.method, parser, taking=taking)
         assert_read(found, made.expected)
         if not found.keeps:
-            reader = new_reader()
+            parser = new_parser()
 
 
 @examples(200)
@@ -219,7 +219,7 @@ def test_bounds(made: Made, cuts: list[Any], max_bytes: int, max_fields: int) ->
     """A head, or a body, is read when it is within its bounds, and refused when it is not."""
     within = head_size(made) - 4 <= max_bytes and len(made.expected.fields) <= max_fields
     for size in range(len(made.expected.body), max(len(made.expected.body) - 2, -1), -1):
-        found = outcome(in_pieces(made.data, cuts), made.method, ResponseReader(max_bytes, max_fields), size)
+        found = outcome(in_pieces(made.data, cuts), made.method, ResponseParser(max_bytes, max_fields), size)
         if not within:
             # A body that is larger than its bound too may have been noticed before.
             assert found in (InvalidResponse, BodyTooLarge)

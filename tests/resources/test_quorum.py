@@ -10,7 +10,7 @@ import gevent
 import pytest
 
 from napixclient import Cancelled, ConnectError, HTTPError, RefusedError, Timeout
-from napixclient.remote import document_of
+from napixclient.error_documents import document_of
 from napixclient.resources import QuorumError, Resources, Response
 from napixclient.resources.quorum import Quorum
 from tests import kit

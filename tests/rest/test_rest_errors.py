@@ -27,7 +27,7 @@ from napixclient import (
     TruncatedBody,
 )
 from napixclient import Client as Core
-from napixclient.documents import fault
+from napixclient.error_shapes import fault
 from napixclient.rest import Client, ClientError
 from napixclient.wsgi import ExceptionsCatcher
 from tests import kit

@@ -1,9 +1,9 @@
 """Opens connections: names, addresses, proxies, TLS.
 
-dialer          those that are being opened, so many at a time
-connector       one of them, in a greenlet: name, TCP, proxy, TLS; foreign errors become ours
-names           the cache of names, which heeds the time to live that a resolver returns
-resolvers       c-ares, and the system's in a thread
+dialer          those that are being opened, so many at a time: on the loop, or in a greenlet
+connector       the steps of one, in a greenlet: name, TCP, proxy, TLS; foreign errors become ours
+name_cache      addresses of names, kept for the time to live (TTL) that the resolver returns
+resolvers       the resolvers that come with us: c-ares, and the system's in a thread
 nss             which names need the system's resolver
 threads         threads for calls that nobody can interrupt
 happy_eyeballs  one of several addresses, raced (RFC 8305)

@@ -1,4 +1,4 @@
-"""Opens connections: name, TCP, proxy and TLS, in a greenlet of its own; maps foreign errors to ours.
+"""The steps of opening one connection, in a greenlet of its own: name, TCP, proxy, TLS; maps foreign errors to ours.
 
 gevent makes the sockets, so that an unpatched process never blocks; urllib3 does TLS and the checking of names over
 them.
@@ -15,10 +15,10 @@ from gevent import socket, ssl
 from ...errors import ConnectError, HTTPError, NameResolutionError, ProxyError, RefusedError, TLSError
 from ...masking import Shown, mask
 from ...messages import Origin, Request
-from ..http1.reader import ResponseReader
+from ..http1.parser import ResponseParser
 from ..settings import Settings
 from .happy_eyeballs import Address, is_limit, literal_family, race
-from .names import LookupWaiter, Names
+from .name_cache import LookupWaiter, NameCache
 from .proxies import Proxy, Refusal, ask_socks, ask_tunnel
 from .tls import TLS
 from .tls_in_tls import relayed
@@ -54,7 +54,7 @@ class Connector:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
-        self.names: Names = Names(settings.resolver)
+        self.names: NameCache = NameCache(settings.resolver)
         self._tls = TLS(settings)
 
     def open(self, origin: Origin, waiter: ConnectWaiter) -> socket.socket:
@@ -158,7 +158,7 @@ class Connector:
             sock,
             proxy,
             origin,
-            ResponseReader(settings.max_header_bytes, settings.max_header_fields),
+            ResponseParser(settings.max_header_bytes, settings.max_header_fields),
             waiter.request,
             min(REFUSAL_SECONDS, max(waiter.expires - monotonic(), 0.0) / 2),
         )

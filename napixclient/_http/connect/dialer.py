@@ -1,4 +1,4 @@
-"""Dials: opens connections, on the loop where nothing can block, else in a greenlet."""
+"""Opens connections, so many at a time: on the loop where nothing can block, else in a greenlet with a connector."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from ..gevent_types import Socket
 from ..pending import NEVER, Completer, PendingResponse
 from .connector import Connector, connect_error
 from .happy_eyeballs import dial
-from .names import Counts
+from .name_cache import Counts
 from .proxies import Proxy
 
 __all__ = ['Dial', 'DialOwner', 'Dialer']

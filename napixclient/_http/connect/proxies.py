@@ -19,7 +19,7 @@ from gevent import socket
 
 from ...errors import ConnectError, ProtocolError, ProxyError, RefusedError, one_line
 from ...messages import Headers, Origin, Request, Response, parse_origin
-from ..http1.reader import ResponseReader
+from ..http1.parser import ResponseParser
 
 __all__ = ['NoProxy', 'Proxy', 'Refusal', 'ask_socks', 'ask_tunnel', 'is_own', 'proxy_of', 'shows_origin']
 
@@ -247,11 +247,11 @@ class Refusal(Exception):
 
 
 def ask_tunnel(
-    sock: socket.socket, proxy: Proxy, origin: Origin, reader: ResponseReader, request: Request | None, seconds: float
+    sock: socket.socket, proxy: Proxy, origin: Origin, parser: ResponseParser, request: Request | None, seconds: float
 ) -> None:
     """Have an HTTP proxy connect to an origin (RFC 9110 §9.3.6).
 
-    :param reader: a new one. The answer ends with its head where it is a 2xx, as that to a HEAD does.
+    :param parser: a new one. The answer ends with its head where it is a 2xx, as that to a HEAD does.
     :param request: what the tunnel is for.
     :param seconds: for the body of a refusal.
     :raises ProxyError: for anything but a 2xx, with nothing behind it; with the answer, where it is one.
@@ -261,11 +261,11 @@ def ask_tunnel(
     head = f'CONNECT {target} HTTP/1.1\r\nHost: {target}'.encode('latin-1')
     began = monotonic()
     sock.sendall(head + proxy.fields.block + b'\r\n\r\n')
-    reader.begin('HEAD', None)
+    parser.begin('HEAD', None)
     received: list[bytes] = []
     first = b''
     try:
-        while not received or not reader.feed(received[-1]):
+        while not received or not parser.feed(received[-1]):
             received.append(_some(sock, proxy, _READ_SIZE))
             if len(first) < 5:
                 first = (first + received[-1]).lstrip(b'\r\n')
@@ -273,30 +273,30 @@ def ask_tunnel(
                 raise ProtocolError(f'it said {first[:20]!r}')
     except ProtocolError as exc:
         raise ProxyError(f'the proxy {proxy} did not answer CONNECT in HTTP: {exc.message}', phase='connect') from exc
-    if not 200 <= reader.status < 300:
-        status, answered = reader.status, reader.head or b''
+    if not 200 <= parser.status < 300:
+        status, answered = parser.status, parser.head or b''
         reason = answered.partition(b'\r\n')[0].partition(b' ')[2].decode('latin-1')
         error = ProxyError(f'the proxy {proxy} refused the tunnel: "{one_line(reason)[:200]}"', phase='connect')
         if request is not None:
-            body = _refusal(sock, reader, b''.join(received), seconds)
+            body = _refusal(sock, parser, b''.join(received), seconds)
             error.response = Response(request, status, answered, body, monotonic() - began)
         raise error
-    if reader.overrun:
+    if parser.overrun:
         raise ProxyError(f'the proxy {proxy} sent more than its answer to CONNECT', phase='connect')
 
 
-def _refusal(sock: socket.socket, reader: ResponseReader, data: bytes, seconds: float) -> bytes:
+def _refusal(sock: socket.socket, parser: ResponseParser, data: bytes, seconds: float) -> bytes:
     """Read the body of an answer that has begun: all of it, or what has come by the time or the bound."""
-    reader.begin('GET', None)
+    parser.begin('GET', None)
     left = _MAX_REFUSAL
     clock = gevent.Timeout(seconds)
     clock.start()
     try:
-        while not reader.feed(data) and left > 0:
+        while not parser.feed(data) and left > 0:
             data = sock.recv(_READ_SIZE)
             left -= len(data)
             if not data:
-                reader.eof()
+                parser.eof()
                 break
     except (OSError, ProtocolError):  # broken off: the head says enough
         pass
@@ -305,7 +305,7 @@ def _refusal(sock: socket.socket, reader: ResponseReader, data: bytes, seconds: 
             raise
     finally:
         clock.close()
-    return b'' if reader.coding else reader.take_body()
+    return b'' if parser.coding else parser.take_body()
 
 
 def ask_socks(sock: socket.socket, proxy: Proxy, host: str, port: int) -> None:

@@ -10,11 +10,11 @@ usage        what a connection was used for: its answers, since when it is quiet
 failures     the errors of a request in flight
 transport    the socket and its watchers
 writer       requests -> bytes, no I/O
-reader       bytes -> answers, by llhttp, no I/O
-incoming     the response that is being read, as far as it is known
+parser       bytes -> answers, by llhttp, no I/O
+incoming     the response that is being parsed, as far as it is known
 head_buffer  finds the final head in what is received
 heads        what a head says: is it valid, where does the body end, how long does the connection live
 body_buffer  collects a body, counts it and bounds it
-llhttp       what llhttp refuses, as errors of ours
+llhttp       errors of llhttp, turned into ours
 chunks       chunked bodies that llhttp does not read, no I/O
 """

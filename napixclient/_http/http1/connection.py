@@ -19,7 +19,7 @@ from ..pending import NEVER, Completer, PendingResponse
 from .failures import error_of_break
 from .feed import BodyFeed
 from .outgoing import Outgoing, send_rest
-from .reader import ResponseReader
+from .parser import ResponseParser
 from .receiver import Receiver, ReceiverOwner
 from .states import PHASES, TRANSITIONS, Event, State, may
 from .transport import AGAIN, Transport
@@ -63,17 +63,17 @@ class Connection:
         'outgoing',
         'pending',
         'read_seconds',
-        'reader',
+        'parser',
         'started',
         'state',
         'streamed',
         'usage',
     )
 
-    def __init__(self, owner: ConnectionOwner, transport: Transport, reader: ResponseReader) -> None:
+    def __init__(self, owner: ConnectionOwner, transport: Transport, parser: ResponseParser) -> None:
         self._owner = owner
         self._transport = transport
-        self.reader: ResponseReader = reader
+        self.parser: ResponseParser = parser
         self.usage: Usage = Usage()
         self.state: State = 'idle'
         self.pending: PendingResponse | None = None
@@ -84,7 +84,7 @@ class Connection:
         self.read_seconds: float = NEVER
         self.expires: float = NEVER  # of monotonic(): when the server has been silent for too long
         self.deadline: float = NEVER  # of monotonic(): of the streamed answer
-        self._receiver: Receiver[Connection] = Receiver(self, owner, transport, reader)
+        self._receiver: Receiver[Connection] = Receiver(self, owner, transport, parser)
 
     # -- states ----------------------------------------------------------------------------------------------------
 
@@ -125,7 +125,7 @@ class Connection:
         """Become idle: stay watched, so that a close is noticed, but do not keep the loop alive."""
         self._transport.reader.ref = False
         self.expires = NEVER
-        self.usage.rest(monotonic(), self.reader.idle_seconds)
+        self.usage.rest(monotonic(), self.parser.idle_seconds)
 
     def reserve(self, pending: PendingResponse, helper: gevent.Greenlet[..., None]) -> None:
         """Hold the slot for a request whose authenticator is still running, in the greenlet ``helper``."""
@@ -170,11 +170,11 @@ class Connection:
         self.expires = now + read_seconds
         options = pending.request.options
         if options is not NO_OPTIONS and options.stream:
-            self.reader.begin(request.method, max_body, True, max_streamed)
+            self.parser.begin(request.method, max_body, True, max_streamed)
         else:
-            self.reader.begin(request.method, max_body)
+            self.parser.begin(request.method, max_body)
         if request.headers.block and 'close' in request.headers.get('connection', '').lower():
-            self.reader.overrun = True  # RFC 9112 §9.6: the caller said that it is the last one
+            self.parser.overrun = True  # RFC 9112 §9.6: the caller said that it is the last one
         try:
             sent = self._transport.send(data)
         except AGAIN:
@@ -228,7 +228,7 @@ class Connection:
         if self.pending is None and self.streamed is None:
             self.end_idle()
         else:
-            self.fail(error_of_break(exc, self.phase, self.reader.answering, self.usage.served))
+            self.fail(error_of_break(exc, self.phase, self.parser.answering, self.usage.served))
 
     def cut_off(self) -> None:
         """The total time of a streamed answer is up."""

@@ -7,7 +7,7 @@ from gevent import ssl
 from ...errors import HTTPError, Phase, ProtocolError, TLSError, TruncatedBody
 from ...masking import mask
 
-__all__ = ['error_of_break', 'error_of_reader', 'error_of_source']
+__all__ = ['error_of_break', 'error_of_parser', 'error_of_source']
 
 #: What names of alerts about certificates have in them (RFC 8446 §6.2).
 _OF_CERTIFICATES = ('CERTIFICATE', 'UNKNOWN_CA', 'ACCESS_DENIED', 'DECRYPT_ERROR')
@@ -32,10 +32,10 @@ def error_of_break(exc: OSError | None, phase: Phase, answering: bool, served: i
     return error
 
 
-def error_of_reader(exc: BaseException) -> HTTPError:
+def error_of_parser(exc: BaseException) -> HTTPError:
     """The error for a request whose answer cannot be read.
 
-    :param exc: what the reader raised.
+    :param exc: what the parser raised.
     """
     error = exc
     if not isinstance(error, HTTPError):

@@ -8,7 +8,7 @@ from typing import Protocol
 from ...errors import DeadlineExceeded, HTTPError
 from ..gevent_types import Loop
 from ..streaming import BodyStream
-from .reader import ResponseReader
+from .parser import ResponseParser
 
 __all__ = ['BodyFeed']
 
@@ -16,7 +16,7 @@ __all__ = ['BodyFeed']
 class Receiving(Protocol):
     """What receives the body."""
 
-    reader: ResponseReader
+    parser: ResponseParser
 
     def pause(self) -> None:
         """Stop reading: it is the reader who is slow, and not the server."""
@@ -43,15 +43,15 @@ class BodyFeed:
     __slots__ = ('_loop', '_receiver', 'body')
 
     def __init__(self, receiver: Receiving, loop: Loop, decode: bool) -> None:
-        reader = receiver.reader
+        parser = receiver.parser
         self._receiver = receiver
         self._loop = loop
-        self.body: BodyStream = BodyStream(self, reader.coding, decode, reader.max_streamed)
+        self.body: BodyStream = BodyStream(self, parser.coding, decode, parser.max_streamed)
 
     def pour(self, complete: bool) -> None:
         """Give the reader what has come; stop reading while it has enough."""
         receiver = self._receiver
-        data = receiver.reader.take_body()
+        data = receiver.parser.take_body()
         receiver.received(len(data))
         if data and self.body.receive(data):
             receiver.pause()

@@ -1,6 +1,6 @@
-"""The response that is being read: what is known of it so far, and what its head says. Without I/O, and without llhttp.
+"""The response that is being parsed: what is known of it so far, and what its head says.
 
-The counterpart of :mod:`.outgoing`.
+Without I/O, and without llhttp, which :mod:`.parser` adds.
 """
 
 from __future__ import annotations

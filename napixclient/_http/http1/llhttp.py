@@ -1,4 +1,4 @@
-"""What llhttp refuses, as errors of ours."""
+"""Errors of llhttp, the parser in C, turned into ours."""
 
 from __future__ import annotations
 

@@ -9,7 +9,7 @@ from ...errors import HTTPError
 from ...messages import Request, Source
 from ..pending import NEVER
 from .failures import error_of_source
-from .reader import ResponseReader
+from .parser import ResponseParser
 from .states import Event, State
 from .transport import AGAIN, Transport
 from .upload import Upload
@@ -28,7 +28,7 @@ class Sender(Protocol):
     outgoing: Outgoing | None
     read_seconds: float
     expires: float
-    reader: ResponseReader
+    parser: ResponseParser
 
     def step(self, event: Event) -> None:
         """Go to the next state."""
@@ -102,7 +102,7 @@ class Outgoing:
         payload = self._held_back
         self.stop_waiting()
         connection = self._connection
-        if payload is not None and not connection.reader.answering:
+        if payload is not None and not connection.parser.answering:
             connection.step('agree')
             self._await_server()
             self.send_body(payload)

@@ -14,10 +14,10 @@ from ...errors import HTTPError, NapixError
 from ...messages import Response, new_response
 from ..pending import NEVER, PendingResponse
 from ..streaming import StreamedResponse
-from .failures import error_of_reader
+from .failures import error_of_parser
 from .feed import BodyFeed
 from .outgoing import Outgoing
-from .reader import ResponseReader
+from .parser import ResponseParser
 from .states import Event, State, may
 from .transport import AGAIN, Transport
 from .usage import Usage
@@ -94,18 +94,18 @@ class Receiver(Generic[CarrierT]):
     :param connection: that connection.
     :param owner: hears of answers.
     :param transport: the socket.
-    :param reader: makes answers of bytes.
+    :param parser: makes answers of bytes.
     """
 
-    __slots__ = ('_connection', '_owner', '_transport', 'reader')
+    __slots__ = ('_connection', '_owner', '_transport', 'parser')
 
     def __init__(
-        self, connection: CarrierT, owner: ReceiverOwner[CarrierT], transport: Transport, reader: ResponseReader
+        self, connection: CarrierT, owner: ReceiverOwner[CarrierT], transport: Transport, parser: ResponseParser
     ) -> None:
         self._connection = connection
         self._owner = owner
         self._transport = transport
-        self.reader: ResponseReader = reader
+        self.parser: ResponseParser = parser
         transport.reader.start(self.readable)
 
     def readable(self) -> None:
@@ -118,7 +118,7 @@ class Receiver(Generic[CarrierT]):
         except OSError as exc:
             self._not_read(exc)
             return
-        connection, reader = self._connection, self.reader
+        connection, parser = self._connection, self.parser
         pending = connection.pending
         if pending is None:
             if connection.streamed is None:
@@ -129,28 +129,28 @@ class Receiver(Generic[CarrierT]):
             return
         try:
             if data:
-                complete = reader.feed(data)
+                complete = parser.feed(data)
             elif connection.streamed is None and self._cut_short(False):
                 return
             else:
-                reader.eof()
+                parser.eof()
                 complete = True
         except BaseException as exc:
             self._malformed(exc)
             return
-        if pending is None or not complete or reader.stream:
+        if pending is None or not complete or parser.stream:
             self._go_on(pending, complete)
             return
         connection.pending = None
         connection.usage.served += 1
-        head = reader.head
+        head = parser.head
         assert head is not None
-        response = new_response(pending.request, reader.status, head, reader.last, monotonic() - connection.started)
-        if connection.state in _MAY_END and reader.keep_alive and not reader.overrun:
+        response = new_response(pending.request, parser.status, head, parser.last, monotonic() - connection.started)
+        if connection.state in _MAY_END and parser.keep_alive and not parser.overrun:
             connection.state = 'idle'
         else:
             connection.close()
-        self._owner.answered(connection, pending, response, reader.coding)
+        self._owner.answered(connection, pending, response, parser.coding)
 
     def _not_read(self, exc: OSError) -> None:
         """Nothing was there to be read, or the connection broke."""
@@ -163,11 +163,11 @@ class Receiver(Generic[CarrierT]):
             connection.lost(exc)
 
     def _malformed(self, exc: BaseException) -> None:
-        """The reader raised.
+        """The parser raised.
 
         :raises BaseException: SIGINT and SystemExit, which leave after clean-up.
         """
-        self._connection.fail(error_of_reader(exc))
+        self._connection.fail(error_of_parser(exc))
         if not isinstance(exc, Exception):
             raise exc
 
@@ -176,15 +176,15 @@ class Receiver(Generic[CarrierT]):
     def _go_on(self, pending: PendingResponse | None, complete: bool) -> None:
         """Part of an answer came, or of a streamed body."""
         self._heard()
-        connection, reader = self._connection, self.reader
+        connection, parser = self._connection, self.parser
         if pending is None:
             if connection.streamed is not None:  # else its reader has left meanwhile
                 connection.streamed.pour(complete)
-        elif reader.stream and reader.answering:
+        elif parser.stream and parser.answering:
             self._hand_out(pending)
             if complete and connection.streamed is not None:
                 connection.streamed.pour(True)
-        elif connection.outgoing is not None and connection.outgoing.holds_back and reader.continued:
+        elif connection.outgoing is not None and connection.outgoing.holds_back and parser.continued:
             connection.outgoing.agreed()
 
     def _heard(self) -> None:
@@ -194,7 +194,7 @@ class Receiver(Generic[CarrierT]):
         """
         connection = self._connection
         outgoing = connection.outgoing
-        if outgoing is None or not (outgoing.waits_for_source or (outgoing.holds_back and not self.reader.answering)):
+        if outgoing is None or not (outgoing.waits_for_source or (outgoing.holds_back and not self.parser.answering)):
             connection.expires = monotonic() + connection.read_seconds
 
     def answered_early(self) -> bool:
@@ -212,16 +212,16 @@ class Receiver(Generic[CarrierT]):
 
     def _cut_short(self, reset: bool) -> bool:
         """The connection ended: hand out what has come, where that can stand as the answer; return whether it does."""
-        connection, reader, owner = self._connection, self.reader, self._owner
+        connection, parser, owner = self._connection, self.parser, self._owner
         pending = connection.pending
-        if pending is None or connection.state == 'reserved' or not reader.cut_short(reset):
+        if pending is None or connection.state == 'reserved' or not parser.cut_short(reset):
             return False
-        assert reader.head is not None
+        assert parser.head is not None
         connection.pending = None
-        body, coding = reader.last, reader.coding
-        if coding is not None and owner.decodes(pending, reader.status):  # cut, it does not decode
+        body, coding = parser.last, parser.coding
+        if coding is not None and owner.decodes(pending, parser.status):  # cut, it does not decode
             body, coding = b'', None
-        response = new_response(pending.request, reader.status, reader.head, body, monotonic() - connection.started)
+        response = new_response(pending.request, parser.status, parser.head, body, monotonic() - connection.started)
         connection.close()
         owner.answered(connection, pending, response, coding)
         return True
@@ -230,19 +230,19 @@ class Receiver(Generic[CarrierT]):
 
     def _hand_out(self, pending: PendingResponse) -> None:
         """The head of an answer that will be read in pieces."""
-        connection, reader, owner = self._connection, self.reader, self._owner
-        assert reader.head is not None
+        connection, parser, owner = self._connection, self.parser, self._owner
+        assert parser.head is not None
         try:
-            feed = BodyFeed(self, self._transport.loop, owner.decodes(pending, reader.status))
+            feed = BodyFeed(self, self._transport.loop, owner.decodes(pending, parser.status))
         except NapixError as exc:
             self._malformed(exc)
             return
         elapsed, url = monotonic() - connection.started, pending.current.full_url
-        response = StreamedResponse(pending.request, reader.status, reader.head, elapsed, feed.body, url)
+        response = StreamedResponse(pending.request, parser.status, parser.head, elapsed, feed.body, url)
         connection.step('head')
         connection.pending, connection.streamed, connection.deadline = None, feed, pending.deadline
         owner.streaming(connection, pending, response)
-        if not reader.complete and connection.streamed is not None:
+        if not parser.complete and connection.streamed is not None:
             feed.pour(False)
 
     def received(self, size: int) -> None:
@@ -265,7 +265,7 @@ class Receiver(Generic[CarrierT]):
         connection = self._connection
         connection.streamed = None
         connection.usage.served += 1
-        if connection.state in _MAY_END and self.reader.reusable:
+        if connection.state in _MAY_END and self.parser.reusable:
             connection.step('end')
             self._transport.reader.start(self.readable)
         else:

@@ -1,4 +1,4 @@
-"""Resolves the names that the connections of one pool need: each once, remembered for a while, counted."""
+"""Keeps the addresses of names for the time to live (TTL) that the resolver returns; each name is looked up once."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from ..options import Resolver
 from .happy_eyeballs import Address, by_turns, is_limit, literal_family
 from .resolvers import lookups
 
-__all__ = ['Counts', 'LookupWaiter', 'Names']
+__all__ = ['Counts', 'LookupWaiter', 'NameCache']
 
 #: Seconds for which the addresses of a name are remembered, where the resolver says nothing of it.
 NAME_SECONDS = 30.0
@@ -59,8 +59,8 @@ class LookupWaiter(Protocol):
         """The look-up is over; blocks until there is another turn."""
 
 
-class Names:
-    """The names of one pool.
+class NameCache:
+    """The names of one pool, and who waits for them.
 
     :param resolver: the caller's own, or ``None``.
     """

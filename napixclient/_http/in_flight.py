@@ -1,4 +1,4 @@
-"""The requests of one origin that have a connection: they are signed, sent, answered, or broken off."""
+"""The requests of one origin that are in flight: has them signed and sent, and takes their answers and failures."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from .slots import OriginSlots, Slot
 from .streaming import StreamedResponse
 from .throttle import Throttle
 
-__all__ = ['Exchanges', 'OnSend']
+__all__ = ['InFlight', 'OnSend']
 
 #: What servers say of requests that they do not read to the end, however small they are.
 _REFUSES_UNREAD = frozenset([400, 408, 411, 413, 414, 417, 431])
@@ -88,8 +88,8 @@ class Pool(Protocol):
         """More is known: what was held back may go."""
 
 
-class Exchanges:
-    """What happens between a request's getting a connection and its having an outcome.
+class InFlight:
+    """What happens to a request from the moment when it has a connection to that when it has an outcome.
 
     :param pool: the pool of the origin.
     :param growth: opens its connections.
@@ -156,7 +156,7 @@ class Exchanges:
             if options.max_body is not None:
                 max_body = max_streamed = options.max_body
             if options.stream:
-                connection.reader.follows = self._settings.redirect if options.redirect is None else options.redirect
+                connection.parser.follows = self._settings.redirect if options.redirect is None else options.redirect
         if not self._clock.running:
             self._clock.start()
         connection.start(pending, request, self._preparer.write(pending, request), read_seconds, max_body, max_streamed)
@@ -237,7 +237,7 @@ class Exchanges:
             self._growth.connect(pending, slot)
             return
         used = connection.usage.served or connection.usage.rested
-        if used and connection.reader.untouched and isinstance(error, ProtocolError):
+        if used and connection.parser.untouched and isinstance(error, ProtocolError):
             # Most likely it was closed before anything was sent.
             again = self._outcomes.is_resendable(pending, pending.attempts)
             if connection.usage.served:
@@ -307,8 +307,8 @@ def _of_proxy(proxy: Proxy, connection: Connection, error: HTTPError) -> HTTPErr
         return error
     if isinstance(error, TLSError):
         what = ' refused us'
-    elif isinstance(error, ProtocolError) and not connection.usage.served and connection.reader.untouched:
-        what = ' did not answer in HTTP' if connection.reader.started else ' did not answer'
+    elif isinstance(error, ProtocolError) and not connection.usage.served and connection.parser.untouched:
+        what = ' did not answer in HTTP' if connection.parser.started else ' did not answer'
     else:
         return error
     blamed = ProxyError(f'the proxy {proxy}{what}: {error.message}', phase=error.phase, elapsed=error.elapsed)

@@ -1,4 +1,4 @@
-"""Reads responses with llhttp (RFC 9112), without I/O.
+"""Parses responses with llhttp (RFC 9112), without I/O.
 
 The rules around llhttp make up for what it accepts too readily, refuses without need, or does not report.
 """
@@ -16,13 +16,13 @@ from .heads import names_special
 from .incoming import IncomingResponse
 from .llhttp import check_by_llhttp, refuse, reraise
 
-__all__ = ['ResponseReader']
+__all__ = ['ResponseParser']
 
 #: In place of a body that was taken: what llhttp brings then belongs to another response.
 _TAKEN: Any = object()
 
 
-class ResponseReader(IncomingResponse):
+class ResponseParser(IncomingResponse):
     """Has llhttp read the responses that come over one connection: all of a plain one, of another what it can.
 
     :param max_header_bytes: bound of a head, and of the trailers, in bytes.

@@ -1,4 +1,4 @@
-"""Identical requests that share one answer."""
+"""Identical requests at the same time that share one flight, and so one answer."""
 
 from __future__ import annotations
 

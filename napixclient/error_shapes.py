@@ -1,4 +1,4 @@
-"""The shapes in which servers describe their failures, and how each is parsed.
+"""Parses what servers of any kind send about a failure: napix's documents, RFC 9457, OpenStack, plain texts.
 
 Nothing here raises, whatever was sent, and no document takes long to read, however large it is.
 """

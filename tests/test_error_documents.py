@@ -13,9 +13,9 @@ import pytest
 from hypothesis import strategies as st
 
 from napixclient import Client, ClientPool, Hop, HTTPError, RefusedError, RemoteError, Request, Response, errors
-from napixclient.documents import MAX_TEXT, parse
+from napixclient.error_documents import MAX_BYTES, MAX_OBJECTS, document_of, encode, error_of, failed_calls
+from napixclient.error_shapes import MAX_TEXT, parse
 from napixclient.errors import MAX_HOPS
-from napixclient.remote import MAX_BYTES, MAX_OBJECTS, document_of, encode, error_of, failed_calls
 from tests import kit
 from tests.helpers_pool import failure
 
@@ -819,7 +819,7 @@ def test_tracebacks_need_leave(expose: bool) -> None:
         fail()
     text = json.dumps(sent(caught.value, expose))
     assert all((f'"{name}"' in text) is expose for name in ('traceback', 'filename', 'line', 'in'))
-    assert ('test_remote.py' in text and 'boom.py' in text) is expose
+    assert ('test_error_documents.py' in text and 'boom.py' in text) is expose
 
 
 def test_our_traceback() -> None:

@@ -1,4 +1,4 @@
-"""Error documents: reads that of an answer into an error, and writes ours, within the cap on its size."""
+"""Error documents: reads that of an answer as ``remote_error``, and writes ours within the cap: 8 objects, 16 KiB."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any
 
 from .checks import is_number
-from .documents import MAX_TEXT, OF_CALL, answer_of, branches, parse, pruned, skipped
+from .error_shapes import MAX_TEXT, OF_CALL, answer_of, branches, parse, pruned, skipped
 from .errors import HTTPError, NapixError, RemoteError, one_line, words
 from .masking import MASK, Shown, cut, hide_fields, is_field, mask, sentence
 from .messages import Response, beginning, is_json
