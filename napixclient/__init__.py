@@ -17,6 +17,7 @@ tracing          calls as spans of OpenTelemetry
 messages         Request, Response, Headers: frozen values; JSON; which methods are idempotent
 call_context     what a call hands on along a chain of servers
 errors           the error tree
+error_texts      texts about failures: the outline of a chain, foreign texts made harmless
 masking          takes secrets out of texts
 secret_names     which names carry credentials
 hosts            node sets and groups

@@ -11,7 +11,8 @@ from typing import Any
 
 from .checks import is_number
 from .error_shapes import MAX_TEXT, OF_CALL, answer_of, branches, parse, pruned, skipped
-from .errors import HTTPError, NapixError, RemoteError, one_line, words
+from .error_texts import one_line, words
+from .errors import HTTPError, NapixError, RemoteError
 from .masking import MASK, Shown, cut, hide_fields, is_field, mask, sentence
 from .messages import Response, beginning, is_json
 from .secret_names import is_secret_field

@@ -24,15 +24,14 @@ Of ``napixclient.rest`` is one more below HTTPError, ClientError.
 
 from __future__ import annotations
 
-import re
 import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
-from .checks import is_whole
 from .error_shapes import MAX_TEXT, Nested, nested, parse, pruned
+from .error_texts import MAX_HOPS, frames, one_line, tell
 from .masking import Shown, cut, mask, mask_around, sentence
 
 if TYPE_CHECKING:
@@ -64,10 +63,6 @@ __all__ = [
 #: What was going on when a request failed, in the order of its life; ``backoff`` is the wait before another attempt.
 Phase = Literal['queue', 'connect', 'authenticate', 'send', 'expect', 'read', 'backoff']
 
-#: A chain longer than this is cut: a document may nest as deep as its sender likes.
-MAX_HOPS = 64
-#: Lines of a traceback of another server's that go into a text of ours.
-MAX_FRAMES = 5
 #: Characters of a text of another server's in a hop.
 _LONGEST = 8 * MAX_TEXT
 
@@ -236,9 +231,9 @@ class HTTPError(NapixError):
         call = self.remote_call
         lines = [self._text if call is None else f'{call}: {self._text}']
         further = nested(self.remote_error)
-        _tell(further, '  ', lines, {})
+        tell(further, '  ', lines, {})
         if not further:
-            lines += _frames(self._own_hop(), '    ')
+            lines += frames(parse(self.remote_error).traceback, '    ')
         if len(lines) >= MAX_HOPS:
             root = self.root
             what = ': '.join(part for part in (root.error_class, root.error_text) if part)
@@ -367,86 +362,3 @@ def traceback_of(exc: BaseException) -> str:
 
 def _shown(text: str | None) -> str | None:
     return None if text is None else mask(cut(text, _LONGEST))
-
-
-def words(document: object) -> str:
-    """What a failure was, ``class: text``, by the first of a chain who does not only repeat what the next one said."""
-    return _words(document, MAX_HOPS, {})[0]
-
-
-def _words(document: object, depth: int, known: dict[int, tuple[str, bool]]) -> tuple[str, bool]:
-    """The words, and whether they are those of the call behind, to which this document adds nothing.
-
-    :param known: those of documents that were looked at before, by their ``id``.
-    """
-    if id(document) in known:
-        return known[id(document)]
-    error_class, text, _ = parse(document)
-    found = one_line(': '.join(part for part in (error_class, text) if part)), False
-    further = nested(document)
-    if len(further) == 1 and depth:
-        behind = _words(further[0].document, depth - 1, known)[0]
-        text = one_line(text or '')
-        # A server of ours says of a call what it was answered: perhaps its status line, and these words.
-        if behind and behind in (found[0], text, _quoted_status('', text)):
-            found = behind, True
-    known[id(document)] = found
-    return found
-
-
-_quoted_status = re.compile(r'\A"[^"]*" ?').sub
-
-
-def _tell(calls: list[Nested], margin: str, lines: list[str], known: dict[int, tuple[str, bool]]) -> None:
-    """Add a line for each call, and for those behind it: an outline, as bounded as the chain is."""
-    total = len(calls) - 1 + max(calls[-1].cut, 1) if calls and calls[-1].document is None else len(calls)
-    for number, one in enumerate(calls, 1):
-        if len(lines) >= MAX_HOPS:
-            return
-        if one.document is None and one.cut:
-            lines.append(f'{margin}because {one.cut} more failed')
-            return
-        further = nested(one.document)
-        what, repeats = _words(one.document, MAX_HOPS, known)
-        which = f'({number} of {total}) ' if total > 1 else ''
-        call = one_line(one.call or 'another server')
-        how = 'failed' if one.status is None else f'answered {one.status}'
-        after = '' if one.elapsed is None else f' after {duration(one.elapsed)}'
-        skipped = f', {one.cut} {"call" if one.cut == 1 else "calls"} further on' if one.cut else ''
-        text = f': {what}' if what and not repeats else ''
-        lines.append(f'{margin}because {which}{call} {how}{after}{skipped}{text}')
-        if not further:
-            lines += _frames(_hop(one), margin + '  ')
-        _tell(further, margin + '  ', lines, known)
-
-
-def duration(seconds: float) -> str:
-    """A time as texts of ours have it: ``12.3 ms``, ``4.5 s``."""
-    return f'{seconds * 1000:.1f} ms' if seconds < 1 else f'{seconds:.1f} s'
-
-
-def _frames(hop: Hop, margin: str) -> list[str]:
-    """The last lines of a traceback that a server sent, as Python prints them."""
-    lines = []
-    for frame in (hop.traceback or [])[-MAX_FRAMES:]:
-        if isinstance(frame, dict) and isinstance(frame.get('filename'), str):
-            line, name = frame.get('line'), frame.get('in')
-            where = f'File "{frame["filename"]}"'
-            where += f', line {line}' if is_whole(line) and 0 <= line < 10**9 else ''
-            where += f', in {name}' if isinstance(name, str) else ''
-            lines.append(margin + one_line(where))
-            if isinstance(frame.get('call'), str):
-                lines.append(f'{margin}  {one_line(frame["call"])}')
-    return lines
-
-
-def one_line(text: str) -> str:
-    """Another server's text on one line, so that it cannot look like a line of ours; control characters are escaped."""
-    return cut(escaped(' '.join(mask(cut(text, 2 * MAX_TEXT)).split())), MAX_TEXT)
-
-
-def escaped(text: str) -> str:
-    """The text on one line, with all that a terminal would obey escaped."""
-    if text.isprintable():
-        return text
-    return ''.join(char if char.isprintable() else char.encode('unicode_escape').decode() for char in text)

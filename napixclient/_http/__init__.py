@@ -22,7 +22,8 @@ clock          deadlines, and the sweep that ends what is overdue
 exchange       what the engine needs of a protocol: HTTP/1.1 has it, HTTP/2 would be a second
 connect        opens connections: names, addresses, proxies, TLS
 http1          HTTP/1.1: one connection, requests written, answers read
-streaming      bodies that are read in pieces
+streaming      streamed answers, as their callers have them
+body_stream    a streamed body, between the loop and its reader
 saving         a body into a file
 decoding       content codings
 cookies        between ``http.cookiejar`` and our messages

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Iterator
 from contextlib import suppress
 
-from ..errors import escaped
+from ..error_texts import escaped
 from ..hosts import Groups, fold
 from ..messages import exact_text, redump_json, written_json
 from .formats import Outcome, answered_of, chain_of, status_of

@@ -8,7 +8,8 @@ from base64 import b64encode
 from collections.abc import Callable
 from time import monotonic
 
-from ..errors import HTTPError, escaped
+from ..error_texts import escaped
+from ..errors import HTTPError
 from ..masking import mask
 from ..messages import Response, exact_text, written_json
 from .targets import Tag

@@ -21,7 +21,8 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from ..errors import HTTPError, duration
+from ..error_texts import duration
+from ..errors import HTTPError
 from ..messages import Request
 from .formats import Outcome, milliseconds, status_of, tag_of
 from .schedule import Schedule

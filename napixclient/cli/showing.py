@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Iterator
 
 from ..authenticators import Authenticator, LoginAuthenticator, TokenIdentifier
-from ..errors import escaped
+from ..error_texts import escaped
 from ..masking import MASK, mask
 from ..messages import Request, parse_origin
 from ..secret_names import is_secret_field, is_secret_parameter

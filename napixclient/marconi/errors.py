@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..errors import one_line
+from ..error_texts import one_line
 from ..masking import sentence
 from ..rest.errors import ClientError
 

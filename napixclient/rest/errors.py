@@ -8,7 +8,8 @@ from typing import Any
 
 from ..error_documents import error_of
 from ..error_shapes import fault, parse
-from ..errors import Hop, HTTPError, one_line, words
+from ..error_texts import one_line, words
+from ..errors import Hop, HTTPError
 from ..masking import cut
 from ..messages import beginning
 from .responses import Response

@@ -13,7 +13,8 @@ import gevent
 
 from .._http.pending import PendingResponse
 from .._http.settings import Settings
-from ..errors import HTTPError, escaped
+from ..error_texts import escaped
+from ..errors import HTTPError
 from ..masking import cut, hide_fields, mask, sentence
 from ..messages import Headers, Request, Response
 

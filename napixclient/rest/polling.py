@@ -9,7 +9,8 @@ from typing import TypeVar
 import gevent
 
 from ..checks import is_number
-from ..errors import Timeout, one_line
+from ..error_texts import one_line
+from ..errors import Timeout
 
 __all__ = ['wait']
 

@@ -19,7 +19,8 @@ from ..http1.parser import ResponseParser
 from ..settings import Settings
 from .happy_eyeballs import Address, is_limit, literal_family, race
 from .name_cache import LookupWaiter, NameCache
-from .proxies import Proxy, Refusal, ask_socks, ask_tunnel
+from .proxies import Proxy
+from .proxy_handshakes import Refusal, ask_socks, ask_tunnel
 from .tls import TLS
 from .tls_in_tls import relayed
 

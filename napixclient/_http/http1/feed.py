@@ -6,8 +6,8 @@ from contextlib import suppress
 from typing import Protocol
 
 from ...errors import DeadlineExceeded, HTTPError
+from ..body_stream import BodyStream
 from ..gevent_types import Loop
-from ..streaming import BodyStream
 from .parser import ResponseParser
 
 __all__ = ['BodyFeed']
