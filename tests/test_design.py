@@ -1,10 +1,11 @@
-"""The page on how it works, its picture, and the maps in the first lines of packages name what exists."""
+"""The page on how it works, its picture and the maps of packages name what exists; the parts of the engine stay small."""
 
 from __future__ import annotations
 
 import ast
 import re
 import runpy
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -122,3 +123,64 @@ def test_every_module_says_in_one_line_what_it_is_for() -> None:
     for path in PACKAGE.rglob('*.py'):
         first = (ast.get_docstring(ast.parse(path.read_text())) or '').split('\n\n')[0]
         assert first and '\n' not in first and first.endswith('.'), path
+
+
+# Sizes ---------------------------------------------------------------------------------------------------------------
+
+PARTS = [*(PACKAGE / '_http').rglob('*.py'), PACKAGE / 'pool.py', PACKAGE / 'client.py']
+
+
+@cache
+def tree(path: Path) -> ast.Module:
+    """A module, parsed."""
+    return ast.parse(path.read_text())
+
+
+def sized(*kinds: type[ast.AST]) -> dict[str, int]:
+    """The lines that each class or function of the engine, the pool and the client has, by file and name."""
+    return {
+        f'{path.relative_to(PACKAGE)}:{node.lineno} {node.name}': node.end_lineno - node.lineno + 1
+        for path in PARTS
+        for node in ast.walk(tree(path))
+        if isinstance(node, kinds)
+    }
+
+
+def source(path: Path, node: ast.ImportFrom) -> Path:
+    """The file that a relative import takes names from."""
+    module = path.parents[node.level - 1].joinpath(*(node.module or '').split('.'))
+    return module / '__init__.py' if module.is_dir() else module.with_suffix('.py')
+
+
+def depth(path: Path, name: str) -> int:
+    """How many classes of ours a class stands on; 0 for what is not ours, for protocols and for errors."""
+    for node in [] if path == PACKAGE / 'errors.py' else tree(path).body:
+        if isinstance(node, ast.ImportFrom) and node.level and name in [one.name for one in node.names]:
+            return depth(source(path, node), name)
+        if isinstance(node, ast.ClassDef) and node.name == name:
+            bases = [ast.unparse(base).partition('[')[0] for base in node.bases]
+            return 0 if 'Protocol' in bases else 1 + max((depth(path, base) for base in bases), default=0)
+    return 0
+
+
+def test_no_class_of_the_engine_is_large() -> None:
+    """A class of the engine, the pool or the client has at most 250 lines."""
+    assert {name: size for name, size in sized(ast.ClassDef).items() if size > 250} == {}
+
+
+def test_few_functions_of_the_engine_are_long() -> None:
+    """At most five functions of the engine, the pool and the client have more than 40 lines."""
+    long = {name: size for name, size in sized(ast.FunctionDef, ast.AsyncFunctionDef).items() if size > 40}
+    assert len(long) <= 5, long
+
+
+def test_inheritance_in_the_engine_is_flat() -> None:
+    """A class of the engine, the pool or the client stands on at most two others of ours."""
+    found = {
+        f'{path.relative_to(PACKAGE)} {node.name}': depth(path, node.name) - 1
+        for path in PARTS
+        for node in tree(path).body
+        if isinstance(node, ast.ClassDef)
+    }
+    assert found['_http/pending.py PendingResponse'] == found['_http/streaming.py StreamedResponse'] == 1
+    assert {name: depth for name, depth in found.items() if depth > 2} == {}
