@@ -7,7 +7,7 @@ slot, one more a slot that was won. Each answer belongs to its request. A failur
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 import hypothesis.strategies as st
@@ -77,9 +77,89 @@ class One:
             assert self.result.request.tag == self.id
 
 
+class Asker(Protocol):
+    """What a machine asks through."""
+
+    def start(self, one: One) -> None:
+        """Ask."""
+
+    def kill(self, one: One) -> None:
+        """Make it end, now."""
+
+    def empty(self) -> None:
+        """Nothing is left to be waited for."""
+
+    def close(self) -> None:
+        """Close what was made."""
+
+
+class PoolAsker:
+    """Asks through a pool."""
+
+    def __init__(self, servers: list[HandlerServer], simultaneous: int, limit: int) -> None:
+        self.pool = ClientPool(simultaneous=simultaneous, max_connections=limit)
+        self.pendings: dict[One, Any] = {}
+
+    def start(self, one: One) -> None:
+        """Through the pool."""
+        pending = self.pool.request(one.server.host, one.method, f'/{one.id}', **one.how())
+        self.pendings[one] = pending
+        pending.rawlink(lambda done: one.ended(done.value if done.successful() else done.exception))
+
+    def kill(self, one: One) -> None:
+        """By its PendingResponse."""
+        self.pendings[one].cancel()
+
+    def empty(self) -> None:
+        """All that were asked come out, in order, and then the pool is empty."""
+        assert [found.request.tag for found in self.pool.wait(timeout=kit.LONG)] == [one.id for one in self.pendings]
+        for counted in self.pool.stats().values():
+            assert (counted['queued'], counted['in_flight']) == (0, 0)
+
+    def close(self) -> None:
+        """The pool."""
+        self.pool.close()
+
+
+class CallerAsker:
+    """Asks through a client, in greenlets that are blocked in `request`, and are killed there."""
+
+    def __init__(self, servers: list[HandlerServer], simultaneous: int, limit: int) -> None:
+        assert len(servers) == 1 and limit == simultaneous
+        self.client = Client(servers[0].host, simultaneous=simultaneous)
+        self.callers: dict[One, gevent.Greenlet] = {}
+
+    def start(self, one: One) -> None:
+        """In a greenlet of its own."""
+
+        def call() -> None:
+            try:
+                one.ended(self.client.request(one.method, f'/{one.id}', **one.how()))
+            except HTTPError as error:
+                one.ended(error)
+            except gevent.GreenletExit as killed:
+                one.ended(killed)
+
+        self.callers[one] = gevent.spawn(call)
+        gevent.sleep(0)
+
+    def kill(self, one: One) -> None:
+        """By killing its caller."""
+        self.callers[one].kill()
+
+    def empty(self) -> None:
+        """No caller is left."""
+        assert len(gevent.joinall(self.callers.values(), timeout=kit.LONG)) == len(self.callers)
+
+    def close(self) -> None:
+        """The client."""
+        self.client.close()
+
+
 class Machine(RuleBasedStateMachine):
     """Requests come, and end in every way, in any order."""
 
+    asks: Callable[[list[HandlerServer], int, int], Asker]  # makes what is asked through
     origins: int
     simultaneous: int
     limit: int  # in flight over all origins
@@ -90,10 +170,9 @@ class Machine(RuleBasedStateMachine):
         super().__init__()
         self.gate = Gate()
         self.servers = [serve(gate=self.gate) for _ in range(self.origins)]
+        self.asker = type(self).asks(self.servers, self.simultaneous, self.limit)
         self.all: list[One] = []
         self.broken = False
-
-    # What subclasses say: how to ask, through what.
 
     def wait(self, condition: Callable[[], object], what: str) -> None:
         """Wait a while for what must come true."""
@@ -102,14 +181,6 @@ class Machine(RuleBasedStateMachine):
         except AssertionError:
             self.broken = True
             raise
-
-    def start(self, one: One) -> None:
-        """Ask."""
-        raise NotImplementedError
-
-    def kill(self, one: One) -> None:
-        """Make it end, now."""
-        raise NotImplementedError
 
     # The rules.
 
@@ -123,7 +194,7 @@ class Machine(RuleBasedStateMachine):
         """One more request."""
         one = One(self.servers[server % self.origins], method, short)
         self.all.append(one)
-        self.start(one)
+        self.asker.start(one)
         return one
 
     @rule(target=ones, server=st.integers(0, 9), count=st.integers(2, 6))
@@ -158,7 +229,7 @@ class Machine(RuleBasedStateMachine):
         """Kill one, queued or in flight or ended."""
         if not one.ends:
             one.allowed |= {Cancelled, gevent.GreenletExit}
-            self.kill(one)
+            self.asker.kill(one)
             self.wait(lambda: one.ends, 'the end of a killed request')
 
     @rule()
@@ -209,12 +280,12 @@ class Machine(RuleBasedStateMachine):
             for server in self.servers * (self.simultaneous + 1):
                 one = One(server, 'POST', False)
                 self.all.append(one)
-                self.start(one)
+                self.asker.start(one)
             self.in_flight_is_what_the_caps_allow()
             self.drain()
-            self.empty()
+            self.asker.empty()
         finally:
-            self.close()
+            self.asker.close()
             for server in self.servers:
                 server.close()
 
@@ -228,87 +299,23 @@ class Machine(RuleBasedStateMachine):
         for one in self.all:
             one.check()
 
-    def empty(self) -> None:
-        """Nothing is left to be waited for."""
-        raise NotImplementedError
-
-    def close(self) -> None:
-        """Close what was made."""
-        raise NotImplementedError
-
 
 class PoolMachine(Machine):
     """A pool of three origins that shares fewer connections than they could use."""
 
-    origins, simultaneous, limit = 3, 2, 4
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.pool = ClientPool(simultaneous=self.simultaneous, max_connections=self.limit)
-        self.pendings: dict[One, Any] = {}
-
-    def start(self, one: One) -> None:
-        """Through the pool."""
-        pending = self.pool.request(one.server.host, one.method, f'/{one.id}', **one.how())
-        self.pendings[one] = pending
-        pending.rawlink(lambda done: one.ended(done.value if done.successful() else done.exception))
-
-    def kill(self, one: One) -> None:
-        """By its PendingResponse."""
-        self.pendings[one].cancel()
-
-    def empty(self) -> None:
-        """All that were asked come out, in order, and then the pool is empty."""
-        assert [found.request.tag for found in self.pool.wait(timeout=kit.LONG)] == [one.id for one in self.all]
-        for counted in self.pool.stats().values():
-            assert (counted['queued'], counted['in_flight']) == (0, 0)
-
-    def close(self) -> None:
-        """The pool."""
-        self.pool.close()
+    asks, origins, simultaneous, limit = PoolAsker, 3, 2, 4
 
 
 class CallerMachine(Machine):
-    """A client whose callers are greenlets blocked in `request`, and are killed there."""
+    """A client whose callers are greenlets."""
 
-    origins, simultaneous, limit = 1, 2, 2
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.client = Client(self.servers[0].host, simultaneous=self.simultaneous)
-        self.callers: dict[One, gevent.Greenlet] = {}
-
-    def start(self, one: One) -> None:
-        """In a greenlet of its own."""
-
-        def call() -> None:
-            try:
-                one.ended(self.client.request(one.method, f'/{one.id}', **one.how()))
-            except HTTPError as error:
-                one.ended(error)
-            except gevent.GreenletExit as killed:
-                one.ended(killed)
-
-        self.callers[one] = gevent.spawn(call)
-        gevent.sleep(0)
-
-    def kill(self, one: One) -> None:
-        """By killing its caller."""
-        self.callers[one].kill()
-
-    def empty(self) -> None:
-        """No caller is left."""
-        assert len(gevent.joinall(self.callers.values(), timeout=kit.LONG)) == len(self.callers)
-
-    def close(self) -> None:
-        """The client."""
-        self.client.close()
+    asks, origins, simultaneous, limit = CallerAsker, 1, 2, 2
 
 
-class OneByOneMachine(PoolMachine):
+class OneByOneMachine(Machine):
     """A pool that may have one connection in all."""
 
-    origins, simultaneous, limit = 2, 3, 1
+    asks, origins, simultaneous, limit = PoolAsker, 2, 3, 1
 
 
 @pytest.mark.usefixtures('tidy')  # hypothesis itself holds the hub now and then
