@@ -59,23 +59,32 @@ class TLS:
                 server_hostname=server_hostname,
             )
             connection.dial = dial
-            try:
-                connection.connect()
-            except BaseException as exc:
-                for sock in (handshake.socket, connection.sock):
-                    if sock is not None:
-                        sock.close()
-                if handshake.failed(exc):
-                    failed = handshake
-                    continue
-                if connection.dialled and isinstance(exc, (OSError, urllib3_errors.HTTPError, ValueError)):
-                    raise TLSError(Shown(f'TLS handshake failed: {exc}'), phase='connect') from exc
-                raise
-            handshake.completed()
-            if failed is not None:
-                failed.blame()
-            break
+            if _connect(connection, handshake):
+                break
+            failed = handshake
+        if failed is not None:
+            failed.blame()
         return connection.sock
+
+
+def _connect(connection: _TLSConnection, handshake: _Handshake) -> bool:
+    """Make the handshake; false when it failed with a session that it may do without.
+
+    :raises TLSError: when it fails for any other reason.
+    """
+    try:
+        connection.connect()
+    except BaseException as exc:
+        for sock in (handshake.socket, connection.sock):
+            if sock is not None:
+                sock.close()
+        if handshake.failed(exc):
+            return False
+        if connection.dialled and isinstance(exc, (OSError, urllib3_errors.HTTPError, ValueError)):
+            raise TLSError(Shown(f'TLS handshake failed: {exc}'), phase='connect') from exc
+        raise
+    handshake.completed()
+    return True
 
 
 class _Handshake:

@@ -74,7 +74,15 @@ class RequestWriter:
         parts = [f'{request.method} {request.url}'.encode('latin-1'), self._host]
         defaults = self._ranged if b'\r\nrange:' in lowered else self._defaults
         parts += [line for mark, line in defaults if mark not in lowered]
-        parts += [propagated.encode('latin-1'), block]
+        parts += [propagated.encode('latin-1'), block, *self._body(request, lowered)]
+        return b''.join(parts)
+
+    def _body(self, request: Request, lowered: bytes) -> list[bytes]:
+        """The fields that describe the body, the end of the head, and the body where that goes with it.
+
+        :param lowered: the request's own fields.
+        """
+        payload, parts = request.payload, []
         if isinstance(payload, bytes):
             if isinstance(request.body, (Mapping, list)) and b'\r\ncontent-type:' not in lowered + self._marks:
                 parts.append(b'\r\nContent-Type: application/json')
@@ -94,7 +102,7 @@ class RequestWriter:
             )
         else:  # RFC 9110 §8.6: a method that expects content says that there is none
             parts.append(b'\r\nContent-Length: 0\r\n\r\n' if request.method in _SENDS_BODY else b'\r\n\r\n')
-        return b''.join(parts)
+        return parts
 
 
 class ForwardingWriter(RequestWriter):
