@@ -21,13 +21,11 @@ from .feed import BodyFeed
 from .outgoing import Outgoing, send_rest
 from .parser import ResponseParser
 from .receiver import Receiver, ReceiverOwner
-from .states import PHASES, TRANSITIONS, Event, State, may
+from .states import PHASES, TRANSITIONS, Event, State
 from .transport import AGAIN, Transport
 from .usage import Usage
 
 __all__ = ['Connection', 'ConnectionOwner']
-
-_MAY_START = may('start')
 
 
 class ConnectionOwner(ReceiverOwner['Connection'], Protocol):
@@ -115,7 +113,7 @@ class Connection:
         transport, ends = self._transport, self.usage.ends
         poll = transport.poll or transport.start_polling()
         # The loop may not have had its turn since.
-        if (ends != NEVER and ends <= monotonic()) or (poll(0) and not transport.is_quiet()):
+        if (ends is not NEVER and ends <= monotonic()) or (poll(0) and not transport.is_quiet()):
             self.end_idle()
             return False
         transport.reader.ref = True
@@ -159,8 +157,8 @@ class Connection:
         :param max_body: bound of a body that is read whole, in bytes.
         :param max_streamed: bound of one that is handed out in pieces, ``None`` for none.
         """
-        assert self.state in _MAY_START, self.state
-        now = monotonic()
+        assert self.state == 'idle', self.state
+        now, send = monotonic(), self._transport.send  # a local: that costs less than to call what a slot holds
         self.pending = pending
         pending.holder = self
         pending.sent = True
@@ -176,7 +174,7 @@ class Connection:
         if request.headers.block and 'close' in request.headers.get('connection', '').lower():
             self.parser.overrun = True  # RFC 9112 §9.6: the caller said that it is the last one
         try:
-            sent = self._transport.send(data)
+            sent = send(data)
         except AGAIN:
             sent = 0
         except OSError as exc:
@@ -278,6 +276,9 @@ class Connection:
         if helper is not None and helper is not getcurrent():
             helper.kill(block=False)
         self._transport.close()
+        # They hold each other, or themselves: without this the garbage collector would have to find them.
+        self.parser.close()
+        del self._receiver
 
     def __repr__(self) -> str:
         state = self.state if self.state in ('closed', 'idle') else self.phase

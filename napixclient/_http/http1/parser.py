@@ -50,7 +50,11 @@ class ResponseParser(IncomingResponse):
 
     def _new_parser(self) -> None:
         self._parser: Any = HttpResponseParser(self)
-        self._feed = self._parser.feed_data
+        self._feed: Any = self._parser.feed_data
+
+    def close(self) -> None:
+        """Let go of llhttp's parser, which holds this one. What was read stays."""
+        self._parser = self._feed = None
 
     def on_message_complete(self) -> None:
         """A message is whole: an interim one, or the answer."""
@@ -87,8 +91,9 @@ class ResponseParser(IncomingResponse):
                 self._parse(data)
             return self._feed_head()
         # By far the most frequent case: a whole 200 in one read, with nothing special in its head.
+        feed = self._feed  # a local: that costs less than to call what a slot holds
         try:
-            self._feed(data)
+            feed(data)
         except (HttpParserError, HttpParserUpgrade) as exc:
             self.fresh = False
             self.heads.add(data)

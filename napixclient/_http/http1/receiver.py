@@ -113,8 +113,9 @@ class Receiver(Generic[CarrierT]):
 
         The fast path: the only copy of what is done for a whole answer that came in one read.
         """
+        recv = self._transport.recv  # a local: that costs less than to call what a slot holds
         try:
-            data = self._transport.recv(READ_SIZE)
+            data = recv(READ_SIZE)
         except OSError as exc:
             self._not_read(exc)
             return
