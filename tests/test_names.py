@@ -324,9 +324,9 @@ def test_clocks_that_run_out_in_a_look_up() -> None:
 
 def test_a_look_up_has_a_time_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """A look-up that never ends fails after a while also for who has no bound, and is then begun anew."""
-    from napixclient._http.connect import names
+    from napixclient._http.connect import name_cache
 
-    monkeypatch.setattr(names, 'LOOKUP_SECONDS', 0.1)
+    monkeypatch.setattr(name_cache, 'LOOKUP_SECONDS', 0.1)
     asked = []
 
     def resolver(host: str, port: int) -> Any:

@@ -472,7 +472,7 @@ def test_literals_need_no_resolver() -> None:
 
 def test_names_are_remembered_for_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A name is asked for again when its addresses have got old."""
-    from napixclient._http.connect import names
+    from napixclient._http.connect import name_cache
 
     asked = []
 
@@ -489,6 +489,6 @@ def test_names_are_remembered_for_a_time(monkeypatch: pytest.MonkeyPatch) -> Non
         ask()
         assert asked == ['peer.example']
         began = time.monotonic()
-        monkeypatch.setattr(names, 'monotonic', lambda: began + names.NAME_SECONDS + 1)
+        monkeypatch.setattr(name_cache, 'monotonic', lambda: began + name_cache.NAME_SECONDS + 1)
         ask()
         assert asked == ['peer.example'] * 2
