@@ -149,9 +149,7 @@ class Connection:
         max_body: int,
         max_streamed: int | None,
     ) -> None:
-        """Send a request, as the authenticator left it. What goes wrong is reported to the owner.
-
-        The fast path: the only copy of what is done for a request that goes out at once.
+        """The fast path: send a request, as the authenticator left it. What goes wrong is reported to the owner.
 
         :param data: its head, with its body where that is bytes and small.
         :param max_body: bound of a body that is read whole, in bytes.

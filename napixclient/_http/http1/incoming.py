@@ -194,8 +194,8 @@ class IncomingResponse:
         self.keep_alive = persists(self.head)
         self.overrun = self.overrun or self.body.chunks.ambiguous or self.body.chunks.rest != b''
 
-    def eof(self) -> None:
-        """The server closed: complete a response that only that can end.
+    def eof(self) -> bool:
+        """The server closed: complete a response that only that can end; true, as it is complete then.
 
         :raises ProtocolError: when the response is not whole.
         """
@@ -204,6 +204,7 @@ class IncomingResponse:
         if self._framed:
             raise TruncatedBody('the server closed the connection before the end of the body')
         self._end_with_connection()
+        return True
 
     def cut_short(self, reset: bool) -> bool:
         """The connection ended: whether what has come is a response all the same, with as much of its body as came.

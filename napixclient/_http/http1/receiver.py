@@ -109,10 +109,7 @@ class Receiver(Generic[CarrierT]):
         transport.reader.start(self.readable)
 
     def readable(self) -> None:
-        """Called by the loop: there is something to read. One read, so that no server starves the others.
-
-        The fast path: the only copy of what is done for a whole answer that came in one read.
-        """
+        """The fast path, called by the loop: read what is there, once, so that no server starves the others."""
         recv = self._transport.recv  # a local: that costs less than to call what a slot holds
         try:
             data = recv(READ_SIZE)
@@ -129,13 +126,9 @@ class Receiver(Generic[CarrierT]):
             connection.lost(None)
             return
         try:
-            if data:
-                complete = parser.feed(data)
-            elif connection.streamed is None and self._cut_short(False):
+            if not data and connection.streamed is None and self._cut_short(False):
                 return
-            else:
-                parser.eof()
-                complete = True
+            complete = parser.feed(data) if data else parser.eof()
         except BaseException as exc:
             self._malformed(exc)
             return
