@@ -6,6 +6,7 @@ import ast
 import re
 import runpy
 from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -184,3 +185,13 @@ def test_inheritance_in_the_engine_is_flat() -> None:
     }
     assert found['_http/pending.py PendingResponse'] == found['_http/streaming.py StreamedResponse'] == 1
     assert {name: depth for name, depth in found.items() if depth > 2} == {}
+
+
+def test_the_engine_has_no_circle_of_imports() -> None:
+    """No module of the engine imports one that imports it, straight or by way of others."""
+    TopologicalSorter(
+        {
+            path: {source(path, node) for node in tree(path).body if isinstance(node, ast.ImportFrom) and node.level}
+            for path in (PACKAGE / '_http').rglob('*.py')
+        }
+    ).prepare()
