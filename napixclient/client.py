@@ -1,4 +1,4 @@
-"""The client of one host: it asks, cancels and counts."""
+"""The client of one host: sends requests, cancels them, and counts what became of them."""
 
 from __future__ import annotations
 

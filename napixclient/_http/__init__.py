@@ -26,7 +26,7 @@ streaming      streamed answers, as their callers have them
 body_stream    a streamed body, between the loop and its reader
 saving         a body into a file
 decoding       content codings
-cookies        between ``http.cookiejar`` and our messages
+cookies        adapts ``http.cookiejar`` to our messages
 settings       the options: defaults and checks
 options        the options: types and meanings
 tls_context    the TLS context that the options stand for

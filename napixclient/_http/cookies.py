@@ -1,4 +1,4 @@
-"""Cookies: between ``http.cookiejar`` and our messages.
+"""Adapts ``http.cookiejar`` to our messages: which cookies a request carries, and which an answer sets.
 
 A jar is the caller's object, with a lock in it: it is only ever asked in a greenlet.
 """

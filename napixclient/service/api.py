@@ -1,4 +1,4 @@
-"""The HTTP API: what is asked, and who answers."""
+"""The HTTP API: which requests there are, and what answers each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The service, put together of its parts."""
+"""The service, assembled from its parts."""
 
 from __future__ import annotations
 
