@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import pytest
 from gevent import get_hub, socket
 
-from napixclient import HTTPError, ProtocolError, Request, Response
+from napixclient import Client, HTTPError, ProtocolError, Request, Response
 from napixclient._http.http1.outgoing import send_rest
 from napixclient._http.http1.parser import ResponseParser
 from napixclient._http.http1.receiver import Receiver
@@ -17,7 +18,7 @@ from napixclient._http.http1.states import TRANSITIONS, Event, State
 from napixclient._http.http1.transport import Transport
 from napixclient._http.http1.usage import Usage
 from napixclient._http.pending import NEVER, PendingResponse, new_pending
-from tests.kit import wait_until
+from tests.kit import serve, wait_until
 
 pytestmark = pytest.mark.usefixtures('tidy')
 
@@ -203,3 +204,27 @@ def test_nothing_is_left_of_a_request_that_went_out_whole() -> None:
     with record() as made:
         assert send_rest(made, made.transport, Request('h', 'PUT', '/', b'small'), memoryview(b'')) is None
         assert made.state == 'reading'
+
+
+# The end -------------------------------------------------------------------------------------------------------------
+
+
+def test_a_closed_connection_leaves_nothing_to_the_garbage_collector() -> None:
+    """Nothing of a connection holds another part of it in a circle once it is closed, however it came to that."""
+    closing = {'Connection': 'close'}
+    with serve() as server, Client(server.host) as client:
+        client.request('GET', '/000001', headers=closing)
+        gc.collect()
+        gc.disable()
+        gc.set_debug(gc.DEBUG_SAVEALL)
+        try:
+            client.request('GET', '/000002', headers=closing)
+            client.request('PUT', '/000003', b'x' * 1_000_000, headers=closing)
+            client.request('GET', '/000004', headers=closing, stream=True).read()
+            client.submit('GET', '/000005').cancel()
+            gc.collect()
+            assert {type(one) for one in gc.garbage if type(one).__module__.startswith('napixclient._http')} == set()
+        finally:
+            gc.set_debug(0)
+            gc.garbage.clear()
+            gc.enable()

@@ -29,7 +29,7 @@ class Usage:
     def rest(self, now: float, kept_seconds: int | None) -> None:
         """The connection has become idle. It counts from the first time after each answer.
 
-        :param kept_seconds: for which the server keeps an idle connection, as it announced (RFC 9112 appendix C.2.2).
+        :param kept_seconds: for which the server keeps an idle connection, as it announced (RFC 2068 §19.7.1).
         """
         if self._rested_after != self.served:
             self._rested_after = self.served
