@@ -96,8 +96,8 @@ class Asker(Protocol):
 class PoolAsker:
     """Asks through a pool."""
 
-    def __init__(self, servers: list[HandlerServer], simultaneous: int, limit: int) -> None:
-        self.pool = ClientPool(simultaneous=simultaneous, max_connections=limit)
+    def __init__(self, servers: list[HandlerServer], simultaneous: int, limit: int, rate: float | None = None) -> None:
+        self.pool = ClientPool(simultaneous=simultaneous, max_connections=limit, rate=rate)
         self.pendings: dict[One, Any] = {}
 
     def start(self, one: One) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from email.utils import formatdate
+from functools import partial
 from typing import Any
 
 import gevent
@@ -24,7 +25,7 @@ from napixclient.testing import FakeClock
 from tests import kit
 from tests.helpers_pool import Names, SlowHandshake, address, ask, assert_right, tags
 from tests.kit import ANSWER, CLOSE, READ, FaultServer, Gate, serve, wait_until
-from tests.test_caps import PoolMachine
+from tests.test_caps import Machine, PoolAsker
 
 LATE = kit.limit(0.8)  # seconds that the machine may need for something else
 
@@ -727,13 +728,10 @@ def test_429_without_a_rate() -> None:
 # The caps ------------------------------------------------------------------------------------------------------------
 
 
-class PacedMachine(PoolMachine):
+class PacedMachine(Machine):
     """A pool with a rate that is no bound: what is looked at is everything around it."""
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.pool.close()
-        self.pool = ClientPool(simultaneous=self.simultaneous, max_connections=self.limit, rate=1e6)
+    asks, origins, simultaneous, limit = partial(PoolAsker, rate=1e6), 3, 2, 4
 
 
 def test_caps_hold_with_a_rate() -> None:
