@@ -1,4 +1,4 @@
-"""Authenticators: they prove to a server who sends a request.
+"""Authenticators: they prove to a server who sends a request, and may answer its challenge (401, 407).
 
 An authenticator is a callable ``Request -> Request`` (``None`` leaves the request unchanged). It is called again for
 every attempt. One with the class attribute ``blocking = False`` promises to do no I/O and to take no lock, and is

@@ -1,4 +1,4 @@
-"""Error documents: reads that of an answer as ``remote_error``, and writes ours within the cap: 8 objects, 16 KiB."""
+"""Error documents: reads an answer's as ``remote_error``; writes ours, capped at 8 error objects and 16 KiB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Parses what servers of any kind send about a failure: napix's documents, RFC 9457, OpenStack, plain texts.
+"""The shapes of error documents, parsed: napix's own, RFC 9457, OpenStack, plain texts. The cap is not here.
 
 Nothing here raises, whatever was sent, and no document takes long to read, however large it is.
 """

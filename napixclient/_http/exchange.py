@@ -1,4 +1,4 @@
-"""What the ledger and the clock need of a protocol: an interface, which HTTP/1.1 has, and HTTP/2 would have.
+"""The interface of a protocol, as a pool's slots and clock use it: HTTP/1.1 has it, and HTTP/2 would have it.
 
 Over HTTP/1.1 a connection carries one at a time and is its own exchange, so that nothing is allocated for it. A
 connection of HTTP/2 would make an exchange of each of its streams.

@@ -1,4 +1,4 @@
-"""The options of clients and pools, as their callers see them: their types, and what each means."""
+"""The options of clients and pools, as their callers see them: types and meanings. Defaults are in :mod:`.settings`."""
 
 from __future__ import annotations
 

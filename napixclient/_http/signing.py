@@ -1,4 +1,4 @@
-"""Requests that have a connection, and are with their authenticator: in place, or in a greenlet that may block."""
+"""Requests that wait for the authenticator, which :mod:`.preparer` calls: in place, or in a greenlet of its own."""
 
 from __future__ import annotations
 

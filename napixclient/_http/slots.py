@@ -1,4 +1,4 @@
-"""The one ledger of a pool: its slots, who has them, who waits, which connections are idle and how long they are kept.
+"""The one ledger of a pool: its slots, who has them and who waits; closes connections that are idle for too long.
 
 A slot is the right to one connection, from when it begins to be opened until it is closed. It passes from a dial to its
 connection, from a connection that broke to the dial of another, and at last back to the ledger, which gives it to

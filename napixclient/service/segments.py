@@ -1,4 +1,4 @@
-"""Results that were committed together, and how they are written for those who watch."""
+"""Results that were committed together, encoded once for all who watch."""
 
 from __future__ import annotations
 

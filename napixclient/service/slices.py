@@ -1,4 +1,4 @@
-"""JSON of any size, decoded in slices.
+"""The JSON of a submission, of any size, decoded in slices.
 
 The decoder of the standard library is one call into C. Nothing else runs meanwhile, in no thread, and 16 MB may take
 seconds. Here it is called for a piece at a time, so that a thread that decodes leaves the others their turns.

@@ -1,4 +1,4 @@
-"""What the head of a response says (RFC 9112): its validity, the framing of its body, how long its connection lives.
+"""What the head of a response says (RFC 9112): its validity, the framing of its body, whether the connection persists.
 
 Pure functions of one whole head, which is given without its last CRLF CRLF.
 """

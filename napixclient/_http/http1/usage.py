@@ -1,4 +1,4 @@
-"""What a connection has been used for: the answers that it brought, since when it is quiet, and until when it is kept.
+"""What a connection has been used for: its answers, since when it is quiet, and which end its server announced.
 
 Without I/O. :mod:`..reuse` decides by it whether the connection carries another request.
 """
