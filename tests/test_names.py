@@ -20,7 +20,7 @@ from napixclient._http.connect.nss import Rules, names_in
 from napixclient._http.connect.resolvers import Lookups, encoded
 from napixclient._http.connect.threads import Threads
 from tests import helpers_dns, kit
-from tests.helpers_dns import in_namespace
+from tests.helpers_dns import found_by, in_namespace, outcome
 from tests.helpers_pool import Names, address, failure
 from tests.kit import serve, wait_until
 
@@ -225,14 +225,14 @@ def test_names_as_they_go_out(name: str, raw: bytes) -> None:
 def test_names_that_are_none(name: str) -> None:
     """What cannot be a name is refused before anybody is asked (RFC 1035 §2.3.4)."""
     with pytest.raises(NameResolutionError, match='not a name'):
-        Lookups(gevent.get_hub()).find(name, 80)
+        Lookups(gevent.get_hub()).start(name, 80, print)
 
 
 @pytest.mark.parametrize('name', ['a\0b', 'a\nb', 'a b', '\x7f'])
 def test_control_characters_in_names(name: str) -> None:
     """A control character is the caller's mistake."""
     with pytest.raises(ValueError, match='control'):
-        Lookups(gevent.get_hub()).find(name, 80)
+        Lookups(gevent.get_hub()).start(name, 80, print)
 
 
 @pytest.mark.parametrize('host', ['a..b', '.a', f'{"x" * 64}.example'])
@@ -508,9 +508,9 @@ class At(Lookups):
         self._options = {'servers': ['127.0.0.1'], 'udp_port': port, 'tcp_port': port, 'timeout': 0.3, 'tries': 2}
         self.made = 0
 
-    def _new_resolver(self) -> Any:
+    def _new_channel(self) -> Any:
         self.made += 1
-        return resolvers.Resolver(self.hub, use_environ=False, **self._options)
+        return resolvers.cares_channel(self.hub.loop, **self._options)
 
 
 @pytest.fixture
@@ -524,7 +524,7 @@ def dns(tmp_path: Path) -> Any:
 
 
 pure = pytest.mark.skipif(
-    resolvers.Resolver is None
+    resolvers.cares_channel is None
     or Rules(
         *[
             Path(path).read_text() if Path(path).exists() else None
@@ -539,7 +539,7 @@ pure = pytest.mark.skipif(
 def test_channels_are_short_lived(dns: Any, oracle: Any) -> None:
     """A channel serves a hundred names, is closed with its last look-up, and 250 names at once are all found."""
     lookups, log = dns
-    found = [gevent.spawn(lookups.find, f'web{n}.example', 80) for n in range(250)]
+    found = [gevent.spawn(found_by, lookups, f'web{n}.example') for n in range(250)]
     gevent.joinall(found, timeout=20)
     assert [one.value[0][4] for one in found] == [(f'127.1.{n // 250}.{n % 250 + 1}', 80) for n in range(250)]
     assert lookups.made == 3 and len(lookups._channels) == 1
@@ -552,10 +552,8 @@ def test_channels_are_short_lived(dns: Any, oracle: Any) -> None:
 def test_dead_names_beside_others(dns: Any, oracle: Any) -> None:
     """Names that nobody answers for keep no other waiting, in the same channel or in another."""
     lookups, _ = dns
-    dead = [
-        gevent.spawn(helpers_dns.outcome, lambda name: lookups.find(name, 80), f'dead{n}.example') for n in range(150)
-    ]
-    good = [gevent.spawn(lookups.find, f'web{n}.example', 80) for n in range(150)]
+    dead = [gevent.spawn(outcome, lambda name: found_by(lookups, name), f'dead{n}.example') for n in range(150)]
+    good = [gevent.spawn(found_by, lookups, f'web{n}.example') for n in range(150)]
     gevent.joinall(good, timeout=20)
     assert all(one.value for one in good) and not any(one.ready() for one in dead)
     gevent.joinall(dead, timeout=20)
@@ -567,10 +565,10 @@ def test_dead_names_beside_others(dns: Any, oracle: Any) -> None:
 def test_killed_look_ups(dns: Any, oracle: Any) -> None:
     """A look-up that is killed leaves the others of its channel alone, which is closed when they have ended."""
     lookups, _ = dns
-    dead = [gevent.spawn(lookups.find, f'dead{n}.example', 80) for n in range(20)]
+    dead = [gevent.spawn(found_by, lookups, f'dead{n}.example') for n in range(20)]
     gevent.sleep(0.01)
     gevent.killall(dead)
-    assert lookups.find('both.example', 80)[0][4][:2] == ('::1', 80)
+    assert found_by(lookups, 'both.example')[0][4][:2] == ('::1', 80)
     lookups._retire()
 
 
@@ -582,7 +580,7 @@ from gevent.hub import get_hub
 from napixclient._http.connect import nss, resolvers
 from napixclient._http.connect.resolvers import lookups
 def ours(name):
-    return lookups().find(name, 80)
+    return found_by(lookups(), name)
 def theirs(name):
     return _socket.getaddrinfo(name, 80, 0, _socket.SOCK_STREAM)
 """

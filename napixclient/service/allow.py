@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from .._http.connect.connector import Connector, ConnectWaiter
+from .._http.connect.connector import Connector
 from .._http.connect.happy_eyeballs import Address
 from ..errors import ConnectError
 from ..messages import Origin
@@ -117,8 +117,7 @@ class _GuardedConnector(Connector):
         address = super().plain_address(origin)
         return address if address is not None and self._allow.permits(origin.host, origin.host) else None
 
-    def addresses(self, host: str, port: int, waiter: ConnectWaiter) -> list[Address]:
-        found = super().addresses(host, port, waiter)
+    def admitted(self, host: str, found: list[Address]) -> list[Address]:
         allowed = [address for address in found if self._allow.permits(host, address[1][0])]
         if not allowed:
             where = ', '.join(sorted({address[1][0] for address in found})[:3])

@@ -18,7 +18,7 @@ from ...messages import Origin, Request
 from ..http1.parser import ResponseParser
 from ..settings import Settings
 from .happy_eyeballs import Address, is_limit, literal_family, race
-from .name_cache import LookupWaiter, NameCache
+from .name_cache import Counts, Lookup, LookupWaiter, NameCache
 from .proxies import Proxy
 from .proxy_handshakes import Refusal, ask_socks, ask_tunnel
 from .tls import TLS
@@ -82,6 +82,16 @@ class Connector:
         if family is None or self._settings.proxy_for(origin) is not None:
             return None
         return family, (origin.host, origin.port)
+
+    def look_up(self, origin: Origin, counts: Counts) -> Lookup | None:
+        """Begin to look up an origin that needs neither a proxy nor TLS beside that; ``None`` for any other."""
+        if (
+            origin.scheme != 'http'
+            or literal_family(origin.host) is not None
+            or self._settings.proxy_for(origin) is not None
+        ):
+            return None
+        return self.names.look_up(origin.host, origin.port, counts)
 
     def forget(self) -> None:
         """In the child of a fork: nothing that is known is known of the child."""
@@ -168,8 +178,15 @@ class Connector:
     # -- names -----------------------------------------------------------------------------------------------------
 
     def addresses(self, host: str, port: int, waiter: ConnectWaiter) -> list[Address]:
-        """The addresses to try; a subclass may refuse some."""
-        return self.names.addresses(host, port, waiter)
+        """The addresses to try; blocks the calling greenlet."""
+        return self.admitted(host, self.names.addresses(host, port, waiter))
+
+    def admitted(self, host: str, found: list[Address]) -> list[Address]:
+        """Those of a host's addresses that may be connected to; a subclass may refuse some.
+
+        :raises HTTPError: when it refuses all.
+        """
+        return found
 
 
 def connect_error(exc: BaseException) -> HTTPError:

@@ -19,8 +19,8 @@ from ...messages import Origin, Request
 from ..gevent_types import Socket
 from ..pending import NEVER, Completer, PendingResponse
 from .connector import Connector, connect_error
-from .happy_eyeballs import dial
-from .name_cache import Counts
+from .happy_eyeballs import Address, dial, race
+from .name_cache import Counts, Lookup
 from .proxies import Proxy
 
 __all__ = ['Dial', 'DialOwner', 'Dialer']
@@ -63,6 +63,7 @@ class Dialer:
         self.start_clock: Callable[[], None] = lambda: None
         self._under_way = 0
         self._parked: deque[Dial] = deque()
+        self._unparking = False
 
     def start_connect(self, dial: Dial) -> None:
         """Begin, or park it while too many others are under way."""
@@ -75,11 +76,17 @@ class Dialer:
     def connect_done(self) -> None:
         """A dial that had begun is over, or is no longer one of those under way."""
         self._under_way -= 1
-        while self._parked and self._under_way < MAX_DIALS:
-            dial = self._parked.popleft()
-            if not dial.over:
-                self._under_way += 1
-                dial.begin()
+        if self._unparking:
+            return  # one that has just begun failed at once, or has a name to look up: the loop below goes on
+        self._unparking = True
+        try:
+            while self._parked and self._under_way < MAX_DIALS:
+                dial = self._parked.popleft()
+                if not dial.over:
+                    self._under_way += 1
+                    dial.begin()
+        finally:
+            self._unparking = False
 
     def take_turn(self, dial: Dial) -> bool:
         """Whether a dial whose look-up is over may go on; else it is parked, before those that have not begun."""
@@ -99,8 +106,8 @@ class Dialer:
 class Dial:
     """One connection that is being opened, for one request.
 
-    An address over plain TCP is dialled on the loop itself, at half the cost; whatever may block (a name, a proxy, TLS,
-    the caller's own resolver) runs in a greenlet.
+    Over plain TCP it is looked up and dialled on the loop itself, at half the cost. Whatever may block (a name that has
+    several addresses, a proxy, TLS) runs in a greenlet.
     """
 
     __slots__ = (
@@ -109,9 +116,11 @@ class Dial:
         '_dialer',
         '_greenlet',
         '_has_turn',
+        '_left',
+        '_lookup',
+        '_resume',
         '_seconds',
         '_sock',
-        '_turn',
         '_watcher',
         'expires',
         'name',
@@ -128,39 +137,86 @@ class Dial:
         pending.holder = self
         self._dialer = dialer
         self._owner = owner
-        self._seconds = seconds
+        self._seconds = self._left = seconds  # for all of it, and what is left of that when it has waited for a turn
+        self._lookup: Lookup | None = None
         self._greenlet: Any = None
         self._sock: Any = None
         self._watcher: Any = None
         self._clock: Any = None
         self.name: str | None = None  # the one that is being looked up
         self._has_turn = False  # whether it is one of those that may be opened at the same time
-        self._turn: Event | None = None
+        self._resume: Callable[[], object] | None = None  # goes on, when it has its turn again
 
     @property
     def phase(self) -> Phase:
         """``queue`` until it has begun."""
-        return 'queue' if self._greenlet is None and self._sock is None else 'connect'
+        return 'queue' if self._greenlet is None and self._sock is None and self._lookup is None else 'connect'
 
     def begin(self) -> None:
         """Open, on the loop or in a greenlet; or go on, after a look-up."""
         self._has_turn = True
-        if self._turn is not None:
-            self._turn.set()
+        resume, self._resume = self._resume, None
+        if resume is not None:
+            resume()
             return
-        address = self._dialer.connector.plain_address(self._owner.origin)
-        if address is None:
-            self._greenlet = gevent.spawn(self._run)
-            self._greenlet.rawlink(self._ended)
+        connector, origin = self._dialer.connector, self._owner.origin
+        address = connector.plain_address(origin)
+        if address is not None:
+            self._dial(address)
             return
+        self._lookup = connector.look_up(origin, self.counts)
+        if self._lookup is None:
+            self._run_in_greenlet(lambda: connector.open(origin, self))
+        elif self._lookup.over:
+            self._looked_up()
+        else:
+            self.lookup_started(origin.host, connector.names.take_turns)
+            self._lookup.links.append(self._looked_up)
+            self._start_sweep()
+
+    # -- on the loop -----------------------------------------------------------------------------------------------
+
+    def _start_sweep(self) -> None:
+        self.expires = monotonic() + self._left
+        self._dialer.on_loop.add(self)
+        self._dialer.start_clock()
+
+    def _looked_up(self) -> None:
+        """The look-up is over: what it found is dialled, or raced, when there is a turn for it."""
+        assert self._lookup is not None
+        if self.over:
+            return  # in the very turn in which the look-up ended
+        self.name = None
+        if self.expires != NEVER:  # it had to wait
+            self._left, self.expires = max(self.expires - monotonic(), 0.0), NEVER
+        try:
+            addresses = self._dialer.connector.admitted(self._owner.origin.host, self._lookup.result())
+        except Exception as exc:
+            self._dialer.on_loop.discard(self)
+            self._failed(exc)
+            return
+
+        def go_on() -> None:
+            if len(addresses) == 1:
+                self._dial(addresses[0])
+            else:
+                self._dialer.on_loop.discard(self)
+                self._run_in_greenlet(lambda: race(addresses))
+
+        self._has_turn = self._has_turn or self._dialer.take_turn(self)
+        if self._has_turn:
+            go_on()
+        else:
+            self._resume = go_on
+
+    def _dial(self, address: Address) -> None:
         try:
             self._sock = dial(*address)
         except OSError as exc:
+            self._dialer.on_loop.discard(self)
             self._failed(exc)
             return
-        self._dialer.on_loop.add(self)
-        self.expires = monotonic() + self._seconds
-        self._dialer.start_clock()
+        self._start_sweep()
         self._watcher = self._dialer.hub.loop.io(self._sock.fileno(), 2)
         self._watcher.start(self._dialled)
 
@@ -168,7 +224,7 @@ class Dial:
         """The loop says that the socket is connected, or will never be."""
         failure = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
         if failure:
-            self._close_socket()
+            self._let_go()
             self._failed(OSError(failure, os.strerror(failure)))
         else:
             self._close_watcher()
@@ -176,8 +232,26 @@ class Dial:
 
     def expire(self) -> None:
         """The sweep found that it takes too long."""
-        self._close_socket()
-        self._finish(None, self._too_late())
+        error = self._too_late()
+        self._let_go()
+        self._finish(None, error)
+
+    def _close_watcher(self) -> None:
+        self._dialer.on_loop.discard(self)
+        if self._watcher is not None:
+            self._watcher.stop()
+            self._watcher.close()
+            self._watcher = None
+
+    def _let_go(self) -> None:
+        """Leave what was begun on the loop: the look-up, and the socket."""
+        self._close_watcher()
+        if self._sock is not None:
+            self._sock.close()
+        if self.name is not None and self._lookup is not None:
+            self._dialer.connector.names.leave(self._lookup, self._looked_up)
+
+    # -- from outside ----------------------------------------------------------------------------------------------
 
     @property
     def request(self) -> Request | None:
@@ -197,14 +271,16 @@ class Dial:
             self.over = True
             if self._greenlet is not None:
                 self._greenlet.kill(block=False)
-            elif self._sock is not None:
-                self._close_socket()
+            else:
+                self._let_go()
             self._release_turn()
 
     def _release_turn(self) -> None:
         if self._has_turn:
             self._has_turn = False
             self._dialer.connect_done()
+
+    # -- in a greenlet ---------------------------------------------------------------------------------------------
 
     # A look-up counts as connecting. Only a look-up by the caller's own resolver, which may not support many at once,
     # keeps its turn: names that no server answers for do not keep other connections from being opened.
@@ -228,35 +304,29 @@ class Dial:
         if self._dialer.take_turn(self):
             self._has_turn = True
             return
-        left = max(self.expires - monotonic(), 0.0)
+        self._left = max(self.expires - monotonic(), 0.0)
         self._clock.close()
-        self._turn = Event()
-        self._turn.wait()
-        self._start_clock(left)
+        turn = Event()
+        self._resume = turn.set
+        turn.wait()
+        self._start_clock()
 
-    def _start_clock(self, seconds: float) -> None:
-        self.expires = monotonic() + seconds
-        self._clock = gevent.Timeout(None if seconds == NEVER else seconds)
+    def _start_clock(self) -> None:
+        self.expires = monotonic() + self._left
+        self._clock = gevent.Timeout(None if self._left == NEVER else self._left)
         self._clock.start()
 
-    def _close_watcher(self) -> None:
-        self._dialer.on_loop.discard(self)
-        if self._watcher is not None:
-            self._watcher.stop()
-            self._watcher.close()
-            self._watcher = None
+    def _run_in_greenlet(self, connect: Callable[[], socket.socket]) -> None:
+        self._greenlet = gevent.spawn(self._run, connect)
+        self._greenlet.rawlink(self._ended)
 
-    def _close_socket(self) -> None:
-        self._close_watcher()
-        self._sock.close()
-
-    def _run(self) -> None:
+    def _run(self, connect: Callable[[], socket.socket]) -> None:
         """In a greenlet: whatever happens, the owner is told."""
         sock: socket.socket | None = None
         error: BaseException | None = None
-        self._start_clock(self._seconds)
+        self._start_clock()
         try:
-            sock = self._dialer.connector.open(self._owner.origin, self)
+            sock = connect()
         except gevent.Timeout as exc:
             error = self._too_late() if exc is self._clock else exc
         except BaseException as exc:

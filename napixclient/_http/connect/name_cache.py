@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+from collections.abc import Callable
 from math import isfinite
 from time import monotonic
 from typing import Any, Protocol
@@ -11,6 +12,7 @@ from typing import Any, Protocol
 import gevent
 from gevent import socket
 from gevent.event import Event
+from gevent.hub import get_hub
 
 from ...checks import is_number
 from ...errors import HTTPError, NameResolutionError
@@ -19,7 +21,7 @@ from ..options import Resolver
 from .happy_eyeballs import Address, by_turns, is_limit, literal_family
 from .resolvers import lookups
 
-__all__ = ['Counts', 'LookupWaiter', 'NameCache']
+__all__ = ['Counts', 'Lookup', 'LookupWaiter', 'NameCache']
 
 #: Seconds for which the addresses of a name are remembered, where the resolver says nothing of it.
 NAME_SECONDS = 30.0
@@ -59,6 +61,58 @@ class LookupWaiter(Protocol):
         """The look-up is over; blocks until there is another turn."""
 
 
+class Lookup:
+    """What is known of a name, or going to be."""
+
+    __slots__ = ('_addresses', '_expires', '_failure', 'began', 'greenlet', 'key', 'links', 'over', 'timer')
+
+    def __init__(self, key: tuple[str, int]) -> None:
+        self.key = key  # host and port
+        self._addresses: list[Address] = []
+        self._expires = 0.0
+        self._failure: BaseException | None = None
+        self.began: float = monotonic()
+        self.over: bool = False
+        #: Called when it is over, in a turn of the loop of their own; nobody else waits for it.
+        self.links: list[Callable[[], object]] = []
+        #: The greenlet that it runs in, if it needs one, and what ends it after a while, if it has none.
+        self.greenlet: Any = None
+        self.timer: Any = None
+
+    @property
+    def is_good(self) -> bool:
+        """Whether no new look-up is needed: its addresses have not expired, or it is under way."""
+        return not self.over or (self._failure is None and monotonic() < self._expires)
+
+    def succeed(self, found: Any, seconds: float) -> None:
+        """Keep the addresses.
+
+        :raises OSError: when there are none.
+        :raises ValueError: when one of them is none.
+        """
+        self._addresses = by_turns(found)
+        if not self._addresses:
+            raise OSError(errno.EADDRNOTAVAIL, 'no address')
+        self._expires = monotonic() + seconds
+
+    def fail(self, exc: BaseException) -> None:
+        """Keep why there are none."""
+        self._failure = _cause_of(exc)
+
+    def result(self) -> list[Address]:
+        """The addresses to try, once it is over.
+
+        :raises NameResolutionError: when there are none.
+        :raises OSError: when the process may open no more files.
+        """
+        exc = self._failure
+        if exc is None:
+            return list(self._addresses)
+        if is_limit(exc):
+            raise exc
+        raise _failure(self.key[0], exc) from exc
+
+
 class NameCache:
     """The names of one pool, and who waits for them.
 
@@ -67,10 +121,12 @@ class NameCache:
 
     def __init__(self, resolver: Resolver | None) -> None:
         self._resolver = resolver
-        self._known: dict[tuple[str, int], _Entry] = {}
+        self._known: dict[tuple[str, int], Lookup] = {}
+        #: Whether a look-up counts as a connection that is being opened: the caller's own may not support many at once.
+        self.take_turns: bool = resolver is not None
 
     def addresses(self, host: str, port: int, waiter: LookupWaiter) -> list[Address]:
-        """The addresses to try; look-ups of one name at the same time are one look-up.
+        """The addresses to try; look-ups of one name at the same time are one look-up. Blocks the calling greenlet.
 
         :raises NameResolutionError: when there are none.
         :raises OSError: when the process may open no more files.
@@ -78,87 +134,108 @@ class NameCache:
         family = literal_family(host)
         if family is not None:
             return [(family, (host, port))]
+        lookup = self.look_up(host, port, waiter.counts)
+        if not lookup.over:
+            waiter.lookup_started(host, self.take_turns)
+            over = Event()  # AsyncResult may need a descriptor to keep a failure
+            lookup.links.append(over.set)
+            try:
+                over.wait()
+            finally:
+                self.leave(lookup, over.set)
+            waiter.lookup_done()
+        return lookup.result()
+
+    def look_up(self, host: str, port: int, counts: Counts) -> Lookup:
+        """Begin to look a name up, or join who does; it may be over already."""
         key = host, port
-        entry = self._known.get(key)
-        if entry is None or not entry.is_good:
+        lookup = self._known.get(key)
+        if lookup is None or not lookup.is_good:
             if len(self._known) >= _MAX_NAMES:
                 self._known.clear()
-            entry = self._known[key] = _Entry()
-            # Its own greenlet: who asked first may be killed.
-            entry.greenlet = gevent.spawn(self._look_up, key, entry, waiter.counts)
-        if not entry.over.is_set():
-            waiter.lookup_started(host, takes_turn=self._resolver is not None)
-            entry.waiting += 1
-            try:
-                entry.over.wait()
-            finally:
-                entry.waiting -= 1
-                if not entry.waiting and not entry.over.is_set():
-                    self._give_up(key, entry)
-            waiter.lookup_done()
-        exc = entry.failure
-        if exc is None:
-            return list(entry.addresses)
-        if is_limit(exc):
-            raise exc
-        raise _failure(host, exc) from exc
+            lookup = self._known[key] = Lookup(key)
+            counts.count += 1
+            self._begin(lookup, counts)
+        return lookup
 
-    def _give_up(self, key: tuple[str, int], entry: _Entry) -> None:
-        """Nobody waits for a look-up any more: end it where it has a thread, or waits for one, which others need."""
-        if self._resolver is None and entry.greenlet in lookups().threads.callers:
-            if self._known.get(key) is entry:
-                del self._known[key]
-            entry.greenlet.kill(block=False)
+    def leave(self, lookup: Lookup, link: Callable[[], object]) -> None:
+        """Wait no more. A look-up that nobody waits for is ended where it has a thread, or waits for one."""
+        if link in lookup.links:
+            lookup.links.remove(link)
+        if lookup.links or lookup.over or self._resolver is not None or lookup.greenlet is None:
+            return
+        if lookup.greenlet in lookups().threads.callers:
+            if self._known.get(lookup.key) is lookup:
+                del self._known[lookup.key]
+            lookup.greenlet.kill(block=False)
 
     def crowd(self) -> str:
         """Why a look-up may have had to wait for a thread; empty where it had not."""
         return '' if self._resolver is not None else lookups().threads.crowd
 
     def forget(self) -> None:
-        """In the child of a fork: the greenlets that look names up are in the parent."""
+        """In the child of a fork: what looks names up is in the parent."""
+        for lookup in self._known.values():
+            if lookup.timer is not None:
+                lookup.timer.stop()
         self._known.clear()
 
-    def _look_up(self, key: tuple[str, int], entry: _Entry, counts: Counts) -> None:
-        counts.count += 1
-        began = monotonic()
+    def _begin(self, lookup: Lookup, counts: Counts) -> None:
+        """On the loop where nothing blocks; else in a greenlet of its own, as who asked first may be killed."""
+
+        def done(found: Any, failure: BaseException | None) -> None:
+            if not lookup.over:
+                self._end(lookup, counts, found, NAME_SECONDS, failure)
+
+        try:
+            on_loop = self._resolver is None and lookups().start(*lookup.key, done)
+        except (OSError, HTTPError, ValueError) as exc:
+            self._end(lookup, counts, (), 0.0, exc)
+            return
+        if on_loop:
+            lookup.timer = get_hub().loop.timer(LOOKUP_SECONDS, ref=False)  # c-ares keeps the loop alive
+            lookup.timer.start(done, (), _LookupTimeout())
+        else:
+            greenlet = lookup.greenlet = gevent.spawn(self._find, lookup, counts)
+            # One that somebody killed before it began has told nobody.
+            greenlet.rawlink(lambda ended: done((), ended.exception or ended.value))
+
+    def _find(self, lookup: Lookup, counts: Counts) -> None:
+        """In a greenlet."""
         clock = gevent.Timeout(LOOKUP_SECONDS)
         clock.start()
+        found: Any = ()
+        ttl, failure = 0.0, None
         try:
             find = self._resolver or lookups().find
-            found, ttl = _answer(find(*key))
-            entry.addresses = by_turns(found)
-            if not entry.addresses:
-                raise OSError(errno.EADDRNOTAVAIL, 'no address')
-            entry.expires = monotonic() + ttl
+            found, ttl = _answer(find(*lookup.key))
         except BaseException as exc:  # a gevent.Timeout of the resolver's own, too
-            clock.close()
-            counts.failed += 1
-            entry.failure = _LookupTimeout() if exc is clock else _cause_of(exc)
+            failure = _LookupTimeout() if exc is clock else exc
             if isinstance(exc, (KeyboardInterrupt, SystemExit)):
                 raise
         finally:
             clock.close()
-            entry.over.set()
-            counts.seconds += monotonic() - began
+            self._end(lookup, counts, found, ttl, failure)
 
-
-class _Entry:
-    """What is known of a name, or going to be."""
-
-    __slots__ = ('addresses', 'expires', 'failure', 'greenlet', 'over', 'waiting')
-
-    def __init__(self) -> None:
-        self.addresses: list[Address] = []
-        self.expires = 0.0
-        self.greenlet: Any = None  # of the look-up
-        self.waiting = 0  # greenlets that wait for it
-        self.failure: BaseException | None = None
-        self.over = Event()  # AsyncResult may need a descriptor to keep a failure
-
-    @property
-    def is_good(self) -> bool:
-        """Whether no new look-up is needed: its addresses have not expired, or a look-up is under way."""
-        return not self.over.is_set() or (self.failure is None and monotonic() < self.expires)
+    def _end(self, lookup: Lookup, counts: Counts, found: Any, seconds: float, failure: BaseException | None) -> None:
+        """Keep the outcome, and call who waits for it."""
+        try:
+            if failure is not None:
+                raise failure
+            lookup.succeed(found, seconds)
+        except BaseException as exc:
+            counts.failed += 1
+            lookup.fail(exc)
+        lookup.over = True
+        lookup.greenlet = None
+        counts.seconds += monotonic() - lookup.began
+        if lookup.timer is not None:
+            lookup.timer.stop()
+            lookup.timer.close()
+            lookup.timer = None
+        links, lookup.links = lookup.links, []
+        for link in links:
+            get_hub().loop.run_callback(link)
 
 
 class _LookupTimeout(Exception):

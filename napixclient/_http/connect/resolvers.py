@@ -9,7 +9,8 @@ from __future__ import annotations
 import _socket
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import partial
 from time import monotonic
 from types import BuiltinFunctionType
 from typing import Any
@@ -23,13 +24,16 @@ from .happy_eyeballs import Found
 from .nss import Watch
 from .threads import Threads
 
-Resolver: Any
+cares_channel: Any
 try:
-    from gevent.resolver.ares import Resolver
+    from gevent.resolver.cares import channel as cares_channel
 except ImportError:  # pragma: no cover  # gevent can be built without c-ares
-    Resolver = None
+    cares_channel = None
 
-__all__ = ['Lookups', 'encoded', 'lookups']
+__all__ = ['Done', 'Lookups', 'encoded', 'lookups']
+
+#: Told of the end of a look-up: what was found, or why nothing was.
+Done = Callable[['list[Found]', 'BaseException | None'], object]
 
 #: A channel serves so many names, and so many seconds. Much less, and a first server that is silent costs each anew.
 CHANNEL_NAMES = 100
@@ -83,8 +87,26 @@ class Lookups:
         self._channels: set[_Channel] = set()  # those with look-ups under way, and that one
         self._closer: Any = None
 
+    def start(self, host: str, port: int, done: Done) -> bool:
+        """Ask DNS on the loop, where it has the last word of a name; false where it has not: ``find`` knows.
+
+        :param done: called in a later turn of the loop; a failure is mostly ``gaierror``, of c-ares's numbers.
+        :raises OSError: when the process may open no more files.
+        :raises NameResolutionError: for what cannot be a name.
+        """
+        name = encoded(host)
+        if (
+            cares_channel is None
+            or type(_socket.getaddrinfo) is not BuiltinFunctionType
+            or self._is_replaced()
+            or self._watch.rules().need_system(name.decode(), os.environ)
+        ):
+            return False
+        self._ask_dns(name, port, done)
+        return True
+
     def find(self, host: str, port: int) -> list[Found]:
-        """What ``getaddrinfo`` says of a name; blocks the calling greenlet.
+        """What the system's ``getaddrinfo`` says of a name, or what has replaced it; blocks the calling greenlet.
 
         :raises OSError: when it is not found, or nobody answers: mostly ``gaierror``.
         :raises NameResolutionError: for what cannot be a name.
@@ -92,13 +114,7 @@ class Lookups:
         name = encoded(host)
         if self._is_replaced():
             return _listed(socket.getaddrinfo(name, port, type=socket.SOCK_STREAM))
-        if (
-            type(_socket.getaddrinfo) is not BuiltinFunctionType
-            or Resolver is None
-            or self._watch.rules().need_system(name.decode(), os.environ)
-        ):
-            return _listed(self.threads.call(_socket.getaddrinfo, name, port, 0, socket.SOCK_STREAM))
-        return self._ask_dns(name, port)
+        return _listed(self.threads.call(_socket.getaddrinfo, name, port, 0, socket.SOCK_STREAM))
 
     def _is_replaced(self) -> bool:
         """Whether somebody has replaced gevent's resolver: then theirs is asked."""
@@ -107,34 +123,46 @@ class Lookups:
             for asked in (socket.getaddrinfo, type(self.hub.resolver))
         )
 
-    def _ask_dns(self, name: bytes, port: int) -> list[Found]:
+    def _ask_dns(self, name: bytes, port: int, done: Done) -> None:
         channel = self._channel
         if channel is None or channel.version != self._watch.version or monotonic() >= channel.expires:
             self._retire()
             channel = self._open()
-        channel.left -= 1
+        channel.ask(name, partial(self._answered, channel, port, done))
         channel.busy += 1
+        channel.left -= 1
         if not channel.left:
             self._channel = None
-        try:
-            found = list(channel.resolver.getaddrinfo(name, port, 0, socket.SOCK_STREAM))
-        finally:
-            channel.busy -= 1
-            self._close(channel)
+
+    def _answered(self, channel: _Channel, port: int, done: Done, result: Any) -> None:
+        """By c-ares, which nothing may be asked of here: all else is for the loop's next turn."""
+        if not channel.left_to_parent:
+            self.hub.loop.run_callback(self._end, channel, port, done, result)
+
+    def _end(self, channel: _Channel, port: int, done: Done, result: Any) -> None:
+        channel.busy -= 1
+        self._close(channel)
         # gevent has IPv4 first, the C library IPv6 (RFC 6724 §2.1); where there is none, that fails at once.
-        return sorted(found, key=_family_turn)
+        found: list[Found] = [
+            (family, kind, protocol, '', (address[0], port, *address[2:]))
+            for family, kind, protocol, _, address in sorted(result.value or (), key=_family_turn)
+        ]
+        failure = result.exception
+        if not found and failure is None:
+            failure = socket.gaierror(socket.EAI_NODATA, 'No address associated with hostname')
+        done(found, failure)
 
     def _open(self) -> _Channel:
         os.close(os.open(os.devnull, os.O_RDONLY))  # without descriptors it would ask servers nobody has named
-        channel = self._channel = _Channel(self._new_resolver(), self._watch.version)
+        channel = self._channel = _Channel(self._new_channel(), self._watch.version)
         self._channels.add(channel)
         if self._closer is None:
             self._closer = self.hub.loop.timer(CHANNEL_SECONDS, ref=False)
         self._closer.start(self._retire, update=True)
         return channel
 
-    def _new_resolver(self) -> Any:
-        return _Quiet(self.hub, use_environ=False)  # the variables of gevent's are not for us
+    def _new_channel(self) -> Any:
+        return cares_channel(self.hub.loop)  # not by a resolver of gevent's, whose settings are not for us
 
     def _retire(self) -> None:
         """Give the channel up; it is closed with its last look-up."""
@@ -145,7 +173,7 @@ class Lookups:
     def _close(self, channel: _Channel) -> None:
         if channel is not self._channel and not channel.busy and channel in self._channels:
             self._channels.discard(channel)
-            channel.resolver.close()
+            channel.close()
             if self._channel is None:
                 self._closer.stop()
 
@@ -153,7 +181,8 @@ class Lookups:
         """In the child of a fork: the channels are the parent's, whose answers they would take."""
         self.threads.leave_to_parent()
         for channel in self._channels:
-            channel.resolver.close()
+            channel.left_to_parent = True
+            self.hub.loop.run_callback(channel.close)
         if self._closer is not None:
             self._closer.stop()
 
@@ -161,23 +190,23 @@ class Lookups:
 class _Channel:
     """One of c-ares's, and what it may still do."""
 
-    __slots__ = ('busy', 'expires', 'left', 'resolver', 'version')
+    __slots__ = ('_channel', 'busy', 'expires', 'left', 'left_to_parent', 'version')
 
-    def __init__(self, resolver: Any, version: int) -> None:
-        self.resolver = resolver
+    def __init__(self, channel: Any, version: int) -> None:
+        self._channel = channel
         self.version = version  # of the system's files
         self.expires = monotonic() + CHANNEL_SECONDS
         self.left = CHANNEL_NAMES
         self.busy = 0
+        self.left_to_parent = False
 
+    def ask(self, name: bytes, done: Callable[[Any], object]) -> None:
+        """Look a name up, without a port: c-ares would read the system's list of services for it."""
+        self._channel.getaddrinfo(done, name, None, 0, socket.SOCK_STREAM, 0, 0)
 
-if Resolver is not None:
-
-    class _Quiet(Resolver):  # type: ignore[misc]
-        """One that a program which ends may leave open."""
-
-        def __del__(self) -> None:
-            """Nothing: the channel ends with its object."""
+    def close(self) -> None:
+        """Give back its sockets; look-ups that are under way fail."""
+        self._channel.destroy()
 
 
 # Of a native thread, also in a process that gevent has patched: a thread has one hub.
