@@ -35,8 +35,11 @@ class Server:
 
     `dead…` is never answered, `mutea…` and `mutesix…` for one type only; `nx`, `servfail`, `refused`, `notimp` are
     codes, `empty…` has no records, `flip…` has none when it is asked first; `both…` has an address of each family,
-    `many…` forty, that do not fit into a datagram; `chain…` is 20 names long and `loop…` has no end; `webN` is the
-    N-th address from 127.1.0.1 on, `only6` is ::1; all others are 127.0.0.1.
+    `many…` forty, that do not fit into a datagram, and `vast…` two hundred; `cut…` would not fit either, but is not to
+    be had over TCP; `chain…` is 20 names long, `loop…` has no end and `leads…` leads to no address; `other…` is told of
+    another name. `six…` and `four…` with a code have that for one family and an address of the other; the addresses
+    of `slowsix…` over IPv6 come after 3 s. `webN` is the N-th address from 127.1.0.1 on, `only6` is ::1; all others are
+    127.0.0.1.
     """
 
     def __init__(self, port: int, log: str, addresses: list[str]) -> None:
@@ -73,9 +76,13 @@ class Server:
         query, peer = sock.recvfrom(4096)
         answer = self._answer(query, address, 'udp')
         if answer is not None:
-            if len(answer) > 1200:  # the flag TC, and nothing else
-                answer = answer[:2] + b'\x83\x80' + query[4:6] + bytes(6) + question(query)
-            sock.sendto(answer, peer)
+            asked = question(query)
+            if len(answer) > 1200 or name_of(asked).startswith('cut'):  # the flag TC, and nothing else
+                answer = answer[:2] + b'\x83\x80' + query[4:6] + bytes(6) + asked
+            if name_of(asked).startswith('slowsix') and asked[-3] == AAAA:
+                threading.Timer(3, sock.sendto, (answer, peer)).start()
+            else:
+                sock.sendto(answer, peer)
 
     def _accept(self, sock: Any, address: str) -> None:
         threading.Thread(target=self._converse, args=(sock.accept()[0], address), daemon=True).start()
@@ -83,7 +90,10 @@ class Server:
     def _converse(self, peer: Any, address: str) -> None:
         with peer:
             while size := peer.recv(2, socket.MSG_WAITALL):
-                answer = self._answer(peer.recv(int.from_bytes(size, 'big'), socket.MSG_WAITALL), address, 'tcp')
+                query = peer.recv(int.from_bytes(size, 'big'), socket.MSG_WAITALL)
+                answer = self._answer(query, address, 'tcp')
+                if name_of(question(query)).startswith('cut'):
+                    return
                 if answer is not None:
                     peer.sendall(struct.pack('!H', len(answer)) + answer)
 
@@ -99,6 +109,9 @@ class Server:
         ):
             return None
         code = RCODES.get(label.rstrip('0123456789'), 0)
+        for family, of_that in ('six', AAAA), ('four', A):
+            if label.startswith(family) and kind == of_that:
+                code = RCODES.get(label.removeprefix(family), 0)
         records = [] if code else self._records(label, name, kind)
         return (
             query[:2]
@@ -120,15 +133,20 @@ class Server:
                 for one, other in zip(names, names[1:], strict=False)
             ]
             return chain + ([b'\xff' + packed(names[-1]) + record(A, bytes([127, 0, 0, 1]))] if kind == A else [])
-        if label.startswith('many'):
-            return [record(kind, bytes([127, 0, 1, n]) if kind == A else bytes(15) + bytes([n])) for n in range(1, 41)]
+        if label.startswith('leads'):
+            return [record(CNAME, packed('empty.example'))]
+        if label.startswith('other') and kind == A:
+            return [b'\xff' + packed('elsewhere.example') + record(A, bytes([127, 0, 0, 1]))]
+        if label.startswith(('many', 'vast')):
+            many = range(1, 41 if label.startswith('many') else 201)
+            return [record(kind, bytes([127, 0, 1, n]) if kind == A else bytes(15) + bytes([n])) for n in many]
         if label.startswith('empty'):
             return []
-        if kind == A and not label.startswith('only6'):
+        if kind == A and not label.startswith(('only6', 'other')):
             number = int(label[3:]) if label.startswith('web') else None
             where = [127, 0, 0, 1] if number is None else [127, 1, number // 250, number % 250 + 1]
             return [record(A, bytes(where))]
-        if kind == AAAA and label.startswith(('both', 'mutea', 'only6')):
+        if kind == AAAA and label.startswith(('both', 'mutea', 'only6', 'four', 'slowsix')):
             return [record(AAAA, bytes(15) + b'\x01')]
         return []
 

@@ -11,7 +11,7 @@ from gevent import socket
 from gevent.event import Event
 
 from napixclient import Client, ClientPool, ConnectError, Request, Response
-from tests.kit import ANSWER, CLOSE, FIN, LATER, READ, SILENCE, FaultServer, Gate, serve, wait_until
+from tests.kit import ANSWER, CLOSE, FIN, LATER, LONG, READ, SILENCE, FaultServer, FullServer, Gate, serve, wait_until
 
 pytestmark = pytest.mark.usefixtures('tidy')
 
@@ -237,3 +237,17 @@ def test_the_time_to_wait_is_not_that_of_long_ago() -> None:
         gevent.spawn_later(0.02, server.gate.open)
         (outcome,) = pool.wait(timeout=0.75)
         assert outcome is pending.value
+
+
+def test_thousands_that_fail_at_once() -> None:
+    """Connections that were parked and fail as soon as they begin are opened one after the other, however many."""
+    with FullServer() as full, ClientPool(simultaneous=2000, max_connections=2000) as pool:
+        opening = [pool.request(f'127.0.0.1:{full.port}', 'GET', '/') for _ in range(100)]
+        gevent.sleep(0)
+        # Nothing is sent to that address: a stream cannot be broadcast.
+        parked = [pool.request('255.255.255.255:80', 'GET', '/') for _ in range(1500)]
+        gevent.sleep(0)
+        assert not any(pending.ready() for pending in parked)
+        opening[0].cancel()
+        gevent.wait(parked, timeout=LONG)
+        assert {type(pending.exception) for pending in parked} == {ConnectError}

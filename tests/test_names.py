@@ -608,6 +608,17 @@ ALIKE: dict[str, tuple[str, Any]] = {
     'many40.example': ('dns', 80),
     'chain.example': ('dns', HOME),
     'loop0.example': ('dns', 'not found'),
+    'leads.example': ('dns', 'not found'),
+    'vast.example': ('dns', 400),
+    'cut.example': ('dns', 'temporary'),
+    'sixnx.example': ('dns', HOME),
+    'sixservfail.example': ('dns', HOME),
+    'sixrefused.example': ('dns', HOME),
+    'fournx.example': ('dns', ['::1']),
+    'fourservfail.example': ('dns', ['::1']),
+    'fourrefused.example': ('dns', ['::1']),
+    '\u2603.example': ('dns', HOME),
+    'fa\xdf.example': ('dns', HOME),
     'nx.example': ('dns', 'not found'),
     'empty.example': ('dns', 'not found'),
     'servfail.example': ('dns', 'temporary'),
@@ -616,6 +627,7 @@ ALIKE: dict[str, tuple[str, Any]] = {
     'dead.example': ('dns', 'temporary'),
     'mutesix.example': ('dns', HOME),
     'localhost': ('system', HOME),
+    'x.localhost': ('system', HOME),
     'printer.local': ('system', HOME),
     '127.1': ('system', HOME),
     '0x7f000001': ('system', HOME),
@@ -623,6 +635,13 @@ ALIKE: dict[str, tuple[str, Any]] = {
     'ALIAS': ('system', ['10.0.0.1']),
     'same': ('system', ['10.0.0.1']),
     'same.': ('dns', HOME),
+}
+#: Where c-ares and the system do not agree: what each says.
+OTHERWISE: dict[str, tuple[Any, Any]] = {
+    'other.example': (HOME, 'not found'),
+    'mutea.example': (['::1'], 'temporary'),
+    'slowsix.example': (HOME, ['::1', '127.0.0.1']),
+    'secret.onion': ('not found', HOME),
 }
 
 
@@ -632,6 +651,150 @@ def test_both_say_the_same() -> None:
     for name, (way, said) in ALIKE.items():
         system = 'not found' if name == 'mutesix.example' and found[name][2] == 'not found' else said
         assert found[name] == [way, said, system], (name, found[name])
+
+
+def test_known_differences() -> None:
+    """DNS is trusted as to whose address it tells; what comes only after a silence may be lost; .onion is not asked."""
+    resolv = 'nameserver 127.0.0.1\noptions timeout:4 attempts:1\n'
+    found = in_namespace(SIDE_BY_SIDE, *OTHERWISE, resolv=resolv)
+    assert found == {name: ['dns', *said] for name, said in OTHERWISE.items()}
+
+
+def test_as_often_as_the_system_asks() -> None:
+    """A name that nobody answers for is asked as often as the options say, by either way."""
+    found = in_namespace(
+        BOTH
+        + """
+counts = []
+for find, name in (ours, 'dead1.example'), (theirs, 'dead2.example'):
+    outcome(find, name)
+    counts.append(sorted(line.split()[4] for line in queries(name)))
+print(json.dumps(counts))
+""",
+        resolv='nameserver 127.0.0.1\noptions timeout:1 attempts:3\n',
+    )
+    assert found == [['1'] * 3 + ['28'] * 3] * 2
+
+
+def test_more_servers_than_the_system_has() -> None:
+    """All servers of resolv.conf are asked, where the system has three."""
+    silent = ''.join(f'nameserver 127.0.0.7{n}\n' for n in range(3))
+    found = in_namespace(
+        BOTH + 'print(json.dumps([outcome(ours, "a.example"), outcome(theirs, "a.example")]))',
+        resolv=f'{silent}nameserver 127.0.0.1\noptions timeout:1 attempts:1\n',
+    )
+    assert found == [HOME, 'temporary']
+
+
+@pytest.mark.parametrize('variable', ['LOCALDOMAIN', 'HOSTALIASES'])
+def test_what_the_environment_says(variable: str, tmp_path: Path) -> None:
+    """Another search list, or aliases, are obeyed as the system obeys them, from when they are set on."""
+    (tmp_path / 'aliases').write_text('short web7.example\n')
+    value = 'two.example' if variable == 'LOCALDOMAIN' else str(tmp_path / 'aliases')
+    found = in_namespace(
+        BOTH
+        + """
+before = outcome(ours, 'short')
+os.environ[sys.argv[1]] = sys.argv[2]
+print(json.dumps([before, outcome(ours, 'short'), outcome(theirs, 'short'), [line.split()[3] for line in queries()]]))
+""",
+        variable,
+        value,
+    )
+    before, mine, system, asked = found
+    assert before == HOME and mine == system
+    if variable == 'LOCALDOMAIN':
+        assert 'short.two.example' in asked
+    else:
+        assert mine == ['127.1.0.8'] and 'web7.example' in asked
+
+
+KEPT_AND_BOUND = """
+import gevent
+from gevent.server import StreamServer
+from napixclient import Client, ClientPool, HTTPError
+from napixclient._http.connect import names
+from urllib3 import Timeout
+def talk(sock, _):
+    sock.recv(65536)
+    sock.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 2\\r\\nConnection: close\\r\\n\\r\\nok')
+server = StreamServer(('0.0.0.0', 8080), talk)
+server.start()
+"""
+EITHER_WAY = pytest.mark.parametrize(
+    'nsswitch', ['hosts: files dns\n', 'hosts: files dns [!UNAVAIL=return]\n'], ids=['dns', 'system']
+)
+
+
+@EITHER_WAY
+def test_kept_for_half_a_minute(nsswitch: str) -> None:
+    """A name is asked for once in a while, whoever answers, and counted as often."""
+    found = in_namespace(
+        KEPT_AND_BOUND
+        + """
+with Client('a.example:8080') as client:
+    said = [client.request('GET', '/').status for _ in range(5)]
+    client.submit('GET', '/'), client.submit('GET', '/')
+    lookups = client.stats()['lookups']
+    print(json.dumps([said, len(queries()), lookups['count'], lookups['failed'], lookups['seconds'] > 0]))
+""",
+        nsswitch=nsswitch,
+    )
+    assert found == [[200] * 5, 2, 1, 0, True]
+
+
+@EITHER_WAY
+def test_a_time_of_its_own_whoever_is_asked(nsswitch: str) -> None:
+    """A look-up that a silent server keeps is given up, also for who has no bound, and its failure names it."""
+    found = in_namespace(
+        KEPT_AND_BOUND
+        + """
+names.LOOKUP_SECONDS = 0.2
+said = []
+with Client('dead.example', timeout=Timeout(connect=None)) as client:
+    try:
+        client.request('GET', '/')
+    except HTTPError as error:
+        said += [type(error).__name__, error.message, client.stats()['lookups']['failed']]
+print(json.dumps(said))
+""",
+        nsswitch=nsswitch,
+        resolv='nameserver 127.0.0.1\noptions timeout:5\n',
+    )
+    assert found == ['NameResolutionError', 'cannot resolve dead.example: the look-up did not end within 0.2 s', 1]
+
+
+ENDED = """
+with ClientPool(timeout=30) as pool:
+    dead = [pool.request('dead.example:8080', 'GET', '/') for _ in range(3)]
+    good = [pool.request(f'web{n}.example:8080', 'GET', '/') for n in range(50)]
+    gevent.sleep(0.01)
+    if sys.argv[1] == 'cancel':
+        [one.cancel() for one in dead + good[::2]]
+    elif sys.argv[1] == 'kill':
+        waiting = [gevent.spawn(one.get) for one in dead]
+        gevent.sleep(0)
+        gevent.killall(waiting)
+        dead[0].cancel()
+    else:
+        pool.close()
+    gevent.wait(good, timeout=10)
+    said = [sum(one.successful() for one in good), [one.ready() for one in dead]]
+    if sys.argv[1] != 'close':
+        late = pool.request('web99.example:8080', 'GET', '/').get()
+        said.append(late.status)
+    print(json.dumps(said))
+"""
+
+
+@EITHER_WAY
+@pytest.mark.parametrize(
+    ('end', 'said'),
+    [('cancel', [25, [True] * 3, 200]), ('kill', [50, [True, False, False], 200]), ('close', [0, [True] * 3])],
+)
+def test_ended_while_a_server_is_asked(end: str, said: Any, nsswitch: str) -> None:
+    """Who ends requests, kills who waits for them, or closes the pool, harms no other look-up."""
+    assert in_namespace(KEPT_AND_BOUND + ENDED, end, nsswitch=nsswitch) == said
 
 
 def test_searched_alike() -> None:
@@ -788,9 +951,7 @@ with ClientPool(timeout=2.0 if len(sys.argv) < 3 else 1e9) as pool:
 """
 
 
-@pytest.mark.parametrize(
-    'nsswitch', ['hosts: files dns\n', 'hosts: files dns [!UNAVAIL=return]\n'], ids=['dns', 'system']
-)
+@EITHER_WAY
 @pytest.mark.parametrize('dead', [12, 150])
 def test_53_dead_names_in_a_namespace(dead: int, nsswitch: str) -> None:
     """With real DNS that is silent for some names, all others are answered before the first of these has failed."""

@@ -39,6 +39,8 @@ Done = Callable[['list[Found]', 'BaseException | None'], object]
 CHANNEL_NAMES = 100
 CHANNEL_SECONDS = 30.0
 _has_control = re.compile(r'[\x00-\x20\x7f]').search
+#: Most names; all others are looked at more closely.
+_is_plain = re.compile(r'[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*').fullmatch
 
 
 def encoded(name: str) -> bytes:
@@ -47,6 +49,8 @@ def encoded(name: str) -> bytes:
     :raises ValueError: for a blank or a control character in it.
     :raises NameResolutionError: for what cannot be a name (RFC 1035 §2.3.4).
     """
+    if len(name) < 254 and _is_plain(name):
+        return name.encode('ascii')
     if _has_control(name):
         raise ValueError(f'a name has no blanks and no control characters: {name!r}')
     try:
@@ -85,6 +89,8 @@ class Lookups:
         self._watch = Watch()
         self._channel: _Channel | None = None
         self._channels: set[_Channel] = set()  # those with look-ups under way, and that one
+        self._judged: tuple[object, object] | None = None
+        self._replaced = False
         self._closer: Any = None
 
     def start(self, host: str, port: int, done: Done) -> bool:
@@ -118,10 +124,11 @@ class Lookups:
 
     def _is_replaced(self) -> bool:
         """Whether somebody has replaced gevent's resolver: then theirs is asked."""
-        return not all(
-            str(getattr(asked, '__module__', '')).startswith('gevent.')
-            for asked in (socket.getaddrinfo, type(self.hub.resolver))
-        )
+        asked = socket.getaddrinfo, type(self.hub.resolver)
+        if asked != self._judged:
+            self._judged = asked
+            self._replaced = not all(str(getattr(one, '__module__', '')).startswith('gevent.') for one in asked)
+        return self._replaced
 
     def _ask_dns(self, name: bytes, port: int, done: Done) -> None:
         channel = self._channel
