@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
-from benchmarks import watching
+from benchmarks import names, watching
 from benchmarks.command import least, starts
 from benchmarks.nginx import nginx
 from benchmarks.processes import output, pinned
@@ -74,12 +74,15 @@ class Size:
     rounds: int = 7
     more_rounds: int = 3
     starts: int = 15
+    names: int = 2_000
     memory: int = 200_000
     million: int = 1_000_000
     watched: watching.Size = watching.Size()
 
 
-QUICK = Size(requests=4_000, rounds=2, more_rounds=1, starts=5, memory=20_000, million=50_000, watched=watching.QUICK)
+QUICK = Size(
+    requests=4_000, rounds=2, more_rounds=1, starts=5, names=500, memory=20_000, million=50_000, watched=watching.QUICK
+)
 
 
 def speed(runner: Runner, size: Size) -> Result:
@@ -136,6 +139,19 @@ def huge(runner: Runner, size: Size) -> Result:
     rows = runner.compare([NAPIXCLIENT, FEW_FILES, GEVENTHTTPCLIENT], 10_000, 5_000, size.more_rounds, may_fail=True)
     title = f'huge: 5,000 origins x 2 requests, medians of {size.more_rounds} interleaved rounds'
     return comparison(title, rows, GEVENTHTTPCLIENT)
+
+
+def named(runner: Runner, size: Size) -> Result:
+    """Distinct names, of which each has to be looked up."""
+    if why := names.lacking():
+        print(f'names: left out: {why}', file=sys.stderr)
+        return {}
+    rows = names.compare(size.names, size.rounds, runner.only)
+    title = (
+        f'names: {size.names:,} distinct names that DNS tells after {1000 * names.DELAY:.0f} ms, at most '
+        f'{names.CONNECTIONS} requests in flight, medians of {size.rounds} interleaved rounds'
+    )
+    return comparison(title, rows, GO)
 
 
 def memory(runner: Runner, size: Size) -> Result:
@@ -224,6 +240,7 @@ CASES: dict[str, Callable[[Runner, Size], Result]] = {
     'handshakes': handshakes,
     'wide': wide,
     'huge': huge,
+    'names': named,
     'memory': memory,
     'signing': signing,
     'middleware': middleware,

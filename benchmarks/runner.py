@@ -39,6 +39,16 @@ GO = Contender('go', 'Go net/http', 'main.go', ())
 GEVENTHTTPCLIENT = Contender('geventhttpclient', 'geventhttpclient', 'geventhttpclient', ('geventhttpclient',))
 AIOHTTP = Contender('aiohttp', 'aiohttp', 'aiohttp', ('aiohttp',))
 
+CURL = Contender('curl', 'curl -Z', 'curl', ())
+#: Who takes part where names are looked up.
+NAMED = (
+    NAPIXCLIENT,
+    GO,
+    CURL,
+    AIOHTTP,
+    Contender('aiohttp-aiodns', 'aiohttp, aiodns', 'aiohttp', ('aiohttp', 'aiodns'), mode='aiodns'),
+)
+
 CONTENDERS = (
     NAPIXCLIENT,
     PYCURL,
@@ -138,6 +148,8 @@ class Runner:
         """What has to be installed before this contender can run."""
         if contender is GO:
             return [] if self.go else ['Go']
+        if contender is CURL:
+            return [] if shutil.which('curl') else ['curl']
         return [name for name in contender.needs if importlib.util.find_spec(name) is None]
 
     def build_go(self) -> str | None:
@@ -164,12 +176,14 @@ class Runner:
         may_fail: bool = False,
         tls: bool = False,
         closes: bool = False,
+        connections: int = 0,
     ) -> list[Row]:
         """Run all of them `rounds` times, in turns. One that breaks is reported on stderr and left out.
 
         So is one of whose requests some failed, unless it `may_fail`.
 
         :param closes: whether the server ends each connection with its answer.
+        :param connections: ask by name, over so many connections at most; 0 for by address, over any number.
         """
         rows = [Row(c, max(hosts, round(requests * c.share))) for c in self.taking_part(contenders)]
         with nginx(hosts, self.server_core, tls, closes) as server:
@@ -177,7 +191,7 @@ class Runner:
                 for row in list(rows):
                     progress(f'{hosts:,} origins, round {number + 1} of {rounds}: {row.contender.label}')
                     try:
-                        run = self.run(row.contender, row.requests, hosts, server)
+                        run = self.run(row.contender, row.requests, hosts, server, connections)
                         if run['failures'] and not may_fail:
                             raise RuntimeError(
                                 f'{run["failures"]} of {row.requests} requests failed, first {run["first_failure"]}'
@@ -191,7 +205,9 @@ class Runner:
         progress('')
         return rows
 
-    def run(self, contender: Contender, requests: int, hosts: int, server: Server) -> dict[str, Any]:
+    def run(
+        self, contender: Contender, requests: int, hosts: int, server: Server, connections: int = 0
+    ) -> dict[str, Any]:
         """Run one contender once and return its figures; RuntimeError if it breaks."""
         if contender is GO and self.go:
             command = [self.go]
@@ -208,6 +224,8 @@ class Runner:
         command += ['--requests', str(requests), '--hosts', str(hosts), '--port', str(server.port)]
         if server.ca:
             command += ['--ca', server.ca]
+        if connections:
+            command += ['--named', '--connections', str(connections)]
         if contender.open_files:
             command += ['--open-files', str(contender.open_files)]
         before = len(server.logged())

@@ -19,6 +19,7 @@ def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
         ('https', 'pycurl', 1.0),
         ('wide', 'pycurl', 1.0),
         ('huge', 'geventhttpclient', 1.0),
+        ('names', 'go', 1.0),
     ]
     for case, other, wanted in at_least:
         found = times(cases, case, 'napixclient', other)

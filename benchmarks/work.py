@@ -30,12 +30,18 @@ def addresses(count: int) -> list[str]:
     return [f'127.0.{i // 250}.{i % 250 + 1}' for i in range(count)]
 
 
+def name_of(number: int) -> str:
+    """The name of an origin that has one: the DNS server of the benchmark tells its address."""
+    return f'web{number}.example'
+
+
 @dataclass(frozen=True)
 class Work:
     """How much to ask and of whom. `mode` picks a variant, where a contender has several.
 
     `ca` is a file of PEM certificates: with it the origins speak TLS, and it is all that their certificates are
-    verified by.
+    verified by. `connections` is how many there may be in all, 0 for as many as the client likes; `named` says that the
+    origins are asked by name, which has to be looked up.
     """
 
     requests: int
@@ -43,6 +49,8 @@ class Work:
     port: int
     mode: str = ''
     ca: str = ''
+    connections: int = 0
+    named: bool = False
     simultaneous: int = 2
 
     @property
@@ -51,7 +59,8 @@ class Work:
 
     @property
     def origins(self) -> list[str]:
-        return [f'{address}:{self.port}' for address in self.addresses]
+        hosts = map(name_of, range(self.hosts)) if self.named else self.addresses
+        return [f'{host}:{self.port}' for host in hosts]
 
     @property
     def urls(self) -> list[str]:
@@ -87,6 +96,11 @@ class Work:
         return {'failures': len(failures), 'first_failure': repr(failures[0]) if failures else None}
 
 
+def cpu_seconds() -> float:
+    """What this process has used of the processor, and the commands that it has run."""
+    return sum(os.times()[:4])
+
+
 def peak_rss_mb() -> float:
     """Peak resident memory of this process in MB. Not ru_maxrss: that one remembers the process before exec."""
     with open('/proc/self/status') as status:
@@ -102,17 +116,21 @@ def main(run: Callable[[Work], Figures]) -> None:
     parser.add_argument('--port', type=int, required=True, help='where nginx listens')
     parser.add_argument('--mode', default='')
     parser.add_argument('--ca', default='', help='what to verify certificates by; with it the origins speak TLS')
+    parser.add_argument('--connections', type=int, default=0, help='in all, at most')
+    parser.add_argument('--named', action='store_true', help='ask by name')
     parser.add_argument('--open-files', type=int, help='the limit on open files to run under')
     options = parser.parse_args()
     if options.open_files:
         resource.setrlimit(resource.RLIMIT_NOFILE, (options.open_files, options.open_files))
 
-    work = Work(options.requests, options.hosts, options.port, options.mode, options.ca)
-    started, busy = time.perf_counter(), time.process_time()
+    given = vars(options)
+    given.pop('open_files')
+    work = Work(**given)
+    started, busy = time.perf_counter(), cpu_seconds()
     found = run(work)
     figures = {
         'seconds': time.perf_counter() - started,
-        'cpu_seconds': time.process_time() - busy,
+        'cpu_seconds': cpu_seconds() - busy,
         'requests': work.requests,
         'rss_mb': peak_rss_mb(),
     }

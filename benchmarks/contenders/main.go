@@ -43,6 +43,8 @@ func main() {
 	hosts := flag.Int("hosts", 0, "")
 	port := flag.Int("port", 0, "where nginx listens")
 	ca := flag.String("ca", "", "what to verify certificates by; with it the origins speak TLS")
+	connections := flag.Int("connections", 0, "requests in flight at most, 0 for any number")
+	named := flag.Bool("named", false, "ask by name")
 	flag.Parse()
 	runtime.GOMAXPROCS(1)
 
@@ -54,10 +56,18 @@ func main() {
 		transport.TLSClientConfig = &tls.Config{RootCAs: trusted(*ca)}
 	}
 	client := &http.Client{Transport: transport}
+	if *connections == 0 {
+		*connections = simultaneous * *hosts
+	}
+	slots := make(chan struct{}, *connections)
 	answers := make([]*answer, *requests)
 	var workers sync.WaitGroup
 	for first := 0; first < *hosts; first++ {
-		url := fmt.Sprintf("%s://%s:%d/", scheme, address(first), *port)
+		host := address(first)
+		if *named {
+			host = fmt.Sprintf("web%d.example", first)
+		}
+		url := fmt.Sprintf("%s://%s:%d/", scheme, host, *port)
 		last := int64(first - *hosts) // the request that was taken last; the origin's workers share it
 		for i := 0; i < simultaneous; i++ {
 			workers.Add(1)
@@ -68,7 +78,9 @@ func main() {
 					if number >= int64(*requests) {
 						return
 					}
+					slots <- struct{}{}
 					answers[number] = get(client, url)
+					<-slots
 				}
 			}()
 		}

@@ -7,7 +7,7 @@ from napixclient import ClientPool, HTTPError, Response
 def run(work: Work) -> Figures:
     authenticator = {'login': 'root', 'key': 'toor'} if work.mode == 'signed' else None
     tls = {'ca_certs': work.ca} if work.ca else {}
-    pool = ClientPool(authenticator, simultaneous=work.simultaneous, **tls)
+    pool = ClientPool(authenticator, simultaneous=work.simultaneous, max_connections=work.connections or None, **tls)
     origins = [f'https://{origin}' for origin in work.origins] if work.ca else work.origins
     if work.mode == 'stream':
         asked = ((origin, 'GET', PATH) for origin in work.turns(origins))
