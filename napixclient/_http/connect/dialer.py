@@ -171,7 +171,7 @@ class Dial:
             self._looked_up()
         else:
             self.lookup_started(origin.host, connector.names.take_turns)
-            self._lookup.links.append(self._looked_up)
+            self._lookup.links[self._looked_up] = None
             self._start_sweep()
 
     # -- on the loop -----------------------------------------------------------------------------------------------

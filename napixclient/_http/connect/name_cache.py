@@ -68,13 +68,13 @@ class Lookup:
 
     def __init__(self, key: tuple[str, int]) -> None:
         self.key = key  # host and port
-        self._addresses: list[Address] = []
+        self._addresses: tuple[Address, ...] = ()  # which the garbage collector need not look at
         self._expires = 0.0
         self._failure: BaseException | None = None
         self.began: float = monotonic()
         self.over: bool = False
         #: Called when it is over, in a turn of the loop of their own; nobody else waits for it.
-        self.links: list[Callable[[], object]] = []
+        self.links: dict[Callable[[], object], None] = {}
         #: The greenlet that it runs in, if it needs one, and what ends it after a while, if it has none.
         self.greenlet: Any = None
         self.timer: Any = None
@@ -90,7 +90,7 @@ class Lookup:
         :raises OSError: when there are none.
         :raises ValueError: when one of them is none.
         """
-        self._addresses = by_turns(found)
+        self._addresses = tuple(by_turns(found))
         if not self._addresses:
             raise OSError(errno.EADDRNOTAVAIL, 'no address')
         self._expires = monotonic() + seconds
@@ -138,7 +138,7 @@ class NameCache:
         if not lookup.over:
             waiter.lookup_started(host, self.take_turns)
             over = Event()  # AsyncResult may need a descriptor to keep a failure
-            lookup.links.append(over.set)
+            lookup.links[over.set] = None
             try:
                 over.wait()
             finally:
@@ -160,8 +160,7 @@ class NameCache:
 
     def leave(self, lookup: Lookup, link: Callable[[], object]) -> None:
         """Wait no more. A look-up that nobody waits for is ended where it has a thread, or waits for one."""
-        if link in lookup.links:
-            lookup.links.remove(link)
+        lookup.links.pop(link, None)
         if lookup.links or lookup.over or self._resolver is not None or lookup.greenlet is None:
             return
         if lookup.greenlet in lookups().threads.callers:
@@ -233,7 +232,7 @@ class NameCache:
             lookup.timer.stop()
             lookup.timer.close()
             lookup.timer = None
-        links, lookup.links = lookup.links, []
+        links, lookup.links = lookup.links, {}
         for link in links:
             get_hub().loop.run_callback(link)
 
