@@ -1,12 +1,12 @@
-"""Calls as spans of OpenTelemetry, where ``opentelemetry-api`` is installed; where it is not, nothing is imported.
+"""Calls as spans of OpenTelemetry, where the program has loaded ``opentelemetry``. Nothing of it is imported here.
 
 Samplers and processors of spans are not ours: what they raise is logged, and they never run in the hub.
 """
 
 from __future__ import annotations
 
+import sys
 from functools import lru_cache
-from importlib import import_module
 from importlib.util import find_spec
 from time import time_ns
 from types import ModuleType
@@ -29,13 +29,10 @@ _METHODS = frozenset(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE'
 
 @lru_cache(maxsize=1)
 def tracing() -> Tracing | None:
-    """What makes spans, ``None`` where OpenTelemetry is not installed, or does not work."""
+    """What makes spans, ``None`` where OpenTelemetry is not installed."""
     try:
-        if find_spec('opentelemetry') is None:
-            return None
-        # Not an import statement: what a type checker says of it would depend on whether it is installed.
-        return Tracing(import_module('opentelemetry.trace'))
-    except Exception as exc:  # another package of that namespace, or half an installation
+        return None if find_spec('opentelemetry') is None else Tracing()
+    except Exception as exc:  # half an installation
         log.debug('no spans: %s: %s', type(exc).__name__, exc)
         return None
 
@@ -84,24 +81,24 @@ class Tracing:
     """Makes a span of each call where there is a provider; where there is the API alone, nobody wants spans.
 
     Names and attributes are those of the semantic conventions for HTTP client spans.
-
-    :param api: the module ``opentelemetry.trace``.
     """
 
-    def __init__(self, api: ModuleType) -> None:
-        self._api: Any = api
-        self._tracer = self._api.get_tracer('napixclient', __version__)
+    def __init__(self) -> None:
+        self._api: Any = None
+        self._tracer: Any = None
 
     def begin(self, request: Request, origin: Origin, call_context: CallContext | None) -> Span | None:
         """Make a span of the call: a child of the span it is made in, or of the caller's own.
 
         :return: the span, which is to be ended with the outcome; ``None`` where there is none.
         """
-        api = self._api
+        api: Any = sys.modules.get('opentelemetry.trace')  # which whoever set a provider has loaded
         # What the function below looks at, in a tenth of a request's time.
         if getattr(api, '_TRACER_PROVIDER', api) is None:
             return None
         try:
+            if self._tracer is None:
+                self._api, self._tracer = api, api.get_tracer('napixclient', __version__)
             if isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
                 return None
             span = Span(api, self._start(request, origin, call_context))

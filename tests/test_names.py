@@ -510,7 +510,7 @@ class At(Lookups):
 
     def _new_channel(self) -> Any:
         self.made += 1
-        return resolvers.cares_channel(self.hub.loop, **self._options)
+        return resolvers.cares()(self.hub.loop, **self._options)
 
 
 @pytest.fixture
@@ -524,7 +524,7 @@ def dns(tmp_path: Path) -> Any:
 
 
 pure = pytest.mark.skipif(
-    resolvers.cares_channel is None
+    resolvers.cares() is None
     or Rules(
         *[
             Path(path).read_text() if Path(path).exists() else None

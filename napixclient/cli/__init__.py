@@ -27,15 +27,41 @@ demo, peers  ``napix demo``, and its servers
 from __future__ import annotations
 
 import gc
+import importlib
 import os
 import sys
+from types import SimpleNamespace
 
 __all__ = ['main']
 
 #: What asks nobody anything, and so needs neither gevent nor patching.
 _TELLS = frozenset(['--help', '--version', '-h', 'completion', 'help', 'man'])
-#: Objects that are made between two collections of garbage: nearly all that a start makes stay.
-_YOUNG = 10_000
+#: What serves, and may have plug-ins and drivers of databases beside it.
+_SERVES = frozenset(['demo', 'serve'])
+#: Objects that are made between two collections of garbage, while all that is made is modules.
+_LOADING = 1_000_000
+
+
+def _patch_for_run() -> None:
+    """Patch what a run may block in. It starts no thread and no process, and puts nothing into a queue of threads.
+
+    gevent tells its plug-ins of each module that it patches, and to find them looks through all that is installed, for
+    each module anew: that takes longer than all else here. A run has no plug-ins.
+    """
+    from gevent import monkey
+
+    if monkey.is_module_patched('socket'):
+        return  # by who has called us
+    names = vars(importlib)
+    known = names.get('metadata')
+    names['metadata'] = SimpleNamespace(entry_points=lambda group: ())
+    try:
+        monkey.patch_all(thread=False, subprocess=False, queue=False)
+    finally:
+        if known is None:
+            del names['metadata']
+        else:
+            names['metadata'] = known
 
 
 def main() -> int:
@@ -43,12 +69,15 @@ def main() -> int:
 
     It patches the process before anything else, so call it only in a process of its own.
     """
-    gc.set_threshold(_YOUNG)
+    gc.set_threshold(_LOADING)
     try:
         if '_NAPIX_COMPLETE' not in os.environ and not _TELLS.intersection(sys.argv[1:2]):
-            from gevent import monkey
+            if _SERVES.intersection(sys.argv[1:2]):
+                from gevent import monkey
 
-            monkey.patch_all()
+                monkey.patch_all()
+            else:
+                _patch_for_run()
 
         from .signals import exit_on_interrupt
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import gc
 import os
 import sys
 
@@ -19,6 +20,14 @@ from .options import FLAGS, Asked
 __all__ = ['napix', 'run']
 
 _HELP = ('--help', '-h')
+#: Objects that are made between two collections of garbage by what serves, and by a run, which makes little garbage.
+_YOUNG, _YOUNG_OF_RUN = 10_000, 50_000
+
+
+def _loaded(young: int) -> None:
+    """All modules are loaded: look for garbage from now on, but never among these."""
+    gc.freeze()
+    gc.set_threshold(young)
 
 
 def _print_help(context: click.Context, parameter: click.Parameter, value: bool) -> None:
@@ -42,11 +51,11 @@ def _print_version(context: click.Context, parameter: click.Parameter, value: bo
 def _send(**asked: object) -> int:
     """Send the requests of a command line and return the exit code."""
     from .plan import BadUsage, Plan
+    from .run import Run, show
 
+    _loaded(_YOUNG_OF_RUN)
     try:
         plan = Plan(Asked(**asked))  # type: ignore[arg-type]  # click has checked them
-        from .run import Run, show
-
         return show(plan) if plan.asked.curl or plan.asked.dry_run else Run(plan).go()
     except BadUsage as exc:
         raise click.UsageError(str(exc)) from exc
@@ -109,6 +118,7 @@ def _command(name: str, rest: list[str]) -> int:
     else:
         from .demo import run_demo
 
+        _loaded(_YOUNG)
         return run_demo()
     return 0
 
@@ -119,6 +129,7 @@ def _serve(arguments: list[str]) -> int:
         from ..service.command import serve
     except ImportError as exc:
         raise click.UsageError(f"the service needs {exc.name}: pip install 'napixclient[service]'") from exc
+    _loaded(_YOUNG)
     code = serve.main(arguments, prog_name='napix serve', standalone_mode=False)
     return code if isinstance(code, int) else 0
 

@@ -219,6 +219,29 @@ print(code, monkey.is_module_patched('socket'), sorted(watched & {*sys.modules} 
     assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize('loaded', [True, False])
+def test_a_run_looks_for_no_plug_ins(loaded: bool) -> None:
+    """To patch the process a run does not look through all that is installed; a service does, and has its plug-ins."""
+    with answering() as server:
+        done = kit.run_program(
+            """
+import importlib, sys
+looked = []
+if sys.argv[1] == 'True':
+    from importlib import metadata
+    metadata.entry_points = lambda **asked: looked.append(asked) or ()
+from napixclient.cli import main
+sys.argv = ['napix', 'get', sys.argv[2], '/', '--quiet']
+code = main()
+print(code, len(looked), importlib.metadata.__name__ == 'importlib.metadata')
+""",
+            loaded,
+            server.host,
+            patched=False,
+        )
+    assert done == (0, '0 0 True\n', '')
+
+
 def test_the_service_patches() -> None:
     """`napix serve` patches its process before what it needs is loaded."""
     done = kit.run_program(

@@ -10,7 +10,7 @@ import _socket
 import os
 import re
 from collections.abc import Callable, Iterable
-from functools import partial
+from functools import cache, partial
 from time import monotonic
 from types import BuiltinFunctionType
 from typing import Any
@@ -24,13 +24,7 @@ from .happy_eyeballs import Found
 from .nss import Watch
 from .threads import Threads
 
-cares_channel: Any
-try:
-    from gevent.resolver.cares import channel as cares_channel
-except ImportError:  # pragma: no cover  # gevent can be built without c-ares
-    cares_channel = None
-
-__all__ = ['Done', 'Lookups', 'encoded', 'lookups']
+__all__ = ['Done', 'Lookups', 'cares', 'encoded', 'lookups']
 
 #: Told of the end of a look-up: what was found, or why nothing was.
 Done = Callable[['list[Found]', 'BaseException | None'], object]
@@ -41,6 +35,16 @@ CHANNEL_SECONDS = 30.0
 _has_control = re.compile(r'[\x00-\x20\x7f]').search
 #: Most names; all others are looked at more closely.
 _is_plain = re.compile(r'[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*').fullmatch
+
+
+@cache
+def cares() -> Any:
+    """The class of c-ares's channels; ``None`` where gevent was built without it. Loaded when a name is looked up."""
+    try:
+        from gevent.resolver.cares import channel
+    except ImportError:  # pragma: no cover
+        return None
+    return channel
 
 
 def encoded(name: str) -> bytes:
@@ -102,7 +106,7 @@ class Lookups:
         """
         name = encoded(host)
         if (
-            cares_channel is None
+            cares() is None
             or type(_socket.getaddrinfo) is not BuiltinFunctionType
             or self._is_replaced()
             or self._watch.rules().need_system(name.decode(), os.environ)
@@ -169,7 +173,7 @@ class Lookups:
         return channel
 
     def _new_channel(self) -> Any:
-        return cares_channel(self.hub.loop)  # not by a resolver of gevent's, whose settings are not for us
+        return cares()(self.hub.loop)  # not by a resolver of gevent's, whose settings are not for us
 
     def _retire(self) -> None:
         """Give the channel up; it is closed with its last look-up."""
