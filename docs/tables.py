@@ -76,6 +76,27 @@ def wide(found: dict[str, Any]) -> Table:
     ]
 
 
+def names(found: dict[str, Any]) -> Table:
+    """Distinct names, the fastest first; nothing where they were not measured."""
+    case = found['cases'].get('names')
+    if not case:
+        return []
+    rows = sorted(case['rows'], key=lambda row: -(row['ratio'] or 0))
+    return [
+        ['client', 'relative speed', 'names a second', 'CPU time per name'],
+        *([row['label'], _ratio(row['ratio']), f'{row["per_second"]:,}', f'{row["cpu_us"]:,.0f} µs'] for row in rows),
+    ]
+
+
+def command(found: dict[str, Any]) -> Table:
+    """What a command costs of which the start is most; nothing where it was not measured."""
+    case = found['cases'].get('command')
+    if not case:
+        return []
+    rows = sorted(case['seconds'].items(), key=lambda row: row[1])
+    return [['command', "the processor's time"], *([f'`{name}`', f'{seconds:.3f} s'] for name, seconds in rows)]
+
+
 def memory(found: dict[str, Any]) -> Table:
     """What all answers take that are held at once, and what a stream takes."""
     case = found['cases']['memory']
@@ -124,6 +145,8 @@ CASES: dict[str, Callable[[dict[str, Any]], Table]] = {
     'https': https,
     'handshakes': handshakes,
     'wide': wide,
+    'names': names,
+    'command': command,
     'memory': memory,
     'rest': rest,
     'machine': machine,

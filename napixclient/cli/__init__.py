@@ -43,7 +43,7 @@ _LOADING = 1_000_000
 
 
 def _patch_for_run() -> None:
-    """Patch what a run may block in. It starts no thread and no process, and puts nothing into a queue of threads.
+    """Patch what a run may block in once requests are under way: it starts no thread and no process then.
 
     gevent tells its plug-ins of each module that it patches, and to find them looks through all that is installed, for
     each module anew: that takes longer than all else here. A run has no plug-ins.
@@ -56,7 +56,8 @@ def _patch_for_run() -> None:
     known = names.get('metadata')
     names['metadata'] = SimpleNamespace(entry_points=lambda group: ())
     try:
-        monkey.patch_all(thread=False, subprocess=False, queue=False)
+        # Upcalls for groups are processes, of which the modules are patched together or not at all.
+        monkey.patch_all(os=False, subprocess=False, thread=False, queue=False)
     finally:
         if known is None:
             del names['metadata']
