@@ -46,6 +46,8 @@ def literal_family(host: str) -> int | None:
     """The address family of a literal; it needs no look-up."""
     if ':' in host:
         return socket.AF_INET6 if '%' not in host else None
+    if not host[-1:].isdecimal():
+        return None  # as most names
     try:
         socket.inet_pton(socket.AF_INET, host)
     except (OSError, ValueError):
