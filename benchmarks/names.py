@@ -67,9 +67,9 @@ def dns_server(core: int) -> Iterator[None]:
 def inside(names: int, rounds: int, only: Sequence[str]) -> None:
     """In the namespace: run them, and print their figures."""
     with tempfile.TemporaryDirectory(prefix='benchmark-') as directory:
-        runner = Runner(Path(directory), only)
+        runner = Runner(Path(directory), only, CONNECTIONS)
         with dns_server(runner.server_core):
-            rows = runner.compare(NAMED, names, names, rounds, connections=CONNECTIONS)
+            rows = runner.compare(NAMED, names, names, rounds)
     print(json.dumps({row.contender.name: row.runs for row in rows}))
 
 

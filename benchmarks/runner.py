@@ -128,10 +128,14 @@ class Row:
 
 
 class Runner:
-    """Runs contenders on one core against an nginx on another. `directory` takes what has to be built."""
+    """Runs contenders on one core against an nginx on another. `directory` takes what has to be built.
 
-    def __init__(self, directory: Path, only: Sequence[str] = ()) -> None:
+    :param connections: ask by name, with so many requests in flight at most; 0 for by address, and for any number.
+    """
+
+    def __init__(self, directory: Path, only: Sequence[str] = (), connections: int = 0) -> None:
         self.directory = directory
+        self.connections = connections
         self.only = only
         cores = sorted(os.sched_getaffinity(0))
         self.client_core = cores[0]
@@ -176,14 +180,12 @@ class Runner:
         may_fail: bool = False,
         tls: bool = False,
         closes: bool = False,
-        connections: int = 0,
     ) -> list[Row]:
         """Run all of them `rounds` times, in turns. One that breaks is reported on stderr and left out.
 
         So is one of whose requests some failed, unless it `may_fail`.
 
         :param closes: whether the server ends each connection with its answer.
-        :param connections: ask by name, over so many connections at most; 0 for by address, over any number.
         """
         rows = [Row(c, max(hosts, round(requests * c.share))) for c in self.taking_part(contenders)]
         with nginx(hosts, self.server_core, tls, closes) as server:
@@ -191,7 +193,7 @@ class Runner:
                 for row in list(rows):
                     progress(f'{hosts:,} origins, round {number + 1} of {rounds}: {row.contender.label}')
                     try:
-                        run = self.run(row.contender, row.requests, hosts, server, connections)
+                        run = self.run(row.contender, row.requests, hosts, server)
                         if run['failures'] and not may_fail:
                             raise RuntimeError(
                                 f'{run["failures"]} of {row.requests} requests failed, first {run["first_failure"]}'
@@ -205,9 +207,7 @@ class Runner:
         progress('')
         return rows
 
-    def run(
-        self, contender: Contender, requests: int, hosts: int, server: Server, connections: int = 0
-    ) -> dict[str, Any]:
+    def run(self, contender: Contender, requests: int, hosts: int, server: Server) -> dict[str, Any]:
         """Run one contender once and return its figures; RuntimeError if it breaks."""
         if contender is GO and self.go:
             command = [self.go]
@@ -224,8 +224,8 @@ class Runner:
         command += ['--requests', str(requests), '--hosts', str(hosts), '--port', str(server.port)]
         if server.ca:
             command += ['--ca', server.ca]
-        if connections:
-            command += ['--named', '--connections', str(connections)]
+        if self.connections:
+            command += ['--named', '--connections', str(self.connections)]
         if contender.open_files:
             command += ['--open-files', str(contender.open_files)]
         before = len(server.logged())

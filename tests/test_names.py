@@ -713,7 +713,7 @@ KEPT_AND_BOUND = """
 import gevent
 from gevent.server import StreamServer
 from napixclient import Client, ClientPool, HTTPError
-from napixclient._http.connect import names
+from napixclient._http.connect import name_cache
 from urllib3 import Timeout
 def talk(sock, _):
     sock.recv(65536)
@@ -749,7 +749,7 @@ def test_a_time_of_its_own_whoever_is_asked(nsswitch: str) -> None:
     found = in_namespace(
         KEPT_AND_BOUND
         + """
-names.LOOKUP_SECONDS = 0.2
+name_cache.LOOKUP_SECONDS = 0.2
 said = []
 with Client('dead.example', timeout=Timeout(connect=None)) as client:
     try:

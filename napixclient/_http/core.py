@@ -46,7 +46,7 @@ class PoolCore:
         self.requests = 0
         limit = settings.max_connections or default_max_connections()
         self.slots: Slots[Connection] = Slots(limit, self.hub, self.start_reaping, now)
-        self.dialer: Dialer = Dialer(self.hub, Connector(settings))
+        self.dialer: Dialer = Dialer(self.loop, Connector(settings))
         budget = settings.retry_budget
         self._budget = None if budget is None else RetryBudget(*budget)
         self.clock: Clock = Clock(self.loop, self.slots.open, self.dialer.on_loop, self._mark, now)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections import deque
 from collections.abc import Callable
 from time import monotonic
@@ -11,15 +10,14 @@ from typing import Any, Protocol
 import gevent
 from gevent import socket
 from gevent.event import Event
-from gevent.hub import Hub
 
 from ..._log import log
 from ...errors import Cancelled, ConnectTimeout, HTTPError, Phase, ProxyError
 from ...messages import Origin, Request
-from ..gevent_types import Socket
+from ..gevent_types import Loop, Socket
 from ..pending import NEVER, Completer, PendingResponse
 from .connector import Connector, connect_error
-from .happy_eyeballs import Address, dial, race
+from .happy_eyeballs import Address, LoopConnect, race
 from .name_cache import Counts, Lookup
 from .proxies import Proxy
 
@@ -50,12 +48,12 @@ class DialOwner(Protocol):
 class Dialer:
     """Runs the dials of one pool, at most ``MAX_DIALS`` at a time.
 
-    :param hub: gevent's, of the thread of the pool.
+    :param loop: gevent's, of the thread of the pool.
     :param connector: opens what needs a greenlet.
     """
 
-    def __init__(self, hub: Hub, connector: Connector) -> None:
-        self.hub = hub
+    def __init__(self, loop: Loop, connector: Connector) -> None:
+        self.loop = loop
         self.connector = connector
         #: Those that need no greenlet.
         self.on_loop: set[Dial] = set()
@@ -113,6 +111,7 @@ class Dial:
     __slots__ = (
         '_owner',
         '_clock',
+        '_connect',
         '_dialer',
         '_greenlet',
         '_has_turn',
@@ -120,8 +119,6 @@ class Dial:
         '_lookup',
         '_resume',
         '_seconds',
-        '_sock',
-        '_watcher',
         'expires',
         'name',
         'over',
@@ -140,8 +137,7 @@ class Dial:
         self._seconds = self._left = seconds  # for all of it, and what is left of that when it has waited for a turn
         self._lookup: Lookup | None = None
         self._greenlet: Any = None
-        self._sock: Any = None
-        self._watcher: Any = None
+        self._connect: LoopConnect | None = None
         self._clock: Any = None
         self.name: str | None = None  # the one that is being looked up
         self._has_turn = False  # whether it is one of those that may be opened at the same time
@@ -150,7 +146,7 @@ class Dial:
     @property
     def phase(self) -> Phase:
         """``queue`` until it has begun."""
-        return 'queue' if self._greenlet is None and self._sock is None and self._lookup is None else 'connect'
+        return 'queue' if self._greenlet is None and self._connect is None and self._lookup is None else 'connect'
 
     def begin(self) -> None:
         """Open, on the loop or in a greenlet; or go on, after a look-up."""
@@ -211,24 +207,15 @@ class Dial:
 
     def _dial(self, address: Address) -> None:
         try:
-            self._sock = dial(*address)
+            self._connect = LoopConnect(self._dialer.loop, address, self._dialled)
         except OSError as exc:
-            self._dialer.on_loop.discard(self)
-            self._failed(exc)
-            return
-        self._start_sweep()
-        self._watcher = self._dialer.hub.loop.io(self._sock.fileno(), 2)
-        self._watcher.start(self._dialled)
-
-    def _dialled(self) -> None:
-        """The loop says that the socket is connected, or will never be."""
-        failure = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-        if failure:
-            self._let_go()
-            self._failed(OSError(failure, os.strerror(failure)))
+            self._dialled(None, exc)
         else:
-            self._close_watcher()
-            self._finish(self._sock, None)
+            self._start_sweep()
+
+    def _dialled(self, sock: Socket | None, failure: OSError | None) -> None:
+        self._dialer.on_loop.discard(self)
+        self._finish(sock, None if failure is None else connect_error(failure))
 
     def expire(self) -> None:
         """The sweep found that it takes too long."""
@@ -236,18 +223,11 @@ class Dial:
         self._let_go()
         self._finish(None, error)
 
-    def _close_watcher(self) -> None:
-        self._dialer.on_loop.discard(self)
-        if self._watcher is not None:
-            self._watcher.stop()
-            self._watcher.close()
-            self._watcher = None
-
     def _let_go(self) -> None:
         """Leave what was begun on the loop: the look-up, and the socket."""
-        self._close_watcher()
-        if self._sock is not None:
-            self._sock.close()
+        self._dialer.on_loop.discard(self)
+        if self._connect is not None:
+            self._connect.close()
         if self.name is not None and self._lookup is not None:
             self._dialer.connector.names.leave(self._lookup, self._looked_up)
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import _socket
 import errno
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from itertools import zip_longest
 from select import POLLOUT
 from typing import cast
@@ -17,7 +17,9 @@ import gevent
 from gevent import socket, ssl
 from gevent.select import poll
 
-__all__ = ['Address', 'Found', 'by_turns', 'dial', 'is_limit', 'literal_family', 'race']
+from ..gevent_types import Loop, Socket, Watcher
+
+__all__ = ['Address', 'Found', 'LoopConnect', 'by_turns', 'dial', 'is_limit', 'literal_family', 'race']
 
 #: What ``connect()`` takes: host and port, over IPv6 two numbers more.
 Place = tuple[str, int] | tuple[str, int, int, int]
@@ -83,6 +85,42 @@ def dial(family: int, address: Place) -> _socket.socket:
         sock.close()
         raise
     return sock
+
+
+class LoopConnect:
+    """A socket that is being connected on the loop, without a greenlet.
+
+    :param loop: gevent's.
+    :param done: called with the connected socket, or with why there is none.
+    :raises OSError: when it fails at once.
+    """
+
+    __slots__ = ('_done', '_sock', '_watcher')
+
+    def __init__(self, loop: Loop, address: Address, done: Callable[[Socket | None, OSError | None], object]) -> None:
+        self._done = done
+        self._sock = dial(*address)
+        self._watcher: Watcher = loop.io(self._sock.fileno(), 2)
+        self._watcher.start(self._writable)
+
+    def _writable(self) -> None:
+        """The loop says that the socket is connected, or will never be."""
+        failure = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        self._close_watcher()
+        if failure:
+            self._sock.close()
+            self._done(None, OSError(failure, os.strerror(failure)))
+        else:
+            self._done(self._sock, None)
+
+    def _close_watcher(self) -> None:
+        self._watcher.stop()
+        self._watcher.close()
+
+    def close(self) -> None:
+        """Give it up."""
+        self._close_watcher()
+        self._sock.close()
 
 
 def race(addresses: list[Address]) -> socket.socket:
