@@ -22,11 +22,14 @@ from benchmarks.cases import CASES, QUICK, Size, print_table
 from benchmarks.chart import draw
 from benchmarks.nginx import NginxMissing, executable
 from benchmarks.processes import raise_open_files
-from benchmarks.runner import CONTENDERS, Runner
+from benchmarks.runner import CONTENDERS, NAMED, Runner
 from benchmarks.targets import verdicts
 
+#: All clients, each once.
+ALL = tuple(dict.fromkeys((*CONTENDERS, *NAMED)))
 PACKAGES = (
-    'napixclient gevent httptools urllib3 pycurl pyreqwest uvloop geventhttpclient aiohttp grequests requests httpx'
+    'napixclient gevent httptools urllib3 pycurl pyreqwest uvloop geventhttpclient aiohttp aiodns grequests '
+    'requests httpx'
 ).split()
 
 
@@ -44,7 +47,7 @@ def names(known: Sequence[str]) -> Any:
 
 
 def parser() -> argparse.ArgumentParser:
-    contenders = [contender.name for contender in CONTENDERS]
+    contenders = [contender.name for contender in ALL]
     result = argparse.ArgumentParser(prog='python -m benchmarks', description=__doc__, allow_abbrev=False)
     result.add_argument('--quick', action='store_true', help='everything, but small: under two minutes, and noisy')
     result.add_argument('--rounds', type=int, help='rounds of every interleaved case')
@@ -92,7 +95,7 @@ def run(options: argparse.Namespace) -> dict[str, Any]:
     about = machine(server, raise_open_files())
     with tempfile.TemporaryDirectory(prefix='benchmark-') as directory:
         runner = Runner(Path(directory), options.only)
-        for contender in filter(runner.wanted, CONTENDERS):
+        for contender in filter(runner.wanted, ALL):
             if lacking := runner.lacking(contender):
                 print(f'{contender.label}: left out, not installed: {", ".join(lacking)}', file=sys.stderr)
         if runner.client_core == runner.server_core:
@@ -136,6 +139,7 @@ def machine(server: str, open_files: int) -> dict[str, Any]:
         'openssl': ssl.OPENSSL_VERSION.split()[1],
         'nginx': version([server, '-v']),
         'go': version([shutil.which('go') or '', 'version']),
+        'curl': version([shutil.which('curl') or '', '--version']),
         'packages': versions,
     }
 

@@ -134,6 +134,7 @@ def machine(found: dict[str, Any]) -> Table:
         'OpenSSL of Python': about.get('openssl'),
         'nginx': about['nginx'],
         'Go': about['go'],
+        'curl': about.get('curl'),
         **about['packages'],
     }
     return [['what', 'version'], *([name, str(value)] for name, value in named.items() if value)]
