@@ -1,4 +1,4 @@
-"""Keeps the addresses of names for the time to live (TTL) that the resolver returns; each name is looked up once."""
+"""Keeps the addresses of names as long as the TTL says that their resolver returns; each name is looked up once."""
 
 from __future__ import annotations
 

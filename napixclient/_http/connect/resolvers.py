@@ -1,4 +1,4 @@
-"""The resolvers that are used where the caller gives none: c-ares on the loop, and ``getaddrinfo`` in a thread.
+"""Our own resolvers, c-ares on the loop and ``getaddrinfo`` in a thread; a new one goes here, with or without TTLs.
 
 c-ares comes with gevent. A channel of it is retired soon, because it caches an empty answer for an hour, never reads
 resolv.conf again, does not survive a fork, and has one port and one buffer for all look-ups that are under way.
