@@ -87,6 +87,10 @@ def dial(family: int, address: Place) -> _socket.socket:
     return sock
 
 
+def _ignore(sock: Socket | None, failure: OSError | None) -> None:
+    """Nobody waits for the connection any more."""
+
+
 class LoopConnect:
     """A socket that is being connected on the loop, without a greenlet.
 
@@ -105,15 +109,16 @@ class LoopConnect:
 
     def _writable(self) -> None:
         """The loop says that the socket is connected, or will never be."""
-        failure = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        failure, done = self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), self._done
         self._close_watcher()
         if failure:
             self._sock.close()
-            self._done(None, OSError(failure, os.strerror(failure)))
+            done(None, OSError(failure, os.strerror(failure)))
         else:
-            self._done(self._sock, None)
+            done(self._sock, None)
 
     def _close_watcher(self) -> None:
+        self._done = _ignore  # what it would call holds this: no circle is left to the garbage collector
         self._watcher.stop()
         self._watcher.close()
 
