@@ -45,7 +45,11 @@ class Preparer:
         self.asks = jar is not None or (authenticator is not None and self._line is None)
         #: Whether what is asked may block, and has a greenlet for that.
         self.blocks = jar is not None or bool(getattr(authenticator, 'blocking', True))
-        self._writer = self._new_writer(settings.headers, settings.ranged)
+        self._writer = (
+            RequestWriter(origin.authority, settings.default_fields)
+            if forwarder is None
+            else self._new_writer(settings.headers, settings.ranged)
+        )
         self._foreign_writer: RequestWriter | None = None
 
     def _new_writer(self, headers: Headers, ranged: Headers) -> RequestWriter:

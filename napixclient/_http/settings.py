@@ -20,6 +20,7 @@ from ..messages import Headers, Origin, Request, Response, retry_of
 from ..secret_names import add_secret_names
 from .connect.proxies import NoProxy, Proxy, proxy_of
 from .decoding import ACCEPT_ENCODING
+from .http1.writer import DefaultFields
 from .options import Options, Resolver
 from .pending import NEVER
 from .tls_context import TLSContext
@@ -100,6 +101,8 @@ class Settings:
         self.ranged: Headers = self._headers(headers, 'identity')
         #: Those of any other.
         self.headers: Headers = self.ranged if 'range' in self.ranged else self._headers(headers, ACCEPT_ENCODING)
+        #: Both, as they are written.
+        self.default_fields: DefaultFields = DefaultFields(self.headers, self.ranged)
         self.assert_hostname: str | Literal[False] | None = (
             False if assert_hostname is False else _text(assert_hostname, 'assert_hostname')
         )

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from ...messages import Headers, Origin, Request
 
-__all__ = ['INLINE', 'ForwardingWriter', 'RequestWriter']
+__all__ = ['INLINE', 'DefaultFields', 'ForwardingWriter', 'RequestWriter']
 
 #: Bodies of at most so many bytes are written in one piece with the head.
 INLINE = 65536
@@ -34,24 +34,40 @@ def _marked(fields: Headers) -> list[tuple[bytes, bytes]]:
     return [(b'%b:' % line.partition(b':')[0].lower(), line) for line in lines]
 
 
+class DefaultFields:
+    """Fields that go with every request that does not set them itself, as they are written: made once for all origins.
+
+    :param ranged: those of requests with a ``Range``, where they are others.
+    """
+
+    __slots__ = ('authorizes', 'marked', 'marks', 'propagates', 'ranged', 'text')
+
+    def __init__(self, fields: Headers, ranged: Headers | None = None) -> None:
+        self.marked: list[tuple[bytes, bytes]] = _marked(fields)
+        self.ranged: list[tuple[bytes, bytes]] = self.marked if ranged is None else _marked(ranged)
+        #: All marks.
+        self.marks: bytes = b''.join(mark for mark, _ in self.marked)
+        self.text: str = b''.join(line for _, line in self.marked).decode('latin-1')
+        self.authorizes: bool = any(mark == b'\r\nauthorization:' for mark, _ in self.marked)
+        self.propagates: bool = _names_propagated(self.marks) is not None
+
+
 class RequestWriter:
-    """Writes the heads of the requests of one client: the constant part is made once.
+    """Writes the heads of the requests to one origin: the constant part is made once.
 
     :param authority: the value of ``Host``.
     :param defaults: fields that go with every request that does not set them itself.
     :param ranged: the same for requests with a ``Range``, where those are others.
     """
 
-    __slots__ = ('_authorizes', '_defaults', '_host', '_marks', '_open', '_ranged', '_propagates')
+    __slots__ = ('_authorizes', '_defaults', '_host', '_open', '_propagates')
 
-    def __init__(self, authority: str, defaults: Headers, ranged: Headers | None = None) -> None:
-        self._host = f' HTTP/1.1\r\nHost: {authority}'.encode('latin-1')
-        self._defaults = _marked(defaults)
-        self._ranged = self._defaults if ranged is None else _marked(ranged)
-        self._authorizes = any(mark == b'\r\nauthorization:' for mark, _ in self._defaults)
-        self._marks = b''.join(mark for mark, _ in self._defaults)
-        self._open = (self._host + b''.join(line for _, line in self._defaults)).decode('latin-1')
-        self._propagates = _names_propagated(self._marks) is not None
+    def __init__(self, authority: str, defaults: Headers | DefaultFields, ranged: Headers | None = None) -> None:
+        fields = self._defaults = DefaultFields(defaults, ranged) if isinstance(defaults, Headers) else defaults
+        host = f' HTTP/1.1\r\nHost: {authority}'
+        self._host = host.encode('latin-1')
+        self._open = host + fields.text
+        self._authorizes, self._propagates = fields.authorizes, fields.propagates
 
     def write(self, request: Request, line: bytes = b'', propagated: str = '') -> bytes:
         """The head, and with it the body where that is bytes and small: to copy a large one takes its time.
@@ -70,9 +86,9 @@ class RequestWriter:
                 )
         lowered = block.lower()
         if self._propagates or _names_propagated(lowered):
-            propagated = _left_of(propagated, self._marks + lowered)
+            propagated = _left_of(propagated, self._defaults.marks + lowered)
         parts = [f'{request.method} {request.url}'.encode('latin-1'), self._host]
-        defaults = self._ranged if b'\r\nrange:' in lowered else self._defaults
+        defaults = self._defaults.ranged if b'\r\nrange:' in lowered else self._defaults.marked
         parts += [line for mark, line in defaults if mark not in lowered]
         parts += [propagated.encode('latin-1'), block, *self._body(request, lowered)]
         return b''.join(parts)
@@ -84,7 +100,7 @@ class RequestWriter:
         """
         payload, parts = request.payload, []
         if isinstance(payload, bytes):
-            if isinstance(request.body, (Mapping, list)) and b'\r\ncontent-type:' not in lowered + self._marks:
+            if isinstance(request.body, (Mapping, list)) and b'\r\ncontent-type:' not in lowered + self._defaults.marks:
                 parts.append(b'\r\nContent-Type: application/json')
             expects = request.options.expect and request.expects
             if expects:
