@@ -107,11 +107,11 @@ class InFlight:
         self._forwarder = proxy if proxy is not None and proxy.forwards(pool.origin) else None
         self._preparer = Preparer(settings, pool.origin, authenticator, self._forwarder)
         self._outcomes = Outcomes(settings, pool.origin, authenticator, self._forwarder, core.may_retry)
-        self.decodes: Callable[[PendingResponse, int], bool] = self._outcomes.decodes
         self.completion: Completion = Completion(
             settings, core.loop, pool, pool.figures, growth.timed_out, (authenticator, settings)
         )
-        self._signing = Signing(pool, self._preparer, self.completion, self.send)
+        # Only where there is something to sign: each object that every origin has is one more for the collector.
+        self._signing = Signing(pool, self._preparer, self.completion, self.send) if self._preparer.asks else None
         self.reuse: Reuse = Reuse()
         #: Whether to do more at the next request than to send it: until it is known if the origin keeps connections.
         self.noted: bool = True
@@ -132,7 +132,7 @@ class InFlight:
 
     def start(self, connection: Connection, pending: PendingResponse) -> bool:
         """Send a request over a free connection; false when the connection is still free afterwards."""
-        if not self._preparer.asks:
+        if self._signing is None:
             self.send(connection, pending, pending.current)
             return True
         if self.noted and connection.usage.served and not self._may_reuse(connection, pending):
@@ -208,6 +208,10 @@ class InFlight:
         self.completion.act(pending, self._outcomes.of_answer(pending, response, coding))
         if response.status >= 400 and payload is not None and _may_be_unread(response.status, payload):
             connection.usage.doubtful = self.noted = True
+
+    def decodes(self, pending: PendingResponse, status: int) -> bool:
+        """Whether the content codings of an answer of that status are undone."""
+        return self._outcomes.decodes(pending, status)
 
     def streaming(self, connection: Connection, pending: PendingResponse, response: StreamedResponse) -> None:
         """The head of a streamed answer is there; the connection stays with its body."""

@@ -61,13 +61,7 @@ class OriginPool:
         self.authenticator = authenticator
         self.queue: RequestQueue = RequestQueue()
         self.throttle: Throttle = Throttle(
-            simultaneous,
-            settings.rate,
-            core.loop,
-            self.catch_up,
-            self.queue.__len__,
-            lambda: self.growth.promised,
-            core.now,
+            simultaneous, settings.rate, core.loop, self.catch_up, self.queue.__len__, self._promised, core.now
         )
         self.figures: Figures = Figures()
         self.lookups: Counts = self.figures.lookups
@@ -80,6 +74,9 @@ class OriginPool:
         self._total = settings.clocks.total
         self._tracing = tracing()
         self._observed = self.in_flight.needs_context or self._tracing is not None
+
+    def _promised(self) -> int:
+        return self.growth.promised
 
     # -- the queue -------------------------------------------------------------------------------------------------
 

@@ -9,6 +9,7 @@ import _socket
 import errno
 import os
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from itertools import zip_longest
 from select import POLLOUT
 from typing import cast
@@ -44,6 +45,7 @@ def is_limit(exc: BaseException | None) -> bool:
     return isinstance(exc, OSError) and not isinstance(exc, _NUMBERED_OTHERWISE) and exc.errno in LIMITS
 
 
+@lru_cache(4096)
 def literal_family(host: str) -> int | None:
     """The address family of a literal; it needs no look-up."""
     if ':' in host:

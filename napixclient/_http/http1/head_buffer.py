@@ -16,6 +16,8 @@ _END = b'\r\n\r\n'
 class HeadBuffer:
     """Keeps what is received of one response until its final head is whole; drops blank lines and 1xx before it.
 
+    ``begin`` comes first.
+
     :param max_bytes: bound of each head, in bytes.
     """
 
@@ -23,7 +25,6 @@ class HeadBuffer:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self.begin(False)
 
     def begin(self, apart: bool) -> None:
         """Expect another response.

@@ -38,7 +38,8 @@ class Transport:
     send: Write
 
     def __init__(self, sock: Socket, loop: Loop) -> None:
-        sock.settimeout(0.0)
+        if sock.gettimeout() != 0.0:
+            sock.settimeout(0.0)  # which asks the kernel, even where nothing changes
         self._sock: Any = sock  # nothing at all once it is the parent's
         # A gevent socket wraps what the standard library has; its own methods cost as much again.
         if isinstance(sock, ssl.SSLSocket):
