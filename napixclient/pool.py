@@ -25,7 +25,17 @@ from .authenticators import Authenticator, Credentials, authenticator_of
 from .checks import count_or_auto, whole_number
 from .errors import HTTPError
 from .masking import Shown
-from .messages import Body, Fields, Origin, Request, RequestOptions, Response, plain_request, request_with
+from .messages import (
+    Body,
+    Fields,
+    Origin,
+    Request,
+    RequestOptions,
+    Response,
+    plain_request,
+    request_with,
+    shared_request,
+)
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -83,17 +93,19 @@ class ClientPool:
         :raises ValueError: for a part that cannot be sent. Everything later is part of the outcome.
         :raises TypeError: for an option that there is not.
         """
-        request = (
-            request_with(ClientPool.request, host, method, url, body, headers, options)
-            if options
-            else plain_request(host, method, url, body, headers)
-        )
+        pool = self._origins.by_host.get(host) if host.__class__ is str else None
+        if options:
+            request = request_with(ClientPool.request, host, method, url, body, headers, options)
+        elif pool is None or body is not None or headers is not None:
+            request = plain_request(host, method, url, body, headers)
+        else:
+            request = pool.last_asked = shared_request(pool.last_asked, host, method, url)
         batch = self._batch
         outcomes = batch.outcomes
         index = len(outcomes)
         outcomes.append(None)  # its index: it may have an outcome at once
         try:
-            pending = (self._origins.by_host.get(host) or self._origins.pool_for(host)).submit(request, batch, index)
+            pending = (pool or self._origins.pool_for(host)).submit(request, batch, index)
         except Exception:
             outcomes.pop()
             raise

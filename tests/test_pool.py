@@ -6,6 +6,7 @@ import contextvars
 import gc
 import io
 import logging
+import pickle
 import time
 import weakref
 from collections import Counter
@@ -70,6 +71,40 @@ def test_equal_origins_share_one_client() -> None:
         assert [answer.request.host for answer in found] == spellings
         assert gate.peak == 1
         assert list(pool.stats()) == [spellings[0]]
+
+
+@pytest.mark.parametrize('looked_at', ['before', 'after', 'by a hook', 'first at the outcome'])
+def test_each_call_is_a_request_of_its_own(looked_at: str) -> None:
+    """Calls that ask for the same are as many requests; each outcome has that of its call, however it ended."""
+    seen: list[Request] = []
+    options: dict[str, Any] = {'on_request': seen.append} if looked_at == 'by a hook' else {}
+    gate = Gate()
+    with serve(lambda *_: (200 + 204 * (len(server.requests) % 2), {}, b''), gate) as server:
+        with ClientPool(simultaneous=2, **options) as pool:
+            calls = [pool.request(server.host, 'GET', '/000001') for _ in range(12)]
+            if looked_at == 'before':
+                seen = [call.request for call in calls]
+            gate.wait_for(2)
+            calls[11].cancel()
+            gate.open()
+            found = pool.wait()
+            if looked_at == 'first at the outcome':
+                seen = [outcome.request for outcome in found]
+    requests = [call.request for call in calls]
+    assert len(set(map(id, requests))) == 12 and {type(request) for request in requests} == {Request}
+    assert [outcome.request for outcome in found] == requests
+    assert {outcome.status for outcome in found} == {200, 404, None}
+    assert not seen or set(seen) == set(requests[: len(seen)])
+    assert {request.tag for request in requests} == {None}
+
+
+def test_outcomes_of_equal_calls_are_pickled() -> None:
+    """An answer is pickled with its request, whether or not anybody has looked at that."""
+    with serve() as server, ClientPool() as pool:
+        for _ in range(3):
+            pool.request(server.host, 'GET', '/000001')
+        for answer in pickle.loads(pickle.dumps(pool.wait())):
+            assert (answer.request.host, answer.request.url, answer.request.tag) == (server.host, '/000001', None)
 
 
 def test_names_do_not_know_case() -> None:

@@ -95,7 +95,7 @@ class Growth:
 
     def connect(self, pending: PendingResponse, slot: Slot[Connection]) -> None:
         """Open a connection in a slot, for a request."""
-        timeout = pending.request.options.timeout
+        timeout = pending.asked.options.timeout
         settings, dialer = self._core.settings, self._core.dialer
         clocks = settings.clocks if timeout is None else settings.clocks_of(timeout)
         dial = Dial(dialer, self, pending, clocks.connect)

@@ -133,7 +133,7 @@ class InFlight:
     def start(self, connection: Connection, pending: PendingResponse) -> bool:
         """Send a request over a free connection; false when the connection is still free afterwards."""
         if self._signing is None:
-            self.send(connection, pending, pending.current)
+            self.send(connection, pending, pending.asked)
             return True
         if self.noted and connection.usage.served and not self._may_reuse(connection, pending):
             return True
@@ -141,14 +141,14 @@ class InFlight:
 
     def send(self, connection: Connection, pending: PendingResponse, request: Request) -> None:
         """Send a request as the authenticator left it; one that adds a single line is asked for it here."""
+        if pending.redirect is not None and request is pending.asked:
+            request = pending.redirect.request
         if self.noted:
             if connection.usage.served and not self._preparer.asks and not self._may_reuse(connection, pending):
                 return
             self._note(pending)
         pending.attempts += 1
-        if pending.redirect is not None and request is pending.request:
-            request = pending.redirect.request
-        options = pending.request.options
+        options = pending.asked.options
         read_seconds, max_body, max_streamed = self._read_seconds, self._max_body, self._settings.max_body
         if options is not NO_OPTIONS:
             if options.timeout is not None:
@@ -186,7 +186,7 @@ class InFlight:
             and response.status < 300
             and coding is None
             and pending.attempts == 1
-            and pending.request.options.retries is None
+            and pending.asked.options.retries is None
         ):
             figures.done += 1
             pending.finish(response)
@@ -197,13 +197,14 @@ class InFlight:
         elif self._queue.entries and connection.state == 'idle' and not self._ledger.starved:
             following = self._queue.entries.popleft()
             if following.outcome is None:
-                self.send(connection, following, following.request)
+                self.send(connection, following, following.asked)
                 return
             self._queue.dropped -= 1
         self._pool.next(connection)
 
     def _judge(self, connection: Connection, pending: PendingResponse, response: Response, coding: str | None) -> None:
         """An answer that is not plain."""
+        response.request = pending.request  # whatever becomes of it, both are about the same one
         payload = pending.current.payload
         self.completion.act(pending, self._outcomes.of_answer(pending, response, coding))
         if response.status >= 400 and payload is not None and _may_be_unread(response.status, payload):

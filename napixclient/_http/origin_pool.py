@@ -10,10 +10,10 @@ from gevent.hub import get_hub
 
 from .._log import log
 from ..authenticators import Authenticator
-from ..call_context import CallContext, current, current_span
+from ..call_context import current, current_span
 from ..errors import Cancelled, Phase
 from ..messages import NO_OPTIONS, Origin, Request
-from ..tracing import Tracing, tracing
+from ..tracing import Span, tracing
 from .connect.name_cache import Counts
 from .core import PoolCore
 from .figures import Figures, Stats
@@ -69,6 +69,8 @@ class OriginPool:
         self.slots: OriginSlots[Connection] = self.growth.slots
         self.in_flight: InFlight = InFlight(self, self.growth, core, on_send)
         self.completion: Completer = self.in_flight.completion
+        #: What was asked for last, by those who ask for the same again and again.
+        self.last_asked: Request | None = None
         self._core = core
         self._pool_for = pool_for
         self._total = settings.clocks.total
@@ -98,8 +100,9 @@ class OriginPool:
         if self._observed or call_context is not None:
             if self.in_flight.needs_context or call_context is not None:
                 pending.context = contextvars.copy_context()
-            if self._tracing is not None:
-                _trace(self, self._tracing, pending, call_context)
+            span = None if self._tracing is None else self._tracing.begin(request, self.origin, call_context)
+            if span is not None:
+                _carry(pending, span)
             if call_context is not None:  # nobody waits for longer than our own caller does
                 total = min(total, call_context.remaining)
         if total != NEVER:
@@ -113,7 +116,7 @@ class OriginPool:
         else:
             pending.holder = self
             self.queue.entries.append(pending)
-            if slots.queue is None and slots.used < self.throttle.limit:
+            if slots.queue is None and len(slots.open) + len(slots.connecting) < self.throttle.limit:
                 self.growth.grow()
         return pending
 
@@ -287,10 +290,8 @@ def _unfinished(pool: OriginPool) -> list[PendingResponse]:
     ]
 
 
-def _trace(pool: OriginPool, tracing: Tracing, pending: PendingResponse, call_context: CallContext | None) -> None:
-    """Make a span of the call, which its context carries and which ends with it."""
-    span = tracing.begin(pending.request, pool.origin, call_context)
-    if span is not None:
-        context = pending.context = pending.context or contextvars.copy_context()
-        context.run(current_span.set, span.fields)
-        pending.rawlink(lambda done: None if done.outcome is None else span.end(done.outcome))
+def _carry(pending: PendingResponse, span: Span) -> None:
+    """Have the context of the call carry its span, which ends with it."""
+    context = pending.context = pending.context or contextvars.copy_context()
+    context.run(current_span.set, span.fields)
+    pending.rawlink(lambda done: None if done.outcome is None else span.end(done.outcome))

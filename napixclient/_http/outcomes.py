@@ -114,12 +114,12 @@ class Outcomes:
 
     def decodes(self, pending: PendingResponse, status: int) -> bool:
         """Whether content codings are undone; never those of a part, which is one of coded bytes (RFC 9110 §14.4)."""
-        wanted = pending.request.options.decode
+        wanted = pending.asked.options.decode
         return status != 206 and (self._settings.decode if wanted is None else wanted)
 
     def _decode(self, pending: PendingResponse, response: Response, coding: str) -> Verdict:
         """Undo the content coding: here if it is quickly done, else in a greenlet."""
-        limit = pending.request.options.max_body
+        limit = pending.asked.options.max_body
         parts: list[bytes] = []
         try:
             decoder = (
@@ -279,7 +279,7 @@ class Outcomes:
     def _retries_of(self, pending: PendingResponse) -> Retry | None:
         if isinstance(pending.retry, Retry):
             return pending.retry
-        own = pending.request.options.retries
+        own = pending.asked.options.retries
         return self._retries if own is None else own
 
     def _unless_retried(

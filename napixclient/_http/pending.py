@@ -13,7 +13,7 @@ from gevent.hub import Waiter, get_hub
 
 from ..checks import is_number
 from ..errors import Cancelled, ConnectTimeout, DeadlineExceeded, HTTPError, Phase, QueueTimeout, Timeout
-from ..messages import Request, Response
+from ..messages import Request, Response, Shared, one_of
 
 __all__ = [
     'Completer',
@@ -78,6 +78,7 @@ class RequestState:
 
     __slots__ = (
         '__weakref__',
+        'asked',
         'attempts',
         'challenged',
         'context',
@@ -86,13 +87,12 @@ class RequestState:
         'outcome',
         'propagated',
         'redirect',
-        'request',
         'retry',
         'sent',
     )
 
-    #: The :class:`Request` as its caller made it.
-    request: Request
+    #: The request, as long as nobody has looked at it perhaps a shared one.
+    asked: Request
     outcome: Outcome | None
     holder: Holder | None
     deadline: float  # of time.monotonic(), for the total
@@ -103,6 +103,15 @@ class RequestState:
     retry: Any  # urllib3.Retry as it stands; None before the first failure
     propagated: str | None  # the fields of the call context that its last attempt carried
     redirect: Redirect | None
+
+    @property
+    def request(self) -> Request:
+        """The :class:`Request` as its caller made it."""
+        asked = self.asked
+        if asked.tag is Shared:
+            outcome = self.outcome
+            asked = self.asked = outcome.request if isinstance(outcome, Response) else one_of(asked)
+        return asked
 
     @property
     def current(self) -> Request:
@@ -249,13 +258,13 @@ class PendingResponse(RequestState):
 
     def __repr__(self) -> str:
         state = self.outcome if self.outcome is not None else self.holder.phase if self.holder else 'new'
-        return f'<PendingResponse {self.request}: {state!r}>'
+        return f'<PendingResponse {self.asked}: {state!r}>'
 
 
 def new_pending(request: Request, batch: Batch | None, index: int = 0) -> PendingResponse:
     """A request that nobody holds yet. A function, because to call a class costs Python three times as much."""
     pending = _new_object(PendingResponse)
-    pending.request = request
+    pending.asked = request
     pending._batch = batch
     pending._index = index
     pending.outcome = None

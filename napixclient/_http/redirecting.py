@@ -47,7 +47,7 @@ def redirect_of(pending: PendingResponse, response: Response, default: bool) -> 
     :param default: whether redirects are followed where the request does not say.
     :raises ProtocolError: when the redirect cannot be followed.
     """
-    wanted = pending.request.options.redirect
+    wanted = pending.asked.options.redirect
     if response.status not in REDIRECTS or not (default if wanted is None else wanted):
         return None
     locations = _locations(response)

@@ -19,7 +19,7 @@ from .methods import IDEMPOTENT
 from .options import Body, CallOptions, Fields, Params, RequestOptions, WholeOptions
 from .origin import Origin, parse_origin
 from .reference import REDIRECTS, lead, split_reference, written
-from .request import NO_OPTIONS, Request, Source, plain_request, request_with, retry_of
+from .request import NO_OPTIONS, Request, Shared, Source, one_of, plain_request, request_with, retry_of, shared_request
 from .response import Response, beginning, exact_text, new_response, says_json, written_json
 
 __all__ = [
@@ -36,6 +36,7 @@ __all__ = [
     'Request',
     'RequestOptions',
     'Response',
+    'Shared',
     'Source',
     'WholeOptions',
     'beginning',
@@ -46,12 +47,14 @@ __all__ = [
     'lead',
     'load_json',
     'new_response',
+    'one_of',
     'parse_origin',
     'plain_request',
     'redump_json',
     'request_with',
     'retry_of',
     'says_json',
+    'shared_request',
     'split_reference',
     'written',
     'written_json',

@@ -20,7 +20,18 @@ from .json_codec import dump_json
 from .options import Body, CallOptions, Fields, Multipart, Params, RequestOptions, RequestParts, WholeOptions
 from .origin import _origins, parse_origin
 
-__all__ = ['NO_OPTIONS', 'Request', 'Source', 'checked_target', 'plain_request', 'request_with', 'retry_of']
+__all__ = [
+    'NO_OPTIONS',
+    'Shared',
+    'Request',
+    'Source',
+    'checked_target',
+    'one_of',
+    'plain_request',
+    'request_with',
+    'retry_of',
+    'shared_request',
+]
 
 _is_target = re.compile(r'/[!$-~]*|\*').fullmatch  # visible ASCII but '"' and '#'
 _has_control = re.compile(r'[\x00-\x1f\x7f]').search
@@ -40,6 +51,10 @@ class _Options(NamedTuple):
 
 
 NO_OPTIONS = _Options()
+
+
+class Shared:
+    """The tag of a request that stands for several: to look at one of them makes another request. Pickle knows it."""
 
 
 class _Draft:
@@ -218,6 +233,23 @@ class Request(_Draft):
 
     def __repr__(self) -> str:
         return f'<Request {self}>'
+
+
+def shared_request(last: Request | None, host: str, method: str, url: str) -> Request:
+    """A request without anything else, the last one where that is the same; it may stand for any number of calls.
+
+    No caller ever sees it: two calls are two requests for whoever looks at them.
+
+    :raises ValueError: for a part that cannot be sent.
+    """
+    if last is not None and last.url == url and last.method == method and last.host == host:
+        return last
+    return plain_request(host, method, url, None, None, Shared)
+
+
+def one_of(shared: Request) -> Request:
+    """One of the requests that a shared one stands for."""
+    return plain_request(shared.host, shared.method, shared.url, None, None)
 
 
 def request_with(

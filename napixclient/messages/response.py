@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from .headers import Headers
 from .json_codec import is_json, is_json_sequence, json_text, load_json
-from .request import Request
+from .request import Request, Shared, one_of
 
 __all__ = ['Response', 'beginning', 'exact_text', 'new_response', 'says_json', 'written_json']
 
@@ -29,8 +29,8 @@ class Response:
     ``data``, and ``text`` and ``json()`` which are made of it, are as ``Content-Encoding`` in ``headers`` says.
     """
 
-    __slots__ = ('_body', 'head', 'payload', 'attempts', 'elapsed', 'request', 'status')
-    request: Request
+    __slots__ = ('_body', 'head', 'payload', '_asked', 'attempts', 'elapsed', 'status')
+    _asked: Request  # as long as nobody has looked at it perhaps a shared one
     status: int
     elapsed: float
     attempts: int
@@ -41,7 +41,7 @@ class Response:
     def __init__(
         self, request: Request, status: int, head: bytes, data: bytes, elapsed: float, attempts: int = 1
     ) -> None:
-        self.request = request
+        self._asked = request
         self.status = status
         self.head = head
         self.payload = data
@@ -68,6 +68,18 @@ class Response:
         return self
 
     @property
+    def request(self) -> Request:
+        """The request as its caller made it."""
+        asked = self._asked
+        if asked.tag is Shared:
+            asked = self._asked = one_of(asked)
+        return asked
+
+    @request.setter
+    def request(self, request: Request) -> None:
+        self._asked = request
+
+    @property
     def data(self) -> bytes:
         """The body as bytes."""
         return self.payload
@@ -87,7 +99,7 @@ class Response:
     @property
     def url(self) -> str:
         """The URL that answered."""
-        return self.request.full_url
+        return self._asked.full_url
 
     @property
     def text(self) -> str:
@@ -206,7 +218,7 @@ _UNREAD: Any = ...  # which pickle knows
 def new_response(request: Request, status: int, head: bytes, data: bytes, elapsed: float) -> Response:
     """``Response(…)``; a function, because to call a class costs Python three times as much."""
     response = _new_object(Response)
-    response.request = request
+    response._asked = request
     response.status = status
     response.head = head
     response.payload = data

@@ -164,7 +164,7 @@ class Connection:
         self.started = now
         self.read_seconds = read_seconds
         self.expires = now + read_seconds
-        options = pending.request.options
+        options = pending.asked.options
         if options is not NO_OPTIONS and options.stream:
             self.parser.begin(request.method, max_body, True, max_streamed)
         else:

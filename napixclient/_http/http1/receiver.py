@@ -139,7 +139,7 @@ class Receiver(Generic[CarrierT]):
         connection.usage.served += 1
         head = parser.head
         assert head is not None
-        response = new_response(pending.request, parser.status, head, parser.last, monotonic() - connection.started)
+        response = new_response(pending.asked, parser.status, head, parser.last, monotonic() - connection.started)
         if connection.state in _MAY_END and parser.keep_alive and not parser.overrun:
             connection.state = 'idle'
         else:
@@ -215,7 +215,7 @@ class Receiver(Generic[CarrierT]):
         body, coding = parser.last, parser.coding
         if coding is not None and owner.decodes(pending, parser.status):  # cut, it does not decode
             body, coding = b'', None
-        response = new_response(pending.request, parser.status, parser.head, body, monotonic() - connection.started)
+        response = new_response(pending.asked, parser.status, parser.head, body, monotonic() - connection.started)
         connection.close()
         owner.answered(connection, pending, response, coding)
         return True
