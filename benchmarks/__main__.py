@@ -22,11 +22,11 @@ from benchmarks.cases import CASES, QUICK, Size, print_table
 from benchmarks.chart import draw
 from benchmarks.nginx import NginxMissing, executable
 from benchmarks.processes import raise_open_files
-from benchmarks.runner import CONTENDERS, NAMED, Runner
+from benchmarks.runner import CONTENDERS, FLOORS, NAMED, Runner
 from benchmarks.targets import verdicts
 
-#: All clients, each once.
-ALL = tuple(dict.fromkeys((*CONTENDERS, *NAMED)))
+#: All clients, each once, and what is measured beside them.
+ALL = tuple(dict.fromkeys((*CONTENDERS, *NAMED, *FLOORS)))
 PACKAGES = (
     'napixclient gevent httptools urllib3 pycurl pyreqwest uvloop geventhttpclient aiohttp aiodns grequests '
     'requests httpx'

@@ -13,6 +13,9 @@ from benchmarks.nginx import nginx
 from benchmarks.processes import output, pinned
 from benchmarks.runner import (
     AIOHTTP,
+    BARE_JSON,
+    BARE_LOOP,
+    BARE_SSL,
     CONTENDERS,
     GEVENTHTTPCLIENT,
     GO,
@@ -31,6 +34,7 @@ Result = dict[str, Any]
 
 SIGNED = replace(NAPIXCLIENT, name='napixclient-signed', label='napixclient, signing', mode='signed')
 STREAM = replace(NAPIXCLIENT, name='napixclient-stream', label='napixclient, stream', mode='stream')
+DECODING = replace(NAPIXCLIENT, name='napixclient-decoding', mode='decoding')
 FEW_FILES = replace(NAPIXCLIENT, name='napixclient-256', label='napixclient, 256 open files', open_files=256)
 
 #: Origins of the case `handshakes`.
@@ -71,6 +75,9 @@ class Size:
     requests: int = 20_000
     hosts: int = 100
     handshakes: int = 400
+    fresh: int = 5_000
+    once: int = 1_000
+    decoded: tuple[int, ...] = (5_000, 60_000, 320_000)
     rounds: int = 7
     more_rounds: int = 3
     starts: int = 15
@@ -81,7 +88,16 @@ class Size:
 
 
 QUICK = Size(
-    requests=4_000, rounds=2, more_rounds=1, starts=5, names=500, memory=20_000, million=50_000, watched=watching.QUICK
+    requests=4_000,
+    fresh=1_000,
+    decoded=(1_000, 20_000),
+    rounds=2,
+    more_rounds=1,
+    starts=5,
+    names=500,
+    memory=20_000,
+    million=50_000,
+    watched=watching.QUICK,
 )
 
 
@@ -108,22 +124,60 @@ def handshakes(runner: Runner, size: Size) -> Result:
     if find_spec('trustme') is None:
         print('handshakes: left out, not installed: trustme, which makes the certificates', file=sys.stderr)
         return {}
-    contenders = [NAPIXCLIENT, PYCURL, PYCURL_TUNED, GO, GEVENTHTTPCLIENT, AIOHTTP]
+    contenders = [NAPIXCLIENT, PYCURL, PYCURL_TUNED, GO, GEVENTHTTPCLIENT, AIOHTTP, BARE_SSL]
     rows = runner.compare(contenders, size.handshakes, HANDSHAKE_HOSTS, size.rounds, tls=True, closes=True)
-    base = find(rows, PYCURL)
-    lines = [['client', 'CPU µs', f'x {PYCURL.label}', 'resumed']]
-    result = []
-    for row in rows:
-        rounds = zip(row.cpu_us, base.cpu_us, strict=True) if base else ()
-        relative = [theirs / ours for ours, theirs in rounds]
-        ratio = round(median(relative), 3) if relative else None
-        result.append({**row.as_json(), 'cpu_ratio': ratio, 'resumed': round(row.resumed, 3)})
-        shown = f'{ratio:.2f}' if ratio else '–'
-        lines.append([row.contender.label, f'{median(row.cpu_us):,.0f}', shown, f'{row.resumed:.1%}'])
     title = (
         f'handshakes: {size.handshakes:,} GETs over {HANDSHAKE_HOSTS} origins, each over a connection of its own, '
         f'medians of {size.rounds} interleaved rounds'
     )
+    return by_processor(title, rows, find(rows, BARE_SSL), resumed=True)
+
+
+def fresh(runner: Runner, size: Size) -> Result:
+    """A connection for each request, as the server ends it with its answer; and many origins that are asked once."""
+    contenders = [NAPIXCLIENT, PYCURL, PYCURL_TUNED, GO, BARE_LOOP]
+    found = {}
+    for name, requests, hosts, each in (
+        ('again', size.fresh, size.hosts, 'each over a connection of its own'),
+        ('once', size.once, size.once, 'once each'),
+    ):
+        rows = runner.compare(contenders, requests, hosts, size.rounds, closes=True)
+        title = f'fresh: {requests:,} GETs over {hosts:,} origins, {each}, medians of {size.rounds} interleaved rounds'
+        found[name] = by_processor(title, rows, find(rows, BARE_LOOP))
+    return found
+
+
+def decoding(runner: Runner, size: Size) -> Result:
+    """What it costs to decode a body while many answers are held, beside json.loads of as many bytes."""
+    rows = {count: runner.compare([DECODING, BARE_JSON], count, size.hosts, size.rounds) for count in size.decoded}
+    lines = [['client', *(f'{count:,} held' for count in rows), 'growth']]
+    result = []
+    for contender in DECODING, BARE_JSON:
+        found = [row for measured in rows.values() if (row := find(measured, contender))]
+        if len(found) == len(rows):
+            each = [row.median('decoding_us') for row in found]
+            lines.append([contender.label, *(f'{one:.2f} µs' for one in each), f'{each[-1] / each[0]:.2f}'])
+            growth = round(each[-1] / each[0], 2)
+            result.append({'name': contender.name, 'label': contender.label, 'us': each, 'growth': growth})
+    print_table(f'decoding: CPU time for each body, medians of {size.rounds} interleaved rounds', lines)
+    return {'held': list(rows), 'rows': result}
+
+
+def by_processor(title: str, rows: Sequence[Row], floor: Row | None, resumed: bool = False) -> Result:
+    """Print a table of CPU time relative to pycurl's and to the least that the case can cost, and return it."""
+    base = find(rows, PYCURL)
+    lines = [['client', 'CPU µs', f'x {PYCURL.label}', 'x the bare loop', *(['resumed'] if resumed else [])]]
+    result = []
+    for row in rows:
+        figures: Result = {'resumed': round(row.resumed, 3)} if resumed else {}
+        for name, other in ('cpu_ratio', base), ('floor_ratio', floor):
+            relative = row.cpu_ratios(other)
+            figures[name] = round(median(relative), 3) if relative else None
+        result.append({**row.as_json(), **figures})
+        shown = [f'{ratio:.2f}' if ratio else '–' for ratio in (figures['cpu_ratio'], figures['floor_ratio'])]
+        lines.append(
+            [row.contender.label, f'{median(row.cpu_us):,.1f}', *shown, *([f'{row.resumed:.1%}'] if resumed else [])]
+        )
     print_table(title, lines)
     return {'title': title, 'baseline': PYCURL.name, 'rows': result}
 
@@ -238,6 +292,8 @@ CASES: dict[str, Callable[[Runner, Size], Result]] = {
     'speed': speed,
     'https': https,
     'handshakes': handshakes,
+    'fresh': fresh,
+    'decoding': decoding,
     'wide': wide,
     'huge': huge,
     'names': named,

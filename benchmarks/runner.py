@@ -48,6 +48,11 @@ NAMED = (
     AIOHTTP,
     Contender('aiohttp-aiodns', 'aiohttp, aiodns', 'aiohttp', ('aiohttp', 'aiodns'), mode='aiodns'),
 )
+#: What the least is that a case can cost here. They are no clients.
+BARE_LOOP = Contender('bare-loop', 'a bare loop on gevent and httptools', 'bare_loop', ('gevent', 'httptools'))
+BARE_SSL = Contender('bare-ssl', "Python's own ssl, in a bare loop", 'bare_ssl', ())
+BARE_JSON = Contender('bare-json', 'json.loads of bytes that are held', 'bare_json', ())
+FLOORS = (BARE_LOOP, BARE_SSL, BARE_JSON)
 
 CONTENDERS = (
     NAPIXCLIENT,
@@ -89,6 +94,12 @@ class Row:
     def cpu_us(self) -> list[float]:
         """CPU time per request in µs, user and system, round by round: what else runs disturbs it less."""
         return [1e6 * run['cpu_seconds'] / run['requests'] for run in self.runs]
+
+    def cpu_ratios(self, baseline: 'Row | None') -> list[float]:
+        """How many times the CPU time of ours `baseline` takes for a request, round by round."""
+        if baseline is None:
+            return []
+        return [theirs / ours for ours, theirs in zip(self.cpu_us, baseline.cpu_us, strict=False)]
 
     @property
     def busy(self) -> float:

@@ -10,7 +10,8 @@ Cases = Mapping[str, Mapping[str, Any]]
 def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
     """For each target whose case was run: what it says, what was found, whether it is met."""
     at_least = [
-        ('speed', 'pycurl', 1.4),
+        ('speed', 'pycurl', 1.6),
+        ('speed', 'pycurl-tuned', 1.15),
         ('speed', 'go', 1.0),
         ('speed', 'geventhttpclient', 4.5),
         ('speed', 'aiohttp', 7.0),
@@ -29,6 +30,19 @@ def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
         yield 'handshakes: at least 95 % resumed', f'{row["resumed"]:.1%}', row['resumed'] >= 0.95
         if row['cpu_ratio'] is not None:
             yield 'handshakes: at least 1.0 x pycurl, by CPU time', f'{row["cpu_ratio"]:.2f}', row['cpu_ratio'] >= 1.0
+        if row['floor_ratio'] is not None:
+            ratio = row['floor_ratio']
+            yield "handshakes: at least 0.95 x Python's own ssl, by CPU time", f'{ratio:.2f}', ratio >= 0.95
+    for name in 'again', 'once':
+        row = find(cases.get('fresh', {}), name, 'napixclient')
+        if row is not None and row['cpu_ratio'] is not None:
+            yield (
+                f'fresh, {name}: at least 1.2 x pycurl, by CPU time',
+                f'{row["cpu_ratio"]:.2f}',
+                row['cpu_ratio'] >= 1.2,
+            )
+    if row := find(cases, 'decoding', 'napixclient-decoding'):
+        yield 'decoding: at most 1.3 times with the most held', f'{row["growth"]:.2f}', row['growth'] <= 1.3
     for name in ('napixclient', 'napixclient-256'):
         if row := find(cases, 'huge', name):
             yield f'huge: no failure ({row["label"]})', f'{row["failures"]}', row['failures'] == 0

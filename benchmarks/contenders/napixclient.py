@@ -1,4 +1,6 @@
-"""napixclient, as its users write it: ClientPool.request and wait. Modes: 'signed' and 'stream'."""
+"""napixclient, as its users write it: ClientPool.request and wait. Modes: 'signed', 'stream' and 'decoding'."""
+
+import time
 
 from benchmarks.work import HEADER, PATH, Figures, Outcome, Work, main, peak_rss_mb
 from napixclient import ClientPool, HTTPError, Response
@@ -16,6 +18,12 @@ def run(work: Work) -> Figures:
         pool.request(origin, 'GET', PATH)
     answers = pool.wait()
     as_handed_out = peak_rss_mb()
+    if work.mode == 'decoding':
+        busy = time.process_time()
+        for answer in answers:
+            _ = answer.body
+        spent = 1e6 * (time.process_time() - busy) / work.requests
+        return {**work.check(map(decoded, answers)), 'decoding_us': spent}
     return {**work.check(map(decoded, answers)), 'rss_handed_out_mb': as_handed_out}
 
 
