@@ -191,15 +191,21 @@ class Response:
             body = None
         elif (kind := _content_type(self.head)) is not None and _is_json(kind[1]):
             try:
-                body = self.json()
+                body = load_json(data)  # what json() begins with, two calls shorter
             except ValueError:
-                body = self.text
+                body = self._json_or_text()
         else:
             body = self.text
             if len(data) > _KEPT_TEXT:
                 return body
         self._body = body
         return body
+
+    def _json_or_text(self) -> Any:
+        try:
+            return self.json()
+        except ValueError:
+            return self.text
 
     def keep_coded(self) -> None:
         """Have ``body`` be the bytes as they came: they are in a content coding that is not undone, and no text."""
