@@ -54,15 +54,46 @@ def _fastest_first(case: dict[str, Any]) -> Table:
 def handshakes(found: dict[str, Any]) -> Table:
     """A connection over TLS for each request, the cheapest first; nothing where it was not measured."""
     case = found['cases'].get('handshakes')
-    if not case:
-        return []
+    return _cheapest_first(case, 'resumed') if case else []
+
+
+def fresh(found: dict[str, Any]) -> Table:
+    """A connection for each request, the cheapest first; nothing where it was not measured."""
+    case = found['cases'].get('fresh')
+    return _cheapest_first(case['again']) if case else []
+
+
+def once(found: dict[str, Any]) -> Table:
+    """Many origins that are asked once, the cheapest first; nothing where it was not measured."""
+    case = found['cases'].get('fresh')
+    return _cheapest_first(case['once']) if case else []
+
+
+def _cheapest_first(case: dict[str, Any], *shares: str) -> Table:
     rows = sorted(case['rows'], key=lambda row: row['cpu_us'])
     return [
-        ['client', 'CPU time per request', 'relative speed', 'resumed'],
+        ['client', 'CPU time per request', "by pycurl's", "by the bare loop's", *shares],
         *(
-            [row['label'], f'{row["cpu_us"]:,.0f} µs', _ratio(row['cpu_ratio']), f'{row["resumed"]:.0%}']
+            [
+                row['label'],
+                f'{row["cpu_us"]:,.0f} µs',
+                _ratio(row['cpu_ratio']),
+                _ratio(row.get('floor_ratio')),
+                *(f'{row[share]:.0%}' for share in shares),
+            ]
             for row in rows
         ),
+    ]
+
+
+def decoding(found: dict[str, Any]) -> Table:
+    """What a body costs to decode while so many are held; nothing where it was not measured."""
+    case = found['cases'].get('decoding')
+    if not case:
+        return []
+    return [
+        ['what', *(f'{held:,} held' for held in case['held']), 'growth'],
+        *([row['label'], *(f'{us:.1f} µs' for us in row['us']), f'{row["growth"]:.2f}'] for row in case['rows']),
     ]
 
 
@@ -145,6 +176,9 @@ CASES: dict[str, Callable[[dict[str, Any]], Table]] = {
     'speed': speed,
     'https': https,
     'handshakes': handshakes,
+    'fresh': fresh,
+    'once': once,
+    'decoding': decoding,
     'wide': wide,
     'names': names,
     'command': command,
