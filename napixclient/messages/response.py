@@ -189,7 +189,7 @@ class Response:
         data = self.payload if type(self) is Response else self.data
         if not data:
             body = None
-        elif (kind := _content_type(self.head)) is not None and _is_json(kind[1]):
+        elif (kind := _content_type(self.head)) is not None and _is_json(kind):
             try:
                 body = load_json(data)  # what json() begins with, two calls shorter
             except ValueError:
@@ -240,7 +240,7 @@ def new_response(request: Request, status: int, head: bytes, data: bytes, elapse
 def says_json(response: Response) -> bool:
     """Whether the body is JSON by its Content-Type, and in no content coding."""
     kind = _content_type(response.head)
-    return kind is not None and _is_json(kind[1]) and not _is_coded(response)
+    return kind is not None and _is_json(kind) and not _is_coded(response)
 
 
 def written_json(response: Response) -> str | None:
@@ -282,7 +282,17 @@ def _is_coded(response: Response) -> bool:
 
 # Its type, at once ---------------------------------------------------------------------------------------------------
 
-_content_type = re.compile(rb'\r\ncontent-type:([^\r;]*)', re.IGNORECASE).search
+_find_content_type = re.compile(rb'\r\ncontent-type:([^\r;]*)', re.IGNORECASE).search
+
+
+def _content_type(head: bytes) -> bytes | None:
+    """The value of the field, perhaps with its parameters; in its usual spelling it is found ten times as fast."""
+    at = head.find(b'\r\nContent-Type: ')
+    if at < 0:
+        match = _find_content_type(head)
+        return None if match is None else match[1]
+    end = head.find(b'\r', at + 2)
+    return head[at + 16 :] if end < 0 else head[at + 16 : end]
 
 
 @lru_cache(64)
