@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from functools import partial
 
 __all__ = ['BOUNDS', 'Histogram']
 
@@ -16,6 +17,7 @@ BOUNDS: tuple[float, ...] = tuple(
 )
 #: The bucket that begins at a half: those that are stored are numbered from it.
 _HALF = BOUNDS.index(0.5) + 1
+_bucket_of = partial(bisect_right, BOUNDS)
 
 
 class Histogram:
@@ -47,9 +49,8 @@ class Histogram:
 
     def add_all(self, times: Iterable[float]) -> None:
         """Count many."""
-        counts = self.counts
-        for time in times:
-            counts[bisect_right(BOUNDS, time)] += 1
+        for bucket, count in Counter(map(_bucket_of, times)).items():
+            self.counts[bucket] += count
 
     def quantile(self, share: float) -> float | None:
         """The time that this share of all does not exceed, within 7 %; ``None`` while nothing is counted.
