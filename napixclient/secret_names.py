@@ -79,6 +79,7 @@ _split = re.compile(r'(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])|[\W_]+').s
 #: Characters of a name that are looked at, from its end.
 _LONGEST = 100
 _MOST_ADDED = 4096
+_MOST_PLAIN = 4096
 _DIGITS = '0123456789'
 _NO_LETTERS = _DIGITS + '-_.[]$ '
 
@@ -91,13 +92,22 @@ _PARTS = (
 _endings = {word[-2:] for word in (*_SECRET, *_SECRET_BUT, *_SECRET_BEHIND, *_ASIDE)} | {'-v', '_v'}
 
 _added: set[str] = set()
+#: Names that were found to be none; the same few are asked about again and again.
+_plain: set[str] = set()
 _parameters = set(_SECRET_PARAMETERS)
 
 
 def is_secret_field(name: str) -> bool:
     """Whether a header field, a variable of a WSGI environ, a parameter or a member of that name is a credential."""
+    plain = _plain
+    if name in plain:
+        return False
     end = name[-_LONGEST:].rstrip(_NO_LETTERS)
-    return (end[-2:].lower() in _endings and _is_secret(end)) or (bool(_added) and _spelling(name) in _added)
+    if (end[-2:].lower() in _endings and _is_secret(end)) or (bool(_added) and _spelling(name) in _added):
+        return True
+    if len(plain) < _MOST_PLAIN and len(name) <= _LONGEST:
+        plain.add(name)
+    return False
 
 
 def is_secret_parameter(name: str) -> bool:
@@ -116,6 +126,7 @@ def add_secret_names(names: Iterable[str]) -> None:
 
     :raises ValueError: for what is no name.
     """
+    global _plain
     if isinstance(names, str):
         raise ValueError('secret_names is a list of names, not one text')
     for name in names:
@@ -124,6 +135,7 @@ def add_secret_names(names: Iterable[str]) -> None:
             raise ValueError('the name of a secret is a text such as "X-Tenant-Pin": not empty, and without the value')
         if len(_added) < _MOST_ADDED:
             _added.add(spelling)
+    _plain = set()  # another one: who has just judged a name by the others takes note of it in the old one
 
 
 def add_secret_parameter(name: str) -> None:

@@ -92,20 +92,21 @@ def secrets_of_body(body: Any) -> list[str]:
     if isinstance(body, str):
         return _of_query(f'?{body}') if _is_form(body) else named_secrets(body)
     found: list[str] = []
-    left = [(body, False)]  # parts, and whether they are within a secret member
+    left: list[tuple[Any, bool]] = [(body, False)]  # lists and objects, and whether they are within a secret member
     while left:
         part, secret = left.pop()
-        if isinstance(part, dict):
-            named = 'value' in part  # "key" then names the value
-            left += [
-                (member, secret or (is_secret_field(name) and not (named and name.lower() == 'key')))
-                for name, member in part.items()
-            ]
-        elif isinstance(part, list):
-            left += [(member, secret) for member in part]
-        elif secret and part is not None and not isinstance(part, bool) and part != '':
-            found.append(str(part))
+        for name, member in part.items() if isinstance(part, dict) else ((None, member) for member in part):
+            is_secret = secret or (name is not None and is_secret_field(name) and not _names_value(name, part))
+            if isinstance(member, (dict, list)):
+                left.append((member, is_secret))
+            elif is_secret and member is not None and not isinstance(member, bool) and member != '':
+                found.append(str(member))
     return found
+
+
+def _names_value(name: str, members: dict[str, Any]) -> bool:
+    """Whether it is the "key" of an object that has its "value" as well."""
+    return name.lower() == 'key' and 'value' in members
 
 
 def _mapped(value: Any, masked: Callable[[str], str]) -> Any:
