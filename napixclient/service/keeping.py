@@ -92,12 +92,13 @@ class Keeper:
 
     # -- the run's side --------------------------------------------------------------------------------------------
 
-    def add(self, result: Result) -> None:
-        """One more result."""
-        self._waiting.append(result)
-        self._size += len(result.text)
-        if not self._work.is_set():
-            self._work.set()
+    def add(self, results: list[Result]) -> None:
+        """More results."""
+        if results:
+            self._waiting.extend(results)
+            self._size += sum([len(result.text) for result in results])
+            if not self._work.is_set():
+                self._work.set()
 
     def wait_for_room(self) -> None:
         """Until what waits for its commit takes no more memory than it may."""
@@ -154,10 +155,14 @@ class Keeper:
         group = self._owner.plan()
         if not lines and not group:
             return False
-        sent = self.sent.union([item.number for item in group]).difference([result.number for result in results])
+        also = [item.number for item in group]
+        self.sent.update(also)
+        self.sent.difference_update([number for number, _ in lines])
+        # With results only what is new is written: all would be six times as many.
+        sent = None if lines else self.sent
         summary, first = self.counts.summary(), self.results
-        self._persist(lambda: self._store.commit(self._id, self._fence, first, lines, summary, sent))
-        self.sent, self.summary = sent, summary
+        self._persist(lambda: self._store.commit(self._id, self._fence, first, lines, summary, sent, also=also))
+        self.summary = summary
         self._size -= size
         self._room.set()
         if group:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from .database import Connection, Database, LeaseLost, StoreError, StoreRefused
@@ -28,16 +28,20 @@ _TABLES = (
     """CREATE TABLE IF NOT EXISTS requests (
         run VARCHAR(32) NOT NULL, number BIGINT NOT NULL, request TEXT NOT NULL, PRIMARY KEY (run, number))""",
     # What is committed together is one row: the place and the request's number of the first result, the numbers of all,
-    # and a line for each. Older releases wrote each into a row of its own, which has no numbers.
+    # a line for each, and the numbers of the requests that may be sent from then on. Older releases wrote each into a
+    # row of its own, which has no numbers.
     """CREATE TABLE IF NOT EXISTS results (
         run VARCHAR(32) NOT NULL, seq BIGINT NOT NULL, number BIGINT NOT NULL, line TEXT NOT NULL,
-        numbers TEXT, PRIMARY KEY (run, seq))""",
+        numbers TEXT, sent TEXT, PRIMARY KEY (run, seq))""",
     *TABLES,
 )
 _REQUEST = {'run': 'VARCHAR', 'number': 'BIGINT', 'request': 'TEXT'}
-_RESULT = {'run': 'VARCHAR', 'seq': 'BIGINT', 'number': 'BIGINT', 'line': 'TEXT', 'numbers': 'TEXT'}
+_RESULT = {'run': 'VARCHAR', 'seq': 'BIGINT', 'number': 'BIGINT', 'line': 'TEXT', 'numbers': 'TEXT', 'sent': 'TEXT'}
 #: Columns that older releases did not have.
-_NEWER = {'runs': {'fence': 'BIGINT NOT NULL DEFAULT 0', 'sent': 'TEXT'}, 'results': {'numbers': 'TEXT'}}
+_NEWER = {
+    'runs': {'fence': 'BIGINT NOT NULL DEFAULT 0', 'sent': 'TEXT'},
+    'results': {'numbers': 'TEXT', 'sent': 'TEXT'},
+}
 _COLUMNS = 'id, created, finished, state, owner, cancel, options, summary, results, fence'
 
 
@@ -113,7 +117,7 @@ class Store:
             'options': json.dumps(run.options),
             'summary': json.dumps(run.summary),
             'bytes': sum(len(request) for _, _, request in rows),
-            'sent': json.dumps(sorted(sent)),
+            'sent': _sent_text(0, sent),
         }
 
         def work(to: Connection) -> Kept:
@@ -135,14 +139,16 @@ class Store:
         first: int,
         results: list[tuple[int, str]],
         summary: dict[str, Any],
-        sent: Iterable[int],
+        sent: Iterable[int] | None,
         state: str = 'running',
+        also: Sequence[int] = (),
     ) -> float | None:
         """Keep results, how the run stands, and what of it may be sent from now on. May be repeated as it was.
 
         :param first: the number in sequence of the first of the results.
         :param results: number of the request, and the line.
-        :param sent: numbers of all requests that may have been sent, and have no result.
+        :param sent: numbers of all requests that may have been sent, and have no result. Instead of them, with
+            results, ``None``: those that were recorded before, and ``also`` these.
         :param state: any but ``running`` ends the run: what it was to do is then forgotten.
         :returns: when the run ended.
         :raises LeaseLost: when another instance has taken the run over; nothing is kept then.
@@ -151,7 +157,7 @@ class Store:
         text = '\n'.join(lines)
         numbers = [number for number, _ in results]
         # One row for all that are committed together.
-        row = (id, first, numbers[0], text, str(numbers)) if numbers else None
+        row = (id, first, numbers[0], text, str(numbers), str(also) if also else None) if numbers else None
         values = {
             'id': id,
             'owner': self.owner,
@@ -159,7 +165,7 @@ class Store:
             'first': first,
             'next': first + len(lines),
             'summary': json.dumps(summary),
-            'sent': str(sorted(sent)),  # JSON as well, in half of the time
+            'sent': None if sent is None else _sent_text(first, sent),
             'state': state,
             'bytes': len(text),
         }
@@ -241,11 +247,15 @@ class Store:
         """The requests of a run that have no result."""
 
         def work(to: Connection) -> list[Left]:
-            done: set[int] = set()
-            for number, numbers in to.stream('SELECT number, numbers FROM results WHERE run = :run', {'run': id}):
-                done.update([number] if numbers is None else json.loads(numbers))
             text = next((text for (text,) in to.rows('SELECT sent FROM runs WHERE id = :run', {'run': id})), None)
-            sent = None if text is None else set(json.loads(text))  # an older release did not say
+            since, sent = (0, None) if text is None else _read_sent(text)  # an older release did not say
+            done: set[int] = set()
+            for seq, number, numbers, also in to.stream(
+                'SELECT seq, number, numbers, sent FROM results WHERE run = :run', {'run': id}
+            ):
+                done.update([number] if numbers is None else json.loads(numbers))
+                if sent is not None and also is not None and seq >= since:
+                    sent.update(json.loads(also))
             return [
                 Left(number, request, sent is None or number in sent)
                 for first, text in to.stream(
@@ -340,6 +350,30 @@ def _requests(text: str) -> list[dict[str, Any]]:
     return found if isinstance(found, list) else [found]
 
 
+def _sent_text(first: int, sent: Iterable[int]) -> str:
+    """What may have been sent before the result with that number in sequence; rows of results from there on add theirs.
+
+    Runs of numbers are short, as each commit writes the whole row anew. It is no JSON, so that an older release, which
+    does not read those of the other rows, rather fails than sends something twice.
+    """
+    spans: list[list[int]] = []
+    for number in sorted(sent):
+        if spans and spans[-1][1] == number - 1:
+            spans[-1][1] = number
+        else:
+            spans.append([number, number])
+    return f'{first}:{",".join(f"{begin}-{end}" for begin, end in spans)}'
+
+
+def _read_sent(text: str) -> tuple[int, set[int]]:
+    """The number in sequence, and the numbers of requests; older releases wrote the latter alone."""
+    first, separator, spans = text.partition(':')
+    if not separator:
+        return 0, set(json.loads(text))
+    bounds = [span.split('-') for span in spans.split(',') if span]
+    return int(first), {number for begin, end in bounds for number in range(int(begin), int(end) + 1)}
+
+
 def _found(to: Connection, which: str, values: dict[str, Any]) -> list[Kept]:
     return [
         Kept(
@@ -366,7 +400,8 @@ def _commit(to: Connection, values: dict[str, Any], row: tuple[Any, ...] | None)
     ends = values['state'] != 'running'
     # First of all: whoever takes the run over waits for the row, or makes this find none.
     if not to.run(
-        'UPDATE runs SET summary = :summary, results = :next, bytes = bytes + :bytes, sent = :sent, '
+        'UPDATE runs SET summary = :summary, results = :next, bytes = bytes + :bytes, '
+        'sent = COALESCE(:sent, sent), '
         f'state = :state, finished = {to.now if ends else "NULL"} WHERE id = :id AND owner = :owner '
         "AND fence = :fence AND results = :first AND state = 'running'",
         values,
