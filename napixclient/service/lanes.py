@@ -40,6 +40,14 @@ class _Lane:
         self.round = 0  # the latest in which it had its turn,
         self.taken = 0  # and in which something was taken
 
+    def take(self, count: int) -> list[Item]:
+        """The next ones."""
+        self.out += count
+        self.fresh += count
+        taken = self.items[: -count - 1 : -1]
+        del self.items[-count:]
+        return taken
+
     def adapt(self, simultaneous: int) -> None:
         """Learn from what the pool had left, when it had least, how much that should have been."""
         self.limit = simultaneous + self.spare
@@ -105,18 +113,19 @@ class Lanes:
             if lane.round != self._round:
                 lane.round = self._round
                 lane.adapt(self.simultaneous(host))
-            room = lane.out < lane.limit
-            if room:
-                group.append(lane.items.pop())
-                lane.out += 1
+            # As many at once as leave the others theirs; where the order matters, one, as each has its position.
+            share = 1 if self._positions else max((self.most - self._out) // (len(ready) + 1), 1)
+            count = min(lane.limit - lane.out, len(lane.items), share)
+            lane.waits = False
+            if count > 0:
                 if lane.taken != self._round:
                     lane.taken = self._round
                     fresh.append(lane)
-                lane.fresh += 1
-                self._out += 1
-            lane.waits = room and bool(lane.items)
-            if lane.waits:
-                ready.append(entry)
+                group += lane.take(count)
+                self._out += count
+                if lane.items:
+                    lane.waits = True
+                    ready.append(entry)
         return group
 
     def recorded(self) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import uuid
 from math import inf
+from operator import itemgetter
 from typing import Any
 
 import gevent
@@ -221,13 +222,16 @@ class Runs:
 
 def _about(items: list[Item]) -> dict[str, Any]:
     """What distinguishes a run from others at a glance; ``None`` for what differs between its requests."""
-    methods, urls = {item.method for item in items}, {item.url for item in items}
+    methods, urls, hosts = (set(map(itemgetter(part), items)) for part in (_METHOD, _URL, _HOST))
     return {
         'method': methods.pop() if len(methods) == 1 else None,
         'url': urls.pop() if len(urls) == 1 else None,
         'host': items[0].host,
-        'hosts': len({item.host for item in items}),
+        'hosts': len(hosts),
     }
+
+
+_METHOD, _URL, _HOST = (Item._fields.index(name) for name in ('method', 'url', 'host'))
 
 
 def _shown(number: int, tag: Any, host: str, method: str, url: str) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from itertools import count, islice
 from typing import Any, NamedTuple, TypeVar
 
 import gevent
@@ -44,6 +45,8 @@ MOST_RETRIES = 20
 MOST_SIMULTANEOUS = 1000
 #: Things that are looked at before others have their turn.
 _AT_ONCE = 250
+#: Methods with a url of which a submission's reader knows how they are written.
+_MOST_PLAIN = 4096
 
 
 class BadSubmission(ValueError):
@@ -98,7 +101,7 @@ def read_submission(data: bytes, most: int, allow: Allow) -> Submission:
     options = _options({name: document.pop(name) for name in Options._fields if name in document})
     secrets = Secrets()
     reader = _Items(options, allow, secrets)
-    items = [reader.read(number, given) for number, given in enumerate(politely(_requests(document, most)))]
+    items = list(politely(map(reader.read, count(), _requests(document, most))))
     if options.need is not None and options.need > len(items):
         raise BadSubmission(f'need: {options.need} of {len(items)} requests cannot succeed')
     if secrets:
@@ -108,9 +111,10 @@ def read_submission(data: bytes, most: int, allow: Allow) -> Submission:
 
 def politely(things: Iterable[_T]) -> Iterator[_T]:
     """The same things; now and then all others have their turn."""
-    for number, thing in enumerate(things, 1):
-        yield thing
-        if number % _AT_ONCE == 0:
+    left = iter(things)
+    while some := list(islice(left, _AT_ONCE)):
+        yield from some
+        if len(some) == _AT_ONCE:
             gevent.sleep(0)
 
 
@@ -253,7 +257,10 @@ class _Items:
         self._allow = allow
         self._secrets = secrets
         self._options = _request_options(options)
-        self._hosts: set[str] = set()  # that may be asked
+        self._hosts: dict[str, str] = {}  # that may be asked, as JSON has them
+        self._plain: dict[
+            tuple[str, str], tuple[str, str]
+        ] = {}  # method and url, as they are sent and as JSON has them
 
     def read(self, number: int, given: dict[str, Any]) -> Item:
         """One of them, as it was posted.
@@ -262,26 +269,43 @@ class _Items:
         """
         if not _KNOWN.issuperset(given):
             _no_others(given, f'requests[{number}]', _KNOWN)
-        host: Any = given.get('host')
+        get = given.get
+        host: Any = get('host')
+        if host.__class__ is not str or host not in self._hosts:
+            self._check_host(number, host)
+        try:
+            if get('body') is None and get('headers') is None:
+                target = get('method', 'GET'), get('url', '/')
+                plain = self._plain.get(target) if target[0].__class__ is target[1].__class__ is str else None
+                if plain is not None:
+                    return self._read_plain(number, host, get('tag'), target[0], *plain)
+            return self._read_any(number, host, given)
+        except (ValueError, RecursionError) as exc:
+            raise BadSubmission(f'requests[{number}]: {exc}') from exc
+
+    def _read_plain(self, number: int, host: str, tag: Any, method: str, url: str, text: str) -> Item:
+        """One without fields and without a body, of a method and for a url that another had."""
+        request = _request(number, host, method, url, None, None, self._options)
+        shown = f'"tag":{"null" if tag is None else _encode(tag)},"host":{self._hosts[host]},{text}'
+        return _new_item(Item, (number, tag, host, method, url, request, False, shown))
+
+    def _read_any(self, number: int, host: str, given: dict[str, Any]) -> Item:
         method, url, tag = given.get('method', 'GET'), given.get('url', '/'), given.get('tag')
         headers, body = given.get('headers'), given.get('body')
         if headers is not None:
             headers = _headers(headers, f'requests[{number}]') or None
         if body is not None and not isinstance(body, (dict, list, str)):
             raise BadSubmission(f'requests[{number}].body: an object, a list, a text or null, not {_kind(body)}')
-        if host.__class__ is not str or host not in self._hosts:
-            self._check_host(number, host)
         secret = False
-        try:
-            request = _request(number, host, method, url, body, headers, self._options)
-            url = request.url
-            in_body = () if body is None else _secrets_in(body, request)
-            if headers or in_body or '=' in url:
-                secret = self._secrets.of_request(url, (headers or {}).items(), in_body)
-                url = mask_url(url)
-            return _new_item(Item, (number, tag, host, method, url, request, secret, _members(tag, host, method, url)))
-        except (ValueError, RecursionError) as exc:
-            raise BadSubmission(f'requests[{number}]: {exc}') from exc
+        request = _request(number, host, method, url, body, headers, self._options)
+        asked, url = url, request.url
+        in_body = () if body is None else _secrets_in(body, request)
+        if headers or in_body or '=' in url:
+            secret = self._secrets.of_request(url, (headers or {}).items(), in_body)
+            url = mask_url(url)
+        elif body is None and len(self._plain) < _MOST_PLAIN:
+            self._plain[method, asked] = url, _target(method, url)
+        return _new_item(Item, (number, tag, host, method, url, request, secret, _members(tag, host, method, url)))
 
     def _check_host(self, number: int, host: Any) -> None:
         where = f'requests[{number}]'
@@ -293,7 +317,7 @@ class _Items:
             self._allow.check_literal(parse_origin(host))
         except ValueError as exc:
             raise BadSubmission(f'{where}: {exc}') from exc
-        self._hosts.add(host)
+        self._hosts[host] = _quoted(host)
 
 
 def _secrets_in(body: Any, request: Request) -> list[str]:
@@ -357,7 +381,7 @@ def kept(item: Item, given: Request | None, secrets: Secrets | None) -> str:
     """
     if given is None or item.secret:
         return f'{{{item.shown}}}'
-    if secrets is None and given.body is None and not given.headers and given.url is item.url:
+    if secrets is None and given.body is None and not given.headers.block and given.url is item.url:
         return f'{{{item.shown},"headers":{{}},"body":null}}'
     try:
         headers = dict(given.headers.multi_items()) if given.headers else {}
@@ -366,16 +390,26 @@ def kept(item: Item, given: Request | None, secrets: Secrets | None) -> str:
             if secrets.without(sent) != sent:  # masked it would be another request
                 return f'{{{item.shown}}}'
         shown = item.shown if given.url is item.url else _members(item.tag, item.host, item.method, given.url)
-        body = 'null' if given.body is None else _encode(given.body)
+        body = 'null' if given.body is None else _body_text(given)
         return f'{{{shown},"headers":{_encode(headers) if headers else "{}"},"body":{body}}}'
     except (ValueError, TypeError, RecursionError) as exc:
         raise BadSubmission(f'requests[{item.number}]: cannot be written down: {exc}') from exc
 
 
+def _body_text(given: Request) -> str:
+    """The body in JSON, which that of an object or a list is as it is sent."""
+    text: str = _encode(given.body) if isinstance(given.body, str) else given.payload.decode('ascii')
+    return text
+
+
 def _members(tag: Any, host: str, method: str, url: str) -> str:
     """What is shown of a request: members of an object in JSON."""
     text = 'null' if tag is None else _encode(tag)
-    return f'"tag":{text},"host":{_quoted(host)},"method":{_quoted(method)},"url":{_quoted(url)}'
+    return f'"tag":{text},"host":{_quoted(host)},{_target(method, url)}'
+
+
+def _target(method: str, url: str) -> str:
+    return f'"method":{_quoted(method)},"url":{_quoted(url)}'
 
 
 _new_item: Callable[..., Item] = tuple.__new__  # Item(…) costs twice as much
