@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import accumulate
 from math import inf
-from operator import attrgetter
+from operator import itemgetter
 from typing import Any
 
 from prometheus_client import CollectorRegistry
@@ -91,7 +91,7 @@ class Metrics:
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
 
-_outcome = attrgetter('status', 'error')
+_outcome = itemgetter(Result._fields.index('status'), Result._fields.index('error'))
 
 
 def _filled(family: Any, samples: Iterable[tuple[str, int]]) -> Any:

@@ -270,20 +270,25 @@ class Run:
 
     def _take(self, outcomes: Iterable[tuple[int, Response | HTTPError]]) -> None:
         """Make results of outcomes, which have come just now."""
-        items, asked, done, need = self._items, self._asked, self._lanes.done, self.options.need
+        items, asked, done, secrets = self._items, self._asked, self._lanes.done, self._secrets
         now = monotonic()
         at = _in_ms(now - self._began)
+        results: list[Result] = []
+        succeeded = 0
         for number, outcome in outcomes:
             item, began = items[number], asked.pop(number)
-            if isinstance(outcome, HTTPError) and self._is_left(item, outcome):
+            if isinstance(outcome, Response):
+                succeeded += 1
+            elif self._is_left(item, outcome):
                 continue
             ms = (now - began if outcome.elapsed is None else outcome.elapsed) * 1000
-            self._finish(item, result_of(item, outcome, ms, at, self._secrets))
+            results.append(result_of(item, outcome, ms, at, secrets))
+            del items[number]
             done(item)
-            if isinstance(outcome, Response):
-                self._succeeded += 1
-                if self._succeeded == need:
-                    self._end('need')
+        self._finish(results)
+        self._succeeded += succeeded
+        if self._succeeded >= (self.options.need or inf) > self._succeeded - succeeded:
+            self._end('need')
 
     def _is_left(self, item: Item, error: HTTPError) -> bool:
         """Whether a request is sent later, here or after the next start."""
@@ -304,32 +309,35 @@ class Run:
         """What is left from a service that ended: some of it must not be sent once more, or cannot."""
         for item in politely([item for item in self._items.values() if item.request is None]):
             if item.number in self._keeper.sent:
-                self._finish(item, unasked(item, 'interrupted', INTERRUPTED, self._at(), self._secrets))
+                self._finish_unasked(item, 'interrupted', INTERRUPTED)
             else:
                 self._keeper.counts.reason = UNSENT
-                self._finish(item, unasked(item, 'cancelled', UNSENT, self._at(), self._secrets))
+                self._finish_unasked(item, 'cancelled', UNSENT)
 
     def _conclude(self) -> None:
         """What was never sent has its result too, unless it is sent later."""
         if self._ending == 'halted':
             return
         for item in politely(list(self._items.values())):
-            why = f'not sent: {WHY.get(self._ending, "")}'
-            self._finish(item, unasked(item, 'cancelled', why, self._at(), self._secrets))
+            self._finish_unasked(item, 'cancelled', f'not sent: {WHY.get(self._ending, "")}')
 
     def _at(self) -> str:
         return _in_ms(monotonic() - self._began)
 
-    def _finish(self, item: Item, result: Result) -> None:
-        """A request has its result; in order, where that was asked for."""
+    def _finish_unasked(self, item: Item, state: str, why: str) -> None:
+        """A request has a result that no answer made."""
         del self._items[item.number]
+        self._finish([unasked(item, state, why, self._at(), self._secrets)])
+
+    def _finish(self, results: list[Result]) -> None:
+        """Requests have their results; in order, where that was asked for."""
         if self._order is None:
-            self._keeper.add(result)
+            self._keeper.add(results)
             return
-        self._early[item.number] = result
+        self._early.update((result.number, result) for result in results)
         while self._order and self._order[0] in self._early:
             self._lanes.released()
-            self._keeper.add(self._early.pop(self._order.popleft()))
+            self._keeper.add([self._early.pop(self._order.popleft())])
 
     # -- the keeper's side -----------------------------------------------------------------------------------------
 
