@@ -19,7 +19,18 @@ from .methods import IDEMPOTENT
 from .options import Body, CallOptions, Fields, Params, RequestOptions, WholeOptions
 from .origin import Origin, parse_origin
 from .reference import REDIRECTS, lead, split_reference, written
-from .request import NO_OPTIONS, Request, Shared, Source, one_of, plain_request, request_with, retry_of, shared_request
+from .request import (
+    NO_OPTIONS,
+    OwnOptions,
+    Request,
+    Shared,
+    Source,
+    one_of,
+    plain_request,
+    request_with,
+    retry_of,
+    shared_request,
+)
 from .response import Response, beginning, exact_text, new_response, says_json, written_json
 
 __all__ = [
@@ -31,6 +42,7 @@ __all__ = [
     'IDEMPOTENT',
     'NO_OPTIONS',
     'Origin',
+    'OwnOptions',
     'Params',
     'REDIRECTS',
     'Request',

@@ -22,6 +22,7 @@ from .origin import _origins, parse_origin
 
 __all__ = [
     'NO_OPTIONS',
+    'OwnOptions',
     'Shared',
     'Request',
     'Source',
@@ -38,7 +39,7 @@ _has_control = re.compile(r'[\x00-\x1f\x7f]').search
 _new_object = object.__new__
 
 
-class _Options(NamedTuple):
+class OwnOptions(NamedTuple):
     """What one request sets for itself; ``None`` is its client's default."""
 
     timeout: float | Timeouts | None = None
@@ -50,7 +51,7 @@ class _Options(NamedTuple):
     decode: bool | None = None
 
 
-NO_OPTIONS = _Options()
+NO_OPTIONS = OwnOptions()
 
 
 class Shared:
@@ -71,7 +72,7 @@ class _Draft:
     headers: Headers
     tag: Any
     payload: Any
-    options: _Options
+    options: OwnOptions
 
 
 @lists(RequestOptions)
@@ -306,7 +307,7 @@ def _request_with(
         if value is not None and not isinstance(value, bool):
             raise ValueError(f'{name} is True, False or None (the default of the client), not {value!r}')
     request: Any = plain_request(host, method, url, body, headers, tag)
-    options = _Options(timeout, retry_of(retries), bool(stream), max_body, redirect, bool(expect), decode)
+    options = OwnOptions(timeout, retry_of(retries), bool(stream), max_body, redirect, bool(expect), decode)
     if options != NO_OPTIONS:
         _write_options(request, options)
     return request  # type: ignore[no-any-return]
@@ -316,9 +317,18 @@ _write_options = _Draft.__dict__['options'].__set__
 
 
 def plain_request(
-    host: str, method: str, url: str, body: object, headers: Fields | None, tag: object = None
+    host: str,
+    method: str,
+    url: str,
+    body: object,
+    headers: Fields | None,
+    tag: object = None,
+    options: OwnOptions = NO_OPTIONS,
 ) -> Request:
-    """``Request`` without options. A function of its own: to call a class costs Python three times as much."""
+    """``Request`` without options, or with those of another.
+
+    A function of its own: to call a class costs Python three times as much.
+    """
     if host.__class__ is not str or host not in _origins:
         parse_origin(host)
     if method.__class__ is not str or method not in _KNOWN_METHODS:
@@ -331,7 +341,7 @@ def plain_request(
     draft.url = url
     draft.tag = tag
     draft.body = body
-    draft.options = NO_OPTIONS
+    draft.options = options
     if headers is None and body is None:
         draft.headers = NO_HEADERS
         draft.payload = None

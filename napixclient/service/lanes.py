@@ -84,7 +84,7 @@ class Lanes:
         self._first = 0
         self._early: list[tuple[int, str]] = []  # a heap: what is too far ahead, and its host
         for position, item in enumerate(items):
-            if item.request is None:
+            if item.given is None:
                 continue
             lane = self._lanes.get(item.host)
             if lane is None:

@@ -70,7 +70,7 @@ def _plain_text(item: Item, response: Response, ms: float, at: str) -> str | Non
     """What :func:`_result` writes where there is no error and no secret, in a tenth of the time."""
     try:
         return (
-            f'"index":{item.number},{item.shown},"state":"done","status":{response.status},"ms":{ms:.3f},"at":{at},'
+            f'"index":{item.number},{item.members},"state":"done","status":{response.status},"ms":{ms:.3f},"at":{at},'
             f'"attempts":{response.attempts},"body":{_body_text(response)},"error":null}}'
         )
     except (ValueError, RecursionError):  # something in it cannot be written as it is

@@ -307,7 +307,7 @@ class Run:
 
     def _interrupt(self) -> None:
         """What is left from a service that ended: some of it must not be sent once more, or cannot."""
-        for item in politely([item for item in self._items.values() if item.request is None]):
+        for item in politely([item for item in self._items.values() if item.given is None]):
             if item.number in self._keeper.sent:
                 self._finish_unasked(item, 'interrupted', INTERRUPTED)
             else:

@@ -84,7 +84,7 @@ class Runs:
                 id, 0.0, None, 'running', self.store.owner, False, submission.options._asdict(), counts.summary(), 0
             )
             secrets = submission.secrets or None
-            requests = [kept(item, item.request, secrets) for item in politely(submission.items)]
+            requests = (kept(item, item.given, secrets) for item in politely(submission.items))
             lanes = self._lanes(submission)
             group = lanes.take()
             lease = Lease(self._now())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Sequence
+from itertools import islice
 from typing import Any, NamedTuple
 
 from .database import Connection, Database, LeaseLost, StoreError, StoreRefused
@@ -105,11 +106,10 @@ class Store:
         :param requests: what it is to do, in JSON.
         :param sent: numbers of those that may be sent as soon as this returns.
         """
-        texts = list(requests)
-        rows: list[tuple[Any, ...]] = [
-            (run.id, first, f'[{",".join(texts[first : first + TOGETHER])}]')
-            for first in range(0, len(texts), TOGETHER)
-        ]
+        rows: list[tuple[Any, ...]] = []
+        left = iter(requests)
+        while texts := list(islice(left, TOGETHER)):
+            rows.append((run.id, len(rows) * TOGETHER, f'[{",".join(texts)}]'))
         values = {
             'id': run.id,
             'state': run.state,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import lru_cache
 from itertools import count, islice
 from typing import Any, NamedTuple, TypeVar
 
@@ -14,7 +15,17 @@ from urllib3 import Retry
 from .._http.options import Simultaneous
 from ..checks import is_number, is_whole
 from ..hosts import BadHosts, expand, sizes_of
-from ..messages import FINITE, IDEMPOTENT, Request, json_text, load_json, parse_origin, plain_request
+from ..messages import (
+    FINITE,
+    IDEMPOTENT,
+    OwnOptions,
+    Request,
+    RequestOptions,
+    json_text,
+    load_json,
+    parse_origin,
+    plain_request,
+)
 from .allow import Allow
 from .secrets import Secrets, mask_url, secrets_of_body
 from .slices import SLICE, loads
@@ -69,8 +80,9 @@ class Item(NamedTuple):
     """One request of a run.
 
     :param tag: without the secrets of the run, as it is shown; so is ``url``.
-    :param request: ``None`` where it cannot be sent any more.
-    :param shown: the members ``tag``, ``host``, ``method`` and ``url`` in JSON, as the store and each result have them.
+    :param given: the request; or its options, where it has no fields and no body: it is then made when it is sent.
+        ``None`` where it cannot be sent any more.
+    :param target: the members ``method`` and ``url`` in JSON.
     """
 
     number: int
@@ -78,9 +90,26 @@ class Item(NamedTuple):
     host: str
     method: str
     url: str
-    request: Request | None
+    given: Request | OwnOptions | None
     secret: bool
-    shown: str = ''
+    target: str = ''
+
+    @property
+    def request(self) -> Request | None:
+        """What is sent."""
+        given = self.given
+        if isinstance(given, OwnOptions):
+            return plain_request(self.host, self.method, self.url, None, None, self.number, given)
+        return given
+
+    @property
+    def members(self) -> str:
+        """``tag``, ``host``, ``method`` and ``url``: members of an object in JSON, as store and result have them.
+
+        :raises ValueError, RecursionError: for a tag that cannot be written.
+        """
+        tag = 'null' if self.tag is None else _encode(self.tag)
+        return f'"tag":{tag},"host":{_quoted(self.host)},{self.target or _target(self.method, self.url)}'
 
 
 class Submission(NamedTuple):
@@ -142,7 +171,9 @@ def _requests(document: dict[str, Any], most: int) -> Iterator[dict[str, Any]]:
             raise BadSubmission('requests: a list of at least one request, or hosts with a request, is missing')
         if len(requests) > most:
             raise BadSubmission(f'requests: at most {most} in one run, not {len(requests)}')
-        for number, one in enumerate(requests):
+        requests.reverse()
+        for number in range(len(requests)):
+            one = requests.pop()  # so that the next takes its room in memory
             yield one if isinstance(one, dict) else _object(one, f'requests[{number}]')
         return
     request: Any
@@ -256,11 +287,9 @@ class _Items:
     def __init__(self, options: Options, allow: Allow, secrets: Secrets) -> None:
         self._allow = allow
         self._secrets = secrets
-        self._options = _request_options(options)
-        self._hosts: dict[str, str] = {}  # that may be asked, as JSON has them
-        self._plain: dict[
-            tuple[str, str], tuple[str, str]
-        ] = {}  # method and url, as they are sent and as JSON has them
+        self._options = _own_options(options)
+        self._hosts: dict[str, str] = {}  # that may be asked: one text for each
+        self._plain: dict[tuple[str, str], tuple[str, str, str]] = {}  # method and url, as they are sent and in JSON
 
     def read(self, number: int, given: dict[str, Any]) -> Item:
         """One of them, as it was posted.
@@ -273,21 +302,17 @@ class _Items:
         host: Any = get('host')
         if host.__class__ is not str or host not in self._hosts:
             self._check_host(number, host)
+        host = self._hosts[host]
+        if get('body') is None and get('headers') is None:
+            method, url = get('method', 'GET'), get('url', '/')
+            plain = self._plain.get((method, url)) if method.__class__ is url.__class__ is str else None
+            if plain is not None:
+                method, url, target = plain
+                return _new_item(Item, (number, get('tag'), host, method, url, self._options, False, target))
         try:
-            if get('body') is None and get('headers') is None:
-                target = get('method', 'GET'), get('url', '/')
-                plain = self._plain.get(target) if target[0].__class__ is target[1].__class__ is str else None
-                if plain is not None:
-                    return self._read_plain(number, host, get('tag'), target[0], *plain)
             return self._read_any(number, host, given)
         except (ValueError, RecursionError) as exc:
             raise BadSubmission(f'requests[{number}]: {exc}') from exc
-
-    def _read_plain(self, number: int, host: str, tag: Any, method: str, url: str, text: str) -> Item:
-        """One without fields and without a body, of a method and for a url that another had."""
-        request = _request(number, host, method, url, None, None, self._options)
-        shown = f'"tag":{"null" if tag is None else _encode(tag)},"host":{self._hosts[host]},{text}'
-        return _new_item(Item, (number, tag, host, method, url, request, False, shown))
 
     def _read_any(self, number: int, host: str, given: dict[str, Any]) -> Item:
         method, url, tag = given.get('method', 'GET'), given.get('url', '/'), given.get('tag')
@@ -297,15 +322,15 @@ class _Items:
         if body is not None and not isinstance(body, (dict, list, str)):
             raise BadSubmission(f'requests[{number}].body: an object, a list, a text or null, not {_kind(body)}')
         secret = False
-        request = _request(number, host, method, url, body, headers, self._options)
+        request = plain_request(host, method, url, body, headers, number, self._options)
         asked, url = url, request.url
         in_body = () if body is None else _secrets_in(body, request)
         if headers or in_body or '=' in url:
             secret = self._secrets.of_request(url, (headers or {}).items(), in_body)
             url = mask_url(url)
         elif body is None and len(self._plain) < _MOST_PLAIN:
-            self._plain[method, asked] = url, _target(method, url)
-        return _new_item(Item, (number, tag, host, method, url, request, secret, _members(tag, host, method, url)))
+            self._plain[method, asked] = method, url, _target(method, url)
+        return _new_item(Item, (number, tag, host, method, url, request, secret, _target(method, url)))
 
     def _check_host(self, number: int, host: Any) -> None:
         where = f'requests[{number}]'
@@ -317,7 +342,7 @@ class _Items:
             self._allow.check_literal(parse_origin(host))
         except ValueError as exc:
             raise BadSubmission(f'{where}: {exc}') from exc
-        self._hosts[host] = _quoted(host)
+        self._hosts[host] = host
 
 
 def _secrets_in(body: Any, request: Request) -> list[str]:
@@ -338,9 +363,10 @@ def _headers(given: Any, where: str) -> dict[str, str]:
     return headers
 
 
-def _request_options(options: Options) -> dict[str, Any]:
+@lru_cache(64)
+def _own_options(options: Options) -> OwnOptions:
     """What of a run's options each of its requests has; the same for all."""
-    given: dict[str, Any] = {}
+    given: RequestOptions = {}
     if options.timeout is not None:
         given['timeout'] = options.timeout
     if options.retries:
@@ -349,22 +375,17 @@ def _request_options(options: Options) -> dict[str, Any]:
         )
     if options.redirect:
         given['redirect'] = True
-    return given
-
-
-def _request(
-    number: int, host: str, method: str, url: str, body: Any, headers: dict[str, str] | None, options: dict[str, Any]
-) -> Request:
-    if options:
-        return Request(host, method, url, body, headers, tag=number, **options)
-    return plain_request(host, method, url, body, headers, number)
+    return Request('any', 'GET', '/', **given).options
 
 
 def _shown(item: Item, secrets: Secrets) -> Item:
     try:
-        secrets.without([[[[item.request and item.request.body]]]])  # some deeper than where it is kept
+        body = item.given.body if isinstance(item.given, Request) else None
+        secrets.without([[[[body]]]])  # some deeper than where it is kept
         tag, url = secrets.without(item.tag), secrets.without(item.url)
-        return item._replace(tag=tag, url=url, shown=_members(tag, item.host, item.method, url))
+        if url == item.url:
+            return item._replace(tag=tag)
+        return item._replace(tag=tag, url=url, given=item.request, target=_target(item.method, url))
     except RecursionError as exc:
         raise BadSubmission(f'requests[{item.number}]: nested too deep') from exc
 
@@ -372,26 +393,31 @@ def _shown(item: Item, secrets: Secrets) -> Item:
 # For the store --------------------------------------------------------------------------------------------------------
 
 
-def kept(item: Item, given: Request | None, secrets: Secrets | None) -> str:
+def kept(item: Item, given: Request | OwnOptions | None, secrets: Secrets | None) -> str:
     """What is kept of a request, in JSON: all of it only where it has no secrets.
 
+    :param given: that of the item, or its request.
     :param secrets: of all requests of the run, ``None`` where there are none: one may have in its body what is
         another's.
     :raises BadSubmission: for what cannot be written down.
     """
-    if given is None or item.secret:
-        return f'{{{item.shown}}}'
-    if secrets is None and given.body is None and not given.headers.block and given.url is item.url:
-        return f'{{{item.shown},"headers":{{}},"body":null}}'
     try:
-        headers = dict(given.headers.multi_items()) if given.headers else {}
+        if given is None or item.secret:
+            return f'{{{item.members}}}'
+        if isinstance(given, OwnOptions):
+            if secrets is None:
+                return f'{{{item.members},"headers":{{}},"body":null}}'
+            given = item.request
+            assert given is not None
+        headers = dict(given.headers.multi_items()) if given.headers.block else {}
         if secrets:
             sent = {'url': given.url, 'headers': headers, 'body': given.body}
             if secrets.without(sent) != sent:  # masked it would be another request
-                return f'{{{item.shown}}}'
-        shown = item.shown if given.url is item.url else _members(item.tag, item.host, item.method, given.url)
+                return f'{{{item.members}}}'
+        if given.url is not item.url:
+            item = item._replace(url=given.url, target='')
         body = 'null' if given.body is None else _body_text(given)
-        return f'{{{shown},"headers":{_encode(headers) if headers else "{}"},"body":{body}}}'
+        return f'{{{item.members},"headers":{_encode(headers) if headers else "{}"},"body":{body}}}'
     except (ValueError, TypeError, RecursionError) as exc:
         raise BadSubmission(f'requests[{item.number}]: cannot be written down: {exc}') from exc
 
@@ -400,12 +426,6 @@ def _body_text(given: Request) -> str:
     """The body in JSON, which that of an object or a list is as it is sent."""
     text: str = _encode(given.body) if isinstance(given.body, str) else given.payload.decode('ascii')
     return text
-
-
-def _members(tag: Any, host: str, method: str, url: str) -> str:
-    """What is shown of a request: members of an object in JSON."""
-    text = 'null' if tag is None else _encode(tag)
-    return f'"tag":{text},"host":{_quoted(host)},{_target(method, url)}'
 
 
 def _target(method: str, url: str) -> str:
@@ -426,5 +446,5 @@ def restored(number: int, document: dict[str, Any], options: Options, sent: bool
     request = None
     if 'headers' in document and (not sent or method in IDEMPOTENT):
         body, headers = document['body'], document['headers']
-        request = _request(number, host, method, url, body, headers, _request_options(options))
-    return Item(number, tag, host, method, url, request, False, _members(tag, host, method, url))
+        request = plain_request(host, method, url, body, headers, number, _own_options(options))
+    return Item(number, tag, host, method, url, request, False)
