@@ -21,7 +21,7 @@ from .database import LeaseLost, StoreError, StoreRefused
 from .metrics import Metrics
 from .results import Result, line_of
 from .segments import Segment, Tail
-from .store import Kept, Store
+from .store import Added, Kept, Store
 from .submission import Item
 
 __all__ = ['Keeper', 'Owner']
@@ -30,10 +30,10 @@ _T = TypeVar('_T')
 log: logging.Logger = logging.getLogger('napixclient.service')
 
 #: Results that are committed together, and bytes of them.
-COMMIT_LINES = 500
+COMMIT_LINES = 1000
 COMMIT_BYTES = 1 << 20
 #: Seconds between two commits of a run, at least.
-COMMIT_SECONDS = 0.005
+COMMIT_SECONDS = 0.02
 #: Bytes of results that may wait for their commit; then no more outcomes are taken.
 MOST_WAITING = 8 << 20
 #: Seconds after which a store that failed is tried again, and after which those who watch are informed.
@@ -155,13 +155,13 @@ class Keeper:
         group = self._owner.plan()
         if not lines and not group:
             return False
-        also = [item.number for item in group]
-        self.sent.update(also)
+        added = [item.number for item in group]
+        self.sent.update(added)
         self.sent.difference_update([number for number, _ in lines])
         # With results only what is new is written: all would be six times as many.
-        sent = None if lines else self.sent
+        sent = Added(added) if lines else self.sent
         summary, first = self.counts.summary(), self.results
-        self._persist(lambda: self._store.commit(self._id, self._fence, first, lines, summary, sent, also=also))
+        self._persist(lambda: self._store.commit(self._id, self._fence, first, lines, summary, sent))
         self.summary = summary
         self._size -= size
         self._room.set()

@@ -6,7 +6,7 @@ have in flight, and what keeps it busy until the next group has been recorded.
 
 from __future__ import annotations
 
-from collections import deque
+from collections import defaultdict, deque
 from collections.abc import Callable, Iterable
 from heapq import heappop, heappush
 
@@ -73,7 +73,7 @@ class Lanes:
     def __init__(self, items: Iterable[Item], simultaneous: int, most: int, ahead: int | None) -> None:
         #: Tells how many of a host may be in flight.
         self.simultaneous: Callable[[str], int] = lambda host: simultaneous
-        self._lanes: dict[str, _Lane] = {}
+        self._lanes: defaultdict[str, _Lane] = defaultdict(_Lane)
         #: How many may be handed out and not yet done.
         self.most = most
         self._ahead = ahead or 0
@@ -84,14 +84,10 @@ class Lanes:
         self._first = 0
         self._early: list[tuple[int, str]] = []  # a heap: what is too far ahead, and its host
         for position, item in enumerate(items):
-            if item.given is None:
-                continue
-            lane = self._lanes.get(item.host)
-            if lane is None:
-                lane = self._lanes[item.host] = _Lane()
-            lane.items.append(item)
-            if ahead is not None:
-                self._positions[item.number] = position
+            if item.given is not None:
+                self._lanes[item.host].items.append(item)
+                if ahead is not None:
+                    self._positions[item.number] = position
         for lane in self._lanes.values():
             lane.items.reverse()
         self._ready = deque(self._lanes.items())

@@ -276,14 +276,14 @@ class Run:
         results: list[Result] = []
         succeeded = 0
         for number, outcome in outcomes:
-            item, began = items[number], asked.pop(number)
+            item, began = items.pop(number), asked.pop(number)
             if isinstance(outcome, Response):
                 succeeded += 1
             elif self._is_left(item, outcome):
+                items[number] = item
                 continue
             ms = (now - began if outcome.elapsed is None else outcome.elapsed) * 1000
             results.append(result_of(item, outcome, ms, at, secrets))
-            del items[number]
             done(item)
         self._finish(results)
         self._succeeded += succeeded

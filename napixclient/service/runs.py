@@ -22,7 +22,7 @@ from .metrics import Metrics
 from .run import Run
 from .secrets import Secrets
 from .store import Kept, Store
-from .submission import BadSubmission, Item, Options, Submission, kept, politely, restored
+from .submission import BadSubmission, Item, Options, Submission, kept_all, politely, restored
 
 __all__ = ['Busy', 'Runs']
 
@@ -84,7 +84,7 @@ class Runs:
                 id, 0.0, None, 'running', self.store.owner, False, submission.options._asdict(), counts.summary(), 0
             )
             secrets = submission.secrets or None
-            requests = (kept(item, item.given, secrets) for item in politely(submission.items))
+            requests = kept_all(submission.items, secrets)
             lanes = self._lanes(submission)
             group = lanes.take()
             lease = Lease(self._now())

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
-from itertools import islice
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 from .database import Connection, Database, LeaseLost, StoreError, StoreRefused
 from .lease import LEASE_SECONDS
 from .nonces import TABLES
 
-__all__ = ['Kept', 'Left', 'Store']
+__all__ = ['Added', 'Alike', 'Kept', 'Left', 'Store']
 
 #: Result lines that are read at a time, and bytes of them after which no more are.
 PAGE_LINES = 500
@@ -77,6 +76,22 @@ class Left(NamedTuple):
     sent: bool
 
 
+class Alike(NamedTuple):
+    """Requests without fields and bodies that differ in ``host`` and ``tag`` only.
+
+    :param text: a JSON object: ``method``, ``url``, and a list each for ``hosts`` and ``tags``.
+    """
+
+    size: int
+    text: str
+
+
+class Added(NamedTuple):
+    """Numbers of requests that may be sent from now on, beside those that were recorded before."""
+
+    numbers: list[int]
+
+
 class Store:
     """Runs in a database. All times are of its clock: no two instances need to agree on one.
 
@@ -100,16 +115,13 @@ class Store:
 
     # -- a run's life ----------------------------------------------------------------------------------------------
 
-    def add(self, run: Kept, requests: Iterable[str], sent: Iterable[int]) -> Kept:
+    def add(self, run: Kept, requests: Iterable[str | Alike], sent: Iterable[int]) -> Kept:
         """Keep a new run; it comes back with the time at which it was created.
 
         :param requests: what it is to do, in JSON.
         :param sent: numbers of those that may be sent as soon as this returns.
         """
-        rows: list[tuple[Any, ...]] = []
-        left = iter(requests)
-        while texts := list(islice(left, TOGETHER)):
-            rows.append((run.id, len(rows) * TOGETHER, f'[{",".join(texts)}]'))
+        rows = [(run.id, first, text) for first, text in _rows(requests)]
         values = {
             'id': run.id,
             'state': run.state,
@@ -139,16 +151,15 @@ class Store:
         first: int,
         results: list[tuple[int, str]],
         summary: dict[str, Any],
-        sent: Iterable[int] | None,
+        sent: Iterable[int] | Added,
         state: str = 'running',
-        also: Sequence[int] = (),
     ) -> float | None:
         """Keep results, how the run stands, and what of it may be sent from now on. May be repeated as it was.
 
         :param first: the number in sequence of the first of the results.
         :param results: number of the request, and the line.
-        :param sent: numbers of all requests that may have been sent, and have no result. Instead of them, with
-            results, ``None``: those that were recorded before, and ``also`` these.
+        :param sent: numbers of all requests that may have been sent, and have no result; or, with results, those that
+            were added to what was recorded before.
         :param state: any but ``running`` ends the run: what it was to do is then forgotten.
         :returns: when the run ended.
         :raises LeaseLost: when another instance has taken the run over; nothing is kept then.
@@ -157,7 +168,8 @@ class Store:
         text = '\n'.join(lines)
         numbers = [number for number, _ in results]
         # One row for all that are committed together.
-        row = (id, first, numbers[0], text, str(numbers), str(also) if also else None) if numbers else None
+        added = str(sent.numbers) if isinstance(sent, Added) and sent.numbers else None
+        row = (id, first, numbers[0], text, str(numbers), added) if numbers else None
         values = {
             'id': id,
             'owner': self.owner,
@@ -165,7 +177,7 @@ class Store:
             'first': first,
             'next': first + len(lines),
             'summary': json.dumps(summary),
-            'sent': None if sent is None else _sent_text(first, sent),
+            'sent': None if isinstance(sent, Added) else _sent_text(first, sent),
             'state': state,
             'bytes': len(text),
         }
@@ -250,12 +262,12 @@ class Store:
             text = next((text for (text,) in to.rows('SELECT sent FROM runs WHERE id = :run', {'run': id})), None)
             since, sent = (0, None) if text is None else _read_sent(text)  # an older release did not say
             done: set[int] = set()
-            for seq, number, numbers, also in to.stream(
+            for seq, number, numbers, added in to.stream(
                 'SELECT seq, number, numbers, sent FROM results WHERE run = :run', {'run': id}
             ):
                 done.update([number] if numbers is None else json.loads(numbers))
-                if sent is not None and also is not None and seq >= since:
-                    sent.update(json.loads(also))
+                if sent is not None and added is not None and seq >= since:
+                    sent.update(json.loads(added))
             return [
                 Left(number, request, sent is None or number in sent)
                 for first, text in to.stream(
@@ -344,10 +356,36 @@ def _make_tables(to: Connection) -> None:
                 to.run(f'ALTER TABLE {table} ADD COLUMN {name} {kind}')
 
 
+def _rows(requests: Iterable[str | Alike]) -> Iterator[tuple[int, str]]:
+    """The number of the first request of each row, and the text of the row."""
+    first = 0
+    some: list[str] = []
+    for request in requests:
+        if isinstance(request, str):
+            some.append(request)
+        if some and (len(some) == TOGETHER or isinstance(request, Alike)):
+            yield first, f'[{",".join(some)}]'
+            first += len(some)
+            some = []
+        if isinstance(request, Alike):
+            yield first, request.text
+            first += request.size
+    if some:
+        yield first, f'[{",".join(some)}]'
+
+
 def _requests(text: str) -> list[dict[str, Any]]:
-    """The requests of a row: a list of them; older releases wrote each into a row of its own."""
+    """The requests of a row: a list of them, or what those have that are alike.
+
+    Older releases wrote each into a row of its own.
+    """
     found = json.loads(text)
-    return found if isinstance(found, list) else [found]
+    if isinstance(found, list):
+        return found
+    if 'hosts' not in found:
+        return [found]
+    pairs = zip(found.pop('hosts'), found.pop('tags'), strict=True)
+    return [{**found, 'host': host, 'tag': tag, 'headers': {}, 'body': None} for host, tag in pairs]
 
 
 def _sent_text(first: int, sent: Iterable[int]) -> str:

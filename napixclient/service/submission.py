@@ -29,8 +29,20 @@ from ..messages import (
 from .allow import Allow
 from .secrets import Secrets, mask_url, secrets_of_body
 from .slices import SLICE, loads
+from .store import TOGETHER, Alike
 
-__all__ = ['BadSubmission', 'Item', 'Options', 'Submission', 'kept', 'politely', 'read_submission', 'restored']
+__all__ = [
+    'BadSubmission',
+    'Item',
+    'Options',
+    'Submission',
+    'kept',
+    'kept_all',
+    'politely',
+    'read_submission',
+    'restored',
+    'target_text',
+]
 
 _T = TypeVar('_T')
 
@@ -109,7 +121,7 @@ class Item(NamedTuple):
         :raises ValueError, RecursionError: for a tag that cannot be written.
         """
         tag = 'null' if self.tag is None else _encode(self.tag)
-        return f'"tag":{tag},"host":{_quoted(self.host)},{self.target or _target(self.method, self.url)}'
+        return f'"tag":{tag},"host":{_quoted(self.host)},{self.target or target_text(self.method, self.url)}'
 
 
 class Submission(NamedTuple):
@@ -329,8 +341,8 @@ class _Items:
             secret = self._secrets.of_request(url, (headers or {}).items(), in_body)
             url = mask_url(url)
         elif body is None and len(self._plain) < _MOST_PLAIN:
-            self._plain[method, asked] = method, url, _target(method, url)
-        return _new_item(Item, (number, tag, host, method, url, request, secret, _target(method, url)))
+            self._plain[method, asked] = method, url, target_text(method, url)
+        return _new_item(Item, (number, tag, host, method, url, request, secret, target_text(method, url)))
 
     def _check_host(self, number: int, host: Any) -> None:
         where = f'requests[{number}]'
@@ -385,7 +397,7 @@ def _shown(item: Item, secrets: Secrets) -> Item:
         tag, url = secrets.without(item.tag), secrets.without(item.url)
         if url == item.url:
             return item._replace(tag=tag)
-        return item._replace(tag=tag, url=url, given=item.request, target=_target(item.method, url))
+        return item._replace(tag=tag, url=url, given=item.request, target=target_text(item.method, url))
     except RecursionError as exc:
         raise BadSubmission(f'requests[{item.number}]: nested too deep') from exc
 
@@ -422,13 +434,43 @@ def kept(item: Item, given: Request | OwnOptions | None, secrets: Secrets | None
         raise BadSubmission(f'requests[{item.number}]: cannot be written down: {exc}') from exc
 
 
+def kept_all(items: list[Item], secrets: Secrets | None) -> Iterator[str | Alike]:
+    """What is kept of requests; those that are alike together.
+
+    :raises BadSubmission: for what cannot be written down.
+    """
+    for start in politely(range(0, len(items), TOGETHER)):
+        some = items[start : start + TOGETHER]
+        if secrets is None and isinstance(some[0].given, OwnOptions) and _are_alike(some):
+            yield _kept_alike(some)
+        else:
+            yield from [kept(item, item.given, secrets) for item in some]
+
+
+def _are_alike(items: list[Item]) -> bool:
+    """Whether they differ in host and tag only."""
+    return all([item[part] for item in items].count(items[0][part]) == len(items) for part in (_GIVEN, _TARGET))
+
+
+_GIVEN, _TARGET = (Item._fields.index(name) for name in ('given', 'target'))
+
+
+def _kept_alike(items: list[Item]) -> Alike:
+    try:
+        hosts, tags = _encode([item.host for item in items]), _encode([item.tag for item in items])
+    except (ValueError, RecursionError) as exc:
+        raise BadSubmission(f'requests[{items[0].number}] and those after it: cannot be written down: {exc}') from exc
+    return Alike(len(items), f'{{{items[0].target},"hosts":{hosts},"tags":{tags}}}')
+
+
 def _body_text(given: Request) -> str:
     """The body in JSON, which that of an object or a list is as it is sent."""
     text: str = _encode(given.body) if isinstance(given.body, str) else given.payload.decode('ascii')
     return text
 
 
-def _target(method: str, url: str) -> str:
+def target_text(method: str, url: str) -> str:
+    """The members ``method`` and ``url`` in JSON."""
     return f'"method":{_quoted(method)},"url":{_quoted(url)}'
 
 

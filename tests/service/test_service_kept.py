@@ -17,11 +17,12 @@ from typing import Any
 import gevent
 import pytest
 
+from napixclient.service.allow import Allow
 from napixclient.service.database import LeaseLost, StoreError, StoreRefused, open_database
 from napixclient.service.service import Config
 from napixclient.service.service import Service as App
-from napixclient.service.store import Kept, Store
-from napixclient.service.submission import read_submission
+from napixclient.service.store import Added, Kept, Store
+from napixclient.service.submission import kept_all, read_submission, restored
 from tests import kit
 from tests.cli.programs import napix
 from tests.service.serving import Watcher, results_of, serving
@@ -569,6 +570,49 @@ def test_a_store_of_an_older_release(store: Store) -> None:
     again = Store(store._database, 'me')
     assert again.left(kept(1).id) == [(0, {}, True)]
     commit(again, 1, 0, [(0, 'a')], 'done')
+
+
+def test_what_is_sent_next_is_recorded(store: Store) -> None:
+    """A commit adds to what may have been sent, or says anew what all of it is."""
+    store.add(kept(1), ['{}'] * 9, [0, 1, 2, 8])
+    commit(store, 1, 0, [(1, 'a')], sent=Added([3, 4]))
+    commit(store, 1, 1, [(3, 'b')], sent=Added([]))
+    assert [number for number, _, sent in store.left(kept(1).id) if sent] == [0, 2, 4, 8]
+    commit(store, 1, 2, [], sent=[2, 5])
+    assert [number for number, _, sent in store.left(kept(1).id) if sent] == [2, 5]
+    commit(store, 1, 2, [(2, 'c')], sent=Added([7]))
+    assert [number for number, _, sent in store.left(kept(1).id) if sent] == [5, 7]
+
+
+def test_what_was_sent_of_an_older_release(store: Store) -> None:
+    """A list of numbers, as older releases wrote it, is read, and added to."""
+    store.add(kept(1), ['{}'] * 6, [])
+    store._database.write(lambda to: to.run("UPDATE runs SET sent = '[1, 4]'"))
+    assert [number for number, _, sent in store.left(kept(1).id) if sent] == [1, 4]
+    commit(store, 1, 0, [(4, 'a')], sent=Added([5]))
+    assert [number for number, _, sent in store.left(kept(1).id) if sent] == [1, 5]
+
+
+def test_requests_that_are_alike(store: Store) -> None:
+    """What differs in host and tag only is kept together, beside others, and read as each was posted."""
+    requests = [
+        {'host': f'127.0.0.{n % 5 + 1}:80', 'url': '/é' if n < 450 else f'/{n}', 'tag': [n] if n % 3 else None}
+        for n in range(500)
+    ]
+    requests[7]['body'] = requests[8]['headers'] = {'a': 'b'}
+    posted = json.dumps({'requests': requests, 'timeout': 3}).encode()
+    submission = read_submission(posted, 500, Allow(loopback=True))
+    store.add(kept(1), kept_all(submission.items, None), [])
+    left = store.left(kept(1).id)
+    assert [one.number for one in left] == list(range(500))
+    for item, one in zip(submission.items, left, strict=True):
+        again = restored(one.number, one.request, submission.options, sent=False)
+        assert (again.host, again.url, again.tag) == (item.host, item.url, item.tag) and item.url.startswith('/')
+        assert item.request is not None and again.request is not None
+        for part in 'host', 'method', 'url', 'payload', 'tag', 'timeout', 'headers':
+            assert getattr(again.request, part) == getattr(item.request, part)
+    (rows,) = store._database.read(lambda to: list(to.rows('SELECT COUNT(*) FROM requests')))
+    assert rows[0] < 10
 
 
 def test_requests_of_an_older_release(store: Store) -> None:
