@@ -42,8 +42,8 @@ LATEST_SECONDS = 0.12
 #: of his own, however slow he is.
 ROUND_BYTES = 1 << 20
 OWN_BYTES = 64 * 1024
-#: Watchers who are served before everything else has its turn.
-TURN = 50
+#: Seconds for which watchers are served before everything else has its turn, which may be all answers that have come.
+TURN_SECONDS = 0.005
 _SHOWN = ('state', 'reason', 'counts', 'latency', 'results', 'finished')
 
 
@@ -239,9 +239,11 @@ class Feed:
             raise StoreError('results are missing')
         progress, due = self._due()
         made: dict[tuple[Form, bool, bool], bytes] = {}
-        for number, watcher in enumerate(list(self._waiting), 1):
-            if number % TURN == 0:
+        turn_ends = monotonic() + TURN_SECONDS
+        for watcher in list(self._waiting):
+            if monotonic() > turn_ends:
                 gevent.sleep(0)
+                turn_ends = monotonic() + TURN_SECONDS
             if watcher not in self._waiting:
                 continue
             if first < watcher.seq < self.seq:  # it wants a part of what is new
