@@ -239,8 +239,13 @@ def new_response(request: Request, status: int, head: bytes, data: bytes, elapse
 
 def says_json(response: Response) -> bool:
     """Whether the body is JSON by its Content-Type, and in no content coding."""
-    kind = _content_type(response.head)
-    return kind is not None and _is_json(kind) and not _is_coded(response)
+    head = response.head
+    at = head.find(b'\r\nContent-Type: ')
+    if at < 0 or not head.startswith(b'application/json\r', at + 16):  # as most say it
+        kind = _content_type(head)
+        if kind is None or not _is_json(kind):
+            return False
+    return not _is_coded(response)
 
 
 def written_json(response: Response) -> str | None:
