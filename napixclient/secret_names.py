@@ -11,7 +11,14 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-__all__ = ['add_secret_names', 'add_secret_parameter', 'is_secret_field', 'is_secret_parameter', 'may_name_secrets']
+__all__ = [
+    'add_secret_names',
+    'add_secret_parameter',
+    'are_plain',
+    'is_secret_field',
+    'is_secret_parameter',
+    'may_name_secrets',
+]
 
 #: Secret whatever stands before. ``pwd`` may be a working directory and ``sas`` a disk: rather one too many. ``nonce``
 #: and ``state`` are spent, or say nothing, once they are seen, and ``sid`` and ``ticket`` are mostly plain numbers.
@@ -108,6 +115,11 @@ def is_secret_field(name: str) -> bool:
     if len(plain) < _MOST_PLAIN and len(name) <= _LONGEST:
         plain.add(name)
     return False
+
+
+def are_plain(names: Iterable[str]) -> bool:
+    """Whether all of them were found to be none before; that costs much less than to ask about each."""
+    return _plain.issuperset(names)
 
 
 def is_secret_parameter(name: str) -> bool:

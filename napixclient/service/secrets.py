@@ -12,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, unquote_plus
 
 from ..masking import MASK, Shown, named_secrets
-from ..secret_names import is_secret_field, is_secret_parameter
+from ..secret_names import are_plain, is_secret_field, is_secret_parameter
 
 __all__ = ['Secrets', 'mask_url', 'secrets_of_body']
 
@@ -95,6 +95,9 @@ def secrets_of_body(body: Any) -> list[str]:
     left: list[tuple[Any, bool]] = [(body, False)]  # lists and objects, and whether they are within a secret member
     while left:
         part, secret = left.pop()
+        if not secret and isinstance(part, dict) and are_plain(part):
+            left += [(member, False) for member in part.values() if isinstance(member, (dict, list))]
+            continue
         for name, member in part.items() if isinstance(part, dict) else ((None, member) for member in part):
             is_secret = secret or (name is not None and is_secret_field(name) and not _names_value(name, part))
             if isinstance(member, (dict, list)):

@@ -14,11 +14,12 @@ from gevent import socket
 
 from napixclient import Client, ClientPool, ConnectError, Request
 from napixclient.authenticators import LoginAuthenticator
+from napixclient.secret_names import add_secret_names
 from napixclient.service.allow import Allow
 from napixclient.service.database import open_database
 from napixclient.service.nonces import GRACE, TABLES, KeptNonces
 from napixclient.service.private import make_private
-from napixclient.service.secrets import Secrets
+from napixclient.service.secrets import Secrets, secrets_of_body
 from napixclient.wsgi.refusals import Forbidden
 from tests import kit
 from tests.cli.programs import napix
@@ -605,3 +606,14 @@ def test_nonces_are_forgotten_after_their_time(tmp_path: Path) -> None:
     ours.take('root', 'm', 1300.0 + 2 * GRACE, 1301.0 + GRACE)
     assert database.read(lambda to: list(to.rows('SELECT COUNT(*) FROM nonces'))) == [(1,)]
     database.close()
+
+
+def test_names_that_were_met_before() -> None:
+    """What is found in a body does not depend on which bodies came before it, nor on when a name became a secret."""
+    body = {'tenant-colour': 'ultramarine', 'deep': [{'tenant-colour': 'vermilion', 'token': 'swordfish'}], 'n': 1}
+    for _ in range(2):
+        assert secrets_of_body(body) == ['swordfish']
+        assert secrets_of_body({'n': 1, 'deep': [{'n': 'x'}]}) == []
+        assert secrets_of_body({'token': {'n': [7, None, True, '', 'seven']}}) == ['7', 'seven']
+    add_secret_names(['tenant-colour'])
+    assert sorted(secrets_of_body(body)) == ['swordfish', 'ultramarine', 'vermilion']
