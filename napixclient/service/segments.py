@@ -66,12 +66,16 @@ class Segment:
         pieces = self._written.get(form.name)
         if pieces is None:
             pieces = self._written[form.name] = list(map(form.result, range(self.first, self.end), self.lines))
-        return b''.join(pieces[max(seq - self.first, 0) : end - self.first])
+        return b''.join(pieces[max(seq - self.first, 0) : max(end - self.first, 0)])
 
 
 def written(form: Form, segments: Iterable[Segment], seq: int, end: int) -> bytes:
-    """The results from one number in sequence to another."""
-    return b''.join([segment.written(form, seq, end) for segment in segments])
+    """The results from one number in sequence to another; what two segments have is of the first."""
+    pieces: list[bytes] = []
+    for segment in segments:
+        pieces.append(segment.written(form, seq, end))
+        seq = max(seq, segment.end)
+    return b''.join(pieces)
 
 
 class Tail:

@@ -184,6 +184,14 @@ def test_who_takes_nothing_is_left_to_himself(parts: Parts) -> None:
     assert slow.largest <= 64 * 1024 + 51_000
 
 
+def test_what_two_segments_have_is_written_once() -> None:
+    """A page of the store may end within a segment in memory: each result of both is written once."""
+    lines = [f'{{"seq":{seq}}}' for seq in range(40)]
+    found = [Segment(0, lines[:20]), Segment(14, lines[14:30]), Segment(28, lines[28:])]
+    for first, end in (0, 40), (5, 40), (0, 25), (19, 29), (13, 14):
+        assert seqs_of(written(LINES, found, first, end)) == list(range(first, end))
+
+
 def test_a_tail_has_what_came_last() -> None:
     """Of segments of any size each place in the sequence is found, but for those that are too old."""
     tail, first = Tail(), 0
