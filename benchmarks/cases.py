@@ -8,6 +8,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks import names, watching
+from benchmarks.bodies import UNDER_WAY
 from benchmarks.command import least, starts
 from benchmarks.nginx import nginx
 from benchmarks.processes import output, pinned
@@ -16,6 +17,7 @@ from benchmarks.runner import (
     BARE_JSON,
     BARE_LOOP,
     BARE_SSL,
+    BODIES,
     CONTENDERS,
     GEVENTHTTPCLIENT,
     GO,
@@ -84,6 +86,10 @@ class Size:
     names: int = 2_000
     memory: int = 200_000
     million: int = 1_000_000
+    bodies: int = 100
+    body: int = 10_000_000
+    streamed: int = 200_000_000
+    uploaded: int = 1_000_000_000
     watched: watching.Size = watching.Size()
 
 
@@ -97,6 +103,8 @@ QUICK = Size(
     names=500,
     memory=20_000,
     million=50_000,
+    bodies=20,
+    uploaded=200_000_000,
     watched=watching.QUICK,
 )
 
@@ -177,6 +185,61 @@ def by_processor(title: str, rows: Sequence[Row], floor: Row | None, resumed: bo
         shown = [f'{ratio:.2f}' if ratio else '–' for ratio in (figures['cpu_ratio'], figures['floor_ratio'])]
         lines.append(
             [row.contender.label, f'{median(row.cpu_us):,.1f}', *shown, *([f'{row.resumed:.1%}'] if resumed else [])]
+        )
+    print_table(title, lines)
+    return {'title': title, 'baseline': PYCURL.name, 'rows': result}
+
+
+def large(runner: Runner, size: Size) -> Result:
+    """Many large bodies, held until the end: CPU time, and peak memory by what is held."""
+    rows = bodies_of(runner, 'large', size.bodies, 50, size.more_rounds, size.body)
+    title = f'large: {size.bodies:,} bodies of {size.body / 1e6:,.0f} MB over 50 origins, {UNDER_WAY} under way'
+    return bodies_case(title, rows)
+
+
+def streaming(runner: Runner, size: Size) -> Result:
+    """One body in pieces."""
+    rows = bodies_of(runner, 'streaming', 1, 1, size.rounds, size.streamed)
+    return bodies_case(f'streaming: one body of {size.streamed / 1e6:,.0f} MB, read in pieces', rows)
+
+
+def upload(runner: Runner, size: Size) -> Result:
+    """One file sent."""
+    rows = runner.upload([replace(contender, mode='upload') for contender in BODIES], size.uploaded, size.rounds)
+    return bodies_case(f'upload: one file of {size.uploaded / 1e6:,.0f} MB', rows)
+
+
+def bodies_of(runner: Runner, mode: str, requests: int, hosts: int, rounds: int, size: int) -> list[Row]:
+    """Have all contenders for large bodies receive so many of so many bytes."""
+    contenders = [replace(contender, mode=mode) for contender in BODIES]
+    return runner.compare(contenders, requests, hosts, rounds, size=size)
+
+
+def bodies_case(title: str, rows: Sequence[Row]) -> Result:
+    """Print a table of CPU time relative to pycurl, and return it."""
+    base = next((row for row in rows if row.contender.name == PYCURL.name), None)
+    lines = [['client', 'CPU ms', f'x {PYCURL.label}', 'lowest–highest', 'peak RSS', 'x held']]
+    result = []
+    for row in rows:
+        rounds = zip(row.cpu_us, base.cpu_us, strict=True) if base else ()
+        relative = [theirs / ours for ours, theirs in rounds]
+        cpu_ms = median(row.cpu_us) * row.requests / 1000
+        held = row.median('held_mb') if 'held_mb' in row.runs[0] else None
+        figures = {
+            'cpu_ms': round(cpu_ms, 1),
+            'cpu_ratio': round(median(relative), 3) if relative else None,
+            'rss_ratio': round(row.median('rss_mb') / held, 3) if held else None,
+        }
+        result.append({**row.as_json(), **figures, 'cpu_rounds': [round(us) for us in row.cpu_us]})
+        lines.append(
+            [
+                row.contender.label,
+                f'{cpu_ms:,.0f}',
+                f'{median(relative):.2f}' if relative else '–',
+                f'{min(relative):.2f}–{max(relative):.2f}' if relative else '–',
+                f'{row.median("rss_mb"):,.0f} MB',
+                f'{figures["rss_ratio"]:.2f}' if held else '–',
+            ]
         )
     print_table(title, lines)
     return {'title': title, 'baseline': PYCURL.name, 'rows': result}
@@ -294,6 +357,9 @@ CASES: dict[str, Callable[[Runner, Size], Result]] = {
     'handshakes': handshakes,
     'fresh': fresh,
     'decoding': decoding,
+    'large': large,
+    'streaming': streaming,
+    'upload': upload,
     'wide': wide,
     'huge': huge,
     'names': named,

@@ -41,6 +41,7 @@ events {{
 http {{
 {keeping}    default_type application/json;
     tcp_nodelay on;
+    sendfile on;
 """
     + TEMPORARY
     + """\
@@ -69,14 +70,19 @@ SERVER = """\
         location = {large} {{
             return 200 '{document}';
         }}
+        location /bodies/ {{
+            root {directory};
+        }}
     }}"""
 #: The path of a document of some 3 KB: nginx reads no longer parameter.
 LARGE = '/large'
+#: What a large body begins and ends with.
+MARK = b'napix!'
 DOCUMENT = json.dumps([{'name': f'vm-{number}', 'state': 'running', 'memory': number << 20} for number in range(60)])
 
 
 class Server(NamedTuple):
-    """Where nginx listens, the file of certificates to verify it by ('' without TLS), and where it logs requests."""
+    """Where a server listens, the file of certificates to verify it by ('' without TLS), and where it logs requests."""
 
     port: int
     ca: str
@@ -85,6 +91,21 @@ class Server(NamedTuple):
     def logged(self) -> list[str]:
         """For each request so far `r` where its connection resumed a session of TLS, else `.`; where it logs them."""
         return self.log.read_text().split() if self.log.exists() else []
+
+
+def body_path(size: int) -> str:
+    """The path of a body of so many bytes."""
+    return f'/bodies/{size}'
+
+
+def make_body(path: Path, size: int) -> None:
+    """Write a file of so many bytes: zeros between two marks, which take no room on a disk."""
+    path.parent.mkdir(exist_ok=True)
+    with path.open('wb') as file:
+        file.write(MARK)
+        file.truncate(size)
+        file.seek(-len(MARK), os.SEEK_END)
+        file.write(MARK)
 
 
 class NginxMissing(Exception):
@@ -105,21 +126,22 @@ def free_port() -> int:
         return probe.getsockname()[1]
 
 
-def _server(lines: str) -> str:
-    return SERVER.format(lines=lines, large=LARGE, document=DOCUMENT)
+def _server(lines: str, directory: Path) -> str:
+    return SERVER.format(lines=lines, large=LARGE, document=DOCUMENT, directory=directory)
 
 
 @contextmanager
-def nginx(hosts: int, core: int, tls: bool = False, closes: bool = False) -> Iterator[Server]:
+def nginx(hosts: int, core: int, tls: bool = False, closes: bool = False, body: int = 0) -> Iterator[Server]:
     """Run an nginx that answers on the first `hosts` loopback addresses.
 
     :param closes: whether each connection ends with its answer.
+    :param body: the size of a file that it serves, in bytes.
     """
     path = executable()
     port = free_port()
     with tempfile.TemporaryDirectory(prefix='benchmark-nginx-') as name:
         directory = Path(name)
-        servers, ca = with_certificates(directory, hosts, port) if tls else (one_server(hosts, port), '')
+        servers, ca = with_certificates(directory, hosts, port) if tls else (one_server(directory, hosts, port), '')
         # Every listener counts as a connection too.
         connections = max(1024, 3 * hosts + 512)
         log = directory / 'resumed.log'
@@ -131,6 +153,8 @@ def nginx(hosts: int, core: int, tls: bool = False, closes: bool = False) -> Ite
             keeping=CLOSED.format(log=log) if closes else KEPT,
         )
         (directory / 'nginx.conf').write_text(config)
+        if body:
+            make_body(Path(f'{directory}{body_path(body)}'), body)
         command = [path, '-p', name, '-c', str(directory / 'nginx.conf'), '-e', str(directory / 'error.log')]
         with pinned(core):
             server = subprocess.Popen(command, stdin=subprocess.DEVNULL, text=True)
@@ -141,9 +165,9 @@ def nginx(hosts: int, core: int, tls: bool = False, closes: bool = False) -> Ite
             end(server)
 
 
-def one_server(hosts: int, port: int) -> str:
+def one_server(directory: Path, hosts: int, port: int) -> str:
     """The configuration of a server that listens on all addresses."""
-    return _server('\n'.join(f'        listen {address}:{port};' for address in addresses(hosts)))
+    return _server('\n'.join(f'        listen {address}:{port};' for address in addresses(hosts)), directory)
 
 
 def with_certificates(directory: Path, hosts: int, port: int) -> tuple[str, str]:
@@ -168,7 +192,7 @@ def with_certificates(directory: Path, hosts: int, port: int) -> tuple[str, str]
             f'ssl_certificate {certificate};',
             f'ssl_certificate_key {certificate};',
         ]
-        servers.append(_server('\n'.join(f'        {line}' for line in lines)))
+        servers.append(_server('\n'.join(f'        {line}' for line in lines), directory))
     return '\n'.join(servers), str(ca)
 
 

@@ -7,13 +7,14 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmarks.nginx import Server, nginx
+from benchmarks.nginx import Server, make_body, nginx
 from benchmarks.processes import ROOT, output
+from benchmarks.sink import sink
 
 RUN_TIMEOUT = 300.0
 
@@ -74,6 +75,12 @@ CONTENDERS = (
     Contender('grequests', 'grequests', 'grequests', ('grequests',), share=0.1),
     Contender('httpx', 'httpx', 'httpx', ('httpx',), share=0.05),
     Contender('httpx-clients', 'httpx, a client per host', 'httpx', ('httpx',), mode='clients', share=0.1),
+)
+
+#: Those that receive and send large bodies.
+BODIES = tuple(
+    replace(contender, module=f'bodies.{contender.module}')
+    for contender in (NAPIXCLIENT, PYCURL, Contender('urllib3', 'urllib3', 'urllib3_plain', ('urllib3',)), AIOHTTP)
 )
 
 
@@ -191,37 +198,64 @@ class Runner:
         may_fail: bool = False,
         tls: bool = False,
         closes: bool = False,
+        size: int = 0,
     ) -> list[Row]:
         """Run all of them `rounds` times, in turns. One that breaks is reported on stderr and left out.
 
         So is one of whose requests some failed, unless it `may_fail`.
 
         :param closes: whether the server ends each connection with its answer.
+        :param size: of the bodies that it serves, where they are large ones, in bytes.
+        """
+        with nginx(hosts, self.server_core, tls, closes, size) as server:
+            return self.take_turns(server, contenders, requests, hosts, rounds, may_fail, ['--size', str(size)])
+
+    def upload(self, contenders: Sequence[Contender], size: int, rounds: int) -> list[Row]:
+        """Have all of them send a file of so many bytes, `rounds` times in turns."""
+        file = self.directory / 'upload'
+        make_body(file, size)
+        with sink(self.server_core) as server:
+            return self.take_turns(server, contenders, 1, 1, rounds, False, ['--size', str(size), '--file', str(file)])
+
+    def take_turns(
+        self,
+        server: Server,
+        contenders: Sequence[Contender],
+        requests: int,
+        hosts: int,
+        rounds: int,
+        may_fail: bool,
+        more: Sequence[str],
+    ) -> list[Row]:
+        """Run all of them `rounds` times, in turns, against a server that runs.
+
+        :param more: arguments of theirs.
         """
         rows = [Row(c, max(hosts, round(requests * c.share))) for c in self.taking_part(contenders)]
-        with nginx(hosts, self.server_core, tls, closes) as server:
-            for number in range(rounds):
-                for row in list(rows):
-                    progress(f'{hosts:,} origins, round {number + 1} of {rounds}: {row.contender.label}')
-                    try:
-                        run = self.run(row.contender, row.requests, hosts, server)
-                        if run['failures'] and not may_fail:
-                            raise RuntimeError(
-                                f'{run["failures"]} of {row.requests} requests failed, first {run["first_failure"]}'
-                            )
-                    except RuntimeError as broken:
-                        progress('')
-                        print(f'{row.contender.label}: left out: {broken}', file=sys.stderr)
-                        rows.remove(row)
-                    else:
-                        row.runs.append(run)
+        for number in range(rounds):
+            for row in list(rows):
+                progress(f'{hosts:,} origins, round {number + 1} of {rounds}: {row.contender.label}')
+                try:
+                    run = self.run(row.contender, row.requests, hosts, server, more)
+                    if run['failures'] and not may_fail:
+                        raise RuntimeError(
+                            f'{run["failures"]} of {row.requests} requests failed, first {run["first_failure"]}'
+                        )
+                except RuntimeError as broken:
+                    progress('')
+                    print(f'{row.contender.label}: left out: {broken}', file=sys.stderr)
+                    rows.remove(row)
+                else:
+                    row.runs.append(run)
         progress('')
         return rows
 
-    def run(self, contender: Contender, requests: int, hosts: int, server: Server) -> dict[str, Any]:
+    def run(
+        self, contender: Contender, requests: int, hosts: int, server: Server, more: Sequence[str]
+    ) -> dict[str, Any]:
         """Run one contender once and return its figures; RuntimeError if it breaks."""
         if contender is GO and self.go:
-            command = [self.go]
+            command, more = [self.go], []
         else:
             command = [
                 sys.executable,
@@ -232,7 +266,7 @@ class Runner:
                 '--mode',
                 contender.mode,
             ]
-        command += ['--requests', str(requests), '--hosts', str(hosts), '--port', str(server.port)]
+        command += ['--requests', str(requests), '--hosts', str(hosts), '--port', str(server.port), *more]
         if server.ca:
             command += ['--ca', server.ca]
         if self.connections:

@@ -41,7 +41,8 @@ class Work:
 
     `ca` is a file of PEM certificates: with it the origins speak TLS, and it is all that their certificates are
     verified by. `connections` is how many there may be in all, 0 for as many as the client likes; `named` says that the
-    origins are asked by name, which has to be looked up.
+    origins are asked by name, which has to be looked up. `size` are the bytes of a body where it is a large one, `file`
+    is where it is to be taken from.
     """
 
     requests: int
@@ -51,6 +52,8 @@ class Work:
     ca: str = ''
     connections: int = 0
     named: bool = False
+    size: int = 0
+    file: str = ''
     simultaneous: int = 2
 
     @property
@@ -118,6 +121,8 @@ def main(run: Callable[[Work], Figures]) -> None:
     parser.add_argument('--ca', default='', help='what to verify certificates by; with it the origins speak TLS')
     parser.add_argument('--connections', type=int, default=0, help='in all, at most')
     parser.add_argument('--named', action='store_true', help='ask by name')
+    parser.add_argument('--size', type=int, default=0, help='bytes of a large body')
+    parser.add_argument('--file', default='', help='what to upload')
     parser.add_argument('--open-files', type=int, help='the limit on open files to run under')
     options = parser.parse_args()
     if options.open_files:

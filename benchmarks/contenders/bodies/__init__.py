@@ -1,0 +1,1 @@
+"""Clients that receive and send large bodies. Each is a module with what `benchmarks.bodies.main` calls."""
