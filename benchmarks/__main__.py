@@ -28,8 +28,8 @@ from benchmarks.targets import verdicts
 #: All clients, each once, and what is measured beside them.
 ALL = tuple(dict.fromkeys((*CONTENDERS, *NAMED, *FLOORS)))
 PACKAGES = (
-    'napixclient gevent httptools urllib3 pycurl pyreqwest uvloop geventhttpclient aiohttp aiodns grequests '
-    'requests httpx'
+    'napixclient gevent httptools urllib3 pycurl pyreqwest wreq uvloop geventhttpclient aiohttp aiodns grequests '
+    'requests httpx httpx2 zapros'
 ).split()
 
 

@@ -11,11 +11,16 @@ from collections.abc import Callable, Iterable
 from typing import Any
 
 from benchmarks import work
-from benchmarks.nginx import MARK
+from benchmarks.nginx import MARK, body_path
 from benchmarks.work import Figures, Work
 
 #: Requests that may be in flight at once where many large bodies are received.
 UNDER_WAY = 64
+
+
+def urls(given: Work) -> list[str]:
+    """The URL of the large body, one per origin."""
+    return [f'http://{origin}{body_path(given.size)}' for origin in given.origins]
 
 
 def check(body: bytes, size: int) -> None:

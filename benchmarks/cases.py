@@ -103,7 +103,7 @@ QUICK = Size(
     names=500,
     memory=20_000,
     million=50_000,
-    bodies=20,
+    bodies=50,
     uploaded=200_000_000,
     watched=watching.QUICK,
 )
@@ -212,7 +212,7 @@ def upload(runner: Runner, size: Size) -> Result:
 def bodies_of(runner: Runner, mode: str, requests: int, hosts: int, rounds: int, size: int) -> list[Row]:
     """Have all contenders for large bodies receive so many of so many bytes."""
     contenders = [replace(contender, mode=mode) for contender in BODIES]
-    return runner.compare(contenders, requests, hosts, rounds, size=size)
+    return runner.compare(contenders, requests, hosts, rounds, body=size)
 
 
 def bodies_case(title: str, rows: Sequence[Row]) -> Result:

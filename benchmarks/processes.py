@@ -3,11 +3,24 @@
 import os
 import resource
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+@cache
+def environment(directory: Path, requirement: str) -> str | None:
+    """Make a virtual environment with one package: its interpreter, `None` where that cannot be installed."""
+    python = str(directory / 'bin' / 'python')
+    for command in ([sys.executable, '-m', 'venv', str(directory)], [python, '-m', 'pip', 'install', requirement]):
+        made = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+        if made.returncode:
+            return None
+    return python
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from statistics import median
 from typing import Any
 
 from benchmarks.nginx import Server, make_body, nginx
-from benchmarks.processes import ROOT, output
+from benchmarks.processes import ROOT, environment, output
 from benchmarks.sink import sink
 
 RUN_TIMEOUT = 300.0
@@ -21,7 +21,10 @@ RUN_TIMEOUT = 300.0
 
 @dataclass(frozen=True)
 class Contender:
-    """A client under one way of using it. `share` is the part of the requests that a slow one is given."""
+    """A client under one way of using it. `share` is the part of the requests that a slow one is given.
+
+    `alone` is what has to be installed in an environment of its own, since it would spoil that of the others.
+    """
 
     name: str
     label: str
@@ -30,12 +33,14 @@ class Contender:
     mode: str = ''
     share: float = 1.0
     open_files: int | None = None
+    alone: str = ''
 
 
 NAPIXCLIENT = Contender('napixclient', 'napixclient', 'napixclient', ('gevent', 'urllib3', 'httptools'))
 PYCURL = Contender('pycurl', 'pycurl multi', 'pycurl_multi', ('pycurl',))
 PYCURL_TUNED = Contender('pycurl-tuned', 'pycurl multi, tuned by hand', 'pycurl_tuned', ('pycurl',))
 PYREQWEST = Contender('pyreqwest', 'pyreqwest, uvloop', 'pyreqwest_uvloop', ('pyreqwest', 'uvloop'))
+WREQ = Contender('wreq', 'wreq, uvloop', 'wreq_uvloop', ('wreq', 'uvloop'))
 GO = Contender('go', 'Go net/http', 'main.go', ())
 GEVENTHTTPCLIENT = Contender('geventhttpclient', 'geventhttpclient', 'geventhttpclient', ('geventhttpclient',))
 AIOHTTP = Contender('aiohttp', 'aiohttp', 'aiohttp', ('aiohttp',))
@@ -61,6 +66,7 @@ CONTENDERS = (
     PYCURL_TUNED,
     GO,
     PYREQWEST,
+    WREQ,
     GEVENTHTTPCLIENT,
     Contender(
         'geventhttpclient-workers',
@@ -75,6 +81,10 @@ CONTENDERS = (
     Contender('grequests', 'grequests', 'grequests', ('grequests',), share=0.1),
     Contender('httpx', 'httpx', 'httpx', ('httpx',), share=0.05),
     Contender('httpx-clients', 'httpx, a client per host', 'httpx', ('httpx',), mode='clients', share=0.1),
+    Contender('httpx2', 'httpx2', 'httpx2', ('httpx2',), share=0.05),
+    Contender('httpx2-clients', 'httpx2, a client per host', 'httpx2', ('httpx2',), mode='clients', share=0.1),
+    Contender('zapros', 'zapros', 'zapros', ('zapros',), share=0.2),
+    Contender('niquests', 'niquests', 'niquests', (), share=0.1, alone='niquests>=3.21,<4'),
 )
 
 #: Those that receive and send large bodies.
@@ -172,7 +182,13 @@ class Runner:
             return [] if self.go else ['Go']
         if contender is CURL:
             return [] if shutil.which('curl') else ['curl']
+        if contender.alone and not self.python(contender):
+            return [contender.alone]
         return [name for name in contender.needs if importlib.util.find_spec(name) is None]
+
+    def python(self, contender: Contender) -> str | None:
+        """The interpreter that runs a contender; `None` where its environment cannot be made."""
+        return environment(self.directory / contender.name, contender.alone) if contender.alone else sys.executable
 
     def build_go(self) -> str | None:
         """Build main.go. Needs Go alone: no module, no dependency, no C compiler."""
@@ -196,42 +212,39 @@ class Runner:
         hosts: int,
         rounds: int,
         may_fail: bool = False,
-        tls: bool = False,
-        closes: bool = False,
-        size: int = 0,
+        **serving: Any,
     ) -> list[Row]:
         """Run all of them `rounds` times, in turns. One that breaks is reported on stderr and left out.
 
         So is one of whose requests some failed, unless it `may_fail`.
 
-        :param closes: whether the server ends each connection with its answer.
-        :param size: of the bodies that it serves, where they are large ones, in bytes.
+        :param serving: how nginx serves.
         """
-        with nginx(hosts, self.server_core, tls, closes, size) as server:
-            return self.take_turns(server, contenders, requests, hosts, rounds, may_fail, ['--size', str(size)])
+        rows = self.rows(contenders, requests, hosts)
+        with nginx(hosts, self.server_core, **serving) as server:
+            self.take_turns(server, rows, hosts, rounds, may_fail, ['--size', str(serving.get('body', 0))])
+        return rows
 
     def upload(self, contenders: Sequence[Contender], size: int, rounds: int) -> list[Row]:
         """Have all of them send a file of so many bytes, `rounds` times in turns."""
         file = self.directory / 'upload'
         make_body(file, size)
+        rows = self.rows(contenders, 1, 1)
         with sink(self.server_core) as server:
-            return self.take_turns(server, contenders, 1, 1, rounds, False, ['--size', str(size), '--file', str(file)])
+            self.take_turns(server, rows, 1, rounds, False, ['--size', str(size), '--file', str(file)])
+        return rows
+
+    def rows(self, contenders: Sequence[Contender], requests: int, hosts: int) -> list[Row]:
+        """A row for each that takes part, with as many requests as it is given."""
+        return [Row(c, max(hosts, round(requests * c.share))) for c in self.taking_part(contenders)]
 
     def take_turns(
-        self,
-        server: Server,
-        contenders: Sequence[Contender],
-        requests: int,
-        hosts: int,
-        rounds: int,
-        may_fail: bool,
-        more: Sequence[str],
-    ) -> list[Row]:
-        """Run all of them `rounds` times, in turns, against a server that runs.
+        self, server: Server, rows: list[Row], hosts: int, rounds: int, may_fail: bool, more: Sequence[str]
+    ) -> None:
+        """Run all of them `rounds` times, in turns, against a server that runs; those that break are taken out.
 
         :param more: arguments of theirs.
         """
-        rows = [Row(c, max(hosts, round(requests * c.share))) for c in self.taking_part(contenders)]
         for number in range(rounds):
             for row in list(rows):
                 progress(f'{hosts:,} origins, round {number + 1} of {rounds}: {row.contender.label}')
@@ -248,7 +261,6 @@ class Runner:
                 else:
                     row.runs.append(run)
         progress('')
-        return rows
 
     def run(
         self, contender: Contender, requests: int, hosts: int, server: Server, more: Sequence[str]
@@ -258,7 +270,7 @@ class Runner:
             command, more = [self.go], []
         else:
             command = [
-                sys.executable,
+                str(self.python(contender)),
                 '-W',
                 'ignore',
                 '-m',

@@ -43,6 +43,7 @@ def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
             )
     if row := find(cases, 'decoding', 'napixclient-decoding'):
         yield 'decoding: at most 1.3 times with the most held', f'{row["growth"]:.2f}', row['growth'] <= 1.3
+    yield from bodies(cases)
     for name in ('napixclient', 'napixclient-256'):
         if row := find(cases, 'huge', name):
             yield f'huge: no failure ({row["label"]})', f'{row["failures"]}', row['failures'] == 0
@@ -58,6 +59,16 @@ def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
         if figure in cases.get(case, {}):
             found = cases[case][figure]
             yield text, f'{found:.3g}', found <= limit
+
+
+def bodies(cases: Cases) -> Iterator[tuple[str, str, bool]]:
+    """Large bodies, by CPU time, and by memory where they are held."""
+    for case, other, wanted in (('large', 'pycurl', 1.2), ('streaming', 'urllib3', 1.3), ('upload', 'pycurl', 1.0)):
+        found = times(cases, case, other, 'napixclient', 'cpu_rounds')
+        if found is not None:
+            yield f'{case}: at least {wanted} x {other}, by CPU time', f'{found:.2f}', found >= wanted
+    if row := find(cases, 'large', 'napixclient'):
+        yield 'large: at most 1.15 x the memory that is held', f'{row["rss_ratio"]:.2f}', row['rss_ratio'] <= 1.15
 
 
 def memory(cases: Cases) -> Iterator[tuple[str, str, bool]]:
@@ -78,9 +89,9 @@ def find(cases: Cases, case: str, name: str) -> Mapping[str, Any] | None:
     return next((row for row in cases.get(case, {}).get('rows', []) if row['name'] == name), None)
 
 
-def times(cases: Cases, case: str, name: str, other: str) -> float | None:
-    """How many times as fast `name` was as `other`: the median over the rounds."""
+def times(cases: Cases, case: str, name: str, other: str, figure: str = 'rounds') -> float | None:
+    """How many times the figure of `other` that of `name` is, as speed is by default: the median over the rounds."""
     ours, theirs = find(cases, case, name), find(cases, case, other)
     if ours is None or theirs is None:
         return None
-    return median(a / b for a, b in zip(ours['rounds'], theirs['rounds'], strict=True))
+    return median(a / b for a, b in zip(ours[figure], theirs[figure], strict=True))

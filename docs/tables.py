@@ -97,6 +97,43 @@ def decoding(found: dict[str, Any]) -> Table:
     ]
 
 
+def large(found: dict[str, Any]) -> Table:
+    """Many large bodies that are held."""
+    return _bodies(found, 'large')
+
+
+def streaming(found: dict[str, Any]) -> Table:
+    """One body in pieces."""
+    return _bodies(found, 'streaming')
+
+
+def upload(found: dict[str, Any]) -> Table:
+    """One file sent."""
+    return _bodies(found, 'upload')
+
+
+def _bodies(found: dict[str, Any], name: str) -> Table:
+    """What large bodies cost, the cheapest client first; nothing where it was not measured."""
+    case = found['cases'].get(name)
+    if not case:
+        return []
+    rows = sorted(case['rows'], key=lambda row: row['cpu_ms'])
+    held = any(row['rss_ratio'] for row in rows)
+    return [
+        ['client', 'CPU time', 'relative speed', 'peak memory', *(['by what is held'] if held else [])],
+        *(
+            [
+                row['label'],
+                f'{row["cpu_ms"]:,.0f} ms',
+                _ratio(row['cpu_ratio']),
+                _megabytes(row['rss_mb']),
+                *([_ratio(row['rss_ratio'])] if held else []),
+            ]
+            for row in rows
+        ),
+    ]
+
+
 def wide(found: dict[str, Any]) -> Table:
     """Many origins: 1,000 of them, and 5,000."""
     rows = [('1,000 × 10', row) for row in found['cases']['wide']['rows']]
@@ -179,6 +216,9 @@ CASES: dict[str, Callable[[dict[str, Any]], Table]] = {
     'fresh': fresh,
     'once': once,
     'decoding': decoding,
+    'large': large,
+    'streaming': streaming,
+    'upload': upload,
     'wide': wide,
     'names': names,
     'command': command,

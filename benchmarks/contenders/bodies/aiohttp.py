@@ -5,8 +5,7 @@ from collections.abc import AsyncIterator, Iterator
 
 from aiohttp import ClientSession, ClientTimeout, TCPConnector
 
-from benchmarks.bodies import UNDER_WAY, main
-from benchmarks.nginx import body_path
+from benchmarks.bodies import UNDER_WAY, main, urls
 from benchmarks.work import Work
 
 
@@ -21,11 +20,11 @@ def large(work: Work) -> list[bytes]:
 
 async def get_all(work: Work) -> list[bytes]:
     async with session(work) as client:
-        return await asyncio.gather(*[get(client, work, url) for url in work.turns(work.urls)])
+        return await asyncio.gather(*[get(client, url) for url in work.turns(urls(work))])
 
 
-async def get(client: ClientSession, work: Work, url: str) -> bytes:
-    async with client.get(url.rstrip('/') + body_path(work.size)) as response:
+async def get(client: ClientSession, url: str) -> bytes:
+    async with client.get(url) as response:
         return await response.read()
 
 
@@ -38,7 +37,7 @@ def streaming(work: Work) -> Iterator[bytes]:
 
 async def receive(work: Work) -> AsyncIterator[bytes]:
     async with session(work) as client:
-        async with client.get(work.urls[0].rstrip('/') + body_path(work.size)) as response:
+        async with client.get(urls(work)[0]) as response:
             async for piece in response.content.iter_any():
                 yield piece
 

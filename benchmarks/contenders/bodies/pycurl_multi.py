@@ -5,8 +5,7 @@ from io import BytesIO
 
 import pycurl
 
-from benchmarks.bodies import UNDER_WAY, main
-from benchmarks.nginx import body_path
+from benchmarks.bodies import UNDER_WAY, main, urls
 from benchmarks.work import Work
 
 
@@ -16,9 +15,9 @@ def large(work: Work) -> list[bytes]:
     multi.setopt(pycurl.M_MAX_HOST_CONNECTIONS, work.simultaneous)
     buffers = [BytesIO() for _ in range(work.requests)]
     handles = []
-    for url, buffer in zip(work.turns(work.urls), buffers, strict=True):
+    for url, buffer in zip(work.turns(urls(work)), buffers, strict=True):
         curl = pycurl.Curl()
-        curl.setopt(pycurl.URL, url.rstrip('/') + body_path(work.size))
+        curl.setopt(pycurl.URL, url)
         curl.setopt(pycurl.NOSIGNAL, 1)
         curl.setopt(pycurl.WRITEDATA, buffer)
         handles.append(curl)
@@ -37,7 +36,7 @@ def large(work: Work) -> list[bytes]:
 
 def streaming(work: Work) -> Iterator[bytes]:
     multi, curl, pieces = pycurl.CurlMulti(), pycurl.Curl(), []
-    curl.setopt(pycurl.URL, work.urls[0].rstrip('/') + body_path(work.size))
+    curl.setopt(pycurl.URL, urls(work)[0])
     curl.setopt(pycurl.NOSIGNAL, 1)
     curl.setopt(pycurl.WRITEFUNCTION, pieces.append)
     multi.add_handle(curl)

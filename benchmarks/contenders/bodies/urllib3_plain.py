@@ -6,23 +6,22 @@ from functools import partial
 
 from urllib3 import PoolManager
 
-from benchmarks.bodies import UNDER_WAY, main
-from benchmarks.nginx import body_path
+from benchmarks.bodies import UNDER_WAY, main, urls
 from benchmarks.work import Work
 
 
 def large(work: Work) -> list[bytes]:
     manager = PoolManager(num_pools=work.hosts, maxsize=work.simultaneous, block=True)
     with ThreadPoolExecutor(UNDER_WAY) as threads:
-        return list(threads.map(partial(get, manager, work), work.turns(work.urls)))
+        return list(threads.map(partial(get, manager), work.turns(urls(work))))
 
 
-def get(manager: PoolManager, work: Work, url: str) -> bytes:
-    return manager.request('GET', url.rstrip('/') + body_path(work.size), retries=False).data
+def get(manager: PoolManager, url: str) -> bytes:
+    return manager.request('GET', url, retries=False).data
 
 
 def streaming(work: Work) -> Iterator[bytes]:
-    url = work.urls[0].rstrip('/') + body_path(work.size)
+    url = urls(work)[0]
     yield from PoolManager().request('GET', url, preload_content=False).stream()
 
 
