@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Protocol
 
 import gevent
@@ -16,7 +16,7 @@ from .decoding import Decoder
 __all__ = ['BodyStream']
 
 #: Received bytes that wait for their reader before the connection stops reading.
-HIGH_WATER = 256 * 1024
+HIGH_WATER = 512 * 1024
 
 
 class BodySource(Protocol):
@@ -24,6 +24,12 @@ class BodySource(Protocol):
 
     def resume(self) -> None:
         """Its reader has caught up."""
+
+    def gather(self, pieces: Sequence[bytes | memoryview]) -> bool:
+        """Its reader wants all of the rest, and these pieces before it, as one; whether that can be."""
+
+    def scatter(self) -> None:
+        """Its reader wants it as it comes again."""
 
     def finish_stream(self) -> None:
         """Its reader has read it to its end."""
@@ -117,8 +123,25 @@ class BodyStream:
         """Whether there is something received that was not read."""
         return bool(self._rest or self._pieces or self._steps is not None)
 
+    def gather(self) -> None:
+        """Have all that is left come as one piece, where its size is known: to join many costs as much again."""
+        if self._decoder is None and self._source is not None and not self._ended:
+            if self._source.gather([*self._rest, *self._pieces]):
+                self._rest.clear()
+                self._pieces.clear()
+                self._waiting = 0
+
+    def scatter(self) -> None:
+        """Who waited for all that is left does so no more: have it come as it comes again."""
+        if self._source is not None and not self._ended:
+            self._source.scatter()
+
     def next(self, most: int = -1) -> bytes:
         """The next decoded piece, or the first bytes of it; ``b''`` at the end."""
+        return bytes(self.next_part(most))
+
+    def next_part(self, most: int = -1) -> bytes | memoryview:
+        """The same without a copy."""
         if not self._fill():
             return b''
         piece: bytes | memoryview = self._rest.popleft()
@@ -128,7 +151,7 @@ class BodyStream:
             piece = piece[:most]
         if self._ended and not self.left:
             self._release()  # read to its end, though the reader cannot know yet
-        return bytes(piece)
+        return piece
 
     def next_cut(self, cut: Callable[[bytes | memoryview], list[bytes]]) -> bytes:
         """The next decoded piece, up to the first of the places at which ``cut`` cuts it; ``b''`` at the end."""
@@ -140,7 +163,7 @@ class BodyStream:
             self._rest.extendleft(reversed(parts))
         return self.next()
 
-    def unread(self, parts: list[bytes]) -> None:
+    def unread(self, parts: Sequence[bytes | memoryview]) -> None:
         """Something was thrown in, such as a ``gevent.Timeout``: who reads on misses nothing."""
         if self._error is None:
             self._rest.extendleft(reversed(parts))

@@ -81,13 +81,16 @@ class StreamedResponse(Response):
     def read(self, size: int | None = None) -> bytes:
         """So many bytes, fewer only at the end; all that is left without a size."""
         missing = -1 if size is None else index(size)
-        parts: list[bytes] = []
+        parts: list[bytes | memoryview] = []
+        if missing < 0:
+            self._stream.gather()
         try:
-            while missing and (piece := self._stream.next(missing)):
+            while missing and (piece := self._stream.next_part(missing)):
                 parts.append(piece)
                 if missing > 0:
                     missing -= len(piece)
         except BaseException:
+            self._stream.scatter()
             self._stream.unread(parts)
             raise
         return b''.join(parts)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from ...errors import BodyTooLarge, InvalidResponse
 from .chunks import ChunkedBody
+from .sized import LARGE, PlacedBody, SizedBody
 
 __all__ = ['BodyBuffer', 'check_size']
 
@@ -26,7 +29,7 @@ class BodyBuffer:
     :param max_idle: bytes that may come one after the other and bring nothing of the body: chunk extensions, trailers.
     """
 
-    __slots__ = ('_counted', '_idle', '_max_idle', '_size', 'chunks', 'pieces', 'used')
+    __slots__ = ('_counted', '_idle', '_max_idle', '_size', 'framed', 'pieces', 'place', 'used')
 
     def __init__(self, max_idle: int) -> None:
         self._max_idle = max_idle
@@ -38,7 +41,8 @@ class BodyBuffer:
         """Expect another body."""
         self.pieces.clear()
         self.used: bool = False  # whether anything but the pieces is to be cleared
-        self.chunks: ChunkedBody | None = None  # decodes it, where llhttp does not
+        self.framed: ChunkedBody | SizedBody | PlacedBody | None = None  # reads it, where llhttp does not
+        self.place: PlacedBody | None = None  # the same, where that is the place where it is received
         self._counted = 0  # pieces that are in the size
         self._size = 0  # of all that has come, in bytes
         self._idle = 0  # bytes that came since, and brought nothing
@@ -47,7 +51,40 @@ class BodyBuffer:
         """Decode chunks from now on; what llhttp has found of them is found again, from the first byte."""
         self.used = True
         self.pieces.clear()
-        self.chunks = ChunkedBody(self.pieces.append)
+        self.framed = ChunkedBody(self.pieces.append)
+
+    def expect_size(self, length: int, whole: bool) -> None:
+        """Read so many bytes; what llhttp has found of them is found again, from the first byte.
+
+        :param whole: whether they are taken all at once.
+        """
+        self.used = True
+        self.pieces.clear()
+        if whole:
+            self.framed = self.place = PlacedBody(length)
+        else:
+            self.framed = SizedBody(self.pieces.append, length)
+
+    def gather(self, pieces: Iterable[bytes | memoryview]) -> bool:
+        """Receive what is missing into one place, behind these pieces; false where its length is unknown, or small."""
+        framed = self.framed
+        if not isinstance(framed, SizedBody) or framed.left < LARGE:
+            return False
+        pieces = [*pieces, *self.pieces]
+        self.pieces.clear()
+        self.framed = self.place = PlacedBody(sum(map(len, pieces)) + framed.left)
+        for piece in pieces:
+            self.place.feed(piece)
+        return True
+
+    def scatter(self) -> bytes:
+        """Take what has come instead, and what is missing in pieces again."""
+        place, self.place = self.place, None
+        if place is None:
+            return b''
+        came = place.take()
+        self.framed = SizedBody(self.pieces.append, place.left)
+        return came
 
     def count(self, limit: int | None) -> bool:
         """Count the pieces that are new; whether there are any.
@@ -82,6 +119,8 @@ class BodyBuffer:
 
     def take(self) -> bytes:
         """Hand out what has come since the last time; it is not kept."""
+        if self.place is not None:
+            return self.place.take()
         body = b''.join(self.pieces)
         self.pieces.clear()
         self._counted = 0

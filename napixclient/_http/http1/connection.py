@@ -123,6 +123,7 @@ class Connection:
         """Become idle: stay watched, so that a close is noticed, but do not keep the loop alive."""
         self._transport.reader.ref = False
         self.expires = NEVER
+        self.parser.last = b''  # whoever has it may drop it
         self.usage.rest(monotonic(), self.parser.idle_seconds)
 
     def reserve(self, pending: PendingResponse, helper: gevent.Greenlet[..., None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Protocol
 
@@ -40,19 +41,21 @@ class BodyFeed:
     :raises HTTPError: for a body that cannot be decoded at all.
     """
 
-    __slots__ = ('_loop', '_receiver', 'body')
+    __slots__ = ('_counted', '_loop', '_receiver', 'body')
 
     def __init__(self, receiver: Receiving, loop: Loop, decode: bool) -> None:
         parser = receiver.parser
         self._receiver = receiver
         self._loop = loop
+        self._counted = 0  # bytes that were counted before they were gathered
         self.body: BodyStream = BodyStream(self, parser.coding, decode, parser.max_streamed)
 
     def pour(self, complete: bool) -> None:
         """Give the reader what has come; stop reading while it has enough."""
         receiver = self._receiver
         data = receiver.parser.take_body()
-        receiver.received(len(data))
+        receiver.received(len(data) - self._counted)
+        self._counted = 0
         if data and self.body.receive(data):
             receiver.pause()
         if complete:
@@ -66,14 +69,37 @@ class BodyFeed:
         )
 
     def end(self, error: HTTPError) -> None:
-        """The body broke off."""
+        """The body broke off; what has come can be read."""
+        self._scatter()
         self.body.end(error)
+
+    def _scatter(self) -> bool:
+        """Hand out what was gathered; true when that is enough for now."""
+        data = self._receiver.parser.body.scatter()
+        if not data:
+            return False
+        self._receiver.received(len(data) - self._counted)
+        self._counted = 0
+        return self.body.receive(data)
 
     # -- called by the reader --------------------------------------------------------------------------------------
 
     def resume(self) -> None:
         """The reader has caught up."""
         self._receiver.read_on()
+
+    def gather(self, pieces: Sequence[bytes | memoryview]) -> bool:
+        """The reader wants all of the rest, and these pieces before it, as one; whether that can be."""
+        if not self._receiver.parser.body.gather(pieces):
+            return False
+        self._counted = sum(map(len, pieces))
+        self._receiver.read_on()
+        return True
+
+    def scatter(self) -> None:
+        """The reader does not wait for all of it any more."""
+        if self._scatter():
+            self._receiver.pause()
 
     def finish_stream(self) -> None:
         """The reader has read the body to its end."""

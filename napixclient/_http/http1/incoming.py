@@ -22,6 +22,7 @@ from .heads import (
     persists,
     says_close,
 )
+from .sized import LARGE
 
 __all__ = ['IncomingResponse']
 
@@ -140,6 +141,8 @@ class IncomingResponse:
             return
         if length is not None:
             check_size(length, self.limit)
+            if length >= LARGE and not self.complete:
+                self.body.expect_size(length, not self.stream)
         elif chunked and not self.complete:
             self.body.expect_chunks()
 
@@ -186,13 +189,14 @@ class IncomingResponse:
         body, self.last = self.last, b''
         return body
 
-    def end_chunks(self) -> None:
-        """Complete the response: its last chunk and its trailers have come."""
-        assert self.head is not None and self.body.chunks is not None
+    def end_framed(self) -> None:
+        """Complete the response: the last byte of its body, with its trailers, has come."""
+        framed = self.body.framed
+        assert self.head is not None and framed is not None
         self.last = self.take_counted()
         self.complete = True
         self.keep_alive = persists(self.head)
-        self.overrun = self.overrun or self.body.chunks.ambiguous or self.body.chunks.rest != b''
+        self.overrun = self.overrun or framed.ambiguous or framed.rest != b''
 
     def eof(self) -> bool:
         """The server closed: complete a response that only that can end; true, as it is complete then.

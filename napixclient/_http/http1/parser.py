@@ -15,6 +15,7 @@ from .body_buffer import check_size
 from .heads import names_special
 from .incoming import IncomingResponse
 from .llhttp import check_by_llhttp, refuse, reraise
+from .sized import PlacedBody, SizedBody
 
 __all__ = ['ResponseParser']
 
@@ -130,7 +131,7 @@ class ResponseParser(IncomingResponse):
         elif heads.apart:
             self._parse_alone(head + b'\r\n\r\n')
         self.heed(head)
-        if not heads.apart and self.body.chunks is None:
+        if not heads.apart and self.body.framed is None:
             heads.drop()
             if not self.complete:
                 self.body.count(self.limit)
@@ -139,17 +140,17 @@ class ResponseParser(IncomingResponse):
         if self.complete:
             self.overrun = self.overrun or rest != b''
             return True
-        if self.body.chunks is not None:
-            self._new_parser()  # of the next response; this one's has seen some of the chunks
+        if self.body.framed is not None:
+            self._new_parser()  # of the next response; this one's has seen some of the body
         return self._feed_body(rest) if rest else False
 
     def _feed_body(self, data: bytes) -> bool:
-        chunks = self.body.chunks
-        if chunks is None:
+        framed = self.body.framed
+        if framed is None:
             self._parse(data)
-        elif chunks.feed(data):
-            self.end_chunks()
-        if not self.complete:
+        elif framed.feed(data):
+            self.end_framed()
+        if not self.complete and not isinstance(framed, (SizedBody, PlacedBody)):
             self.body.count_read(len(data), self.limit)
         return self.complete
 

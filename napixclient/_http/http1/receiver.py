@@ -18,15 +18,13 @@ from .failures import error_of_parser
 from .feed import BodyFeed
 from .outgoing import Outgoing
 from .parser import ResponseParser
+from .sized import RECORD
 from .states import Event, State, may
-from .transport import AGAIN, Transport
+from .transport import AGAIN, READ_SIZE, Transport
 from .usage import Usage
 
 __all__ = ['Carrier', 'ReceiverOwner', 'Receiver']
 
-#: Bytes asked for at once. No TLS record holds more (2**14 bytes, RFC 8446 §5.1), so that a read leaves nothing in
-#: TLS's own buffer, where the loop could not see it.
-READ_SIZE = 65536
 _MAY_END = may('end')
 
 
@@ -146,6 +144,24 @@ class Receiver(Generic[CarrierT]):
             connection.close()
         self._owner.answered(connection, pending, response, parser.coding)
 
+    def _fill(self) -> None:
+        """The same, where a large body is under way: it is received into its place, up to its last bytes."""
+        transport, place = self._transport, self.parser.body.place
+        for _ in range(transport.reads):
+            if place is None or not place.fillable:
+                transport.reader.callback = self.readable
+                self.readable()
+                return
+            try:
+                size = place.fill(transport.recv_into)
+            except OSError as exc:
+                self._not_read(exc)
+                return
+            if not size:
+                self.readable()  # to find the end once more
+                return
+            self._heard()
+
     def _not_read(self, exc: OSError) -> None:
         """Nothing was there to be read, or the connection broke."""
         connection = self._connection
@@ -171,7 +187,9 @@ class Receiver(Generic[CarrierT]):
         """Part of an answer came, or of a streamed body."""
         self._heard()
         connection, parser = self._connection, self.parser
-        if pending is None:
+        if parser.body.place is not None and not complete:
+            self._transport.reader.callback = self._fill
+        elif pending is None:
             if connection.streamed is not None:  # else its reader has left meanwhile
                 connection.streamed.pour(complete)
         elif parser.stream and parser.answering:
@@ -240,8 +258,10 @@ class Receiver(Generic[CarrierT]):
             feed.pour(False)
 
     def received(self, size: int) -> None:
-        """So many bytes of a streamed body came."""
+        """So many bytes of a streamed body came: more are asked for at once while it comes fast."""
         self._owner.received(size)
+        if self._connection.state != 'closed':
+            self._transport.expect_much(size >= RECORD)
 
     def pause(self) -> None:
         """Stop reading: it is the reader of a streamed body who is slow, and not the server."""
@@ -261,6 +281,7 @@ class Receiver(Generic[CarrierT]):
         connection.usage.served += 1
         if connection.state in _MAY_END and self.parser.reusable:
             connection.step('end')
+            self._transport.expect_much(False)
             self._transport.reader.start(self.readable)
         else:
             connection.close()

@@ -14,12 +14,20 @@ from typing import Any, NoReturn
 from gevent import monkey, socket, ssl
 
 from ..gevent_types import Loop, Socket
+from .sized import RECORD
 
-__all__ = ['AGAIN', 'Transport', 'Write']
+__all__ = ['AGAIN', 'READ_SIZE', 'Transport', 'Write']
 
 Write = Callable[[bytes | memoryview], int]
 #: What says that the socket has nothing, or takes nothing, at the moment.
 AGAIN = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
+#: Bytes asked for at once. No TLS record holds more (2**14 bytes, RFC 8446 §5.1), so that a read leaves nothing in
+#: TLS's own buffer, where the loop could not see it.
+READ_SIZE = 65536
+#: The same where much comes. To make room for so much costs more than it saves where less comes.
+_MUCH = 262144
+#: The records that are read in a turn of the loop where much comes: TLS gives one at a time.
+_RECORDS = 8
 _ABORT = struct.pack('ii', 1, 0)
 _READ, _WRITE = 1, 2
 # The real one, also in a patched process: it is asked for what is there, and never waits.
@@ -33,8 +41,9 @@ class Transport:
     :param loop: gevent's loop.
     """
 
-    __slots__ = ('_sock', 'loop', 'poll', 'reader', 'recv', 'send', 'writer')
+    __slots__ = ('_recv', '_sock', 'loop', 'poll', 'reader', 'recv', 'send', 'writer')
     recv: Callable[[int], bytes]
+    _recv: Callable[[int], bytes]
     send: Write
 
     def __init__(self, sock: Socket, loop: Loop) -> None:
@@ -45,10 +54,11 @@ class Transport:
         if isinstance(sock, ssl.SSLSocket):
             # An end without TLS's goodbye, which may be a cut (RFC 9112 §9.8), is an SSLEOFError here.
             tls: Any = sock._sslobj  # type: ignore[attr-defined]
-            self.recv, self.send = tls.read, tls.write
+            self._recv, self.send = tls.read, tls.write
         else:
             raw = getattr(sock, '_sock', sock)
-            self.recv, self.send = raw.recv, raw.send
+            self._recv, self.send = raw.recv, raw.send
+        self.recv = self._recv
         self.loop: Loop = loop
         #: The watcher that calls when there is something to read.
         self.reader: Any = loop.io(sock.fileno(), _READ)
@@ -60,6 +70,37 @@ class Transport:
     def guard(self, around: Callable[[Write], Write]) -> None:
         """Write to the socket through this from now on: the last look before the kernel has the bytes."""
         self.send = around(self.send)
+
+    def expect_much(self, much: bool) -> None:
+        """Have ``recv`` give more at once than it is asked for, or not."""
+        self.recv = self._recv_much if much else self._recv
+
+    def _recv_much(self, _: int) -> bytes:
+        if not isinstance(self._sock, ssl.SSLSocket):
+            return self._recv(_MUCH)
+        parts = [self._recv(READ_SIZE)]
+        try:
+            while len(parts[-1]) == RECORD and len(parts) < _RECORDS:
+                parts.append(self._recv(RECORD))
+        except OSError:
+            pass  # whatever it is, the next read meets it as well
+        return b''.join(parts)
+
+    @property
+    def reads(self) -> int:
+        """How many calls of ``recv_into`` take about as much as may be taken in a turn of the loop."""
+        return _RECORDS if isinstance(self._sock, ssl.SSLSocket) else 1
+
+    def recv_into(self, view: memoryview) -> int:
+        """Receive into a buffer; how many bytes came."""
+        receive: Any
+        if isinstance(self._sock, ssl.SSLSocket):
+            receive = self._recv
+            size = receive(len(view), view)
+        else:
+            receive = getattr(self._sock, '_sock', self._sock).recv_into
+            size = receive(view)
+        return int(size)
 
     def watch_writing(self, callback: Callable[[], None]) -> None:
         """Call back while the socket takes more."""
@@ -90,7 +131,7 @@ class Transport:
                 watcher.stop()
                 watcher.close()
         self.reader = self.writer = None
-        self.recv = self.send = closed
+        self.recv = self._recv = self.send = closed
         self._sock.close()
 
     def abort(self) -> None:
