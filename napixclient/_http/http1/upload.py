@@ -5,7 +5,10 @@ Between a greenlet, in which the caller's object may block, and a connection, wh
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+import os
+import stat
+from collections.abc import Callable, Iterator
 from typing import Any, Protocol
 
 import gevent
@@ -13,9 +16,11 @@ from gevent.event import Event
 
 from ...messages import Source
 
-__all__ = ['Upload']
+__all__ = ['FileSpan', 'Upload']
 
 _PIECE = 65536
+#: Bytes of a file that the system is asked to send at once: others have their turn.
+_SPAN = 1 << 20
 
 
 class Sink(Protocol):
@@ -35,15 +40,18 @@ class Upload:
     """Sends a body from a file or an iterable, in a greenlet, a piece at a time.
 
     A file whose length is known goes with Content-Length, anything else in chunks (RFC 9112 §7.1).
+
+    :param sent: bytes of the body that are out already.
     """
 
-    __slots__ = ('_chunked', '_sink', '_greenlet', '_left', '_out', '_source')
+    __slots__ = ('_chunked', '_sink', '_greenlet', '_left', '_out', '_sent', '_source')
 
-    def __init__(self, sink: Sink, source: Source) -> None:
+    def __init__(self, sink: Sink, source: Source, sent: int = 0) -> None:
         self._sink: Sink | None = sink
         self._source = source
         self._chunked = source.length is None
-        self._left = source.length or 0
+        self._left = (source.length or 0) - sent
+        self._sent = sent
         self._out = Event()
         self._greenlet: Any = None
 
@@ -68,7 +76,7 @@ class Upload:
             if self._chunked:
                 self._write(b'0\r\n\r\n')
             elif self._left:
-                raise ValueError(f'the file ended {self._left} bytes before its length')
+                raise ended_early(self._left)
         except BaseException as exc:  # a gevent.Timeout or GreenletExit of the source's own, too
             if self._sink is not None:
                 self._sink.upload_failed(exc)
@@ -116,6 +124,7 @@ class Upload:
         if not hasattr(stream, 'read'):
             yield from stream
             return
+        here = None if here is None else here + self._sent
         while True:
             if here is None:
                 piece = stream.read(_PIECE)
@@ -126,3 +135,58 @@ class Upload:
                 here = stream.tell() if source.length is None else here + len(piece)
                 stream.seek(stands)
             yield piece
+
+
+class FileSpan:
+    """A file that the system can send by itself, without a copy through our memory.
+
+    :param file: it, or what reads it.
+    :param start: where the body begins in it.
+    :param length: of the body, in bytes.
+    """
+
+    __slots__ = ('_file', '_length', '_start', 'sent')
+
+    def __init__(self, file: io.FileIO, start: int, length: int) -> None:
+        self._file = file
+        self._start = start
+        self._length = length
+        self.sent: int = 0  # bytes that are out
+
+    @classmethod
+    def of(cls, source: Source) -> FileSpan | None:
+        """The whole of a regular file, from where it stood; ``None`` for what has to be read.
+
+        Nothing but the interpreter's own files will do: what another class reads need not be what is in its file.
+        """
+        stream, start, length = source.stream, source.start, source.length
+        if start is None or not length:
+            return None
+        try:
+            if type(stream) is io.BufferedRandom:
+                stream.flush()
+            file = stream.raw if type(stream) in (io.BufferedReader, io.BufferedRandom) else stream
+            if type(file) is not io.FileIO or not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                return None
+        except (OSError, ValueError):  # who reads it will hear of it
+            return None
+        source.begun = True
+        return cls(file, start, length)
+
+    def send(self, send_file: Callable[[int, int, int], int]) -> bool:
+        """Have the socket take what it can; whether all is out.
+
+        :param send_file: takes a descriptor, an offset and a size; returns how many bytes went out.
+        :raises ValueError: when the file was closed, or has become shorter.
+        """
+        left = self._length - self.sent
+        size = send_file(self._file.fileno(), self._start + self.sent, min(left, _SPAN))
+        if not size:
+            raise ended_early(left)
+        self.sent += size
+        return size == left
+
+
+def ended_early(left: int) -> ValueError:
+    """What is wrong with a file that lacks its last bytes."""
+    return ValueError(f'the file ended {left} bytes before its length')
