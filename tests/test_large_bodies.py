@@ -537,3 +537,35 @@ def test_reset_while_a_file_is_sent(scheme: str, authority: kit.Authority, tmp_p
     ):
         error = failure(lambda: client.request('POST', '/', file, timeout=20))
         assert isinstance(error, ProtocolError)
+
+
+@side_by_side(['goes on reading', 'closes', 'resets'], [False, True])
+def test_early_refusal(then: str, stream: bool, authority: kit.Authority, tmp_path: Path) -> None:
+    """The refusal of a server that does not want the rest of a file is heard, and its connection carries no other."""
+    path = tmp_path / f'{then}{stream}'
+    with open(path, 'wb') as made:
+        made.truncate(60_000_000)
+
+    class Refusing(FaultServer):
+        """Refuses the first request at its head."""
+
+        def talk(self, peer: kit.Peer) -> None:
+            """Answer before the body."""
+            if peer.number:
+                super().talk(peer)
+                return
+            head_of(peer)
+            peer.send(b'HTTP/1.1 413 Too Large\r\nContent-Length: 9\r\n\r\ntoo large')
+            if then == 'goes on reading':
+                peer.drain()
+            elif then == 'resets':
+                peer.finish()
+                gevent.sleep(0.05)
+                peer.reset()
+
+    with Refusing() as server, Client(server.host, simultaneous=1) as client, open(path, 'rb') as file:
+        error = failure(lambda: client.request('POST', '/', file, stream=stream, timeout=20))
+        assert isinstance(error, RemoteError) and error.status == 413
+        assert error.response.data == b'too large'
+        assert client.request('GET', '/000001', timeout=20).data == b'000001'
+        assert server.accepted == 2

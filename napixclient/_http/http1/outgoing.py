@@ -12,7 +12,7 @@ from .failures import error_of_source
 from .parser import ResponseParser
 from .states import Event, State
 from .transport import AGAIN, Transport
-from .upload import Upload
+from .upload import FileSpan, Upload
 from .writer import INLINE
 
 __all__ = ['Outgoing', 'send_rest']
@@ -50,14 +50,16 @@ class Outgoing:
     :param transport: its socket.
     """
 
-    __slots__ = ('_connection', '_held_back', '_out', '_patience', '_rest', '_transport', '_upload')
+    __slots__ = ('_connection', '_held_back', '_out', '_patience', '_rest', '_source', '_span', '_transport', '_upload')
 
     def __init__(self, connection: Sender, transport: Transport) -> None:
         self._connection = connection
         self._transport = transport
         self._out: memoryview | None = None
         self._rest: memoryview | None = None  # what goes out after that
-        self._upload: Upload | None = None
+        self._source: Source | None = None  # what is uploaded …
+        self._upload: Upload | None = None  # … by reading it …
+        self._span: FileSpan | None = None  # … or as the file that it is
         self._held_back: bytes | Source | None = None  # a body until the server agrees to it
         self._patience: Any = None  # the timer that ends this
 
@@ -74,10 +76,20 @@ class Outgoing:
         if isinstance(payload, bytes):
             self._rest = memoryview(payload)
             self._transport.watch_writing(self._connection.writable)
+            return
+        self._source = payload
+        self._span = FileSpan.of(payload) if self._transport.sends_files else None
+        if self._span is not None:
+            self._transport.watch_writing(self._connection.writable)
         else:
-            self._upload = Upload(self, payload)
-            if self._out is None:
-                self._more()
+            self._read_source(0)
+
+    def _read_source(self, sent: int) -> None:
+        """Read what is to be sent, behind so many bytes that are out."""
+        assert self._source is not None
+        self._upload = Upload(self, self._source, sent)
+        if self._out is None:
+            self._more()
 
     def hold_back(self, payload: bytes | Source) -> None:
         """Send a body when the server agrees to it, or has been silent for a while (RFC 9110 §10.1.1)."""
@@ -145,7 +157,10 @@ class Outgoing:
         if out is None:
             out, self._out, self._rest = self._rest, self._rest, None
         if out is None:
-            return False
+            if self._span is None:
+                return False
+            self._send_file(self._span)
+            return True
         try:
             sent = self._transport.send(out)  # after want-write TLS demands the same buffer again: this is it
         except AGAIN:
@@ -158,10 +173,33 @@ class Outgoing:
             self._out = out[sent:]
             return True
         self._out = None
-        if self._rest is None:
+        if self._rest is None and self._span is None:
             self._transport.writer.stop()
             self._all_out()
         return True
+
+    def _send_file(self, span: FileSpan) -> None:
+        """Have the system send a part of a file."""
+        try:
+            complete = span.send(self._transport.send_file)
+        except AGAIN:
+            return
+        except ConnectionError as exc:
+            self._broken(exc)
+            return
+        except ValueError as exc:
+            self.upload_failed(exc)
+            return
+        except OSError:  # a file that has to be read after all, or cannot be: who reads it will hear of it
+            self._transport.writer.stop()
+            self._span = None
+            self._read_source(span.sent)
+            return
+        self._await_server()
+        if complete:
+            self._transport.writer.stop()
+            self._span = None
+            self._request_out()
 
     def _all_out(self) -> None:
         """What was there to send is out."""
@@ -186,7 +224,7 @@ class Outgoing:
 
     def _broken(self, exc: OSError) -> None:
         self._transport.writer.stop()
-        self._out = self._rest = None
+        self._out = self._rest = self._span = None
         if self._upload is not None:
             self._upload.close()
             self._upload = None
@@ -195,7 +233,7 @@ class Outgoing:
 
     def close(self) -> None:
         """Nothing more is sent; the socket is about to be closed."""
-        self._out = self._rest = None
+        self._out = self._rest = self._span = None
         if self._upload is not None:
             self._upload.close()
             self._upload = None

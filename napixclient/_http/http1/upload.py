@@ -20,7 +20,7 @@ __all__ = ['FileSpan', 'Upload']
 
 _PIECE = 65536
 #: Bytes of a file that the system is asked to send at once: others have their turn.
-_SPAN = 1 << 20
+_SPAN = 1 << 18
 
 
 class Sink(Protocol):
