@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import io
 import itertools
+import random
 import time
 import tracemalloc
 from collections.abc import Iterable, Sequence
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 
 from napixclient import BodyTooLarge, Client, Headers, InvalidResponse, ProtocolError, Request, TruncatedBody
 from napixclient._http.http1.parser import ResponseParser
+from napixclient._http.http1.sized import RECORD, PlacedBody
 from napixclient._http.http1.writer import RequestWriter
 from napixclient._http.settings import Settings
 from tests import kit
@@ -914,6 +916,35 @@ def test_take_body_in_pieces() -> None:
             parser.feed(bytes([byte]))
             parts.append(parser.take_body())
         assert b''.join(parts) == b'000001' and parser.complete and parser.take_body() == b''
+
+
+LARGE_BODY = random.Random(16).randbytes(900_000)
+
+
+@hypothesis.settings(max_examples=100)
+@hypothesis.given(st.integers(65_536, 700_000), st.integers(0, 1 << 32))
+def test_place(length: int, seed: int) -> None:
+    """However bytes come to their place, fed or received there, and taken in between, they are the body in the end."""
+
+    def receive(view: memoryview) -> int:
+        assert len(view) >= RECORD  # or TLS would keep a part of a record for itself
+        size = chance.randint(1, len(view))
+        view[:size] = LARGE_BODY[came : came + size]
+        return size
+
+    chance = random.Random(seed)
+    place, came, taken, complete = PlacedBody(length), 0, b'', False
+    while not complete:
+        if place.fillable and chance.random() < 0.7:
+            came += place.fill(receive)
+        else:
+            size = chance.randint(1, 70_000)
+            complete = place.feed(LARGE_BODY[came : came + size])
+            came += size
+        if chance.random() < 0.1:
+            taken += place.take()
+    assert taken + place.take() + place.rest == LARGE_BODY[:came]
+    assert len(place.rest) == came - length
 
 
 # Reading: against http.client ----------------------------------------------------------------------------------------
