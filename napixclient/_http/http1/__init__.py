@@ -3,7 +3,7 @@
 connection   one connection, a state machine on the loop: when it is used, how requests start, how things end
 states       its states, and what leads from one to the next: a table
 outgoing     what of a request does not go out at once
-upload       bodies that are read while they are sent
+upload       bodies that are read while they are sent, and files that the system can send by itself
 receiver     the answer, read when there is something to read
 feed         the body of a streamed answer, on its way to its reader
 usage        what a connection was used for: its answers, since when it is quiet, until when it is kept
@@ -17,4 +17,5 @@ heads        what a head says: is it valid, where does the body end, how long do
 body_buffer  collects a body, counts it and bounds it
 llhttp       errors of llhttp, turned into ours
 chunks       chunked bodies that llhttp does not read, no I/O
+sized        large bodies of known length, which llhttp does not read either, no I/O
 """
