@@ -313,6 +313,31 @@ def test_a_mere_claim_takes_no_memory() -> None:
         assert all(isinstance(answer, DeadlineExceeded) for answer in answers)
 
 
+#: Has little memory for what comes; prints the error, and the answer to the next request.
+LACKS = """
+import resource, sys
+from napixclient import Client, HTTPError
+with Client(sys.argv[1], max_body=1 << 40) as client:
+    client.request('GET', '/000001')
+    with open('/proc/self/statm') as file:
+        now = int(file.read().split()[0]) * resource.getpagesize()
+    resource.setrlimit(resource.RLIMIT_AS, (now + 300_000_000,) * 2)
+    try:
+        client.request('GET', '/000002')
+    except HTTPError as error:
+        print(type(error).__name__, type(error.__cause__).__name__, error.phase)
+    print(client.request('GET', '/000003').text)
+"""
+
+
+def test_no_memory_left() -> None:
+    """Where there is no memory for a body that goes on, its request fails, and no other."""
+    script = [READ, announced(6) + b'000001', READ, announced(1 << 40), Forever(BODY)]
+    with FaultServer(script) as server:
+        finished = kit.run_program(LACKS, server.host)
+    assert (finished.err, finished.out) == ('', 'ProtocolError MemoryError read\n000003\n')
+
+
 def test_idle_connections_hold_no_body() -> None:
     """A body belongs to its answer alone, though the connection that it came over stays."""
     with serve(lambda *_: (200, None, BODY)) as server, Client(server.host, simultaneous=1) as client:

@@ -157,6 +157,9 @@ class Receiver(Generic[CarrierT]):
             except OSError as exc:
                 self._not_read(exc)
                 return
+            except BaseException as exc:  # such as a MemoryError
+                self._malformed(exc)
+                return
             if not size:
                 self.readable()  # to find the end once more
                 return
