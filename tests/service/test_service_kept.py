@@ -18,7 +18,7 @@ import gevent
 import pytest
 
 from napixclient.service.allow import Allow
-from napixclient.service.database import LeaseLost, StoreError, StoreRefused, open_database
+from napixclient.service.database import Database, LeaseLost, StoreError, StoreRefused, open_database
 from napixclient.service.service import Config
 from napixclient.service.service import Service as App
 from napixclient.service.store import Added, Kept, Store
@@ -443,6 +443,11 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Any:
     made.close()
 
 
+def database(store: Store) -> Database:
+    """What the store is kept in: to age runs, and to write what older releases wrote."""
+    return store._database
+
+
 def commit(
     store: Store, number: int, first: int, lines: list[tuple[int, str]], state: str = 'running', **more: Any
 ) -> float | None:
@@ -521,7 +526,7 @@ def test_retention(store: Store) -> None:
         store.add(kept(number), ['{}'], [])
         gevent.sleep(0.01)
         commit(store, number, 0, [(0, 'x' * 1000)], 'done' if number < 6 else 'running')
-    store._database.write(
+    database(store).write(
         lambda to: to.run('UPDATE runs SET finished = finished - 5000 WHERE id <= :id', {'id': kept(2).id})
     )
     assert store.sweep(4000.0, 1 << 30) == 2
@@ -537,7 +542,7 @@ def test_leases(tmp_path: Path) -> None:
     first, second, third = (Store(open_database(url), name) for name in ('first', 'second', 'third'))
 
     def later(seconds: float) -> None:
-        first._database.write(lambda to: to.run('UPDATE runs SET seen = seen - :seconds', {'seconds': seconds}))
+        database(first).write(lambda to: to.run('UPDATE runs SET seen = seen - :seconds', {'seconds': seconds}))
 
     first.add(kept(1, owner='first'), ['{}'], [])
     later(15)
@@ -566,8 +571,8 @@ def test_a_store_of_an_older_release(store: Store) -> None:
     """A store without the newer columns gets them; of what was left in it, everything may have been sent."""
     store.add(kept(1), ['{}'], [])
     for column in 'fence', 'sent':
-        store._database.write(lambda to, column=column: to.run(f'ALTER TABLE runs DROP COLUMN {column}'))
-    again = Store(store._database, 'me')
+        database(store).write(lambda to, column=column: to.run(f'ALTER TABLE runs DROP COLUMN {column}'))
+    again = Store(database(store), 'me')
     assert again.left(kept(1).id) == [(0, {}, True)]
     commit(again, 1, 0, [(0, 'a')], 'done')
 
@@ -587,7 +592,7 @@ def test_what_is_sent_next_is_recorded(store: Store) -> None:
 def test_what_was_sent_of_an_older_release(store: Store) -> None:
     """A list of numbers, as older releases wrote it, is read, and added to."""
     store.add(kept(1), ['{}'] * 6, [])
-    store._database.write(lambda to: to.run("UPDATE runs SET sent = '[1, 4]'"))
+    database(store).write(lambda to: to.run("UPDATE runs SET sent = '[1, 4]'"))
     assert [number for number, _, sent in store.left(kept(1).id) if sent] == [1, 4]
     commit(store, 1, 0, [(4, 'a')], sent=Added([5]))
     assert [number for number, _, sent in store.left(kept(1).id) if sent] == [1, 5]
@@ -611,7 +616,7 @@ def test_requests_that_are_alike(store: Store) -> None:
         assert item.request is not None and again.request is not None
         for part in 'host', 'method', 'url', 'payload', 'tag', 'timeout', 'headers':
             assert getattr(again.request, part) == getattr(item.request, part)
-    (rows,) = store._database.read(lambda to: list(to.rows('SELECT COUNT(*) FROM requests')))
+    (rows,) = database(store).read(lambda to: list(to.rows('SELECT COUNT(*) FROM requests')))
     assert rows[0] < 10
 
 
@@ -620,7 +625,7 @@ def test_requests_of_an_older_release(store: Store) -> None:
     store.add(kept(1), [], [1])
     types = {'run': 'VARCHAR', 'number': 'BIGINT', 'request': 'TEXT'}
     rows = [(kept(1).id, number, f'{{"url": "/{number}"}}') for number in range(3)]
-    store._database.write(lambda to: to.insert('requests', types, rows))
+    database(store).write(lambda to: to.insert('requests', types, rows))
     commit(store, 1, 0, [(0, 'a')], sent=[1])
     assert store.left(kept(1).id) == [(1, {'url': '/1'}, True), (2, {'url': '/2'}, False)]
 
@@ -628,12 +633,12 @@ def test_requests_of_an_older_release(store: Store) -> None:
 def test_results_of_an_older_release(store: Store) -> None:
     """Results that were written into a row each are read as well, also before those of a run that goes on."""
     store.add(kept(1), ['{}'] * 6, [])
-    store._database.write(lambda to: to.run('ALTER TABLE results DROP COLUMN numbers'))
+    database(store).write(lambda to: to.run('ALTER TABLE results DROP COLUMN numbers'))
     types = {'run': 'VARCHAR', 'seq': 'BIGINT', 'number': 'BIGINT', 'line': 'TEXT'}
     rows = [(kept(1).id, 0, 4, 'e'), (kept(1).id, 1, 0, 'a')]
-    store._database.write(lambda to: to.insert('results', types, rows))
-    store._database.write(lambda to: to.run('UPDATE runs SET results = 2'))
-    again = Store(store._database, 'me')
+    database(store).write(lambda to: to.insert('results', types, rows))
+    database(store).write(lambda to: to.run('UPDATE runs SET results = 2'))
+    again = Store(database(store), 'me')
     commit(again, 1, 2, [(2, 'c'), (5, 'f')])
     assert [number for number, _, _ in again.left(kept(1).id)] == [1, 3]
     assert [again.lines(kept(1).id, seq) for seq in range(5)] == [list('eacf'[seq:]) for seq in range(5)]
