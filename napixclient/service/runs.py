@@ -12,8 +12,8 @@ import gevent
 
 from .._http.core import default_max_connections
 from .._http.options import Simultaneous
+from ..allow import Allow
 from ..pool import ClientPool
-from .allow import Allow
 from .counts import Counts, document_of_run
 from .database import StoreRefused
 from .lanes import Lanes

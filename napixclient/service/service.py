@@ -12,12 +12,12 @@ from typing import Any
 import gevent
 
 from .._options import refuse_unknown
+from ..allow import Allow
 from ..masking import mask
 from ..secret_names import add_secret_names
 from ..wsgi import ExceptionsCatcher
 from ..wsgi.environ import App, Environ, StartResponse
 from .access import Credentials, HostCheck, is_loopback
-from .allow import Allow
 from .api import Api
 from .database import StoreError, open_database
 from .framing import BadBody

@@ -13,6 +13,7 @@ import gevent
 from urllib3 import Retry
 
 from .._http.options import Simultaneous
+from ..allow import Allow
 from ..checks import is_number, is_whole
 from ..hosts import BadHosts, expand, sizes_of
 from ..messages import (
@@ -26,7 +27,6 @@ from ..messages import (
     parse_origin,
     plain_request,
 )
-from .allow import Allow
 from .secrets import Secrets, mask_url, secrets_of_body
 from .slices import SLICE, loads
 from .store import TOGETHER, Alike

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from napixclient.service.allow import Allow
+from napixclient.allow import Allow
 from napixclient.service.submission import BadSubmission, Options, kept, read_submission, restored
 from tests import kit
 from tests.service.serving import LONG, Service, serving

@@ -17,7 +17,7 @@ from typing import Any
 import gevent
 import pytest
 
-from napixclient.service.allow import Allow
+from napixclient.allow import Allow
 from napixclient.service.database import Database, LeaseLost, StoreError, StoreRefused, open_database
 from napixclient.service.service import Config
 from napixclient.service.service import Service as App

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napixclient import Response
+from napixclient.allow import Allow
 from napixclient.histogram import Histogram
-from napixclient.service.allow import Allow
 from napixclient.service.counts import Counts
 from napixclient.service.metrics import Metrics
 from napixclient.service.results import Result, line_of, result_of

@@ -13,9 +13,9 @@ import pytest
 from gevent import socket
 
 from napixclient import Client, ClientPool, ConnectError, Request
+from napixclient.allow import Allow
 from napixclient.authenticators import LoginAuthenticator
 from napixclient.secret_names import add_secret_names
-from napixclient.service.allow import Allow
 from napixclient.service.database import open_database
 from napixclient.service.nonces import GRACE, TABLES, KeptNonces
 from napixclient.service.private import make_private

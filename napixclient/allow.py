@@ -12,11 +12,11 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from .._http.connect.connector import Connector
-from .._http.connect.happy_eyeballs import Address
-from ..errors import ConnectError
-from ..messages import Origin
-from ..pool import ClientPool
+from ._http.connect.connector import Connector
+from ._http.connect.happy_eyeballs import Address
+from .errors import ConnectError
+from .messages import Origin
+from .pool import ClientPool
 
 __all__ = ['Allow']
 
