@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from hashlib import sha256
 from time import time
 from typing import TYPE_CHECKING
@@ -33,6 +33,8 @@ __all__ = [
     'LoginAuthenticator',
     'TokenIdentifier',
     'authenticator_of',
+    'described',
+    'restored',
 ]
 
 #: A callable that is called for each attempt of a request, and returns what is sent: ``None`` for the request as it is.
@@ -100,6 +102,7 @@ class LoginAuthenticator(OneField):
             raise ValueError(f'clock is a function that returns the time in seconds, not {clock!r}')
         hide(self, key)
         self.login = login
+        self._key = key
         self._clock = clock
         self._prefix = f'login={quote_plus(login)}&nonce='
         self._inner, self._outer = _hmac_halves(key.encode() if isinstance(key, str) else key)
@@ -172,6 +175,7 @@ class TokenIdentifier:
         hide(self, token)
         add_secret_parameter(parameter)
         self.parameter = parameter
+        self._token = token
         self._pair = f'{quote(parameter, safe="")}={quote(token, safe="")}'
 
     def __call__(self, request: Request) -> Request:
@@ -189,6 +193,7 @@ class BearerToken(OneField):
         if not isinstance(token, str) or not token:
             raise ValueError('token is a text that is not empty')
         hide(self, token)
+        self._token = token
         self._written = Headers([('Authorization', f'Bearer {token}')]).block  # refuses what cannot be sent
 
 
@@ -206,6 +211,7 @@ class BasicAuth(OneField):
             raise ValueError('a user name with a colon cannot be sent with Basic authentication (RFC 7617 §2)')
         encoded = b64encode(f'{username}:{password}'.encode()).decode()
         hide(self, password, encoded)
+        self._pair = username, password
         self._written = Headers([('Authorization', f'Basic {encoded}')]).block
 
 
@@ -225,3 +231,46 @@ def authenticator_of(given: Credentials | None) -> Authenticator | None:
             raise ValueError('challenged, where an authenticator has it, is a method that takes a Response')
         return given
     raise ValueError(f"an authenticator is a callable, {{'login': …, 'key': …}} or None, not {type(given).__name__}")
+
+
+# How authenticators travel -------------------------------------------------------------------------------------------
+
+
+def described(authenticator: Authenticator | None) -> tuple[str, tuple[str | bytes, ...]] | None:
+    """What one of the library's own authenticators is made of, secrets included: its kind, and what that takes.
+
+    :raises ValueError: for any other, which is code that works in its own process only.
+    """
+    match authenticator:
+        case None:
+            return None
+        case LoginAuthenticator() if type(authenticator) is LoginAuthenticator and authenticator._clock is time:
+            return 'login', (authenticator.login, authenticator._key)
+        case TokenIdentifier() if type(authenticator) is TokenIdentifier:
+            return 'token', (authenticator._token, authenticator.parameter)
+        case BearerToken() if type(authenticator) is BearerToken:
+            return 'bearer', (authenticator._token,)
+        case BasicAuth() if type(authenticator) is BasicAuth:
+            return 'basic', authenticator._pair
+    raise ValueError(
+        "an authenticator that travels is one of the library's own: LoginAuthenticator without a clock of its own, "
+        f'TokenIdentifier, BearerToken or BasicAuth, not {type(authenticator).__name__}'
+    )
+
+
+def restored(kind: str, parameters: Iterable[str | bytes]) -> Authenticator:
+    """The authenticator that was described so.
+
+    :raises ValueError: for an unknown kind, and for parameters that make no sense.
+    """
+    if kind not in _KINDS:
+        raise ValueError(f'unknown kind of authenticator: {kind!r}')
+    return _KINDS[kind](*parameters)
+
+
+_KINDS: Mapping[str, Callable[..., Authenticator]] = {
+    'login': LoginAuthenticator,
+    'token': TokenIdentifier,
+    'bearer': BearerToken,
+    'basic': BasicAuth,
+}

@@ -17,9 +17,10 @@ NapixError
     │   ├── TruncatedBody            it ended before its end
     │   ├── BodyTooLarge             it is larger than ``max_body``
     │   └── InvalidResponse          it is malformed
+    ├── Interrupted              who had sent it is gone: whether it was carried out is not known
     └── Cancelled                ended by ``cancel()``, by closing the pool or by a fork
 
-Of ``napixclient.rest`` is one more below HTTPError, ClientError.
+Two more are below HTTPError: ClientError of ``napixclient.rest``, ClusterError of ``napixclient.cluster``.
 """
 
 from __future__ import annotations
@@ -45,6 +46,7 @@ __all__ = [
     'DeadlineExceeded',
     'HTTPError',
     'Hop',
+    'Interrupted',
     'InvalidResponse',
     'NameResolutionError',
     'NapixError',
@@ -111,6 +113,8 @@ class HTTPError(NapixError):
     response: Response | None = None
     elapsed: float | None = None
     attempts: int = 1
+    #: The worker of a cluster that asked, ``number/of@host``; ``None`` where no worker did.
+    worker: str | None = None
     args: tuple[Any, ...]
     _message: str = ''
     _remote_error: Any = None
@@ -313,6 +317,13 @@ class BodyTooLarge(ProtocolError):
 
 class InvalidResponse(ProtocolError):
     """The answer is malformed, or its head exceeds the bounds."""
+
+
+class Interrupted(HTTPError):
+    """Who had the request in hand is gone, and it is not idempotent: it may have been carried out, or not.
+
+    It is not sent again. Look at the server before you ask once more. Its ``status`` is ``None``.
+    """
 
 
 class Cancelled(HTTPError):

@@ -31,7 +31,7 @@ from .request import (
     retry_of,
     shared_request,
 )
-from .response import Response, beginning, exact_text, new_response, says_json, written_json
+from .response import Response, beginning, exact_text, is_coded, new_response, says_json, written_json
 
 __all__ = [
     'Body',
@@ -54,6 +54,7 @@ __all__ = [
     'beginning',
     'dump_json',
     'exact_text',
+    'is_coded',
     'is_json',
     'json_text',
     'lead',

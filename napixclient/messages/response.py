@@ -11,7 +11,7 @@ from .headers import Headers
 from .json_codec import is_json, is_json_sequence, json_text, load_json
 from .request import Request, Shared, one_of
 
-__all__ = ['Response', 'beginning', 'exact_text', 'new_response', 'says_json', 'written_json']
+__all__ = ['Response', 'beginning', 'exact_text', 'is_coded', 'new_response', 'says_json', 'written_json']
 
 _R = TypeVar('_R', bound='Response')
 _new_object = object.__new__
@@ -37,6 +37,8 @@ class Response:
     head: bytes
     payload: bytes
     _body: Any
+    #: The worker of a cluster that asked, ``number/of@host``; ``None`` where no worker did.
+    worker: str | None = None
 
     def __init__(
         self, request: Request, status: int, head: bytes, data: bytes, elapsed: float, attempts: int = 1
@@ -245,12 +247,12 @@ def says_json(response: Response) -> bool:
         kind = _content_type(head)
         if kind is None or not _is_json(kind):
             return False
-    return not _is_coded(response)
+    return not is_coded(response)
 
 
 def written_json(response: Response) -> str | None:
     """The body as it was written, without a byte order mark, if it is JSON and says so: all its numbers are kept."""
-    if _is_coded(response) or not is_json(response.headers.get('content-type', '')):
+    if is_coded(response) or not is_json(response.headers.get('content-type', '')):
         return None
     try:
         text = response._json_text()
@@ -265,7 +267,7 @@ def exact_text(response: Response) -> str | None:
 
     It is none in a content coding, or where the bytes are not of its charset, or there is a NUL among the characters.
     """
-    if _is_coded(response):
+    if is_coded(response):
         return None
     try:
         text = response.data.decode(response._encoding)
@@ -276,12 +278,13 @@ def exact_text(response: Response) -> str | None:
 
 def beginning(response: Response, longest: int) -> str:
     """The first so many bytes as text; of a body that is still coded, only that it is."""
-    if _is_coded(response):
+    if is_coded(response):
         return f'({len(response.data)} bytes in the content coding {response.headers.get("content-encoding")})'
     return response._decoded(response.data[:longest])
 
 
-def _is_coded(response: Response) -> bool:
+def is_coded(response: Response) -> bool:
+    """Whether the body is in a content coding that is not undone."""
     return type(response._body) is bytes
 
 
