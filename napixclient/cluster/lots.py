@@ -1,0 +1,93 @@
+"""What a submitter knows of its requests: each on its own, in the lot it was published with, and in its lane."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from .._http.pending import Completer, PendingResponse
+from ..call_context import CallContext
+from ..errors import Phase
+
+__all__ = ['Entry', 'Lane', 'Lot', 'Tracker']
+
+
+class Tracker(Completer, Protocol):
+    """Who has the entries."""
+
+    def forget(self, entry: Entry) -> None:
+        """The request has an outcome, or is about to: nobody waits for a worker any more."""
+
+
+class Entry:
+    """One request under way: who holds its ``PendingResponse``.
+
+    :param safe: whether it may be sent twice: its method is idempotent (RFC 9110 §9.2.2).
+    """
+
+    __slots__ = ('context', 'lane', 'lot', 'number', 'pending', 'safe', 'tracker')
+
+    def __init__(
+        self, tracker: Tracker, pending: PendingResponse, lane: Lane, safe: bool, context: CallContext | None
+    ) -> None:
+        self.tracker = tracker
+        self.pending = pending
+        self.lane = lane
+        self.safe = safe
+        self.context = context
+        #: Its number in this run. One that is published anew gets another.
+        self.number = 0
+        self.lot: Lot | None = None
+
+    @property
+    def phase(self) -> Phase:
+        """The phase that a timeout now is reported with."""
+        return 'queue' if self.lot is None else 'read'
+
+    def drop(self, pending: PendingResponse) -> Completer:
+        """Let go of the request at once; the worker is told to do so as well."""
+        self.tracker.forget(self)
+        return self.tracker
+
+
+class Lot:
+    """A batch that is published. It may be delivered more than once; that it has begun is said once.
+
+    :param entries: those that it was published with.
+    """
+
+    __slots__ = ('began', 'doubtful', 'entries', 'lane', 'left', 'number', 'safe')
+
+    def __init__(self, number: int, lane: Lane, safe: bool, entries: list[Entry]) -> None:
+        self.number = number
+        self.lane = lane
+        self.safe = safe
+        self.entries = entries
+        self.left: int = len(entries)
+        #: Whether a worker may have sent some of it.
+        self.began = False
+        #: Whether nobody knows that it has reached its queue.
+        self.doubtful = False
+
+    def under_way(self) -> list[Entry]:
+        """Those that have no outcome, and are not in another lot by now."""
+        return [entry for entry in self.entries if entry.lot is self and entry.pending.outcome is None]
+
+
+class Lane:
+    """The requests to the origins of a lane."""
+
+    __slots__ = ('bytes', 'heard', 'number', 'out', 'safe', 'since', 'unsafe')
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        #: What waits to be published: idempotent requests, and others.
+        self.safe: list[Entry] = []
+        self.unsafe: list[Entry] = []
+        #: Bytes of the bodies that wait.
+        self.bytes = 0
+        #: When the oldest began to wait.
+        self.since = 0.0
+        #: Lots that are published and have outcomes to come.
+        self.out = 0
+        #: When there was last something to hear of it, or to wait for.
+        self.heard = 0.0
