@@ -1,0 +1,288 @@
+"""Sends the requests of batches, each batch in a greenlet of its own, all over one pool: so the cap holds."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from contextvars import copy_context
+from functools import lru_cache
+from time import monotonic, time
+from typing import Any, NamedTuple
+
+from gevent.event import Event
+
+from ..._http.options import Options
+from ..._http.pending import Batch as Outcomes
+from ..._http.pending import PendingResponse
+from ...allow import Allow
+from ...authenticators import Authenticator, restored
+from ...call_context import current
+from ...errors import HTTPError, QueueTimeout
+from ...messages import IDEMPOTENT, Request
+from ...pool import ClientPool
+from ..keys import BadSeal
+from ..lanes import DELIVERIES
+from ..outcomes import BEGAN, REFUSED, UNSURE, pack_outcome
+from ..travel import Batch, Parcel, Signer, unpack
+from .fence import Fence, Lease, LeaseOver
+from .saying import Sayer, Ticket
+
+__all__ = ['Asker', 'Delivery', 'Figures']
+
+#: Runs of which something was cancelled, and that are remembered.
+MOST_CANCELLED = 10_000
+#: Seconds over which a rate is measured.
+RATE_SECONDS = 10.0
+
+
+class Delivery(NamedTuple):
+    """One batch as the broker delivered it.
+
+    :param id: the run and the number of the batch.
+    :param reply: the queue of the run's replies.
+    :param again: whether it was delivered before, to whom the connection was lost.
+    :param before: how often that was.
+    :param sent: when it was published first, by the submitter's clock; 0 where that is not known.
+    """
+
+    id: str
+    reply: str
+    lane: int
+    sealed: bytes
+    again: bool
+    before: int
+    sent: float
+
+    @property
+    def run(self) -> str:
+        """The name of the run."""
+        return self.id.rpartition('.')[0]
+
+    @property
+    def number(self) -> int:
+        """The number of the batch in its run."""
+        number = self.id.rpartition('.')[2]
+        return int(number) if number.isdecimal() else 0
+
+
+class Figures:
+    """How much a worker has done, in all and lately."""
+
+    def __init__(self) -> None:
+        self.done = 0
+        self._marks: deque[tuple[float, int]] = deque([(monotonic(), 0)])
+
+    def add(self) -> None:
+        """One more request has its outcome."""
+        self.done += 1
+
+    def rate(self) -> float:
+        """Requests a second, over the last ten seconds or so."""
+        now = monotonic()
+        self._marks.append((now, self.done))
+        while len(self._marks) > 2 and now - self._marks[1][0] > RATE_SECONDS:
+            self._marks.popleft()
+        since, done = self._marks[0]
+        return (self.done - done) / max(now - since, 0.001)
+
+
+class _Sign:
+    """Signs each request in the name of who submitted it: its tag says how."""
+
+    blocking = False
+
+    def __init__(self) -> None:
+        self._restored: Callable[[Signer], Authenticator] = lru_cache(1024)(lambda signer: restored(*signer))
+
+    def __call__(self, request: Request) -> Request | None:
+        return None if request.tag is None else self._restored(request.tag)(request)
+
+
+class Poison(Exception):
+    """A batch that no worker has survived: it goes to the dead letters."""
+
+
+class Asker:
+    """Sends what is delivered.
+
+    :param options: those of the pool.
+    :raises ValueError: for options that make no sense.
+    """
+
+    def __init__(self, cap: int, allow: Allow, sayer: Sayer, lease: Lease, options: Options) -> None:
+        self.cap = cap
+        self.fence: Fence | None = None
+        self.figures = Figures()
+        #: Batches that have begun, by their ids.
+        self.under_way: dict[str, Delivery] = {}
+        #: Nothing more begins when it is set: the worker is to end.
+        self.draining = False
+        #: Set when the connection is closed, so that batches that have not begun may be let go.
+        self.released = Event()
+        self._sayer = sayer
+        self._cancelled: OrderedDict[str, list[list[int]]] = OrderedDict()
+        self._flights: dict[str, _Flight] = {}
+        self._pool = ClientPool(_Sign(), cap, **options)
+        allow.guard(self._pool)
+        self._pool._core.guard = lease.guard
+
+    def ask(self, delivery: Delivery) -> None:
+        """Send the requests of a batch, and return when all outcomes are confirmed, so that it may be acknowledged.
+
+        :raises Poison: for a batch that is to go to the dead letters.
+        """
+        if self.draining:
+            self.released.wait()
+            return
+        ticket = Ticket()
+        self.under_way[delivery.id] = delivery
+        try:
+            self._ask(delivery, ticket)
+            ticket.done.wait()
+        finally:
+            self.under_way.pop(delivery.id, None)
+
+    def _ask(self, delivery: Delivery, ticket: Ticket) -> None:
+        sayer = self._sayer
+        try:
+            batch = unpack(sayer.keys.open(delivery.sealed, delivery.id.encode()))
+        except BadSeal as exc:
+            sayer.say_plainly(delivery.reply, delivery.id, f'worker {sayer.worker} cannot open it: {exc}', ticket)
+            return
+        except ValueError as exc:
+            self._refuse(delivery, f'worker {sayer.worker} cannot read it: {exc}', ticket)
+            ticket.done.wait()
+            raise Poison(str(exc)) from exc
+        if batch.cap != self.cap:
+            self._refuse(
+                delivery,
+                f'worker {sayer.worker} keeps to {self.cap} requests at once to an origin, this pool to {batch.cap}: '
+                'give both the same number',
+                ticket,
+            )
+            return
+        if delivery.before >= DELIVERIES - 1:
+            text = f'a batch was delivered {delivery.before} times, and each worker that had it is gone'
+            self._refuse(delivery, f'{text}: it is in the dead letters now, and may have been sent', ticket)
+            ticket.done.wait()
+            raise Poison(text)
+        if not all(parcel.request.method in IDEMPOTENT for parcel in batch.parcels):
+            if delivery.again:
+                sayer.say(delivery.reply, [UNSURE, delivery.number], ticket)
+                return
+            if not self._may_begin(delivery):
+                return
+        self._send(delivery, batch, ticket)
+
+    def _refuse(self, delivery: Delivery, text: str, ticket: Ticket) -> None:
+        self._sayer.say(delivery.reply, [REFUSED, delivery.number, text], ticket)
+
+    def _may_begin(self, delivery: Delivery) -> bool:
+        """Whether a batch that may be sent once only begins here and now."""
+        if self.fence is None:
+            self.released.wait()
+            return False
+        fate = self.fence.begin(delivery.reply, self._sayer.sealed(delivery.reply, [[BEGAN, delivery.number]]))
+        if fate == 'gone':
+            self._sayer.mark_gone(delivery.reply)
+        elif fate == 'lost':
+            self.released.wait()  # it is not to be acknowledged: it is another's
+        return fate == 'begun'
+
+    def _send(self, delivery: Delivery, batch: Batch, ticket: Ticket) -> None:
+        flight = self._flights[delivery.id] = _Flight(self._pool, self._is_dropped, delivery)
+        try:
+            for number, outcome in flight.outcomes(batch.parcels):
+                self.figures.add()
+                self._sayer.say(delivery.reply, pack_outcome(number, outcome), ticket)
+        finally:
+            del self._flights[delivery.id]
+            flight.cancel()
+        if flight.held_back:
+            self.released.wait()  # some was not sent, as the lanes may be another's: so is the batch
+
+    def _is_dropped(self, run: str, reply: str, number: int) -> bool:
+        """Whether nobody waits for the outcome of a request."""
+        if self._sayer.is_gone(reply):
+            return True
+        ranges = self._cancelled.get(run)
+        return ranges is not None and any(first <= number <= last for first, last in ranges)
+
+    def cancel(self, run: str, ranges: list[list[int]]) -> None:
+        """Drop requests of a run: what is not sent, and what is in flight."""
+        known = self._cancelled.setdefault(run, [])
+        known += ranges
+        self._cancelled.move_to_end(run)
+        while len(self._cancelled) > MOST_CANCELLED:
+            self._cancelled.popitem(last=False)
+        for flight in list(self._flights.values()):
+            if flight.delivery.run == run:
+                flight.cancel(ranges)
+
+    def cut_off(self) -> None:
+        """End all that is in flight: the lanes are another's, or the time is up."""
+        for flight in list(self._flights.values()):
+            flight.held_back = True
+            flight.cancel()
+
+    def close(self) -> None:
+        """Close the pool."""
+        self._pool.close()
+
+
+class _Flight:
+    """The requests of a batch that the pool has in hand."""
+
+    def __init__(self, pool: ClientPool, is_dropped: Callable[[str, str, int], bool], delivery: Delivery) -> None:
+        self.delivery = delivery
+        #: Whether something was not sent as the lease was over.
+        self.held_back = False
+        self._submitter_for = pool._submitter_for
+        self._is_dropped = is_dropped
+        self._under_way: dict[int, Any] = {}
+        self._outcomes = Outcomes(self._under_way)
+
+    def outcomes(self, parcels: list[Parcel]) -> Any:
+        """Send these, and yield their numbers and outcomes as they come, but for what is dropped."""
+        run, reply, is_dropped = self.delivery.run, self.delivery.reply, self._is_dropped
+        now, waiting = time(), self._outcomes
+        for parcel in parcels:
+            if is_dropped(run, reply, parcel.number) or self.held_back:
+                continue
+            if parcel.deadline <= now:
+                text = 'the total time was up before anything was sent'
+                yield parcel.number, QueueTimeout(text, request=parcel.request, phase='queue')
+                continue
+            self._submit(parcel)
+        while self._under_way:
+            waiting.wait(1, None)
+            while waiting.finished:
+                number = waiting.finished.popleft()
+                outcome = self._under_way.pop(number)
+                if isinstance(outcome, HTTPError) and self._is_held_back(outcome):
+                    self.held_back = True
+                elif not is_dropped(run, reply, number):
+                    yield number, outcome
+
+    def _is_held_back(self, error: HTTPError) -> bool:
+        return self.held_back or isinstance(error.__cause__, LeaseOver)
+
+    def _submit(self, parcel: Parcel) -> None:
+        request, number = parcel.request, parcel.number
+        submit = self._submitter_for(request.host).submit
+        pending: PendingResponse
+        if parcel.context is None:
+            pending = submit(request, self._outcomes, number)
+        else:
+            context = copy_context()
+            context.run(current.set, parcel.context)
+            pending = context.run(submit, request, self._outcomes, number)
+        self._under_way[number] = pending if pending.outcome is None else pending.outcome
+
+    def cancel(self, ranges: list[list[int]] | None = None) -> None:
+        """End these, or all."""
+        for number, pending in list(self._under_way.items()):
+            if isinstance(pending, PendingResponse) and (
+                ranges is None or any(first <= number <= last for first, last in ranges)
+            ):
+                pending.cancel()

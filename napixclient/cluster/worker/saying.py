@@ -1,0 +1,161 @@
+"""What a worker says to submitters: grouped by run, sealed, and published until it is confirmed."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from typing import Any
+
+from gevent.event import Event
+
+from ...errors import BodyTooLarge
+from ..keys import Keyring
+from ..outcomes import OUTCOME, pack_outcome, packed
+from ..publisher import Fate, Message, Publisher
+
+__all__ = ['Sayer', 'Ticket']
+
+#: Entries of one message, and about how many bytes of bodies.
+MOST_ENTRIES = 200
+MOST_BYTES = 256 << 10
+#: Runs that are over, and that are remembered so.
+MOST_GONE = 1000
+
+
+class Ticket:
+    """Counts what is not yet confirmed of what a batch has to say."""
+
+    __slots__ = ('done', 'left')
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.done = Event()
+        self.done.set()
+
+    def add(self) -> None:
+        """One more."""
+        self.left += 1
+        if self.left == 1:
+            self.done.clear()
+
+    def take(self) -> None:
+        """One is confirmed."""
+        self.left -= 1
+        if not self.left:
+            self.done.set()
+
+
+class Sayer:
+    """Groups entries that wait for the same run, without making them wait."""
+
+    def __init__(self, worker: str, keys: Keyring, publisher: Publisher) -> None:
+        self.worker = worker
+        self.keys = keys
+        self._publisher = publisher
+        self._waiting: dict[str, deque[tuple[list[Any], int, Ticket]]] = {}
+        self._gone: OrderedDict[str, None] = OrderedDict()
+
+    def is_gone(self, queue: str) -> bool:
+        """Whether nobody waits for what goes to this queue."""
+        return queue in self._gone
+
+    def mark_gone(self, queue: str) -> None:
+        """Nobody waits for what goes to this queue."""
+        self._gone[queue] = None
+        while len(self._gone) > MOST_GONE:
+            self._gone.popitem(last=False)
+
+    def say(self, queue: str, entry: list[Any], ticket: Ticket) -> None:
+        """Have an entry published."""
+        if queue in self._gone:
+            return
+        ticket.add()
+        response = entry[3] if entry[0] == OUTCOME else None
+        waiting = self._waiting.get(queue)
+        if waiting is None:
+            waiting = self._waiting[queue] = deque()
+            self._publisher.put(_Group(self, queue))
+        waiting.append((entry, 0 if response is None else len(response[2]), ticket))
+
+    def say_plainly(self, queue: str, id: str, text: str, ticket: Ticket) -> None:
+        """Say why a batch cannot be opened, to one who may have no key in common with this worker."""
+        ticket.add()
+
+        def ended(fate: Fate) -> bool:
+            if fate != 'lost':
+                ticket.take()
+            return fate == 'lost'
+
+        message = Message(queue, text.encode(), ended, {'correlation_id': id, 'content_type': 'text/plain'})
+        self._publisher.put(message)
+
+    def sealed(self, queue: str, entries: list[list[Any]]) -> bytes:
+        """Entries as they are published to that queue."""
+        return self.keys.seal(packed(self.worker, entries), queue.encode())
+
+    def take(self, queue: str) -> list[tuple[list[Any], int, Ticket]]:
+        """What goes into one message; another follows where more waits."""
+        waiting = self._waiting[queue]
+        taken: list[tuple[list[Any], int, Ticket]] = []
+        size = 0
+        while waiting and len(taken) < MOST_ENTRIES and (not taken or size + waiting[0][1] <= MOST_BYTES):
+            taken.append(waiting.popleft())
+            size += taken[-1][1]
+        if waiting:
+            self._publisher.put(_Group(self, queue))
+        else:
+            del self._waiting[queue]
+        return taken
+
+    def put_alone(self, queue: str, entry: list[Any], ticket: Ticket) -> None:
+        """Publish an entry in a message of its own."""
+        group = _Group(self, queue)
+        group.fill([(entry, 0, ticket)])
+        self._publisher.put(group)
+
+
+class _Group:
+    """Entries to one run: those that wait when it is its turn."""
+
+    __slots__ = ('_body', '_entries', '_sayer', 'headers', 'properties', 'queue')
+
+    def __init__(self, sayer: Sayer, queue: str) -> None:
+        self.queue = queue
+        self.properties: dict[str, Any] = {}
+        self.headers: dict[str, Any] = {}
+        self._sayer = sayer
+        self._entries: list[tuple[list[Any], int, Ticket]] = []
+        self._body: bytes | None = None
+
+    def fill(self, entries: list[tuple[list[Any], int, Ticket]]) -> None:
+        """Hold these."""
+        self._entries = entries
+        self._body = self._sayer.sealed(self.queue, [entry for entry, _, _ in entries])
+
+    @property
+    def body(self) -> bytes:
+        """What is published."""
+        if self._body is None:
+            self.fill(self._sayer.take(self.queue))
+        assert self._body is not None
+        return self._body
+
+    def ended(self, fate: Fate) -> bool:
+        """What became of it; whether it is to be published once more."""
+        if fate == 'lost':
+            return True
+        if fate == 'too large':
+            self._split()
+            return False
+        if fate == 'returned':
+            self._sayer.mark_gone(self.queue)
+        for _, _, ticket in self._entries:
+            ticket.take()
+        return False
+
+    def _split(self) -> None:
+        """The broker does not take so much at once: each on its own, and what is too large by itself as an error."""
+        for entry, _, ticket in self._entries:
+            if len(self._entries) == 1 and entry[0] == OUTCOME:
+                error = BodyTooLarge('the answer is larger than the broker takes (its max_message_size)', phase='read')
+                entry = pack_outcome(entry[1], error)
+            self._sayer.put_alone(self.queue, entry, ticket)
