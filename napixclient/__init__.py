@@ -2,11 +2,14 @@
 
 cli              the command ``napix``: flags, hosts, formats of output
 service          ``napix serve``: runs as jobs over HTTP, kept, watched live
+cluster          fan-outs over workers on other machines
 testing          servers and a clock to test with
 marconi          the client of OpenStack's message queues
 rest             the base class of clients of REST services
 resources        replicas and shards: which host is asked, and how many must succeed
-pool             many hosts: outcomes in order, as they finish, or as a stream
+allow            which hosts may be asked, by the address that is connected to
+pool             many hosts, one client per origin
+waiting          outcomes in order, as they finish, or as a stream
 client           one host
 wsgi             middlewares for the serving side: errors that chain, signatures that are verified
 _http            the engine: queues, slots, connections, retries, redirects, HTTP/1.1, names, TLS, proxies
@@ -49,6 +52,7 @@ if TYPE_CHECKING:
         DeadlineExceeded,
         Hop,
         HTTPError,
+        Interrupted,
         InvalidResponse,
         NameResolutionError,
         NapixError,
@@ -77,6 +81,7 @@ __all__ = [
     'HTTPError',
     'Headers',
     'Hop',
+    'Interrupted',
     'InvalidResponse',
     'NameResolutionError',
     'NapixError',

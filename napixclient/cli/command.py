@@ -93,7 +93,7 @@ napix: click.Command = click.Command(
 
 
 def _command(name: str, rest: list[str]) -> int:
-    """Run a subcommand other than ``serve``; return its exit code."""
+    """Run a subcommand of the command itself; return its exit code."""
     if name == 'help' and rest:
         from .help import TOPICS, topic_text
 
@@ -134,6 +134,17 @@ def _serve(arguments: list[str]) -> int:
     return code if isinstance(code, int) else 0
 
 
+def _of_cluster(name: str, arguments: list[str]) -> int:
+    """Pass the arguments on to the cluster's commands, which need an extra of their own as well."""
+    try:
+        from ..cluster import command
+    except ImportError as exc:
+        raise click.UsageError(f"the cluster needs {exc.name}: pip install 'napixclient[cluster]'") from exc
+    called: click.Command = command.worker if name == 'worker' else command.cluster
+    code = called.main(arguments, prog_name=f'napix {name}', standalone_mode=False)
+    return code if isinstance(code, int) else 0
+
+
 def _dispatch(arguments: list[str]) -> int:
     if not arguments and not asked_for():
         raise click.UsageError('nothing to do: napix METHOD HOSTS URL sends requests, napix --help tells more')
@@ -143,6 +154,8 @@ def _dispatch(arguments: list[str]) -> int:
             name = 'help'
         if name == 'serve':
             return _serve(rest)
+        if name in ('worker', 'cluster'):
+            return _of_cluster(name, rest)
         if name in COMMANDS:
             if any(word in _HELP for word in rest):
                 _show_help()

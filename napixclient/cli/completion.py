@@ -18,6 +18,8 @@ VARIABLE = '_NAPIX_COMPLETE'
 COMMANDS = {
     'demo': 'see a fan-out over servers that it starts itself',
     'serve': 'serve fan-outs over HTTP, with a page to watch them',
+    'worker': 'send requests for others: a part of a cluster',
+    'cluster': 'make a key for a cluster, see how it fares',
     'completion': 'print what a shell needs',
     'man': 'print the man page',
     'help': 'tell more about a topic',

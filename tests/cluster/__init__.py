@@ -1,0 +1,1 @@
+"""The cluster over a real broker, real workers and servers that count, each a process of its own."""
