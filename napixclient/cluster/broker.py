@@ -14,11 +14,13 @@ from kombu.connection import Connection
 from ..masking import hide, mask
 from .errors import ClusterError
 
-__all__ = ['HEARTBEAT', 'FAILURES', 'Broker', 'is_final', 'keep_alive']
+__all__ = ['HEARTBEAT', 'FAILURES', 'Broker', 'is_final', 'keep_alive', 'leave']
 
 #: Seconds of silence after which the broker takes a peer for dead.
 HEARTBEAT = 10
 CONNECT_SECONDS = 6.0
+#: Seconds for the broker to say goodbye.
+LEAVE_SECONDS = 1.0
 #: Seconds that a read or a write of a message may take.
 READ_SECONDS = 15.0
 _PORTS = {'amqp': 5672, 'amqps': 5671}
@@ -100,8 +102,7 @@ class Broker:
             with gevent.Timeout(CONNECT_SECONDS, TimeoutError('no answer in time')):
                 connection.connect()
         except BaseException:
-            with suppress(Exception):
-                connection.collect(socket_timeout=0.1)
+            leave(connection, lost=True)
             raise
         return connection
 
@@ -143,3 +144,18 @@ def keep_alive(connection: Any) -> None:
     connection.heartbeat_check()
     with suppress(TimeoutError):
         connection.drain_events(timeout=0.001)
+
+
+def leave(connection: Any, *, lost: bool = False) -> None:
+    """Close a connection, whatever state it is in.
+
+    :param lost: not to tell the broker.
+    """
+    raw = getattr(connection, '_connection', None)
+    with suppress(Exception), gevent.Timeout(LEAVE_SECONDS, TimeoutError('the broker does not answer')):
+        if not lost:
+            connection.release()
+    if raw is not None:
+        with suppress(Exception):  # kombu leaves the socket of a lost connection to the collector of garbage
+            raw.collect()
+        gevent.sleep(0)  # gevent closes a descriptor in the next turn of the loop

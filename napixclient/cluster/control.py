@@ -6,12 +6,11 @@ It goes in plain, and nothing secret is part of it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from contextlib import suppress
 from typing import Any
 
 from kombu.pidbox import Mailbox
 
-from .broker import Broker
+from .broker import Broker, leave
 
 __all__ = ['CANCEL', 'EXCHANGE', 'WHO', 'cancel', 'mailbox', 'ranges_of', 'workers']
 
@@ -39,8 +38,7 @@ def cancel(broker: Broker, run: str, numbers: Iterable[int]) -> None:
         arguments = {'run': run, 'ranges': ranges_of(numbers)}
         mailbox(connection)._broadcast(CANCEL, arguments, reply=False)
     finally:
-        with suppress(Exception):
-            connection.release()
+        leave(connection)
 
 
 def workers(broker: Broker, zone: str | None = None, seconds: float = ANSWER_SECONDS) -> list[dict[str, Any]]:
@@ -52,8 +50,7 @@ def workers(broker: Broker, zone: str | None = None, seconds: float = ANSWER_SEC
     try:
         replies = mailbox(connection)._broadcast(WHO, {}, reply=True, timeout=seconds) or []
     finally:
-        with suppress(Exception):
-            connection.release()
+        leave(connection)
     found = [one for reply in replies if isinstance(reply, dict) for one in reply.values() if isinstance(one, dict)]
     return [one for one in found if 'zone' in one and (zone is None or one['zone'] == zone)]
 

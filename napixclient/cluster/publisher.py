@@ -17,7 +17,7 @@ from amqp.exceptions import PreconditionFailed
 from gevent.event import Event
 
 from ..masking import mask
-from .broker import FAILURES, READ_SECONDS, Broker, keep_alive
+from .broker import FAILURES, READ_SECONDS, Broker, keep_alive, leave
 
 __all__ = ['Fate', 'Message', 'Publishable', 'Publisher']
 
@@ -112,7 +112,7 @@ class Publisher:
         self._news.set()
         if gevent.getcurrent() is not self.greenlet:
             self.greenlet.join(seconds)
-            self.greenlet.kill(block=False)
+            self.greenlet.kill(timeout=1)
 
     # -- the greenlet ----------------------------------------------------------------------------------------------
 
@@ -230,12 +230,5 @@ class Publisher:
 
     def _drop_connection(self) -> None:
         connection, self._connection, self._channel = self._connection, None, None
-        if connection is None:
-            return
-        try:
-            if self._sent or not connection.connected:
-                connection.collect(socket_timeout=0.1)
-            else:
-                connection.release()
-        except Exception as exc:  # it is being dropped: whatever it says
-            log.debug('closing a connection to the broker: %s', mask(repr(exc)))
+        if connection is not None:
+            leave(connection, lost=bool(self._sent) or not connection.connected)

@@ -12,7 +12,7 @@ import gevent
 from gevent.event import Event
 
 from ..masking import mask
-from .broker import FAILURES, HEARTBEAT, Broker
+from .broker import FAILURES, HEARTBEAT, Broker, leave
 from .lanes import REPLIES_KEPT
 
 __all__ = ['Replies']
@@ -53,7 +53,7 @@ class Replies:
         """Stop, and have the queue deleted: workers learn by it that nobody waits."""
         self._closing = True
         if gevent.getcurrent() is not self.greenlet:
-            self.greenlet.kill()
+            self.greenlet.kill(timeout=2)
 
     def _run(self) -> None:
         pause, since = AGAIN_SECONDS, None
@@ -83,13 +83,11 @@ class Replies:
             self.ready.set()
             self._drain(connection, channel)
         except gevent.GreenletExit:
-            with suppress(Exception), gevent.Timeout(1, TimeoutError('the broker does not answer')):
+            with suppress(*FAILURES), gevent.Timeout(1, TimeoutError('the broker does not answer')):
                 channel.queue_delete(self._queue)
-                connection.release()
             raise
         finally:
-            with suppress(Exception):
-                connection.collect(socket_timeout=0.1)
+            leave(connection)
 
     def _drain(self, connection: Any, channel: Any) -> None:
         beat = monotonic()

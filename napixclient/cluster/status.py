@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from amqp.exceptions import NotFound
 
-from .broker import Broker
+from .broker import Broker, leave
 from .control import workers
 from .lanes import Zone, folded
 
@@ -85,7 +85,7 @@ def look(broker: Broker, zone: Zone) -> Status:
         counts = {lane: _count(connection, zone.queue(lane)) for lane in range(zone.lanes)}
         dead = _count(connection, zone.dead_letters)[0]
     finally:
-        connection.release()
+        leave(connection)
     now = time()
     states = []
     for lane, (depth, consumers) in counts.items():

@@ -24,7 +24,7 @@ from ..call_context import current
 from ..errors import DeadlineExceeded, HTTPError, Interrupted, copy_for
 from ..masking import mask
 from ..messages import IDEMPOTENT, REDIRECTS, Headers, Request
-from .broker import FAILURES, Broker, is_final
+from .broker import FAILURES, Broker, is_final, leave
 from .control import cancel, workers
 from .counts import HostCounts
 from .errors import ClusterError
@@ -489,7 +489,7 @@ class Submitter:
                 if not channel.queue_declare(self.plan.zone.queue(lane.number), passive=True)[2]:
                     return lane
         finally:
-            connection.release()
+            leave(connection)
         return None
 
     def _tell_dropped(self) -> None:

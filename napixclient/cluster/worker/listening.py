@@ -14,7 +14,7 @@ from typing import Any
 import gevent
 
 from ...masking import mask
-from ..broker import FAILURES, HEARTBEAT, Broker
+from ..broker import FAILURES, HEARTBEAT, Broker, leave
 from ..control import mailbox
 
 __all__ = ['Listener']
@@ -66,8 +66,7 @@ class Listener:
                     connection.heartbeat_check()
                     beat = monotonic()
         finally:
-            with suppress(Exception):
-                connection.collect(socket_timeout=0.1)
+            leave(connection)
 
     def _hear(self, node: Any, body: Any) -> None:
         try:
