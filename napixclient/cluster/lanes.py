@@ -17,7 +17,7 @@ __all__ = ['Zone', 'folded']
 LANES = 64
 MOST_LANES = 4096
 #: Times that a batch is delivered: it is refused at the last, when each worker that had it before has died.
-DELIVERIES = 6
+DELIVERIES = 8
 #: Seconds for which the broker keeps the replies of a run that nobody fetches.
 REPLIES_KEPT = 600
 _is_name = re.compile(r'[0-9A-Za-z_-]{1,64}').fullmatch

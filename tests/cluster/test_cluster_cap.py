@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from pathlib import Path
 
 import pytest
 
@@ -28,3 +29,85 @@ def test_kill_of_a_worker(cluster: Cluster, method: str) -> None:
     assert set(result['kinds']) <= {'200', 'Interrupted'}
     # Of a batch that had begun, ten at most; the worker had four batches of each of its four lanes at most.
     assert result['kinds'].get('Interrupted', 0) <= (160 if method == 'POST' else 0)
+
+
+def test_cap_over_all(cluster: Cluster) -> None:
+    """Three submitters and three workers together never exceed the cap of an origin, as its server counts."""
+    servers = cluster.servers(8, 0.01)
+    cluster.workers(3)
+    submitters = [cluster.submitter(f'run{number}', servers.hosts, 1200, 'GET', 'POST') for number in range(3)]
+    for result in [submitter.result() for submitter in submitters]:
+        assert (result['kinds'], result['once']) == ({'200': 1200}, True)
+    report = servers.report()
+    assert (report['peak'], report['seen'], report['different']) == (2, 3600, 3600)
+
+
+def test_term_with_a_standby(cluster: Cluster) -> None:
+    """SIGTERM lets a standby take over without a request lost, sent twice or beyond the cap."""
+    servers = cluster.servers(6, 0.02)
+    first = cluster.worker()
+    standby = cluster.worker()
+    assert 'another worker has lanes 0-7' in standby.text
+    submitter = cluster.submitter('term', servers.hosts, 2500, 'GET', 'POST', tell=50)
+    until(lambda: submitter.done >= 300)
+    first.send(signal.SIGTERM)
+    assert first.wait() == 0, first.text
+    assert (submitter.result()['kinds'], submitter.done) == ({'200': 2500}, 2500)
+    report = servers.report()
+    assert (report['peak'], report['seen'], report['different']) == (2, 2500, 2500)
+    assert 'Traceback' not in first.text + standby.text
+
+
+def test_stop_with_a_standby(cluster: Cluster) -> None:
+    """A worker that is suspended until the broker has given its lanes away sends nothing when it goes on."""
+    servers = cluster.servers(6, 0.02)
+    first = cluster.worker()
+    standby = cluster.worker()
+    submitter = cluster.submitter('stop', servers.hosts, 4000, 'GET', 'POST', tell=50, options={'timeout': 100})
+    until(lambda: submitter.done >= 300)
+    first.send(signal.SIGSTOP)
+    done = submitter.done
+    until(lambda: submitter.done > done + 300)  # the standby has the lanes
+    first.send(signal.SIGCONT)
+    result = submitter.result()
+    report = servers.report()
+    assert result['once'] and set(result['kinds']) <= {'200', 'Interrupted'}, result
+    assert (report['peak'], report['posts twice']) == (2, [])
+    assert 'Traceback' not in first.text + standby.text
+
+
+@pytest.mark.timed
+def test_siege(tmp_path: Path) -> None:
+    """Kill -9, SIGTERM, SIGSTOP and a broker that is killed in one run: the cap holds, no POST comes twice."""
+    node = RabbitMQ()
+    cluster = Cluster(node, tmp_path)
+    try:
+        node.start()
+        servers = cluster.servers(8, 0.02)
+        workers = cluster.workers(3)
+        submitters = [
+            cluster.submitter(f'run{number}', servers.hosts, 3500, 'GET', 'POST', tell=50, options={'timeout': 200})
+            for number in range(3)
+        ]
+        until(lambda: submitters[0].done >= 200)
+        workers[0].send(signal.SIGKILL)
+        workers[0].wait()
+        workers[0] = cluster.worker(0, 3)
+        workers[1].send(signal.SIGTERM)
+        assert workers[1].wait() == 0
+        workers[1] = cluster.worker(1, 3)
+        node.kill()
+        node.start()
+        workers[2].send(signal.SIGSTOP)
+        standby = cluster.worker(2, 3)
+        time.sleep(16)
+        workers[2].send(signal.SIGCONT)
+        results = [submitter.result(180) for submitter in submitters]
+        report = servers.report()
+    finally:
+        cluster.close()
+        node.close()
+    assert report['posts twice'] == []
+    assert report['peak'] == 2
+    for result in results:
+        assert result['once'] and set(result['kinds']) <= {'200', 'Interrupted'}, result
