@@ -158,4 +158,4 @@ def leave(connection: Any, *, lost: bool = False) -> None:
     if raw is not None:
         with suppress(Exception):  # kombu leaves the socket of a lost connection to the collector of garbage
             raw.collect()
-        gevent.sleep(0)  # gevent closes a descriptor in the next turn of the loop
+        gevent.sleep(0.001)  # gevent closes a descriptor when the loop has looked for events once more

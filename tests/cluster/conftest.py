@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     elif not kit.is_patched():
         why = 'the cluster is tested in a patched process: make test-cluster'
     for item in items:
+        if 'tests/cluster/' in item.nodeid:  # py-amqp leaves the socket of a connection that the broker refuses
+            item.add_marker(pytest.mark.filterwarnings('ignore::pytest.PytestUnraisableExceptionWarning'))
         if why is not None and 'tests/cluster/' in item.nodeid and 'broker' in getattr(item, 'fixturenames', ()):
             item.add_marker(pytest.mark.skip(reason=why))
 
@@ -41,3 +44,4 @@ def cluster(broker: RabbitMQ, tmp_path: Path) -> Iterator[Cluster]:
     cluster = Cluster(broker, tmp_path)
     yield cluster
     cluster.close()
+    gc.collect()

@@ -99,7 +99,7 @@ def test_siege(tmp_path: Path) -> None:
         node.kill()
         node.start()
         workers[2].send(signal.SIGSTOP)
-        standby = cluster.worker(2, 3)
+        cluster.worker(2, 3)
         time.sleep(16)
         workers[2].send(signal.SIGCONT)
         results = [submitter.result(180) for submitter in submitters]

@@ -1,0 +1,282 @@
+"""What goes wrong with a cluster is one clear error at the caller, and nothing is lost."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from typing import Any
+
+import pytest
+from urllib3 import Retry
+
+from napixclient import Cancelled, ConnectError, DeadlineExceeded, Interrupted, Request, Response
+from napixclient.cluster import ClusterError, ClusterPool
+from napixclient.cluster.broker import Broker
+from napixclient.cluster.keys import new_key
+from tests.cluster.broker import RabbitMQ, free_port
+from tests.cluster.kit import Cluster, until
+
+
+def pool_of(cluster: Cluster, **more: Any) -> ClusterPool:
+    """A pool of this cluster."""
+    return ClusterPool(cluster.broker.url, **cluster.options(timeout=30, **more))
+
+
+def refusal(pool: ClusterPool, host: str = '127.0.0.1:9', count: int = 5) -> str:
+    """The text of the one error that requests end with; they are there in the next wait."""
+    for number in range(count):
+        pool.request(host, 'GET', f'/{number}')
+    with pytest.raises(ClusterError) as caught:
+        pool.wait()
+    assert len(caught.value.requests) == count
+    outcomes = pool.wait()
+    assert [outcome.request.url for outcome in outcomes] == [f'/{number}' for number in range(count)]
+    assert {type(outcome) for outcome in outcomes} == {ClusterError}
+    return str(caught.value)
+
+
+def test_outcomes_are_those_of_a_pool(cluster: Cluster) -> None:
+    """Outcomes have the caller's own request, status, attempts, elapsed, phase and chain, and their worker."""
+    servers = cluster.servers(2)
+    worker = cluster.worker()
+    request = Request(servers.hosts[0], 'GET', '/a', tag=object())
+    with pool_of(cluster) as pool:
+        [answer] = pool.stream([request])
+        [lost] = pool.stream([(f'127.0.0.1:{free_port()}', 'GET', '/')])
+        pending = pool.request(servers.hosts[1], 'POST', '/b', {'size': 1})
+        assert pending.get().status == 200
+        assert [outcome.status for outcome in pool] == [200]
+        stats = pool.stats()[servers.hosts[0]]
+    assert isinstance(answer, Response) and answer.request is request and answer.text == 'ok'
+    assert answer.attempts == 1 and answer.elapsed > 0 and answer.headers['content-length'] == '2'
+    assert isinstance(lost, ConnectError) and lost.phase == 'connect' and lost.status is None
+    assert lost.chain[0].error_class == 'RefusedError' and type(lost).__name__ == 'RefusedError'
+    assert answer.worker == lost.worker and str(answer.worker).startswith('0/1@') and str(answer.worker) in worker.text
+    assert (stats['done'], stats['queued'], stats['in_flight']) == (1, 0, 0)
+
+
+def test_authenticator_signs_at_the_worker(cluster: Cluster) -> None:
+    """Login and key sign there, anew for each request."""
+    servers = cluster.servers(1)
+    cluster.worker()
+    with ClusterPool(cluster.broker.url, {'login': 'root', 'key': 'toor'}, **cluster.options()) as pool:
+        pool.request(servers.hosts[0], 'GET', '/a')
+        pool.request(servers.hosts[0], 'GET', '/b')
+        texts = [outcome.text for outcome in pool.wait() if isinstance(outcome, Response)]
+    assert len(set(texts)) == 2 and all(text.startswith('login=root&nonce=') for text in texts)
+
+
+def test_redirect_to_another_lane(cluster: Cluster) -> None:
+    """A redirect to another origin is followed by the worker of that origin's lane, without credentials."""
+    servers = cluster.servers(8)
+    cluster.workers(2)
+    first = servers.hosts[0]
+    with ClusterPool(
+        cluster.broker.url, {'login': 'root', 'key': 'toor'}, redirect=True, **cluster.options()
+    ) as pool:
+        for port in servers.ports:
+            pool.request(first, 'GET', f'/to/{port}/there')
+        answers = pool.wait(20)
+    assert [answer.url for answer in answers if isinstance(answer, Response)] == [
+        f'http://127.0.0.1:{port}/there' for port in servers.ports
+    ]
+    assert [answer.text for answer in answers[1:] if isinstance(answer, Response)] == ['ok'] * 7
+    assert all(answer.request.host == first and answer.attempts == 1 for answer in answers)
+    assert len({answer.worker for answer in answers}) == 2
+
+
+def test_wrong_key(cluster: Cluster) -> None:
+    """A worker without the key says so, by the key's id; so does one with another key of that id."""
+    cluster.worker()
+    key = new_key()
+    with ClusterPool(cluster.broker.url, **{**cluster.options(timeout=20), 'key': key}) as pool:
+        assert f'is sealed with the key {key.partition(":")[0]!r}, which is not among those here' in refusal(pool)
+    same = f'{cluster.key.partition(":")[0]}:{key.partition(":")[2]}'
+    with ClusterPool(cluster.broker.url, **{**cluster.options(timeout=20), 'key': same}) as pool:
+        assert 'does not open a message' in refusal(pool)
+
+
+def test_several_keys(cluster: Cluster) -> None:
+    """The first key seals, and all of them open: so keys are changed while the cluster runs."""
+    servers = cluster.servers(1)
+    cluster.worker()
+    with ClusterPool(cluster.broker.url, **{**cluster.options(), 'key': [cluster.key, new_key()]}) as pool:
+        pool.request(servers.hosts[0], 'GET', '/')
+        assert [outcome.status for outcome in pool.wait(20)] == [200]
+
+
+def test_another_cap(cluster: Cluster) -> None:
+    """A worker with another cap refuses, and the one error has both figures."""
+    cluster.worker()
+    with pool_of(cluster, simultaneous=5) as pool:
+        text = refusal(pool)
+    assert '2 requests at once' in text and 'to 5' in text
+
+
+def test_another_number_of_lanes(cluster: Cluster) -> None:
+    """A pool with another number of lanes than the workers is told so at once."""
+    cluster.worker()
+    with ClusterPool(cluster.broker.url, **{**cluster.options(timeout=20), 'lanes': 5}) as pool:
+        text = refusal(pool)
+    assert '8 lanes' in text and 'has 5' in text
+
+
+@pytest.mark.parametrize(
+    ('url', 'text'),
+    [
+        ('amqp://guest:wrong@127.0.0.1:{port}//', 'refuses the login'),
+        ('amqp://guest:guest@127.0.0.1:{port}/nowhere', 'no such virtual host'),
+        ('amqp://guest:guest@127.0.0.1:{free}//', 'cannot be reached'),
+    ],
+)
+def test_broker_that_refuses(cluster: Cluster, url: str, text: str) -> None:
+    """A broker that refuses is one error within ten seconds of the first use, without the password."""
+    where = url.format(port=cluster.broker.port, free=free_port())
+    began = time.monotonic()
+    with ClusterPool(where, **cluster.options(timeout=20)) as pool:
+        found = refusal(pool)
+        assert time.monotonic() - began < 15  # ten, on a machine that does nothing else
+        with pytest.raises(ClusterError):  # once more, as it is tried anew
+            list(pool.stream([('127.0.0.1:9', 'GET', '/')]))
+    assert text in found and 'wrong' not in found
+
+
+def test_host_that_is_not_allowed(cluster: Cluster) -> None:
+    """A host that no worker may ask is the outcome of its request, which names it and --allow."""
+    servers = cluster.servers(1)
+    cluster.worker(0, 1, '--allow', '10.0.0.0/8')
+    with pool_of(cluster) as pool:
+        pool.request(servers.hosts[0], 'GET', '/')
+        [error] = pool.wait(20)
+    assert isinstance(error, ConnectError) and '127.0.0.1' in str(error) and '--allow' in str(error)
+
+
+def test_no_worker(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a worker requests end at their deadline; after five seconds one warning says why."""
+    with pool_of(cluster) as pool, caplog.at_level(logging.WARNING, 'napixclient.cluster'):
+        for number in range(20):
+            pool.request(f'127.0.0.1:{1000 + number}', 'GET', '/', timeout=8)
+        pool.request('127.0.0.1:9', 'POST', '/', timeout=8)
+        outcomes = pool.wait()
+    assert {type(outcome) for outcome in outcomes[:-1]} == {DeadlineExceeded}
+    assert isinstance(outcomes[-1], Interrupted)
+    assert len(caplog.records) == 1 and 'no worker has lane' in caplog.text
+
+
+def test_cancel(cluster: Cluster) -> None:
+    """cancel() ends all at once, and workers stop asking."""
+    servers = cluster.servers(2, 0.2)
+    cluster.worker()
+    with pool_of(cluster) as pool:
+        for number in range(400):
+            pool.request(servers.hosts[number % 2], 'GET', f'/{number}')
+        until(lambda: servers.report()['seen'])
+        pool.cancel()
+        assert {type(outcome) for outcome in pool.wait(5)} == {Cancelled}
+        seen = servers.report()['seen']
+        pool.request(servers.hosts[0], 'GET', '/after')
+        assert [outcome.status for outcome in pool.wait(20)] == [200]
+        assert servers.report()['seen'] < 400 and servers.report()['seen'] - seen < 100
+
+
+def test_broker_shows_no_secret(cluster: Cluster) -> None:
+    """Nothing of a request is in plain in the queues, neither in bodies nor in headers."""
+    connection = Broker(cluster.broker.url).connect()
+    with ClusterPool(
+        cluster.broker.url, {'login': 'secret-login', 'key': 'secret-key'}, **cluster.options(timeout=20)
+    ) as pool:
+        pool.request('secret-host.example', 'POST', '/secret-path', {'secret': 'secret-body'}, {'X-Secret': 'secret'})
+        channel = connection.channel()
+        queues = [f'napix.{cluster.zone}.{cluster.lanes}.{lane}' for lane in range(cluster.lanes)]
+
+        def found() -> list[Any]:
+            held = []
+            for queue in queues:
+                channel = connection.channel()
+                try:
+                    if channel.queue_declare(queue, passive=True)[1]:
+                        channel.basic_consume(queue, callback=held.append)
+                        while not held:
+                            connection.drain_events(timeout=10)
+                except connection.channel_errors:
+                    pass
+            return held
+
+        [message] = until(found)
+        shown = repr((bytes(message.body), message.properties, message.headers, message.delivery_info))
+        pool.cancel()
+        channel.close()
+    connection.release()
+    assert 'secret' not in shown and message.properties['reply_to'].startswith('napix.reply.')
+    assert cluster.key.partition(':')[0] in shown  # the key's id is no secret
+
+
+def test_too_large_for_the_broker(tmp_path: Any) -> None:
+    """What is larger than the broker takes is told: a batch as the one error, an answer as its outcome."""
+    node = RabbitMQ('max_message_size = 200000')
+    cluster = Cluster(node, tmp_path)
+    try:
+        node.start()
+        servers = cluster.servers(1)
+        cluster.worker()
+        with pool_of(cluster) as pool:
+            pool.request(servers.hosts[0], 'POST', '/large', b'x' * 300_000)
+            pool.request(servers.hosts[0], 'GET', '/small')
+            pool.request(servers.hosts[0], 'GET', '/large/300000')
+            with pytest.raises(ClusterError, match='larger than the broker takes'):
+                pool.wait(20)
+            refused, small, large = pool.wait(20)
+            assert type(refused) is ClusterError and small.status == 200
+            assert 'larger than the broker takes' in str(large) and type(large).__name__ == 'BodyTooLarge'
+    finally:
+        cluster.close()
+        node.close()
+
+
+def test_status(cluster: Cluster) -> None:
+    """The status tells lanes, workers and what makes no sense; it ends with 1 when a lane has no worker."""
+    from tests.cli.programs import napix
+
+    def look(*more: str) -> tuple[int, str]:
+        done = napix(
+            *('cluster', 'status', '--broker', cluster.broker.url, '--zone', cluster.zone, '--lanes', '8', *more)
+        )
+        return done.code, done.out
+
+    cluster.worker(0, 2)
+    code, text = look()
+    assert code == 1 and 'no worker: lanes 1,3,5,7' in text
+    cluster.worker(1, 2)
+    code, text = look('--json')
+    assert code == 0 and json.loads(text)['problems'] == [] and len(json.loads(text)['workers']) == 2
+    cluster.worker(1, 3)
+    code, text = look()
+    assert code == 1 and 'differ in --of: 2, 3' in text
+
+
+def test_construction() -> None:
+    """What cannot travel, and what makes no sense, is refused at once."""
+    key = new_key()
+    url = 'amqp://guest:guest@127.0.0.1:1//'
+    for options, text in [
+        ({}, 'key is missing'),
+        ({'key': 'x'}, 'id:base64'),
+        ({'key': key, 'cookies': None}, 'cookies cannot travel'),
+        ({'key': key, 'on_request': print}, 'on_request cannot travel'),
+        ({'key': key, 'authenticator': lambda request: request}, "one of the library's own"),
+        ({'key': key, 'zone': 'a b'}, 'zone'),
+        ({'key': key, 'simultaneous': 0}, 'simultaneous'),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            ClusterPool(url, **options)  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match='amqp or amqps'):
+        ClusterPool('redis://127.0.0.1/', key=key)
+    with pytest.raises(TypeError, match='no option'):
+        ClusterPool(url, key=key, timeuot=3)  # type: ignore[call-arg]
+    with ClusterPool(url, key=key) as pool:
+        for more, text in [({'stream': True}, 'stream'), ({'retries': type('R', (Retry,), {})(3)}, 'retries')]:
+            with pytest.raises(ValueError, match=text):
+                pool.request('a.example', 'GET', '/', **more)  # type: ignore[arg-type]
+        with pytest.raises(ValueError, match='iterable cannot travel'):
+            pool.request('a.example', 'POST', '/', iter([b'a']))
