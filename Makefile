@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-timed test-faces test-programs test-service-full test-patched test-zaqar test-chaos coverage fuzz soak bench docs lint clean
+.PHONY: help demo test test-timed test-faces test-programs test-service-full test-patched test-cluster test-zaqar test-chaos coverage fuzz soak soak-cluster bench docs lint clean
 # Two pips in one environment would break each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -19,11 +19,13 @@ help:
 	@echo 'make test-faces  the tests of what stands on the library: servers, replicas and shards, REST, queues'
 	@echo 'make test-programs   the tests of the command and of the service'
 	@echo 'make test-service-full   those of the service at full size: 10,000 requests killed half-way, watched by 50'
+	@echo 'make test-cluster   fan-outs over workers and RabbitMQ, with kill -9 of each (needs rabbitmq-server)'
 	@echo 'make test-chaos   the service under siege: killed, stopped, parted from its store (ARGS=--full takes longer)'
 	@echo 'make coverage   how much of the code the runs since make test began have reached'
 	@echo 'make test-zaqar  the Marconi client against Zaqar, Keystone and Redis, which it installs in .zaqar/'
 	@echo 'make fuzz    fuzzers that draw new cases each time (--seconds N, --hypothesis-seed=N)'
 	@echo 'make soak    a million requests, a tenth killed: memory stays flat (needs nginx; --requests N, --seed N)'
+	@echo 'make soak-cluster   a million requests over workers that are killed every 20 s, the broker once (--requests N)'
 	@echo 'make bench   the benchmark against other clients (needs nginx)'
 	@echo 'make docs    the documentation, into docs/_build/html'
 	@echo 'make lint    ruff, mypy, import-linter and pyright'
@@ -89,6 +91,10 @@ test-patched: $(VENV)/.installed-all,test
 	$(TOGETHER) '$(BIN)/python tests/patched.py tests/resources $(SERVING)' \
 		'$(BIN)/python tests/patched.py tests/rest tests/marconi' '$(BIN)/python tests/patched.py $(PROGRAMS)'
 
+# Real workers, servers that count, and RabbitMQ, which the tests start themselves.
+test-cluster: $(VENV)/.installed-all,test
+	$(BIN)/python tests/patched.py tests/cluster $(ARGS)
+
 # With Keystone and without side by side, for both wait more than they work: for tokens and for claims to expire. Each
 # starts servers of its own.
 ZAQAR := -o faulthandler_timeout=400 -rP $(ARGS)
@@ -103,6 +109,9 @@ fuzz: $(VENV)/.installed-all,test
 
 soak: $(VENV)/.installed-all,test
 	$(BIN)/python -m tests.soak $(ARGS)
+
+soak-cluster: $(VENV)/.installed-all,test
+	$(BIN)/python -m tests.cluster.soak $(ARGS)
 
 bench: $(VENV)/.installed-all,bench
 	$(BIN)/python -m benchmarks $(ARGS)

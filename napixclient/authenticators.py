@@ -133,6 +133,15 @@ class LoginAuthenticator(OneField):
         quoted = self._quoted[given] = quote_plus(text)
         return quoted
 
+    def parameters(self) -> tuple[str | bytes, ...]:
+        """What it is made of, secrets included: for one who makes the same elsewhere.
+
+        :raises ValueError: with a clock of its own, which works in this process only.
+        """
+        if self._clock is not time:
+            raise ValueError('a LoginAuthenticator with a clock of its own cannot travel')
+        return self.login, self._key
+
     def __repr__(self) -> str:
         return mask(f'LoginAuthenticator({self.login!r}, key={MASK})')
 
@@ -182,6 +191,10 @@ class TokenIdentifier:
         """Return the request with the token in its query."""
         return request.with_query(self._pair)
 
+    def parameters(self) -> tuple[str | bytes, ...]:
+        """What it is made of, secrets included: for one who makes the same elsewhere."""
+        return self._token, self.parameter
+
     def __repr__(self) -> str:
         return mask(f'TokenIdentifier({MASK}, parameter={self.parameter!r})')
 
@@ -195,6 +208,10 @@ class BearerToken(OneField):
         hide(self, token)
         self._token = token
         self._written = Headers([('Authorization', f'Bearer {token}')]).block  # refuses what cannot be sent
+
+    def parameters(self) -> tuple[str | bytes, ...]:
+        """What it is made of, secrets included: for one who makes the same elsewhere."""
+        return (self._token,)
 
 
 class BasicAuth(OneField):
@@ -213,6 +230,10 @@ class BasicAuth(OneField):
         hide(self, password, encoded)
         self._pair = username, password
         self._written = Headers([('Authorization', f'Basic {encoded}')]).block
+
+    def parameters(self) -> tuple[str | bytes, ...]:
+        """What it is made of, secrets included: for one who makes the same elsewhere."""
+        return self._pair
 
 
 def authenticator_of(given: Credentials | None) -> Authenticator | None:
@@ -235,26 +256,23 @@ def authenticator_of(given: Credentials | None) -> Authenticator | None:
 
 # How authenticators travel -------------------------------------------------------------------------------------------
 
+#: Kind and parameters of an authenticator.
+Description = tuple[str, tuple[str | bytes, ...]]
 
-def described(authenticator: Authenticator | None) -> tuple[str, tuple[str | bytes, ...]] | None:
+
+def described(authenticator: Authenticator | None) -> Description | None:
     """What one of the library's own authenticators is made of, secrets included: its kind, and what that takes.
 
     :raises ValueError: for any other, which is code that works in its own process only.
     """
-    match authenticator:
-        case None:
-            return None
-        case LoginAuthenticator() if type(authenticator) is LoginAuthenticator and authenticator._clock is time:
-            return 'login', (authenticator.login, authenticator._key)
-        case TokenIdentifier() if type(authenticator) is TokenIdentifier:
-            return 'token', (authenticator._token, authenticator.parameter)
-        case BearerToken() if type(authenticator) is BearerToken:
-            return 'bearer', (authenticator._token,)
-        case BasicAuth() if type(authenticator) is BasicAuth:
-            return 'basic', authenticator._pair
+    if authenticator is None:
+        return None
+    for kind, made in _KINDS.items():
+        if type(authenticator) is made:
+            return kind, authenticator.parameters()
     raise ValueError(
-        "an authenticator that travels is one of the library's own: LoginAuthenticator without a clock of its own, "
-        f'TokenIdentifier, BearerToken or BasicAuth, not {type(authenticator).__name__}'
+        "an authenticator that travels is one of the library's own: LoginAuthenticator, TokenIdentifier, BearerToken "
+        f'or BasicAuth, not {type(authenticator).__name__}'
     )
 
 
@@ -265,10 +283,11 @@ def restored(kind: str, parameters: Iterable[str | bytes]) -> Authenticator:
     """
     if kind not in _KINDS:
         raise ValueError(f'unknown kind of authenticator: {kind!r}')
-    return _KINDS[kind](*parameters)
+    made: Callable[..., Authenticator] = _KINDS[kind]
+    return made(*parameters)
 
 
-_KINDS: Mapping[str, Callable[..., Authenticator]] = {
+_KINDS: Mapping[str, type[LoginAuthenticator | TokenIdentifier | BearerToken | BasicAuth]] = {
     'login': LoginAuthenticator,
     'token': TokenIdentifier,
     'bearer': BearerToken,

@@ -45,6 +45,10 @@ class Waiting:
         self._window = window
         self._batch = Batch([])
 
+    def close(self) -> None:
+        """End what is under way. May be repeated."""
+        raise NotImplementedError  # each pool does it in its own way
+
     def _inspect(self, outcomes: list[Outcome]) -> None:
         """Raise what ended requests for a reason that is not theirs: they stay to be waited for."""
 

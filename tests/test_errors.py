@@ -37,6 +37,7 @@ TREE = {
     'TruncatedBody': 'ProtocolError',
     'BodyTooLarge': 'ProtocolError',
     'InvalidResponse': 'ProtocolError',
+    'Interrupted': 'HTTPError',
     'Cancelled': 'HTTPError',
 }
 KINDS = [getattr(errors, name) for name in TREE if name != 'NapixError']
@@ -51,6 +52,7 @@ PUBLIC = [
     'HTTPError',
     'Headers',
     'Hop',
+    'Interrupted',
     'InvalidResponse',
     'NameResolutionError',
     'NapixError',

@@ -7,6 +7,7 @@ hostfiles    hosts and groups from files
 items        request items in the syntax of HTTPie
 credentials  credentials, TLS and proxies, from flags, environment and profile
 targets      the requests of a run, numbered
+via          the pool of a run over the workers of a cluster
 schedule     which request is next
 run          one run, from its first request to the exit code
 formats      how an outcome is written: a line, JSON, the chain of an error

@@ -13,7 +13,7 @@ WIDTH = 80
 SUMMARY = 'send HTTP requests to many servers at once'
 SYNOPSIS = (
     'napix METHOD HOSTS URL [ITEM...] [FLAGS]',
-    'napix demo | serve | worker | cluster | completion SHELL | man | help TOPIC',
+    'napix demo, serve, worker, cluster, completion SHELL, man, help TOPIC',
 )
 
 

@@ -210,6 +210,22 @@ FLAGS = [
         type=_ShareType(),
         help='All is well if so many answered well: 10, or 90%.',
     ),
+    Flag(
+        '--via',
+        topic='limits',
+        metavar='URL',
+        callback=_not_empty,
+        help='Have the workers of a cluster ask, over this broker: amqp://... or amqps://...',
+    ),
+    Flag(
+        '--via-key',
+        topic='limits',
+        metavar='@FILE',
+        callback=_not_empty,
+        help='The keys of the cluster. NAPIX_CLUSTER_KEY in the environment.',
+    ),
+    Flag('--zone', topic='limits', metavar='NAME', callback=_not_empty, help='Which cluster of that broker.'),
+    Flag('--lanes', topic='limits', metavar='K', type=COUNT, help='How many lanes it has: 64 by default.'),
     Flag('-b', '--fold', topic='output', help='Show identical answers once, under the node set of their hosts.'),
     Flag('-r', '--regroup', topic='output', help='Fold, and write @name for hosts that are a group.'),
     Flag('--diff', topic='output', help='Show what most answered, and how the others differ from it.'),
@@ -335,6 +351,10 @@ class Asked:
     fail_fast: bool
     need: int | None
     min_ok: Share | None
+    via: str | None
+    via_key: str | None
+    zone: str | None
+    lanes: int | None
     fold: bool
     regroup: bool
     diff: bool

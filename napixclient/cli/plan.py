@@ -13,12 +13,14 @@ from ..authenticators import LoginAuthenticator, TokenIdentifier
 from ..hosts import BadHosts, Groups, expand
 from ..pool import ClientPool
 from ..secret_names import add_secret_names
+from ..waiting import Waiting
 from .credentials import BadCredentials, ConnectionOptions, authenticator_of, connection_options, profile_of
 from .hostfiles import read_groups, read_hosts, without
 from .items import BadItem, Items
 from .joblog import BadLog, Done
 from .options import METHODS, Asked
 from .targets import BadUrl, Targets
+from .via import cluster_pool
 
 __all__ = ['BadUsage', 'Plan']
 
@@ -54,8 +56,7 @@ class Plan:
             self.connecting: ConnectionOptions = connection_options(asked, profile, hosts)
             self.done: Done | None = Done(asked.joblog) if asked.resume and asked.joblog is not None else None
             #: What sends the requests.
-            options: Options = {**_pool_options(asked), **self.connecting}
-            self.pool: ClientPool = ClientPool(self.authenticator, asked.simultaneous or 2, **options)
+            self.pool: Waiting = self._open_pool()
             if asked.output is not None:
                 os.makedirs(asked.output, exist_ok=True)
             if asked.failed_out is not None:
@@ -67,11 +68,21 @@ class Plan:
         except ValueError as exc:
             raise BadUsage(str(exc)) from exc
 
+    def _open_pool(self) -> Waiting:
+        asked, options = self.asked, _pool_options(self.asked)
+        if asked.via is not None and not asked.curl and not asked.dry_run:
+            return cluster_pool(asked, self.authenticator, options)
+        all_options: Options = {**options, **self.connecting}
+        return ClientPool(self.authenticator, asked.simultaneous or 2, **all_options)
+
 
 def _check(asked: Asked) -> None:
     """Refuse flags that exclude each other."""
     if asked.json and asked.folds:
         raise BadUsage('--json and --fold exclude each other: answers are shown one by one, or together')
+    for flag, value in ('--via-key', asked.via_key), ('--zone', asked.zone), ('--lanes', asked.lanes):
+        if value is not None and asked.via is None:
+            raise BadUsage(f'{flag} is of a cluster: name its broker with --via URL')
     if asked.curl and asked.dry_run:
         raise BadUsage('--curl and --dry-run exclude each other')
     if asked.resume and asked.joblog is None:

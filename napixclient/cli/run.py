@@ -14,6 +14,7 @@ from ..messages import Request
 from . import signals
 from .formats import Outcome, json_line, tag_of
 from .joblog import BadLog, JobLog
+from .options import Asked
 from .plan import BadUsage, Plan
 from .printing import Files, Lines, chain_lines
 from .schedule import Schedule
@@ -24,6 +25,8 @@ __all__ = ['Run', 'show']
 
 #: Requests in flight to one host at most with "auto".
 _AUTO = 64
+#: Requests to one host that are published ahead, for a worker to send within its cap.
+_AHEAD = 500
 #: Seconds that a slow reader has for the rest after an interrupt.
 _PATIENCE = 1.0
 
@@ -71,7 +74,7 @@ class Run:
         self._failed: dict[str, None] = {}
         self._schedule = Schedule(
             targets,
-            _AUTO if asked.simultaneous == 'auto' else int(asked.simultaneous or 2),
+            _at_once(asked),
             ordered=asked.ordered,
             rate=asked.rate,
             end=self._end,
@@ -128,6 +131,9 @@ class Run:
             except SystemExit:
                 self._patience = _PATIENCE
                 raise
+            except HTTPError as exc:  # no outcome: the cluster itself refuses
+                tell(f'napix: {exc}\n')
+                return 1 if self._tally.good + self._tally.bad else 3
         late = self._late or self._schedule.late
         return self._tally.code(self._asked.need, self._asked.min_ok, late)
 
@@ -205,3 +211,10 @@ class Run:
         with open(path, 'w') as file:
             if failed := dict.fromkeys([*self._failed, *left]):
                 file.write(f'{fold(failed)}\n')
+
+
+def _at_once(asked: Asked) -> int:
+    """How many requests to one host may be handed out at once."""
+    if asked.via is not None:
+        return _AHEAD
+    return _AUTO if asked.simultaneous == 'auto' else int(asked.simultaneous or 2)

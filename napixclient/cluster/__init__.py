@@ -28,9 +28,9 @@ from .._lazy import lazy
 
 if TYPE_CHECKING:
     from .errors import ClusterError
-    from .pool import ClusterPool
+    from .pool import ClusterPool, RequestDefaults
 
-__all__ = ['ClusterError', 'ClusterPool']
+__all__ = ['ClusterError', 'ClusterPool', 'RequestDefaults']
 
 for _needed in ('celery', 'kombu', 'msgpack', 'cryptography'):
     if find_spec(_needed) is None:
@@ -38,4 +38,4 @@ for _needed in ('celery', 'kombu', 'msgpack', 'cryptography'):
 
 __getattr__: Callable[[str], object]
 __dir__: Callable[[], list[str]]
-__getattr__, __dir__ = lazy(__name__, __all__, {'ClusterPool': 'pool'}, 'errors')
+__getattr__, __dir__ = lazy(__name__, __all__, {'ClusterPool': 'pool', 'RequestDefaults': 'pool'}, 'errors')

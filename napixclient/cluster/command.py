@@ -145,7 +145,7 @@ def _set_up_logging(verbose: int) -> None:
         logger.setLevel([logging.CRITICAL + 1, logging.WARNING, logging.DEBUG][min(verbose, 2)])
 
 
-@click.group('cluster', context_settings=_HELP)
+@click.group('cluster', context_settings=_HELP, no_args_is_help=False)
 def cluster() -> None:
     """Look after a cluster of workers: make a key, see how it fares."""
 

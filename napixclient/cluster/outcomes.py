@@ -29,6 +29,14 @@ class AskedResponse(Response):
     __slots__ = ('_url', 'worker')
     _url: str | None
 
+    @classmethod
+    def by(cls, worker: str, url: str | None, answer: Response) -> AskedResponse:
+        """The answer that this worker got, of this URL where it is not the request's own."""
+        self = cls(answer.request, answer.status, answer.head, answer.payload, answer.elapsed, answer.attempts)
+        self.worker = worker
+        self._url = url
+        return self
+
     @property
     def url(self) -> str:
         """The URL that answered."""
@@ -80,9 +88,7 @@ def response_of(packed: list[Any], request: Request, worker: str, url: str | Non
     :param url: what answered, where it is not the request's own URL.
     """
     status, head, data, elapsed, attempts, *coded = packed
-    response = AskedResponse(request, status, head, data, elapsed, attempts)
-    response.worker = worker
-    response._url = url
+    response = AskedResponse.by(worker, url, Response(request, status, head, data, elapsed, attempts))
     if coded:
         response.keep_coded()
     return response

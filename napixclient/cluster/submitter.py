@@ -12,7 +12,7 @@ import os
 from collections.abc import Callable, Iterable
 from functools import partial
 from time import monotonic, time
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 from gevent.hub import get_hub
@@ -20,6 +20,7 @@ from gevent.hub import get_hub
 from .._http.pending import Batch as Outcomes
 from .._http.pending import Outcome, PendingResponse, new_pending, timeout_of
 from .._http.redirecting import redirect_of
+from ..authenticators import Description
 from ..call_context import current
 from ..errors import DeadlineExceeded, HTTPError, Interrupted, copy_for
 from ..masking import mask
@@ -60,39 +61,29 @@ UNHEARD_SECONDS = 5.0
 UNREACHED_SECONDS = 7.0
 
 
-class Plan:
+class Plan(NamedTuple):
     """What all requests of a pool have in common.
 
+    :param signer: what signs the requests.
     :param defaults: a request that carries the pool's own options.
-    :param signer: kind and parameters of the authenticator.
+    :param headers: fields for each request that does not set them.
     """
 
-    def __init__(
-        self,
-        broker: Broker,
-        keys: Keyring,
-        zone: Zone,
-        run: str,
-        cap: int,
-        *,
-        signer: tuple[str, Any] | None,
-        defaults: Request,
-        headers: Headers,
-        batch: int,
-        window: int,
-    ) -> None:
-        self.broker = broker
-        self.keys = keys
-        self.zone = zone
-        self.run = run
-        self.cap = cap
-        self.signer = signer
-        self.defaults = defaults
-        self.headers = headers
-        self.batch = batch
-        self.window = window
-        timeout = defaults.timeout
-        self.total: float = _total(timeout, LONGEST_SECONDS)
+    broker: Broker
+    keys: Keyring
+    zone: Zone
+    run: str
+    cap: int
+    signer: Description | None
+    batch: int
+    window: int
+    defaults: Request
+    headers: Headers
+
+    @property
+    def total(self) -> float:
+        """Seconds that a request has unless it says otherwise."""
+        return _total(self.defaults.timeout, LONGEST_SECONDS)
 
 
 def _total(timeout: Any, default: float) -> float:
@@ -111,6 +102,7 @@ class Submitter:
         #: What ended requests for a reason that is not theirs, and is not yet told.
         self.untold: ClusterError | None = None
         self._pid = os.getpid()
+        self._total = plan.total
         self._under_way: dict[int, Entry] = {}
         self._lots: dict[int, Lot] = {}
         self._lanes: dict[int, Lane] = {}
@@ -146,7 +138,7 @@ class Submitter:
             raise RuntimeError('the pool is closed')
         check(request)
         pending = new_pending(request, batch, index)
-        pending.deadline = monotonic() + _total(request.timeout, self.plan.total)
+        pending.deadline = monotonic() + _total(request.timeout, self._total)
         if pending.deadline < self._next_deadline:
             self._next_deadline = pending.deadline
         if self._publisher is None:

@@ -10,10 +10,11 @@ import msgpack
 from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
+from ..authenticators import Description
 from ..call_context import CallContext
 from ..messages import NO_OPTIONS, Headers, Request, Source
 
-__all__ = ['Batch', 'Parcel', 'Signer', 'check', 'pack', 'unpack']
+__all__ = ['Batch', 'Parcel', 'check', 'pack', 'unpack']
 
 #: What a ``urllib3.Retry`` is made of.
 _RETRY = (
@@ -37,10 +38,6 @@ class Parcel(NamedTuple):
     context: CallContext | None
 
 
-#: Kind and parameters of an authenticator.
-Signer = tuple[str, tuple[str | bytes, ...]]
-
-
 class Batch(NamedTuple):
     """What one message to a worker holds.
 
@@ -49,7 +46,7 @@ class Batch(NamedTuple):
     """
 
     cap: int
-    signer: Signer | None
+    signer: Description | None
     parcels: list[Parcel]
 
 
@@ -103,7 +100,7 @@ def unpack(data: bytes) -> Batch:
         raise ValueError(f'a batch makes no sense: {exc}') from exc
 
 
-def _parcel(entry: list[Any], options: list[Any], signer: Signer | None, now: float) -> Parcel:
+def _parcel(entry: list[Any], options: list[Any], signer: Description | None, now: float) -> Parcel:
     number, host, method, url, block, body, kind, deadline = entry
     given, foreign, context = options[kind]
     left = max(deadline - now, 0.001)

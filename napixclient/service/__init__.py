@@ -22,7 +22,6 @@ segments    results that were committed together
 counts      the progress of a run
 slices      JSON of any size, decoded in slices
 secrets     the secrets of a run, taken out of what is kept and shown
-allow       which addresses may be connected to
 store       runs in a database
 nonces      those of signed requests, in the same database
 database    threads that talk to one

@@ -69,7 +69,6 @@ class Counting:
         """Take some time, or until the client has left."""
         if self.seconds:
             with gevent.Timeout(self.seconds, False):
-                sock._sock.setblocking(False)
                 gevent.socket.wait_read(sock.fileno())
 
     @staticmethod

@@ -58,6 +58,11 @@ class Process:
         """All that it has printed."""
         return '\n'.join(self.lines)
 
+    @property
+    def ended(self) -> bool:
+        """Whether it has ended."""
+        return self._process.poll() is not None
+
     def write(self, line: str) -> None:
         """Give it a line on standard input."""
         assert self._process.stdin is not None
@@ -163,7 +168,7 @@ class Cluster:
         )
         self._processes.append(worker)
         if ready:
-            until(lambda: worker.ready or worker._process.poll() is not None)
+            until(lambda: worker.ready or worker.ended)
             assert worker.ready, worker.text
         return worker
 

@@ -72,9 +72,7 @@ def test_redirect_to_another_lane(cluster: Cluster) -> None:
     servers = cluster.servers(8)
     cluster.workers(2)
     first = servers.hosts[0]
-    with ClusterPool(
-        cluster.broker.url, {'login': 'root', 'key': 'toor'}, redirect=True, **cluster.options()
-    ) as pool:
+    with ClusterPool(cluster.broker.url, {'login': 'root', 'key': 'toor'}, redirect=True, **cluster.options()) as pool:
         for port in servers.ports:
             pool.request(first, 'GET', f'/to/{port}/there')
         answers = pool.wait(20)

@@ -15,7 +15,7 @@ from ..._http.options import Options
 from ..._http.pending import Batch as Outcomes
 from ..._http.pending import PendingResponse
 from ...allow import Allow
-from ...authenticators import Authenticator, restored
+from ...authenticators import Authenticator, Description, restored
 from ...call_context import current
 from ...errors import HTTPError, QueueTimeout
 from ...messages import IDEMPOTENT, Request
@@ -23,7 +23,7 @@ from ...pool import ClientPool
 from ..keys import BadSeal
 from ..lanes import DELIVERIES
 from ..outcomes import BEGAN, REFUSED, UNSURE, pack_outcome
-from ..travel import Batch, Parcel, Signer, unpack
+from ..travel import Batch, Parcel, unpack
 from .fence import Fence, Lease, LeaseOver
 from .saying import Sayer, Ticket
 
@@ -92,7 +92,7 @@ class _Sign:
     blocking = False
 
     def __init__(self) -> None:
-        self._restored: Callable[[Signer], Authenticator] = lru_cache(1024)(lambda signer: restored(*signer))
+        self._restored: Callable[[Description], Authenticator] = lru_cache(1024)(lambda signer: restored(*signer))
 
     def __call__(self, request: Request) -> Request | None:
         return None if request.tag is None else self._restored(request.tag)(request)

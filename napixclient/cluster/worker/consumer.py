@@ -167,7 +167,9 @@ class LaneConsumer(Consumer):  # type: ignore[misc]
             if self.app.asker.draining:
                 raise WorkerShutdown(0)
             try:
-                return self.app.broker.connect()
+                connection = self.app.broker.connect()
+                program.declare(connection)
+                return connection
             except FAILURES as exc:
                 if is_final(exc):
                     program.failure = self.app.broker.error(exc).message

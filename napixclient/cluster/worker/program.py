@@ -116,11 +116,19 @@ class Program:
         )
         click.echo(text, err=True)
 
+    def declare(self, connection: Any) -> None:
+        """Have the queues of its lanes be there, and that of dead letters."""
+        channel = connection.channel()
+        zone = self.config.zone
+        channel.queue_declare(zone.dead_letters, durable=True, auto_delete=False)
+        for lane in self.lanes:
+            channel.queue_declare(zone.queue(lane), durable=True, auto_delete=False, arguments=zone.arguments)
+        channel.close()
+
     def look_for_owners(self, connection: Any) -> None:
         """Say which lanes another worker has: then this one stands by. Called before it consumes."""
         channel = connection.channel()
         zone = self.config.zone
-        channel.queue_declare(zone.dead_letters, durable=True, auto_delete=False)
         taken = [lane for lane in self.lanes if channel.queue_declare(zone.queue(lane), passive=True)[2]]
         channel.close()
         if not taken:
