@@ -33,8 +33,6 @@ __all__ = [
     'LoginAuthenticator',
     'TokenIdentifier',
     'authenticator_of',
-    'described',
-    'restored',
 ]
 
 #: A callable that is called for each attempt of a request, and returns what is sent: ``None`` for the request as it is.

@@ -24,7 +24,7 @@ import gevent.subprocess
 import pytest
 
 import napixclient
-from napixclient import Phase, authenticators, marconi, resources, rest, testing, wsgi
+from napixclient import Phase, authenticators, cluster, marconi, resources, rest, testing, wsgi
 from tests import docs_page, kit
 from tests.helpers_proxy import connected, join
 from tests.marconi.peer import Keystone, Zaqar
@@ -40,6 +40,7 @@ PUBLIC = (
     + [(resources, name) for name in resources.__all__]
     + [(marconi, name) for name in marconi.__all__]
     + [(rest, name) for name in rest.__all__]
+    + [(cluster, name) for name in cluster.__all__]
 )
 SECONDS = 40
 

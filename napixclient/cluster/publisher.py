@@ -19,12 +19,15 @@ from gevent.event import Event
 from ..masking import mask
 from .broker import FAILURES, READ_SECONDS, Broker, keep_alive, leave
 
-__all__ = ['Fate', 'Message', 'Publishable', 'Publisher']
+__all__ = ['PLAIN', 'SEALED', 'Fate', 'Message', 'Publishable', 'Publisher']
 
 log: logging.Logger = logging.getLogger('napixclient.cluster')
 
 #: What became of a message. ``lost`` is what may or may not have reached its queue.
 Fate = Literal['confirmed', 'returned', 'lost', 'too large']
+#: What is sealed, and what is not.
+SEALED = 'application/x-napix'
+PLAIN = 'text/plain'
 #: Messages that are sent before their confirms are waited for, and the size of one that is sent alone.
 GROUP = 64
 ALONE_BYTES = 16 << 10
@@ -38,6 +41,7 @@ class Publishable(Protocol):
     """What is published to a queue."""
 
     queue: str
+    content_type: str
     properties: dict[str, Any]
     headers: dict[str, Any]
 
@@ -56,7 +60,7 @@ class Publishable(Protocol):
 class Message:
     """A message that is complete."""
 
-    __slots__ = ('body', 'ended', 'headers', 'properties', 'queue')
+    __slots__ = ('body', 'content_type', 'ended', 'headers', 'properties', 'queue')
 
     def __init__(
         self,
@@ -65,8 +69,10 @@ class Message:
         ended: Callable[[Fate], object],
         properties: dict[str, Any] | None = None,
         headers: dict[str, Any] | None = None,
+        content_type: str = SEALED,
     ) -> None:
         self.queue = queue
+        self.content_type = content_type
         self.body = body
         self.ended = ended
         self.properties: dict[str, Any] = properties or {}
@@ -190,7 +196,7 @@ class Publisher:
         channel = self._channel
         made = channel.prepare_message(
             message.body,
-            content_type='application/x-napix',
+            content_type=message.content_type,
             content_encoding='binary',
             headers=message.headers,
             properties={'delivery_mode': 2, **message.properties},

@@ -33,7 +33,7 @@ from .keys import BadSeal, Keyring
 from .lanes import Zone, reply_queue
 from .lots import Entry, Lane, Lot
 from .outcomes import BEGAN, OUTCOME, REFUSED, UNSURE, response_of, restored, unpacked
-from .publisher import Fate, Message, Publisher
+from .publisher import PLAIN, Fate, Message, Publisher
 from .replies import Replies
 from .travel import Batch, Parcel, check, pack
 
@@ -273,7 +273,7 @@ class Submitter:
     def _take(self, body: bytes, properties: dict[str, Any]) -> None:
         """A message of a worker's. Called by the replies' greenlet."""
         try:
-            if properties.get('content_type') == 'text/plain':  # of a worker that cannot seal it
+            if properties.get('content_type') == PLAIN:  # of a worker that cannot seal it
                 self._refuse_by_name(properties.get('correlation_id') or '', body[:1000].decode('utf-8', 'replace'))
                 return
             worker, entries = unpacked(self.plan.keys.open(body, reply_queue(self.plan.run).encode()))

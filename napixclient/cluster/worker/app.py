@@ -12,12 +12,12 @@ from kombu import entity, serialization
 
 from ..broker import HEARTBEAT, Broker
 from ..lanes import Zone
+from ..publisher import SEALED
 from .asking import Asker, Delivery, Poison
 
 __all__ = ['App', 'TASK', 'make_app']
 
 TASK = 'napix.fan_out'
-CONTENT_TYPE = 'application/x-napix'
 
 #: Batches of a lane that a worker has ahead.
 PREFETCH = 4
@@ -42,7 +42,7 @@ def make_app(broker: Broker, zone: Zone, lanes: list[int], asker: Asker) -> App:
     """The application of a worker that owns these lanes."""
     # What is sealed is opened by the task: it knows whom to tell when that fails.
     codecs: Any = serialization
-    codecs.register('napix', bytes, lambda body: ((bytes(body),), {}, {}), CONTENT_TYPE, 'binary')
+    codecs.register('napix', bytes, lambda body: ((bytes(body),), {}, {}), SEALED, 'binary')
     app = App('napix', set_as_current=False, loader='celery.loaders.default:Loader')
     app.broker = broker
     app.asker = asker
@@ -87,7 +87,7 @@ def strategy(task: Any, app: App, consumer: Any, **options: Any) -> Callable[...
     take: Callable[..., object] = default(task, app, consumer, **options)
 
     def take_batch(message: Any, *rest: Any, **more: Any) -> object:
-        if message.content_type != CONTENT_TYPE or not message.properties.get('reply_to'):
+        if message.content_type != SEALED or not message.properties.get('reply_to'):
             return message.reject()
         return take(message, *rest, **more)
 

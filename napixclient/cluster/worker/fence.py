@@ -16,6 +16,7 @@ from gevent.event import AsyncResult
 from gevent.lock import Semaphore
 
 from ..broker import HEARTBEAT
+from ..publisher import SEALED
 
 __all__ = ['Fence', 'Lease', 'LeaseOver', 'clock']
 
@@ -118,7 +119,7 @@ class Fence:
                 self._number += 1
                 self._begun[self._number] = queue, result
                 message = self._channel.prepare_message(
-                    body, content_type='application/x-napix', content_encoding='binary', properties={'delivery_mode': 2}
+                    body, content_type=SEALED, content_encoding='binary', properties={'delivery_mode': 2}
                 )
                 self._channel.basic_publish(message, exchange='', routing_key=queue, mandatory=True)
         except Exception:  # whatever it is: nobody knows that it has begun

@@ -10,7 +10,7 @@ from gevent.event import Event
 from ...errors import BodyTooLarge
 from ..keys import Keyring
 from ..outcomes import OUTCOME, pack_outcome, packed
-from ..publisher import Fate, Message, Publisher
+from ..publisher import PLAIN, SEALED, Fate, Message, Publisher
 
 __all__ = ['Sayer', 'Ticket']
 
@@ -85,7 +85,7 @@ class Sayer:
                 ticket.take()
             return fate == 'lost'
 
-        message = Message(queue, text.encode(), ended, {'correlation_id': id, 'content_type': 'text/plain'})
+        message = Message(queue, text.encode(), ended, {'correlation_id': id}, content_type=PLAIN)
         self._publisher.put(message)
 
     def sealed(self, queue: str, entries: list[list[Any]]) -> bytes:
@@ -116,10 +116,11 @@ class Sayer:
 class _Group:
     """Entries to one run: those that wait when it is its turn."""
 
-    __slots__ = ('_body', '_entries', '_sayer', 'headers', 'properties', 'queue')
+    __slots__ = ('_body', '_entries', '_sayer', 'content_type', 'headers', 'properties', 'queue')
 
     def __init__(self, sayer: Sayer, queue: str) -> None:
         self.queue = queue
+        self.content_type = SEALED
         self.properties: dict[str, Any] = {}
         self.headers: dict[str, Any] = {}
         self._sayer = sayer
