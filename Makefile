@@ -111,6 +111,7 @@ soak: $(VENV)/.installed-all,test
 	$(BIN)/python -m tests.soak $(ARGS)
 
 soak-cluster: $(VENV)/.installed-all,test
+	$(BIN)/python -m tests.cluster.siege
 	$(BIN)/python -m tests.cluster.soak $(ARGS)
 
 bench: $(VENV)/.installed-all,bench

@@ -101,7 +101,7 @@ class Publisher:
         self._channel: Any = None
         self._prepared: set[str] = set()
         self._sent: OrderedDict[int, Publishable] = OrderedDict()  # by the number that the broker confirms
-        self._returned: set[str] = set()  # queues that are not there, of the group that is under way
+        self._returned: set[str] = set()  # names of messages of the group that came back
         self._number = 0
         self._since: float | None = None  # when the connection was missed first
         self._closing = False
@@ -208,15 +208,19 @@ class Publisher:
         for one in [key for key in sent if key <= number] if multiple else [number]:
             message = sent.pop(one, None)
             if message is not None:
-                message.ended('returned' if message.queue in returned else 'confirmed')
+                is_returned = _name(message) in returned
+                if is_returned:
+                    self._prepared.discard(message.queue)
+                message.ended('returned' if is_returned else 'confirmed')
         if not sent:
             returned.clear()
 
     def _on_nack(self, number: int, multiple: bool) -> None:
         raise ConnectionResetError('the broker did not take a message')
 
-    def _on_return(self, exc: object, exchange: str, queue: str, message: object) -> None:
-        self._returned.add(queue)  # the broker sends it before the confirm
+    def _on_return(self, exc: object, exchange: str, queue: str, message: Any) -> None:
+        # The broker sends it before the confirm.
+        self._returned.add(message.properties.get('correlation_id') or queue)
 
     # -- losses ----------------------------------------------------------------------------------------------------
 
@@ -238,3 +242,9 @@ class Publisher:
         connection, self._connection, self._channel = self._connection, None, None
         if connection is not None:
             leave(connection, lost=bool(self._sent) or not connection.connected)
+
+
+def _name(message: Publishable) -> str:
+    """What tells a message that came back from others: its id, or where nobody listens, its queue."""
+    name: str = message.properties.get('correlation_id') or message.queue
+    return name

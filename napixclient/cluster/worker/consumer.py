@@ -124,8 +124,11 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
         if asker.under_way:
             log.warning('draining: %d batches are under way', len(asker.under_way))
         end = monotonic() + DRAIN_SECONDS
-        while asker.under_way and monotonic() < end and consumer.app.program.lease.holds:
-            gevent.sleep(0.02)
+        with suppress(*FAILURES):  # the loop has ended: what proves the lease is read here
+            while asker.under_way and monotonic() < end and consumer.app.program.lease.holds:
+                consumer.connection.heartbeat_check()
+                with suppress(TimeoutError):
+                    consumer.connection.drain_events(timeout=0.05)
         if asker.under_way:
             log.warning('%d batches did not end in %d s: they go back', len(asker.under_way), DRAIN_SECONDS)
         consumer.app.program.lease.lose()
