@@ -1,7 +1,10 @@
 """Fan-outs beyond one machine: requests travel over a broker to workers, each of which has origins of its own.
 
 pool        ``ClusterPool``: ``ClientPool`` over workers
-submitter   publishes requests to their lanes, and gives each the outcome that comes back
+plan        what all requests of a pool have in common
+submitter   takes requests, and gives each the outcome that comes back
+outbox      gathers requests by lane, and publishes them
+lookout     looks whether there are workers
 lots        what a submitter knows of its requests
 publisher   publishes messages, and says what became of each
 replies     fetches what workers say

@@ -23,7 +23,8 @@ from .broker import Broker
 from .errors import ClusterError
 from .keys import Keyring
 from .lanes import LANES, Zone
-from .submitter import Plan, Submitter
+from .plan import Plan
+from .submitter import Submitter
 
 __all__ = ['ClusterPool', 'RequestDefaults']
 

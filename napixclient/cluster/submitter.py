@@ -7,12 +7,10 @@ so that nobody says so who has lost it.
 
 from __future__ import annotations
 
-import logging
 import os
-from collections.abc import Callable, Iterable
-from functools import partial
-from time import monotonic, time
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any
 
 import gevent
 from gevent.hub import get_hub
@@ -20,75 +18,30 @@ from gevent.hub import get_hub
 from .._http.pending import Batch as Outcomes
 from .._http.pending import Outcome, PendingResponse, new_pending, timeout_of
 from .._http.redirecting import redirect_of
-from ..authenticators import Description
 from ..call_context import current
 from ..errors import DeadlineExceeded, HTTPError, Interrupted, copy_for
-from ..masking import mask
-from ..messages import IDEMPOTENT, REDIRECTS, Headers, Request
-from .broker import FAILURES, Broker, is_final, leave
-from .control import cancel, workers
+from ..messages import IDEMPOTENT, REDIRECTS, Request
+from .broker import is_final
 from .counts import HostCounts
 from .errors import ClusterError
-from .keys import BadSeal, Keyring
-from .lanes import Zone, reply_queue
-from .lots import Entry, Lane, Lot
+from .keys import BadSeal
+from .lanes import reply_queue
+from .lookout import Lookout
+from .lots import Entry, Lot
+from .outbox import LINGER_SECONDS, Outbox
 from .outcomes import BEGAN, OUTCOME, REFUSED, UNSURE, response_of, restored, unpacked
-from .publisher import PLAIN, Fate, Message, Publisher
+from .plan import Plan, total_of
+from .publisher import PLAIN, Fate, Publisher
 from .replies import Replies
-from .travel import Batch, Parcel, check, pack
+from .travel import check
 
-__all__ = ['Plan', 'Submitter']
+__all__ = ['Submitter']
 
-log: logging.Logger = logging.getLogger('napixclient.cluster')
-
-#: Seconds for which a request waits for others of its lane; and where the lane has enough to do.
-LINGER_SECONDS = 0.02
-LONGEST_LINGER = 0.2
-#: Lots of a lane that keep its worker busy.
-BUSY_LOTS = 4
-#: Requests of a lot that are not idempotent: of those that a dead worker had begun nobody knows what became.
-UNSAFE_LOT = 10
-#: Bytes of bodies in a lot.
-LOT_BYTES = 1 << 20
-#: Seconds of a request without a timeout: the broker takes a delivery back after half an hour.
-LONGEST_SECONDS = 25 * 60.0
 #: Seconds behind the deadline in which the worker's own word on it may come.
 GRACE_SECONDS = 0.5
 SWEEP_SECONDS = 0.25
-#: Seconds without a word of a lane before somebody looks whether it has a worker.
-UNHEARD_SECONDS = 5.0
 #: Seconds for which a broker that was never reached may not answer.
 UNREACHED_SECONDS = 7.0
-
-
-class Plan(NamedTuple):
-    """What all requests of a pool have in common.
-
-    :param signer: what signs the requests.
-    :param defaults: a request that carries the pool's own options.
-    :param headers: fields for each request that does not set them.
-    """
-
-    broker: Broker
-    keys: Keyring
-    zone: Zone
-    run: str
-    cap: int
-    signer: Description | None
-    batch: int
-    window: int
-    defaults: Request
-    headers: Headers
-
-    @property
-    def total(self) -> float:
-        """Seconds that a request has unless it says otherwise."""
-        return _total(self.defaults.timeout, LONGEST_SECONDS)
-
-
-def _total(timeout: Any, default: float) -> float:
-    total = timeout if timeout is None or isinstance(timeout, (int, float)) else timeout.total
-    return min(total, LONGEST_SECONDS) if isinstance(total, (int, float)) else default
 
 
 class Submitter:
@@ -103,20 +56,13 @@ class Submitter:
         self.untold: ClusterError | None = None
         self._pid = os.getpid()
         self._total = plan.total
-        self._under_way: dict[int, Entry] = {}
-        self._lots: dict[int, Lot] = {}
-        self._lanes: dict[int, Lane] = {}
-        self._flying = 0  # requests that are published and have no outcome
-        self._stalled = False  # whether the window is full
-        self._number = 0
-        self._lot_number = 0
+        self._outbox = Outbox(plan, self._on_fate)
+        self._lookout = Lookout(plan, self.fail)
         self._next_deadline = float('inf')
         self._dropped: list[int] = []  # numbers that workers are to be told to drop
-        self._warned = self._asked = self._reached = False
-        self._publisher: Publisher | None = None
+        self._reached = False
         self._replies: Replies | None = None
         loop: Any = self.hub.loop
-        self._linger = loop.timer(LINGER_SECONDS)
         self._sweeper = loop.timer(SWEEP_SECONDS, SWEEP_SECONDS, ref=False)
 
     # -- asking ----------------------------------------------------------------------------------------------------
@@ -138,113 +84,23 @@ class Submitter:
             raise RuntimeError('the pool is closed')
         check(request)
         pending = new_pending(request, batch, index)
-        pending.deadline = monotonic() + _total(request.timeout, self._total)
+        pending.deadline = monotonic() + total_of(request.timeout, self._total)
         if pending.deadline < self._next_deadline:
             self._next_deadline = pending.deadline
-        if self._publisher is None:
+        if self._outbox.publisher is None:
             self._start()
-        lane, safe = self._lane(request.host), request.method in IDEMPOTENT
-        self._queue(Entry(self, pending, lane, safe, current.get()))
+        lane, safe = self._outbox.lane(request.host), request.method in IDEMPOTENT
+        self._outbox.add(Entry(self, pending, lane, safe, current.get()))
         return pending
-
-    def _lane(self, host: str) -> Lane:
-        number = self.plan.zone.lane_of(host)
-        lane = self._lanes.get(number)
-        if lane is None:
-            lane = self._lanes[number] = Lane(number)
-        return lane
-
-    def _queue(self, entry: Entry) -> None:
-        """Have it published together with others of its lane."""
-        self._number += 1
-        entry.number = self._number
-        entry.lot = None
-        entry.pending.holder = entry
-        self._under_way[entry.number] = entry
-        lane = entry.lane
-        waiting = lane.safe if entry.safe else lane.unsafe
-        if not lane.safe and not lane.unsafe:
-            lane.since = monotonic()
-            if not self._linger.active:
-                self._linger.start(self._flush)
-        waiting.append(entry)
-        payload = entry.pending.current.payload
-        if payload:
-            lane.bytes += len(payload)
-        if len(waiting) >= (self.plan.batch if entry.safe else UNSAFE_LOT) or lane.bytes >= LOT_BYTES:
-            self._publish(lane)
 
     def _start(self) -> None:
         plan = self.plan
         self._replies = Replies(plan.broker, reply_queue(plan.run), self._take, self._on_failure)
-        self._publisher = Publisher(plan.broker, self._declare, self._on_failure)
+        self._outbox.publisher = Publisher(plan.broker, self._declare, self._on_failure)
         if not self._sweeper.active:
             self._sweeper.start(self._sweep)
 
     # -- publishing ------------------------------------------------------------------------------------------------
-
-    def _flush(self) -> None:
-        """Publish what has waited long enough. Called by the loop."""
-        now, again = monotonic(), False
-        for lane in self._lanes.values():
-            if lane.safe or lane.unsafe:
-                if not self._stalled and (lane.out < BUSY_LOTS or now - lane.since >= LONGEST_LINGER):
-                    self._publish(lane)
-                again = again or bool(lane.safe or lane.unsafe)
-        if again and not self.closed:
-            self._linger.start(self._flush)
-
-    def _publish(self, lane: Lane) -> None:
-        """Publish all that waits in the lane, as far as the window allows."""
-        for safe in True, False:
-            waiting = lane.safe if safe else lane.unsafe
-            while waiting:
-                if self._flying >= self.plan.window:
-                    self._stalled = True
-                    return
-                most = self.plan.batch if safe else UNSAFE_LOT
-                taken = _first(waiting, most)
-                entries = [entry for entry in taken if entry.pending.outcome is None]
-                if entries:
-                    self._publish_lot(lane, safe, entries)
-        lane.bytes = 0
-
-    def _publish_lot(self, lane: Lane, safe: bool, entries: list[Entry]) -> None:
-        self._lot_number += 1
-        lot = self._lots[self._lot_number] = Lot(self._lot_number, lane, safe, entries)
-        now, wall = monotonic(), time()
-        parcels = []
-        for entry in entries:
-            pending = entry.pending
-            entry.lot = lot
-            pending.sent = True
-            redirect = pending.redirect
-            parcels.append(
-                Parcel(
-                    entry.number,
-                    pending.current,
-                    wall + pending.deadline - now,
-                    redirect is not None and redirect.foreign,
-                    entry.context,
-                )
-            )
-        self._flying += len(entries)
-        if not lane.out:
-            lane.heard = now
-        lane.out += 1
-        plan = self.plan
-        id = f'{plan.run}.{lot.number}'
-        body = plan.keys.seal(pack(Batch(plan.cap, plan.signer, parcels), plan.defaults, plan.headers), id.encode())
-        assert self._publisher is not None
-        self._publisher.put(
-            Message(
-                plan.zone.queue(lane.number),
-                body,
-                partial(self._on_fate, lot),
-                {'correlation_id': id, 'reply_to': reply_queue(plan.run)},
-                _task_headers(id, wall),
-            )
-        )
 
     def _declare(self, channel: Any, queue: str) -> None:
         """Before the first lot goes to a lane. Called by the publisher."""
@@ -253,9 +109,8 @@ class Submitter:
         self._reached = True
         zone = self.plan.zone
         consumers = channel.queue_declare(queue, durable=True, auto_delete=False, arguments=zone.arguments)[2]
-        if not consumers and not self._asked:
-            self._asked = True
-            gevent.spawn(self._ask_around)
+        if not consumers:
+            self._lookout.on_no_consumer()
 
     def _on_fate(self, lot: Lot, fate: Fate) -> bool:
         """What became of a published lot; whether it is to be published once more."""
@@ -283,11 +138,11 @@ class Submitter:
             return
         for said, number, *rest in entries:
             if said == OUTCOME:
-                entry = self._under_way.get(number)
+                entry = self._outbox.under_way.get(number)
                 if entry is not None:
                     self._finish(entry, worker, *rest)
             else:
-                lot = self._lots.get(number)
+                lot = self._outbox.lots.get(number)
                 if lot is not None:
                     lot.lane.heard = monotonic()
                     self._take_word(lot, said, rest)
@@ -309,8 +164,8 @@ class Submitter:
         """Nothing of the lot was sent: publish it anew, as another."""
         left = lot.under_way()
         for entry in left:
-            self._leave(entry)
-            self._queue(entry)
+            self._outbox.leave(entry)
+            self._outbox.add(entry)
 
     def _finish(self, entry: Entry, worker: str, error: list[Any] | None, packed: list[Any] | None) -> None:
         pending = entry.pending
@@ -325,17 +180,20 @@ class Submitter:
             if response is not None and response.status in REDIRECTS and error is None:
                 redirect = redirect_of(pending, response, bool(self.plan.defaults.redirect))
                 if redirect is not None:
-                    self._leave(entry)
+                    self._outbox.leave(entry)
                     pending.redirect = redirect
                     current_request = redirect.request
-                    entry.lane, entry.safe = self._lane(current_request.host), current_request.method in IDEMPOTENT
-                    self._queue(entry)
+                    entry.lane, entry.safe = (
+                        self._outbox.lane(current_request.host),
+                        current_request.method in IDEMPOTENT,
+                    )
+                    self._outbox.add(entry)
                     return
         except HTTPError as exc:
             exc.request, exc.worker = request, worker
             outcome = exc
         outcome.attempts = pending.tries
-        self._leave(entry)
+        self._outbox.leave(entry)
         self.complete(pending, outcome)
 
     # -- ends ------------------------------------------------------------------------------------------------------
@@ -351,36 +209,17 @@ class Submitter:
             if not self._dropped and not self.closed:
                 gevent.spawn_later(LINGER_SECONDS, self._tell_dropped)
             self._dropped.append(entry.number)
-        self._leave(entry)
-
-    def _leave(self, entry: Entry) -> None:
-        """The request is in no lot any more, and its number is used up."""
-        self._under_way.pop(entry.number, None)
-        lot, entry.lot = entry.lot, None
-        if lot is None:
-            return
-        self._flying -= 1
-        lot.left -= 1
-        lane = lot.lane
-        if not lot.left:
-            del self._lots[lot.number]
-            lane.out -= 1
-            if lane.out < BUSY_LOTS and (lane.safe or lane.unsafe) and not self._stalled:
-                self._publish(lane)
-        if self._stalled and self._flying <= self.plan.window * 3 // 4:
-            self._stalled = False
-            if not self._linger.active and not self.closed:
-                self._linger.start(self._flush)
+        self._outbox.leave(entry)
 
     def _interrupt(self, entry: Entry, why: str) -> None:
         request = entry.pending.request
-        self._leave(entry)
+        self._outbox.leave(entry)
         text = f'{why}; whether the request was carried out is not known'
         self.complete(entry.pending, Interrupted(text, request=request, phase='read'))
 
     def _refuse_by_name(self, id: str, text: str) -> None:
         run, _, number = id.rpartition('.')
-        lot = self._lots.get(int(number)) if run == self.plan.run and number.isdecimal() else None
+        lot = self._outbox.lots.get(int(number)) if run == self.plan.run and number.isdecimal() else None
         if lot is not None:
             self._refuse(lot, ClusterError(text))
 
@@ -390,19 +229,19 @@ class Submitter:
 
     def fail(self, error: ClusterError) -> None:
         """End everything: the cluster cannot be used. The next request tries anew."""
-        publisher, replies = self._publisher, self._replies
-        self._publisher = self._replies = None
+        publisher, replies = self._outbox.publisher, self._replies
+        self._outbox.publisher = self._replies = None
         for part in publisher, replies:
             if part is not None:
                 gevent.spawn(part.close)
-        self._end(list(self._under_way.values()), error)
+        self._end(list(self._outbox.under_way.values()), error)
 
     def _end(self, entries: Iterable[Entry], error: ClusterError) -> None:
         requests = []
         for entry in entries:
             request = entry.pending.request
             requests.append(request)
-            self._leave(entry)
+            self._outbox.leave(entry)
             self.complete(entry.pending, copy_for(error, request))
         if self.untold is None:
             self.untold = error
@@ -422,7 +261,7 @@ class Submitter:
         if now >= self._next_deadline + GRACE_SECONDS:
             late = []
             self._next_deadline = float('inf')
-            for entry in self._under_way.values():
+            for entry in self._outbox.under_way.values():
                 deadline = entry.pending.deadline
                 if now >= deadline + GRACE_SECONDS:
                     late.append(entry)
@@ -430,9 +269,7 @@ class Submitter:
                     self._next_deadline = deadline
             for entry in late:
                 self._expire(entry)
-        if not self._warned and any(lane.out and now - lane.heard > UNHEARD_SECONDS for lane in self._lanes.values()):
-            self._warned = True
-            gevent.spawn(self._look_for_owners)
+        self._lookout.look(self._outbox.lanes.values())
 
     def _expire(self, entry: Entry) -> None:
         request = entry.pending.request
@@ -446,55 +283,9 @@ class Submitter:
 
     # -- what takes a while ----------------------------------------------------------------------------------------
 
-    def _ask_around(self) -> None:
-        """A lane has no worker now: perhaps the workers of this zone count otherwise."""
-        zone = self.plan.zone
-        found = self._unless_failed(lambda: workers(self.plan.broker, zone.name))
-        counts = sorted({one.get('lanes', 0) for one in found or ()})
-        if counts and zone.lanes not in counts:
-            self.fail(
-                ClusterError(
-                    f'the workers of zone {zone.name!r} have {counts[0]} lanes, this pool has {zone.lanes}: '
-                    'make it with the same number'
-                )
-            )
-
-    def _look_for_owners(self) -> None:
-        now = monotonic()
-        silent = [lane for lane in self._lanes.values() if lane.out and now - lane.heard > UNHEARD_SECONDS]
-        lane = self._unless_failed(partial(self._without_owner, silent))
-        if lane is None:
-            gevent.sleep(UNHEARD_SECONDS)
-            self._warned = False
-            return
-        log.warning(
-            'no worker has lane %d of zone %r: its requests wait; napix cluster status tells more',
-            lane.number,
-            self.plan.zone.name,
-        )
-
-    def _without_owner(self, lanes: list[Lane]) -> Lane | None:
-        connection = self.plan.broker.connect()
-        try:
-            channel = connection.channel()
-            for lane in lanes:
-                if not channel.queue_declare(self.plan.zone.queue(lane.number), passive=True)[2]:
-                    return lane
-        finally:
-            leave(connection)
-        return None
-
     def _tell_dropped(self) -> None:
         numbers, self._dropped = self._dropped, []
-        self._unless_failed(lambda: cancel(self.plan.broker, self.plan.run, numbers))
-
-    def _unless_failed(self, work: Callable[[], Any]) -> Any:
-        """What it returns; ``None`` when the broker is away, for then nobody can be told anything."""
-        try:
-            return work()
-        except FAILURES as exc:
-            log.info('the broker at %s: %s', self.plan.broker.address, mask(repr(exc)))
-            return None
+        self._lookout.drop(numbers)
 
     def close(self) -> None:
         """Cancel what is under way, and leave the broker. May be repeated."""
@@ -503,11 +294,11 @@ class Submitter:
             return
         self.cancel()
         self.closed = True
-        for timer in self._linger, self._sweeper:
-            timer.stop()
-            timer.close()
-        publisher, replies = self._publisher, self._replies
-        self._publisher = self._replies = None
+        self._outbox.close()
+        self._sweeper.stop()
+        self._sweeper.close()
+        publisher, replies = self._outbox.publisher, self._replies
+        self._outbox.publisher = self._replies = None
         if self._dropped:
             self._tell_dropped()
         if publisher is not None and replies is not None:
@@ -517,50 +308,14 @@ class Submitter:
     def cancel(self) -> None:
         """End everything that is under way with ``Cancelled``."""
         self.check_use()
-        for entry in list(self._under_way.values()):
+        for entry in list(self._outbox.under_way.values()):
             entry.pending.cancel()
 
     def at_hosts(self) -> dict[str, tuple[int, int]]:
         """How many requests of each host wait here, and how many are with the broker or a worker."""
         found: dict[str, tuple[int, int]] = {}
-        for entry in self._under_way.values():
+        for entry in self._outbox.under_way.values():
             host = entry.pending.request.host
             queued, in_flight = found.get(host, (0, 0))
             found[host] = (queued + 1, in_flight) if entry.lot is None else (queued, in_flight + 1)
         return found
-
-
-def _first(waiting: list[Entry], most: int) -> list[Entry]:
-    """Take so many from the front, and no more bytes than fit."""
-    size, count = 0, 0
-    for entry in waiting[:most]:
-        payload = entry.pending.current.payload
-        size += len(payload) if payload else 0
-        if count and size > LOT_BYTES:
-            break
-        count += 1
-    taken = waiting[:count]
-    del waiting[:count]
-    return taken
-
-
-def _task_headers(id: str, sent: float) -> dict[str, Any]:
-    """The header of a task, as Celery's protocol has it (version 2). What is secret is in the body alone."""
-    return {
-        'lang': 'py',
-        'task': 'napix.fan_out',
-        'id': id,
-        'root_id': id,
-        'parent_id': None,
-        'group': None,
-        'argsrepr': '-',
-        'kwargsrepr': '-',
-        'origin': 'napix',
-        'eta': None,
-        'expires': None,
-        'retries': 0,
-        'timelimit': [None, None],
-        'shadow': None,
-        'ignore_result': True,
-        'sent': sent,
-    }

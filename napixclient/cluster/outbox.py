@@ -1,0 +1,202 @@
+"""Gathers requests by lane, and publishes them in lots, as far as the window allows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from time import monotonic, time
+from typing import Any
+
+from gevent.hub import get_hub
+
+from .lanes import reply_queue
+from .lots import Entry, Lane, Lot
+from .plan import Plan
+from .publisher import Fate, Message, Publisher
+from .travel import Batch, Parcel, pack
+
+__all__ = ['Outbox']
+
+#: Seconds for which a request waits for others of its lane; and where the lane has enough to do.
+LINGER_SECONDS = 0.02
+LONGEST_LINGER = 0.2
+#: Lots of a lane that keep its worker busy.
+BUSY_LOTS = 4
+#: Requests of a lot that are not idempotent: of those that a dead worker had begun nobody knows what became.
+UNSAFE_LOT = 10
+#: Bytes of bodies in a lot.
+LOT_BYTES = 1 << 20
+
+
+class Outbox:
+    """The requests that are under way, by number, by lot and by lane.
+
+    :param on_fate: called with what became of a published lot; whether it is to be published once more.
+    """
+
+    def __init__(self, plan: Plan, on_fate: Callable[[Lot, Fate], bool]) -> None:
+        self.under_way: dict[int, Entry] = {}
+        self.lots: dict[int, Lot] = {}
+        self.lanes: dict[int, Lane] = {}
+        self.publisher: Publisher | None = None
+        self._plan = plan
+        self._on_fate = on_fate
+        self._closed = False
+        self._flying = 0  # requests that are published and have no outcome
+        self._stalled = False  # whether the window is full
+        self._number = 0
+        self._lot_number = 0
+        loop: Any = get_hub().loop
+        self._linger = loop.timer(LINGER_SECONDS)
+
+    def close(self) -> None:
+        """Publish nothing more."""
+        self._closed = True
+        self._linger.stop()
+        self._linger.close()
+
+    def lane(self, host: str) -> Lane:
+        """The lane of a host."""
+        number = self._plan.zone.lane_of(host)
+        lane = self.lanes.get(number)
+        if lane is None:
+            lane = self.lanes[number] = Lane(number)
+        return lane
+
+    def add(self, entry: Entry) -> None:
+        """Have it published together with others of its lane."""
+        self._number += 1
+        entry.number = self._number
+        entry.lot = None
+        entry.pending.holder = entry
+        self.under_way[entry.number] = entry
+        lane = entry.lane
+        waiting = lane.safe if entry.safe else lane.unsafe
+        if not lane.safe and not lane.unsafe:
+            lane.since = monotonic()
+            if not self._linger.active:
+                self._linger.start(self._flush)
+        waiting.append(entry)
+        payload = entry.pending.current.payload
+        if payload:
+            lane.bytes += len(payload)
+        if len(waiting) >= (self._plan.batch if entry.safe else UNSAFE_LOT) or lane.bytes >= LOT_BYTES:
+            self._publish(lane)
+
+    def _flush(self) -> None:
+        """Publish what has waited long enough. Called by the loop."""
+        now, again = monotonic(), False
+        for lane in self.lanes.values():
+            if lane.safe or lane.unsafe:
+                if not self._stalled and (lane.out < BUSY_LOTS or now - lane.since >= LONGEST_LINGER):
+                    self._publish(lane)
+                again = again or bool(lane.safe or lane.unsafe)
+        if again and not self._closed:
+            self._linger.start(self._flush)
+
+    def _publish(self, lane: Lane) -> None:
+        """Publish all that waits in the lane, as far as the window allows."""
+        for safe in True, False:
+            waiting = lane.safe if safe else lane.unsafe
+            while waiting:
+                if self._flying >= self._plan.window:
+                    self._stalled = True
+                    return
+                most = self._plan.batch if safe else UNSAFE_LOT
+                taken = _first(waiting, most)
+                entries = [entry for entry in taken if entry.pending.outcome is None]
+                if entries:
+                    self._publish_lot(lane, safe, entries)
+        lane.bytes = 0
+
+    def _publish_lot(self, lane: Lane, safe: bool, entries: list[Entry]) -> None:
+        self._lot_number += 1
+        lot = self.lots[self._lot_number] = Lot(self._lot_number, lane, safe, entries)
+        now, wall = monotonic(), time()
+        parcels = []
+        for entry in entries:
+            pending = entry.pending
+            entry.lot = lot
+            pending.sent = True
+            redirect = pending.redirect
+            parcels.append(
+                Parcel(
+                    entry.number,
+                    pending.current,
+                    wall + pending.deadline - now,
+                    redirect is not None and redirect.foreign,
+                    entry.context,
+                )
+            )
+        self._flying += len(entries)
+        if not lane.out:
+            lane.heard = now
+        lane.out += 1
+        plan = self._plan
+        id = f'{plan.run}.{lot.number}'
+        body = plan.keys.seal(pack(Batch(plan.cap, plan.signer, parcels), plan.defaults, plan.headers), id.encode())
+        assert self.publisher is not None
+        self.publisher.put(
+            Message(
+                plan.zone.queue(lane.number),
+                body,
+                partial(self._on_fate, lot),
+                {'correlation_id': id, 'reply_to': reply_queue(plan.run)},
+                _task_headers(id, wall),
+            )
+        )
+
+    def leave(self, entry: Entry) -> None:
+        """The request is in no lot any more, and its number is used up."""
+        self.under_way.pop(entry.number, None)
+        lot, entry.lot = entry.lot, None
+        if lot is None:
+            return
+        self._flying -= 1
+        lot.left -= 1
+        lane = lot.lane
+        if not lot.left:
+            del self.lots[lot.number]
+            lane.out -= 1
+            if lane.out < BUSY_LOTS and (lane.safe or lane.unsafe) and not self._stalled:
+                self._publish(lane)
+        if self._stalled and self._flying <= self._plan.window * 3 // 4:
+            self._stalled = False
+            if not self._linger.active and not self._closed:
+                self._linger.start(self._flush)
+
+
+def _first(waiting: list[Entry], most: int) -> list[Entry]:
+    """Take so many from the front, and no more bytes than fit."""
+    size, count = 0, 0
+    for entry in waiting[:most]:
+        payload = entry.pending.current.payload
+        size += len(payload) if payload else 0
+        if count and size > LOT_BYTES:
+            break
+        count += 1
+    taken = waiting[:count]
+    del waiting[:count]
+    return taken
+
+
+def _task_headers(id: str, sent: float) -> dict[str, Any]:
+    """The header of a task, as Celery's protocol has it (version 2). What is secret is in the body alone."""
+    return {
+        'lang': 'py',
+        'task': 'napix.fan_out',
+        'id': id,
+        'root_id': id,
+        'parent_id': None,
+        'group': None,
+        'argsrepr': '-',
+        'kwargsrepr': '-',
+        'origin': 'napix',
+        'eta': None,
+        'expires': None,
+        'retries': 0,
+        'timelimit': [None, None],
+        'shadow': None,
+        'ignore_result': True,
+        'sent': sent,
+    }
