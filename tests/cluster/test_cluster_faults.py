@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import signal
 import time
 from typing import Any
 
@@ -278,3 +279,56 @@ def test_construction() -> None:
                 pool.request('a.example', 'GET', '/', **more)  # type: ignore[arg-type]
         with pytest.raises(ValueError, match='iterable cannot travel'):
             pool.request('a.example', 'POST', '/', iter([b'a']))
+
+
+def test_unknown_version(cluster: Cluster) -> None:
+    """A worker that gets a message of a later version says so to the queue of the replies, in plain."""
+    cluster.worker()
+    connection = Broker(cluster.broker.url).connect()
+    channel, held = connection.channel(), []
+    reply = channel.queue_declare('', exclusive=True)[0]
+    channel.basic_consume(reply, callback=held.append)
+    headers = {'lang': 'py', 'task': 'napix.fan_out', 'id': 'run.1', 'argsrepr': '-', 'kwargsrepr': '-'}
+    message = channel.prepare_message(
+        b'\x02 of a later version',
+        content_type='application/x-napix',
+        content_encoding='binary',
+        headers=headers,
+        properties={'reply_to': reply, 'correlation_id': 'run.1'},
+    )
+    channel.basic_publish(message, '', f'napix.{cluster.zone}.{cluster.lanes}.0')
+    while not held:
+        connection.drain_events(timeout=20)
+    assert b'has version 2, and this is version 1' in bytes(held[0].body)
+    assert held[0].properties['correlation_id'] == 'run.1'
+    connection.release()
+
+
+def test_poison(cluster: Cluster) -> None:
+    """A batch with which each worker dies goes to the dead letters at last, and its caller is told."""
+    servers = cluster.servers(1, 30)
+    with pool_of(cluster) as pool:
+        pending = pool.request(servers.hosts[0], 'GET', '/poison', timeout=100)
+        for number in range(1, 9):
+            worker = cluster.worker(ready=False)
+            until(lambda number=number: pending.ready() or servers.report()['seen'] == number)  # type: ignore[misc]
+            if pending.ready():
+                break
+            worker.send(signal.SIGKILL)
+            worker.wait()
+        with pytest.raises(ClusterError, match='each worker that had it is gone'):
+            pool.wait(20)
+    connection = Broker(cluster.broker.url).connect()
+    dead = f'napix.{cluster.zone}.{cluster.lanes}.dead'
+    until(lambda: connection.channel().queue_declare(dead, passive=True)[1] == 1)
+    connection.release()
+
+
+def test_memory_is_bounded(cluster: Cluster) -> None:
+    """A stream of any length takes no more memory than its window, in the submitter."""
+    servers = cluster.servers(40)
+    cluster.workers(2)
+    submitter = cluster.submitter('many', servers.hosts, 25_000, 'GET', options={'timeout': 100})
+    result = submitter.result()
+    assert result['once'] and result['kinds'] == {'200': 25_000}
+    assert result['rss'] < 80

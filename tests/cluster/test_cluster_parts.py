@@ -1,0 +1,152 @@
+"""The parts of a cluster, each on its own, without a broker."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from time import time
+
+import pytest
+from urllib3 import Retry, Timeout
+
+from napixclient import DeadlineExceeded, Request, Response
+from napixclient.cluster.broker import Broker
+from napixclient.cluster.control import ranges_of
+from napixclient.cluster.keys import BadSeal, Keyring, new_key
+from napixclient.cluster.lanes import Zone, folded, jump
+from napixclient.cluster.outcomes import pack_outcome, packed, response_of, restored, unpacked
+from napixclient.cluster.travel import Batch, Parcel, pack, unpack
+from napixclient.messages import Headers
+from tests import kit
+
+
+def test_lanes_never_change() -> None:
+    """Which lane an origin belongs to is the same in all versions, for all spellings of it."""
+    zone = Zone(lanes=64)
+    assert [zone.lane_of(host) for host in ('a.example', 'b.example', 'https://a.example', '[::1]:80')] == [
+        zone.lane_of(host) for host in ('A.example:80', 'http://b.example', 'https://A.example:443', 'http://[::1]')
+    ]
+    # Vectors of other implementations.
+    assert [jump(1, 1), jump(42, 57), jump(0xDEAD10CC, 666), jump(256, 1024)] == [0, 43, 361, 520]
+    assert [zone.lane_of(host) for host in ('a.example', 'b.example', 'https://a.example')] == [46, 19, 36]
+    assert all(jump(key, 10) in (jump(key, 9), 9) for key in range(1000))  # what moves goes to the new one
+    counts = [0] * 64
+    for number in range(6400):
+        counts[zone.lane_of(f'host{number}.example')] += 1
+    assert min(counts) > 50 and max(counts) < 160
+
+
+def test_keys(tmp_path: Path) -> None:
+    """What one key has sealed opens with it alone, for what it belongs to alone, unchanged."""
+    first, second = new_key(), new_key()
+    path = tmp_path / 'keys'
+    path.write_text(f'# today\n{first}\n\n{second}\n')
+    both, old = Keyring(f'@{path}'), Keyring(second)
+    sealed = both.seal(b'secret', b'about')
+    assert both.open(sealed, b'about') == b'secret' and b'secret' not in sealed
+    assert both.open(old.seal(b'x', b''), b'') == b'x'
+    for bad, about, text in [
+        (sealed, b'another', 'does not open'),
+        (sealed[:-1] + bytes([sealed[-1] ^ 1]), b'about', 'does not open'),
+        (b'\x02' + sealed[1:], b'about', 'has version 2, and this is version 1'),
+        (b'', b'about', 'version'),
+        (sealed[:5], b'about', 'not among those here'),
+    ]:
+        with pytest.raises(BadSeal, match=text):
+            both.open(bad, about)
+    with pytest.raises(BadSeal, match='not among those here'):
+        old.open(sealed, b'about')
+    for given, text in [
+        (None, 'key is missing'),
+        ('', 'key is missing'),
+        ('x:y', 'id:base64'),
+        ([first, first], 'two keys have the id'),
+        ('@/nowhere/key', 'cannot read the key file'),
+    ]:
+        with pytest.raises(ValueError, match=text):
+            Keyring(given)
+
+
+def test_requests_travel_whole() -> None:
+    """Method, target, fields, body and options are the same at the worker; the pool's own fill what is open."""
+    retry = Retry(3, backoff_factor=0.5, status_forcelist=[503], allowed_methods=['GET', 'POST'])
+    requests = [
+        Request('a.example', 'POST', '/p?q=1', {'size': 1}, {'X-Own': 'mine'}, retries=retry, timeout=Timeout(2, 3)),
+        Request('https://b.example:8443', 'GET', '/', max_body=10, decode=False),
+        Request('c.example', 'GET', '/'),
+    ]
+    defaults = Request('host', 'GET', '/', max_body=77, retries=1)
+    parcels = [Parcel(number, request, time() + 100, False, None) for number, request in enumerate(requests)]
+    signer = ('login', ('root', b'\xff'))
+    data = pack(Batch(3, signer, parcels), defaults, Headers({'X-Own': 'general', 'X-More': 'yes'}))
+    cap, found, there = unpack(data)
+    assert (cap, found) == (3, signer)
+    first, second, third = (parcel.request for parcel in there)
+    assert (first.host, first.method, first.url, first.payload) == ('a.example', 'POST', '/p?q=1', b'{"size":1}')
+    assert first.headers.multi_items() == [('X-Own', 'mine'), ('X-More', 'yes')] and first.max_body == 77
+    assert first.retries is not None and first.retries.status_forcelist == {503} and first.retries.total == 3
+    assert isinstance(first.timeout, Timeout) and 90 < (first.timeout.total or 0) <= 100
+    assert (second.max_body, second.decode, second.tag) == (10, False, signer)
+    assert third.retries is not None and third.retries.total == 1
+    with pytest.raises(ValueError, match='makes no sense'):
+        unpack(data[:-3])
+
+
+def test_outcomes_travel_whole() -> None:
+    """An answer and an error are the same at the submitter, of the submitter's own request."""
+    request, there = Request('a.example', 'GET', '/', tag='own'), Request('a.example', 'GET', '/')
+    answer = Response(there, 200, b'HTTP/1.1 200 OK\r\nX: y\r\nContent-Type: application/json', b'{"a": 1}', 0.5, 2)
+    error = DeadlineExceeded('late', request=there, phase='read', elapsed=3.0)
+    worker, entries = unpacked(packed('0/1@here', [pack_outcome(1, answer), pack_outcome(2, error)]))
+    (_, _, _, first), (_, _, second, _) = entries
+    found = restored(None, response_of(first, request, worker), request, worker)
+    assert isinstance(found, Response) and found.body == {'a': 1} and found.headers['x'] == 'y'
+    assert (found.elapsed, found.attempts, found.worker) == (0.5, 2, '0/1@here') and found.request is request
+    lost = restored(second, None, request, worker)
+    assert type(lost) is DeadlineExceeded and lost.message == 'late' and lost.elapsed == 3.0
+    assert lost.request is request and lost.worker == '0/1@here'
+
+
+def test_small_things() -> None:
+    """Lanes and numbers are told in ranges; a URL of a broker is checked, and its password never shown."""
+    assert folded([5, 0, 1, 2, 9]) == '0-2,5,9' and ranges_of([3, 1, 2, 7]) == [[1, 3], [7, 7]]
+    broker = Broker('amqps://user:hidden@mq.example/vhost?cacertfile=/ca.pem')
+    assert broker.shown == "mq.example:5671, virtual host 'vhost'" and 'hidden' not in str(broker.error(OSError('x')))
+    for url in ('http://a', 'amqp://', 'amqp://a:port', 'amqp://a?verify=none', 'amqp://a?cacertfile=x', 7):
+        with pytest.raises(ValueError, match='broker|certificates'):
+            Broker(url)  # type: ignore[arg-type]
+
+
+def test_without_the_extra() -> None:
+    """Without the extra, the import says in one line what to install; the core never imports Celery."""
+    done = kit.run_program(
+        """
+import sys
+sys.modules['napixclient.unused'] = None
+import importlib.util
+find = importlib.util.find_spec
+importlib.util.find_spec = lambda name, *rest: None if name == 'celery' else find(name, *rest)
+import napixclient
+napixclient.ClientPool
+assert not {'celery', 'kombu', 'msgpack', 'cryptography'} & set(sys.modules)
+try:
+    import napixclient.cluster
+except ImportError as exc:
+    print(exc)
+"""
+    )
+    assert done.out == "napixclient.cluster needs celery: pip install 'napixclient[cluster]'\n", done.err
+
+
+def test_process_must_be_patched() -> None:
+    """In a process that gevent has not patched a ClusterPool is a RuntimeError that says what to do."""
+    done = kit.run_program(
+        """
+from napixclient.cluster import ClusterPool
+try:
+    ClusterPool('amqp://a', key='x')
+except RuntimeError as exc:
+    print(exc)
+""",
+        patched=False,
+    )
+    assert done.out == 'a ClusterPool needs a process that gevent has patched: call gevent.monkey.patch_all() first\n'
