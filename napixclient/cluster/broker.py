@@ -27,7 +27,7 @@ _PORTS = {'amqp': 5672, 'amqps': 5671}
 #: Parameters of the URL, as RabbitMQ names them, and as py-amqp does.
 _FILES = {'cacertfile': 'ca_certs', 'certfile': 'certfile', 'keyfile': 'keyfile'}
 #: What a connection to the broker fails with.
-FAILURES = (OSError, AMQPError, ConnectionError)
+FAILURES: tuple[type[Exception], ...] = (OSError, AMQPError, ConnectionError)
 _T = TypeVar('_T')
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import lru_cache
 from hashlib import blake2b
 from typing import Any
@@ -40,7 +40,7 @@ class Zone:
         if lanes > MOST_LANES:
             raise ValueError(f'lanes is {MOST_LANES} at most, not {lanes}')
         #: The lane of a host as its caller writes it.
-        self.lane_of = lru_cache(65536)(self._lane_of)
+        self.lane_of: Callable[[str], int] = lru_cache(65536)(self._lane_of)
 
     def _lane_of(self, host: str) -> int:
         origin = parse_origin(host)

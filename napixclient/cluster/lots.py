@@ -29,13 +29,13 @@ class Entry:
     def __init__(
         self, tracker: Tracker, pending: PendingResponse, lane: Lane, safe: bool, context: CallContext | None
     ) -> None:
-        self.tracker = tracker
-        self.pending = pending
-        self.lane = lane
-        self.safe = safe
-        self.context = context
+        self.tracker: Tracker = tracker
+        self.pending: PendingResponse = pending
+        self.lane: Lane = lane
+        self.safe: bool = safe
+        self.context: CallContext | None = context
         #: Its number in this run. One that is published anew gets another.
-        self.number = 0
+        self.number: int = 0
         self.lot: Lot | None = None
 
     @property
@@ -58,15 +58,15 @@ class Lot:
     __slots__ = ('began', 'doubtful', 'entries', 'lane', 'left', 'number', 'safe')
 
     def __init__(self, number: int, lane: Lane, safe: bool, entries: list[Entry]) -> None:
-        self.number = number
-        self.lane = lane
-        self.safe = safe
-        self.entries = entries
+        self.number: int = number
+        self.lane: Lane = lane
+        self.safe: bool = safe
+        self.entries: list[Entry] = entries
         self.left: int = len(entries)
         #: Whether a worker may have sent some of it.
-        self.began = False
+        self.began: bool = False
         #: Whether nobody knows that it has reached its queue.
-        self.doubtful = False
+        self.doubtful: bool = False
 
     def under_way(self) -> list[Entry]:
         """Those that have no outcome, and are not in another lot by now."""
@@ -79,15 +79,15 @@ class Lane:
     __slots__ = ('bytes', 'heard', 'number', 'out', 'safe', 'since', 'unsafe')
 
     def __init__(self, number: int) -> None:
-        self.number = number
+        self.number: int = number
         #: What waits to be published: idempotent requests, and others.
         self.safe: list[Entry] = []
         self.unsafe: list[Entry] = []
         #: Bytes of the bodies that wait.
-        self.bytes = 0
+        self.bytes: int = 0
         #: When the oldest began to wait.
-        self.since = 0.0
+        self.since: float = 0.0
         #: Lots that are published and have outcomes to come.
-        self.out = 0
+        self.out: int = 0
         #: When there was last something to hear of it, or to wait for.
-        self.heard = 0.0
+        self.heard: float = 0.0

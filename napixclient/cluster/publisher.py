@@ -71,10 +71,10 @@ class Message:
         headers: dict[str, Any] | None = None,
         content_type: str = SEALED,
     ) -> None:
-        self.queue = queue
-        self.content_type = content_type
-        self.body = body
-        self.ended = ended
+        self.queue: str = queue
+        self.content_type: str = content_type
+        self.body: bytes = body
+        self.ended: Callable[[Fate], object] = ended
         self.properties: dict[str, Any] = properties or {}
         self.headers: dict[str, Any] = headers or {}
 

@@ -13,7 +13,7 @@ from time import monotonic
 from typing import Any
 
 import gevent
-from gevent.hub import get_hub
+from gevent.hub import Hub, get_hub
 
 from .._http.pending import Batch as Outcomes
 from .._http.pending import Outcome, PendingResponse, new_pending, timeout_of
@@ -49,9 +49,9 @@ class Submitter:
 
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
-        self.hub = get_hub()
-        self.closed = False
-        self.counts = HostCounts()
+        self.hub: Hub = get_hub()
+        self.closed: bool = False
+        self.counts: HostCounts = HostCounts()
         #: What ended requests for a reason that is not theirs, and is not yet told.
         self.untold: ClusterError | None = None
         self._pid = os.getpid()

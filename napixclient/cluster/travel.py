@@ -96,7 +96,7 @@ def unpack(data: bytes) -> Batch:
         options = [(_options(kind), kind[5], _context(kind[6])) for kind in kinds]
         now = time()
         return Batch(cap, signer, [_parcel(entry, options, signer, now) for entry in requests])
-    except (TypeError, KeyError, IndexError, msgpack.UnpackException) as exc:
+    except (TypeError, KeyError, IndexError, ValueError, msgpack.UnpackException) as exc:
         raise ValueError(f'a batch makes no sense: {exc}') from exc
 
 

@@ -69,7 +69,7 @@ class Figures:
     """How much a worker has done, in all and lately."""
 
     def __init__(self) -> None:
-        self.done = 0
+        self.done: int = 0
         self._marks: deque[tuple[float, int]] = deque([(monotonic(), 0)])
 
     def add(self) -> None:
@@ -112,13 +112,13 @@ class Asker:
     def __init__(self, cap: int, allow: Allow, sayer: Sayer, lease: Lease, options: Options) -> None:
         self.cap = cap
         self.fence: Fence | None = None
-        self.figures = Figures()
+        self.figures: Figures = Figures()
         #: Batches that have begun, by their ids.
         self.under_way: dict[str, Delivery] = {}
         #: Nothing more begins when it is set: the worker is to end.
         self.draining = False
         #: Set when the connection is closed, so that batches that have not begun may be let go.
-        self.released = Event()
+        self.released: Event = Event()
         self._sayer = sayer
         self._cancelled: OrderedDict[str, list[list[int]]] = OrderedDict()
         self._flights: dict[str, _Flight] = {}

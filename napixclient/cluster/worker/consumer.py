@@ -37,7 +37,7 @@ TELL_SECONDS = 30.0
 class Prefetch(bootsteps.StartStopStep):  # type: ignore[misc]
     """With quorum queues the prefetch is per queue: Celery would take as many of each lane as it runs in all."""
 
-    requires = (_TASKS,)
+    requires: tuple[object, ...] = (_TASKS,)
 
     def __init__(self, consumer: Any, **options: object) -> None:
         consumer.initial_prefetch_count = PREFETCH
@@ -47,7 +47,7 @@ class Prefetch(bootsteps.StartStopStep):  # type: ignore[misc]
 class FenceStep(bootsteps.StartStopStep):  # type: ignore[misc]
     """Keeps the proof that the lanes are held here, from the connection on which they are."""
 
-    requires = (_TASKS,)
+    requires: tuple[object, ...] = (_TASKS,)
     _greenlet: Any = None
 
     def start(self, consumer: Any) -> None:
@@ -81,7 +81,7 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
     kombu connects again silently when an acknowledgement meets the loss before the loop does: then nobody consumes.
     """
 
-    requires = (_TASKS, FenceStep)
+    requires: tuple[object, ...] = (_TASKS, FenceStep)
     _greenlet: Any = None
 
     def start(self, consumer: Any) -> None:
@@ -114,7 +114,7 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
     It is stopped before the consumers are: a consumer that is cancelled gives its lanes away at once.
     """
 
-    requires = (_TASKS, FenceStep, Watch)
+    requires: tuple[object, ...] = (_TASKS, FenceStep, Watch)
 
     def stop(self, consumer: Any) -> None:
         """The worker ends, or the connection is lost."""
@@ -146,7 +146,7 @@ class LaneConsumer(Consumer):  # type: ignore[misc]
         """Its steps."""
 
         name = 'Consumer'
-        default_steps = (
+        default_steps: tuple[object, ...] = (
             'celery.worker.consumer.connection:Connection',
             _TASKS,
             Prefetch,

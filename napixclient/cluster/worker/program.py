@@ -62,9 +62,9 @@ class Program:
 
     def __init__(self, config: WorkerConfig) -> None:
         self.config = config
-        self.name = f'{config.number}/{config.of}@{socket.gethostname()}'
-        self.lanes = config.zone.owned(config.number, config.of)
-        self.lease = Lease()
+        self.name: str = f'{config.number}/{config.of}@{socket.gethostname()}'
+        self.lanes: list[int] = config.zone.owned(config.number, config.of)
+        self.lease: Lease = Lease()
         #: Why the broker let it do nothing.
         self.failure: str | None = None
         self._publisher = Publisher(config.broker)

@@ -27,8 +27,8 @@ class Ticket:
     __slots__ = ('done', 'left')
 
     def __init__(self) -> None:
-        self.left = 0
-        self.done = Event()
+        self.left: int = 0
+        self.done: Event = Event()
         self.done.set()
 
     def add(self) -> None:

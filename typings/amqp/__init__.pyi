@@ -1,0 +1,1 @@
+"""What the cluster takes from py-amqp."""

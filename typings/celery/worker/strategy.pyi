@@ -1,0 +1,3 @@
+from typing import Any
+
+def default(task: Any, app: Any, consumer: Any, **options: Any) -> Any: ...
