@@ -95,9 +95,9 @@ def one() -> None:
     orders = json.load(sys.stdin)
     cpu = time.process_time()
     if orders['kind'] == 'one pool':
-        pool: Any = ClientPool(timeout=120)
+        pool: Any = ClientPool()
     else:
-        pool = ClusterPool(orders['url'], timeout=1400, batch=int(orders['kind'].split()[1]), **orders['options'])
+        pool = ClusterPool(orders['url'], batch=int(orders['kind'].split()[1]), **orders['options'])
     with pool:
         rate, first = run(pool, orders['names'], orders['count'])
     rss = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024

@@ -12,10 +12,12 @@ from urllib3 import Timeout as Timeouts
 
 from ..authenticators import Description
 from ..call_context import CallContext
-from ..messages import NO_OPTIONS, Headers, Request, Source
+from ..messages import NO_OPTIONS, Headers, Request, Source, plain_request
 
 __all__ = ['Batch', 'Parcel', 'check', 'pack', 'unpack']
 
+#: Seconds to the deadline from which on only the submitter keeps it: a clock costs the worker an eighth of its time.
+FAR_SECONDS = 300.0
 #: What a ``urllib3.Retry`` is made of.
 _RETRY = (
     *('total', 'connect', 'read', 'redirect', 'status', 'other', 'allowed_methods', 'status_forcelist'),
@@ -103,17 +105,13 @@ def unpack(data: bytes) -> Batch:
 def _parcel(entry: list[Any], options: list[Any], signer: Description | None, now: float) -> Parcel:
     number, host, method, url, block, body, kind, deadline = entry
     given, foreign, context = options[kind]
-    left = max(deadline - now, 0.001)
+    headers = None if block is None else Headers.of_block(block)
+    left, tag = max(deadline - now, 0.001), None if foreign else signer
+    if not given and left > FAR_SECONDS:
+        return Parcel(number, plain_request(host, method, url, body, headers, tag), deadline, foreign, context)
     clocks = given.get('timeout')
     timeout = left if clocks is None else Timeouts(total=left, connect=clocks[0], read=clocks[1])
-    request = Request(
-        host,
-        method,
-        url,
-        body,
-        None if block is None else Headers.of_block(block),
-        **{**given, 'timeout': timeout, 'tag': None if foreign else signer},
-    )
+    request = Request(host, method, url, body, headers, **{**given, 'timeout': timeout, 'tag': tag})
     return Parcel(number, request, deadline, foreign, context)
 
 
@@ -138,14 +136,14 @@ def _kind(request: Request, defaults: Request, foreign: bool, context: CallConte
 
 def _options(kind: list[Any]) -> dict[str, Any]:
     clocks, retry, max_body, expect, decode = kind[:5]
-    options: dict[str, Any] = {'expect': expect}
+    options: dict[str, Any] = {'expect': True} if expect else {}
     if clocks is not None:
         options['timeout'] = _clock(clocks[0]), _clock(clocks[1])
     if retry is not None:
         options['retries'] = _retry_of(retry)
     if max_body is not None:
         options['max_body'] = max_body
-    if decode is not None:
+    if decode is False:
         options['decode'] = decode
     return options
 

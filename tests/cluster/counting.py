@@ -27,6 +27,7 @@ class Counting:
         self.flying: Counter[int] = Counter()
         self.peak: Counter[int] = Counter()
         self.seen: Counter[str] = Counter()
+        self.last = ''
 
     def talk(self, sock: Any, address: object) -> None:
         """Serve one connection. A request counts as in flight until its connection is seen closed, or answered."""
@@ -46,6 +47,7 @@ class Counting:
                 if path == '/report':
                     self.answer(sock, self.report().encode())
                     continue
+                self.last = path
                 self.seen[f'{method} {port} {path}'] += 1
                 self.flying[port] += 1
                 self.peak[port] = max(self.peak[port], self.flying[port])
@@ -83,6 +85,7 @@ class Counting:
             {
                 'peak': max(self.peak.values(), default=0),
                 'seen': sum(self.seen.values()),
+                'last': self.last,
                 'different': len(self.seen),
                 'posts twice': [key for key in twice if key.startswith('POST')],
                 'gets twice': sum(key.startswith('GET') for key in twice),

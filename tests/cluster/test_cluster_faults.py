@@ -12,6 +12,7 @@ import pytest
 from urllib3 import Retry
 
 from napixclient import Cancelled, ConnectError, DeadlineExceeded, Interrupted, Request, Response
+from napixclient.authenticators import TokenIdentifier
 from napixclient.cluster import ClusterError, ClusterPool
 from napixclient.cluster.broker import Broker
 from napixclient.cluster.keys import new_key
@@ -66,6 +67,14 @@ def test_authenticator_signs_at_the_worker(cluster: Cluster) -> None:
         pool.request(servers.hosts[0], 'GET', '/b')
         texts = [outcome.text for outcome in pool.wait() if isinstance(outcome, Response)]
     assert len(set(texts)) == 2 and all(text.startswith('login=root&nonce=') for text in texts)
+    with ClusterPool(cluster.broker.url, **cluster.options()) as pool:
+        for fields in {'Authorization': 'Own it'}, {'X-Other': 'y'}, None:
+            pool.request(servers.hosts[0], 'GET', '/c', headers=fields)
+        assert [outcome.text for outcome in pool.wait() if isinstance(outcome, Response)] == ['Own it', 'ok', 'ok']
+    with ClusterPool(cluster.broker.url, TokenIdentifier('abc'), **cluster.options()) as pool:
+        pool.request(servers.hosts[0], 'GET', '/d?a=b', headers={'Authorization': 'Own it'})
+        assert [outcome.text for outcome in pool.wait() if isinstance(outcome, Response)] == ['Own it']
+    assert servers.report()['last'] == '/d?a=b&token=abc'
 
 
 def test_redirect_to_another_lane(cluster: Cluster) -> None:

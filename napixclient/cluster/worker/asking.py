@@ -15,7 +15,7 @@ from ..._http.options import Options
 from ..._http.pending import Batch as Outcomes
 from ..._http.pending import PendingResponse
 from ...allow import Allow
-from ...authenticators import Authenticator, Description, restored
+from ...authenticators import Authenticator, Description, OneField, restored
 from ...call_context import current
 from ...errors import HTTPError, QueueTimeout
 from ...messages import IDEMPOTENT, Request
@@ -86,16 +86,24 @@ class Figures:
         return (self.done - done) / max(now - since, 0.001)
 
 
-class _Sign:
+class _Sign(OneField):
     """Signs each request in the name of who submitted it: its tag says how."""
-
-    blocking = False
 
     def __init__(self) -> None:
         self._restored: Callable[[Description], Authenticator] = lru_cache(1024)(lambda signer: restored(*signer))
 
-    def __call__(self, request: Request) -> Request | None:
-        return None if request.tag is None else self._restored(request.tag)(request)
+    def line(self, request: Request) -> bytes:
+        """The field that is added: the request's own where nobody signs, or the query says it."""
+        signer = None if request.tag is None else self._restored(request.tag)
+        if isinstance(signer, OneField):
+            return signer.line(request)
+        own = request.headers.getlist('authorization') if request.headers.block else ()
+        return b''.join(b'\r\nAuthorization: %b' % value.encode('latin-1') for value in own)
+
+    def in_query(self, request: Request) -> Request:
+        """The request with what its signer adds to the query, which is the same for each attempt."""
+        signer = None if request.tag is None else self._restored(request.tag)
+        return request if signer is None or isinstance(signer, OneField) else signer(request) or request
 
 
 class Poison(Exception):
@@ -122,7 +130,8 @@ class Asker:
         self._sayer = sayer
         self._cancelled: OrderedDict[str, list[list[int]]] = OrderedDict()
         self._flights: dict[str, _Flight] = {}
-        self._pool = ClientPool(_Sign(), cap, **options)
+        self._sign = _Sign()
+        self._pool = ClientPool(self._sign, cap, **options)
         allow.guard(self._pool)
         self._pool._core.guard = lease.guard
 
@@ -190,7 +199,7 @@ class Asker:
         return fate == 'begun'
 
     def _send(self, delivery: Delivery, batch: Batch, ticket: Ticket) -> None:
-        flight = self._flights[delivery.id] = _Flight(self._pool, self._is_dropped, delivery)
+        flight = self._flights[delivery.id] = _Flight(self._pool, self._is_dropped, self._sign, delivery)
         try:
             for number, outcome in flight.outcomes(batch.parcels):
                 self.figures.add()
@@ -233,12 +242,15 @@ class Asker:
 class _Flight:
     """The requests of a batch that the pool has in hand."""
 
-    def __init__(self, pool: ClientPool, is_dropped: Callable[[str, str, int], bool], delivery: Delivery) -> None:
+    def __init__(
+        self, pool: ClientPool, is_dropped: Callable[[str, str, int], bool], sign: _Sign, delivery: Delivery
+    ) -> None:
         self.delivery = delivery
         #: Whether something was not sent as the lease was over.
         self.held_back = False
         self._submitter_for = pool._submitter_for
         self._is_dropped = is_dropped
+        self._sign = sign
         self._under_way: dict[int, Any] = {}
         self._outcomes = Outcomes(self._under_way)
 
@@ -268,7 +280,7 @@ class _Flight:
         return self.held_back or isinstance(error.__cause__, LeaseOver)
 
     def _submit(self, parcel: Parcel) -> None:
-        request, number = parcel.request, parcel.number
+        request, number = self._sign.in_query(parcel.request), parcel.number
         submit = self._submitter_for(request.host).submit
         pending: PendingResponse
         if parcel.context is None:
