@@ -118,7 +118,7 @@ def main() -> None:
             measure(cluster, '100 hot hosts', hosts(100, port), 40_000, ['one pool', 'batch 100', 'batch 500'])
             measure(cluster, '20,000 hosts', hosts(20_000, port), 20_000, ['one pool', 'batch 100', 'batch 500'])
             if '--full' in sys.argv:
-                measure(cluster, '1,000,000 requests', hosts(20_000, port), 1_000_000, ['one pool', 'batch 100'])
+                measure(cluster, '1,000,000 requests', hosts(1000, port), 1_000_000, ['one pool', 'batch 100'])
     finally:
         cluster.close()
         broker.close()

@@ -172,7 +172,7 @@ class ClusterPool(Waiting):
             raise error
 
     def wait_unordered(self, count: int = -1, timeout: float | None = None) -> Iterator[Outcome]:
-        """As :meth:`ClientPool.wait_unordered`.
+        """As :meth:`~napixclient.ClientPool.wait_unordered`.
 
         :raises ClusterError: behind the other outcomes, for what the cluster refused.
         """
@@ -185,7 +185,7 @@ class ClusterPool(Waiting):
     def stream(
         self, requests: Iterable[Request | tuple[object, ...]], ordered: bool = False, window: int | None = None
     ) -> Iterator[Outcome]:
-        """As :meth:`ClientPool.stream`.
+        """As :meth:`~napixclient.ClientPool.stream`.
 
         :param window: requests that may be under way or finished and not yet taken; by default the pool's.
         :raises ClusterError: behind the other outcomes, for what the cluster refused; no more is asked then.
