@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextvars import copy_context
 from functools import partial
+from time import monotonic
 
 from ._http.core import PoolCore
 from ._http.figures import Stats
 from ._http.options import Options, Simultaneous
 from ._http.origin_pool import OriginPool
 from ._http.origins import Origins
-from ._http.pending import Batch, PendingResponse
+from ._http.pending import NEVER, Batch, PendingResponse, Redirect, new_pending
+from ._http.redirecting import without_credentials
 from ._http.settings import Settings
 from ._options import Unpack, lists
 from .authenticators import Authenticator, Credentials, authenticator_of
 from .checks import count_or_auto
-from .messages import Body, Fields, Origin, RequestOptions, plain_request, request_with, shared_request
+from .messages import Body, Fields, Origin, Request, RequestOptions, plain_request, request_with, shared_request
 from .waiting import Waiting
 
 __all__ = ['ClientPool']
@@ -94,6 +97,48 @@ class ClientPool(Waiting):
         if pending.outcome is None:
             outcomes[index] = pending
         return pending
+
+    def send(self, request: Request, batch: Batch | None = None, index: int = 0) -> PendingResponse:
+        """Send a request whose outcome is no part of any ``wait`` of this pool.
+
+        :param batch: what is told of the outcome, at ``index``; for those who build on the pool.
+        :raises RuntimeError: in another thread than the pool's, and when the pool is closed.
+        """
+        return (self._origins.by_host.get(request.host) or self._origins.pool_for(request.host)).submit(
+            request, batch, index
+        )
+
+    def send_unsigned(self, request: Request) -> PendingResponse:
+        """Send a request without any credentials, as one goes that a redirect has led to another origin.
+
+        :raises RuntimeError: in another thread than the pool's, and when the pool is closed.
+        """
+        if self._core.closed:
+            self._core.refuse()
+        self._core.check_thread()
+        pending = new_pending(request, None)
+        pending.context = copy_context()
+        timeout = request.timeout
+        total = (self.settings.clocks if timeout is None else self.settings.clocks_of(timeout)).total
+        if total != NEVER:
+            self._core.clock.watch(pending, monotonic() + total)
+        bare = request.replace(headers=without_credentials(request.headers))
+        self._origins.pool_for(request.host).send_elsewhere(pending, Redirect(bare, 0, True, 0))
+        return pending
+
+    @property
+    def settings(self) -> Settings:
+        """The options, as they were checked."""
+        return self._core.settings
+
+    def cap_of(self, host: str) -> int:
+        """How many requests may be in flight to a host now, not counting ``max_connections``."""
+        return self._origins.pool_for(host).throttle.limit
+
+    @property
+    def max_connections(self) -> int:
+        """How many connections may be open in the whole pool."""
+        return self._core.slots.limit
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
