@@ -46,9 +46,13 @@ class Deadline:
 
         :param first: whether it is the first request, which has all the time.
         """
-        if first or self.at == NEVER:
+        return self._timeout if first else self.share(1)
+
+    def share(self, parts: int) -> float | Timeouts | None:
+        """The ``timeout`` of the next request, where so many are to have equal shares of the time that is left."""
+        if self.at == NEVER:
             return self._timeout
-        left = max(self.left, _LEAST)
+        left = max(self.left / parts, _LEAST)
         if isinstance(self._timeout, Timeouts):
             timeout = self._timeout.clone()
             timeout.total = left

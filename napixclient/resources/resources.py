@@ -268,6 +268,22 @@ class Resources(Mapping[str, Resource]):
         :raises QuorumError: as soon as too few hosts are left to reach ``need``.
         :raises ValueError: if a part of the request cannot be sent, or a host is unknown or named twice.
         """
+        requests, deadline, quorum = self.draft_all(method, path, body, hosts, need, options)
+        return self.send_all(requests, deadline, quorum)
+
+    def draft_all(
+        self,
+        method: str,
+        path: str,
+        body: Body | None,
+        hosts: Iterable[str],
+        need: int | Mapping[Zone, int] | None,
+        options: AskOptions,
+    ) -> tuple[list[Request], Deadline, Quorum | None]:
+        """The requests of a broadcast, checked before anything is sent, with their clock and what decides them.
+
+        :raises ValueError: if a part of the request cannot be sent, or a host is unknown or named twice.
+        """
         given = listed(hosts)
         named = self.replicas.named(given)
         if given and len(given) > len(named):
@@ -277,8 +293,28 @@ class Resources(Mapping[str, Resource]):
         request, deadline = self._drafted(Resources.broadcast, first, method, path, body, options)
         if len(named) > 1:
             _refuse_source(request)
-        requests = [request.replace(host=host) for host in named]
-        outcomes = gather(requests, lambda one: self._send(self.replicas[one.host], one, deadline), deadline, quorum)
+        return [request.replace(host=host) for host in named], deadline, quorum
+
+    def send_all(
+        self,
+        requests: Sequence[Request],
+        deadline: Deadline,
+        quorum: Quorum | None = None,
+        note: Callable[[str, Flight | Share], object] | None = None,
+    ) -> list[Response | Failure]:
+        """Send requests at once, each to its host, and return their outcomes.
+
+        :param note: called with each host and the flight of its request, which knows whether it was sent.
+        :raises QuorumError: as soon as too few hosts are left to reach the quorum.
+        """
+
+        def send(one: Request) -> Flight | Share:
+            flight = self._send(self.replicas[one.host], one, deadline)
+            if note is not None:
+                note(one.host, flight)
+            return flight
+
+        outcomes = gather(requests, send, deadline, quorum)
         if quorum is not None and not quorum.reached:
             raise QuorumError(f'too few hosts: {quorum}', outcomes=outcomes)
         return outcomes
@@ -303,11 +339,11 @@ class Resources(Mapping[str, Resource]):
         :raises ValueError: if a part of a request cannot be sent, or a host is unknown; nothing is sent then.
         """
         given = list(requests)
-        drafts = [self._drafted_of(one, options) for one in given]
+        drafts = [self.draft_of(one, options) for one in given]
         outcomes: list[Response | Failure] = []
         is_too_many(0, 1, max_fail)  # is it a number at all?
         for batch in batches(drafts, serial):
-            ended = gather(batch, lambda one: self.replicas[one.host].send(one), Deadline(None, self._settings))
+            ended = gather(batch, lambda one: self.replicas[one.host].send(one), self.deadline())
             outcomes += ended
             failed = sum(not outcome for outcome in ended)
             if is_too_many(failed, len(batch), max_fail):
@@ -331,7 +367,15 @@ class Resources(Mapping[str, Resource]):
             raise
         return request, Deadline(request.timeout, self._settings)
 
-    def _drafted_of(self, given: object, options: AskOptions) -> Request:
+    def deadline(self) -> Deadline:
+        """The clock of requests that have none of their own."""
+        return Deadline(None, self._settings)
+
+    def draft_of(self, given: object, options: AskOptions) -> Request:
+        """One request of a rolling change, checked.
+
+        :raises ValueError: if a part of it cannot be sent, or its host is unknown.
+        """
         if not isinstance(given, (tuple, list)) or not 3 <= len(given) <= 4:
             raise ValueError(f'rolling takes tuples (host, method, path[, body]), not {given!r}')
         host, method, path, body = (*given, None)[:4]
