@@ -1,0 +1,130 @@
+"""The errors of sagas.
+
+HTTPError
+└── SagaFailed               a step failed, or the saga was given up; what was done is undone, and what not is told
+
+NapixError
+└── JournalError             the journal cannot be read or written
+    ├── JournalLocked            another process has it
+    └── JournalUnfinished        it tells of a saga that was never ended: it is to be undone first
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Protocol
+
+from ..errors import HTTPError, NapixError, one_line
+from ..masking import Shown, mask, sentence
+from ..messages import Request
+
+if sys.version_info < (3, 11):
+    from exceptiongroup import ExceptionGroup
+
+__all__ = ['JournalError', 'JournalLocked', 'JournalUnfinished', 'SagaFailed', 'cause_of']
+
+#: Steps of each kind that a document tells of, and characters of each text.
+_MOST = 10
+_LONGEST = 120
+
+
+class JournalError(NapixError):
+    """The journal of a saga cannot be read or written, or is none."""
+
+
+class JournalLocked(JournalError):
+    """Another saga, or a recovery, has the journal."""
+
+
+class JournalUnfinished(JournalError):
+    """The journal tells of a saga that was neither committed nor undone."""
+
+
+class Told(Protocol):
+    """A step, as far as an error tells of it."""
+
+    name: str
+    request: Request
+
+
+class SagaFailed(HTTPError):
+    """A step of a saga failed, or the saga was given up: what had been done is undone.
+
+    ``request``, ``response``, ``status``, ``remote_call`` and ``remote_error`` are those of the first step that failed;
+    ``__cause__`` is its error, or an ``ExceptionGroup`` of all where several failed.
+
+    :param failed: the errors of the steps that failed, in the order asked.
+    :param undone: the steps that are undone.
+    :param not_undone: pairs of a step that could not be undone, and the error.
+    :param unknown: the steps of which nobody knows whether they were done.
+    """
+
+    def __init__(
+        self,
+        message: str = '',
+        *,
+        failed: Sequence[HTTPError] = (),
+        undone: Sequence[Told] = (),
+        not_undone: Sequence[tuple[Told, HTTPError]] = (),
+        unknown: Sequence[Told] = (),
+    ) -> None:
+        first = failed[0] if failed else None
+        super().__init__(message)
+        if first is not None:
+            self.request, self.response, self.phase = first.request, first.response, first.phase
+            self.elapsed, self.attempts = first.elapsed, first.attempts
+            self.remote_error = first.remote_error
+            self.keep(first)
+        self.failed: list[HTTPError] = list(failed)
+        self.undone: list[Told] = list(undone)
+        self.not_undone: list[tuple[Told, HTTPError]] = list(not_undone)
+        self.unknown: list[Told] = list(unknown)
+
+    @property
+    def _kind(self) -> str:
+        """What kind of failure it was: that of the first step."""
+        return type(self.failed[0] if self.failed else self).__name__
+
+    @property
+    def document_members(self) -> dict[str, object]:
+        """What was rolled back, as a server tells it to its caller."""
+        return {
+            'saga': {
+                'undone': _texts([step.name for step in self.undone]),
+                'not_undone': _texts([step.name for step, _ in self.not_undone]),
+                'unknown': _texts([step.name for step in self.unknown]),
+            }
+        }
+
+    def __str__(self) -> str:
+        lines = [super().__str__()]
+        for error in self.failed[1:]:
+            lines.append(f'  also failed: {_told(error.remote_call or "")}: {one_line(error.message)}')
+        lines += [f'  undone: {_told(step.name)}' for step in self.undone]
+        lines += [
+            f'  NOT undone: {_told(step.name)}: {one_line(error.remote_call or "its undo")}: {one_line(error.message)}'
+            for step, error in self.not_undone
+        ]
+        lines += [f'  unknown whether it was done: {_told(step.name)}' for step in self.unknown]
+        if not (self.undone or self.not_undone or self.unknown):
+            lines.append('  nothing had to be undone')
+        return sentence('\n'.join(lines))
+
+
+def _told(text: str) -> str:
+    return mask(text)
+
+
+def _texts(names: list[str]) -> list[Shown]:
+    """The first of them, each cut; the last tells how many more there are."""
+    texts = [Shown(mask(name if len(name) <= _LONGEST else f'{name[:_LONGEST]}…')) for name in names[:_MOST]]
+    return texts + [Shown(f'and {len(names) - _MOST} more')] * (len(names) > _MOST)
+
+
+def cause_of(errors: Sequence[HTTPError]) -> BaseException | None:
+    """What a failure of these is caused by: one error, or a group of several."""
+    if len(errors) < 2:
+        return errors[0] if errors else None
+    group: Exception = ExceptionGroup(Shown(f'{len(errors)} steps failed'), list(errors))
+    return group
