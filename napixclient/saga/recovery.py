@@ -1,0 +1,149 @@
+"""Undoes what a journal tells of, after a crash."""
+
+from __future__ import annotations
+
+import os
+from contextvars import copy_context
+from typing import Any, NamedTuple, cast
+
+from ..errors import HTTPError, NapixError
+from ..masking import mask
+from ..messages import Request, Response, parse_origin, plain_request
+from ..pool import ClientPool
+from .compensation import Compensation, in_order, lists_of
+from .history import Entry, History
+from .journal import Journal
+from .records import draft_of
+from .steps import State, Step, Wait
+from .undos import Undo
+
+__all__ = ['Report', 'recover']
+
+
+class Report(NamedTuple):
+    """What became of a saga.
+
+    ``state`` is ``committed``, ``undone`` or ``not_undone``, where something is left: ``not_undone`` has pairs of a
+    :class:`Step` and the error, ``unknown`` the steps of which nobody knows whether they were done. ``undone`` has the
+    steps that are undone.
+    """
+
+    state: str
+    undone: list[Step]
+    not_undone: list[tuple[Step, HTTPError]]
+    unknown: list[Step]
+
+
+class _Ended:
+    """The owner of steps whose program is gone."""
+
+    failing = True
+
+    def stop(self) -> None:
+        """Nothing is being sent."""
+
+    def settled(self, step: Step) -> None:
+        """Nobody waits."""
+
+
+def recover(path: str | os.PathLike[str], pool: ClientPool) -> Report:
+    """See :meth:`napixclient.saga.Saga.recover`."""
+    journal = Journal.resume(path)
+    try:
+        history = journal.history
+        if history.state == 'committed':
+            return Report('committed', [], [], [])
+        steps = _steps_of(history)
+        if not history.finished:
+            key_field = history.head['key_field']
+            journal.add({'event': 'failing', 'reason': history.reason or 'recovered after a crash'})
+            origins = {parse_origin(step.request.host) for step in steps}
+            resolver = _Resolver(key_field)
+            Compensation(pool, origins, journal, key_field, resolver, lambda step: None).run(in_order(steps))
+            lists = lists_of(steps)
+            journal.add({'event': 'ended', 'state': 'undone' if lists.complete else 'not_undone'})
+            journal.sync()
+        lists = lists_of(steps)
+        return Report('undone' if lists.complete else 'not_undone', *lists)
+    finally:
+        journal.close()
+
+
+class _Resolver:
+    """Makes the requests of undos that are data with templates."""
+
+    def __init__(self, key_field: str) -> None:
+        self._key_field = key_field
+
+    def __call__(self, step: Step, answer: Response | None) -> HTTPError | None:
+        """Set ``step.undo``; the error where that cannot be done."""
+        assert step.given_undo is not None
+        try:
+            step.undo = step.given_undo.requests(step.request, answer, self._key_field)
+        except (NapixError, ValueError, TypeError) as exc:
+            error = HTTPError(f'what undoes it cannot be made: {mask(str(exc))}', request=step.request)
+            error.__cause__ = exc
+            return error
+        return None
+
+
+def _steps_of(history: History) -> list[Step]:
+    """The steps that a journal tells of, as far as they are to be looked at."""
+    waits: dict[int, Wait] = {}
+    steps = []
+    for entry in history.entries.values():
+        wait = waits.setdefault(entry.wait, Wait(entry.wait))
+        wait.order = history.order_of(entry.wait)[0]
+        steps.append(_step_of(entry, wait, history.head))
+    return steps
+
+
+def _step_of(entry: Entry, wait: Wait, head: dict[str, Any]) -> Step:
+    line = entry.line
+    request = plain_request(line['host'], line['method'], line['url'], None, None)
+    step = Step(entry.number, request, _Ended(), wait, entry.name)
+    step.context = copy_context()
+    step.kept = entry.kept
+    step.undo_timeout = line.get('undo_timeout') or float('inf')
+    step.undone_on = frozenset(line.get('undone_on', head.get('undone_on', ())))
+    if 'find' in line and line.get('undo') != 'callable':
+        step.find = _find_of(line['find'], request)
+    _set_state(step, entry, head['key_field'])
+    return step
+
+
+def _find_of(record: dict[str, Any], base: Request) -> Request | None:
+    draft = draft_of(record)
+    return None if draft is None else draft.request(base, {})
+
+
+def _set_state(step: Step, entry: Entry, key_field: str) -> None:
+    """What its lines say of a step, and what undoes it."""
+    step.state = cast(State, 'unknown' if entry.state == 'running' else entry.state)
+    if not entry.undo:
+        step.undo = ()
+        return
+    if entry.undo == 'callable':
+        step.given_undo = Undo((), _lost)
+        step.error = HTTPError(entry.error or 'what undoes it is lost with its program', request=step.request)
+        return
+    assert isinstance(entry.undo, list)
+    drafts = [draft_of(record) for record in entry.undo]
+    known = tuple(draft for draft in drafts if draft is not None)
+    step.given_undo = Undo(known)
+    if len(known) < len(drafts):
+        step.given_undo.needs_answer = True
+        step.error = HTTPError('its undo holds a secret, which no journal keeps', request=step.request)
+    elif not step.given_undo.needs_answer:
+        step.undo = step.given_undo.requests(step.request, None, key_field)
+    if step.state in ('done', 'undoing', 'not_undone'):
+        # One that was begun is begun anew. What could not be made of the answer cannot be made without it.
+        unmade: State = 'unknown' if entry.outcome in ('running', 'unknown') else 'not_undone'
+        step.state = 'done' if step.undo is not None else unmade
+        if step.undo is None and step.error is None:
+            step.error = HTTPError(entry.error or 'what undoes it cannot be made', request=step.request)
+
+
+def _lost(answer: Response) -> None:
+    """In the place of a callable that only its program has."""
+    raise AssertionError('it is never called')
