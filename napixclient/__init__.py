@@ -6,6 +6,7 @@ cluster          fan-outs over workers on other machines
 testing          servers and a clock to test with
 marconi          the client of OpenStack's message queues
 rest             the base class of clients of REST services
+saga             steps that are undone when a later one fails, and their journal
 resources        replicas and shards: which host is asked, and how many must succeed
 allow            which hosts may be asked, by the address that is connected to
 pool             many hosts, one client per origin
@@ -69,6 +70,7 @@ if TYPE_CHECKING:
     )
     from .messages import Headers, Request, RequestOptions, Response
     from .pool import ClientPool
+    from .saga.errors import SagaFailed
 
 __all__ = [
     'BodyTooLarge',
@@ -97,6 +99,7 @@ __all__ = [
     'Request',
     'RequestOptions',
     'Response',
+    'SagaFailed',
     'StreamedResponse',
     'TLSError',
     'Timeout',
@@ -113,6 +116,7 @@ _HOMES = {
     'Request': 'messages',
     'RequestOptions': 'messages',
     'Response': 'messages',
+    'SagaFailed': 'saga.errors',
     'StreamedResponse': '_http.streaming',
 }
 

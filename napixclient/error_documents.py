@@ -124,6 +124,8 @@ def document_of(
     calls = failed_calls(exc)
     if len(calls) == 1:
         document |= _call(calls[0])
+    elif not calls and isinstance(exc, HTTPError):
+        document |= exc.document_members
     elif calls:
         more = max(len(calls) - MAX_OBJECTS, 0)
         document['remote_errors'] = [_call(one) for one in calls[:MAX_OBJECTS]] + [{'truncated': more}] * bool(more)
@@ -159,6 +161,7 @@ def _call(error: HTTPError) -> dict[str, Any]:
         'remote_status': error.status or None,
         'remote_elapsed': None if elapsed is None else round(elapsed, 6),
         'remote_error': answer,
+        **error.document_members,
     }
 
 
@@ -315,7 +318,7 @@ def _object(link: Any, size: int, where: bool) -> Any:
         for name, text in zip(('error_class', 'error_text'), parse(link), strict=False):
             if text is not None:
                 shaped[name] = _fitting(_bounded(text, where), size)
-        return shaped
+        return shaped | _saga(link.get('saga'), size)
     others = {
         name: value
         for name, value in islice(link.items(), 2 * _MAX_MEMBERS)
@@ -325,6 +328,19 @@ def _object(link: Any, size: int, where: bool) -> Any:
     if where and isinstance(link.get('traceback'), list):
         shaped['traceback'] = _bounded(link['traceback'][-_MAX_MEMBERS:], where)
     return shaped
+
+
+def _saga(lists: Any, size: int) -> dict[str, Any]:
+    """What was rolled back, in short: who caused a saga has to know of it where little else has room."""
+    if not isinstance(lists, dict) or size < _TEXT_LIMITS[2]:
+        return {}
+    kept = {name: lists[name] for name in ('undone', 'not_undone', 'unknown') if isinstance(lists.get(name), list)}
+    return {
+        'saga': {
+            name: [_fitting(mask(text), size) for text in texts[:MAX_OBJECTS] if isinstance(text, str)]
+            for name, texts in kept.items()
+        }
+    }
 
 
 def _bounded(value: Any, where: bool) -> Any:

@@ -18,7 +18,8 @@ NapixError
     │   ├── BodyTooLarge             it is larger than ``max_body``
     │   └── InvalidResponse          it is malformed
     ├── Interrupted              who had sent it is gone: whether it was carried out is not known
-    └── Cancelled                ended by ``cancel()``, by closing the pool or by a fork
+    ├── Cancelled                ended by ``cancel()``, by closing the pool or by a fork
+    └── SagaFailed               (napixclient.saga) a step failed, and what had been done was undone
 
 Two more are below HTTPError: ClientError of ``napixclient.rest``, ClusterError of ``napixclient.cluster``.
 """
@@ -213,6 +214,11 @@ class HTTPError(NapixError):
     def _kind(self) -> str:
         """What kind of failure it was."""
         return type(self).__name__
+
+    @property
+    def document_members(self) -> dict[str, object]:
+        """Further members of the document by which a server tells its caller of this error."""
+        return {}
 
     def _own_hop(self) -> Hop:
         error_class, text, traceback = parse(self.remote_error)

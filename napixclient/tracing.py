@@ -6,6 +6,7 @@ Samplers and processors of spans are not ours: what they raise is logged, and th
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from functools import lru_cache
 from importlib.util import find_spec
 from time import time_ns
@@ -21,7 +22,7 @@ from .errors import HTTPError
 from .masking import mask
 from .messages import Origin, Request, Response
 
-__all__ = ['Span', 'Tracing', 'tracing']
+__all__ = ['OuterSpan', 'Span', 'Tracing', 'tracing']
 
 #: Methods that a span names; others are ``_OTHER``.
 _METHODS = frozenset(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'OPTIONS', 'TRACE', 'PATCH', 'CONNECT', 'QUERY'])
@@ -77,6 +78,35 @@ class Span:
             log.warning('a span was lost: %s', mask(f'{type(exc).__name__}: {exc}'))
 
 
+class OuterSpan:
+    """A span around several calls, which are its children while it is the current one.
+
+    :param api: the module ``opentelemetry.trace``.
+    :raises Exception: whatever a span that is none raises.
+    """
+
+    def __init__(self, api: ModuleType, span: Any) -> None:
+        self._api: Any = api
+        self._span = span
+        self._contexts: Any = import_module('opentelemetry.context')
+        self._token = self._contexts.attach(self._api.set_span_in_context(span))
+
+    def end(self, attributes: Mapping[str, str | int], error: str | None) -> None:
+        """End it, in the context that it was begun in.
+
+        :param error: what failed, ``None`` where nothing did.
+        """
+        try:
+            self._contexts.detach(self._token)
+            for name, value in attributes.items():
+                self._span.set_attribute(name, value)
+            if error is not None:
+                self._span.set_status(self._api.StatusCode.ERROR, error)
+            self._span.end()
+        except Exception as exc:
+            log.warning('a span was lost: %s', mask(f'{type(exc).__name__}: {exc}'))
+
+
 class Tracing:
     """Makes a span of each call where there is a provider; where there is the API alone, nobody wants spans.
 
@@ -106,6 +136,17 @@ class Tracing:
             log.warning('no span: %s', mask(f'{type(exc).__name__}: {exc}'))
             return None
         return span if span.is_valid else None
+
+    def begin_outer(self, name: str) -> OuterSpan | None:
+        """Make a span around the calls that are made until it is ended; ``None`` where nobody wants spans."""
+        api = self._api
+        try:
+            if isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
+                return None
+            return OuterSpan(api, self._tracer.start_span(name, kind=api.SpanKind.INTERNAL))
+        except Exception as exc:
+            log.warning('no span: %s', mask(f'{type(exc).__name__}: {exc}'))
+            return None
 
     def _start(self, request: Request, origin: Origin, call_context: CallContext | None) -> Any:
         method = request.method if request.method in _METHODS else '_OTHER'

@@ -2,6 +2,7 @@
 
 saga          a saga, and the parts of one
 block         what both have in common: steps, waits, how they end
+scope         the scope of a failure: steps that are done together or undone together
 options       the options of sagas and steps
 core          what the blocks of one saga share
 steps         a step, as its caller holds it

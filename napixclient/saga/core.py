@@ -14,7 +14,7 @@ from gevent.event import Event
 from gevent.lock import BoundedSemaphore
 
 from .._log import log
-from ..messages import Origin, Request, parse_origin
+from ..messages import Request, parse_origin
 from ..pool import ClientPool
 from ..resources.deadline import Deadline
 from .compensation import Compensation, Lists, in_order, lists_of
@@ -68,7 +68,7 @@ class SagaCore:
         self.config = config
         self.pid = os.getpid()
         self.steps: list[Step] = []
-        self.origins: set[Origin] = set()
+        self._hosts: set[str] = set()
         self.journal: Lines = NoJournal()
         if path is not None:
             self.journal = Journal.begin(path)
@@ -104,7 +104,7 @@ class SagaCore:
         """
         header = self.config.key_field
         undo, requests = undo_of(parts.undo, request, header)
-        step = Step(len(self.steps), with_key(request, header), owner, wait, str(request))
+        step = Step(len(self.steps), with_key(request, header), owner, wait)
         step.given_undo, step.undo = undo, requests
         if parts.find is not None:
             step.find = find_of(parts.find, request)
@@ -115,7 +115,7 @@ class SagaCore:
             step.idempotent = parts.idempotent
             step.deadline, step.asked_at = Deadline(request.timeout, self.pool.settings), monotonic()
         self.steps.append(step)
-        self.origins.add(parse_origin(request.host))
+        self._hosts.add(request.host)
         wait.steps.append(step)
         wait.left += 1
         return step
@@ -132,7 +132,12 @@ class SagaCore:
     def undo(self, steps: list[Step]) -> Lists:
         """Undo what these have done."""
         Compensation(
-            self.pool, self.origins, self.journal, self.config.key_field, self.runner.make_undo, self.runner.tell
+            self.pool,
+            set(map(parse_origin, self._hosts)),
+            self.journal,
+            self.config.key_field,
+            self.runner.make_undo,
+            self.runner.tell,
         ).run(in_order(steps))
         return lists_of(steps)
 

@@ -17,7 +17,6 @@ from typing import Protocol
 
 from ..errors import HTTPError, NapixError, one_line
 from ..masking import Shown, mask, sentence
-from ..messages import Request
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -44,8 +43,9 @@ class JournalUnfinished(JournalError):
 class Told(Protocol):
     """A step, as far as an error tells of it."""
 
-    name: str
-    request: Request
+    @property
+    def name(self) -> str:
+        """The text of its request, without secrets."""
 
 
 class SagaFailed(HTTPError):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from .._http.pending import PendingResponse
 from ..errors import Cancelled, HTTPError
@@ -14,53 +14,35 @@ from ..resources.errors import QuorumError, RollingError
 from ..resources.quorum import Quorum
 from ..resources.resources import Resources
 from ..resources.rolling import Rollout, batches, is_too_many
-from .core import SagaCore, StepParts
-from .errors import SagaFailed
+from .core import StepParts
 from .judging import judged
 from .lines import outcome_line, step_line
 from .options import step_parts
-from .steps import Step, Wait
+from .scope import Scope
 
 __all__ = ['broadcast', 'rolling']
 
 
-class Owner(Protocol):
-    """The block of the steps."""
-
-    @property
-    def core(self) -> SagaCore:
-        """What all blocks of the saga share."""
-
-    def adopt(self, request: Request, parts: StepParts, wait: Wait) -> Step:
-        """A step that somebody else sends."""
-
-    def check(self) -> None:
-        """Raise where it takes no further step."""
-
-    def fail(self, reason: str) -> SagaFailed:
-        """Undo what was done, and return the error."""
-
-
 def broadcast(
-    owner: Owner, resources: Resources, asked: tuple[Any, ...], undo: object, options: Mapping[str, Any]
+    scope: Scope, resources: Resources, asked: tuple[Any, ...], undo: object, options: Mapping[str, Any]
 ) -> list[Any]:
     """See :meth:`napixclient.saga.Saga.broadcast`."""
-    owner.check()
+    scope.check()
     method, path, body, hosts, need = asked
     parts, others = _parts_of(undo, options)
     requests, deadline, quorum = resources.draft_all(method, path, body, hosts, need, others)
-    batch = _Batch(owner, resources, requests, parts)
+    batch = _Batch(scope, resources, requests, parts)
     outcomes = batch.send(deadline, quorum)
     if quorum is not None and quorum.reached:
         batch.excuse()
     elif quorum is not None or not all(outcomes):
         failed = sum(not outcome for outcome in outcomes)
-        raise owner.fail('' if batch.errors else f'{failed} of {len(outcomes)} hosts failed')
+        raise scope.fail('' if batch.errors else f'{failed} of {len(outcomes)} hosts failed')
     return outcomes
 
 
 def rolling(
-    owner: Owner,
+    scope: Scope,
     resources: Resources,
     requests: Iterable[Any],
     how: tuple[int | str, int | str, bool],
@@ -68,7 +50,7 @@ def rolling(
     options: Mapping[str, Any],
 ) -> Rollout:
     """See :meth:`napixclient.saga.Saga.rolling`."""
-    owner.check()
+    scope.check()
     serial, max_fail, undo_on_stop = how
     parts, others = _parts_of(undo, options)
     given = list(requests)
@@ -77,8 +59,8 @@ def rolling(
     outcomes: list[Any] = []
     done: list[_Batch] = []
     for drafted in batches(drafts, serial):
-        owner.check()
-        batch = _Batch(owner, resources, drafted, parts)
+        scope.check()
+        batch = _Batch(scope, resources, drafted, parts)
         done.append(batch)
         ended = batch.send(resources.deadline(), None)
         outcomes += ended
@@ -87,7 +69,7 @@ def rolling(
             not_started = given[len(outcomes) :]
             text = f'{failed} of a batch of {len(ended)} failed; {len(not_started)} of {len(given)} were not started'
             if undo_on_stop:
-                raise owner.fail('' if batch.errors else text)
+                raise scope.fail('' if batch.errors else text)
             for each in done:
                 each.keep()
             raise RollingError(text, outcomes=outcomes, not_started=not_started)
@@ -107,12 +89,12 @@ class _Batch:
     :param requests: one for each host.
     """
 
-    def __init__(self, owner: Owner, resources: Resources, requests: Sequence[Request], parts: StepParts) -> None:
-        self._owner = owner
-        self._core = owner.core
+    def __init__(self, scope: Scope, resources: Resources, requests: Sequence[Request], parts: StepParts) -> None:
+        self._scope = scope
+        self._core = scope.core
         self._resources = resources
-        self._wait = owner.core.new_wait()
-        self._steps = [owner.adopt(request, parts, self._wait) for request in requests]
+        self._wait = scope.core.new_wait()
+        self._steps = [scope.add(request, parts, self._wait) for request in requests]
         for step in self._steps:
             step.excused = True  # until it is clear whether it may fail
             step.send_undo = partial(_send, resources)
@@ -171,7 +153,7 @@ class _Batch:
         for step in self._steps:
             if step.state == 'not_undone':
                 step.excused = False
-                raise self._owner.fail('')
+                raise self._scope.fail('')
 
     def keep(self) -> None:
         """Have its steps stay, whatever becomes of the saga."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from os import urandom
-from uuid import UUID
 
 from ..messages import IDEMPOTENT, Request
 
@@ -17,5 +16,11 @@ def with_key(request: Request, header: str) -> Request:
     """
     if request.method in IDEMPOTENT or (request.headers and header in request.headers):
         return request
-    line = f'\r\n{header}: "{UUID(bytes=urandom(16), version=4)}"'
-    return request.with_line(header.lower().encode(), line.encode())
+    return request.with_line(header.lower().encode(), f'\r\n{header}: "{_uuid()}"'.encode())
+
+
+def _uuid() -> str:
+    """A random UUID (RFC 9562 §5.4); ``uuid.uuid4`` takes three times as long."""
+    digits = urandom(16).hex()
+    variant = '89ab'[int(digits[16], 16) & 3]
+    return f'{digits[:8]}-{digits[8:12]}-4{digits[13:16]}-{variant}{digits[17:20]}-{digits[20:]}'

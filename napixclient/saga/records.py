@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from base64 import b64decode, b64encode
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -18,7 +17,6 @@ __all__ = ['Record', 'draft_of', 'record_of', 'record_of_draft', 'without_secret
 #: A request in JSON: ``host``, ``method``, ``url``, ``headers``, and the body as ``body``, ``text`` or ``base64``;
 #: ``withheld`` where it cannot be sent without the secret that is left out.
 Record = dict[str, Any]
-_parameters = re.compile(r'([^&]*)(?:&|\Z)').findall
 
 
 def record_of(request: Request, key_field: str) -> Record:
@@ -48,8 +46,9 @@ def _record(
     kept = [(name, value) for name, value in kept if not isinstance(value, str) or mask(value) == value]
     if kept:
         record['headers'] = [list(pair) for pair in kept]
-    if _holds_secrets(body) or mask(record['url']) != record['url']:
-        record['url'] = mask(record['url'])
+    shown = mask(record['url'])
+    if shown != record['url'] or (body is not None and _holds_secrets(body)):
+        record['url'] = shown
         record['withheld'] = True
     elif isinstance(body, (bytes, bytearray, memoryview)):
         record['base64'] = b64encode(body).decode()

@@ -8,7 +8,6 @@ from collections.abc import Iterable
 import gevent
 
 from ..checks import true_or_false
-from ..masking import mask
 from ..messages import Headers
 from ..pool import ClientPool
 from .block import Block
@@ -16,6 +15,7 @@ from .core import Config, SagaCore
 from .options import checked_seconds, checked_statuses
 from .recovery import Report, recover
 from .runner import OnStep
+from .scope import Scope
 
 __all__ = ['Saga', 'SubSaga']
 
@@ -23,9 +23,11 @@ __all__ = ['Saga', 'SubSaga']
 class SubSaga(Block):
     """A part of a saga that is undone by itself, or committed into its parent. :meth:`Saga.sub` makes it."""
 
+    _span_name = 'saga part'
+
     def sub(self) -> SubSaga:
         """A part of this part."""
-        return _sub(self)
+        return _part_of(self._scope)
 
 
 class Saga(Block):
@@ -79,7 +81,7 @@ class Saga(Block):
             true_or_false(cancel_on_failure, 'cancel_on_failure'),
             idempotency_header,
         )
-        super().__init__(SagaCore(pool, journal, config, on_step, self._crashed), None)
+        super().__init__(Scope(SagaCore(pool, journal, config, on_step, self._crashed), None))
 
     def sub(self) -> SubSaga:
         """A part that is undone by itself where one of its steps fails, and the saga may go on; a context manager.
@@ -87,7 +89,7 @@ class Saga(Block):
         Its steps are in the same journal, and its waits are waits of the saga. Leaving it in peace leaves them to the
         saga.
         """
-        return _sub(self)
+        return _part_of(self._scope)
 
     def __enter__(self) -> Saga:
         if self._timeout is not None and self._timeout != float('inf'):
@@ -102,21 +104,13 @@ class Saga(Block):
                 self._timer.kill(block=False)
 
     def _expire(self) -> None:
-        """The time is up."""
-        if not self._core.ended and self._failure is None:
-            self._is_late = True
-            self._reason = self._reason or f'its {self._timeout:g} s were up'
-            self.stop()
-            self._core.runner.expire(self._family())
+        self._scope.expire(f'its {self._timeout:g} s were up')
 
     def _crashed(self, exc: Exception) -> None:
-        """The journal cannot be written: nothing more is sent, and what was done is undone."""
-        self._crash = exc
-        self._reason = self._reason or f'it cannot go on: {type(exc).__name__}: {mask(str(exc))}'
-        self.stop()
+        self._scope.crash(exc)
 
     def _commit(self) -> None:
-        self._core.commit()
+        self._scope.core.commit()
 
     @staticmethod
     def recover(journal: str | os.PathLike[str], pool: ClientPool) -> Report:
@@ -130,6 +124,6 @@ class Saga(Block):
         return recover(journal, pool)
 
 
-def _sub(parent: Block) -> SubSaga:
-    parent.check()
-    return parent.add_part(SubSaga(parent.core, parent))
+def _part_of(scope: Scope) -> SubSaga:
+    scope.check()
+    return SubSaga(Scope(scope.core, scope))

@@ -10,6 +10,7 @@ from gevent.hub import Waiter, get_hub
 
 from .._http.pending import Outcome, PendingResponse, deadline_of, pause
 from ..errors import HTTPError, Timeout
+from ..masking import mask
 from ..messages import Request, Response
 from ..resources.deadline import Deadline
 from .undos import Undo
@@ -75,6 +76,7 @@ class Step:
     __slots__ = (
         '__weakref__',
         '_links',
+        '_name',
         'asked_at',
         'attempts',
         'cancelled',
@@ -87,7 +89,6 @@ class Step:
         'idempotent',
         'kept',
         'maybe_sent',
-        'name',
         'number',
         'outcome',
         'owner',
@@ -101,7 +102,6 @@ class Step:
         'undone_on',
         'wait_group',
     )
-    name: str
     request: Request
     outcome: Outcome | None
     undo: tuple[Request, ...] | None
@@ -133,7 +133,7 @@ class Step:
         self.request = request
         self.owner = owner
         self.wait_group = wait
-        self.name = name
+        self._name = name
         self.outcome = None
         self.state = 'queued'
         self.undo = self.given_undo = self.find = self.deadline = self.runner = self.pending = self.error = None
@@ -142,6 +142,11 @@ class Step:
         self.asked_at = 0.0
         self.maybe_sent = self.kept = self.excused = self.idempotent = False
         self.cancelled = ''
+
+    @property
+    def name(self) -> str:
+        """The text of its request, without secrets."""
+        return self._name or mask(str(self.request))
 
     # -- the interface of a PendingResponse ------------------------------------------------------------------------
 

@@ -39,7 +39,11 @@ class Draft(NamedTuple):
     @property
     def needs_answer(self) -> bool:
         """Whether there is a template in it."""
-        return has_templates(self.url) or has_templates(self.body) or has_templates(self.headers)
+        return (
+            ('{' in self.url and has_templates(self.url))
+            or (self.body is not None and has_templates(self.body))
+            or (bool(self.headers) and has_templates(self.headers))
+        )
 
     def request(self, base: Request, answers: Answers) -> Request:
         """The request, for a step.
