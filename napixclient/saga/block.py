@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from gevent import getcurrent
 
-from .._options import Unpack, lists
+from .._options import Unpack, lists, refuse_unknown
 from ..checks import true_or_false
 from ..errors import HTTPError
 from ..masking import mask
@@ -123,6 +123,7 @@ class Block:
     ) -> Step:
         """:param asked: host, method, url, body and header fields."""
         if options:
+            refuse_unknown(taker, options, AllStepOptions.__optional_keys__)
             given: Any = {name: value for name, value in options.items() if name not in OF_STEP}
             request = _request_with(taker, *asked, given) if given else plain_request(*asked)
             parts = step_parts(undo, options)
@@ -293,6 +294,8 @@ class Block:
         return lists_of(self._scope.all_steps()).unknown
 
 
+for _taker in Block.request, Block.call, Block.broadcast, Block.rolling:  # as their callers know them
+    _taker.__qualname__ = f'Saga.{_taker.__name__}'
 _request_with: Callable[..., Request] = request_with
 _PLAIN = StepParts(None, None, False, None, None)
 

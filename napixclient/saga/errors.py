@@ -107,8 +107,6 @@ class SagaFailed(HTTPError):
             for step, error in self.not_undone
         ]
         lines += [f'  unknown whether it was done: {_told(step.name)}' for step in self.unknown]
-        if not (self.undone or self.not_undone or self.unknown):
-            lines.append('  nothing had to be undone')
         return sentence('\n'.join(lines))
 
 

@@ -121,6 +121,8 @@ class Runner:
         """
         for step in self._of(owners):
             pending = step.pending
+            if pending is not None and pending.outcome is not None:
+                continue  # to be settled in the next turn
             if pending is not None and not pending.sent and not step.maybe_sent:
                 step.cancelled = step.cancelled or 'dropped'
                 pending.cancel()
