@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping
 from functools import lru_cache
+from importlib import import_module
 from importlib.util import find_spec
 from time import time_ns
 from types import ModuleType
@@ -122,15 +123,10 @@ class Tracing:
 
         :return: the span, which is to be ended with the outcome; ``None`` where there is none.
         """
-        api: Any = sys.modules.get('opentelemetry.trace')  # which whoever set a provider has loaded
-        # What the function below looks at, in a tenth of a request's time.
-        if getattr(api, '_TRACER_PROVIDER', api) is None:
+        api = self._provided()
+        if api is None:
             return None
         try:
-            if self._tracer is None:
-                self._api, self._tracer = api, api.get_tracer('napixclient', __version__)
-            if isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
-                return None
             span = Span(api, self._start(request, origin, call_context))
         except Exception as exc:
             log.warning('no span: %s', mask(f'{type(exc).__name__}: {exc}'))
@@ -139,11 +135,25 @@ class Tracing:
 
     def begin_outer(self, name: str) -> OuterSpan | None:
         """Make a span around the calls that are made until it is ended; ``None`` where nobody wants spans."""
-        api = self._api
+        api = self._provided()
+        if api is None:
+            return None
         try:
-            if isinstance(api.get_tracer_provider(), api.ProxyTracerProvider):
-                return None
             return OuterSpan(api, self._tracer.start_span(name, kind=api.SpanKind.INTERNAL))
+        except Exception as exc:
+            log.warning('no span: %s', mask(f'{type(exc).__name__}: {exc}'))
+            return None
+
+    def _provided(self) -> Any:
+        """The module ``opentelemetry.trace``, where somebody has set a provider; the tracer is there then."""
+        api: Any = sys.modules.get('opentelemetry.trace')  # which whoever set a provider has loaded
+        # What the function below looks at, in a tenth of a request's time.
+        if getattr(api, '_TRACER_PROVIDER', api) is None:
+            return None
+        try:
+            if self._tracer is None:
+                self._api, self._tracer = api, api.get_tracer('napixclient', __version__)
+            return None if isinstance(api.get_tracer_provider(), api.ProxyTracerProvider) else api
         except Exception as exc:
             log.warning('no span: %s', mask(f'{type(exc).__name__}: {exc}'))
             return None

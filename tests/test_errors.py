@@ -68,6 +68,7 @@ PUBLIC = [
     'Request',
     'RequestOptions',
     'Response',
+    'SagaFailed',
     'StreamedResponse',
     'TLSError',
     'Timeout',

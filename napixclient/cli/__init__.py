@@ -18,6 +18,7 @@ tally        counts, summary and exit code
 live         the live table
 stdio        standard output and standard error, without holding up the loop
 showing      shows requests before they are sent
+saga         ``napix saga``: the journals of sagas
 signals      SIGINT and SIGTERM
 help         the text of the help
 manpage      the man page

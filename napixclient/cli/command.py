@@ -14,7 +14,7 @@ import sys
 import click
 
 from .._version import __version__
-from .completion import COMMANDS, SHELLS, VARIABLE, asked_for, complete_hosts, complete_methods, script
+from .completion import COMMANDS, SHELLS, VARIABLE, asked_for, complete_hosts, complete_methods, complete_urls, script
 from .options import FLAGS, Asked
 
 __all__ = ['napix', 'run']
@@ -69,7 +69,7 @@ napix: click.Command = click.Command(
     params=[
         click.Argument(['method'], shell_complete=complete_methods, is_eager=True),
         click.Argument(['hosts'], shell_complete=complete_hosts),
-        click.Argument(['url']),
+        click.Argument(['url'], shell_complete=complete_urls),
         click.Argument(['items'], nargs=-1, metavar='ITEM'),
         *FLAGS,
         click.Option(
@@ -107,6 +107,10 @@ def _command(name: str, rest: list[str]) -> int:
         if len(rest) != 1 or rest[0] not in SHELLS:
             raise click.UsageError(f'name the shell: napix completion {"|".join(SHELLS)}')
         click.echo(script(rest[0], napix))
+    elif name == 'saga':
+        from .saga import run_saga
+
+        return run_saga(rest)
     elif rest:
         raise click.UsageError(f'{name!r} takes nothing behind it, not {rest[0]!r}')
     elif name == 'help':
@@ -157,6 +161,8 @@ def _dispatch(arguments: list[str]) -> int:
         if name in ('worker', 'cluster'):
             return _of_cluster(name, rest)
         if name in COMMANDS:
+            if name == 'saga' and any(word in _HELP for word in rest):
+                name, rest = 'help', ['saga']
             if any(word in _HELP for word in rest):
                 _show_help()
                 return 0

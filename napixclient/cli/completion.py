@@ -10,7 +10,7 @@ from click.shell_completion import CompletionItem, ShellComplete, get_completion
 
 from .options import METHODS
 
-__all__ = ['COMMANDS', 'SHELLS', 'VARIABLE', 'complete_hosts', 'complete_methods', 'script']
+__all__ = ['COMMANDS', 'SHELLS', 'VARIABLE', 'complete_hosts', 'complete_methods', 'complete_urls', 'script']
 
 SHELLS = ('bash', 'zsh', 'fish')
 #: The environment variable in which the shell asks for completions.
@@ -20,6 +20,7 @@ COMMANDS = {
     'serve': 'serve fan-outs over HTTP, with a page to watch them',
     'worker': 'send requests for others: a part of a cluster',
     'cluster': 'make a key for a cluster, see how it fares',
+    'saga': 'show the journal of a saga, or undo what it tells of',
     'completion': 'print what a shell needs',
     'man': 'print the man page',
     'help': 'tell more about a topic',
@@ -50,6 +51,8 @@ def complete_hosts(context: click.Context, parameter: click.Parameter, incomplet
         return [CompletionItem(topic.name, help=topic.line) for topic in TOPICS if topic.name.startswith(incomplete)]
     if method == 'completion':
         return [CompletionItem(shell) for shell in SHELLS if shell.startswith(incomplete)]
+    if method == 'saga':
+        return [CompletionItem(action) for action in ('show', 'undo') if action.startswith(incomplete)]
     if method in COMMANDS or '@' not in incomplete:
         return []
     before, _, name = incomplete.rpartition('@')
@@ -59,6 +62,11 @@ def complete_hosts(context: click.Context, parameter: click.Parameter, incomplet
         named = read_groups(context.params.get('groups')).grouplist()
         return [CompletionItem(f'{before}@{group}') for group in sorted(named) if group.startswith(name)]
     return []
+
+
+def complete_urls(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """After ``saga`` the journal, which is a file; else nobody knows."""
+    return [CompletionItem(incomplete, type='file')] if context.params.get('method') == 'saga' else []
 
 
 def asked_for() -> bool:

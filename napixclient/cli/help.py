@@ -13,7 +13,9 @@ WIDTH = 80
 SUMMARY = 'send HTTP requests to many servers at once'
 SYNOPSIS = (
     'napix METHOD HOSTS URL [ITEM...] [FLAGS]',
-    'napix demo, serve, worker, cluster, completion SHELL, man, help TOPIC',
+    'napix demo | serve [FLAGS] | saga show|undo JOURNAL',
+    'napix worker [FLAGS] | cluster key|status',
+    'napix completion SHELL | man | help TOPIC',
 )
 
 
@@ -92,6 +94,20 @@ TOPICS = [
         'key, token, ca_certs and proxy. "@file" is what is in a file there too.',
     ),
     Topic(
+        'saga',
+        'sagas that crashed: what they did, and how to undo it',
+        '"napix saga show JOURNAL" tells of each step of a saga what became of it, and what undoes it; on a terminal '
+        'as a table, else as lines with tabs: wait, state, status, step, undo, error.',
+        '"napix saga undo JOURNAL" undoes what the saga has done whose process died. What is committed or undone is '
+        'left alone. It takes the flags of credentials, and --timeout, --connect-timeout and --deadline. What it could '
+        'not undo, and steps of which nobody knows, are named; a second run tries again only what is left.',
+        [
+            ('0', 'all is undone, or there was nothing to do'),
+            ('1', 'something is not undone, or unknown'),
+            ('2', 'the journal cannot be read, or is in use'),
+        ],
+    ),
+    Topic(
         'exit',
         'the exit codes',
         [
@@ -116,7 +132,12 @@ EXAMPLES = [
 
 def screen() -> str:
     """The overview; it fits a screen of 24 lines and 80 columns."""
-    lines = [f'Usage: {SYNOPSIS[0]}', f'       {SYNOPSIS[1]}', '', f'{SUMMARY[0].upper()}{SUMMARY[1:]}.', '']
+    lines = [
+        f'Usage: {SYNOPSIS[0]}',
+        *(f'       {line}' for line in SYNOPSIS[1:]),
+        f'{SUMMARY[0].upper()}{SUMMARY[1:]}.',
+        '',
+    ]
     lines += _table(
         [
             ('METHOD', 'get, post, put, patch, delete, head, options, or any other in capitals'),

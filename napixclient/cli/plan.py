@@ -22,7 +22,7 @@ from .options import METHODS, Asked
 from .targets import BadUrl, Targets
 from .via import cluster_pool
 
-__all__ = ['BadUsage', 'Plan']
+__all__ = ['BadUsage', 'Plan', 'pool_options']
 
 #: Statuses after which a request is retried, besides failed connections.
 _AGAIN = (429, 502, 503, 504)
@@ -69,7 +69,7 @@ class Plan:
             raise BadUsage(str(exc)) from exc
 
     def _open_pool(self) -> Waiting:
-        asked, options = self.asked, _pool_options(self.asked)
+        asked, options = self.asked, pool_options(self.asked)
         if asked.via is not None and not asked.curl and not asked.dry_run:
             return cluster_pool(asked, self.authenticator, options)
         all_options: Options = {**options, **self.connecting}
@@ -123,7 +123,8 @@ def _hosts(asked: Asked, groups: Groups) -> list[str]:
     return hosts
 
 
-def _pool_options(asked: Asked) -> Options:
+def pool_options(asked: Asked) -> Options:
+    """The options of the pool for limits and times."""
     options: Options = {}
     if asked.max_connections is not None:
         options['max_connections'] = asked.max_connections

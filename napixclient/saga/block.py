@@ -242,6 +242,8 @@ class Block:
 
     def _leave(self) -> None:
         """Wait for what was not waited for, and commit."""
+        if self._open is not None:
+            self._scope.core.begin_wait(self._open)
         try:
             self._scope.wait_until(self._scope.is_settled)
             self._commit()

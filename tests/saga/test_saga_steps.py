@@ -267,7 +267,7 @@ def test_several_failures_are_a_group() -> None:
             return failed.value
 
         running = gevent.spawn(run)
-        for request in reversed(sorted(gate.wait_for(2), key=lambda request: request.path)):
+        for request in sorted(gate.wait_for(2), key=lambda request: request.path, reverse=True):
             request.release()
         error = running.get()
         assert [one.request.url for one in error.failed] == ['/fail/1', '/fail/2']

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-import gevent
 import pytest
 
 from napixclient import ClientPool, HTTPError, Request
@@ -138,7 +137,9 @@ def test_credentials_go_only_to_origins_of_the_sagas_steps() -> None:
     with World() as world, World() as other, World() as foreign:
         with ClientPool({'login': 'root', 'key': 'toor'}, headers={'X-Auth-Token': 's3cret'}) as pool:
             with pytest.raises(SagaFailed) as failed, Saga(pool) as saga:
-                saga.call(world.host, 'POST', '/a', undo=('DELETE', f'{foreign.url}/a', None, {'Cookie': 'a=b', 'X-A': '1'}))
+                saga.call(
+                    world.host, 'POST', '/a', undo=('DELETE', f'{foreign.url}/a', None, {'Cookie': 'a=b', 'X-A': '1'})
+                )
                 saga.call(world.host, 'POST', '/b', undo=('DELETE', f'{other.url}/b'))
                 saga.call(other.host, 'POST', '/c', undo=None)
                 saga.abort()

@@ -76,7 +76,14 @@ def test_what_find_answers_is_what_undos_get() -> None:
     """Templates and callables alike."""
     with World() as world, ClientPool() as pool:
         world.things['/gateway/named'] = {'id': 41}
-        error = failure(pool, world.host, 'PUT', '/gateway/named', undo=('DELETE', '/gateway/{json.name}'), find=('GET', '/gateway/named'))
+        error = failure(
+            pool,
+            world.host,
+            'PUT',
+            '/gateway/named',
+            undo=('DELETE', '/gateway/{json.name}'),
+            find=('GET', '/gateway/named'),
+        )
         assert world.asked('DELETE') == ['/gateway/a%20b%2F1'] and state_of(error) == 'undone'
 
 

@@ -14,7 +14,7 @@ from tests import kit
 
 
 class World(kit.Server):
-    """Things by path. What a path has in it decides how the request ends:
+    """Things by path. What a path has in it decides how the request ends.
 
     `fail` is answered 500, `gateway` is done and answered 502, `reset` is done and the connection reset, `lost` is not
     done and the connection reset, `mute` is done and never answered. `statuses` gives the next answers to a path.
