@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-timed test-faces test-programs test-service-full test-patched test-cluster test-zaqar test-chaos coverage fuzz soak soak-cluster bench docs lint clean
+.PHONY: help demo test test-timed test-faces test-programs test-service-full test-patched test-cluster test-zaqar test-chaos test-saga coverage fuzz soak soak-cluster bench docs lint clean
 # Two pips in one environment would break each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -21,6 +21,7 @@ help:
 	@echo 'make test-service-full   those of the service at full size: 10,000 requests killed half-way, watched by 50'
 	@echo 'make test-cluster   fan-outs over workers and RabbitMQ, with kill -9 of each (needs rabbitmq-server)'
 	@echo 'make test-chaos   the service under siege: killed, stopped, parted from its store (ARGS=--full takes longer)'
+	@echo 'make test-saga   sagas whose process is killed at 100 random points (ARGS=--full: 500)'
 	@echo 'make coverage   how much of the code the runs since make test began have reached'
 	@echo 'make test-zaqar  the Marconi client against Zaqar, Keystone and Redis, which it installs in .zaqar/'
 	@echo 'make fuzz    fuzzers that draw new cases each time (--seconds N, --hypothesis-seed=N)'
@@ -62,8 +63,8 @@ test-timed: $(VENV)/.installed-all,test
 	$(TOGETHER) --alone '$(BIN)/python $(TIMED) $(FIRST) $(SECOND) $(THIRD) $(PROGRAMS)'
 
 test-faces: $(VENV)/.installed-all,test
-	$(TOGETHER) '$(TRACED) tests/resources $(SERVING)' '$(TRACED) tests/rest tests/marconi' '$(TRACED) $(PROGRAMS)' \
-		--alone '$(BIN)/python $(TIMED) tests/resources $(SERVING) tests/rest'
+	$(TOGETHER) '$(TRACED) tests/resources $(SERVING)' '$(TRACED) tests/rest tests/marconi tests/saga' '$(TRACED) $(PROGRAMS)' \
+		--alone '$(BIN)/python $(TIMED) tests/resources $(SERVING) tests/rest tests/saga'
 
 # About half of the tests of the service, by what they take.
 KEPT := $(wildcard tests/service/test_service_[k-l]*.py)
@@ -79,6 +80,10 @@ test-service-full: $(VENV)/.installed-all,test
 test-chaos: $(VENV)/.installed-all,test
 	$(BIN)/python -m tests.chaos $(ARGS)
 
+# All of a saga is there, or nothing, or it is named, wherever its process is killed.
+test-saga: $(VENV)/.installed-all,test
+	$(BIN)/python -m tests.saga.kills $(ARGS)
+
 # Of all that was traced since the last `make test` began.
 coverage: $(VENV)/.installed-all,test
 	$(BIN)/coverage combine --quiet
@@ -89,7 +94,7 @@ test-patched: $(VENV)/.installed-all,test
 		'$(BIN)/python tests/patched.py $(THIRD)' \
 		--alone '$(BIN)/python tests/patched.py -m timed $(FIRST) $(SECOND) $(THIRD) $(PROGRAMS)'
 	$(TOGETHER) '$(BIN)/python tests/patched.py tests/resources $(SERVING)' \
-		'$(BIN)/python tests/patched.py tests/rest tests/marconi' '$(BIN)/python tests/patched.py $(PROGRAMS)'
+		'$(BIN)/python tests/patched.py tests/rest tests/marconi tests/saga' '$(BIN)/python tests/patched.py $(PROGRAMS)'
 
 # Real workers, servers that count, and RabbitMQ, which the tests start themselves.
 test-cluster: $(VENV)/.installed-all,test

@@ -10,6 +10,7 @@ from typing import Any
 import click
 import gevent
 
+from .._http.options import Options
 from ..errors import HTTPError, escaped
 from ..masking import mask
 from ..pool import ClientPool
@@ -122,13 +123,13 @@ _STYLES = {'done': 'green', 'undone': 'cyan', 'failed': 'red', 'not undone': 'bo
 
 
 def _undo(journal: str, **given: Any) -> int:
-    asked = Asked(**{**{field.name: None for field in fields(Asked)}, 'secret': (), **given})  # type: ignore[arg-type]
+    asked = Asked(**{**{field.name: None for field in fields(Asked)}, 'secret': (), **given})
     add_secret_names(asked.secret)
     try:
         profile = profile_of(asked)
         hosts = {entry.line['host'] for entry in read_file(journal).entries.values()}
-        options = {**pool_options(asked), **connection_options(asked, profile, hosts)}
-        pool = ClientPool(authenticator_of(asked, profile), **options)  # type: ignore[arg-type]
+        options: Options = {**pool_options(asked), **connection_options(asked, profile, hosts)}
+        pool = ClientPool(authenticator_of(asked, profile), **options)
     except ValueError as exc:  # BadCredentials too
         raise click.UsageError(str(exc)) from exc
     signals.raise_exit()
