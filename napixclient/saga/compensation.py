@@ -156,7 +156,7 @@ class Compensation:
         self._journal.add(line)
         try:
             self._journal.sync()
-        except OSError as exc:
+        except Exception as exc:  # a full disk, a store that is away
             log.error('the journal of a saga cannot be written: %s', exc)
         self._tell(step)
 

@@ -19,7 +19,7 @@ from ..pool import ClientPool
 from ..resources.deadline import Deadline
 from .compensation import Compensation, Lists, in_order, lists_of
 from .idempotency import with_key
-from .journal import Journal, Lines, NoJournal
+from .journal import Lines, NoJournal
 from .lines import head_line
 from .runner import OnStep, Runner
 from .steps import Owner, Step, Wait
@@ -51,15 +51,14 @@ class SagaCore:
     """The machinery of one saga.
 
     :param pool: sends its requests.
-    :param path: of the journal, ``None`` for none.
+    :param journal: where its events are written down.
     :param on_crash: called when the journal cannot be written.
-    :raises JournalError: when there can be no such journal.
     """
 
     def __init__(
         self,
         pool: ClientPool,
-        path: str | os.PathLike[str] | None,
+        journal: Lines,
         config: Config,
         on_step: OnStep | None,
         on_crash: Callable[[Exception], None],
@@ -69,10 +68,7 @@ class SagaCore:
         self.pid = os.getpid()
         self.steps: list[Step] = []
         self._hosts: set[str] = set()
-        self.journal: Lines = NoJournal()
-        if path is not None:
-            self.journal = Journal.begin(path)
-            self.journal.add(head_line(str(uuid4()), config.undo_timeout, config.undone_on, config.key_field))
+        self.journal = journal
         self.runner = Runner(pool, self.journal, config.key_field, on_step, on_crash)
         #: Set when somebody who waits has to look again.
         self.changed: Event = Event()
@@ -82,6 +78,20 @@ class SagaCore:
         self.interrupts: int = 0
         self._waits = 0
         self._waited = 0
+
+    def begin(self) -> None:
+        """Write the first line."""
+        config = self.config
+        self.journal.add(head_line(str(uuid4()), config.undo_timeout, config.undone_on, config.key_field))
+
+    def go_on(self, steps: list[Step], waits: int) -> None:
+        """Know of what was done before, by a process that is gone.
+
+        :param waits: how many there were.
+        """
+        self.steps += steps
+        self._hosts.update(step.request.host for step in steps)
+        self._waits = self._waited = waits
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -97,14 +107,16 @@ class SagaCore:
             wait.order = self._waited
             self.journal.add({'event': 'waited', 'wait': wait.number})
 
-    def make_step(self, request: Request, parts: StepParts, owner: Owner, wait: Wait) -> Step:
+    def make_step(self, request: Request, parts: StepParts, owner: Owner, wait: Wait, name: str = '') -> Step:
         """A step that is not sent yet.
+
+        :param name: for those who name their steps.
 
         :raises TypeError: for an ``undo`` or a ``find`` that makes no sense.
         """
         header = self.config.key_field
         undo, requests = undo_of(parts.undo, request, header)
-        step = Step(len(self.steps), with_key(request, header), owner, wait)
+        step = Step(len(self.steps), with_key(request, header), owner, wait, name)
         step.given_undo, step.undo = undo, requests
         if parts.find is not None:
             step.find = find_of(parts.find, request)

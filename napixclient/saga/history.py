@@ -4,7 +4,7 @@ Each line is a JSON object with ``event``:
 
 ``saga``        the first line: ``version``, ``id``, ``undo_timeout``, ``undone_on``, ``key_field``
 ``step``        is about to be sent: ``step`` (its number), ``wait``, ``name``, ``host``, ``method``, ``url``, ``undo``,
-                ``find``, ``undo_timeout``, ``undone_on``
+                ``find``, ``undo_timeout``, ``undone_on``, and ``key``, its idempotency key
 ``waited``      ``wait`` is being waited for: this is the order in which waits are undone
 ``done``        ``step`` was answered: ``status``, and ``undo`` where that was not known before
 ``failed``      ``step`` was not done: ``error``

@@ -43,6 +43,8 @@ def step_line(step: Step, key_field: str) -> Line:
         'undo': _undo(step, key_field),
         'undo_timeout': _number(step.undo_timeout),
     }
+    if request.headers and (key := request.headers.get(key_field)) is not None:
+        line['key'] = key
     if step.find is not None:
         line['find'] = record_of(step.find, key_field)
     if step.undone_on:

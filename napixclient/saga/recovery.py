@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, NamedTuple, cast
 
@@ -12,12 +13,12 @@ from ..messages import Request, Response, parse_origin, plain_request
 from ..pool import ClientPool
 from .compensation import Compensation, in_order, lists_of
 from .history import Entry, History
-from .journal import Journal
+from .journal import Journal, Lines
 from .records import draft_of
-from .steps import State, Step, Wait
+from .steps import Owner, State, Step, Wait
 from .undos import Undo
 
-__all__ = ['Report', 'recover']
+__all__ = ['Report', 'recover', 'steps_of', 'undo_history']
 
 
 class Report(NamedTuple):
@@ -50,23 +51,31 @@ def recover(path: str | os.PathLike[str], pool: ClientPool) -> Report:
     """See :meth:`napixclient.saga.Saga.recover`."""
     journal = Journal.resume(path)
     try:
-        history = journal.history
-        if history.state == 'committed':
-            return Report('committed', [], [], [])
-        steps = _steps_of(history)
-        if not history.finished:
-            key_field = history.head['key_field']
-            journal.add({'event': 'failing', 'reason': history.reason or 'recovered after a crash'})
-            origins = {parse_origin(step.request.host) for step in steps}
-            resolver = _Resolver(key_field)
-            Compensation(pool, origins, journal, key_field, resolver, lambda step: None).run(in_order(steps))
-            lists = lists_of(steps)
-            journal.add({'event': 'ended', 'state': 'undone' if lists.complete else 'not_undone'})
-            journal.sync()
-        lists = lists_of(steps)
-        return Report('undone' if lists.complete else 'not_undone', *lists)
+        return undo_history(journal.history, journal, pool)
     finally:
         journal.close()
+
+
+def undo_history(
+    history: History, journal: Lines, pool: ClientPool, tell: Callable[[Step], object] = lambda step: None
+) -> Report:
+    """Undo what a journal tells of.
+
+    :param journal: where that is written down.
+    :param tell: called with a step at each change of its state.
+    """
+    if history.state == 'committed':
+        return Report('committed', [], [], [])
+    steps = steps_of(history, _Ended())
+    if not history.finished:
+        key_field = history.head['key_field']
+        journal.add({'event': 'failing', 'reason': history.reason or 'recovered after a crash'})
+        origins = {parse_origin(step.request.host) for step in steps}
+        Compensation(pool, origins, journal, key_field, _Resolver(key_field), tell).run(in_order(steps))
+        journal.add({'event': 'ended', 'state': 'undone' if lists_of(steps).complete else 'not_undone'})
+        journal.sync()
+    lists = lists_of(steps)
+    return Report('undone' if lists.complete else 'not_undone', *lists)
 
 
 class _Resolver:
@@ -87,21 +96,21 @@ class _Resolver:
         return None
 
 
-def _steps_of(history: History) -> list[Step]:
-    """The steps that a journal tells of, as far as they are to be looked at."""
+def steps_of(history: History, owner: Owner) -> list[Step]:
+    """The steps that a journal tells of."""
     waits: dict[int, Wait] = {}
     steps = []
     for entry in history.entries.values():
         wait = waits.setdefault(entry.wait, Wait(entry.wait))
         wait.order = history.order_of(entry.wait)[0]
-        steps.append(_step_of(entry, wait, history.head))
+        steps.append(_step_of(entry, wait, history.head, owner))
     return steps
 
 
-def _step_of(entry: Entry, wait: Wait, head: dict[str, Any]) -> Step:
+def _step_of(entry: Entry, wait: Wait, head: dict[str, Any], owner: Owner) -> Step:
     line = entry.line
     request = plain_request(line['host'], line['method'], line['url'], None, None)
-    step = Step(entry.number, request, _Ended(), wait, entry.name)
+    step = Step(entry.number, request, owner, wait, entry.name)
     step.context = copy_context()
     step.kept = entry.kept
     step.undo_timeout = line.get('undo_timeout') or float('inf')

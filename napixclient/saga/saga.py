@@ -12,6 +12,7 @@ from ..messages import Headers
 from ..pool import ClientPool
 from .block import Block
 from .core import Config, SagaCore
+from .journal import Journal, NoJournal
 from .options import checked_seconds, checked_statuses
 from .recovery import Report, recover
 from .runner import OnStep
@@ -81,7 +82,11 @@ class Saga(Block):
             true_or_false(cancel_on_failure, 'cancel_on_failure'),
             idempotency_header,
         )
-        super().__init__(Scope(SagaCore(pool, journal, config, on_step, self._crashed), None))
+        core = SagaCore(
+            pool, NoJournal() if journal is None else Journal.begin(journal), config, on_step, self._crashed
+        )
+        core.begin()
+        super().__init__(Scope(core, None))
 
     def sub(self) -> SubSaga:
         """A part that is undone by itself where one of its steps fails, and the saga may go on; a context manager.

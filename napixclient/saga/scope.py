@@ -43,9 +43,9 @@ class Scope:
 
     # -- steps -----------------------------------------------------------------------------------------------------
 
-    def add(self, request: Request, parts: StepParts, wait: Wait) -> Step:
+    def add(self, request: Request, parts: StepParts, wait: Wait, name: str = '') -> Step:
         """A further step, which is not sent yet."""
-        step = self.core.make_step(request, parts, self, wait)
+        step = self.core.make_step(request, parts, self, wait, name)
         self.steps.append(step)
         return step
 
@@ -172,6 +172,12 @@ class Scope:
             if is_whole:
                 core.end(lists)
         self.failure = self._make_failure(lists)
+
+    def halt(self) -> None:
+        """Let go of it: it is neither committed nor undone, and somebody else goes on."""
+        self.core.close()
+        if self._undoing is not None:
+            self._undoing.kill(block=False)
 
     # -- telling ---------------------------------------------------------------------------------------------------
 

@@ -11,12 +11,23 @@ from ..errors import NapixError
 from ..masking import mask
 from ..messages import Response, written
 
-__all__ = ['OWN', 'Answers', 'TemplateError', 'fill', 'fill_url', 'has_templates', 'is_template', 'names_in']
+__all__ = [
+    'OWN',
+    'Answers',
+    'TemplateError',
+    'fill',
+    'fill_url',
+    'has_templates',
+    'is_template',
+    'names_in',
+    'part_of',
+    'parts_in',
+]
 
 #: The name of a step's own answer, in templates that name none.
 OWN = ''
-#: Answers by the names of their steps.
-Answers = Mapping[str, Response]
+#: Answers by the names of their steps; of one of which only parts are kept, these by what stands for them, ``json.id``.
+Answers = Mapping[str, Response | Mapping[str, Any]]
 #: ``{json}``, ``{json.a.0.b}``, ``{header:field}``, each perhaps with the name of an earlier step and a dot before.
 _template = re.compile(
     r"\{(?:(?!json[.}])([A-Za-z_][\w-]*)\.)?(json(?:\.[^{}]+)?|header:[!#$%&'*+\-.^_`|~0-9A-Za-z]+)\}"
@@ -52,14 +63,37 @@ def names_in(value: object) -> set[str]:
     return set()
 
 
+def parts_in(value: object, name: str) -> set[str]:
+    """What a structure wants of the answer of a step: ``json.id``, ``header:location``."""
+    if isinstance(value, str):
+        return {match[2] for match in _template.finditer(value) if match[1] == name}
+    if isinstance(value, Mapping):
+        return {part for member in value.values() for part in parts_in(member, name)}
+    if isinstance(value, (list, tuple)):
+        return {part for member in value for part in parts_in(member, name)}
+    return set()
+
+
+def part_of(answer: Response, what: str) -> Any:
+    """A part of an answer: ``json.id``, ``header:location``.
+
+    :raises TemplateError: where it has no such part.
+    """
+    match = _template.fullmatch(f'{{{what}}}')
+    assert match is not None
+    return _found(match, {OWN: answer})
+
+
 def fill(value: Any, answers: Answers) -> Any:
     """The structure with what the templates stand for; a text that is one template becomes the value, of any type.
+
+    Those of a step's own answer stay as they are where that is not among the answers.
 
     :raises TemplateError: when one of them finds nothing.
     """
     if isinstance(value, str):
         if (whole := _template.fullmatch(value)) is not None:
-            return _found(whole, answers)
+            return _found(whole, answers) if _is_known(whole, answers) else value
         return _replaced(value, answers, str)
     if isinstance(value, Mapping):
         return {name: fill(member, answers) for name, member in value.items()}
@@ -76,7 +110,7 @@ def fill_url(url: str, answers: Answers) -> str:
     :raises TemplateError: when one of them finds nothing.
     """
     if (whole := _template.fullmatch(url)) is not None:
-        return _text(_found(whole, answers), whole[0])
+        return _text(_found(whole, answers), whole[0]) if _is_known(whole, answers) else url
     return _replaced(url, answers, _encoded)
 
 
@@ -87,7 +121,14 @@ def _encoded(text: str) -> str:
 
 
 def _replaced(text: str, answers: Answers, encoded: Callable[[str], str]) -> str:
-    return _template.sub(lambda match: encoded(_text(_found(match, answers), match[0])), text)
+    return _template.sub(
+        lambda match: encoded(_text(_found(match, answers), match[0])) if _is_known(match, answers) else match[0], text
+    )
+
+
+def _is_known(match: re.Match[str], answers: Answers) -> bool:
+    """Whether it is time to look: for a step's own answer that is when there is one."""
+    return match[1] is not None or OWN in answers
 
 
 def _found(match: re.Match[str], answers: Answers) -> Any:
@@ -95,6 +136,10 @@ def _found(match: re.Match[str], answers: Answers) -> Any:
     answer = answers.get(name)
     if answer is None:
         raise TemplateError(f'{match[0]}: there is no answer of {name or "the step"} to look into')
+    if isinstance(answer, Mapping):
+        if what not in answer:
+            raise TemplateError(f'{match[0]} finds nothing: the answer has no such part, or it was not kept')
+        return answer[what]
     if what.startswith('header:'):
         value = answer.headers.get(what.partition(':')[2])
         if value is None:

@@ -10,7 +10,7 @@ from ..messages import Fields, Headers, Request, Response, Source, lead, parse_o
 from .idempotency import with_key
 from .templates import OWN, Answers, fill, fill_url, has_templates, is_template
 
-__all__ = ['Draft', 'Find', 'Maker', 'Undo', 'UndoSpec', 'drafts_of', 'find_of', 'undo_of']
+__all__ = ['Draft', 'Find', 'Maker', 'Undo', 'UndoSpec', 'draft_of_parts', 'drafts_of', 'find_of', 'undo_of']
 
 #: One request as data: ``(method, url[, body[, headers]])``, with the host before, or a :class:`Request`.
 Find = tuple[object, ...] | Request
@@ -168,9 +168,17 @@ def _draft(given: object, what: str) -> Draft:
         return Draft(given.host, given.method, given.url, body, tuple(given.headers.multi_items()), given)
     if not isinstance(given, tuple):
         raise TypeError(f'{what}: each is a tuple ([host, ]method, url[, body[, headers]]) or a Request, not {given!r}')
-    host, method, url, body, headers = _parts(given, what)
+    return draft_of_parts(*_parts(given, what), what)
+
+
+def draft_of_parts(host: Any, method: Any, url: Any, body: Any, headers: Any, what: str) -> Draft:
+    """A request of its parts; the host may be ``None``.
+
+    :param what: what the error calls it.
+    :raises TypeError: for nonsense.
+    """
     if not isinstance(method, str) or not _is_method(method) or method == 'CONNECT':
-        raise TypeError(f'{what}: {method!r} is no method, in {given!r}')
+        raise TypeError(f'{what}: {method!r} is no method')
     if not isinstance(url, str):
         raise TypeError(f'{what}: a url is a text, not {url!r}')
     if not isinstance(body, (Mapping, list, str, bytes, bytearray, type(None))):
