@@ -12,6 +12,7 @@ allow            which hosts may be asked, by the address that is connected to
 pool             many hosts, one client per origin
 waiting          outcomes in order, as they finish, or as a stream
 client           one host
+profiles         who asks, as the configuration says
 wsgi             middlewares for the serving side: errors that chain, signatures that are verified
 _http            the engine: queues, slots, connections, retries, redirects, HTTP/1.1, names, TLS, proxies
 authenticators   what proves to a server who asks

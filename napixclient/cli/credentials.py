@@ -9,14 +9,12 @@ from typing import TypedDict
 
 from ..authenticators import LoginAuthenticator, TokenIdentifier
 from ..messages import parse_origin
-from .hostfiles import config_directory, name_of
+from ..profiles import Profile, read_profile
+from .hostfiles import name_of
 from .items import BadItem, read_text
 from .options import Asked
 
 __all__ = ['BadCredentials', 'ConnectionOptions', 'authenticator_of', 'connection_options', 'profile_of']
-
-_SETTINGS = ('login', 'key', 'token', 'ca_certs', 'proxy')
-Profile = dict[str, str]
 
 
 class ConnectionOptions(TypedDict, total=False):
@@ -49,28 +47,10 @@ def profile_of(asked: Asked) -> Profile:
     name = asked.profile or _environ('NAPIX_PROFILE')
     if name is None:
         return {}
-    if sys.version_info >= (3, 11):
-        import tomllib
-    else:
-        import tomli as tomllib
-
-    path = os.path.join(config_directory(), 'config.toml')
     try:
-        with open(path, 'rb') as file:
-            profiles = tomllib.load(file).get('profiles', {})
-    except OSError as exc:
-        raise BadCredentials(f'profile {name!r}: cannot read {path}: {exc.strerror}') from exc
-    except ValueError as exc:  # TOMLDecodeError, UnicodeDecodeError
-        raise BadCredentials(f'{path} is not TOML: {exc}') from exc
-    profile = profiles.get(name) if isinstance(profiles, dict) else None
-    if not isinstance(profile, dict):
-        raise BadCredentials(f'{path} has no [profiles.{name}]')
-    for setting, value in profile.items():
-        if setting not in _SETTINGS:
-            raise BadCredentials(f'{path}: [profiles.{name}] has {setting!r}; known are {", ".join(_SETTINGS)}')
-        if not isinstance(value, str) or not value:
-            raise BadCredentials(f'{path}: {setting} of [profiles.{name}] is a text that is not empty')
-    return profile
+        return read_profile(name)
+    except ValueError as exc:
+        raise BadCredentials(str(exc)) from exc
 
 
 # Credentials ---------------------------------------------------------------------------------------------------------

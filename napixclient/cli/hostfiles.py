@@ -7,14 +7,10 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 
-from ..hosts import BadHosts, Groups, config_home, expand
+from ..hosts import BadHosts, Groups, expand
+from ..profiles import config_directory
 
-__all__ = ['config_directory', 'name_of', 'read_bytes', 'read_groups', 'read_hosts', 'without']
-
-
-def config_directory() -> str:
-    """The directory of the settings of ``napix``."""
-    return os.path.join(config_home(), 'napix')
+__all__ = ['name_of', 'read_bytes', 'read_groups', 'read_hosts', 'without']
 
 
 def read_groups(path: str | None) -> Groups:

@@ -11,7 +11,8 @@ import click
 import gevent
 
 from .._http.options import Options
-from ..errors import HTTPError, escaped
+from ..error_texts import escaped
+from ..errors import HTTPError
 from ..masking import mask
 from ..pool import ClientPool
 from ..saga.errors import JournalError

@@ -15,7 +15,8 @@ import sys
 from collections.abc import Sequence
 from typing import Protocol
 
-from ..errors import HTTPError, NapixError, one_line
+from ..error_texts import one_line
+from ..errors import HTTPError, NapixError
 from ..masking import Shown, mask, sentence
 
 if sys.version_info < (3, 11):

@@ -4,7 +4,8 @@ Each line is a JSON object with ``event``:
 
 ``saga``        the first line: ``version``, ``id``, ``undo_timeout``, ``undone_on``, ``key_field``
 ``step``        is about to be sent: ``step`` (its number), ``wait``, ``name``, ``host``, ``method``, ``url``, ``undo``,
-                ``find``, ``undo_timeout``, ``undone_on``, and ``key``, its idempotency key
+                ``find``, ``undo_timeout``, ``undone_on``, ``key`` (its idempotency key), and ``again``, the number of
+                the same step where it was asked for before a restart
 ``waited``      ``wait`` is being waited for: this is the order in which waits are undone
 ``done``        ``step`` was answered: ``status``, and ``undo`` where that was not known before
 ``failed``      ``step`` was not done: ``error``
@@ -15,6 +16,7 @@ Each line is a JSON object with ``event``:
 ``undone``      ``step`` is undone
 ``not_undone``  ``step`` could not be undone: ``error``
 ``kept``        ``step`` stays, whatever becomes of the saga
+``values``      parts of the answer of ``step`` that later steps want: only the service writes it
 ``committed``   the end
 ``ended``       the end of undoing: ``state`` is ``undone`` or ``not_undone``
 """
@@ -37,7 +39,7 @@ _OUTCOMES = frozenset(['done', 'failed', 'unknown', 'dropped', 'undoing', 'undon
 class Entry:
     """A step, as its lines tell of it."""
 
-    __slots__ = ('error', 'kept', 'line', 'outcome', 'state', 'status', 'undo', 'wait')
+    __slots__ = ('error', 'kept', 'line', 'outcome', 'state', 'status', 'undo', 'values', 'wait')
 
     def __init__(self, line: dict[str, Any]) -> None:
         #: The line of its beginning.
@@ -50,6 +52,8 @@ class Entry:
         self.status: int | None = None
         self.error: str | None = None
         self.kept: bool = False
+        #: Parts of its answer that later steps want.
+        self.values: dict[str, Any] = {}
         #: What undoes it: records, ``'callable'`` as long as only the program knows, or nothing.
         self.undo: list[dict[str, Any]] | str | None = line.get('undo')
 
@@ -68,6 +72,9 @@ class Entry:
         kind = event['event']
         if kind == 'kept':
             self.kept = True
+            return
+        if kind == 'values':
+            self.values = event['values']
             return
         self.state = kind
         if kind in ('done', 'failed', 'unknown', 'dropped'):
@@ -116,9 +123,11 @@ class History:
             self.head, self.state = event, 'running'
         elif kind == 'step':
             self.entries[event['step']] = Entry(event)
+            if 'again' in event:
+                self.entries[event['again']].state = 'dropped'
         elif kind == 'waited':
             self.waits[event['wait']] = len(self.waits)
-        elif kind in _OUTCOMES or kind == 'kept':
+        elif kind in _OUTCOMES or kind in ('kept', 'values'):
             self.entries[event['step']].tell(event)
         elif kind == 'failing':
             self.reason, self.state = event.get('reason', self.reason), 'undoing'

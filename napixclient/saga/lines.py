@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from .._http.pending import Outcome
-from ..errors import HTTPError, one_line
+from ..error_texts import one_line
+from ..errors import HTTPError
 from ..masking import mask
 from ..messages import Request
 from .history import VERSION
@@ -45,6 +46,8 @@ def step_line(step: Step, key_field: str) -> Line:
     }
     if request.headers and (key := request.headers.get(key_field)) is not None:
         line['key'] = key
+    if step.again is not None:
+        line['again'] = step.again
     if step.find is not None:
         line['find'] = record_of(step.find, key_field)
     if step.undone_on:

@@ -12,7 +12,7 @@ from ..messages import Request
 from ..secret_names import is_secret_field, is_secret_parameter
 from .undos import Draft
 
-__all__ = ['Record', 'draft_of', 'record_of', 'record_of_draft', 'without_secrets']
+__all__ = ['Record', 'draft_of', 'holds_secrets', 'record_of', 'record_of_draft', 'without_secrets']
 
 #: A request in JSON: ``host``, ``method``, ``url``, ``headers``, and the body as ``body``, ``text`` or ``base64``;
 #: ``withheld`` where it cannot be sent without the secret that is left out.
@@ -47,7 +47,7 @@ def _record(
     if kept:
         record['headers'] = [list(pair) for pair in kept]
     shown = mask(record['url'])
-    if shown != record['url'] or (body is not None and _holds_secrets(body)):
+    if shown != record['url'] or (body is not None and holds_secrets(body)):
         record['url'] = shown
         record['withheld'] = True
     elif isinstance(body, (bytes, bytearray, memoryview)):
@@ -88,12 +88,12 @@ def without_secrets(url: str) -> str:
     return f'{path}?{"&".join(kept)}' if kept else path
 
 
-def _holds_secrets(body: Any) -> bool:
+def holds_secrets(body: Any) -> bool:
     """Whether a body has a secret in it, by its names or because it is known for one."""
     if isinstance(body, Mapping):
-        return any(is_secret_field(str(name)) or _holds_secrets(member) for name, member in body.items())
+        return any(is_secret_field(str(name)) or holds_secrets(member) for name, member in body.items())
     if isinstance(body, (list, tuple)):
-        return any(map(_holds_secrets, body))
+        return any(map(holds_secrets, body))
     if isinstance(body, (bytes, bytearray, memoryview)):
         body = bytes(body).decode('utf-8', 'replace')
     return isinstance(body, str) and mask(body) != body

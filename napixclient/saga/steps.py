@@ -77,6 +77,7 @@ class Step:
         '__weakref__',
         '_links',
         '_name',
+        'again',
         'asked_at',
         'attempts',
         'cancelled',
@@ -116,6 +117,7 @@ class Step:
     idempotent: bool  # whether the server knows its key, so that it may be sent again
     context: Context  # of the call that asked for it
     deadline: Deadline | None  # where it may wait in our own queue, or be tried again
+    again: int | None  # the number of the same step, asked for by a process that is gone
     asked_at: float  # of ``time.monotonic()``
     runner: Canceller | None
     pending: PendingResponse | None  # the try that is under way
@@ -138,6 +140,7 @@ class Step:
         self.state = 'queued'
         self.undo = self.given_undo = self.find = self.deadline = self.runner = self.pending = self.error = None
         self.send_undo = self._links = None
+        self.again = None
         self.attempts = 0
         self.asked_at = 0.0
         self.maybe_sent = self.kept = self.excused = self.idempotent = False

@@ -150,6 +150,8 @@ def drafts_of(given: object, what: str) -> tuple[Draft, ...]:
     :param what: what the error calls it.
     :raises TypeError: for nonsense.
     """
+    if isinstance(given, Draft):
+        return (given,)
     if isinstance(given, (tuple, Request)):
         return (_draft(given, what),)
     if isinstance(given, list):
@@ -161,6 +163,8 @@ def drafts_of(given: object, what: str) -> tuple[Draft, ...]:
 
 
 def _draft(given: object, what: str) -> Draft:
+    if isinstance(given, Draft):
+        return given
     if isinstance(given, Request):
         body = given.body
         if isinstance(given.payload, Source):

@@ -16,6 +16,10 @@ run         one that is under way
 keeping     commits results, and what is to be sent next
 lanes       which requests are to be sent next
 lease       the right to send, where others share the store
+sagas       takes new sagas, takes over those that were left
+saga_run    one that is under way
+saga_submission, saga_store, saga_journal  what is posted, what is kept of it, and the events of its steps
+saga_api, saga_openapi  routes of sagas, and their description
 submission  what is posted, read and checked
 results     a result as a line of JSON
 segments    results that were committed together

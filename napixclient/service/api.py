@@ -38,7 +38,7 @@ from .segments import Form
 from .submission import BadSubmission, Submission, read_submission
 from .watching import EVENTS, LINES, Heartbeat, body, page, socket_session, stream_session
 
-__all__ = ['Api']
+__all__ = ['Api', 'Route']
 
 Answer = Iterable[bytes]
 Route = Callable[..., Answer]
@@ -80,21 +80,26 @@ class Api:
         self._heartbeat = heartbeat
         self._metrics = metrics
         self._threads = ThreadPool(1)  # one large submission after the other
-        self._routes: list[tuple[re.Pattern[str], dict[str, Route]]] = [
-            (re.compile(pattern), methods)
-            for pattern, methods in (
-                (r'/healthz', {'GET': self._health}),
-                (r'/metrics', {'GET': self._show_metrics}),
-                (r'/openapi\.json', {'GET': self._openapi}),
-                (r'/runs', {'GET': self._list, 'POST': self._create}),
-                (r'/runs/([^/]*)', {'GET': self._show, 'DELETE': self._cancel}),
-                (r'/runs/([^/]*)/requests', {'GET': self._left}),
-                (r'/runs/([^/]*)/flying', {'GET': self._flying}),
-                (r'/runs/([^/]*)/results', {'GET': self._results}),
-                (r'/runs/([^/]*)/events', {'GET': self._events}),
-                (r'/runs/([^/]*)/ws', {'GET': self._watch}),
-            )
+        routes: list[tuple[str, dict[str, Route]]] = [
+            (r'/healthz', {'GET': self._health}),
+            (r'/metrics', {'GET': self._show_metrics}),
+            (r'/openapi\.json', {'GET': self._openapi}),
+            (r'/runs', {'GET': self._list, 'POST': self._create}),
+            (r'/runs/([^/]*)', {'GET': self._show, 'DELETE': self._cancel}),
+            (r'/runs/([^/]*)/requests', {'GET': self._left}),
+            (r'/runs/([^/]*)/flying', {'GET': self._flying}),
+            (r'/runs/([^/]*)/results', {'GET': self._results}),
+            (r'/runs/([^/]*)/events', {'GET': self._events}),
+            (r'/runs/([^/]*)/ws', {'GET': self._watch}),
         ]
+        self._routes = [(re.compile(pattern), methods) for pattern, methods in routes]
+
+    def add_routes(self, routes: Iterable[tuple[str, dict[str, Route]]]) -> None:
+        """Answer at further paths.
+
+        :param routes: patterns of paths, and who answers there by method.
+        """
+        self._routes += [(re.compile(pattern), methods) for pattern, methods in routes]
 
     def close(self) -> None:
         """End the thread that reads large submissions."""
@@ -144,7 +149,7 @@ class Api:
         if not is_json(environ.get('CONTENT_TYPE', '')):
             raise UnsupportedMediaType('the body is JSON: Content-Type: application/json')
         try:
-            run = self._runs.start(self._submission(self._body(environ)))
+            run = self._runs.start(self._submission(self.read_body(environ)))
         except BadSubmission as exc:
             raise BadRequest(str(exc)) from exc
         except Busy as exc:
@@ -163,7 +168,7 @@ class Api:
             raise found
         return found
 
-    def _body(self, environ: Environ) -> bytes:
+    def read_body(self, environ: Environ) -> bytes:
         """The body, of a bounded size, and within a bounded time."""
         length = environ.get('CONTENT_LENGTH') or '0'
         if not _is_number(length):
@@ -196,11 +201,25 @@ class Api:
             raise BadRequest('the body broke off', Connection='close')
         return b''.join(parts)
 
-    def _list(self, environ: Environ, start_response: StartResponse) -> Answer:
-        query = _query(environ)
-        limit = _number(query, 'limit', 50)
+    def read_limit(self, environ: Environ) -> int:
+        """How many the caller wants to see."""
+        limit = _number(_query(environ), 'limit', 50)
         if not 1 <= limit <= MOST_RUNS:
             raise BadRequest(f'limit: from 1 to {MOST_RUNS}')
+        return limit
+
+    def write_json(
+        self,
+        start_response: StartResponse,
+        document: Any,
+        status: str = '200 OK',
+        fields: Iterable[tuple[str, str]] = (),
+    ) -> list[bytes]:
+        """A JSON answer."""
+        return _json(start_response, document, status, fields)
+
+    def _list(self, environ: Environ, start_response: StartResponse) -> Answer:
+        query, limit = _query(environ), self.read_limit(environ)
         before = None
         if 'before' in query:
             before = self._runs.store.find(query['before']) if _is_id(query['before']) else None

@@ -104,6 +104,12 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
     help='Neither keep nor show what fields, parameters and members of this name hold; may be repeated.',
 )
 @click.option(
+    '--profile',
+    metavar='NAME',
+    envvar='NAPIX_PROFILE',
+    help='Sagas show servers the credentials of this profile of the configuration.',
+)
+@click.option(
     '--mount',
     'mounts',
     metavar='/PATH=MODULE:APP',

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .._version import __version__
+from .saga_openapi import saga_paths, saga_schemas
 from .submission import FORBIDDEN, LONGEST_SECONDS, MOST_RETRIES, MOST_SIMULTANEOUS
 
 __all__ = ['DOCUMENT']
@@ -438,10 +439,10 @@ DOCUMENT: _Schema = {
         'version': __version__,
         'description': 'Many HTTP requests on many servers at once: runs that are submitted, watched, kept.',
     },
-    'paths': _PATHS,
+    'paths': {**_PATHS, **saga_paths(_ID, _problems, _answer, _parameter)},
     'x-websockets': _WEBSOCKETS,
     'components': {
-        'schemas': _SCHEMAS,
+        'schemas': {**_SCHEMAS, **saga_schemas(_REQUEST_PARTS, _HOST, _OPTIONS, _WHOLE, _object)},
         'securitySchemes': {
             'bearer': {'type': 'http', 'scheme': 'bearer'},
             'token': {'type': 'apiKey', 'in': 'query', 'name': 'token'},

@@ -13,6 +13,7 @@ import gevent
 from .._http.core import default_max_connections
 from .._http.options import Simultaneous
 from ..allow import Allow
+from ..authenticators import Authenticator
 from ..pool import ClientPool
 from .counts import Counts, document_of_run
 from .database import StoreRefused
@@ -153,9 +154,11 @@ class Runs:
 
     # -- what a run asks -------------------------------------------------------------------------------------------
 
-    def open_pool(self, simultaneous: Simultaneous, lease: Lease) -> ClientPool:
+    def open_pool(
+        self, simultaneous: Simultaneous, lease: Lease, authenticator: Authenticator | None = None
+    ) -> ClientPool:
         """A pool that connects to nothing that may not be asked, and sends nothing when the lease is over."""
-        pool = ClientPool(None, simultaneous, max_body=self._max_answer, max_connections=self._connections)
+        pool = ClientPool(authenticator, simultaneous, max_body=self._max_answer, max_connections=self._connections)
         self.allow.guard(pool)
         if not self.store.exclusive:
             pool._core.guard = lease.guard

@@ -7,13 +7,16 @@ import logging
 import uuid
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from time import monotonic
 from typing import Any
 
 import gevent
 
 from .._options import refuse_unknown
 from ..allow import Allow
+from ..authenticators import Authenticator
 from ..masking import mask
+from ..profiles import authenticator_of_profile, read_profile
 from ..secret_names import add_secret_names
 from ..wsgi import ExceptionsCatcher
 from ..wsgi.environ import App, Environ, StartResponse
@@ -26,6 +29,9 @@ from .metrics import Metrics
 from .nonces import KeptNonces
 from .page import Page
 from .runs import Runs
+from .saga_api import SagaApi
+from .saga_store import SagaStore
+from .sagas import Sagas
 from .store import Store
 from .watching import Heartbeat
 
@@ -43,6 +49,7 @@ class Config:
     :param host: the address that is listened on.
     :param names: further values of ``Host`` that are served.
     :param mounts: path → WSGI application.
+    :param profile: the profile of the configuration whose credentials sagas show to servers.
     :param secret_names: further names of fields, parameters and members whose values are neither kept nor shown.
     :raises ValueError: for what makes no sense, or is not safe.
     """
@@ -69,6 +76,7 @@ class Config:
     keep_days: float = 30.0
     keep_bytes: int = 1 << 30
     secret_names: tuple[str, ...] = ()
+    profile: str | None = None
 
     def __post_init__(self) -> None:
         add_secret_names(self.secret_names)
@@ -105,6 +113,10 @@ class Service:
             connections_of_run=config.connections_per_run,
             metrics=self.metrics,
         )
+        self._saga_store = SagaStore(database, self._store.owner)
+        self.sagas: Sagas = Sagas(
+            self._saga_store, allow, self.runs.open_pool, _authenticator_of(config.profile), config.max_runs
+        )
         page = Page()
         self._api = api = Api(
             self.runs,
@@ -115,6 +127,7 @@ class Service:
             heartbeat=Heartbeat(config.ping_every, config.ping_timeout),
             metrics=self.metrics,
         )
+        api.add_routes(SagaApi(self.sagas, api).routes)
         app: App = _Mounts(api, dict(config.mounts)) if config.mounts else api
         if config.guarded:
             keys = {} if config.login is None or config.key is None else {config.login: config.key}
@@ -131,11 +144,14 @@ class Service:
     def start(self) -> None:
         """Go on with what was left, and begin to look after the store."""
         self._try('taking over', self.runs.take_over)
+        self._try('taking over sagas', self.sagas.take_over)
         self._greenlets = [
             gevent.spawn(self._look_after, *what)
             for what in (
                 (RENEW_SECONDS, 'renewing', self.runs.renew),
                 (RENEW_SECONDS, 'taking over', self.runs.take_over),
+                (RENEW_SECONDS, 'renewing sagas', self.sagas.renew),
+                (RENEW_SECONDS, 'taking over sagas', self.sagas.take_over),
                 (SWEEP_EVERY, 'forgetting', self._sweep),
             )
         ]
@@ -159,19 +175,28 @@ class Service:
 
     def _sweep(self) -> None:
         count = self._store.sweep(self.config.keep_days * 86400, self.config.keep_bytes)
+        self._saga_store.sweep(self.config.keep_days * 86400)
         if count:
             log.info('%d old runs were forgotten', count)
 
     def drain(self) -> None:
         """Take no new runs, and let those under way finish, for as long as is configured."""
+        self.sagas.draining = True
+        began = monotonic()
         self.runs.drain(self.config.drain_timeout)
+        self.sagas.drain(max(self.config.drain_timeout - (monotonic() - began), 0))
 
     def close(self) -> None:
         """End everything. What is not finished goes on at the next start."""
         gevent.killall(self._greenlets)
         self.runs.stop()
+        self.sagas.stop()
         self._api.close()
         self._store.close()
+
+
+def _authenticator_of(profile: str | None) -> Authenticator | None:
+    return None if profile is None else authenticator_of_profile(read_profile(profile))
 
 
 class _Mounts:
@@ -223,7 +248,7 @@ def read_secret(value: str | None) -> str | None:
         raise ValueError(f'cannot read {value[1:]}: {reason}') from exc
 
 
-_OURS = ('runs', 'healthz', 'metrics', 'openapi.json')
+_OURS = ('runs', 'sagas', 'healthz', 'metrics', 'openapi.json')
 
 
 def load_app(text: str) -> tuple[str, App]:

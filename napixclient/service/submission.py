@@ -39,6 +39,7 @@ __all__ = [
     'kept',
     'kept_all',
     'politely',
+    'read_json',
     'read_submission',
     'restored',
     'target_text',
@@ -138,7 +139,7 @@ def read_submission(data: bytes, most: int, allow: Allow) -> Submission:
     :param most: requests at most.
     :raises BadSubmission: naming the part.
     """
-    document = _object(_json(data), 'the body')
+    document = _object(read_json(data), 'the body')
     options = _options({name: document.pop(name) for name in Options._fields if name in document})
     secrets = Secrets()
     reader = _Items(options, allow, secrets)
@@ -162,7 +163,11 @@ def politely(things: Iterable[_T]) -> Iterator[_T]:
 # Its shape ------------------------------------------------------------------------------------------------------------
 
 
-def _json(data: bytes) -> Any:
+def read_json(data: bytes) -> Any:
+    """What is posted.
+
+    :raises BadSubmission: where it is no JSON that can be sent on.
+    """
     try:
         if len(data) <= SLICE:
             return load_json(data, finite=True)  # whose error says where

@@ -1,0 +1,181 @@
+"""The part of the OpenAPI document that describes sagas."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .saga_submission import MOST_STEPS
+
+__all__ = ['saga_paths', 'saga_schemas']
+
+_Schema = dict[str, Any]
+_TEMPLATES = (
+    '{json.path} and {header:field} stand for parts of the answer of the step; in steps {NAME.json.path} and '
+    '{NAME.header:field} stand for those of an earlier step. In a url a value is one percent-encoded segment or value '
+    'of the query, unless the template is the whole url.'
+)
+
+
+def saga_schemas(parts: _Schema, host: _Schema, options: _Schema, whole: _Schema, make: Any) -> _Schema:
+    """The schemas of sagas.
+
+    :param parts: those of a request: ``method``, ``headers``, ``body``.
+    :param options: ``timeout`` and ``simultaneous`` of a run.
+    :param make: makes the schema of an object.
+    """
+    url = {'type': 'string', 'pattern': r'^/[^\x00-\x1f\x7f#{}]*$', 'description': f'path and query. {_TEMPLATES}'}
+    undo = make(
+        {'host': host, 'method': parts['method'], 'url': url, 'headers': parts['headers'], 'body': parts['body']},
+        ['method', 'url'],
+        additionalProperties=False,
+        description='a request; without a host it goes to that of the step',
+    )
+    several = {'type': 'array', 'items': {'$ref': '#/components/schemas/SagaRequest'}, 'minItems': 1}
+    reference = {'$ref': '#/components/schemas/SagaRequest'}
+    step = make(
+        {
+            'name': {
+                'type': 'string',
+                'pattern': '^(?!json$)[A-Za-z_][A-Za-z0-9_-]{0,63}$',
+                'description': 'each once',
+            },
+            'host': host,
+            'method': parts['method'],
+            'url': url,
+            'headers': parts['headers'],
+            'body': parts['body'],
+            'undo': {
+                'anyOf': [reference, several, {'type': 'null'}],
+                'description': 'what undoes it; null where there is nothing to undo',
+            },
+            'find': {
+                'anyOf': [reference, {'type': 'null'}],
+                'description': 'a request whose answer says whether it was done: 2xx it was, 404 and 410 it was not',
+            },
+            'idempotency': {
+                'type': 'boolean',
+                'description': 'the server knows it again by its Idempotency-Key; false',
+            },
+        },
+        ['host', 'undo'],
+        additionalProperties=False,
+    )
+    one = {'$ref': '#/components/schemas/SagaStep'}
+    shown = make(
+        {
+            'name': {'type': 'string'},
+            'wait': whole,
+            'request': {'type': 'string'},
+            'state': {
+                'enum': [
+                    *('waiting', 'running', 'done', 'failed', 'unknown', 'dropped', 'undoing', 'undone', 'not_undone')
+                ]
+            },
+            'status': {'type': ['integer', 'null']},
+            'error': {'type': ['string', 'null']},
+            'undo': {'type': 'array', 'items': {'type': 'string'}, 'description': 'the way back'},
+        }
+    )
+    about = {
+        'id': {'type': 'string', 'pattern': '^[0-9a-f]{32}$'},
+        'state': {'enum': ['running', 'undoing', 'committed', 'undone', 'not_undone']},
+        'reason': {'type': ['string', 'null'], 'description': 'why it is undone'},
+        'created': {'type': 'number', 'description': 'seconds since the epoch'},
+        'finished': {'type': ['number', 'null']},
+        'counts': {'type': 'object', 'additionalProperties': whole, 'description': 'steps by state'},
+        'timeout': {'type': ['number', 'null']},
+        'undo_timeout': {'type': 'number'},
+        'simultaneous': {'type': ['integer', 'string']},
+    }
+    return {
+        'SagaRequest': undo,
+        'SagaStep': step,
+        'SagaSubmission': make(
+            {
+                'steps': {
+                    'type': 'array',
+                    'minItems': 1,
+                    'maxItems': MOST_STEPS,
+                    'items': one,
+                    'description': 'one after the other; those in a list within it go together',
+                },
+                'timeout': {**options['timeout'], 'description': 'seconds for the steps; undoing comes on top'},
+                'undo_timeout': {**options['timeout'], 'description': 'seconds for each undo over all its tries; 60'},
+                'simultaneous': options['simultaneous'],
+            },
+            ['steps'],
+            additionalProperties=False,
+            description=_TEMPLATES,
+        ),
+        'SagaTogether': make(
+            {
+                'steps': {
+                    'type': 'array',
+                    'minItems': 1,
+                    'maxItems': 1,
+                    'items': {'type': 'array', 'minItems': 1, 'items': one},
+                }
+            },
+            ['steps'],
+            additionalProperties=False,
+            description='the same, all steps together',
+        ),
+        'Saga': make({**about, 'steps': {'type': 'array', 'items': shown}}),
+        'Sagas': make({'sagas': {'type': 'array', 'items': make(about)}}),
+    }
+
+
+def saga_paths(id: _Schema, problems: Any, answer: Any, parameter: Any) -> _Schema:
+    """The paths of sagas.
+
+    :param id: the parameter of the path.
+    :param problems: makes the answers of these statuses.
+    :param answer: makes an answer with a schema.
+    :param parameter: makes a parameter of the query.
+    """
+
+    def ref(name: str) -> _Schema:
+        return {'$ref': f'#/components/schemas/{name}'}
+
+    saga = answer('the saga', 'application/json', ref('Saga'))
+    location = {'schema': {'type': 'string'}, 'required': True, 'description': 'the path of the saga'}
+    links = {
+        name: {'operationId': name, 'parameters': {'id': '$response.body#/id'}} for name in ('showSaga', 'abortSaga')
+    }
+    return {
+        '/sagas': {
+            'get': {
+                'operationId': 'listSagas',
+                'summary': 'The sagas, newest first',
+                'parameters': [parameter('limit', {'type': 'integer', 'minimum': 1, 'maximum': 500}, 'at most')],
+                'responses': {'200': answer('the sagas', 'application/json', ref('Sagas')), **problems('400')},
+            },
+            'post': {
+                'operationId': 'createSaga',
+                'summary': 'Submit a saga: steps that are undone where a later one fails',
+                'requestBody': {
+                    'required': True,
+                    'content': {
+                        'application/json': {'schema': {'anyOf': [ref('SagaSubmission'), ref('SagaTogether')]}}
+                    },
+                },
+                'responses': {
+                    '201': {**saga, 'headers': {'Location': location}, 'links': links},
+                    **problems('400', '408', '413', '415', '503'),
+                },
+            },
+        },
+        '/sagas/{id}': {
+            'parameters': [id],
+            'get': {
+                'operationId': 'showSaga',
+                'summary': 'How a saga stands, with the way back',
+                'responses': {'200': saga, **problems('404')},
+            },
+            'delete': {
+                'operationId': 'abortSaga',
+                'summary': 'Give a saga up: what was done is undone',
+                'responses': {'200': saga, **problems('404')},
+            },
+        },
+    }
