@@ -15,7 +15,7 @@ from .compensation import Compensation, in_order, lists_of
 from .history import Entry, History
 from .journal import Journal, Lines
 from .records import draft_of
-from .steps import Owner, State, Step, Wait
+from .steps import GONE, Owner, State, Step, Wait
 from .undos import Undo
 
 __all__ = ['Report', 'recover', 'steps_of', 'undo_history']
@@ -33,18 +33,6 @@ class Report(NamedTuple):
     undone: list[Step]
     not_undone: list[tuple[Step, HTTPError]]
     unknown: list[Step]
-
-
-class _Ended:
-    """The owner of steps whose program is gone."""
-
-    failing = True
-
-    def stop(self) -> None:
-        """Nothing is being sent."""
-
-    def settled(self, step: Step) -> None:
-        """Nobody waits."""
 
 
 def recover(path: str | os.PathLike[str], pool: ClientPool) -> Report:
@@ -66,7 +54,7 @@ def undo_history(
     """
     if history.state == 'committed':
         return Report('committed', [], [], [])
-    steps = steps_of(history, _Ended())
+    steps = steps_of(history, GONE)
     if not history.finished:
         key_field = history.head['key_field']
         journal.add({'event': 'failing', 'reason': history.reason or 'recovered after a crash'})

@@ -15,7 +15,7 @@ from ..messages import Request, Response
 from ..resources.deadline import Deadline
 from .undos import Undo
 
-__all__ = ['State', 'Step', 'Wait']
+__all__ = ['GONE', 'Owner', 'State', 'Step', 'TO_UNDO', 'Wait']
 
 #: ``queued`` (not handed to the pool yet), ``running``; then how it ended: ``done``, ``failed``, ``unknown`` (sent, and
 #: nobody knows whether it was done) or ``dropped`` (not sent, as another one failed); then what became of its undo.
@@ -251,5 +251,33 @@ class Step:
         if self._links is not None:
             get_hub().loop.run_callback(self._notify)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return _remade, (self.number, self.request, self.name, self.outcome, self.undo, self.state)
+
     def __repr__(self) -> str:
         return f'<Step {self.name}: {self.state}>'
+
+
+class _Gone:
+    """The owner of steps that were copied, or whose program is gone."""
+
+    failing = True
+
+    def stop(self) -> None:
+        """Nothing is being sent."""
+
+    def settled(self, step: Step) -> None:
+        """Nobody waits."""
+
+
+#: For steps that nobody is doing any more.
+GONE: Owner = _Gone()
+
+
+def _remade(
+    number: int, request: Request, name: str, outcome: Outcome | None, undo: tuple[Request, ...] | None, state: State
+) -> Step:
+    """For pickle and copy."""
+    step = Step(number, request, GONE, Wait(0), name)
+    step.outcome, step.undo, step.state = outcome, undo, state
+    return step

@@ -17,6 +17,7 @@ from napixclient.hosts import expand
 from napixclient.testing import serve
 from napixclient.wsgi import ExceptionsCatcher
 from tests import kit
+from tests.saga.world import World
 from tests.service.browser import MISSING, Browser
 from tests.service.serving import Service, serving
 
@@ -687,3 +688,18 @@ def test_the_page_comes_from_us_alone(service: Service) -> None:
         assert '://' not in text and 'style="' not in text and '<style' not in text
         again = service.ask('GET', path, None, {'If-None-Match': answer.headers['etag']})
         assert again.status == 304 and not again.data
+
+
+def test_a_saga_is_a_table_with_the_way_back(browser: Browser, tmp_path: Path) -> None:
+    """The list leads to it; it is shown until it has ended."""
+    with World() as world, serving(tmp_path / 'runs.sqlite') as service:
+        undo = {'method': 'DELETE', 'url': '{header:location}'}
+        steps = [{'host': world.host, 'method': 'POST', 'url': url, 'undo': undo} for url in ('/a', '/b', '/fail')]
+        answer = service.ask('POST', '/sagas', {'steps': steps}, {'Content-Type': 'application/json'})
+        browser.open(f'{service.url}#/sagas')
+        browser.until('document.querySelector("#sagas a")')
+        browser.run('document.querySelector("#sagas a").click()')
+        browser.until('document.getElementById("saga-state")?.dataset.state === "undone"')
+        rows = browser.run('return [...document.querySelectorAll("#saga-steps tr")].map(row => row.innerText)')
+        assert len(rows) == 3 and f'DELETE {world.host}/a/1' in rows[0] and 'undone' in rows[0] and '500' in rows[2]
+        assert browser.run('return location.hash') == f'#/sagas/{answer.body["id"]}'

@@ -5,6 +5,7 @@ import { composeView } from './compose.js';
 import { prepareDetail } from './detail.js';
 import { $, write } from './dom.js';
 import { runView } from './runview.js';
+import { sagasView, sagaView } from './sagas.js';
 
 const go = place => { location.hash = place; };
 let leave = () => {};
@@ -12,7 +13,10 @@ let leave = () => {};
 function route() {
   leave();
   const match = /^#\/runs\/([0-9a-f]{32})$/.exec(location.hash);
-  leave = match ? runView($('main'), match[1], go) : composeView($('main'), go);
+  const saga = /^#\/sagas\/([0-9a-f]{32})$/.exec(location.hash);
+  if (saga) leave = sagaView($('main'), saga[1], go);
+  else if (location.hash === '#/sagas') leave = sagasView($('main'), go);
+  else leave = match ? runView($('main'), match[1], go) : composeView($('main'), go);
 }
 
 // The service wants a token, or another one.
