@@ -95,9 +95,9 @@ napix: click.Command = click.Command(
 def _command(name: str, rest: list[str]) -> int:
     """Run a subcommand of the command itself; return its exit code."""
     if name == 'help' and rest:
-        from .help import TOPICS, topic_text
+        from .help import SAGA, TOPICS, topic_text
 
-        found = [topic for topic in TOPICS if topic.name == rest[0]]
+        found = [topic for topic in (*TOPICS, SAGA) if topic.name == rest[0]]
         if not found or len(rest) > 1:
             raise click.UsageError(
                 f'{" ".join(rest)!r} is no topic of the help: {", ".join(topic.name for topic in TOPICS)}'

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from .options import FLAGS, Flag
 
-__all__ = ['EXAMPLES', 'SUMMARY', 'SYNOPSIS', 'TOPICS', 'Topic', 'screen', 'topic_text']
+__all__ = ['EXAMPLES', 'SAGA', 'SUMMARY', 'SYNOPSIS', 'TOPICS', 'Topic', 'screen', 'topic_text']
 
 WIDTH = 80
 SUMMARY = 'send HTTP requests to many servers at once'
@@ -94,20 +94,6 @@ TOPICS = [
         'key, token, ca_certs and proxy. "@file" is what is in a file there too.',
     ),
     Topic(
-        'saga',
-        'sagas that crashed: what they did, and how to undo it',
-        '"napix saga show JOURNAL" tells of each step of a saga what became of it, and what undoes it; on a terminal '
-        'as a table, else as lines with tabs: wait, state, status, step, undo, error.',
-        '"napix saga undo JOURNAL" undoes what the saga has done whose process died. What is committed or undone is '
-        'left alone. It takes the flags of credentials, and --timeout, --connect-timeout and --deadline. What it could '
-        'not undo, and steps of which nobody knows, are named; a second run tries again only what is left.',
-        [
-            ('0', 'all is undone, or there was nothing to do'),
-            ('1', 'something is not undone, or unknown'),
-            ('2', 'the journal cannot be read, or is in use'),
-        ],
-    ),
-    Topic(
         'exit',
         'the exit codes',
         [
@@ -121,6 +107,22 @@ TOPICS = [
         'Ctrl-C shows who has not answered yet, a second one ends the run. SIGTERM ends it with 143.',
     ),
 ]
+
+#: What `napix saga` does; the overview has it among the commands.
+SAGA = Topic(
+    'saga',
+    'sagas that crashed: what they did, and how to undo it',
+    '"napix saga show JOURNAL" tells of each step of a saga what became of it, and what undoes it; on a terminal '
+    'as a table, else as lines with tabs: wait, state, status, step, undo, error.',
+    '"napix saga undo JOURNAL" undoes what the saga has done whose process died. What is committed or undone is '
+    'left alone. It takes the flags of credentials, and --timeout, --connect-timeout and --deadline. What it could '
+    'not undo, and steps of which nobody knows, are named; a second run tries again only what is left.',
+    [
+        ('0', 'all is undone, or there was nothing to do'),
+        ('1', 'something is not undone, or unknown'),
+        ('2', 'the journal cannot be read, or is in use'),
+    ],
+)
 
 EXAMPLES = [
     ('napix get web[1-100].example /status', 'ask a hundred servers'),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from .._version import __version__
-from .help import EXAMPLES, SUMMARY, SYNOPSIS, TOPICS, Topic
+from .help import EXAMPLES, SAGA, SUMMARY, SYNOPSIS, TOPICS, Topic
 from .options import Flag
 
 __all__ = ['man_page']
@@ -43,7 +43,7 @@ def man_page() -> str:
             'command line, "napix man" prints this page, "napix help" a part of it.'
         ),
     ]
-    for topic in TOPICS:
+    for topic in (*TOPICS[:-1], SAGA, TOPICS[-1]):
         lines += [f'.SH "{_TITLES[topic.name]}"', *_section(topic)]
     lines += [
         '.SH FILES',
