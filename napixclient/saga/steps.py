@@ -73,62 +73,33 @@ class Step:
     because another step failed), ``undoing``, ``undone`` and ``not_undone``.
     """
 
-    __slots__ = (
-        '__weakref__',
-        '_links',
-        '_name',
-        'again',
-        'asked_at',
-        'attempts',
-        'cancelled',
-        'context',
-        'deadline',
-        'error',
-        'excused',
-        'find',
-        'given_undo',
-        'idempotent',
-        'kept',
-        'maybe_sent',
-        'number',
-        'outcome',
-        'owner',
-        'pending',
-        'request',
-        'runner',
-        'send_undo',
-        'state',
-        'undo',
-        'undo_timeout',
-        'undone_on',
-        'wait_group',
-    )
+    # Defaults are those of the class: most steps differ from few of them, and each costs time.
     request: Request
-    outcome: Outcome | None
-    undo: tuple[Request, ...] | None
-    state: State
     number: int
     owner: Owner
     wait_group: Wait
-    given_undo: Undo | None  # None where there is nothing to undo
-    find: Request | None
+    context: Context  # of the call that asked for it
     undone_on: frozenset[int]
     undo_timeout: float
-    idempotent: bool  # whether the server knows its key, so that it may be sent again
-    context: Context  # of the call that asked for it
-    deadline: Deadline | None  # where it may wait in our own queue, or be tried again
-    again: int | None  # the number of the same step, asked for by a process that is gone
-    asked_at: float  # of ``time.monotonic()``
-    runner: Canceller | None
-    pending: PendingResponse | None  # the try that is under way
-    attempts: int  # tries so far
-    maybe_sent: bool  # whether an earlier try was sent and not answered
-    cancelled: str  # why it is not to go on; empty where it is
-    excused: bool  # whether the saga goes on although it failed
-    kept: bool  # whether it stays whatever happens
-    error: HTTPError | None  # why it is not undone
-    send_undo: Callable[[Request], PendingResponse | None] | None  # where its undo goes, if not through the pool
-    _links: list[Link] | None
+    outcome: Outcome | None = None
+    state: State = 'queued'
+    undo: tuple[Request, ...] | None = None
+    given_undo: Undo | None = None  # None where there is nothing to undo
+    find: Request | None = None
+    idempotent: bool = False  # whether the server knows its key, so that it may be sent again
+    deadline: Deadline | None = None  # where it may wait in our own queue, or be tried again
+    again: int | None = None  # the number of the same step, asked for by a process that is gone
+    asked_at: float = 0.0  # of ``time.monotonic()``
+    runner: Canceller | None = None
+    pending: PendingResponse | None = None  # the try that is under way
+    attempts: int = 0  # tries so far
+    maybe_sent: bool = False  # whether an earlier try was sent and not answered
+    cancelled: str = ''  # why it is not to go on; empty where it is
+    excused: bool = False  # whether the saga goes on although it failed
+    kept: bool = False  # whether it stays whatever happens
+    error: HTTPError | None = None  # why it is not undone
+    send_undo: Callable[[Request], PendingResponse | None] | None = None  # where its undo goes, if not through the pool
+    _links: list[Link] | None = None
 
     def __init__(self, number: int, request: Request, owner: Owner, wait: Wait, name: str = '') -> None:
         self.number = number
@@ -136,15 +107,6 @@ class Step:
         self.owner = owner
         self.wait_group = wait
         self._name = name
-        self.outcome = None
-        self.state = 'queued'
-        self.undo = self.given_undo = self.find = self.deadline = self.runner = self.pending = self.error = None
-        self.send_undo = self._links = None
-        self.again = None
-        self.attempts = 0
-        self.asked_at = 0.0
-        self.maybe_sent = self.kept = self.excused = self.idempotent = False
-        self.cancelled = ''
 
     @property
     def name(self) -> str:
