@@ -24,7 +24,7 @@ import gevent.subprocess
 import pytest
 
 import napixclient
-from napixclient import Phase, authenticators, cluster, marconi, resources, rest, testing, wsgi
+from napixclient import Phase, authenticators, cluster, marconi, resources, rest, saga, testing, wsgi
 from tests import docs_page, kit
 from tests.helpers_proxy import connected, join
 from tests.marconi.peer import Keystone, Zaqar
@@ -41,6 +41,7 @@ PUBLIC = (
     + [(marconi, name) for name in marconi.__all__]
     + [(rest, name) for name in rest.__all__]
     + [(cluster, name) for name in cluster.__all__]
+    + [(saga, name) for name in saga.__all__]
 )
 SECONDS = 40
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping
+from functools import update_wrapper
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -71,7 +72,7 @@ class Block:
         self._scope.check()
         if self._open is None:
             self._open = self._scope.core.new_wait()
-        return self._ask(Block.request, self._open, (host, method, url, body, headers), undo, options)
+        return self._ask(_REQUEST, self._open, (host, method, url, body, headers), undo, options)
 
     @lists(StepOptions, RequestOptions)
     def call(
@@ -93,7 +94,7 @@ class Block:
         """
         self._scope.check()
         wait = self._scope.core.new_wait()
-        step = self._ask(Block.call, wait, (host, method, url, body, headers), undo, options)
+        step = self._ask(_CALL, wait, (host, method, url, body, headers), undo, options)
         self._scope.core.begin_wait(wait)
         self._scope.wait_until(step.ready)
         assert isinstance(step.outcome, Response)
@@ -296,8 +297,14 @@ class Block:
         return lists_of(self._scope.all_steps()).unknown
 
 
-for _taker in Block.request, Block.call, Block.broadcast, Block.rolling:  # as their callers know them
-    _taker.__qualname__ = f'Saga.{_taker.__name__}'
+def _named(method: Callable[..., object]) -> Callable[..., object]:
+    """Stands for a method where its name is told, as its callers know it."""
+    named: Callable[..., object] = update_wrapper(lambda *_: None, method)
+    named.__qualname__ = f'Saga.{method.__name__}'
+    return named
+
+
+_REQUEST, _CALL = _named(Block.request), _named(Block.call)
 _request_with: Callable[..., Request] = request_with
 _PLAIN = StepParts(None, None, False, None, None)
 

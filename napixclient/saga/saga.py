@@ -34,9 +34,11 @@ class SubSaga(Block):
 class Saga(Block):
     """Steps on many servers: all of them are done, or what was done is undone.
 
+    >>> from napixclient.saga import Saga
+    >>> undo = 'DELETE', '{header:location}'
     >>> with ClientPool() as pool, Saga(pool, journal='vm-17.saga') as saga:
-    ...     saga.request('ip-allocator.example', 'POST', '/vm-ip/', {'size': 1}, undo=('DELETE', '{header:location}'))
-    ...     saga.request('filer.example', 'POST', '/storage/', {'size': 10**9}, undo=('DELETE', '{header:location}'))
+    ...     ip = saga.request('ip-allocator.example', 'POST', '/vm-ip/', {'size': 1}, undo=undo)
+    ...     disk = saga.request('filer.example', 'POST', '/storage/', {'size': 10**9}, undo=undo)
     ...     ip, disk = saga.wait()
 
     Leaving the block in peace commits. A step that fails, an exception, ``timeout`` or :meth:`abort` has what was done
