@@ -65,11 +65,11 @@ class SagaCore:
     ) -> None:
         self.pool = pool
         self.config = config
-        self.pid = os.getpid()
+        self.pid: int = os.getpid()
         self.steps: list[Step] = []
         self._hosts: set[str] = set()
         self.journal = journal
-        self.runner = Runner(pool, self.journal, config.key_field, on_step, on_crash)
+        self.runner: Runner = Runner(pool, self.journal, config.key_field, on_step, on_crash)
         #: Set when somebody who waits has to look again.
         self.changed: Event = Event()
         #: Held by who undoes.

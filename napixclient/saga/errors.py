@@ -70,13 +70,17 @@ class SagaFailed(HTTPError):
         not_undone: Sequence[tuple[Told, HTTPError]] = (),
         unknown: Sequence[Told] = (),
     ) -> None:
-        first = failed[0] if failed else None
-        super().__init__(message)
-        if first is not None:
-            self.request, self.response, self.phase = first.request, first.response, first.phase
-            self.elapsed, self.attempts = first.elapsed, first.attempts
-            self.remote_error = first.remote_error
-            self.keep(first)
+        first = failed[0] if failed else HTTPError()
+        super().__init__(
+            message,
+            request=first.request,
+            response=first.response,
+            remote_error=first.remote_error,
+            phase=first.phase,
+            elapsed=first.elapsed,
+        )
+        self.attempts: int = first.attempts
+        self.keep(first)
         self.failed: list[HTTPError] = list(failed)
         self.undone: list[Told] = list(undone)
         self.not_undone: list[tuple[Told, HTTPError]] = list(not_undone)

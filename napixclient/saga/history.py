@@ -43,7 +43,7 @@ class Entry:
 
     def __init__(self, line: dict[str, Any]) -> None:
         #: The line of its beginning.
-        self.line = line
+        self.line: dict[str, Any] = line
         self.wait: int = line['wait']
         #: ``running`` where no other line tells more: then it counts as sent.
         self.state: str = 'running'

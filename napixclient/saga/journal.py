@@ -9,6 +9,7 @@ import stat
 import weakref
 from collections.abc import Mapping
 from contextlib import suppress
+from shlex import quote
 from typing import Protocol
 
 from gevent.hub import get_hub
@@ -81,7 +82,7 @@ class Journal:
             if not journal.history.finished:
                 raise JournalUnfinished(
                     f'{journal.path} tells of a saga that was neither committed nor undone; '
-                    f'undo it first: napix saga undo {journal.path}'
+                    f'undo it first: napix saga undo {quote(journal.path)}'
                 )
             os.ftruncate(journal._file, 0)
         except BaseException:

@@ -55,7 +55,7 @@ class Wait:
     __slots__ = ('left', 'number', 'order', 'steps')
 
     def __init__(self, number: int) -> None:
-        self.number = number
+        self.number: int = number
         #: Its place among those that were waited for; infinite until it is waited for.
         self.order: float = float('inf')
         self.steps: list[Step] = []

@@ -85,8 +85,8 @@ class Undo:
     __slots__ = ('drafts', 'make', 'needs_answer')
 
     def __init__(self, drafts: tuple[Draft, ...], make: Maker | None = None) -> None:
-        self.drafts = drafts
-        self.make = make
+        self.drafts: tuple[Draft, ...] = drafts
+        self.make: Maker | None = make
         #: Whether it cannot be known without the answer.
         self.needs_answer: bool = make is not None or any(draft.needs_answer for draft in drafts)
 
