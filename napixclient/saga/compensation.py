@@ -22,7 +22,7 @@ from .journal import Lines
 from .lines import error_text, undo_line
 from .steps import TO_UNDO, State, Step
 
-__all__ = ['Compensation', 'Lists', 'in_order', 'lists_of']
+__all__ = ['Compensation', 'Lists', 'in_order', 'lists_of', 'may_be_undone']
 
 #: Seconds before an undo is tried again; they double, up to the last number.
 FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
@@ -85,7 +85,7 @@ class Compensation:
         :param waits: in the order in which they were waited for.
         """
         for steps in reversed(list(waits)):
-            self._run_all([partial(self._undo, step) for step in steps if _may_be_undone(step)])
+            self._run_all([partial(self._undo, step) for step in steps if may_be_undone(step)])
 
     def _run_all(self, tasks: list[Callable[[], None]]) -> None:
         greenlets = [gevent.Greenlet(task) for task in tasks]
@@ -224,7 +224,8 @@ class Compensation:
         return self._pool.send_unsigned(request)
 
 
-def _may_be_undone(step: Step) -> bool:
+def may_be_undone(step: Step) -> bool:
+    """Whether there may be something to undo."""
     return step.state in TO_UNDO and not step.kept and (step.given_undo is not None or step.state == 'unknown')
 
 
@@ -255,8 +256,6 @@ def lists_of(steps: Iterable[Step]) -> Lists:
             lists.undone.append(step)
         elif step.state == 'not_undone':
             lists.not_undone.append((step, step.error or HTTPError('it was not undone', request=step.request)))
-        elif step.state == 'undoing':  # stopped by a second Ctrl-C
-            lists.not_undone.append((step, HTTPError('undoing it was stopped', request=step.request)))
         elif step.state == 'unknown' and (step.given_undo is not None or step.request.method not in SAFE):
             lists.unknown.append(step)
     return lists

@@ -337,7 +337,9 @@ def _is_unwanted(step: Step) -> bool:
 
 
 def _taken_back(step: Step) -> Ended:
-    """The end of a step that was never handed to the pool."""
+    """The end of a step that was never handed to the pool, by this process."""
+    if step.maybe_sent:
+        return step, 'unknown', Cancelled('it was cancelled before it was sent again', request=step.request)
     state: State = 'failed' if step.cancelled == 'cancelled' and not step.owner.failing else 'dropped'
     return step, state, Cancelled('it was cancelled before it was sent', request=step.request)
 

@@ -9,7 +9,7 @@ import gevent
 from ..errors import DeadlineExceeded, HTTPError, QueueTimeout
 from ..masking import mask
 from ..messages import Request
-from .compensation import Lists, lists_of
+from .compensation import Lists, lists_of, may_be_undone
 from .core import SagaCore, StepParts
 from .errors import SagaFailed, cause_of
 from .shield import join_shielded
@@ -153,6 +153,7 @@ class Scope:
             join_shielded(undoing, self.core)
         finally:
             if self.failure is None and undoing.dead:  # it was stopped
+                _note_unfinished(self.all_steps())
                 self.failure = self._make_failure(lists_of(self.all_steps()))
                 if self.parent is None:
                     self.core.close()
@@ -210,3 +211,10 @@ class Scope:
         if any(step.attempts for step in self.all_steps()):
             return DeadlineExceeded('the time of the saga was up after sending had begun')
         return QueueTimeout('the time of the saga was up before anything was sent')
+
+
+def _note_unfinished(steps: list[Step]) -> None:
+    """Undoing was stopped: what was to be undone, and is not."""
+    for step in steps:
+        if may_be_undone(step) and step.state in ('done', 'undoing'):
+            step.state, step.error = 'not_undone', HTTPError('undoing was stopped', request=step.request)

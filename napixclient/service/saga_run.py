@@ -146,8 +146,6 @@ class SagaRun:
         steps = steps_of(history, scope)
         for step in steps:
             entry = history.entries[step.number]
-            if step.state == 'unknown':  # it is asked for again, under a number of its own
-                step.state = 'dropped'
             step.outcome = _outcome_of(entry, step.request)
         scope.steps += steps
         core.go_on(steps, max((entry.wait for entry in history.entries.values()), default=0))
@@ -191,6 +189,7 @@ class SagaRun:
         step = scope.add(request, StepParts(undo, find, one.idempotency, None, None), wait, one.name)
         if earlier is not None:
             step.maybe_sent, step.again = True, earlier.number
+            earlier.state = 'dropped'  # it goes on under another number
         scope.core.runner.ask(step)
         return step
 

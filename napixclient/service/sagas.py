@@ -156,7 +156,7 @@ class Sagas:
 
 
 def _about(found: KeptSaga, history: History) -> dict[str, Any]:
-    states = [entry.state for entry in history.entries.values() if entry.state != 'dropped']
+    states = [_state_of(entry, found)['state'] for entry in history.entries.values() if entry.state != 'dropped']
     steps = sum(len(one) if isinstance(one, list) else 1 for one in found.document['steps'])
     return {
         'id': found.id,
@@ -186,17 +186,19 @@ def _document(found: KeptSaga, history: History, allow: Allow) -> dict[str, Any]
                     'request': f'{draft.method} {draft.host}{draft.url}'
                     if entry is None
                     else _request_text(entry.line),
-                    **_state_of(entry),
+                    **_state_of(entry, found),
                     'undo': _undo_texts(entry, step.undo),
                 }
             )
     return {**_about(found, history), 'steps': steps}
 
 
-def _state_of(entry: Entry | None) -> dict[str, Any]:
+def _state_of(entry: Entry | None, found: KeptSaga) -> dict[str, Any]:
     if entry is None:
         return {'state': 'waiting', 'status': None, 'error': None}
-    return {'state': entry.state, 'status': entry.status, 'error': entry.error}
+    # One that was in flight when its service died has no other line where nothing could be done about it.
+    state = 'unknown' if entry.state == 'running' and found.state != 'running' else entry.state
+    return {'state': state, 'status': entry.status, 'error': entry.error}
 
 
 def _request_text(line: dict[str, Any]) -> str:

@@ -160,7 +160,7 @@ def test_a_handle_has_the_interface_of_a_pending_response() -> None:
         wanted = {name for name in dir(PendingResponse) if name[0] != '_'} - {
             *('challenged', 'current', 'end', 'finish', 'holder', 'propagated', 'redirect', 'retry', 'sent', 'tries')
         }
-        assert wanted <= set(dir(Step))
+        assert wanted <= set(dir(good))
 
 
 def test_the_failure_of_a_step_that_get_raises_is_the_sagas() -> None:

@@ -263,6 +263,7 @@ def test_a_second_interrupt_stops_undoing() -> None:
             with Saga(pool) as saga:
                 sagas.append(saga)
                 saga.call(world.host, 'POST', '/a', undo=located)
+                saga.call(world.host, 'POST', '/b', undo=located)
                 gate.shut()
                 raise KeyboardInterrupt
 
@@ -271,6 +272,6 @@ def test_a_second_interrupt_stops_undoing() -> None:
         gate.wait_for(1)
         running.kill(KeyboardInterrupt, block=False)
         assert isinstance(running.get(), KeyboardInterrupt)
-        assert [step.request.url for step, _ in sagas[0].not_undone] == ['/a']
+        assert [step.request.url for step, _ in sagas[0].not_undone] == ['/a', '/b']
         gate.open()
         wait_until(lambda: not gate.in_flight)

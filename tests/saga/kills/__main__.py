@@ -14,6 +14,8 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +28,10 @@ from napixclient.saga import Saga
 from napixclient.saga.journal import read_file
 from napixclient.testing import wait_until
 from tests import kit
+from tests.chaos.postgres import missing, postgresql
 from tests.saga.kills.ledger import Ledger, LedgerServer
 from tests.saga.kills.plans import Plan, numbered, plans
+from tests.saga.kills.service import ServiceKiller
 
 
 class Killer:
@@ -143,44 +147,73 @@ class Killer:
         assert not twice, 'a step that is not idempotent was done twice'
 
 
+def draw(kill: Callable[[Plan], None], kills: Callable[[], int], wanted: int, seed: int) -> None:
+    """Draw plans until so many processes were killed."""
+    rounds = 0
+    while kills() < wanted:
+        settings = hypothesis.settings(
+            max_examples=min(wanted - kills(), 50),
+            deadline=None,
+            database=None,
+            print_blob=True,
+            phases=[hypothesis.Phase.generate],  # a race is no other one when it is smaller
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+
+        @hypothesis.seed(seed + rounds)
+        @settings
+        @hypothesis.given(plans)
+        def law(plan: Plan) -> None:
+            if kills() < wanted:
+                kill(numbered(plan))
+
+        law()
+        rounds += 1
+
+
+def report(what: str, killer: Killer | ServiceKiller, began: float) -> None:
+    """Say how that went."""
+    seconds = time.monotonic() - began
+    print(f'{what}: {killer.kills} kills in {seconds:.0f} s; the sagas ended {dict(killer.ends)}', flush=True)
+
+
+def kill_services(directory: Path, wanted: int, full: bool, seed: int) -> None:
+    """Kill services on SQLite, and where there is time for their leases, on PostgreSQL."""
+    with ExitStack() as stack:
+        stores: list[tuple[str, Any, int]] = [('the service on SQLite', directory / 'runs.sqlite', wanted)]
+        if full and not missing():
+            server = stack.enter_context(postgresql())
+            stores.append(('the service on PostgreSQL', server.create('sagas'), max(wanted // 5, 1)))
+        for what, store, some in stores:
+            began, killer = time.monotonic(), ServiceKiller(store)
+            try:
+                draw(killer.check, lambda killer=killer: killer.kills, some, seed)  # type: ignore[misc]
+            finally:
+                killer.close()
+            report(what, killer, began)
+
+
 def main() -> int:
     """The exit code."""
     parser = argparse.ArgumentParser(
         prog='python -m tests.saga.kills', description='Kills sagas and checks what is left.'
     )
     parser.add_argument('--kills', type=int, default=100)
-    parser.add_argument('--full', action='store_true', help='500 kills')
+    parser.add_argument('--services', type=int, default=8, help='kills of services')
+    parser.add_argument('--full', action='store_true', help='500 kills, and 50 of services, on PostgreSQL too')
     parser.add_argument('--seed', type=int, default=None)
     given = parser.parse_args()
-    wanted, began = 500 if given.full else given.kills, time.monotonic()
+    wanted, services = (500, 50) if given.full else (given.kills, given.services)
     seed = int.from_bytes(os.urandom(4), 'big') if given.seed is None else given.seed
-    print(f'{wanted} kills; the seed is {seed}', flush=True)
+    print(f'{wanted} kills, and {services} of services; the seed is {seed}', flush=True)
     with tempfile.TemporaryDirectory() as directory:
-        killer = Killer(directory)
+        began, killer = time.monotonic(), Killer(directory)
         try:
-            rounds = 0
-            while killer.kills < wanted:
-                settings = hypothesis.settings(
-                    max_examples=min(wanted - killer.kills, 50),
-                    deadline=None,
-                    database=None,
-                    print_blob=True,
-                    phases=[hypothesis.Phase.generate],  # a race is no other one when it is smaller
-                    suppress_health_check=list(hypothesis.HealthCheck),
-                )
-
-                @hypothesis.seed(seed + rounds)
-                @settings
-                @hypothesis.given(plans)
-                def law(plan: Plan) -> None:
-                    if killer.kills < wanted:
-                        killer.check(numbered(plan))
-
-                law()
-                rounds += 1
+            draw(killer.check, lambda: killer.kills, wanted, seed)
         finally:
             killer.close()
-    print(f'{killer.kills} kills in {time.monotonic() - began:.0f} s; the sagas ended {dict(killer.ends)}')
+        report('processes', killer, began)
+        kill_services(Path(directory), services, given.full, seed)
     return 0
 
 
