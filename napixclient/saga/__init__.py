@@ -7,6 +7,8 @@ options       the options of sagas and steps
 core          what the blocks of one saga share
 steps         a step, as its caller holds it
 runner        sends steps in their turn, and settles their outcomes
+arrivals      outcomes, told of at once
+resolving     makes the requests that undo a step
 lanes         whose turn it is
 judging       what an outcome says about its step
 fan_out       steps to replicas: all at once, or batch by batch

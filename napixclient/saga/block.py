@@ -217,7 +217,7 @@ class Block:
     def _end_span(self, exc: BaseException | None) -> None:
         assert self._span is not None
         failure = self._scope.failure
-        counts = {f'saga.steps.{state}': count for state, count in self._counts().items() if count}
+        counts = {f'saga.steps.{state}': count for state, count in self._scope.counts().items() if count}
         what = (
             None if failure is None and exc is None else failure.message if failure is not None else type(exc).__name__
         )
@@ -264,15 +264,8 @@ class Block:
 
     def stats(self) -> SagaStats:
         """How many steps are in each state, and how many there are."""
-        counts: Any = self._counts()
+        counts: Any = self._scope.counts()
         return counts  # type: ignore[no-any-return]
-
-    def _counts(self) -> dict[str, int]:
-        counts = dict.fromkeys(SagaStats.__annotations__, 0)
-        for step in self._scope.all_steps():
-            counts['steps'] += 1
-            counts[step.state] += 1
-        return counts
 
     # -- what became of it -----------------------------------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from contextvars import Context, copy_context
 from functools import partial
 from time import monotonic
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import gevent
 
@@ -20,6 +20,7 @@ from ..messages import Origin, Request, Response, parse_origin
 from ..pool import ClientPool
 from .journal import Lines
 from .lines import error_text, undo_line
+from .resolving import resolve
 from .steps import TO_UNDO, State, Step
 
 __all__ = ['Compensation', 'Lists', 'in_order', 'lists_of', 'may_be_undone']
@@ -30,13 +31,6 @@ FIRST_PAUSE, LONGEST_PAUSE = 0.1, 5.0
 GONE = frozenset([404, 410])
 #: Methods that change nothing: RFC 9110 §9.2.1.
 SAFE = frozenset(['GET', 'HEAD', 'OPTIONS', 'TRACE'])
-
-
-class Resolver(Protocol):
-    """Makes the requests that undo a step."""
-
-    def __call__(self, step: Step, answer: Response | None) -> HTTPError | None:
-        """Set ``step.undo``; the error where that cannot be done."""
 
 
 class Lists(NamedTuple):
@@ -58,24 +52,16 @@ class Compensation:
     :param pool: sends the undos of steps that were sent through it.
     :param origins: of all steps of the saga: credentials go to no other.
     :param journal: where each undo is written down, before and after.
-    :param resolve: makes the requests of an undo that needed an answer.
     :param tell: called with a step at each change of its state.
     """
 
     def __init__(
-        self,
-        pool: ClientPool,
-        origins: set[Origin],
-        journal: Lines,
-        key_field: str,
-        resolve: Resolver,
-        tell: Callable[[Step], object],
+        self, pool: ClientPool, origins: set[Origin], journal: Lines, key_field: str, tell: Callable[[Step], object]
     ) -> None:
         self._pool = pool
         self._origins = origins
         self._journal = journal
         self._key_field = key_field
-        self._resolve = resolve
         self._tell = tell
         self._context: Context = _without_deadline()
 
@@ -140,7 +126,7 @@ class Compensation:
             return True
         if answer is None and step.given_undo.needs_answer:
             return False
-        error = self._resolve(step, answer)
+        error = resolve(step, answer, self._key_field)
         if error is not None:
             self._not_undone(step, error)
             return False

@@ -144,12 +144,7 @@ class SagaCore:
     def undo(self, steps: list[Step]) -> Lists:
         """Undo what these have done."""
         Compensation(
-            self.pool,
-            set(map(parse_origin, self._hosts)),
-            self.journal,
-            self.config.key_field,
-            self.runner.make_undo,
-            self.runner.tell,
+            self.pool, set(map(parse_origin, self._hosts)), self.journal, self.config.key_field, self.runner.tell
         ).run(in_order(steps))
         return lists_of(steps)
 

@@ -18,6 +18,7 @@ from .core import StepParts
 from .judging import judged
 from .lines import outcome_line, step_line
 from .options import step_parts
+from .resolving import resolve
 from .scope import Scope
 
 __all__ = ['broadcast', 'rolling']
@@ -135,7 +136,7 @@ class _Batch:
             outcome = getattr(outcome, 'error', None) or outcome
             state: Any = judged(outcome, sent)
             if state == 'done' and step.undo is None:
-                step.error = self._core.runner.make_undo(step, outcome)
+                step.error = resolve(step, outcome, self._core.config.key_field)
                 state = 'done' if step.error is None else 'not_undone'
             self._core.journal.add(outcome_line(step, state, outcome, self._core.config.key_field))
             step.settle(state, outcome)

@@ -7,8 +7,7 @@ from collections.abc import Callable
 from contextvars import copy_context
 from typing import Any, NamedTuple, cast
 
-from ..errors import HTTPError, NapixError
-from ..masking import mask
+from ..errors import HTTPError
 from ..messages import Request, Response, parse_origin, plain_request
 from ..pool import ClientPool
 from .compensation import Compensation, in_order, lists_of
@@ -59,29 +58,11 @@ def undo_history(
         key_field = history.head['key_field']
         journal.add({'event': 'failing', 'reason': history.reason or 'recovered after a crash'})
         origins = {parse_origin(step.request.host) for step in steps}
-        Compensation(pool, origins, journal, key_field, _Resolver(key_field), tell).run(in_order(steps))
+        Compensation(pool, origins, journal, key_field, tell).run(in_order(steps))
         journal.add({'event': 'ended', 'state': 'undone' if lists_of(steps).complete else 'not_undone'})
         journal.sync()
     lists = lists_of(steps)
     return Report('undone' if lists.complete else 'not_undone', *lists)
-
-
-class _Resolver:
-    """Makes the requests of undos that are data with templates."""
-
-    def __init__(self, key_field: str) -> None:
-        self._key_field = key_field
-
-    def __call__(self, step: Step, answer: Response | None) -> HTTPError | None:
-        """Set ``step.undo``; the error where that cannot be done."""
-        assert step.given_undo is not None
-        try:
-            step.undo = step.given_undo.requests(step.request, answer, self._key_field)
-        except (NapixError, ValueError, TypeError) as exc:
-            error = HTTPError(f'what undoes it cannot be made: {mask(str(exc))}', request=step.request)
-            error.__cause__ = exc
-            return error
-        return None
 
 
 def steps_of(history: History, owner: Owner) -> list[Step]:

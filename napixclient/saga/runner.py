@@ -11,16 +11,18 @@ import gevent
 from gevent.event import Event
 
 from .._http.pacing import pause_asked_for
-from .._http.pending import NEVER, Batch, Outcome, timeout_of
+from .._http.pending import NEVER, Outcome, timeout_of
 from .._log import log
 from ..errors import Cancelled, HTTPError, traceback_of
 from ..masking import mask
 from ..messages import Response
 from ..pool import ClientPool
+from .arrivals import Arrivals
 from .journal import Lines, NoJournal
 from .judging import Verdict, judged, says_later
 from .lanes import Lanes
 from .lines import outcome_line, step_line
+from .resolving import resolve
 from .steps import State, Step
 
 __all__ = ['Runner', 'told']
@@ -36,26 +38,6 @@ _SHORT = 0.1
 OnStep = Callable[[Step], object]
 #: A step, and how it ended.
 Ended = tuple[Step, State, Outcome]
-
-
-class _Arrivals(Batch):
-    """Told of each outcome within the transition of the engine that sets it: before anything else is sent."""
-
-    __slots__ = ('_on_failure', '_wake')
-
-    def __init__(self, on_failure: Callable[[int, HTTPError], None], wake: Callable[[], None]) -> None:
-        super().__init__({})
-        self.wake_at = 1
-        self._on_failure = on_failure
-        self._wake = wake
-
-    def wake(self) -> None:
-        """Another one has finished."""
-        index = self.finished[-1]
-        outcome = self.outcomes[index]
-        if isinstance(outcome, HTTPError):
-            self._on_failure(index, outcome)
-        self._wake()
 
 
 class Runner:
@@ -89,7 +71,7 @@ class Runner:
         self._ended: list[Ended] = []  # to be settled in the next turn
         self._look_again = False  # whether some that are queued may not be wanted any more
         self._wakeup = Event()
-        self._arrivals = _Arrivals(self._failed_now, self._wakeup.set)
+        self._arrivals = Arrivals(self._failed_now, self._wakeup.set)
         self._greenlet: gevent.Greenlet[..., None] | None = None
 
     def ask(self, step: Step) -> None:
@@ -279,26 +261,11 @@ class Runner:
         outcome.request = step.request
         if verdict == 'done' and step.undo is None:
             assert isinstance(outcome, Response)
-            error = self.make_undo(step, outcome)
+            error = resolve(step, outcome, self.key_field)
             if error is not None:
                 step.error = error
                 return 'not_undone'
         return verdict
-
-    def make_undo(self, step: Step, answer: Response | None) -> HTTPError | None:
-        """Find out the requests that undo a step; the error where its callable raises, or a template finds nothing."""
-        assert step.given_undo is not None
-        try:
-            step.undo = step.context.run(step.given_undo.requests, step.request, answer, self.key_field)
-        except (KeyboardInterrupt, SystemExit, gevent.GreenletExit):
-            raise
-        except BaseException as exc:  # a gevent.Timeout of its own, too
-            error = HTTPError(
-                f'what undoes it cannot be made: {type(exc).__name__}: {mask(str(exc))}', request=step.request
-            )
-            error.__cause__ = exc
-            return error
-        return None
 
     def _try_again(self, step: Step, verdict: Verdict, outcome: Outcome) -> bool:
         """Try a step again that its server knows by its key; false where that is of no use."""

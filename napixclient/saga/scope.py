@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import get_args
 
 import gevent
 
@@ -13,7 +14,7 @@ from .compensation import Lists, lists_of, may_be_undone
 from .core import SagaCore, StepParts
 from .errors import SagaFailed, cause_of
 from .shield import join_shielded
-from .steps import Step, Wait
+from .steps import State, Step, Wait
 
 __all__ = ['Scope']
 
@@ -179,6 +180,14 @@ class Scope:
         self.core.close()
         if self._undoing is not None:
             self._undoing.kill(block=False)
+
+    def counts(self) -> dict[str, int]:
+        """How many steps there are, and how many are in each state."""
+        counts = {'steps': 0, **dict.fromkeys(get_args(State), 0)}
+        for step in self.all_steps():
+            counts['steps'] += 1
+            counts[step.state] += 1
+        return counts
 
     # -- telling ---------------------------------------------------------------------------------------------------
 

@@ -113,10 +113,9 @@ class Service:
             connections_of_run=config.connections_per_run,
             metrics=self.metrics,
         )
-        self._saga_store = SagaStore(database, self._store.owner)
-        self.sagas: Sagas = Sagas(
-            self._saga_store, allow, self.runs.open_pool, _authenticator_of(config.profile), config.max_runs
-        )
+        saga_store = SagaStore(database, self._store.owner)
+        signs = _authenticator_of(config.profile)
+        self.sagas: Sagas = Sagas(saga_store, allow, self.runs.open_pool, signs, config.max_runs)
         page = Page()
         self._api = api = Api(
             self.runs,
@@ -175,7 +174,7 @@ class Service:
 
     def _sweep(self) -> None:
         count = self._store.sweep(self.config.keep_days * 86400, self.config.keep_bytes)
-        self._saga_store.sweep(self.config.keep_days * 86400)
+        self.sagas.store.sweep(self.config.keep_days * 86400)
         if count:
             log.info('%d old runs were forgotten', count)
 

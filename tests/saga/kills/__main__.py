@@ -199,7 +199,7 @@ def main() -> int:
         prog='python -m tests.saga.kills', description='Kills sagas and checks what is left.'
     )
     parser.add_argument('--kills', type=int, default=100)
-    parser.add_argument('--services', type=int, default=8, help='kills of services')
+    parser.add_argument('--services', type=int, default=5, help='kills of services')
     parser.add_argument('--full', action='store_true', help='500 kills, and 50 of services, on PostgreSQL too')
     parser.add_argument('--seed', type=int, default=None)
     given = parser.parse_args()
