@@ -14,9 +14,8 @@ from .._options import Unpack, lists, refuse_unknown
 from ..checks import true_or_false
 from ..errors import HTTPError
 from ..masking import mask
-from ..messages import Body, Fields, Request, RequestOptions, Response, plain_request, request_with
+from ..messages import Body, Fields, Request, Response, plain_request, request_with
 from ..resources.quorum import Zone
-from ..resources.resource import AskOptions
 from ..resources.resources import Resources
 from ..resources.rolling import Rollout
 from ..tracing import OuterSpan, tracing
@@ -24,7 +23,7 @@ from . import fan_out
 from .compensation import lists_of
 from .core import StepParts
 from .errors import SagaFailed
-from .options import OF_STEP, AllAskOptions, AllStepOptions, SagaStats, StepOptions, UndoOptions, step_parts
+from .options import OF_STEP, ReplicaStepOptions, SagaStats, StepOptions, step_parts
 from .scope import Scope
 from .steps import Step, Wait
 from .undos import UndoSpec
@@ -47,7 +46,7 @@ class Block:
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
-    @lists(StepOptions, RequestOptions)
+    @lists(StepOptions)
     def request(
         self,
         host: str,
@@ -57,14 +56,14 @@ class Block:
         headers: Fields | None = None,
         *,
         undo: UndoSpec,
-        **options: Unpack[AllStepOptions],
+        **options: Unpack[StepOptions],
     ) -> Step:
         """Ask for a step; it is sent when the caller gives way to the hub, at the latest by :meth:`wait`.
 
         :param undo: what undoes it: a tuple ``([host, ]method, url[, body[, headers]])``, a
             :class:`napixclient.Request`, a list of these, a callable of the answer that returns one of these, or
             ``None`` where nothing is to be undone. It has to be said.
-        :param options: those of a step and of its request:
+        :param options: those of :class:`StepOptions`:
         :raises TypeError: for an ``undo`` that makes no sense, or none.
         :raises ValueError: for a part that cannot be sent.
         :raises SagaFailed: where a step has failed already; what was done is undone then.
@@ -74,7 +73,7 @@ class Block:
             self._open = self._scope.core.new_wait()
         return self._ask(_REQUEST, self._open, (host, method, url, body, headers), undo, options)
 
-    @lists(StepOptions, RequestOptions)
+    @lists(StepOptions)
     def call(
         self,
         host: str,
@@ -84,12 +83,12 @@ class Block:
         headers: Fields | None = None,
         *,
         undo: UndoSpec,
-        **options: Unpack[AllStepOptions],
+        **options: Unpack[StepOptions],
     ) -> Response:
         """Ask for a step and wait for it; it is a wait of its own in the order of undoing.
 
         :param undo: as for :meth:`request`.
-        :param options: those of a step and of its request:
+        :param options: those of :class:`StepOptions`:
         :raises SagaFailed: where it, or another one, has failed; what was done is undone then.
         """
         self._scope.check()
@@ -124,7 +123,7 @@ class Block:
     ) -> Step:
         """:param asked: host, method, url, body and header fields."""
         if options:
-            refuse_unknown(taker, options, AllStepOptions.__optional_keys__)
+            refuse_unknown(taker, options, StepOptions.__optional_keys__)
             given: Any = {name: value for name, value in options.items() if name not in OF_STEP}
             request = _request_with(taker, *asked, given) if given else plain_request(*asked)
             parts = step_parts(undo, options)
@@ -136,7 +135,7 @@ class Block:
 
     # -- many hosts ------------------------------------------------------------------------------------------------
 
-    @lists(UndoOptions, AskOptions)
+    @lists(ReplicaStepOptions)
     def broadcast(
         self,
         resources: Resources,
@@ -147,7 +146,7 @@ class Block:
         *,
         undo: UndoSpec,
         need: int | Mapping[Zone, int] | None = None,
-        **options: Unpack[AllAskOptions],
+        **options: Unpack[ReplicaStepOptions],
     ) -> list[Any]:
         """Send a request to all hosts of a mapping at once; each that succeeds is a step with an undo of its own.
 
@@ -161,7 +160,7 @@ class Block:
         """
         return fan_out.broadcast(self._scope, resources, (method, path, body, hosts, need), undo, options)
 
-    @lists(UndoOptions, AskOptions)
+    @lists(ReplicaStepOptions)
     def rolling(
         self,
         resources: Resources,
@@ -171,7 +170,7 @@ class Block:
         *,
         undo: UndoSpec,
         undo_on_stop: bool = True,
-        **options: Unpack[AllAskOptions],
+        **options: Unpack[ReplicaStepOptions],
     ) -> Rollout:
         """Send requests batch by batch, and stop once too many of a batch have failed; each batch is one wait.
 

@@ -7,18 +7,15 @@ from typing import Any, TypedDict
 
 from .._options import lists
 from ..checks import is_number, is_whole, true_or_false
-from ..messages import RequestOptions
-from ..resources.resource import AskOptions
+from ..messages import CallOptions, Fields, Params
 from .core import StepParts
 from .undos import Find
 
 __all__ = [
-    'AllAskOptions',
-    'AllStepOptions',
     'OF_STEP',
+    'ReplicaStepOptions',
     'SagaStats',
     'StepOptions',
-    'UndoOptions',
     'checked_seconds',
     'checked_statuses',
     'step_parts',
@@ -40,42 +37,53 @@ class SagaStats(TypedDict):
     not_undone: int
 
 
-class UndoOptions(TypedDict, total=False):
-    """How a step is undone.
-
-    :param undone_on: ``int`` statuses of an undo's answer that count as done, beside those below 400, 404 and 410.
-        Default: those of the saga.
-    :param undo_timeout: ``float``, seconds for the undo over all its tries, and as much for ``find``. Default: that of
-        the saga.
-    """
-
-    undone_on: Iterable[int]
-    undo_timeout: float
-
-
-@lists(UndoOptions)
-class StepOptions(UndoOptions, total=False):
-    """What a step takes beside its request and its ``undo``.
+@lists(CallOptions)
+class StepOptions(CallOptions, total=False):
+    """The options of a step, beside its request and its ``undo``.
 
     :param find: a request, as a tuple or a :class:`napixclient.Request`, whose answer says whether the step was done
         where the step itself was not answered: 2xx it was, 404 and 410 it was not. Default: ``None``.
     :param idempotency: ``bool``, whether the server knows the step again by its ``Idempotency-Key``: then it is tried
         again where it was not answered. Default: ``False``.
+    :param undone_on: ``int`` statuses of an undo's answer that count as done, beside those below 400, 404 and 410.
+        Default: those of the saga.
+    :param undo_timeout: ``float``, seconds for the undo over all its tries, and as much for ``find``. Default: that of
+        the saga.
+    :param params: a mapping or pairs to add to the query, or a query that is written already. Default: ``None``.
+    :param tag: anything; it comes back as ``answer.request.tag``. Default: ``None``.
+    :param stream: ``bool``, hand the answer out at its head, to be read in pieces. Default: ``False``.
     """
 
     find: Find | None
     idempotency: bool
+    undone_on: Iterable[int]
+    undo_timeout: float
+    params: Params | None
+    tag: object
+    stream: bool
 
 
-class AllStepOptions(StepOptions, RequestOptions, total=False):
-    """The options of a step and of its request."""
+@lists(CallOptions)
+class ReplicaStepOptions(CallOptions, total=False):
+    """The options of steps to the hosts of a mapping of resources, beside their requests and their ``undo``.
+
+    :param undone_on: ``int`` statuses of an undo's answer that count as done, beside those below 400, 404 and 410.
+        Default: those of the saga.
+    :param undo_timeout: ``float``, seconds for each undo over all its tries. Default: that of the saga.
+    :param headers: a mapping or pairs of header fields. Default: ``None``.
+    :param params: a mapping or pairs to add to the query, or a query that is written already. Default: ``None``.
+    :param tag: anything; it comes back as ``answer.request.tag``. Default: ``None``.
+    """
+
+    undone_on: Iterable[int]
+    undo_timeout: float
+    headers: Fields | None
+    params: Params | None
+    tag: object
 
 
-class AllAskOptions(UndoOptions, AskOptions, total=False):
-    """The options of steps that go to resources, and of their requests."""
-
-
-OF_STEP = StepOptions.__optional_keys__
+#: The options that are the step's own; the others are those of its request.
+OF_STEP = frozenset(['find', 'idempotency', 'undone_on', 'undo_timeout'])
 
 
 def step_parts(undo: object, options: Mapping[str, Any]) -> StepParts:

@@ -60,6 +60,7 @@ class ServiceKiller:
         self._service: Service | None = None
         self._events: Counter[str] = Counter()
         self._point: Any = None
+        self._timer: gevent.Greenlet[..., None] | None = None
 
     def close(self) -> None:
         """End all."""
@@ -72,7 +73,9 @@ class ServiceKiller:
         self._events[event] += 1
         if self._point is not None and self._point[0] == event and self._events[event] == self._point[1]:
             milliseconds, self._point = self._point[2], None
-            gevent.spawn_later(milliseconds / 1000, self._kill) if milliseconds else self._kill()
+            self._timer = gevent.spawn_later(milliseconds / 1000, self._kill)
+            if not milliseconds:
+                self._kill()
 
     def _kill(self) -> None:
         if self._service is not None:
@@ -98,6 +101,8 @@ class ServiceKiller:
                 self._told('start')
             wait_until(lambda service=service, id=id: self._is_over(service, id), 'the saga ends', 2 * LONG)  # type: ignore[misc]
             self._point = None
+            if self._timer is not None:
+                self._timer.kill()
         assert self._service is not None
         self._judge(ledger, self._service.ask('GET', f'/sagas/{id}').body)
 
