@@ -132,3 +132,21 @@ def test_a_saga_is_a_span_around_those_of_its_steps_and_undos() -> None:
         outer, part = spans['saga'], spans['saga part']
         assert part[1] == outer[0] and outer[1] is None and outer[2] == 'ERROR'
         assert spans['DELETE'][1] == outer[0] and outer[3]['saga.steps.undone'] == 1
+
+
+def test_the_example_makes_all_or_nothing(tmp_path: Any) -> None:
+    """It ends well, or tells what it has undone; a journal that was left is undone first."""
+    with World() as allocator, World() as filer, World() as xen:
+        hosts = ['--allocator', allocator.host, '--filer', filer.host, '--xen', xen.host, '--journal', tmp_path / 'j']
+        source = (kit.ROOT / 'examples' / 'provisioning.py').read_text()
+        finished = kit.run_program(source, *hosts, patched=False)
+        assert (finished.code, finished.out) == (0, '/vm-ip/1\n'), finished.err
+        xen.statuses['/vm/vm-17'] = [507]
+        finished = kit.run_program(source, *hosts, patched=False)
+        assert finished.code == 1 and '2 undone' in finished.err and allocator.deleted == ['/vm-ip/2']
+        lines = (tmp_path / 'j').read_bytes().splitlines(keepends=True)
+        (tmp_path / 'j').write_bytes(
+            b''.join(line for line in lines if b'undo' not in line[:16] and b'ended' not in line)
+        )
+        finished = kit.run_program(source, *hosts, patched=False)
+        assert finished.code == 0 and 'undone first' in finished.err
