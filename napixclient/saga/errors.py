@@ -27,6 +27,8 @@ __all__ = ['JournalError', 'JournalLocked', 'JournalUnfinished', 'SagaFailed', '
 #: Steps of each kind that a document tells of, and characters of each text.
 _MOST = 10
 _LONGEST = 120
+#: Steps of each kind that the text of an error names.
+_MOST_LINES = 20
 
 
 class JournalError(NapixError):
@@ -104,19 +106,26 @@ class SagaFailed(HTTPError):
 
     def __str__(self) -> str:
         lines = [super().__str__()]
-        for error in self.failed[1:]:
-            lines.append(f'  also failed: {_told(error.remote_call or "")}: {one_line(error.message)}')
-        lines += [f'  undone: {_told(step.name)}' for step in self.undone]
-        lines += [
-            f'  NOT undone: {_told(step.name)}: {one_line(error.remote_call or "its undo")}: {one_line(error.message)}'
-            for step, error in self.not_undone
-        ]
-        lines += [f'  unknown whether it was done: {_told(step.name)}' for step in self.unknown]
+        lines += _some([f'also failed: {_call_of(error)}: {one_line(error.message)}' for error in self.failed[1:]])
+        lines += _some([f'undone: {mask(step.name)}' for step in self.undone])
+        lines += _some(
+            [
+                f'NOT undone: {mask(step.name)}: {_call_of(error)}: {one_line(error.message)}'
+                for step, error in self.not_undone
+            ]
+        )
+        lines += _some([f'unknown whether it was done: {mask(step.name)}' for step in self.unknown])
         return sentence('\n'.join(lines))
 
 
-def _told(text: str) -> str:
-    return mask(text)
+def _call_of(error: HTTPError) -> str:
+    return one_line(error.remote_call or 'its undo')
+
+
+def _some(lines: list[str]) -> list[str]:
+    """The first of them, and how many more there are: the lists have them all."""
+    more = [f'  … and {len(lines) - _MOST_LINES} more'] if len(lines) > _MOST_LINES else []
+    return [f'  {line}' for line in lines[:_MOST_LINES]] + more
 
 
 def _texts(names: list[str]) -> list[Shown]:

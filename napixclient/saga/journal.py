@@ -128,7 +128,9 @@ class Journal:
             view = memoryview(data)
             while view:
                 view = view[os.write(self._file, view) :]
-            get_hub().threadpool.apply(os.fsync, (self._file,))
+            failure = get_hub().threadpool.apply(_synced, (self._file,))
+            if failure is not None:
+                raise failure
         except BaseException:
             with suppress(OSError):
                 os.ftruncate(self._file, size)
@@ -182,6 +184,15 @@ def _opened(path: str, create: bool) -> int:
         os.close(file)
         raise
     return file
+
+
+def _synced(file: int) -> OSError | None:
+    """In a thread: why that failed, as a value, for gevent would print what a thread raises."""
+    try:
+        os.fsync(file)
+    except OSError as exc:
+        return exc
+    return None
 
 
 def _sync_directory(path: str) -> None:

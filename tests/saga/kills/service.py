@@ -11,6 +11,7 @@ from typing import Any
 
 import gevent
 
+from napixclient import HTTPError
 from napixclient.testing import wait_until
 from tests.saga.kills.ledger import Ledger, LedgerServer
 from tests.saga.kills.plans import Plan
@@ -60,6 +61,7 @@ class ServiceKiller:
         self._service: Service | None = None
         self._events: Counter[str] = Counter()
         self._point: Any = None
+        self._seen: set[str] = set()
         self._timer: gevent.Greenlet[..., None] | None = None
 
     def close(self) -> None:
@@ -93,18 +95,32 @@ class ServiceKiller:
             self._events.clear()
             self._point = point
             if not id:
-                hosts = [server.host for server in self._servers]
-                answer = service.ask('POST', '/sagas', submission(plan, hosts), {'Content-Type': 'application/json'})
-                assert answer.status == 201, answer.body
-                id = answer.body['id']
+                id = self._submitted(service, plan)
+            if not id:
+                assert not ledger.sent, 'a saga that was not kept was begun'
+                return
             if point is not None and point[0] == 'start':
                 self._told('start')
-            wait_until(lambda service=service, id=id: self._is_over(service, id), 'the saga ends', 2 * LONG)  # type: ignore[misc]
+            wait_until(lambda id=id: self._is_over(id), 'the saga ends', 2 * LONG)  # type: ignore[misc]
             self._point = None
             if self._timer is not None:
                 self._timer.kill()
         assert self._service is not None
         self._judge(ledger, self._service.ask('GET', f'/sagas/{id}').body)
+
+    def _submitted(self, service: Service, plan: Plan) -> str:
+        """The id of the saga; nothing where the service died before it was kept."""
+        body = submission(plan, [server.host for server in self._servers])
+        try:
+            answer = service.ask('POST', '/sagas', body, {'Content-Type': 'application/json'})
+            assert answer.status == 201, answer.body
+            id = str(answer.body['id'])
+        except HTTPError:  # it died before it could answer
+            wait_until(lambda: service.process.poll() is not None, 'the end of the service')
+            kept = {one['id'] for one in self._started().ask('GET', '/sagas?limit=500').body['sagas']}
+            id = next(iter(kept - self._seen), '')
+        self._seen.add(id)
+        return id
 
     def _started(self) -> Service:
         if self._service is not None and self._service.process.poll() is not None:
@@ -117,8 +133,10 @@ class ServiceKiller:
             self._service = Service(self._store)
         return self._service
 
-    def _is_over(self, service: Service, id: str) -> bool:
+    def _is_over(self, id: str) -> bool:
         """Whether the service is dead, or the saga has ended."""
+        service = self._service
+        assert service is not None
         if service.process.poll() is not None:
             return True
         try:
