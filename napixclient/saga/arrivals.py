@@ -17,7 +17,7 @@ class Arrivals(Batch):
 
     def __init__(self, on_failure: Callable[[int, HTTPError], None], wake: Callable[[], None]) -> None:
         super().__init__({})
-        self.wake_at = 1
+        self.wake_at: float = 1
         self._on_failure = on_failure
         self._wake = wake
 
