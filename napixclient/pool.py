@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextvars import copy_context
-from functools import partial
 from time import monotonic
 
 from ._http.core import PoolCore
 from ._http.figures import Stats
 from ._http.options import Options, Simultaneous
-from ._http.origin_pool import OriginPool
 from ._http.origins import Origins
 from ._http.pending import NEVER, Batch, PendingResponse, Redirect, new_pending
 from ._http.redirecting import without_credentials
 from ._http.settings import Settings
 from ._options import Unpack, lists
-from .authenticators import Authenticator, Credentials, authenticator_of
+from .authenticators import Credentials, authenticator_of
 from .checks import count_or_auto
-from .messages import Body, Fields, Origin, Request, RequestOptions, plain_request, request_with, shared_request
+from .messages import Body, Fields, Request, RequestOptions, plain_request, request_with, shared_request
 from .waiting import Waiting
 
 __all__ = ['ClientPool']
@@ -49,7 +46,7 @@ class ClientPool(Waiting):
         cap, prove = count_or_auto(simultaneous, 'simultaneous'), authenticator_of(authenticator)
         core = PoolCore(Settings.of(ClientPool, options))
         self._core = core
-        self._origins = Origins(core, partial(_member, core, cap, prove))
+        self._origins = Origins.of_peers(core, cap, prove)
         super().__init__(core.check_thread, self._origins.pool_for, core.slots.limit)
 
     # -- asking ----------------------------------------------------------------------------------------------------
@@ -177,14 +174,3 @@ class ClientPool(Waiting):
             f'<ClientPool {len(stats)} hosts: {sum(host["queued"] for host in stats)} queued, '
             f'{sum(host["in_flight"] for host in stats)} in flight, {slots.used} of {slots.limit} connections>'
         )
-
-
-def _member(
-    core: PoolCore,
-    simultaneous: int | str,
-    authenticator: Authenticator | None,
-    origin: Origin,
-    host: str,
-    pool_for: Callable[[str], OriginPool],
-) -> OriginPool:
-    return OriginPool(core, origin, host, simultaneous, authenticator, pool_for)

@@ -21,7 +21,7 @@ from .messages import Request, Response
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
 
-__all__ = ['Submitter', 'Waiting']
+__all__ = ['Submitter', 'Waiting', 'request_of', 'unless_failed']
 
 
 class Submitter(Protocol):
@@ -79,11 +79,7 @@ class Waiting:
         except BaseException:  # thrown in: nothing is cancelled, nothing is lost
             self._give_back(batch)
             raise
-        if raise_errors:
-            errors = [outcome for outcome in batch.outcomes if isinstance(outcome, HTTPError)]
-            if errors:
-                raise ExceptionGroup(Shown(f'{len(errors)} of {len(batch.outcomes)} requests failed'), errors)
-        return batch.outcomes
+        return unless_failed(batch.outcomes) if raise_errors else batch.outcomes
 
     def wait_unordered(self, count: int = -1, timeout: float | None = None) -> Iterator[Outcome]:
         """The outcomes of all requests since the last wait, each as soon as it is there.
@@ -196,7 +192,7 @@ class _Feed:
         under_way = self.under_way
         try:
             for index, given in enumerate(self._requests):
-                request = given if isinstance(given, Request) else _request_of(given)
+                request = request_of(given)
                 pending = self._submitter_for(request.host).submit(request, self.batch, index)
                 if pending.outcome is None:
                     under_way[index] = pending
@@ -229,7 +225,24 @@ class _Feed:
         return outcome  # type: ignore[no-any-return]
 
 
-def _request_of(given: Any) -> Request:
+def unless_failed(outcomes: list[Outcome]) -> list[Response]:
+    """The outcomes, if all of them are answers.
+
+    :raises ExceptionGroup: of every :class:`HTTPError` among them.
+    """
+    errors = [outcome for outcome in outcomes if isinstance(outcome, HTTPError)]
+    if errors:
+        raise ExceptionGroup(Shown(f'{len(errors)} of {len(outcomes)} requests failed'), errors)
+    return outcomes  # type: ignore[return-value]  # there is no error in it
+
+
+def request_of(given: object) -> Request:
+    """What a stream was given, a ``Request`` or its parts, as a ``Request``.
+
+    :raises ValueError: for anything else.
+    """
+    if isinstance(given, Request):
+        return given
     if not isinstance(given, tuple) or not 3 <= len(given) <= 5:
         raise ValueError(
             f'a stream takes Request objects or tuples (host, method, url[, body[, headers]]), not {given!r}'

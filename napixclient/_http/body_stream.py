@@ -13,7 +13,7 @@ from ..errors import Cancelled, HTTPError
 from ..messages import Response
 from .decoding import Decoder
 
-__all__ = ['BodyStream']
+__all__ = ['BodyStream', 'ReadableBody']
 
 #: Received bytes that wait for their reader before the connection stops reading.
 HIGH_WATER = 512 * 1024
@@ -36,6 +36,42 @@ class BodySource(Protocol):
 
     def discard(self) -> None:
         """Its reader leaves it half read."""
+
+    def on_collected(self) -> None:
+        """Nobody can read it any more; called in whatever greenlet or thread."""
+
+
+class ReadableBody(Protocol):
+    """What a streamed answer reads."""
+
+    #: Whether there is a content coding that is not undone.
+    coded: bool
+    #: The answer that reads it, weakly.
+    response: Callable[[], Response | None]
+
+    def gather(self) -> None:
+        """All that is left is going to be read: it may be received into one place."""
+
+    def scatter(self) -> None:
+        """Who was to read all that is left has been interrupted."""
+
+    def next(self, most: int = -1) -> bytes:
+        """The next decoded piece, or the first bytes of it; ``b''`` at the end."""
+
+    def next_part(self, most: int = -1) -> bytes | memoryview:
+        """The same, perhaps a view of it."""
+
+    def next_cut(self, cut: Callable[[bytes | memoryview], list[bytes]]) -> bytes:
+        """The next decoded piece, up to the first of the places at which ``cut`` cuts it; ``b''`` at the end."""
+
+    def unread(self, parts: Sequence[bytes | memoryview]) -> None:
+        """Who reads on reads these first."""
+
+    def break_off(self, error: HTTPError) -> None:
+        """The body is not wanted any more: its reader gets the error."""
+
+    def close(self) -> None:
+        """Give the slot back."""
 
     def on_collected(self) -> None:
         """Nobody can read it any more; called in whatever greenlet or thread."""

@@ -62,7 +62,10 @@ class PoolCore:
     def check_thread(self) -> None:
         """:raises RuntimeError: when the pool is used from another thread than the one that made it."""
         if get_hub() is not self.hub:
-            raise RuntimeError('a pool belongs to the thread that made it; make one in each thread')
+            raise RuntimeError(
+                'a pool belongs to the thread that made it; make one in each thread, or share a '
+                'napixclient.threads.SharedPool (asyncio: napixclient.aio.AsyncPool): see "From threads and asyncio"'
+            )
 
     def refuse(self) -> None:
         """:raises RuntimeError: that says why no request can be made: wrong thread, or closed."""

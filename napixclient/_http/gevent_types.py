@@ -8,7 +8,7 @@ from typing import Protocol
 
 from gevent import socket
 
-__all__ = ['Loop', 'Socket', 'Watcher']
+__all__ = ['Loop', 'Sender', 'Socket', 'Watcher']
 
 #: One of the standard library or of gevent; an ``SSLSocket`` is one as well.
 Socket = _socket.socket | socket.socket
@@ -34,6 +34,13 @@ class Watcher(Protocol):
         """Let go of it, once it is stopped."""
 
 
+class Sender(Watcher, Protocol):
+    """Calls when somebody sends."""
+
+    def send(self) -> None:
+        """Have it call; from any thread."""
+
+
 class Loop(Protocol):
     """The loop of a hub."""
 
@@ -42,6 +49,9 @@ class Loop(Protocol):
 
     def timer(self, after: float, repeat: float = 0.0, ref: bool = True) -> Watcher:
         """A timer of seconds."""
+
+    def async_(self, ref: bool = True) -> Sender:
+        """A watcher that another thread can wake."""
 
     def run_callback_threadsafe(self, func: Callable[..., object], *args: object) -> object:
         """Call in the loop's next turn; from any thread."""

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from gevent.hub import get_hub
 
+from ..authenticators import Authenticator
 from ..messages import Origin, parse_origin
 from .core import PoolCore
 from .origin_pool import OriginPool
@@ -47,6 +48,15 @@ class Origins:
         origins = cls(core, make)
         origins._few = origins._prune_at = 0  # there is no telling how many it will be
         return origins
+
+    @classmethod
+    def of_peers(cls, core: PoolCore, simultaneous: int | str, authenticator: Authenticator | None) -> Origins:
+        """Those that a pool asks, which all have the same cap and the same credentials."""
+
+        def make(origin: Origin, host: str, pool_for: Callable[[str], OriginPool]) -> OriginPool:
+            return OriginPool(core, origin, host, simultaneous, authenticator, pool_for)
+
+        return cls(core, make)
 
     def pool_for(self, host: str) -> OriginPool:
         """The pool of a host; equal origins share one.

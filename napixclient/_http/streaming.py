@@ -12,7 +12,7 @@ from typing import IO, Any
 
 from ..errors import Cancelled, HTTPError
 from ..messages import Request, Response
-from .body_stream import BodyStream
+from .body_stream import ReadableBody
 from .saving import save
 
 __all__ = ['StreamedResponse']
@@ -32,7 +32,7 @@ class StreamedResponse(Response):
     __slots__ = ('_lines_read', '_stream', '_url', '_whole', '__weakref__')
 
     def __init__(
-        self, request: Request, status: int, head: bytes, elapsed: float, stream: BodyStream, url: str
+        self, request: Request, status: int, head: bytes, elapsed: float, stream: ReadableBody, url: str
     ) -> None:
         super().__init__(request, status, head, b'', elapsed)
         self._stream = stream
@@ -45,6 +45,15 @@ class StreamedResponse(Response):
     def url(self) -> str:
         """The URL that answered."""
         return self._url
+
+    @property
+    def coded(self) -> bool:
+        """Whether the body is in a content coding that is not undone."""
+        return self._stream.coded
+
+    def __iter__(self) -> Iterator[bytes]:
+        """The body as it arrives."""
+        return self.iter_bytes()
 
     def iter_bytes(self, size: int | None = None) -> Iterator[bytes]:
         """The body as it arrives, or in pieces of ``size`` bytes, the last of which may be shorter."""
@@ -140,7 +149,7 @@ class StreamedResponse(Response):
     @property
     def body(self) -> Any:
         """What is left of the body, decoded as that of a :class:`Response` is."""
-        return self.data or None if self._stream.coded else super().body
+        return self.data or None if self.coded else super().body
 
     def __enter__(self) -> StreamedResponse:
         return self
