@@ -1,0 +1,10 @@
+"""One gevent hub in a native thread of its own, which other threads and event loops give requests.
+
+What crosses the border between them crosses it in groups: a deque each way, and one wake-up for all that is in it.
+
+hub         the hub's thread as its callers hold it: started when it is needed, ended, started anew after a fork
+dispatcher  what runs in that thread: takes requests, hands outcomes out
+ports       where outcomes go: to native threads, or to the greenlets of a patched process
+batches     requests of one caller, handed out by one wait
+bodies      streamed answers, read from the other side
+"""

@@ -1,0 +1,192 @@
+"""Threads as destinations: native ones, and the greenlets that threads are in a process that gevent has patched."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from functools import partial
+from time import monotonic
+from typing import Any
+
+import gevent
+from gevent.hub import get_hub
+
+from .._http.streaming import StreamedResponse
+from ..errors import Cancelled, HTTPError
+from ..messages import Response
+from .batches import CallBatch
+from .bodies import Pieces, PulledPiece
+from .ports import Border, Group, Port, Ticket
+
+__all__ = ['GreenletPort', 'ThreadPort', 'wait_for']
+
+
+class ThreadPort(Port):
+    """All native threads: the hub's thread itself sets what they wait for."""
+
+    def __init__(self, border: Border) -> None:
+        super().__init__(border)
+        #: The condition of all futures that were finished before anybody had asked for one.
+        self.finished = threading.Condition()
+
+    def forked(self) -> list[Ticket]:
+        """In the child of a fork: forget what was under way, and return it."""
+        self.finished = threading.Condition()
+        return super().forked()
+
+    def deliver(self, group: Group) -> None:
+        """Finish the tickets."""
+        for ticket, outcome in group:
+            ticket.finish(outcome)
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Do it."""
+        function()
+
+    def streamed(self, response: StreamedResponse) -> StreamedResponse:
+        """The answer with a body that is pulled."""
+        body = _PulledBody(self, response)
+        copy = StreamedResponse(response.request, response.status, response.head, response.elapsed, body, response.url)
+        copy.attempts = response.attempts
+        return copy
+
+
+class GreenletPort(ThreadPort):
+    """The greenlets of one hub. Locks do not wake greenlets of another thread well, so they are finished in their own.
+
+    While something is to come, their loop must go on, though it cannot see where from.
+    """
+
+    def __init__(self, border: Border) -> None:
+        super().__init__(border)
+        self._loop: Any = get_hub().loop
+        self._expected = 0
+        self._alive = self._loop.timer(3600.0, 3600.0)
+
+    def expect(self) -> None:
+        """Keep the loop going for one more thing."""
+        if not self._expected:
+            self._alive.start(int)
+        self._expected += 1
+
+    def _came(self, count: int) -> None:
+        self._expected -= count
+        if not self._expected:
+            self._alive.stop()
+
+    def forked(self) -> list[Ticket]:
+        """In the child of a fork: forget what was under way, and return it."""
+        self._came(self._expected)
+        return super().forked()
+
+    def deliver(self, group: Group) -> None:
+        """Have a greenlet finish the tickets: callbacks of the caller's may block."""
+        self._run(len(group), partial(super().deliver, group))
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Have a greenlet do it."""
+        self._run(1, function)
+
+    def _run(self, count: int, function: Callable[[], object]) -> None:
+        def run() -> None:
+            self._came(count)
+            function()
+
+        try:
+            self._loop.run_callback_threadsafe(gevent.spawn, run)
+        except Exception:  # the hub was destroyed, with its greenlets
+            pass
+
+
+def wait_for(batch: CallBatch, count: int, deadline: float | None) -> bool:
+    """Block the calling thread until so many have finished; false when ``monotonic()`` reached the deadline before."""
+    while batch.done < count:
+        event = threading.Event()
+        batch.wake = event.set
+        batch.wake_at = count
+        if batch.done >= count:  # it was between the two looks
+            break
+        if not event.wait(_seconds_until(deadline)) and deadline is not None and monotonic() >= deadline:
+            return batch.done >= count
+    return True
+
+
+def _seconds_until(deadline: float | None) -> float | None:
+    return None if deadline is None else min(max(deadline - monotonic(), 0.0), threading.TIMEOUT_MAX)
+
+
+class _PulledBody:
+    """The body of a streamed answer, as a thread reads it."""
+
+    __slots__ = ('_arrived', '_pieces', '_port', '_pulling', '_read', '_source', 'coded', 'response')
+
+    def __init__(self, port: Port, source: StreamedResponse) -> None:
+        self._port = port
+        self._source: StreamedResponse | None = source
+        self._read = source.iter_bytes()
+        self.coded: bool = source.coded
+        #: Weak: dropping the response frees the connection.
+        self.response: Callable[[], Response | None] = lambda: None
+        self._pieces = Pieces()
+        #: Set by what was asked for; whoever was interrupted meanwhile finds it there.
+        self._pulling = False
+        self._arrived = threading.Event()
+
+    def gather(self) -> None:
+        """All that is left is going to be read: it crosses the border in pieces all the same."""
+
+    def scatter(self) -> None:
+        """Whoever was to read all that is left has been interrupted."""
+
+    def next(self, most: int = -1) -> bytes:
+        """The next piece, or the first bytes of it; ``b''`` at the end."""
+        return self._pieces.take(most) if self._fill() else b''
+
+    #: There is nothing to view but what crossed the border.
+    next_part = next
+
+    def next_cut(self, cut: Callable[[bytes | memoryview], list[bytes]]) -> bytes:
+        """The next piece, up to the first of the places at which ``cut`` cuts it; ``b''`` at the end."""
+        return self._pieces.take_cut(cut) if self._fill() else b''
+
+    def unread(self, parts: Sequence[bytes | memoryview]) -> None:
+        """Who reads on reads these first."""
+        self._pieces.put_back(parts)
+
+    def _fill(self) -> bool:
+        pieces = self._pieces
+        while not pieces.has_some():
+            if pieces.ended:
+                return False
+            if not self._pulling:
+                self._pulling = True
+                self._arrived.clear()
+                self._port.expect()
+                self._port.border.put(PulledPiece(self._port, self._read, self._take))
+            self._arrived.wait()
+        return True
+
+    def _take(self, piece: bytes | HTTPError) -> None:
+        response = self.response()
+        if isinstance(piece, HTTPError) and response is not None:
+            piece.request, piece.response = response.request, response
+        self._pieces.put(piece)
+        self._pulling = False
+        self._arrived.set()
+
+    def break_off(self, error: HTTPError) -> None:
+        """The body is not wanted any more, by whoever reads it."""
+        source = self._source
+        if source is not None and not self._pieces.ended:
+            self._port.border.put(partial(source.break_off, error))
+            self._take(error)
+
+    def close(self) -> None:
+        """Give the slot back; what has not been read is lost."""
+        source, self._source = self._source, None
+        if source is not None:
+            self._pieces.break_off(Cancelled('the answer was closed before it was read to its end'))
+            self._port.border.put(partial(source.close))
+
+    def on_collected(self) -> None:
+        """The hub's answer is collected as well, and frees its connection."""
