@@ -1,0 +1,470 @@
+"""A pool that all threads of a process share: one gevent hub, in a thread of its own, serves them."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, InvalidStateError
+from contextvars import Context, copy_context
+from inspect import iscoroutinefunction
+from typing import Any, Literal, overload
+from weakref import WeakKeyDictionary
+
+from gevent.hub import get_hub
+
+from ._bridge.batches import CallBatch, StreamTicket, as_cancelled
+from ._bridge.hub import HubThread, is_patched
+from ._bridge.threads import GreenletPort, ThreadPort, wait_for
+from ._http.figures import Stats
+from ._http.options import Options, Simultaneous
+from ._http.pending import Outcome, PendingResponse, deadline_of
+from ._http.settings import Settings
+from ._http.streaming import StreamedResponse
+from ._log import log
+from ._options import Unpack, lists
+from .authenticators import Credentials, authenticator_of
+from .checks import count_or_auto, whole_number
+from .errors import HTTPError
+from .messages import Body, Fields, Request, RequestOptions, Response, WholeOptions, plain_request, request_with
+from .waiting import request_of, unless_failed
+
+__all__ = ['SharedPool', 'is_async', 'is_coroutine_function']
+
+#: Requests that a stream takes from its iterable for each outcome that it hands out, while there is room.
+_PULLS = 2
+
+
+class SharedPool:
+    """A :class:`ClientPool` that any thread may use, at any time: one cap and one set of connections for all.
+
+    >>> pool = SharedPool(simultaneous=2)
+    >>> pool.request('xen1.example', 'GET', '/status').result()
+    >>> pool.request('xen1.example', 'GET', '/status')
+    >>> pool.request('xen2.example', 'GET', '/status')
+    >>> first, second, third = pool.wait()
+
+    ``wait``, ``wait_unordered``, ``cancel`` and iteration concern the requests of the calling thread since its last
+    wait. One gevent hub serves them all, in a native thread that starts with the first request and ends with ``close``,
+    with the pool, or with the interpreter. After a fork the child has a new one: what was under way is the parent's.
+
+    Hooks and authenticators run in the hub's thread, each in a greenlet and in a copy of the context of the call. One
+    that blocks the thread itself, as ``time.sleep`` does in a process that is not patched, holds up all requests.
+
+    In a process that gevent has patched threads are greenlets: there a :class:`ClientPool` is what they share. A
+    ``SharedPool`` works too, and logs a warning.
+
+    :param authenticator: a callable ``Request -> Request``, ``{'login': …, 'key': …}``, or ``None``.
+    :param simultaneous: requests in flight to one origin at most, or ``'auto'`` to learn from the answers of each how
+        many it can take, from 2 to 64.
+    :param options: those of :class:`Options`:
+    :raises ValueError: for an authenticator or an option that makes no sense, such as an ``async`` authenticator.
+    :raises TypeError: for an option that there is not.
+    """
+
+    def __init__(
+        self, authenticator: Credentials | None = None, simultaneous: Simultaneous = 2, **options: Unpack[Options]
+    ) -> None:
+        cap, prove = count_or_auto(simultaneous, 'simultaneous'), authenticator_of(authenticator)
+        if is_async(prove):
+            raise ValueError('an async authenticator needs an event loop, and a napixclient.aio.AsyncPool')
+        #: The thread that serves it, which an ``AsyncPool`` may share.
+        self.hub: HubThread = HubThread(Settings.of(SharedPool, options), cap, prove)
+        self._mine = threading.local()
+        self._port: ThreadPort | None = None
+        self._ports: WeakKeyDictionary[Any, ThreadPort] = WeakKeyDictionary()
+        if is_patched():
+            log.warning('gevent has patched this process: its threads are greenlets, which can share a ClientPool')
+        else:
+            self._port = self.hub.add(ThreadPort(self.hub))
+
+    # -- asking ----------------------------------------------------------------------------------------------------
+
+    @overload
+    def request(
+        self,
+        host: str,
+        method: str,
+        url: str,
+        body: Body | None = None,
+        headers: Fields | None = None,
+        *,
+        stream: Literal[True],
+        **options: Unpack[WholeOptions],
+    ) -> Future[StreamedResponse | HTTPError]: ...
+
+    @overload
+    def request(
+        self,
+        host: str,
+        method: str,
+        url: str,
+        body: Body | None = None,
+        headers: Fields | None = None,
+        *,
+        stream: bool = False,
+        **options: Unpack[WholeOptions],
+    ) -> Future[Response | HTTPError]: ...
+
+    @lists(RequestOptions)
+    def request(
+        self,
+        host: str,
+        method: str,
+        url: str,
+        body: Body | None = None,
+        headers: Fields | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Future[Any]:
+        """Send a request; its outcome is the result of the future, and part of the next ``wait`` of this thread.
+
+        An error is a result as well: ``result()`` raises no :class:`HTTPError`. ``cancel()`` works until the outcome is
+        there, also in flight, where it ends the connection; then ``result()`` raises
+        ``concurrent.futures.CancelledError``, and ``wait`` has a :class:`Cancelled`.
+
+        The pool keeps the outcome until ``wait`` collects it, or the thread ends.
+
+        :param host: ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``.
+        :param options: those of :class:`RequestOptions`; with ``stream=True`` the result is a
+            :class:`StreamedResponse`, which one thread reads:
+        :raises ValueError: for a part that cannot be sent. Everything later is part of the outcome.
+        :raises TypeError: for an option that there is not.
+        :raises RuntimeError: when the pool is closed.
+        """
+        request = (
+            request_with(SharedPool.request, host, method, url, body, headers, options)
+            if options
+            else plain_request(host, method, url, body, headers)
+        )
+        hub = self.hub
+        if hub.closed:
+            hub.check()
+        mine = self._mine
+        try:
+            batch = mine.batches[-1]
+        except AttributeError:
+            batch = self._begin_thread()
+        port = self._port or self._port_of_greenlets()
+        entries = batch.entries
+        future = _Future(request, copy_context(), port, batch, len(entries))
+        try:
+            port.expect()
+            entries.append(future)
+            hub.put(future)
+        except BaseException:  # no thread could be started; or Ctrl-C in the midst of it: it may be sent, for nobody
+            future.batch = CallBatch({})
+            if entries and entries[-1] is future:
+                entries.pop()
+            mine.batches.append(CallBatch([]))
+            raise
+        return future
+
+    def _begin_thread(self) -> CallBatch:
+        mine, batch = self._mine, CallBatch([])
+        mine.batches, mine.streams = [batch], set()
+        return batch
+
+    def _port_of_greenlets(self) -> ThreadPort:
+        hub = get_hub()
+        port = self._ports.get(hub)
+        if port is None:
+            port = self._ports[hub] = self.hub.add(GreenletPort(self.hub))
+        return port
+
+    # -- waiting ---------------------------------------------------------------------------------------------------
+
+    @overload
+    def wait(self, timeout: float | None = None, *, raise_errors: Literal[True]) -> list[Response]: ...
+
+    @overload
+    def wait(self, timeout: float | None, raise_errors: Literal[True]) -> list[Response]: ...
+
+    @overload
+    def wait(self, timeout: float | None = None, raise_errors: bool = False) -> list[Outcome]: ...
+
+    def wait(self, timeout: float | None = None, raise_errors: bool = False) -> list[Outcome] | list[Response]:
+        """The outcomes of all requests of this thread since its last wait, in the order asked.
+
+        :param timeout: seconds; what has not finished then is cancelled and comes out as a :class:`Timeout` error.
+        :param raise_errors: raise what failed instead of handing it out.
+        :raises ExceptionGroup: of every :class:`HTTPError`, with ``raise_errors``.
+        :raises RuntimeError: when the pool is closed, and in a hook, which would wait for itself.
+        """
+        deadline = deadline_of(timeout)
+        batches = self._take()
+        try:
+            for batch in batches:
+                self._wait(batch, len(batch.entries), deadline)
+        except BaseException:  # Ctrl-C: nothing is cancelled, nothing is lost
+            self._give_back(batches)
+            raise
+        outcomes = [one for batch in batches for one in batch.entries if one is not None]
+        return unless_failed(outcomes) if raise_errors else outcomes
+
+    def wait_unordered(self, count: int = -1, timeout: float | None = None) -> Iterator[Outcome]:
+        """The outcomes of all requests of this thread since its last wait, each as soon as it is there.
+
+        Leaving the loop early, or reaching ``count``, drops what has not been sent; what is in flight finishes in the
+        background.
+
+        :param count: outcomes to hand out at most; below 0 all.
+        :param timeout: seconds from this call on; what has not finished then is cancelled, comes out as a
+            :class:`Timeout` error, and the loop ends as if by itself.
+        :raises RuntimeError: when the pool is closed, and in a hook.
+        """
+        deadline = deadline_of(timeout)
+        return self._as_they_finish(self._take(), count, deadline)
+
+    def _as_they_finish(self, batches: list[CallBatch], count: int, deadline: float | None) -> Iterator[Outcome]:
+        try:
+            for batch in batches:
+                for _ in range(batch.left):
+                    if not count:
+                        return
+                    while (outcome := batch.take_next()) is None:
+                        self._wait_within(batches, batch, deadline)
+                    count -= 1
+                    yield outcome
+        finally:
+            self._drop_unsent(batches)
+
+    def _wait_within(self, batches: list[CallBatch], batch: CallBatch, deadline: float | None = None) -> None:
+        """Wait for another outcome."""
+        try:
+            self._wait(batch, batch.done + 1, deadline)
+        except BaseException:  # Ctrl-C: nothing is cancelled, nothing is lost
+            self._give_back(batches)
+            batches.clear()
+            raise
+
+    def _wait(self, batch: CallBatch, count: int, deadline: float | None) -> None:
+        """Wait until so many of a batch have finished; those that have not in time end then."""
+        if not wait_for(batch, count, deadline):
+            self.hub.expire(batch.tickets())
+            wait_for(batch, count, None)
+
+    def __iter__(self) -> Iterator[Outcome]:
+        """The outcomes of all requests of this thread since its last wait, in the order asked, each when it is ready.
+
+        Leaving the loop early drops what has not been sent.
+        """
+        return self._in_order(self._take())
+
+    def _in_order(self, batches: list[CallBatch]) -> Iterator[Outcome]:
+        try:
+            for batch in batches:
+                for index in range(len(batch.entries)):
+                    if batch.entries[index] is None:
+                        continue  # it was handed out before
+                    while (outcome := batch.take(index)) is None:
+                        self._wait_within(batches, batch)
+                    yield outcome
+        finally:
+            self._drop_unsent(batches)
+
+    def _take(self) -> list[CallBatch]:
+        self._check_wait()
+        mine = self._mine
+        batches: list[CallBatch] = getattr(mine, 'batches', None) or [self._begin_thread()]
+        mine.batches = [CallBatch([])]
+        return batches
+
+    def _check_wait(self) -> None:
+        self.hub.check()
+        if self.hub.is_here:
+            raise RuntimeError('in the thread of the hub, as in a hook, nothing may wait for an outcome of its pool')
+
+    def _give_back(self, batches: list[CallBatch]) -> None:
+        """A wait was interrupted: the next one returns the same requests, and those asked for since."""
+        self._mine.batches = [*batches, *self._mine.batches]
+
+    def _drop_unsent(self, batches: Iterable[CallBatch]) -> None:
+        tickets = [ticket for batch in batches for ticket in batch.tickets()]
+        if tickets:
+            self.hub.drop_unsent(tickets)
+
+    def stream(
+        self, requests: Iterable[Request | tuple[object, ...]], ordered: bool = False, window: int | None = None
+    ) -> Iterator[Outcome]:
+        """Send any number of requests, and hand each outcome out: lazily, in constant memory.
+
+        The iterable is asked in the calling thread, between outcomes: one that blocks holds up this stream, and no
+        other thread. While the consumer does not take what has finished, it is not asked for more. What it raises is
+        raised here, after the outcomes of what it had given before. Leaving the loop early drops what has not been
+        sent.
+
+        :param requests: ``Request`` objects or tuples ``(host, method, url[, body[, headers]])``.
+        :param ordered: hand out in the order of ``requests`` instead of as they finish.
+        :param window: requests that may be under way or finished and not yet taken; by default ``max_connections``.
+        :raises RuntimeError: when the pool is closed, and in a hook.
+        """
+        self._check_wait()
+        most = self.hub.limit if window is None else whole_number(window, 'window')
+        return self._stream(iter(requests), ordered, most)
+
+    def _stream(
+        self, requests: Iterator[Request | tuple[object, ...]], ordered: bool, window: int
+    ) -> Iterator[Outcome]:
+        feed = _Feed(self, requests, self._port or self._port_of_greenlets(), window)
+        batch, turn = feed.batch, 0
+        if not hasattr(self._mine, 'streams'):
+            self._begin_thread()
+        streams: set[CallBatch] = self._mine.streams
+        streams.add(batch)
+        try:
+            while True:
+                done = batch.done
+                outcome = batch.take(turn) if ordered else batch.take_next()
+                if outcome is not None:
+                    turn += 1
+                    yield outcome
+                    feed.pull(_PULLS)
+                elif not feed.pull(1):
+                    if not batch.entries:
+                        break
+                    wait_for(batch, done + 1, None)
+        finally:
+            streams.discard(batch)
+            self._drop_unsent([batch])
+        if feed.failure is not None:
+            raise feed.failure
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def cancel(self) -> None:
+        """End what this thread has asked for since its last wait with :class:`Cancelled`, streamed answers too."""
+        mine = self._mine
+        batches: list[CallBatch] = [*getattr(mine, 'batches', ()), *getattr(mine, 'streams', ())]
+        for batch in batches:
+            for entry in batch.outcomes():
+                if isinstance(entry, StreamedResponse):
+                    entry.cancel()
+        tickets = [ticket for batch in batches for ticket in batch.tickets()]
+        if tickets:
+            self.hub.cancel(tickets)
+        if not self.hub.is_here:
+            for batch in batches:
+                wait_for(batch, batch.done + len(batch.tickets()), None)
+
+    def close(self) -> None:
+        """Cancel what is under way, whoever asked for it, and close all connections. May be repeated."""
+        self.hub.close()
+
+    def __enter__(self) -> SharedPool:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- observing -------------------------------------------------------------------------------------------------
+
+    def stats(self) -> dict[str, Stats]:
+        """What became of the requests of all threads so far, by host (as it was first written): see `Client.stats`.
+
+        A host that has not been used for ``idle_seconds`` (30 by default) and has no connection is forgotten.
+        """
+        return self.hub.stats()
+
+    def __repr__(self) -> str:
+        return f'<SharedPool {self.hub}>'
+
+
+class _Future(Future['Response | HTTPError']):
+    """What ``request`` returns.
+
+    Most futures are never waited for one by one, but by ``wait``. So each makes what waiting for it takes (a condition
+    and two lists, six objects for the garbage collector to look at) when that is first asked for, and else never.
+    """
+
+    _state = 'PENDING'  # the defaults of what a Future sets for each instance
+    _result = None
+    _exception = None
+    pending: PendingResponse | None = None
+
+    def __init__(self, request: Request, context: Context, port: ThreadPort, batch: CallBatch, index: int) -> None:
+        self.request = request
+        self.context: Context | None = context
+        self.port = port
+        self.batch = batch
+        self.index = index
+
+    def __getattr__(self, name: str) -> Any:
+        if name == '_condition':
+            return self.__dict__.setdefault(name, threading.Condition())  # two threads get the same one
+        if name in ('_waiters', '_done_callbacks'):
+            return self.__dict__.setdefault(name, [])
+        raise AttributeError(f'a future has no attribute {name!r}')
+
+    def finish(self, outcome: Outcome) -> None:
+        """The outcome is there."""
+        port = self.port
+        with port.finished:
+            # Whoever has no condition of his own by now gets this one, and with it what is set here.
+            alone = self.__dict__.setdefault('_condition', port.finished) is port.finished
+            if alone:
+                self._result = outcome
+                self._state = 'FINISHED'
+        if not alone:
+            try:
+                self.set_result(outcome)
+            except InvalidStateError:  # it was cancelled, and who waits is told by this
+                outcome = as_cancelled(self.request, outcome)
+                self.set_running_or_notify_cancel()
+        self.batch.finish(self.index, outcome)
+
+    def forked(self) -> None:
+        """In the child of a fork: a thread that is not there may have held the condition."""
+        self._condition = threading.Condition()
+
+    def cancel(self) -> bool:
+        """End the request, queued or in flight; false when its outcome is there."""
+        cancelled = super().cancel()
+        if cancelled:
+            self.port.border.cancel([self])
+        return cancelled
+
+
+class _Feed:
+    """The producing side of a stream."""
+
+    def __init__(self, pool: SharedPool, requests: Iterator[Any], port: ThreadPort, window: int) -> None:
+        self.batch = CallBatch({})
+        self.failure: Exception | None = None
+        self._hub = pool.hub
+        self._pool = pool  # so that it lives for as long as requests may come
+        self._requests: Iterator[Any] | None = requests
+        self._port = port
+        self._window = window
+        self._given = 0
+
+    def pull(self, count: int) -> bool:
+        """Take so many requests from the iterable, as far as there is room; whether there was one."""
+        batch, pulled = self.batch, False
+        while count and self._requests is not None and len(batch.entries) < self._window:
+            count -= 1
+            try:
+                request = request_of(next(self._requests))
+            except StopIteration:
+                self._requests = None
+            except Exception as exc:
+                self._requests, self.failure = None, exc
+            else:
+                self._send(request)
+                pulled = True
+        return pulled
+
+    def _send(self, request: Request) -> None:
+        ticket = StreamTicket(request, copy_context(), self._port, self.batch, self._given)
+        self._given += 1
+        self._port.expect()
+        self.batch.entries[ticket.index] = ticket
+        self._hub.put(ticket)
+
+
+def is_async(authenticator: Any) -> bool:
+    """Whether an authenticator, or what answers its challenges, is to be awaited."""
+    return is_coroutine_function(authenticator) or is_coroutine_function(getattr(authenticator, 'challenged', None))
+
+
+def is_coroutine_function(called: Any) -> bool:
+    """Whether what it returns is to be awaited: an ``async`` function, or an object whose ``__call__`` is one."""
+    return iscoroutinefunction(called) or iscoroutinefunction(getattr(type(called), '__call__', None))  # noqa: B004  # it is not asked whether there is one
