@@ -4,6 +4,8 @@ cli              the command ``napix``: flags, hosts, formats of output
 service          ``napix serve``: runs as jobs over HTTP, kept, watched live
 cluster          fan-outs over workers on other machines
 testing          servers and a clock to test with
+aio              a pool for programs on asyncio
+threads          a pool that all threads of a process share
 marconi          the client of OpenStack's message queues
 rest             the base class of clients of REST services
 saga             steps that are undone when a later one fails, and their journal

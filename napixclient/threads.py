@@ -262,16 +262,12 @@ class SharedPool:
             self._drop_unsent(batches)
 
     def _take(self) -> list[CallBatch]:
-        self._check_wait()
+        self.hub.check()
+        self.hub.check_thread()
         mine = self._mine
         batches: list[CallBatch] = getattr(mine, 'batches', None) or [self._begin_thread()]
         mine.batches = [CallBatch([])]
         return batches
-
-    def _check_wait(self) -> None:
-        self.hub.check()
-        if self.hub.is_here:
-            raise RuntimeError('in the thread of the hub, as in a hook, nothing may wait for an outcome of its pool')
 
     def _give_back(self, batches: list[CallBatch]) -> None:
         """A wait was interrupted: the next one returns the same requests, and those asked for since."""
@@ -297,7 +293,8 @@ class SharedPool:
         :param window: requests that may be under way or finished and not yet taken; by default ``max_connections``.
         :raises RuntimeError: when the pool is closed, and in a hook.
         """
-        self._check_wait()
+        self.hub.check()
+        self.hub.check_thread()
         most = self.hub.limit if window is None else whole_number(window, 'window')
         return self._stream(iter(requests), ordered, most)
 
@@ -381,11 +378,11 @@ class _Future(Future['Response | HTTPError']):
     pending: PendingResponse | None = None
 
     def __init__(self, request: Request, context: Context, port: ThreadPort, batch: CallBatch, index: int) -> None:
-        self.request = request
+        self.request: Request = request
         self.context: Context | None = context
         self.port = port
-        self.batch = batch
-        self.index = index
+        self.batch: CallBatch = batch
+        self.index: int = index
 
     def __getattr__(self, name: str) -> Any:
         if name == '_condition':
@@ -414,6 +411,20 @@ class _Future(Future['Response | HTTPError']):
     def forked(self) -> None:
         """In the child of a fork: a thread that is not there may have held the condition."""
         self._condition = threading.Condition()
+
+    def result(self, timeout: float | None = None) -> Response | HTTPError:
+        """Wait for the outcome."""
+        self._check()
+        return super().result(timeout)
+
+    def exception(self, timeout: float | None = None) -> BaseException | None:
+        """Wait for the outcome; an error is one as well, and no exception of the future's."""
+        self._check()
+        return super().exception(timeout)
+
+    def _check(self) -> None:
+        if self._state == 'PENDING':
+            self.port.border.check_thread()
 
     def cancel(self) -> bool:
         """End the request, queued or in flight; false when its outcome is there."""

@@ -4,7 +4,8 @@ What crosses the border between them crosses it in groups: a deque each way, and
 
 hub         the hub's thread as its callers hold it: started when it is needed, ended, started anew after a fork
 dispatcher  what runs in that thread: takes requests, hands outcomes out
-ports       where outcomes go: to native threads, or to the greenlets of a patched process
+ports       where outcomes go, each woken once for a group of them
 batches     requests of one caller, handed out by one wait
+threads     native threads as destinations, and the greenlets of a patched process
 bodies      streamed answers, read from the other side
 """

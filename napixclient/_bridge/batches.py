@@ -92,12 +92,12 @@ class StreamTicket:
     __slots__ = ('batch', 'context', 'index', 'pending', 'port', 'request')
 
     def __init__(self, request: Request, context: Context, port: Port, batch: CallBatch, index: int) -> None:
-        self.request = request
+        self.request: Request = request
         self.context: Context | None = context
         self.port = port
         self.pending: PendingResponse | None = None
-        self.batch = batch
-        self.index = index
+        self.batch: CallBatch = batch
+        self.index: int = index
 
     def finish(self, outcome: Outcome) -> None:
         """The outcome is there."""

@@ -20,7 +20,7 @@ class Pieces:
     def __init__(self) -> None:
         self._rest: deque[bytes | memoryview] = deque()
         #: Whether nothing more comes.
-        self.ended = False
+        self.ended: bool = False
         #: Why nothing more comes, where it broke off.
         self.error: HTTPError | None = None
 

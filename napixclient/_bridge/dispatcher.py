@@ -46,7 +46,7 @@ class Dispatcher:
         self._greenlets: dict[gevent.Greenlet[..., Any], Pull] = {}
         self._stopping = False
         #: Whether the inbox is not looked into any more.
-        self.ended = False
+        self.ended: bool = False
 
     # -- from any thread ---------------------------------------------------------------------------------------------
 

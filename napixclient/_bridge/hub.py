@@ -43,7 +43,7 @@ class HubThread:
         #: Connections at once.
         self.limit: int = settings.max_connections or default_max_connections()
         settings.max_connections = self.limit  # as it was when the pool was made
-        self.closed = False
+        self.closed: bool = False
         self._make = partial(_make_origins, settings, simultaneous, authenticator)
         self._lock = _lock()
         self._dispatcher: Dispatcher | None = None
@@ -62,6 +62,11 @@ class HubThread:
         """:raises RuntimeError: when the pool is closed."""
         if self.closed:
             raise RuntimeError('the pool is closed')
+
+    def check_thread(self) -> None:
+        """:raises RuntimeError: in the hub's own thread, which would wait for itself."""
+        if self.is_here:
+            raise RuntimeError('in the thread of the hub, as in a hook, nothing may wait for an outcome of its pool')
 
     def put(self, entry: Entry) -> None:
         """Give the thread something to do; it is started if it does not run."""

@@ -65,6 +65,9 @@ class Border(Protocol):
     def expire(self, tickets: Iterable[Ticket]) -> None:
         """End these with a timeout, soon."""
 
+    def check_thread(self) -> None:
+        """:raises RuntimeError: where nobody may wait for an outcome."""
+
     def ready(self, port: Port) -> None:
         """Have ``port.flush`` be called soon; in the hub."""
 
@@ -73,7 +76,7 @@ class Port:
     """One destination, as the hub's thread knows it."""
 
     def __init__(self, border: Border) -> None:
-        self.border = border
+        self.border: Border = border
         self.tickets: dict[int, Ticket] = {}
         self._numbers = count()
         #: What the engine puts outcomes into.

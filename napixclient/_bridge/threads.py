@@ -27,7 +27,7 @@ class ThreadPort(Port):
     def __init__(self, border: Border) -> None:
         super().__init__(border)
         #: The condition of all futures that were finished before anybody had asked for one.
-        self.finished = threading.Condition()
+        self.finished: threading.Condition = threading.Condition()
 
     def forked(self) -> list[Ticket]:
         """In the child of a fork: forget what was under way, and return it."""

@@ -27,9 +27,9 @@ class Feed:
     def __init__(
         self, port: LoopPort, context: Callable[[], Context], requests: AsyncIterable[Any], window: int
     ) -> None:
-        self.batch = CallBatch({})
+        self.batch: CallBatch = CallBatch({})
         #: Whether nothing more comes.
-        self.over = False
+        self.over: bool = False
         #: What the iterable raised.
         self.failure: BaseException | None = None
         self._port = port

@@ -33,7 +33,7 @@ class LoopPort(Port):
 
     def __init__(self, border: Border, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(border)
-        self.loop = loop
+        self.loop: asyncio.AbstractEventLoop = loop
         self._arrived: deque[tuple[Ticket, Outcome]] = deque()
         self._scheduled = False
         #: By task, what it has asked for since its last wait.
@@ -151,12 +151,12 @@ class LoopFuture(asyncio.Future[Any]):
 
     def __init__(self, request: Request, context: Context, port: LoopPort, batch: CallBatch, index: int) -> None:
         super().__init__(loop=port.loop)
-        self.request = request
+        self.request: Request = request
         self.context: Context | None = context
         self.port: Port = port
         self.pending: PendingResponse | None = None
-        self.batch = batch
-        self.index = index
+        self.batch: CallBatch = batch
+        self.index: int = index
 
     def finish(self, outcome: Outcome) -> None:
         """The outcome is there."""
