@@ -30,7 +30,7 @@ class CallBatch:
         #: The indexes of what has finished, in that order, and may have been handed out since.
         self._finished: deque[int] = deque()
         #: How many have finished.
-        self.done = 0
+        self.done: int = 0
         #: When so many have finished, ``wake`` is called; it may be called once too often.
         self.wake_at: float = NEVER
         self.wake: Callable[[], object] = int
