@@ -14,6 +14,9 @@ from benchmarks.nginx import nginx
 from benchmarks.processes import output, pinned
 from benchmarks.runner import (
     AIOHTTP,
+    AIOHTTP_WORKERS,
+    ASYNC_POOL,
+    ASYNC_POOL_UVLOOP,
     BARE_JSON,
     BARE_LOOP,
     BARE_SSL,
@@ -21,10 +24,14 @@ from benchmarks.runner import (
     CONTENDERS,
     GEVENTHTTPCLIENT,
     GO,
+    HTTPX,
     NAPIXCLIENT,
     PYCURL,
     PYCURL_TUNED,
     PYREQWEST,
+    SHARED_POOL,
+    URLLIB3_THREADS,
+    WREQ,
     Contender,
     Row,
     Runner,
@@ -114,6 +121,15 @@ def speed(runner: Runner, size: Size) -> Result:
     rows = runner.compare(CONTENDERS, size.requests, size.hosts, size.rounds)
     title = f'speed: {size.requests:,} GETs over {size.hosts} origins, medians of {size.rounds} interleaved rounds'
     return comparison(title, rows, PYCURL)
+
+
+def shared(runner: Runner, size: Size) -> Result:
+    """The same work from asyncio and from 16 threads, each beside who does it there."""
+    contenders = [NAPIXCLIENT, ASYNC_POOL, ASYNC_POOL_UVLOOP, SHARED_POOL]
+    contenders += [PYREQWEST, WREQ, AIOHTTP_WORKERS, AIOHTTP, HTTPX, URLLIB3_THREADS]
+    rows = runner.compare(contenders, size.requests, size.hosts, size.rounds)
+    title = f'shared: {size.requests:,} GETs over {size.hosts} origins, medians of {size.rounds} interleaved rounds'
+    return comparison(title, rows, NAPIXCLIENT)
 
 
 def https(runner: Runner, size: Size) -> Result:
@@ -353,6 +369,7 @@ def watched(runner: Runner, size: Size) -> Result:
 
 CASES: dict[str, Callable[[Runner, Size], Result]] = {
     'speed': speed,
+    'shared': shared,
     'https': https,
     'handshakes': handshakes,
     'fresh': fresh,

@@ -59,6 +59,18 @@ BARE_LOOP = Contender('bare-loop', 'a bare loop on gevent and httptools', 'bare_
 BARE_SSL = Contender('bare-ssl', "Python's own ssl, in a bare loop", 'bare_ssl', ())
 BARE_JSON = Contender('bare-json', 'json.loads of bytes that are held', 'bare_json', ())
 FLOORS = (BARE_LOOP, BARE_SSL, BARE_JSON)
+AIOHTTP_WORKERS = Contender('aiohttp-workers', 'aiohttp, 2 workers per host', 'aiohttp', ('aiohttp',), mode='workers')
+HTTPX = Contender('httpx', 'httpx', 'httpx', ('httpx',), share=0.05)
+URLLIB3_THREADS = Contender('urllib3-threads', 'urllib3, 16 threads', 'urllib3_threads', ('urllib3',), share=0.2)
+ASYNC_POOL = Contender(
+    'napixclient-asyncio', 'AsyncPool, asyncio', 'napixclient_shared', NAPIXCLIENT.needs, mode='asyncio'
+)
+ASYNC_POOL_UVLOOP = Contender(
+    'napixclient-uvloop', 'AsyncPool, uvloop', 'napixclient_shared', (*NAPIXCLIENT.needs, 'uvloop'), mode='uvloop'
+)
+SHARED_POOL = Contender(
+    'napixclient-threads', 'SharedPool, 16 threads', 'napixclient_shared', NAPIXCLIENT.needs, mode='threads'
+)
 
 CONTENDERS = (
     NAPIXCLIENT,
@@ -76,10 +88,10 @@ CONTENDERS = (
         mode='workers',
     ),
     AIOHTTP,
-    Contender('aiohttp-workers', 'aiohttp, 2 workers per host', 'aiohttp', ('aiohttp',), mode='workers'),
+    AIOHTTP_WORKERS,
     Contender('urllib3', 'urllib3, gevent', 'urllib3_gevent', ('urllib3', 'gevent'), share=0.2),
     Contender('grequests', 'grequests', 'grequests', ('grequests',), share=0.1),
-    Contender('httpx', 'httpx', 'httpx', ('httpx',), share=0.05),
+    HTTPX,
     Contender('httpx-clients', 'httpx, a client per host', 'httpx', ('httpx',), mode='clients', share=0.1),
     Contender('httpx2', 'httpx2', 'httpx2', ('httpx2',), share=0.05),
     Contender('httpx2-clients', 'httpx2, a client per host', 'httpx2', ('httpx2',), mode='clients', share=0.1),

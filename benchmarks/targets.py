@@ -26,6 +26,18 @@ def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
         found = times(cases, case, 'napixclient', other)
         if found is not None:
             yield f'{case}: at least {wanted} x {other}', f'{found:.2f}', found >= wanted
+    for name, other, wanted in (
+        ('napixclient-asyncio', 'aiohttp', 4.0),
+        ('napixclient-asyncio', 'aiohttp-workers', 2.0),
+        ('napixclient-asyncio', 'pyreqwest', 1.0),
+        ('napixclient-asyncio', 'wreq', 1.0),
+        ('napixclient-asyncio', 'napixclient', 0.6),
+        ('napixclient-threads', 'urllib3-threads', 5.0),
+        ('napixclient-threads', 'napixclient', 0.6),
+    ):
+        found = times(cases, 'shared', name, other)
+        if found is not None:
+            yield f'shared: {name} at least {wanted} x {other}', f'{found:.2f}', found >= wanted
     if row := find(cases, 'handshakes', 'napixclient'):
         yield 'handshakes: at least 95 % resumed', f'{row["resumed"]:.1%}', row['resumed'] >= 0.95
         if row['cpu_ratio'] is not None:

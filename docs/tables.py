@@ -37,6 +37,12 @@ def speed(found: dict[str, Any]) -> Table:
     return _fastest_first(found['cases']['speed'])
 
 
+def shared(found: dict[str, Any]) -> Table:
+    """From asyncio and from threads; nothing where it was not measured."""
+    case = found['cases'].get('shared')
+    return _fastest_first(case) if case else []
+
+
 def https(found: dict[str, Any]) -> Table:
     """The same over TLS; nothing where it was not measured."""
     case = found['cases'].get('https')
@@ -211,6 +217,7 @@ def machine(found: dict[str, Any]) -> Table:
 #: What the page on performance can ask for.
 CASES: dict[str, Callable[[dict[str, Any]], Table]] = {
     'speed': speed,
+    'shared': shared,
     'https': https,
     'handshakes': handshakes,
     'fresh': fresh,

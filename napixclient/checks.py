@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from inspect import iscoroutinefunction
 from typing import Final, Literal, TypeGuard
 
-__all__ = ['AUTO', 'is_number', 'is_whole', 'true_or_false', 'whole_number', 'count_or_auto']
+__all__ = ['AUTO', 'is_async', 'is_number', 'is_whole', 'true_or_false', 'whole_number', 'count_or_auto']
 
 #: In the place of a number of simultaneous requests: learn from the answers how many the origin can take.
 AUTO: Final[Literal['auto']] = 'auto'
@@ -53,3 +54,8 @@ def true_or_false(value: object, name: str) -> bool:
     if not isinstance(value, bool):
         raise ValueError(f'{name} is True or False, not {value!r}')
     return value
+
+
+def is_async(given: object) -> bool:
+    """Whether what it returns is to be awaited: it is an ``async`` function, or has such a ``__call__``."""
+    return iscoroutinefunction(given) or iscoroutinefunction(getattr(type(given), '__call__', None))  # noqa: B004  # it is not asked whether there is one

@@ -6,7 +6,6 @@ import threading
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, InvalidStateError
 from contextvars import Context, copy_context
-from inspect import iscoroutinefunction
 from typing import Any, Literal, overload
 from weakref import WeakKeyDictionary
 
@@ -23,12 +22,12 @@ from ._http.streaming import StreamedResponse
 from ._log import log
 from ._options import Unpack, lists
 from .authenticators import Credentials, authenticator_of
-from .checks import count_or_auto, whole_number
+from .checks import count_or_auto, is_async, whole_number
 from .errors import HTTPError
 from .messages import Body, Fields, Request, RequestOptions, Response, WholeOptions, plain_request, request_with
 from .waiting import request_of, unless_failed
 
-__all__ = ['SharedPool', 'is_async', 'is_coroutine_function']
+__all__ = ['SharedPool']
 
 #: Requests that a stream takes from its iterable for each outcome that it hands out, while there is room.
 _PULLS = 2
@@ -36,12 +35,6 @@ _PULLS = 2
 
 class SharedPool:
     """A :class:`ClientPool` that any thread may use, at any time: one cap and one set of connections for all.
-
-    >>> pool = SharedPool(simultaneous=2)
-    >>> pool.request('xen1.example', 'GET', '/status').result()
-    >>> pool.request('xen1.example', 'GET', '/status')
-    >>> pool.request('xen2.example', 'GET', '/status')
-    >>> first, second, third = pool.wait()
 
     ``wait``, ``wait_unordered``, ``cancel`` and iteration concern the requests of the calling thread since its last
     wait. One gevent hub serves them all, in a native thread that starts with the first request and ends with ``close``,
@@ -65,7 +58,7 @@ class SharedPool:
         self, authenticator: Credentials | None = None, simultaneous: Simultaneous = 2, **options: Unpack[Options]
     ) -> None:
         cap, prove = count_or_auto(simultaneous, 'simultaneous'), authenticator_of(authenticator)
-        if is_async(prove):
+        if is_async(prove) or is_async(getattr(prove, 'challenged', None)):
             raise ValueError('an async authenticator needs an event loop, and a napixclient.aio.AsyncPool')
         #: The thread that serves it, which an ``AsyncPool`` may share.
         self.hub: HubThread = HubThread(Settings.of(SharedPool, options), cap, prove)
@@ -469,13 +462,3 @@ class _Feed:
         self._port.expect()
         self.batch.entries[ticket.index] = ticket
         self._hub.put(ticket)
-
-
-def is_async(authenticator: Any) -> bool:
-    """Whether an authenticator, or what answers its challenges, is to be awaited."""
-    return is_coroutine_function(authenticator) or is_coroutine_function(getattr(authenticator, 'challenged', None))
-
-
-def is_coroutine_function(called: Any) -> bool:
-    """Whether what it returns is to be awaited: an ``async`` function, or an object whose ``__call__`` is one."""
-    return iscoroutinefunction(called) or iscoroutinefunction(getattr(type(called), '__call__', None))  # noqa: B004  # it is not asked whether there is one

@@ -7,6 +7,7 @@ is printed and nothing of napixclient is touched; the programs that a page start
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import doctest
 import io
@@ -155,9 +156,34 @@ def gunicorn(words: list[str], namespace: dict[str, Any]) -> None:
     assert body and answers == ['200 OK'], (answers, body)
 
 
+def uvicorn(words: list[str], namespace: dict[str, Any]) -> None:
+    """The application that it is to serve begins, answers a request, and ends."""
+    app = namespace[words[-1].partition(':')[2]]
+    sent: list[dict[str, Any]] = []
+
+    async def asked(scope: dict[str, Any], *messages: str) -> None:
+        received = iter(messages)
+
+        async def receive() -> dict[str, Any]:
+            return {'type': next(received), 'body': b'', 'more_body': False}
+
+        async def send(message: dict[str, Any]) -> None:
+            sent.append(message)
+
+        await app(scope, receive, send)
+
+    async def main() -> None:
+        http = {'method': 'GET', 'path': '/', 'raw_path': b'/', 'query_string': b'', 'headers': []}
+        await asked({'type': 'http', 'http_version': '1.1', 'scheme': 'http', **http}, 'http.request')
+        await asked({'type': 'lifespan', 'state': {}}, 'lifespan.startup', 'lifespan.shutdown')
+
+    asyncio.run(main())
+    assert sent[0]['status'] == 200 and sent[1]['body'], sent
+
+
 #: Programs whose commands are run, and those whose commands are checked in another way.
 RUN = {'napix', 'cat', 'echo', 'python'}
-CHECKED = {'make': make, 'pip': pip, 'gunicorn': gunicorn, 'apt': lambda words, namespace: None}
+CHECKED = {'make': make, 'pip': pip, 'gunicorn': gunicorn, 'uvicorn': uvicorn, 'apt': lambda words, namespace: None}
 
 
 if __name__ == '__main__':

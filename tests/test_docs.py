@@ -24,7 +24,7 @@ import gevent.subprocess
 import pytest
 
 import napixclient
-from napixclient import Phase, authenticators, cluster, marconi, resources, rest, saga, testing, wsgi
+from napixclient import Phase, aio, authenticators, cluster, marconi, resources, rest, saga, testing, threads, wsgi
 from tests import docs_page, kit
 from tests.helpers_proxy import connected, join
 from tests.marconi.peer import Keystone, Zaqar
@@ -42,6 +42,8 @@ PUBLIC = (
     + [(rest, name) for name in rest.__all__]
     + [(cluster, name) for name in cluster.__all__]
     + [(saga, name) for name in saga.__all__]
+    + [(threads, name) for name in threads.__all__]
+    + [(aio, name) for name in aio.__all__]
 )
 SECONDS = 40
 
@@ -332,7 +334,8 @@ def indented(lines: list[str]) -> Iterator[Block]:
 
 
 def run(page: str, blocks: list[Block], names: dict[str, int], directory: Path) -> None:
-    """Run the blocks in a process of the same kind as this one."""
+    """Run the blocks in a process of the same kind as this one; those on native threads in one that is not patched."""
+    kind = 'patched' if kit.is_patched() and not page.endswith('threads.rst') else 'unpatched'
     environ = {
         **os.environ,
         docs_page.VARIABLE: json.dumps(names),
@@ -343,7 +346,7 @@ def run(page: str, blocks: list[Block], names: dict[str, int], directory: Path) 
         'COLUMNS': '80',
     }
     done = gevent.subprocess.run(
-        [sys.executable, '-W', 'error', '-m', 'tests.docs_page', page, 'patched' if kit.is_patched() else 'unpatched'],
+        [sys.executable, '-W', 'error', '-m', 'tests.docs_page', page, kind],
         input=json.dumps([block._asdict() for block in blocks]),
         cwd=directory,
         env=environ,

@@ -11,7 +11,7 @@ import flask
 import gevent.socket
 import pytest
 
-from napixclient import Client, TruncatedBody
+from napixclient import Client, ClientPool, TruncatedBody
 from napixclient.wsgi import ExceptionsCatcher, flask_handler
 from tests import kit
 from tests.helpers_pool import failure
@@ -67,6 +67,32 @@ def test_a_fan_out_in_gunicorn(hosts: dict[str, str]) -> None:
         assert len(str(error).splitlines()) == 1 + 3 * number
 
 
+def test_a_fan_out_from_native_threads_and_from_asyncio() -> None:
+    """Django in a gthread worker and FastAPI ask all, many at a time, and tell of the one that is not there."""
+    with (
+        kit.serve(lambda *_: (201, {}, {})) as server,
+        listening() as listener,
+        listening() as nobody,
+        Programs() as programs,
+    ):
+        missing = host_of(nobody)
+        nobody.close()
+        host = host_of(listener)
+        port = host.rpartition(':')[2]
+        listener.close()
+        programs.python('examples/django_threads.py', f'--port={port}', f'--hosts={server.host}')
+        kit.wait_until(lambda: listens(host), 'gunicorn')
+        fast = programs.example('fastapi_fan_out', f'--hosts={server.host},{missing}')
+        with ClientPool(timeout=20, simultaneous=8) as pool:
+            for _ in range(8):
+                pool.request(host, 'GET', '/')
+                pool.request(fast, 'GET', '/')
+            answers = pool.wait()
+        assert [answer.status for answer in answers] == [201, 502] * 8
+        assert answers[0].body == {server.host: 201}
+        assert answers[1].remote_error == {server.host: 201, missing: None}
+
+
 def listens(host: str) -> bool:
     """Whether somebody does."""
     try:
@@ -94,7 +120,9 @@ def test_each_program_says_how_it_is_run() -> None:
         about = path.read_text().split('"""')[1]
         if path.stem not in ('digest_auth', 'serving'):  # which others import
             assert f'python examples/{path.name}' in about
-        if path.stem not in ('chain', 'digest_auth', 'serving'):
+        if path.stem == 'django_threads':
+            assert 'gunicorn -k gthread' in about and "'django_threads:make_app(" in about
+        elif path.stem not in ('chain', 'digest_auth', 'fastapi_fan_out', 'serving'):
             assert 'gunicorn -k gevent' in about and f"'{path.stem}:make_app(" in about
 
 

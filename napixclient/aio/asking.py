@@ -11,8 +11,8 @@ from gevent.event import Event
 from gevent.hub import get_hub
 
 from ..authenticators import Authenticator
+from ..checks import is_async
 from ..messages import Request, Response
-from ..threads import is_async, is_coroutine_function
 from .port import LoopPort
 
 __all__ = ['awaited_authenticator', 'async_body', 'caller']
@@ -72,7 +72,7 @@ class _Call:
 
 def awaited_authenticator(given: Authenticator | None) -> Authenticator | None:
     """The authenticator as the hub calls it: one that is ``async`` is awaited in the loop of the request's caller."""
-    return _Awaited(given) if given is not None and is_async(given) else given
+    return _Awaited(given) if is_async(given) or is_async(getattr(given, 'challenged', None)) else given
 
 
 class _Awaited:
@@ -91,7 +91,7 @@ class _Awaited:
 
 
 def _in_loop(function: Any) -> Callable[[Any], Any]:
-    if not is_coroutine_function(function):
+    if not is_async(function):
         plain: Callable[[Any], Any] = function
         return plain
 

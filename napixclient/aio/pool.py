@@ -17,10 +17,10 @@ from .._http.pending import Outcome, deadline_of
 from .._http.settings import Settings
 from .._options import Unpack, lists
 from ..authenticators import Credentials, authenticator_of
-from ..checks import count_or_auto, whole_number
+from ..checks import count_or_auto, is_async, whole_number
 from ..errors import HTTPError
 from ..messages import Body, Fields, Request, RequestOptions, Response, WholeOptions, plain_request, request_with
-from ..threads import SharedPool, is_async
+from ..threads import SharedPool
 from ..waiting import unless_failed
 from .asking import async_body, awaited_authenticator, caller
 from .feed import Feed, one_by_one
@@ -36,12 +36,6 @@ AsyncBody = Body | AsyncIterable[bytes | str]
 
 class AsyncPool:
     """A :class:`ClientPool` for tasks: several event loops may use one, and threads share it by a ``SharedPool``.
-
-    >>> async with AsyncPool(simultaneous=2) as pool:
-    ...     answer = await pool.request('xen1.example', 'GET', '/status')
-    ...     pool.request('xen1.example', 'GET', '/status')
-    ...     pool.request('xen2.example', 'GET', '/status')
-    ...     first, second, third = await pool.wait()
 
     ``wait``, ``wait_unordered``, ``cancel`` and ``async for`` concern the requests of the calling task since its last
     wait. One gevent hub makes the requests, in a native thread that starts with the first of them; see ``SharedPool``.
@@ -85,7 +79,7 @@ class AsyncPool:
             cap, prove = count_or_auto(simultaneous, 'simultaneous'), authenticator_of(authenticator)  # type: ignore[arg-type]  # an async one is wrapped
             self._hub = HubThread(Settings.of(AsyncPool, options), cap, awaited_authenticator(prove))
         self._shared = authenticator if isinstance(authenticator, SharedPool) else None
-        self._awaits = self._shared is None and is_async(authenticator)
+        self._awaits = is_async(authenticator) or is_async(getattr(authenticator, 'challenged', None))
         self._ports: dict[asyncio.AbstractEventLoop, LoopPort] = {}
         self._closed = False
 
@@ -145,7 +139,7 @@ class AsyncPool:
         :raises RuntimeError: when the pool is closed, and without a running event loop.
         """
         port = self._here()
-        if hasattr(body, '__aiter__'):
+        if body is not None and hasattr(body, '__aiter__'):
             body = async_body(body, port)
         request = (
             request_with(AsyncPool.request, host, method, url, body, headers, options)

@@ -9,7 +9,7 @@ from contextvars import Context
 from functools import partial
 from time import monotonic
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakKeyDictionary, ref
 
 from .._bridge.batches import CallBatch, as_cancelled
 from .._bridge.ports import Border, Group, Port, Ticket
@@ -38,6 +38,8 @@ class LoopPort(Port):
         self._scheduled = False
         #: By task, what it has asked for since its last wait.
         self._batches: WeakKeyDictionary[_Task, CallBatch] = WeakKeyDictionary()
+        #: The entry that was asked for last: most tasks ask for more than one request.
+        self._last: tuple[ref[_Task], CallBatch] | None = None
         #: What callbacks of the loop have asked for, outside any task.
         self._outside = CallBatch([])
         #: The streams that each has under way.
@@ -88,9 +90,13 @@ class LoopPort(Port):
         task = asyncio.current_task(self.loop)
         if task is None:
             return self._outside
+        last = self._last
+        if last is not None and last[0]() is task:
+            return last[1]
         batch = self._batches.get(task)
         if batch is None:
             batch = self._batches[task] = CallBatch([])
+        self._last = ref(task), batch
         return batch
 
     def take_batch(self) -> CallBatch:
@@ -99,6 +105,7 @@ class LoopPort(Port):
         if task is None:
             batch, self._outside = self._outside, CallBatch([])
             return batch
+        self._last = None
         return self._batches.pop(task, None) or CallBatch([])
 
     def begin_stream(self, batch: CallBatch) -> None:
