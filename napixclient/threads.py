@@ -147,13 +147,14 @@ class SharedPool:
             future.batch = CallBatch({})
             if entries and entries[-1] is future:
                 entries.pop()
-            mine.batches.append(CallBatch([]))
+            self._mine.batches = [*getattr(mine, 'batches', ()), CallBatch([])]
             raise
         return future
 
     def _begin_thread(self) -> CallBatch:
         mine, batch = self._mine, CallBatch([])
-        mine.batches, mine.streams = [batch], set()
+        if not self.hub.is_here:  # where nobody can wait, nothing is kept
+            mine.batches, mine.streams = [batch], set()
         return batch
 
     def _port_of_greenlets(self) -> ThreadPort:
@@ -393,13 +394,15 @@ class _Future(Future['Response | HTTPError']):
             if alone:
                 self._result = outcome
                 self._state = 'FINISHED'
-        if not alone:
-            try:
+        try:
+            if not alone:
                 self.set_result(outcome)
-            except InvalidStateError:  # it was cancelled, and who waits is told by this
+        except InvalidStateError:
+            if self.cancelled():
                 outcome = as_cancelled(self.request, outcome)
-                self.set_running_or_notify_cancel()
-        self.batch.finish(self.index, outcome)
+                self.set_running_or_notify_cancel()  # which tells those who wait
+        finally:  # whatever a callback raises
+            self.batch.finish(self.index, outcome)
 
     def forked(self) -> None:
         """In the child of a fork: a thread that is not there may have held the condition."""

@@ -447,6 +447,49 @@ def test_a_hook_cannot_wait_for_itself(server: kit.Server) -> None:
         assert len(told) >= 2 and 'the thread of the hub' in str(told[0])
 
 
+@in_thread
+def test_what_a_callback_raises_concerns_nobody_else(server: kit.Server, caplog: pytest.LogCaptureFixture) -> None:
+    """An exception, and even what would end a program, is logged; all outcomes come."""
+
+    def leave(future: object) -> None:
+        raise SystemExit
+
+    with SharedPool() as pool:
+        asked = paths(20)
+        for path in asked:
+            pool.request(server.host, 'GET', path).add_done_callback(leave)
+        assert texts(pool.wait()) == asked
+        assert 'SystemExit' in caplog.text
+
+
+@in_thread
+def test_what_a_hook_asks_for_is_not_kept(server: kit.Server) -> None:
+    """Nobody can wait for it there, so it goes as soon as it is done."""
+
+    class Tag:
+        alive = 0
+
+        def __init__(self) -> None:
+            Tag.alive += 1
+
+        def __del__(self) -> None:
+            Tag.alive -= 1
+
+    def hook(response: Response) -> None:
+        if not isinstance(response.request.tag, Tag):
+            pool.request(server.host, 'GET', '/', tag=Tag())
+
+    with SharedPool(on_response=hook) as pool:
+        for _ in range(30):
+            pool.request(server.host, 'GET', '/')
+        pool.wait()
+        deadline = time.monotonic() + kit.LONG
+        while (len(server.requests) < 60 or Tag.alive > 2) and time.monotonic() < deadline:
+            time.sleep(0.001)
+            gc.collect()
+        assert len(server.requests) == 60 and Tag.alive <= 2
+
+
 # Ends ----------------------------------------------------------------------------------------------------------------
 
 

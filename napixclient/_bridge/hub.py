@@ -28,6 +28,8 @@ __all__ = ['HubThread', 'is_patched']
 _start_native: Callable[..., int] = get_original('_thread', 'start_new_thread')
 _native_ident: Callable[[], int] = get_original('_thread', 'get_ident')
 _lock: Callable[[], Any] = get_original('_thread', 'allocate_lock')
+#: One that the handler of a signal does not wait for in vain.
+_reentrant_lock: Callable[[], Any] = get_original('_thread', 'RLock')
 P = TypeVar('P', bound=Port)
 #: Seconds that the end of the thread is waited for: a hook may be in the way.
 _PATIENCE = 5.0
@@ -45,7 +47,7 @@ class HubThread:
         settings.max_connections = self.limit  # as it was when the pool was made
         self.closed: bool = False
         self._make = partial(_make_origins, settings, simultaneous, authenticator)
-        self._lock = _lock()
+        self._lock = _reentrant_lock()
         self._dispatcher: Dispatcher | None = None
         self._thread: _Thread | None = None
         self._ports: weakref.WeakSet[Port] = weakref.WeakSet()
@@ -157,7 +159,7 @@ class HubThread:
     def forked(self) -> None:
         """In the child, which does not have the thread: what was under way is the parent's."""
         dispatcher, self._dispatcher, self._thread = self._dispatcher, None, None
-        self._lock = _lock()
+        self._lock = _reentrant_lock()
         left = [] if dispatcher is None else dispatcher.forked()
         for port in list(self._ports):
             left += port.forked()

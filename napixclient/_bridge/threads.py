@@ -12,7 +12,8 @@ import gevent
 from gevent.hub import get_hub
 
 from .._http.streaming import StreamedResponse
-from ..errors import Cancelled, HTTPError
+from .._log import log
+from ..errors import Cancelled, HTTPError, traceback_of
 from ..messages import Response
 from .batches import CallBatch
 from .bodies import Pieces, PulledPiece
@@ -37,7 +38,10 @@ class ThreadPort(Port):
     def deliver(self, group: Group) -> None:
         """Finish the tickets."""
         for ticket, outcome in group:
-            ticket.finish(outcome)
+            try:
+                ticket.finish(outcome)
+            except BaseException as exc:  # of a callback: the others are to come all the same
+                log.error('a callback of a future failed\n%s', traceback_of(exc))
 
     def post(self, function: Callable[[], object]) -> None:
         """Do it."""

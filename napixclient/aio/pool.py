@@ -356,7 +356,9 @@ def _ending(hub: HubThread, batch: CallBatch) -> Iterator[None]:
         hub.cancel(batch.tickets())
         raise
     finally:
-        hub.drop_unsent(batch.tickets())
+        tickets = batch.tickets()
+        if tickets:
+            hub.drop_unsent(tickets)
 
 
 def _tell(loop: asyncio.AbstractEventLoop, ended: asyncio.Event) -> None:

@@ -169,7 +169,7 @@ class LoopFuture(asyncio.Future[Any]):
         """The outcome is there."""
         if self.cancelled():
             outcome = as_cancelled(self.request, outcome)
-        else:
+        elif not self.done():
             self.set_result(outcome)
         self.batch.finish(self.index, outcome)
 
