@@ -21,12 +21,15 @@ strict = {strict}
 ignore_missing_imports = True
 """
 USER = """\
+from collections.abc import AsyncIterator
 from typing import Any
 from urllib3 import Retry, Timeout
 
 import napixclient
 from napixclient import Client, ClientPool, HTTPError, Options, Phase, RemoteError, Request, RequestOptions, Response
 from napixclient import StreamedResponse, marconi, resources, rest
+from napixclient.aio import AsyncPool, AsyncStreamedResponse
+from napixclient.threads import SharedPool
 
 client = Client('server.example', {'login': 'root', 'key': b'toor'}, 'auto', timeout=5)
 pool = ClientPool({'login': 'root', 'key': 'toor'}, headers={'X-Number': 1, 'X-Text': 'a'}, retries=Retry(3))
@@ -49,6 +52,34 @@ for outcome in pool.wait():
         reveal_type(outcome.response)  # Response
     if isinstance(outcome, StreamedResponse):
         outcome.save('body')
+shared = SharedPool(auth := {'login': 'root', 'key': 'toor'}, retries=3)
+reveal_type(shared.request('server.example', 'GET', '/').result())  # Response | HTTPError
+reveal_type(shared.request('server.example', 'GET', '/', stream=True).result())  # StreamedResponse | HTTPError
+reveal_type(shared.wait())  # list[Response | HTTPError]
+reveal_type(shared.wait(raise_errors=True))  # list[Response]
+
+
+async def on_asyncio() -> None:
+    async def sign(request: Request) -> Request:
+        return request
+
+    async def pieces() -> AsyncIterator[bytes]:
+        yield b''
+
+    other = AsyncPool(sign, 'auto', timeout=3)
+    async with AsyncPool(shared) as own:
+        reveal_type(await own.request('server.example', 'POST', '/', pieces()))  # Response | HTTPError
+        response = await own.request('server.example', 'GET', '/', stream=True, timeout=3)
+        reveal_type(response)  # AsyncStreamedResponse | HTTPError
+        if isinstance(response, AsyncStreamedResponse):
+            reveal_type([piece async for piece in response])  # list[bytes]
+        reveal_type(await own.wait(timeout=3))  # list[Response | HTTPError]
+        reveal_type(await own.wait(3, True))  # list[Response]
+        reveal_type([outcome async for outcome in own.wait_unordered()])  # list[Response | HTTPError]
+        reveal_type([outcome async for outcome in own.stream([('server.example', 'GET', '/')])])  # list[Response | HTTPError]
+    own.request('server.example', 'GET', '/', timout=3)  # error
+    AsyncPool(timout=3)  # error
+    AsyncPool(shared, timeout=3)  # error
 
 # What may be given.
 client.request('POST', '/', {'a': 1, 'b': 'x'}, {'X-Number': 1, 'X-Text': 'a'}, params={'a': 1, 'b': ['x']})
@@ -76,6 +107,8 @@ Client('server.example', timeout='3')  # error
 client.request('GET', '/', timout=3)  # error
 client.request('GET', '/', 7)  # error
 pool.request('server.example', 'GET', '/', strem=True)  # error
+shared.request('server.example', 'GET', '/', strem=True)  # error
+SharedPool(timout=3)  # error
 Request('server.example', 'GET', '/', timout=3)  # error
 resources.Resource('server.example', timout=3)  # error
 resources.Resources(['server.example']).unicast('GET', '/', stream=True)  # error
