@@ -22,11 +22,11 @@ from benchmarks.cases import CASES, QUICK, Size, print_table
 from benchmarks.chart import draw
 from benchmarks.nginx import NginxMissing, executable
 from benchmarks.processes import raise_open_files
-from benchmarks.runner import CONTENDERS, FLOORS, NAMED, Runner
+from benchmarks.runner import CONTENDERS, FLOORS, NAMED, SHARED, Runner
 from benchmarks.targets import verdicts
 
 #: All clients, each once, and what is measured beside them.
-ALL = tuple(dict.fromkeys((*CONTENDERS, *NAMED, *FLOORS)))
+ALL = tuple(dict.fromkeys((*CONTENDERS, *NAMED, *SHARED, *FLOORS)))
 PACKAGES = (
     'napixclient gevent httptools urllib3 pycurl pyreqwest wreq uvloop geventhttpclient aiohttp aiodns grequests '
     'requests httpx httpx2 zapros'
@@ -51,8 +51,8 @@ def parser() -> argparse.ArgumentParser:
     result = argparse.ArgumentParser(prog='python -m benchmarks', description=__doc__, allow_abbrev=False)
     result.add_argument('--quick', action='store_true', help='everything, but small: under two minutes, and noisy')
     result.add_argument('--rounds', type=int, help='rounds of every interleaved case')
-    result.add_argument('--requests', type=int, help='requests of the cases speed and https')
-    result.add_argument('--hosts', type=int, help='origins of the cases speed and https')
+    result.add_argument('--requests', type=int, help='requests of the cases speed, shared and https')
+    result.add_argument('--hosts', type=int, help='origins of the cases speed, shared and https')
     result.add_argument(
         '--only', type=names(contenders), default=[], metavar='NAME,…', help=f'of {", ".join(contenders)}'
     )

@@ -14,9 +14,6 @@ from benchmarks.nginx import nginx
 from benchmarks.processes import output, pinned
 from benchmarks.runner import (
     AIOHTTP,
-    AIOHTTP_WORKERS,
-    ASYNC_POOL,
-    ASYNC_POOL_UVLOOP,
     BARE_JSON,
     BARE_LOOP,
     BARE_SSL,
@@ -24,14 +21,11 @@ from benchmarks.runner import (
     CONTENDERS,
     GEVENTHTTPCLIENT,
     GO,
-    HTTPX,
     NAPIXCLIENT,
     PYCURL,
     PYCURL_TUNED,
     PYREQWEST,
-    SHARED_POOL,
-    URLLIB3_THREADS,
-    WREQ,
+    SHARED,
     Contender,
     Row,
     Runner,
@@ -125,9 +119,7 @@ def speed(runner: Runner, size: Size) -> Result:
 
 def shared(runner: Runner, size: Size) -> Result:
     """The same work from asyncio and from 16 threads, each beside who does it there."""
-    contenders = [NAPIXCLIENT, ASYNC_POOL, ASYNC_POOL_UVLOOP, SHARED_POOL]
-    contenders += [PYREQWEST, WREQ, AIOHTTP_WORKERS, AIOHTTP, HTTPX, URLLIB3_THREADS]
-    rows = runner.compare(contenders, size.requests, size.hosts, size.rounds)
+    rows = runner.compare(SHARED, size.requests, size.hosts, size.rounds)
     title = f'shared: {size.requests:,} GETs over {size.hosts} origins, medians of {size.rounds} interleaved rounds'
     return comparison(title, rows, NAPIXCLIENT)
 

@@ -105,6 +105,20 @@ BODIES = tuple(
     for contender in (NAPIXCLIENT, PYCURL, Contender('urllib3', 'urllib3', 'urllib3_plain', ('urllib3',)), AIOHTTP)
 )
 
+#: Those of the case `shared`: from asyncio, from uvloop, from threads.
+SHARED = (
+    NAPIXCLIENT,
+    ASYNC_POOL,
+    ASYNC_POOL_UVLOOP,
+    SHARED_POOL,
+    PYREQWEST,
+    WREQ,
+    AIOHTTP_WORKERS,
+    AIOHTTP,
+    HTTPX,
+    URLLIB3_THREADS,
+)
+
 
 @dataclass(eq=False)
 class Row:
