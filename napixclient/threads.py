@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, InvalidStateError
-from contextvars import Context, copy_context
+from concurrent.futures import Future
+from contextvars import copy_context
 from typing import Any, Literal, overload
 from weakref import WeakKeyDictionary
 
 from gevent.hub import get_hub
 
-from ._bridge.batches import CallBatch, StreamTicket, as_cancelled
+from ._bridge.batches import CallBatch
+from ._bridge.feed import Feed
+from ._bridge.futures import ThreadFuture
 from ._bridge.hub import HubThread, is_patched
-from ._bridge.threads import GreenletPort, ThreadPort, wait_for
+from ._bridge.threads import Greenlets, Natives, ThreadPort, wait_for
+from ._bridge.waits import ThreadBatches
 from ._http.figures import Stats
 from ._http.options import Options, Simultaneous
-from ._http.pending import Outcome, PendingResponse, deadline_of
+from ._http.pending import Outcome, deadline_of
 from ._http.settings import Settings
 from ._http.streaming import StreamedResponse
 from ._log import log
@@ -25,7 +27,7 @@ from .authenticators import Credentials, authenticator_of
 from .checks import count_or_auto, is_async, whole_number
 from .errors import HTTPError
 from .messages import Body, Fields, Request, RequestOptions, Response, WholeOptions, plain_request, request_with
-from .waiting import request_of, unless_failed
+from .waiting import unless_failed
 
 __all__ = ['SharedPool']
 
@@ -62,13 +64,13 @@ class SharedPool:
             raise ValueError('an async authenticator needs an event loop, and a napixclient.aio.AsyncPool')
         #: The thread that serves it, which an ``AsyncPool`` may share.
         self.hub: HubThread = HubThread(Settings.of(SharedPool, options), cap, prove)
-        self._mine = threading.local()
+        self._batches = ThreadBatches(self.hub)
         self._port: ThreadPort | None = None
         self._ports: WeakKeyDictionary[Any, ThreadPort] = WeakKeyDictionary()
         if is_patched():
             log.warning('gevent has patched this process: its threads are greenlets, which can share a ClientPool')
         else:
-            self._port = self.hub.add(ThreadPort(self.hub))
+            self._port = self.hub.add(ThreadPort(self.hub, Natives()))
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -131,14 +133,10 @@ class SharedPool:
         hub = self.hub
         if hub.closed:
             hub.check()
-        mine = self._mine
-        try:
-            batch = mine.batches[-1]
-        except AttributeError:
-            batch = self._begin_thread()
+        batch = self._batches.current()
         port = self._port or self._port_of_greenlets()
         entries = batch.entries
-        future = _Future(request, copy_context(), port, batch, len(entries))
+        future = ThreadFuture(request, copy_context(), port, batch, len(entries))
         try:
             port.expect()
             entries.append(future)
@@ -147,21 +145,15 @@ class SharedPool:
             future.batch = CallBatch({})
             if entries and entries[-1] is future:
                 entries.pop()
-            self._mine.batches = [*getattr(mine, 'batches', ()), CallBatch([])]
+            self._batches.begin_another()
             raise
         return future
-
-    def _begin_thread(self) -> CallBatch:
-        mine, batch = self._mine, CallBatch([])
-        if not self.hub.is_here:  # where nobody can wait, nothing is kept
-            mine.batches, mine.streams = [batch], set()
-        return batch
 
     def _port_of_greenlets(self) -> ThreadPort:
         hub = get_hub()
         port = self._ports.get(hub)
         if port is None:
-            port = self._ports[hub] = self.hub.add(GreenletPort(self.hub))
+            port = self._ports[hub] = self.hub.add(ThreadPort(self.hub, Greenlets()))
         return port
 
     # -- waiting ---------------------------------------------------------------------------------------------------
@@ -184,14 +176,7 @@ class SharedPool:
         :raises RuntimeError: when the pool is closed, and in a hook, which would wait for itself.
         """
         deadline = deadline_of(timeout)
-        batches = self._take()
-        try:
-            for batch in batches:
-                self._wait(batch, len(batch.entries), deadline)
-        except BaseException:  # Ctrl-C: nothing is cancelled, nothing is lost
-            self._give_back(batches)
-            raise
-        outcomes = [one for batch in batches for one in batch.entries if one is not None]
+        outcomes = self._batches.wait(self._batches.take(), deadline)
         return unless_failed(outcomes) if raise_errors else outcomes
 
     def wait_unordered(self, count: int = -1, timeout: float | None = None) -> Iterator[Outcome]:
@@ -206,71 +191,14 @@ class SharedPool:
         :raises RuntimeError: when the pool is closed, and in a hook.
         """
         deadline = deadline_of(timeout)
-        return self._as_they_finish(self._take(), count, deadline)
-
-    def _as_they_finish(self, batches: list[CallBatch], count: int, deadline: float | None) -> Iterator[Outcome]:
-        try:
-            for batch in batches:
-                for _ in range(batch.left):
-                    if not count:
-                        return
-                    while (outcome := batch.take_next()) is None:
-                        self._wait_within(batches, batch, deadline)
-                    count -= 1
-                    yield outcome
-        finally:
-            self._drop_unsent(batches)
-
-    def _wait_within(self, batches: list[CallBatch], batch: CallBatch, deadline: float | None = None) -> None:
-        """Wait for another outcome."""
-        try:
-            self._wait(batch, batch.done + 1, deadline)
-        except BaseException:  # Ctrl-C: nothing is cancelled, nothing is lost
-            self._give_back(batches)
-            batches.clear()
-            raise
-
-    def _wait(self, batch: CallBatch, count: int, deadline: float | None) -> None:
-        """Wait until so many of a batch have finished; those that have not in time end then."""
-        if not wait_for(batch, count, deadline):
-            self.hub.expire(batch.tickets())
-            wait_for(batch, count, None)
+        return self._batches.as_they_finish(self._batches.take(), count, deadline)
 
     def __iter__(self) -> Iterator[Outcome]:
         """The outcomes of all requests of this thread since its last wait, in the order asked, each when it is ready.
 
         Leaving the loop early drops what has not been sent.
         """
-        return self._in_order(self._take())
-
-    def _in_order(self, batches: list[CallBatch]) -> Iterator[Outcome]:
-        try:
-            for batch in batches:
-                for index in range(len(batch.entries)):
-                    if batch.entries[index] is None:
-                        continue  # it was handed out before
-                    while (outcome := batch.take(index)) is None:
-                        self._wait_within(batches, batch)
-                    yield outcome
-        finally:
-            self._drop_unsent(batches)
-
-    def _take(self) -> list[CallBatch]:
-        self.hub.check()
-        self.hub.check_thread()
-        mine = self._mine
-        batches: list[CallBatch] = getattr(mine, 'batches', None) or [self._begin_thread()]
-        mine.batches = [CallBatch([])]
-        return batches
-
-    def _give_back(self, batches: list[CallBatch]) -> None:
-        """A wait was interrupted: the next one returns the same requests, and those asked for since."""
-        self._mine.batches = [*batches, *self._mine.batches]
-
-    def _drop_unsent(self, batches: Iterable[CallBatch]) -> None:
-        tickets = [ticket for batch in batches for ticket in batch.tickets()]
-        if tickets:
-            self.hub.drop_unsent(tickets)
+        return self._batches.in_order(self._batches.take())
 
     def stream(
         self, requests: Iterable[Request | tuple[object, ...]], ordered: bool = False, window: int | None = None
@@ -287,21 +215,16 @@ class SharedPool:
         :param window: requests that may be under way or finished and not yet taken; by default ``max_connections``.
         :raises RuntimeError: when the pool is closed, and in a hook.
         """
-        self.hub.check()
-        self.hub.check_thread()
+        self._batches.check()
         most = self.hub.limit if window is None else whole_number(window, 'window')
         return self._stream(iter(requests), ordered, most)
 
     def _stream(
         self, requests: Iterator[Request | tuple[object, ...]], ordered: bool, window: int
     ) -> Iterator[Outcome]:
-        feed = _Feed(self, requests, self._port or self._port_of_greenlets(), window)
+        feed = Feed(self._port or self._port_of_greenlets(), requests, window)
         batch, turn = feed.batch, 0
-        if not hasattr(self._mine, 'streams'):
-            self._begin_thread()
-        streams: set[CallBatch] = self._mine.streams
-        streams.add(batch)
-        try:
+        with self._batches.streaming(batch):
             while True:
                 done = batch.done
                 outcome = batch.take(turn) if ordered else batch.take_next()
@@ -313,9 +236,6 @@ class SharedPool:
                     if not batch.entries:
                         break
                     wait_for(batch, done + 1, None)
-        finally:
-            streams.discard(batch)
-            self._drop_unsent([batch])
         if feed.failure is not None:
             raise feed.failure
 
@@ -323,18 +243,7 @@ class SharedPool:
 
     def cancel(self) -> None:
         """End what this thread has asked for since its last wait with :class:`Cancelled`, streamed answers too."""
-        mine = self._mine
-        batches: list[CallBatch] = [*getattr(mine, 'batches', ()), *getattr(mine, 'streams', ())]
-        for batch in batches:
-            for entry in batch.outcomes():
-                if isinstance(entry, StreamedResponse):
-                    entry.cancel()
-        tickets = [ticket for batch in batches for ticket in batch.tickets()]
-        if tickets:
-            self.hub.cancel(tickets)
-        if not self.hub.is_here:
-            for batch in batches:
-                wait_for(batch, batch.done + len(batch.tickets()), None)
+        self._batches.cancel()
 
     def close(self) -> None:
         """Cancel what is under way, whoever asked for it, and close all connections. May be repeated."""
@@ -357,111 +266,3 @@ class SharedPool:
 
     def __repr__(self) -> str:
         return f'<SharedPool {self.hub}>'
-
-
-class _Future(Future['Response | HTTPError']):
-    """What ``request`` returns.
-
-    Most futures are never waited for one by one, but by ``wait``. So each makes what waiting for it takes (a condition
-    and two lists, six objects for the garbage collector to look at) when that is first asked for, and else never.
-    """
-
-    _state = 'PENDING'  # the defaults of what a Future sets for each instance
-    _result = None
-    _exception = None
-    pending: PendingResponse | None = None
-
-    def __init__(self, request: Request, context: Context, port: ThreadPort, batch: CallBatch, index: int) -> None:
-        self.request: Request = request
-        self.context: Context | None = context
-        self.port = port
-        self.batch: CallBatch = batch
-        self.index: int = index
-
-    def __getattr__(self, name: str) -> Any:
-        if name == '_condition':
-            return self.__dict__.setdefault(name, threading.Condition())  # two threads get the same one
-        if name in ('_waiters', '_done_callbacks'):
-            return self.__dict__.setdefault(name, [])
-        raise AttributeError(f'a future has no attribute {name!r}')
-
-    def finish(self, outcome: Outcome) -> None:
-        """The outcome is there."""
-        port = self.port
-        with port.finished:
-            # Whoever has no condition of his own by now gets this one, and with it what is set here.
-            alone = self.__dict__.setdefault('_condition', port.finished) is port.finished
-            if alone:
-                self._result = outcome
-                self._state = 'FINISHED'
-        try:
-            if not alone:
-                self.set_result(outcome)
-        except InvalidStateError:
-            if self.cancelled():
-                outcome = as_cancelled(self.request, outcome)
-                self.set_running_or_notify_cancel()  # which tells those who wait
-        finally:  # whatever a callback raises
-            self.batch.finish(self.index, outcome)
-
-    def forked(self) -> None:
-        """In the child of a fork: a thread that is not there may have held the condition."""
-        self._condition = threading.Condition()
-
-    def result(self, timeout: float | None = None) -> Response | HTTPError:
-        """Wait for the outcome."""
-        self._check()
-        return super().result(timeout)
-
-    def exception(self, timeout: float | None = None) -> BaseException | None:
-        """Wait for the outcome; an error is one as well, and no exception of the future's."""
-        self._check()
-        return super().exception(timeout)
-
-    def _check(self) -> None:
-        if self._state == 'PENDING':
-            self.port.border.check_thread()
-
-    def cancel(self) -> bool:
-        """End the request, queued or in flight; false when its outcome is there."""
-        cancelled = super().cancel()
-        if cancelled:
-            self.port.border.cancel([self])
-        return cancelled
-
-
-class _Feed:
-    """The producing side of a stream."""
-
-    def __init__(self, pool: SharedPool, requests: Iterator[Any], port: ThreadPort, window: int) -> None:
-        self.batch = CallBatch({})
-        self.failure: Exception | None = None
-        self._hub = pool.hub
-        self._pool = pool  # so that it lives for as long as requests may come
-        self._requests: Iterator[Any] | None = requests
-        self._port = port
-        self._window = window
-        self._given = 0
-
-    def pull(self, count: int) -> bool:
-        """Take so many requests from the iterable, as far as there is room; whether there was one."""
-        batch, pulled = self.batch, False
-        while count and self._requests is not None and len(batch.entries) < self._window:
-            count -= 1
-            try:
-                request = request_of(next(self._requests))
-            except StopIteration:
-                self._requests = None
-            except Exception as exc:
-                self._requests, self.failure = None, exc
-            else:
-                self._send(request)
-                pulled = True
-        return pulled
-
-    def _send(self, request: Request) -> None:
-        ticket = StreamTicket(request, copy_context(), self._port, self.batch, self._given)
-        self._given += 1
-        self._port.expect()
-        self.batch.entries[ticket.index] = ticket
-        self._hub.put(ticket)

@@ -7,5 +7,8 @@ dispatcher  what runs in that thread: takes requests, hands outcomes out
 ports       where outcomes go, each woken once for a group of them
 batches     requests of one caller, handed out by one wait
 threads     native threads as destinations, and the greenlets of a patched process
+futures     what a request of a thread returns
+waits       what each thread has asked for, and the waits for it
+feed        the producing side of a stream of a thread
 bodies      streamed answers, read from the other side
 """

@@ -19,50 +19,30 @@ from .batches import CallBatch
 from .bodies import Pieces, PulledPiece
 from .ports import Border, Group, Port, Ticket
 
-__all__ = ['GreenletPort', 'ThreadPort', 'wait_for']
+__all__ = ['Greenlets', 'Natives', 'ThreadPort', 'wait_for']
 
 
-class ThreadPort(Port):
+class Natives:
     """All native threads: the hub's thread itself sets what they wait for."""
 
-    def __init__(self, border: Border) -> None:
-        super().__init__(border)
-        #: The condition of all futures that were finished before anybody had asked for one.
-        self.finished: threading.Condition = threading.Condition()
+    def expect(self) -> None:
+        """They wait by themselves."""
 
-    def forked(self) -> list[Ticket]:
-        """In the child of a fork: forget what was under way, and return it."""
-        self.finished = threading.Condition()
-        return super().forked()
+    def forked(self) -> None:
+        """Nothing is kept."""
 
-    def deliver(self, group: Group) -> None:
-        """Finish the tickets."""
-        for ticket, outcome in group:
-            try:
-                ticket.finish(outcome)
-            except BaseException as exc:  # of a callback: the others are to come all the same
-                log.error('a callback of a future failed\n%s', traceback_of(exc))
-
-    def post(self, function: Callable[[], object]) -> None:
+    def run(self, count: int, function: Callable[[], object]) -> None:
         """Do it."""
         function()
 
-    def streamed(self, response: StreamedResponse) -> StreamedResponse:
-        """The answer with a body that is pulled."""
-        body = _PulledBody(self, response)
-        copy = StreamedResponse(response.request, response.status, response.head, response.elapsed, body, response.url)
-        copy.attempts = response.attempts
-        return copy
 
-
-class GreenletPort(ThreadPort):
-    """The greenlets of one hub. Locks do not wake greenlets of another thread well, so they are finished in their own.
+class Greenlets:
+    """The greenlets of one hub. Locks do not wake greenlets of another thread well, so all is done in their own.
 
     While something is to come, their loop must go on, though it cannot see where from.
     """
 
-    def __init__(self, border: Border) -> None:
-        super().__init__(border)
+    def __init__(self) -> None:
         self._loop: Any = get_hub().loop
         self._expected = 0
         self._alive = self._loop.timer(3600.0, 3600.0)
@@ -73,25 +53,18 @@ class GreenletPort(ThreadPort):
             self._alive.start(int)
         self._expected += 1
 
+    def forked(self) -> None:
+        """Nothing comes any more."""
+        self._came(self._expected)
+
     def _came(self, count: int) -> None:
         self._expected -= count
         if not self._expected:
             self._alive.stop()
 
-    def forked(self) -> list[Ticket]:
-        """In the child of a fork: forget what was under way, and return it."""
-        self._came(self._expected)
-        return super().forked()
+    def run(self, count: int, function: Callable[[], object]) -> None:
+        """Have a greenlet do it, with which so many things have come; callbacks of the caller's may block."""
 
-    def deliver(self, group: Group) -> None:
-        """Have a greenlet finish the tickets: callbacks of the caller's may block."""
-        self._run(len(group), partial(super().deliver, group))
-
-    def post(self, function: Callable[[], object]) -> None:
-        """Have a greenlet do it."""
-        self._run(1, function)
-
-    def _run(self, count: int, function: Callable[[], object]) -> None:
         def run() -> None:
             self._came(count)
             function()
@@ -100,6 +73,52 @@ class GreenletPort(ThreadPort):
             self._loop.run_callback_threadsafe(gevent.spawn, run)
         except Exception:  # the hub was destroyed, with its greenlets
             pass
+
+
+class ThreadPort(Port):
+    """Threads of one kind.
+
+    :param where: native ones, or the greenlets of a hub.
+    """
+
+    def __init__(self, border: Border, where: Natives | Greenlets) -> None:
+        super().__init__(border)
+        self._where = where
+        #: The condition of all futures that were finished before anybody had asked for one.
+        self.finished: threading.Condition = threading.Condition()
+
+    def expect(self) -> None:
+        """One more thing is going to be asked of the hub."""
+        self._where.expect()
+
+    def forked(self) -> list[Ticket]:
+        """In the child of a fork: forget what was under way, and return it."""
+        self.finished = threading.Condition()
+        self._where.forked()
+        return super().forked()
+
+    def deliver(self, group: Group) -> None:
+        """Finish the tickets."""
+        self._where.run(len(group), partial(_finish, group))
+
+    def post(self, function: Callable[[], object]) -> None:
+        """Do it."""
+        self._where.run(1, function)
+
+    def streamed(self, response: StreamedResponse) -> StreamedResponse:
+        """The answer with a body that is pulled."""
+        body = _PulledBody(self, response)
+        copy = StreamedResponse(response.request, response.status, response.head, response.elapsed, body, response.url)
+        copy.attempts = response.attempts
+        return copy
+
+
+def _finish(group: Group) -> None:
+    for ticket, outcome in group:
+        try:
+            ticket.finish(outcome)
+        except BaseException as exc:  # of a callback: the others are to come all the same
+            log.error('a callback of a future failed\n%s', traceback_of(exc))
 
 
 def wait_for(batch: CallBatch, count: int, deadline: float | None) -> bool:
