@@ -22,8 +22,8 @@ GAP = 0.1  # seconds that the hub may be held
 
 #: What can be missing where less was installed than `make test` does. Nothing runs without hypothesis and trustme.
 OF_EXTRAS = (
-    *('backports', 'bottle', 'brotli', 'celery', 'click', 'ClusterShell', 'cryptography', 'django', 'flask'),
-    *('geventwebsocket', 'gunicorn', 'kombu', 'msgpack'),
+    *('backports', 'bottle', 'brotli', 'celery', 'click', 'ClusterShell', 'cryptography', 'django'),
+    *('fastapi', 'flask', 'geventwebsocket', 'gunicorn', 'kombu', 'msgpack'),
     *('opentelemetry', 'prometheus_client', 'rich', 'socksio', 'sqlalchemy', 'uvicorn', 'websockets'),
 )
 ALL_EXTRAS = "pip install -e '.[all,test]' installs them all"

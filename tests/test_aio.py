@@ -433,6 +433,7 @@ def test_a_streamed_answer_that_is_cut_off() -> None:
             await asyncio.sleep(0)
         with pytest.raises(Cancelled):
             await asyncio.wait_for(reading, kit.LONG)
+        await response.aclose()
 
     script = [kit.READ, b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf', kit.SILENCE]
     with kit.FaultServer(script, script) as server:

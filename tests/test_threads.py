@@ -389,6 +389,7 @@ def test_a_streamed_answer_that_breaks_off() -> None:
                 response = pool.request(server.host, 'GET', '/', stream=True).result()
             with pytest.raises(Cancelled):
                 response.read()
+            response.close()
 
         run(cancelled)
 
@@ -548,6 +549,34 @@ def test_the_thread_lives_as_long_as_it_is_needed(server: kit.Server) -> None:
         gc.collect()
         time.sleep(0.001)
     assert threads() <= before
+
+
+def test_pools_that_come_and_go_leave_nothing(authority: kit.Authority, gated: kit.Server) -> None:
+    """No descriptor and no thread, whatever was under way: names, TLS, uploads, streamed answers."""
+
+    def endless() -> Iterator[bytes]:
+        while True:
+            yield b'x'
+            gevent.sleep(0.01)
+
+    def body() -> None:
+        pool = SharedPool(ca_certs=authority.ca_certs)
+        answers = [
+            pool.request(host, 'GET', '/') for host in (f'localhost:{plain.port}', f'https://localhost:{tls.port}')
+        ]
+        assert [answer.result(timeout=kit.LONG).status for answer in answers] == [200, 200]
+        pool.request(gated.host, 'GET', '/')
+        pool.request(gated.host, 'POST', '/', endless())
+        pool.request(plain.host, 'GET', '/', stream=True).result(timeout=kit.LONG)
+        pool.close()
+
+    with kit.serve() as plain, kit.serve(tls=authority.server()) as tls:
+        run(body)  # what is made once is made
+        before = kit.Leaks.now(), len(kit.os.listdir('/proc/self/task'))
+        for _ in range(5):
+            run(body)
+        before[0].assert_back()
+        kit.wait_until(lambda: len(kit.os.listdir('/proc/self/task')) <= before[1], 'the end of the threads')
 
 
 @in_thread

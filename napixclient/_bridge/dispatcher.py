@@ -30,10 +30,12 @@ class Dispatcher:
     """Lives as long as the thread does.
 
     :param make_origins: makes the pools of the origins, in the thread.
+    :param ports: those that there are.
     """
 
-    def __init__(self, make_origins: Callable[[], Origins]) -> None:
+    def __init__(self, make_origins: Callable[[], Origins], ports: Iterable[Port]) -> None:
         self._make_origins = make_origins
+        self._ports = ports
         self.origins: Origins | None = None
         self._inbox: deque[Entry] = deque()
         #: Whether the thread is going to look into the inbox anyway.
@@ -79,7 +81,7 @@ class Dispatcher:
             if isinstance(entry, Pull):
                 entry.refuse()
             elif not isinstance(entry, partial):  # which would concern what has ended
-                _deliver(entry, Cancelled('the pool is closed', request=entry.request))
+                _refuse(entry)
 
     # -- in the thread -----------------------------------------------------------------------------------------------
 
@@ -107,9 +109,9 @@ class Dispatcher:
             self._awake = False
             self._drain()
             self._flush()
-        except (KeyboardInterrupt, SystemExit) as exc:  # of a hook, which gevent throws in here
-            log.error('a hook or an authenticator raised what ends no program from this thread\n%s', traceback_of(exc))
-            self._changed.set()
+        except BaseException as exc:  # such as a SystemExit of a hook, which gevent throws in here
+            log.error("what was raised in the hub's thread ends no program\n%s", traceback_of(exc))
+            self._changed.set()  # for what is left
 
     def _drain(self) -> None:
         inbox = self._inbox
@@ -157,9 +159,8 @@ class Dispatcher:
             self._changed.set()
 
     def _flush(self) -> None:
-        ready, self._ready = self._ready, []
-        for port in ready:
-            port.flush()
+        while self._ready:
+            self._ready.pop().flush()
 
     # -- what callers have done in the thread ------------------------------------------------------------------------
 
@@ -167,6 +168,10 @@ class Dispatcher:
         """End these with :class:`Cancelled`."""
         for pending in _batch_of(tickets).unfinished():
             pending.cancel()
+
+    def cancel_all(self, port: Port) -> None:
+        """End all that a port has under way."""
+        self.cancel(list(port.tickets.values()))
 
     def expire(self, tickets: Iterable[Ticket]) -> None:
         """The time to wait for these is up."""
@@ -191,6 +196,9 @@ class Dispatcher:
         finally:
             self.ended = True
             self._refuse_left()
+            for port in list(self._ports):  # where something has gone wrong
+                for ticket in port.forget():
+                    _refuse(ticket)
             with self._lock:
                 watcher, self._watcher = self._watcher, None
             if watcher is not None:
@@ -213,6 +221,10 @@ class Dispatcher:
 
 def _batch_of(tickets: Iterable[Ticket]) -> Batch:
     return Batch([ticket.pending for ticket in tickets])
+
+
+def _refuse(ticket: Ticket) -> None:
+    _deliver(ticket, Cancelled('the pool is closed', request=ticket.request))
 
 
 def _deliver(ticket: Ticket, outcome: HTTPError) -> None:

@@ -72,11 +72,20 @@ class HubThread:
 
     def put(self, entry: Entry) -> None:
         """Give the thread something to do; it is started if it does not run."""
-        (self._dispatcher or self._start()).put(entry)
+        dispatcher = self._dispatcher
+        if dispatcher is None or (dispatcher.ended and not self.closed):
+            dispatcher = self._start()
+        dispatcher.put(entry)
 
     def cancel(self, tickets: Iterable[Ticket]) -> None:
         """End these with :class:`Cancelled`, soon."""
         self._tell(Dispatcher.cancel, tickets)
+
+    def cancel_all(self, port: Port) -> None:
+        """End all that a destination has asked for, soon."""
+        dispatcher = self._dispatcher
+        if dispatcher is not None:
+            dispatcher.put(partial(dispatcher.cancel_all, port))
 
     def expire(self, tickets: Iterable[Ticket]) -> None:
         """End these with a timeout, soon: the time to wait for them is up."""
@@ -125,8 +134,8 @@ class HubThread:
     def _start(self) -> Dispatcher:
         with self._lock:
             self.check()
-            if self._dispatcher is None:
-                dispatcher = Dispatcher(self._make)
+            if self._dispatcher is None or self._dispatcher.ended:
+                dispatcher = Dispatcher(self._make, self._ports)
                 self._thread = _Thread(dispatcher)
                 self._dispatcher = dispatcher
             return self._dispatcher

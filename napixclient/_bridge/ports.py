@@ -128,6 +128,10 @@ class Port:
 
     def forked(self) -> list[Ticket]:
         """In the child of a fork: forget what was under way, and return it."""
+        return self.forget()
+
+    def forget(self) -> list[Ticket]:
+        """The hub that had it under way is not there any more: forget it, and return it."""
         left = list(self.tickets.values())
         self.tickets = {}
         self.batch = self._new_batch()

@@ -313,8 +313,8 @@ class AsyncPool:
         if self._shared is None:
             await self._end_hub()
         else:
-            for port in self._ports.values():
-                self._hub.cancel(port.under_way())
+            for port in list(self._ports.values()):
+                self._hub.cancel_all(port)
         here = self._ports.get(asyncio.get_running_loop())
         while here is not None and here.handing_on:
             await asyncio.sleep(0)

@@ -116,11 +116,6 @@ class LoopPort(Port):
         """It has not any more."""
         self._streams.pop(batch, None)
 
-    def under_way(self) -> list[Ticket]:
-        """All that has no outcome yet, whichever task asked for it."""
-        batches = [self._outside, *self._batches.values(), *self._streams]
-        return [ticket for batch in batches for ticket in batch.tickets()]
-
     def all_of_task(self) -> list[CallBatch]:
         """What the calling task has under way: since its last wait, and in streams."""
         task = asyncio.current_task(self.loop)
