@@ -46,7 +46,7 @@ python_maximum_signature_line_length = 88
 # A name that leads nowhere is an error, unless it is somebody else's: their documentation is not at hand.
 nitpicky = True
 nitpick_ignore_regex = [
-    (r'py:.*', r'(collections|contextvars|datetime|gevent|http|os|ssl|typing|urllib3)\..*'),
+    (r'py:.*', r'(_asyncio|asyncio|collections|concurrent|contextvars|datetime|gevent|http|os|ssl|typing|urllib3)\..*'),
     # Types that only say what a signature takes; what they hold is listed where it is taken.
     (r'py:class', r'napixclient\.[\w.]+\.(\w+Options|Readable|RequestParts|Stats)'),
     (r'py:class', r'(Authenticator|Batch|Body|Credentials|Event|Fields|Iterable|Iterator|Link|Literal|Mapping)'),

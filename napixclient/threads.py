@@ -258,7 +258,7 @@ class SharedPool:
     # -- observing -------------------------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Stats]:
-        """What became of the requests of all threads so far, by host (as it was first written): see `Client.stats`.
+        """What became of the requests of all threads, by host: see :meth:`napixclient.Client.stats`.
 
         A host that has not been used for ``idle_seconds`` (30 by default) and has no connection is forgotten.
         """

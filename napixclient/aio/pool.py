@@ -337,7 +337,7 @@ class AsyncPool:
     # -- observing -------------------------------------------------------------------------------------------------
 
     def stats(self) -> dict[str, Stats]:
-        """What became of the requests so far, by host (as it was first written): see :meth:`Client.stats`.
+        """What became of the requests so far, by host (as it was first written): see :meth:`napixclient.Client.stats`.
 
         A host that has not been used for ``idle_seconds`` (30 by default) and has no connection is forgotten.
         """
