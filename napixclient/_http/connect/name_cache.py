@@ -67,7 +67,7 @@ class Lookup:
     __slots__ = ('_addresses', '_expires', '_failure', 'began', 'greenlet', 'key', 'links', 'over', 'timer')
 
     def __init__(self, key: tuple[str, int]) -> None:
-        self.key = key  # host and port
+        self.key: tuple[str, int] = key  # host and port
         self._addresses: tuple[Address, ...] = ()  # which the garbage collector need not look at
         self._expires = 0.0
         self._failure: BaseException | None = None
