@@ -92,7 +92,8 @@ def framed(
     codings, lengths = values(fields, 'transfer-encoding'), values(fields, 'content-length')
     if method == 'HEAD' or status in (204, 304):
         plain = not codings or (elements(codings) == ['chunked'] and status != 204)
-        return b'', at, not plain or any(not re.fullmatch('[0-9]{1,18}', length) for length in lengths)
+        doubtful = len(lengths) > 1 or not all(re.fullmatch('[0-9]{1,18}', length) for length in lengths)
+        return b'', at, not plain or doubtful
     if codings:
         if lengths or elements(codings) != ['chunked']:
             raise Refused('an unknown or contradictory Transfer-Encoding')
