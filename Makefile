@@ -40,11 +40,11 @@ demo: $(VENV)/.installed-all
 # In thirds side by side, as most tests wait more than they work. ARGS names tests: they run in both kinds of process.
 SERVING := $(addprefix tests/test_,catcher.py challenges.py chains.py disorder.py docs.py examples.py guard.py naming.py \
 	sessions.py typing.py)
-# Those that start programs of their own, or a DNS server.
-PROGRAMS := $(addprefix tests/test_,interrupts.py kills.py names.py)
-FIRST := $(filter-out $(SERVING),$(wildcard tests/test_[a-f]*.py))
+# Those that start programs of their own, threads, or a DNS server.
+PROGRAMS := $(addprefix tests/test_,aio.py hub_thread.py interrupts.py kills.py names.py threads.py)
+FIRST := $(filter-out $(SERVING) $(PROGRAMS),$(wildcard tests/test_[a-f]*.py))
 SECOND := $(filter-out $(SERVING) $(PROGRAMS),$(wildcard tests/test_[g-r]*.py))
-THIRD := $(filter-out $(SERVING),$(wildcard tests/test_[s-z]*.py))
+THIRD := $(filter-out $(SERVING) $(PROGRAMS),$(wildcard tests/test_[s-z]*.py))
 TRACED := $(BIN)/coverage run -m pytest
 TOGETHER := $(BIN)/python tests/together.py
 # Limits in seconds are laws only where nothing traces and nothing runs beside. Failures are asked again, each suite alone.

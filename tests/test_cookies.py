@@ -392,21 +392,21 @@ def test_with_authenticators() -> None:
 
     def blocking(request: Request) -> Request:
         gevent.sleep(0)
-        return request.replace(headers={**request.headers, 'Authorization': 'here'})
+        return request.replace(headers={**request.headers, 'Authorization': 'of-cookies'})
 
     def at_hand(request: Request) -> Request:
         hubs.append(gevent.getcurrent() is gevent.get_hub())
-        return request.replace(headers={**request.headers, 'Authorization': 'here'})
+        return request.replace(headers={**request.headers, 'Authorization': 'of-cookies'})
 
     at_hand.blocking = False  # type: ignore[attr-defined]
     hubs: list[bool] = []
-    for authenticator in (LoginAuthenticator('root', 'toor'), TokenIdentifier('here'), blocking, at_hand):
+    for authenticator in (LoginAuthenticator('root', 'toor'), TokenIdentifier('of-cookies'), blocking, at_hand):
         with serve(setting) as server, client_of(server, authenticator) as (client, _):
             for how in (sets('a=1'), {}, {'headers': {'X-Own': 'b'}}):
                 client.request('GET', '/', **how)
             assert [sent(server, index) for index in range(3)] == [None, 'a=1', 'a=1']
             for request in server.requests:
-                assert 'authorization' in request.headers or 'token=here' in request.path
+                assert 'authorization' in request.headers or 'token=of-cookies' in request.path
                 assert request.raw.lower().count(b'\r\nauthorization:') < 2
             assert server.requests[2].headers['x-own'] == 'b'
             if isinstance(authenticator, LoginAuthenticator):
