@@ -122,7 +122,7 @@ def test_each_program_says_how_it_is_run() -> None:
             assert f'python examples/{path.name}' in about
         if path.stem == 'django_threads':
             assert 'gunicorn -k gthread' in about and "'django_threads:make_app(" in about
-        elif path.stem not in ('chain', 'digest_auth', 'fastapi_fan_out', 'serving'):
+        elif path.stem not in ('chain', 'digest_auth', 'fastapi_fan_out', 'provisioning', 'serving'):
             assert 'gunicorn -k gevent' in about and f"'{path.stem}:make_app(" in about
 
 

@@ -62,9 +62,11 @@ class RequestDefaults(TypedDict, total=False):
 class ClusterPool(Waiting):
     """A :class:`ClientPool` whose requests are sent by workers on other machines.
 
-    >>> pool = ClusterPool('amqps://mq.example/', simultaneous=2, key='@/etc/napix/key')
-    >>> pool.request('filer.example', 'GET', '/storage/')
-    >>> [filer] = pool.wait()
+    ::
+
+        pool = ClusterPool('amqps://mq.example/', simultaneous=2, key='@/etc/napix/key')
+        pool.request('filer.example', 'GET', '/storage/')
+        [filer] = pool.wait()
 
     Each origin belongs to one worker: so the cap holds over all workers and all submitters together. Outcomes are
     those of :class:`ClientPool`, and have the name of their ``worker``. A request that is not idempotent is sent once

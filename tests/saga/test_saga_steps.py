@@ -158,7 +158,19 @@ def test_a_handle_has_the_interface_of_a_pending_response() -> None:
                 bad.get()
             wait_until(lambda: told == [bad])
         wanted = {name for name in dir(PendingResponse) if name[0] != '_'} - {
-            *('challenged', 'current', 'end', 'finish', 'holder', 'propagated', 'redirect', 'retry', 'sent', 'tries')
+            *(
+                'asked',
+                'challenged',
+                'current',
+                'end',
+                'finish',
+                'holder',
+                'propagated',
+                'redirect',
+                'retry',
+                'sent',
+                'tries',
+            )
         }
         assert wanted <= set(dir(good))
 
