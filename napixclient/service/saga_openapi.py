@@ -28,15 +28,21 @@ def _ref(name: str) -> _Schema:
 def saga_schemas(parts: _Schema, host: _Schema, options: _Schema, whole: _Schema, make: Make) -> _Schema:
     """The schemas of sagas.
 
-    :param parts: those of a request: ``method``, ``headers``, ``body``.
+    :param parts: those of a request: ``method``, ``headers``, ``body``. A saga takes fewer methods: see ``undos``.
     :param options: ``timeout`` and ``simultaneous`` of a run.
     :param make: makes the schema of an object.
     """
     url = {'type': 'string', 'pattern': r'^/[^\x00-\x1f\x7f#{}]*$', 'description': f'path and query. {_TEMPLATES}'}
-    request = {'host': host, 'method': parts['method'], 'url': url, 'headers': parts['headers'], 'body': parts['body']}
+    method = {**parts['method'], 'pattern': '^(?!CONNECT$)[A-Z][A-Z0-9_-]*$'}
+    request = {'host': host, 'method': method, 'url': url, 'headers': parts['headers'], 'body': parts['body']}
+    reference = {
+        'type': 'string',
+        'pattern': r'^[^\x00-\x1f\x7f#{}]*$',
+        'description': f'path and query, or a reference that is resolved against the url of the step. {_TEMPLATES}',
+    }
     return {
         'SagaRequest': make(
-            request,
+            {**request, 'url': reference},
             ['method', 'url'],
             additionalProperties=False,
             description='a request; without a host it goes to that of the step',
@@ -55,7 +61,7 @@ def _step(request: _Schema, make: Make) -> _Schema:
         'description': 'what undoes it; null where there is nothing to undo',
     }
     find = {
-        'anyOf': [one, null],
+        'anyOf': [make(request, ['url'], additionalProperties=False), null],
         'description': 'a request whose answer says whether it was done: 2xx it was, 404 and 410 it was not',
     }
     key = {'type': 'boolean', 'description': 'the server knows it again by its Idempotency-Key; false'}
@@ -79,11 +85,11 @@ def _submissions(options: _Schema, make: Make) -> _Schema:
         'simultaneous': options['simultaneous'],
     }
     inner = {'type': 'array', 'minItems': 1, 'items': one}
-    together = {'steps': {'type': 'array', 'minItems': 1, 'maxItems': 1, 'items': inner}}
+    together = {**members, 'steps': {**steps, 'items': inner}}
     return {
         'SagaSubmission': make(members, ['steps'], additionalProperties=False, description=_TEMPLATES),
         'SagaTogether': make(
-            together, ['steps'], additionalProperties=False, description='the same, all steps together'
+            together, ['steps'], additionalProperties=False, description='the same, in lists of steps that go together'
         ),
     }
 

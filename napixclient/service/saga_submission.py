@@ -23,6 +23,8 @@ MOST_STEPS = 1000
 _is_name = re.compile(r'[A-Za-z_][A-Za-z0-9_-]{0,63}').fullmatch
 _OPTIONS = ('timeout', 'undo_timeout', 'simultaneous')
 _PARTS = ('name', 'host', 'method', 'url', 'headers', 'body', 'undo', 'find', 'idempotency')
+#: Of an undo also one that is resolved against the url of the step.
+_is_reference = re.compile(r'[^\x00-\x1f\x7f#]*').fullmatch
 _UNDO_PARTS = ('host', 'method', 'url', 'headers', 'body')
 
 
@@ -119,7 +121,7 @@ class _Reader:
         if not isinstance(given, dict):
             raise BadSubmission(f'{self._where}: an object')
         _no_others(given, self._where, _PARTS)
-        name = given.get('name') if given.get('name') is not None else f'step{number + 1}'
+        name = given.get('name', f'step{number + 1}')
         if not isinstance(name, str) or not _is_name(name) or name == 'json':
             raise BadSubmission(f'{self._where}.name: letters, digits, "_" and "-", beginning with a letter')
         if 'undo' not in given:
@@ -157,8 +159,8 @@ class _Reader:
             elif isinstance(given, dict):
                 if part:
                     _no_others(given, where, _UNDO_PARTS)
-                method = 'GET' if given.get('method') is None and part != '.undo' else given.get('method')
-                url = '/' if given.get('url') is None and not part else given.get('url')
+                method = given.get('method', None if part == '.undo' else 'GET')
+                url = given.get('url', None if part else '/')
                 draft = draft_of_parts(given.get('host'), method, url, given.get('body'), given.get('headers'), where)
             else:
                 raise BadSubmission(f'{where}: an object such as {{"method": "DELETE", "url": "/vm/17"}}')
@@ -181,7 +183,7 @@ class _Reader:
         if unknown:
             raise BadSubmission(f'{where}: {sorted(unknown)[0]!r} is no step before it')
         for name, value in draft.headers:
-            if not isinstance(value, (str, int, float)):
+            if not isinstance(value, str):
                 raise BadSubmission(f'{where}.headers: {name} is a text')
             if name.lower().replace('_', '-') in FORBIDDEN:
                 raise BadSubmission(f'{where}.headers: {name} cannot be set')
@@ -193,17 +195,22 @@ class _Reader:
             raise BadSubmission(f'{where}.body: has a secret in it, which is not kept')
         if draft.host is not None:
             self._allow.check_literal(parse_origin(draft.host))
-        if not is_template(draft.url) and (draft.host is not None or draft.url.startswith('/')):
+        if not is_template(draft.url):
+            if not own and not draft.url.startswith('/'):
+                raise BadSubmission(f'{where}.url: a path such as "/vm", not {draft.url!r:.100}')
+            if not _is_reference(draft.url):
+                raise BadSubmission(f'{where}.url: has a "#" or a control character')
             url = draft.url if draft.url.startswith('/') else '/'
             plain_request(draft.host or 'host', draft.method, url, draft.body, list(draft.headers))
-            if not where.endswith('.undo') and url != draft.url:
-                raise BadSubmission(f'{where}.url: a path such as "/vm", not {draft.url!r:.100}')
 
 
 def _no_others(document: dict[str, Any], name: str, known: tuple[str, ...]) -> None:
     others = sorted(set(document).difference(known))
     if others:
         raise BadSubmission(f'{name}: {others[0][:100]!r} is not known')
+    for part in ('name', 'host', 'method', 'url'):
+        if document.get(part, '') is None:
+            raise BadSubmission(f'{name}.{part}: is null; leave it out')
 
 
 def _seconds(document: dict[str, Any], name: str, default: float | None) -> float | None:
@@ -216,6 +223,8 @@ def _seconds(document: dict[str, Any], name: str, default: float | None) -> floa
 
 
 def _simultaneous(value: Any) -> Simultaneous:
+    if isinstance(value, float) and value.is_integer():  # JSON knows no difference
+        value = int(value)
     if value is None:
         return 2
     if value == 'auto':

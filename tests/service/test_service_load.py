@@ -175,6 +175,6 @@ def test_schemathesis(tmp_path: Path) -> None:
             stdout=gevent.subprocess.PIPE,
             stderr=gevent.subprocess.STDOUT,
         )
-        said, _ = process.communicate(timeout=300 if os.environ.get('FULL') else 55)
+        said, _ = process.communicate(timeout=300 if os.environ.get('FULL') else 110)
         assert process.returncode == 0, said.decode()
         assert json.dumps(answer.body)
