@@ -98,7 +98,7 @@ test-patched: $(VENV)/.installed-all,test
 
 # Real workers, servers that count, and RabbitMQ, which the tests start themselves.
 test-cluster: $(VENV)/.installed-all,test
-	$(TOGETHER) '$(BIN)/python tests/patched.py tests/cluster $(ARGS)'
+	$(TOGETHER) '$(BIN)/coverage run tests/patched.py tests/cluster $(ARGS)'
 
 # With Keystone and without side by side, for both wait more than they work: for tokens and for claims to expire. Each
 # starts servers of its own.
