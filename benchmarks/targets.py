@@ -35,10 +35,9 @@ def verdicts(cases: Cases) -> Iterator[tuple[str, str, bool]]:
         ('napixclient-threads', 'urllib3-threads', 5.0),
         ('napixclient-threads', 'napixclient', 0.6),
     ):
-        row, theirs = find(cases, 'shared', name), find(cases, 'shared', other)
-        if row and theirs:  # some have threads that the machine gives more of a core to than one has
-            found = theirs['cpu_us'] / row['cpu_us']
-            yield f'shared: {name} at least {wanted} x {other}, by CPU time', f'{found:.2f}', found >= wanted
+        found = times(cases, 'shared', name, other)
+        if found is not None:
+            yield f'shared: {name} at least {wanted} x {other}', f'{found:.2f}', found >= wanted
     if row := find(cases, 'handshakes', 'napixclient'):
         yield 'handshakes: at least 95 % resumed', f'{row["resumed"]:.1%}', row['resumed'] >= 0.95
         if row['cpu_ratio'] is not None:

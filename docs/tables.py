@@ -38,16 +38,9 @@ def speed(found: dict[str, Any]) -> Table:
 
 
 def shared(found: dict[str, Any]) -> Table:
-    """From asyncio and from threads, the cheapest first; nothing where it was not measured."""
+    """From asyncio and from threads; nothing where it was not measured."""
     case = found['cases'].get('shared')
-    if not case:
-        return []
-    rows = sorted(case['rows'], key=lambda row: row['cpu_us'])
-    ours = next(row['cpu_us'] for row in rows if row['name'] == case['baseline'])
-    return [
-        ['client', 'CPU time per request', 'relative speed'],
-        *([row['label'], f'{row["cpu_us"]:,.0f} µs', _ratio(ours / row['cpu_us'])] for row in rows),
-    ]
+    return _fastest_first(case) if case else []
 
 
 def https(found: dict[str, Any]) -> Table:
