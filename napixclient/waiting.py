@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator
 from contextvars import copy_context
 from time import monotonic
@@ -31,7 +32,7 @@ class Submitter(Protocol):
         """Have a request sent; its outcome lands in the batch, at this index."""
 
 
-class Waiting:
+class Waiting(ABC):
     """What pools have in common: the requests since the last wait, and the ways to wait for them.
 
     :param check: raises what forbids the use of the pool here and now.
@@ -45,11 +46,11 @@ class Waiting:
         self._window = window
         self._batch = Batch([])
 
+    @abstractmethod
     def close(self) -> None:
         """End what is under way. May be repeated."""
-        raise NotImplementedError  # each pool does it in its own way
 
-    def _inspect(self, outcomes: list[Outcome]) -> None:
+    def _inspect(self, outcomes: list[Outcome]) -> None:  # noqa: B027  (most have nothing to look for)
         """Raise what ended requests for a reason that is not theirs: they stay to be waited for."""
 
     @overload

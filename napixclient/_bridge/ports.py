@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable
 from contextvars import Context
 from functools import partial
@@ -39,18 +40,18 @@ class Ticket(Protocol):
 Group = list[tuple[Ticket, Outcome]]
 
 
-class Pull:
+class Pull(ABC):
     """Something that a greenlet of the hub is to do, and that somebody waits for."""
 
     __slots__ = ()
 
+    @abstractmethod
     def run(self) -> None:
         """Do it, in that greenlet."""
-        raise NotImplementedError
 
+    @abstractmethod
     def refuse(self) -> None:
         """It cannot be done any more."""
-        raise NotImplementedError
 
 
 class Border(Protocol):
@@ -72,7 +73,7 @@ class Border(Protocol):
         """Have ``port.flush`` be called soon; in the hub."""
 
 
-class Port:
+class Port(ABC):
     """One destination, as the hub's thread knows it."""
 
     def __init__(self, border: Border) -> None:
@@ -111,19 +112,19 @@ class Port:
         if group:
             self.deliver(group)
 
+    @abstractmethod
     def streamed(self, response: StreamedResponse) -> Response:
         """What is read at the destination instead of a streamed answer of the hub's."""
-        raise NotImplementedError
 
+    @abstractmethod
     def deliver(self, group: Group) -> None:
         """Finish the tickets of a group, at the destination."""
-        raise NotImplementedError
 
+    @abstractmethod
     def post(self, function: Callable[[], object]) -> None:
         """Have something else be done at the destination; from the hub's thread."""
-        raise NotImplementedError
 
-    def expect(self) -> None:
+    def expect(self) -> None:  # noqa: B027  (most have nothing to do)
         """Called at the destination before one more thing is asked of the hub: an outcome, or what is posted."""
 
     def forked(self) -> list[Ticket]:
