@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from hashlib import blake2b
-from typing import Any
 
 from ..checks import whole_number
 from ..messages import parse_origin
@@ -57,7 +56,7 @@ class Zone:
         return f'napix.{self.name}.{self.lanes}.dead'
 
     @property
-    def arguments(self) -> dict[str, Any]:
+    def arguments(self) -> dict[str, object]:
         """How the queue of a lane is declared, by workers and submitters alike."""
         return {
             'x-queue-type': 'quorum',

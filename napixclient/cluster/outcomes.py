@@ -64,7 +64,7 @@ def _packed(response: Response) -> list[Any]:
     ]
 
 
-def packed(worker: str, entries: list[list[Any]]) -> bytes:
+def packed(worker: str, entries: list[list[object]]) -> bytes:
     """What a worker says in one message."""
     data: bytes = msgpack.packb([worker, entries], use_bin_type=True)
     return data

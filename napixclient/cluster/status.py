@@ -42,7 +42,7 @@ class Status(NamedTuple):
         """Lanes that have no worker."""
         return [state.lane for state in self.lanes if state.owner is None]
 
-    def document(self) -> dict[str, Any]:
+    def document(self) -> dict[str, object]:
         """All of it, as JSON."""
         return {
             'zone': self.zone,

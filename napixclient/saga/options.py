@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any, TypedDict
+from typing import TypedDict
 
 from .._options import lists
 from ..checks import is_number, is_whole, true_or_false
@@ -86,7 +86,7 @@ class ReplicaStepOptions(CallOptions, total=False):
 OF_STEP = frozenset(['find', 'idempotency', 'undone_on', 'undo_timeout'])
 
 
-def step_parts(undo: object, options: Mapping[str, Any]) -> StepParts:
+def step_parts(undo: object, options: Mapping[str, object]) -> StepParts:
     """What the options of a step say.
 
     :raises ValueError: for a value that makes no sense.
@@ -101,7 +101,7 @@ def step_parts(undo: object, options: Mapping[str, Any]) -> StepParts:
     )
 
 
-def checked_statuses(statuses: Any) -> frozenset[int]:
+def checked_statuses(statuses: object) -> frozenset[int]:
     """Read ``undone_on``.
 
     :raises ValueError: for what is no status.
@@ -113,7 +113,7 @@ def checked_statuses(statuses: Any) -> frozenset[int]:
     return frozenset(found)
 
 
-def checked_seconds(seconds: Any, name: str) -> float:
+def checked_seconds(seconds: object, name: str) -> float:
     """Read a number of seconds.
 
     :raises ValueError: for what is none.

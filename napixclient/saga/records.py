@@ -88,7 +88,7 @@ def without_secrets(url: str) -> str:
     return f'{path}?{"&".join(kept)}' if kept else path
 
 
-def holds_secrets(body: Any) -> bool:
+def holds_secrets(body: object) -> bool:
     """Whether a body has a secret in it, by its names or because it is known for one."""
     if isinstance(body, Mapping):
         return any(is_secret_field(str(name)) or holds_secrets(member) for name, member in body.items())

@@ -74,7 +74,7 @@ def parts_in(value: object, name: str) -> set[str]:
     return set()
 
 
-def part_of(answer: Response, what: str) -> Any:
+def part_of(answer: Response, what: str) -> object:
     """A part of an answer: ``json.id``, ``header:location``.
 
     :raises TemplateError: where it has no such part.
@@ -84,7 +84,7 @@ def part_of(answer: Response, what: str) -> Any:
     return _found(match, {OWN: answer})
 
 
-def fill(value: Any, answers: Answers) -> Any:
+def fill(value: object, answers: Answers) -> Any:
     """The structure with what the templates stand for; a text that is one template becomes the value, of any type.
 
     Those of a step's own answer stay as they are where that is not among the answers.

@@ -34,7 +34,7 @@ class Answering(Protocol):
     def write_json(
         self,
         start_response: StartResponse,
-        document: Any,
+        document: object,
         status: str = '200 OK',
         fields: Iterable[tuple[str, str]] = (),
     ) -> list[bytes]:

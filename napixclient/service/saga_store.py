@@ -75,7 +75,7 @@ class SagaStore:
 
         return self._database.write(work)
 
-    def append(self, id: str, fence: int, first: int, events: list[Mapping[str, Any]], state: str) -> None:
+    def append(self, id: str, fence: int, first: int, events: list[Mapping[str, object]], state: str) -> None:
         """Keep events of a saga. May be repeated as it was.
 
         :param first: how many there are before them.

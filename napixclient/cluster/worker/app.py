@@ -31,7 +31,7 @@ class App(Celery):  # type: ignore[misc]  # Celery ships no types
     #: Who runs it.
     program: Any = None
 
-    def connection_for_read(self, *args: object, **options: object) -> Any:
+    def connection_for_read(self, *args: object, **options: object) -> object:
         """A connection that is not yet open."""
         return self.broker.prepare()
 
@@ -82,7 +82,7 @@ def make_app(broker: Broker, zone: Zone, lanes: list[int], asker: Asker) -> App:
     return app
 
 
-def strategy(task: Any, app: App, consumer: Any, **options: Any) -> Callable[..., object]:
+def strategy(task: object, app: App, consumer: object, **options: object) -> Callable[..., object]:
     """What Celery does with a message of the task: what is no batch is left to the dead letters."""
     take: Callable[..., object] = default(task, app, consumer, **options)
 

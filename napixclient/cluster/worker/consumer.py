@@ -84,11 +84,11 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
     requires: tuple[object, ...] = (_TASKS, FenceStep)
     _greenlet: Any = None
 
-    def start(self, consumer: Any) -> None:
+    def start(self, consumer: object) -> None:
         """Called in the greenlet of the loop."""
         self._greenlet = gevent.spawn(self._watch, consumer, gevent.getcurrent())
 
-    def stop(self, consumer: Any) -> None:
+    def stop(self, consumer: object) -> None:
         """The loop has ended."""
         if self._greenlet is not None:
             self._greenlet.kill(block=False)
@@ -156,11 +156,11 @@ class LaneConsumer(Consumer):  # type: ignore[misc]
             'celery.worker.consumer.consumer:Evloop',
         )
 
-        def shutdown(self, parent: Any) -> None:
+        def shutdown(self, parent: object) -> None:
             """End all steps."""
             self.send_all(parent, 'shutdown')
 
-    def connect(self) -> Any:
+    def connect(self) -> object:
         """Connect to the broker, for as long as that takes.
 
         :raises WorkerShutdown: when the broker refuses, or the worker is to end.

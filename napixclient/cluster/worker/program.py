@@ -141,7 +141,7 @@ class Program:
         names = ', '.join(sorted({str(one.get('name')) for one in others})) or 'a worker that does not answer'
         log.warning('another worker has lanes %s: %s; this one stands by until it ends', folded(taken), names)
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> dict[str, object]:
         """What it says of itself to whoever asks."""
         config, asker = self.config, self._asker
         oldest: dict[int, float] = {}
