@@ -85,6 +85,7 @@ class Counting:
             {
                 'peak': max(self.peak.values(), default=0),
                 'seen': sum(self.seen.values()),
+                'flying': sum(self.flying.values()),
                 'last': self.last,
                 'different': len(self.seen),
                 'posts twice': [key for key in twice if key.startswith('POST')],

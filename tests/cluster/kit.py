@@ -201,6 +201,19 @@ class Cluster:
         self._processes.append(submitter)
         return submitter
 
+    def via(self) -> list[str]:
+        """The flags that send something over this cluster."""
+        return [
+            *('--via', self.broker.url, '--via-key', self.key_file),
+            *('--zone', self.zone, '--lanes', str(self.lanes)),
+        ]
+
+    def command(self, *arguments: str) -> Process:
+        """Start `napix` with these arguments, over this cluster."""
+        command = Process('-m', 'napixclient', arguments[0], *self.via(), *arguments[1:])
+        self._processes.append(command)
+        return command
+
     def close(self) -> None:
         """End all processes."""
         for process in reversed(self._processes):
