@@ -4,6 +4,9 @@ pool        ``ClusterPool``: ``ClientPool`` over workers
 plan        what all requests of a pool have in common
 submitter   takes requests, and gives each the outcome that comes back
 outbox      gathers requests by lane, and publishes them
+hearing     makes outcomes of what workers say
+heir        what another process may have published, of a run that outlives it
+ledger      which replies of such a run may be acknowledged
 lookout     looks whether there are workers
 lots        what a submitter knows of its requests
 publisher   publishes messages, and says what became of each

@@ -133,6 +133,8 @@ class Broker:
 
 def is_final(exc: BaseException) -> bool:
     """Whether it is no use to try again: the broker has refused."""
+    if isinstance(exc, PreconditionFailed) and 'acknowledgement' in str(exc):  # it was too late with one
+        return False
     return isinstance(exc, (AccessRefused, NotAllowed, PreconditionFailed, ssl.SSLCertVerificationError))
 
 

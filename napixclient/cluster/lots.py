@@ -22,12 +22,19 @@ class Entry:
     """One request under way: who holds its ``PendingResponse``.
 
     :param safe: whether it may be sent twice: its method is idempotent (RFC 9110 §9.2.2).
+    :param key: its number as the caller counts.
     """
 
-    __slots__ = ('context', 'lane', 'lot', 'number', 'pending', 'safe', 'tracker')
+    __slots__ = ('began', 'context', 'doubtful', 'key', 'lane', 'lot', 'number', 'pending', 'safe', 'tracker', 'turns')
 
     def __init__(
-        self, tracker: Tracker, pending: PendingResponse, lane: Lane, safe: bool, context: CallContext | None
+        self,
+        tracker: Tracker,
+        pending: PendingResponse,
+        lane: Lane,
+        safe: bool,
+        context: CallContext | None,
+        key: int = 0,
     ) -> None:
         self.tracker: Tracker = tracker
         self.pending: PendingResponse = pending
@@ -37,6 +44,18 @@ class Entry:
         #: Its number in this run. One that is published anew gets another.
         self.number: int = 0
         self.lot: Lot | None = None
+        self.key: int = key
+        #: How often it was published anew.
+        self.turns: int = 0
+        #: Whether a worker may have sent it, of one that another process has published.
+        self.began: bool = False
+        #: Whether that process may have published it anew.
+        self.doubtful: bool = False
+
+    @property
+    def inherited(self) -> bool:
+        """Whether another process may have published it, so that in which lot it is nobody knows here."""
+        return self.number < 0
 
     @property
     def phase(self) -> Phase:

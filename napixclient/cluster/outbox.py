@@ -15,7 +15,7 @@ from .plan import Plan
 from .publisher import Fate, Message, Publisher
 from .travel import Batch, Parcel, pack
 
-__all__ = ['Outbox']
+__all__ = ['Outbox', 'key_of']
 
 #: Seconds for which a request waits for others of its lane; and where the lane has enough to do.
 LINGER_SECONDS = 0.02
@@ -26,6 +26,8 @@ BUSY_LOTS = 4
 UNSAFE_LOT = 10
 #: Bytes of bodies in a lot.
 LOT_BYTES = 1 << 20
+#: Bits of the caller's own number; above them is how often the request was published anew, and by whom.
+KEY_BITS = 32
 
 
 class Outbox:
@@ -45,7 +47,7 @@ class Outbox:
         self._flying = 0  # requests that are published and have no outcome
         self._stalled = False  # whether the window is full
         self._number = 0
-        self._lot_number = 0
+        self._lot_number = (plan.fence or 0) << KEY_BITS
         loop: Any = get_hub().loop
         self._linger = loop.timer(LINGER_SECONDS)
 
@@ -65,8 +67,7 @@ class Outbox:
 
     def add(self, entry: Entry) -> None:
         """Have it published together with others of its lane."""
-        self._number += 1
-        entry.number = self._number
+        entry.number = self._number_of(entry)
         entry.lot = None
         entry.pending.holder = entry
         self.under_way[entry.number] = entry
@@ -74,7 +75,7 @@ class Outbox:
         waiting = lane.safe if entry.safe else lane.unsafe
         if not lane.safe and not lane.unsafe:
             lane.since = monotonic()
-            if not self._linger.active:
+            if not self._linger.active and not self._closed:
                 self._linger.start(self._flush)
         waiting.append(entry)
         payload = entry.pending.current.payload
@@ -82,6 +83,31 @@ class Outbox:
             lane.bytes += len(payload)
         if len(waiting) >= (self._plan.batch if entry.safe else UNSAFE_LOT) or lane.bytes >= LOT_BYTES:
             self._publish(lane)
+
+    def _number_of(self, entry: Entry) -> int:
+        """A number that it never had. In a run that outlives its process it tells the caller's own."""
+        fence = self._plan.fence
+        if fence is None:
+            self._number += 1
+            return self._number
+        if not entry.number:
+            return entry.key
+        entry.turns += 1
+        return (((fence & 0xFFFF) << 16) + entry.turns) << KEY_BITS | entry.key
+
+    def inherit(self, entry: Entry) -> None:
+        """Wait for the outcome of what another process may have published."""
+        entry.number = inherited_number(entry.key)
+        entry.pending.holder = entry
+        entry.pending.sent = True
+        self.under_way[entry.number] = entry
+
+    def find(self, number: int) -> Entry | None:
+        """The request that was published by this number, here or before."""
+        entry = self.under_way.get(number)
+        if entry is None and self._plan.fence is not None:
+            entry = self.under_way.get(inherited_number(key_of(number)))
+        return entry
 
     def _flush(self) -> None:
         """Publish what has waited long enough. Called by the loop."""
@@ -96,6 +122,8 @@ class Outbox:
 
     def _publish(self, lane: Lane) -> None:
         """Publish all that waits in the lane, as far as the window allows."""
+        if self._closed:
+            return
         for safe in True, False:
             waiting = lane.safe if safe else lane.unsafe
             while waiting:
@@ -164,6 +192,16 @@ class Outbox:
             self._stalled = False
             if not self._linger.active and not self._closed:
                 self._linger.start(self._flush)
+
+
+def key_of(number: int) -> int:
+    """The caller's own number of what was published by this one, in a run that outlives its process."""
+    return number & ((1 << KEY_BITS) - 1)
+
+
+def inherited_number(key: int) -> int:
+    """What stands for the numbers by which another process may have published a request."""
+    return -1 - key
 
 
 def _first(waiting: list[Entry], most: int) -> list[Entry]:

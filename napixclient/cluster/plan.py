@@ -22,6 +22,7 @@ class Plan(NamedTuple):
     :param signer: what signs the requests.
     :param defaults: a request that carries the pool's own options.
     :param headers: fields for each request that does not set them.
+    :param fence: of a run that outlives its process: how many had it before this one. ``None`` for any other.
     """
 
     broker: Broker
@@ -34,6 +35,7 @@ class Plan(NamedTuple):
     window: int
     defaults: Request
     headers: Headers
+    fence: int | None = None
 
     @property
     def total(self) -> float:

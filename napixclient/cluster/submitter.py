@@ -17,21 +17,21 @@ from gevent.hub import Hub, get_hub
 
 from .._http.pending import Batch as Outcomes
 from .._http.pending import Outcome, PendingResponse, new_pending, timeout_of
-from .._http.redirecting import redirect_of
 from ..call_context import current
-from ..errors import DeadlineExceeded, HTTPError, Interrupted, copy_for
-from ..messages import IDEMPOTENT, REDIRECTS, Request
+from ..errors import DeadlineExceeded, Interrupted, copy_for
+from ..messages import IDEMPOTENT, Request
 from .broker import is_final
 from .counts import HostCounts
 from .errors import ClusterError
-from .keys import BadSeal
+from .hearing import Hearing
+from .heir import Heir
 from .lanes import reply_queue
+from .ledger import Ledger
 from .lookout import Lookout
 from .lots import Entry, Lot
-from .outbox import LINGER_SECONDS, Outbox
-from .outcomes import BEGAN, OUTCOME, REFUSED, UNSURE, response_of, restored, unpacked
+from .outbox import KEY_BITS, LINGER_SECONDS, Outbox
 from .plan import Plan, total_of
-from .publisher import PLAIN, Fate, Publisher
+from .publisher import Fate, Publisher
 from .replies import Replies
 from .travel import check
 
@@ -62,6 +62,10 @@ class Submitter:
         self._dropped: list[int] = []  # numbers that workers are to be told to drop
         self._reached = False
         self._replies: Replies | None = None
+        #: What may be acknowledged, of a run that outlives its process.
+        self.ledger: Ledger | None = None if plan.fence is None else Ledger()
+        self._heir = Heir(self._outbox, self.refuse, self.interrupt)
+        self._hearing = Hearing(plan, self._outbox, self._heir, self)
         loop: Any = self.hub.loop
         self._sweeper = loop.timer(SWEEP_SECONDS, SWEEP_SECONDS, ref=False)
 
@@ -79,6 +83,21 @@ class Submitter:
 
         :raises ValueError: for a request that cannot travel.
         """
+        entry = self._enter(request, batch, index)
+        self._outbox.add(entry)
+        return entry.pending
+
+    def inherit(self, request: Request, batch: Outcomes | None, index: int) -> PendingResponse:
+        """Wait for the outcome of a request that another process may have published.
+
+        It is published only when it may be sent twice, or a worker says that it was not sent.
+        """
+        entry = self._enter(request, batch, index)
+        self._heir.add(entry)
+        self._reached = True  # that the broker is away now is no answer
+        return entry.pending
+
+    def _enter(self, request: Request, batch: Outcomes | None, index: int) -> Entry:
         if get_hub() is not self.hub or self.closed or os.getpid() != self._pid:
             self.check_use()
             raise RuntimeError('the pool is closed')
@@ -90,12 +109,13 @@ class Submitter:
         if self._outbox.publisher is None:
             self._start()
         lane, safe = self._outbox.lane(request.host), request.method in IDEMPOTENT
-        self._outbox.add(Entry(self, pending, lane, safe, current.get()))
-        return pending
+        if self.ledger is not None:
+            self.ledger.open(index + 1)
+        return Entry(self, pending, lane, safe, current.get(), index + 1)
 
     def _start(self) -> None:
         plan = self.plan
-        self._replies = Replies(plan.broker, reply_queue(plan.run), self._take, self._on_failure)
+        self._replies = Replies(plan.broker, reply_queue(plan.run), self._hearing.take, self._on_failure, self.ledger)
         self._outbox.publisher = Publisher(plan.broker, self._declare, self._on_failure)
         if not self._sweeper.active:
             self._sweeper.start(self._sweep)
@@ -118,83 +138,10 @@ class Submitter:
             lot.doubtful = not lot.safe
             return lot.safe
         if fate == 'returned':  # its queue is gone: it was not taken
-            self._again(lot)
+            self._hearing.again(lot)
         elif fate == 'too large':
-            self._refuse(lot, ClusterError('a batch is larger than the broker takes (its max_message_size)'))
+            self.refuse(lot.under_way(), ClusterError('a batch is larger than the broker takes (its max_message_size)'))
         return False
-
-    # -- what workers say ------------------------------------------------------------------------------------------
-
-    def _take(self, body: bytes, properties: dict[str, Any]) -> None:
-        """A message of a worker's. Called by the replies' greenlet."""
-        try:
-            if properties.get('content_type') == PLAIN:  # of a worker that cannot seal it
-                self._refuse_by_name(properties.get('correlation_id') or '', body[:1000].decode('utf-8', 'replace'))
-                return
-            worker, entries = unpacked(self.plan.keys.open(body, reply_queue(self.plan.run).encode()))
-        except ValueError as exc:
-            what = 'a worker' if isinstance(exc, BadSeal) else 'a reply'
-            self.fail(ClusterError(f'{what} cannot be understood: {exc}'))
-            return
-        for said, number, *rest in entries:
-            if said == OUTCOME:
-                entry = self._outbox.under_way.get(number)
-                if entry is not None:
-                    self._finish(entry, worker, *rest)
-            else:
-                lot = self._outbox.lots.get(number)
-                if lot is not None:
-                    lot.lane.heard = monotonic()
-                    self._take_word(lot, said, rest)
-
-    def _take_word(self, lot: Lot, said: int, rest: list[Any]) -> None:
-        """What a worker says of a whole lot."""
-        if said == BEGAN:
-            lot.began = True
-        elif said == REFUSED:
-            self._refuse(lot, ClusterError(str(rest[0])))
-        elif said == UNSURE:
-            if not lot.began:
-                self._again(lot)
-                return
-            for entry in lot.under_way():
-                self._interrupt(entry, 'the worker that had begun it is gone')
-
-    def _again(self, lot: Lot) -> None:
-        """Nothing of the lot was sent: publish it anew, as another."""
-        left = lot.under_way()
-        for entry in left:
-            self._outbox.leave(entry)
-            self._outbox.add(entry)
-
-    def _finish(self, entry: Entry, worker: str, error: list[Any] | None, packed: list[Any] | None) -> None:
-        pending = entry.pending
-        request = pending.request
-        url = None if pending.redirect is None else pending.redirect.request.full_url
-        response = None if packed is None else response_of(packed, request, worker, url)
-        entry.lane.heard = monotonic()
-        outcome: Outcome
-        try:
-            outcome = restored(error, response, request, worker)
-            pending.attempts += outcome.attempts
-            if response is not None and response.status in REDIRECTS and error is None:
-                redirect = redirect_of(pending, response, bool(self.plan.defaults.redirect))
-                if redirect is not None:
-                    self._outbox.leave(entry)
-                    pending.redirect = redirect
-                    current_request = redirect.request
-                    entry.lane, entry.safe = (
-                        self._outbox.lane(current_request.host),
-                        current_request.method in IDEMPOTENT,
-                    )
-                    self._outbox.add(entry)
-                    return
-        except HTTPError as exc:
-            exc.request, exc.worker = request, worker
-            outcome = exc
-        outcome.attempts = pending.tries
-        self._outbox.leave(entry)
-        self.complete(pending, outcome)
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
@@ -205,38 +152,34 @@ class Submitter:
 
     def forget(self, entry: Entry) -> None:
         """Nobody waits for the request any more: workers are told to drop it, many at a time."""
-        if entry.lot is not None:
+        if entry.lot is not None or entry.inherited:
             if not self._dropped and not self.closed:
                 gevent.spawn_later(LINGER_SECONDS, self._tell_dropped)
-            self._dropped.append(entry.number)
+            self._dropped.append(entry.key if entry.inherited else entry.number)
         self._outbox.leave(entry)
 
-    def _interrupt(self, entry: Entry, why: str) -> None:
+    def interrupt(self, entry: Entry, why: str) -> None:
+        """Nobody knows what became of the request."""
         request = entry.pending.request
         self._outbox.leave(entry)
         text = f'{why}; whether the request was carried out is not known'
         self.complete(entry.pending, Interrupted(text, request=request, phase='read'))
 
-    def _refuse_by_name(self, id: str, text: str) -> None:
-        run, _, number = id.rpartition('.')
-        lot = self._outbox.lots.get(int(number)) if run == self.plan.run and number.isdecimal() else None
-        if lot is not None:
-            self._refuse(lot, ClusterError(text))
-
-    def _refuse(self, lot: Lot, error: ClusterError) -> None:
-        """End what is left of a lot."""
-        self._end(lot.under_way(), error)
-
     def fail(self, error: ClusterError) -> None:
         """End everything: the cluster cannot be used. The next request tries anew."""
         publisher, replies = self._outbox.publisher, self._replies
         self._outbox.publisher = self._replies = None
-        for part in publisher, replies:
-            if part is not None:
-                gevent.spawn(part.close)
-        self._end(list(self._outbox.under_way.values()), error)
+        if publisher is not None:
+            gevent.spawn(publisher.close)
+        if replies is not None:
+            gevent.spawn(replies.close, deletes=self.ledger is None)
+        for entry in [entry for entry in self._outbox.under_way.values() if not entry.safe]:
+            if entry.inherited or (entry.lot is not None and (entry.lot.began or self._outlives)):
+                self.interrupt(entry, error.message)
+        self.refuse(list(self._outbox.under_way.values()), error)
 
-    def _end(self, entries: Iterable[Entry], error: ClusterError) -> None:
+    def refuse(self, entries: Iterable[Entry], error: ClusterError) -> None:
+        """The cluster refuses these."""
         requests = []
         for entry in entries:
             request = entry.pending.request
@@ -252,6 +195,11 @@ class Submitter:
         """There is no connection to the broker. Called by the greenlets that need one."""
         if is_final(exc) or (seconds >= UNREACHED_SECONDS and not self._reached):
             self.fail(self.plan.broker.error(exc))
+
+    @property
+    def _outlives(self) -> bool:
+        """Whether workers may go on with what is published after it has ended here."""
+        return self.ledger is not None and self._reached
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -269,11 +217,12 @@ class Submitter:
                     self._next_deadline = deadline
             for entry in late:
                 self._expire(entry)
+        self._heir.look()
         self._lookout.look(self._outbox.lanes.values())
 
     def _expire(self, entry: Entry) -> None:
         request = entry.pending.request
-        if entry.lot is None:
+        if entry.lot is None and not entry.inherited:
             entry.pending.end(timeout_of(entry.pending, 'total'))
         elif entry.safe:
             entry.pending.end(DeadlineExceeded('the total time was up', request=request, phase='read'))
@@ -286,6 +235,26 @@ class Submitter:
     def _tell_dropped(self) -> None:
         numbers, self._dropped = self._dropped, []
         self._lookout.drop(numbers)
+
+    def leave(self, seconds: float) -> set[int]:
+        """Leave the broker, and what is under way to another process.
+
+        :returns: the requests that were never published, by their index.
+        :param seconds: for the broker to confirm what is on its way there.
+        """
+        self.check_use()
+        entries = self._outbox.under_way.values()
+        fresh = {entry.key - 1 for entry in entries if entry.lot is None and not entry.number >> KEY_BITS}
+        self.closed = True
+        self._outbox.close()
+        self._sweeper.stop()
+        self._sweeper.close()
+        if self._replies is not None:  # first: nothing is to change any more
+            self._replies.close(deletes=False)
+        if self._outbox.publisher is not None:
+            self._outbox.publisher.close(seconds)
+        self._outbox.publisher = self._replies = None
+        return fresh
 
     def close(self) -> None:
         """Cancel what is under way, and leave the broker. May be repeated."""

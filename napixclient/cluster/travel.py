@@ -51,6 +51,11 @@ class Batch(NamedTuple):
     signer: Description | None
     parcels: list[Parcel]
 
+    @property
+    def numbers(self) -> list[int]:
+        """The numbers of all its requests."""
+        return [parcel.number for parcel in self.parcels]
+
 
 def check(request: Request) -> None:
     """:raises ValueError: for a request that cannot travel."""

@@ -50,6 +50,16 @@ def _secret(context: click.Context, parameter: click.Parameter, value: str | Non
         raise click.BadParameter(str(exc)) from exc
 
 
+def _cluster_key(context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """It is read with the URL of the broker. What the environment says is of no use without one."""
+    from_environment = context.get_parameter_source(str(parameter.name)) == click.core.ParameterSource.ENVIRONMENT
+    if from_environment and not context.params.get('via'):
+        return None
+    if value and not value.startswith('@') and not from_environment:
+        context.meta[_LITERAL] = (*context.meta.get(_LITERAL, ()), parameter.opts[0])
+    return value
+
+
 def _size(context: click.Context, parameter: click.Parameter, value: str) -> int:
     number, unit = (value[:-1], value[-1].upper()) if value[-1:].isalpha() else (value, '')
     if not number.isdecimal() or unit not in SIZE_UNITS or int(number) < 1:
@@ -195,7 +205,8 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
     '--connections-per-run',
     type=click.IntRange(min=1),
     metavar='N',
-    help='Connections that one run opens. [default: what the limit on open files allows, up to 1024]',
+    help='Connections that one run opens; with --via, requests that workers have of it. '
+    '[default: what the limit on open files allows, up to 1024; 4000]',
 )
 @click.option(
     '--keep-days',
@@ -214,6 +225,18 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
     callback=_size,
     help='Forget the oldest runs when all take more.',
 )
+@click.option(
+    '--via', metavar='URL', help='Have the workers of a cluster ask, over this broker: amqp://... or amqps://...'
+)
+@click.option(
+    '--via-key',
+    metavar='@FILE',
+    envvar='NAPIX_CLUSTER_KEY',
+    callback=_cluster_key,
+    help='The keys of the cluster. NAPIX_CLUSTER_KEY in the environment.',
+)
+@click.option('--zone', metavar='NAME', help='Which cluster of that broker. [default: default]')
+@click.option('--lanes', type=click.IntRange(min=1), metavar='K', help='How many lanes it has. [default: 64]')
 @click.option('--log-json', is_flag=True, help='Log in JSON, a line for each record.')
 def serve(bind: tuple[str, int], store: str | None, mounts: tuple[str, ...], log_json: bool, **options: Any) -> int:
     """Serve fan-outs over HTTP: submit them, watch them, come back to them.

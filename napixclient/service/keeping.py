@@ -50,6 +50,9 @@ class Owner(Protocol):
     def send(self, group: list[Item]) -> None:
         """What was recorded may be sent."""
 
+    def kept(self, numbers: list[int]) -> None:
+        """The results of these are in the store."""
+
     def tell(self) -> None:
         """Something new can be seen."""
 
@@ -170,6 +173,7 @@ class Keeper:
         if lines:
             self.tail.add(Segment(first, [line for _, line in lines]))
             self.results += len(lines)
+            self._owner.kept([number for number, _ in lines])
             self._owner.tell()
         return True
 

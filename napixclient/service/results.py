@@ -43,7 +43,7 @@ def result_of(item: Item, outcome: Response | HTTPError, ms: float, at: str, sec
     """
     if isinstance(outcome, HTTPError):
         error, response = _error_of(outcome), outcome.response
-        state = 'cancelled' if error['class'] == 'Cancelled' else 'done'
+        state = _STATES.get(error['class'], 'done')
         body = None if response is None else _body_of(response)
         return _result(item, state, outcome.status, ms, at, outcome.attempts, body, error, secrets)
     if secrets is None:
@@ -176,6 +176,7 @@ _new_result: Callable[..., Result] = tuple.__new__  # Result(…) costs twice as
 #: Bodies that were decoded and are JSON in one line: many hosts give the same answer to the same question.
 _known: dict[bytes, str] = {}
 _MOST_KNOWN, _LONGEST_KNOWN = 1024, 512
+_STATES = {'Cancelled': 'cancelled', 'Interrupted': 'interrupted'}
 _LF, _CR = b'\n\r'
 _quoted = json.encoder.encode_basestring_ascii
 _UNWRITABLE = '(JSON that cannot be written again)'

@@ -18,14 +18,12 @@ from typing import Any, Protocol
 import gevent
 from gevent.event import Event
 
-from .._http.options import Simultaneous
 from ..errors import Cancelled, HTTPError
 from ..masking import mask
 from ..messages import IDEMPOTENT, Request, Response
-from ..pool import ClientPool
 from .counts import document_of
 from .database import LeaseLost, StoreError
-from .flight import Flight
+from .flight import Cluster, Flight
 from .keeping import Keeper
 from .lanes import Lanes
 from .lease import Lease, LeaseOver
@@ -45,6 +43,8 @@ MOST_FLYING = 2000
 AT_ONCE = 100
 #: Seconds between two looks at a lease that is over.
 PAUSE_SECONDS = 0.1
+#: Seconds for outcomes that workers had said before the service began to ask for them.
+LEAST_SECONDS = 5.0
 INTERRUPTED = 'the service ended before the answer was kept; whether the request was carried out is not known'
 UNSENT = 'not sent: the service ended, and what is secret of the request was in its memory only'
 WHY = {'need': 'enough others had succeeded', 'cancelled': 'the run was cancelled', 'failed': 'the run failed'}
@@ -55,9 +55,10 @@ class Parent(Protocol):
 
     store: Store
     metrics: Metrics
+    via: Cluster | None
 
-    def open_pool(self, simultaneous: Simultaneous, lease: Lease) -> ClientPool:
-        """A pool that connects to nothing that may not be asked, and sends nothing when the lease is over."""
+    def open_flight(self, run: Run) -> Flight | None:
+        """What sends the requests of a run; ``None`` when the run was over before there was a way."""
 
     def end_unkept(self, id: str) -> None:
         """That the run has ended cannot be kept: it must not be taken for one that was left."""
@@ -106,6 +107,8 @@ class Run:
         self._cleared: deque[Item] = deque()  # recorded, and to be given to the pool
         self._unsent: set[int] = set()  # recorded, and known not to have been sent
         self._flight: Flight | None = None
+        #: Numbers of what may have been published before, and may still have its outcome from a worker.
+        self._inherited: set[int] = set() if parent.via is None else sent.copy()
         self.send(group)
         self._order = deque(self._items) if self.options.ordered else None
         self._early: dict[int, Result] = {}  # results whose turn has not come
@@ -123,6 +126,11 @@ class Run:
     def broken(self) -> bool:
         """Whether results come later or elsewhere: the store fails, or the run is another's."""
         return self.state == 'running' and (self.left_off or self._keeper.stuck)
+
+    @property
+    def ending(self) -> bool:
+        """Whether nothing more is asked."""
+        return bool(self._ending)
 
     @property
     def results(self) -> int:
@@ -186,9 +194,13 @@ class Run:
         if not self._ending or why == 'failed':
             self._ending = why
             self._lanes.close()
-            if self._flight is not None:
-                self._flight.cancel()
-                self._flight.wake()
+            flight = self._flight
+            if flight is not None:
+                if why == 'halted':
+                    self._unsent |= flight.halt()
+                else:
+                    flight.cancel()
+                flight.wake()
 
     def _run(self) -> None:
         keeper = gevent.spawn(self._keeper.run)
@@ -205,6 +217,8 @@ class Run:
         finally:
             keeper.kill()
             self.left_off = self.state == 'running'
+            if self._flight is not None:  # not before all is kept
+                self._flight.close(self.left_off)
             self._parent.ended(self)
             self.tell()
 
@@ -232,23 +246,39 @@ class Run:
 
     def _ask(self) -> None:
         self._interrupt()
+        flight = self._flight = self._parent.open_flight(self)
+        if flight is None:
+            return
+        self._inherit(flight)
         if self._succeeded >= (self.options.need or inf):
             self._end('need')
-        if self._ending or not self._items:
-            return
-        with self._parent.open_pool(self.options.simultaneous, self.lease) as pool:
-            flight = self._flight = Flight(pool)
-            if self.options.simultaneous == 'auto':
-                self._lanes.simultaneous = flight.limit
-            try:
-                while flight or (self._items and not self._ending):
-                    self._hand_over(flight)
-                    self._keeper.wait_for_room()
-                    if not flight.finished:
-                        flight.wait(PAUSE_SECONDS if self._cleared else None)
-                    self._take(flight.take(AT_ONCE))
-            finally:
-                self._flight = None
+        if self._ending:
+            flight.cancel()
+        if self.options.simultaneous == 'auto':
+            self._lanes.simultaneous = flight.limit
+        while flight or (self._items and not self._ending):
+            self._hand_over(flight)
+            self._keeper.wait_for_room()
+            if not flight.finished:
+                flight.wait(PAUSE_SECONDS if self._cleared else None)
+            self._take(flight.take(AT_ONCE))
+
+    def _inherit(self, flight: Flight) -> None:
+        """Wait for what others may have published, where somebody can still tell what became of it."""
+        now = monotonic()
+        for number in self._inherited.intersection(self._items):
+            item = self._items[number]
+            request = item.request
+            assert request is not None
+            self._asked[number] = now
+            if self.options.deadline is not None:
+                request = self._timed(request, self.options.deadline, LEAST_SECONDS)
+            if flight.known:
+                flight.inherit(number, request)
+            elif item.method in IDEMPOTENT:
+                flight.submit(number, request)
+            else:
+                self._finish_unasked(item, 'interrupted', INTERRUPTED)
 
     def _hand_over(self, flight: Flight) -> None:
         """Give the pool what is recorded, unless the lease is over."""
@@ -263,14 +293,15 @@ class Run:
             self._asked[item.number] = now
             flight.submit(item.number, request if deadline is None else self._timed(request, deadline))
 
-    def _timed(self, request: Request, deadline: float) -> Request:
+    def _timed(self, request: Request, deadline: float, least: float = 1e-3) -> Request:
         """The request, bounded by what is left of the run's time."""
-        left = max(self._began + deadline - monotonic(), 1e-3)
+        left = max(self._began + deadline - monotonic(), least)
         return request.replace(timeout=min(left, self.options.timeout or left))
 
     def _take(self, outcomes: Iterable[tuple[int, Response | HTTPError]]) -> None:
         """Make results of outcomes, which have come just now."""
         items, asked, done, secrets = self._items, self._asked, self._lanes.done, self._secrets
+        inherited = self._inherited
         now = monotonic()
         at = _in_ms(now - self._began)
         results: list[Result] = []
@@ -284,7 +315,8 @@ class Run:
                 continue
             ms = (now - began if outcome.elapsed is None else outcome.elapsed) * 1000
             results.append(result_of(item, outcome, ms, at, secrets))
-            done(item)
+            if number not in inherited:
+                done(item)
         self._finish(results)
         self._succeeded += succeeded
         if self._succeeded >= (self.options.need or inf) > self._succeeded - succeeded:
@@ -319,7 +351,10 @@ class Run:
         if self._ending == 'halted':
             return
         for item in politely(list(self._items.values())):
-            self._finish_unasked(item, 'cancelled', f'not sent: {WHY.get(self._ending, "")}')
+            if item.number in self._inherited and item.method not in IDEMPOTENT:
+                self._finish_unasked(item, 'interrupted', INTERRUPTED)
+            else:
+                self._finish_unasked(item, 'cancelled', f'not sent: {WHY.get(self._ending, "")}')
 
     def _at(self) -> str:
         return _in_ms(monotonic() - self._began)
@@ -351,6 +386,11 @@ class Run:
         self._cleared.extend(group)
         if group and self._flight is not None:
             self._flight.wake()
+
+    def kept(self, numbers: list[int]) -> None:
+        """The results of these are in the store."""
+        if self._flight is not None:
+            self._flight.kept(numbers)
 
     def tell(self) -> None:
         """Wake all who watch."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import uuid
+from collections.abc import Container, Iterable
 from math import inf
 from operator import itemgetter
 from typing import Any
@@ -17,6 +18,7 @@ from ..authenticators import Authenticator
 from ..pool import ClientPool
 from .counts import Counts, document_of_run
 from .database import StoreRefused
+from .flight import Cluster, Flight, PoolFlight
 from .lanes import Lanes
 from .lease import Lease, clock
 from .metrics import Metrics
@@ -31,6 +33,8 @@ log: logging.Logger = logging.getLogger('napixclient.service')
 
 #: Positions by which a result may be ahead of those before it, where they come in order.
 MOST_AHEAD = 1024
+#: Requests of a run that the broker and the workers may have, where it is for them to connect.
+WITH_WORKERS = 4000
 #: Seconds for runs to write down how far they have come, when the service ends.
 HALT_SECONDS = 3.0
 
@@ -44,6 +48,7 @@ class Runs:
 
     :param max_runs: how many may be under way at the same time.
     :param max_answer: bytes of an answer's body, at most.
+    :param via: the cluster that asks.
     """
 
     def __init__(
@@ -55,10 +60,12 @@ class Runs:
         max_answer: int,
         connections_of_run: int | None,
         metrics: Metrics,
+        via: Cluster | None = None,
     ) -> None:
         self.store = store
         self.allow = allow
         self.metrics = metrics
+        self.via = via
         self.under_way: dict[str, Run] = {}
         self.draining: bool = False
         self._max_runs = max_runs
@@ -73,6 +80,8 @@ class Runs:
         :raises Busy: when there are too many, or the service is about to end.
         :raises BadSubmission: when it cannot be kept; a ``StoreError`` when it cannot be kept now.
         """
+        if self.via is not None:
+            self.via.check(submission.options)
         if self.draining:
             raise Busy('the service is about to end')
         if len(self.under_way) + len(self._starting) >= self._max_runs:
@@ -101,11 +110,15 @@ class Runs:
         """When a lease begins that the store is about to be asked for."""
         return inf if self.store.exclusive else clock()
 
-    def _lanes(self, submission: Submission) -> Lanes:
+    def _lanes(self, submission: Submission, sent: Container[int] = ()) -> Lanes:
         """What is to be sent; a quarter more than there are connections, so that none waits for the next commit."""
         limit, connections = submission.options.simultaneous, self._connections or default_max_connections()
+        items: Iterable[Item] = politely(submission.items)
+        if self.via is not None:  # what was published already is waited for
+            connections = self._connections or WITH_WORKERS
+            items = (item._replace(given=None) if item.number in sent else item for item in items)
         return Lanes(
-            politely(submission.items),
+            items,
             limit if isinstance(limit, int) else 2,
             connections * 5 // 4 + 16,
             MOST_AHEAD if submission.options.ordered else None,
@@ -129,13 +142,14 @@ class Runs:
         for one in self.store.adopt(lambda id: id in self.under_way or id in self._starting or id in self._unkept):
             options = Options(**one.options)
             left = self.store.left(one.id)
-            items = [restored(number, document, options, sent) for number, document, sent in politely(left)]
+            over = self.via is None  # nobody knows any more what became of what was sent
+            items = [restored(number, document, options, sent and over) for number, document, sent in politely(left)]
             sent = {number for number, _, sent in left if sent}
             log.info(
                 'run %s goes on: %d requests are left, of which %d may have been sent', one.id, len(items), len(sent)
             )
             submission = Submission(items, options, Secrets())
-            self._begin(one, submission, Lease(asked), self._lanes(submission), [], sent)
+            self._begin(one, submission, Lease(asked), self._lanes(submission, sent), [], sent)
 
     def renew(self) -> None:
         """Where others share the store, ask it which runs are ours still; and cancel those that they were asked to."""
@@ -153,6 +167,13 @@ class Runs:
                 run.cancel()
 
     # -- what a run asks -------------------------------------------------------------------------------------------
+
+    def open_flight(self, run: Run) -> Flight | None:
+        """What sends the requests of a run; ``None`` when the run was over before there was a way."""
+        simultaneous = run.options.simultaneous
+        if self.via is None:
+            return PoolFlight(self.open_pool(simultaneous, run.lease))
+        return self.via.open(run.id, run.fence, simultaneous, lambda: run.ending)
 
     def open_pool(
         self, simultaneous: Simultaneous, lease: Lease, authenticator: Authenticator | None = None
@@ -217,10 +238,11 @@ class Runs:
     def stop(self) -> None:
         """End all greenlets; what has no result goes on at the next start."""
         runs = list(self.under_way.values())
-        for run in runs:
-            run.halt()
+        gevent.joinall([gevent.spawn(run.halt) for run in runs], timeout=HALT_SECONDS)
         gevent.joinall([run.greenlet for run in runs], timeout=HALT_SECONDS)
         gevent.killall([run.greenlet for run in runs])
+        if self.via is not None:
+            self.via.close()
 
 
 def _about(items: list[Item]) -> dict[str, Any]:

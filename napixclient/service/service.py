@@ -14,7 +14,6 @@ import gevent
 
 from .._options import refuse_unknown
 from ..allow import Allow
-from ..authenticators import Authenticator
 from ..masking import mask
 from ..profiles import authenticator_of_profile, read_profile
 from ..secret_names import add_secret_names
@@ -23,6 +22,7 @@ from ..wsgi.environ import App, Environ, StartResponse
 from .access import Credentials, HostCheck, is_loopback
 from .api import Api
 from .database import StoreError, open_database
+from .flight import Cluster
 from .framing import BadBody
 from .lease import RENEW_SECONDS
 from .metrics import Metrics
@@ -50,6 +50,7 @@ class Config:
     :param names: further values of ``Host`` that are served.
     :param mounts: path → WSGI application.
     :param profile: the profile of the configuration whose credentials sagas show to servers.
+    :param via: the broker of a cluster whose workers ask; ``via_key``, ``zone`` and ``lanes`` are of it.
     :param secret_names: further names of fields, parameters and members whose values are neither kept nor shown.
     :raises ValueError: for what makes no sense, or is not safe.
     """
@@ -77,6 +78,10 @@ class Config:
     keep_bytes: int = 1 << 30
     secret_names: tuple[str, ...] = ()
     profile: str | None = None
+    via: str | None = None
+    via_key: str | None = None
+    zone: str | None = None
+    lanes: int | None = None
 
     def __post_init__(self) -> None:
         add_secret_names(self.secret_names)
@@ -86,6 +91,11 @@ class Config:
             raise ValueError('--token, --login and --key must not be empty')
         if not self.guarded and not is_loopback(self.host):
             raise ValueError(f'{self.host} can be reached from elsewhere: give --token @FILE, or --login and --key')
+
+        for name in ('via_key', 'zone', 'lanes'):
+            if getattr(self, name) is not None and self.via is None:
+                flag = name.replace('_', '-')
+                raise ValueError(f'--{flag} is of a cluster: name its broker with --via URL')
 
     @property
     def guarded(self) -> bool:
@@ -103,6 +113,7 @@ class Service:
         self.config = config
         allow = Allow(config.allow, loopback=is_loopback(config.host))
         self.metrics: Metrics = Metrics()
+        via = _via_of(config)
         database = open_database(config.store)
         self._store = Store(database, uuid.uuid4().hex)
         self.runs: Runs = Runs(
@@ -112,10 +123,9 @@ class Service:
             max_answer=config.max_answer,
             connections_of_run=config.connections_per_run,
             metrics=self.metrics,
+            via=via,
         )
-        saga_store = SagaStore(database, self._store.owner)
-        signs = _authenticator_of(config.profile)
-        self.sagas: Sagas = Sagas(saga_store, allow, self.runs.open_pool, signs, config.max_runs)
+        self.sagas: Sagas = _sagas_of(config, SagaStore(database, self._store.owner), allow, self.runs)
         page = Page()
         self._api = api = Api(
             self.runs,
@@ -194,8 +204,24 @@ class Service:
         self._store.close()
 
 
-def _authenticator_of(profile: str | None) -> Authenticator | None:
-    return None if profile is None else authenticator_of_profile(read_profile(profile))
+def _via_of(config: Config) -> Cluster | None:
+    """The cluster that asks, if one does.
+
+    :raises ValueError: for what makes no sense, and where the extra is not installed.
+    """
+    if config.via is None:
+        return None
+    try:
+        from .via import Via
+    except ImportError as exc:
+        raise ValueError(f"--via needs {exc.name}: pip install 'napixclient[cluster]'") from exc
+    return Via(config.via, config.via_key, config.zone, config.lanes, config.max_answer)
+
+
+def _sagas_of(config: Config, store: SagaStore, allow: Allow, runs: Runs) -> Sagas:
+    profile = config.profile
+    authenticator = None if profile is None else authenticator_of_profile(read_profile(profile))
+    return Sagas(store, allow, runs.open_pool, authenticator, config.max_runs)
 
 
 class _Mounts:

@@ -159,12 +159,13 @@ class Asker:
             sayer.say_plainly(delivery.reply, delivery.id, f'worker {sayer.worker} cannot open it: {exc}', ticket)
             return
         except ValueError as exc:
-            self._refuse(delivery, f'worker {sayer.worker} cannot read it: {exc}', ticket)
+            self._refuse(delivery, [], f'worker {sayer.worker} cannot read it: {exc}', ticket)
             ticket.done.wait()
             raise Poison(str(exc)) from exc
         if batch.cap != self.cap:
             self._refuse(
                 delivery,
+                batch.numbers,
                 f'worker {sayer.worker} keeps to {self.cap} requests at once to an origin, this pool to {batch.cap}: '
                 'give both the same number',
                 ticket,
@@ -172,26 +173,28 @@ class Asker:
             return
         if delivery.before >= DELIVERIES - 1:
             text = f'a batch was delivered {delivery.before} times, and each worker that had it is gone'
-            self._refuse(delivery, f'{text}: it is in the dead letters now, and may have been sent', ticket)
+            self._refuse(
+                delivery, batch.numbers, f'{text}: it is in the dead letters now, and may have been sent', ticket
+            )
             ticket.done.wait()
             raise Poison(text)
         if not all(parcel.request.method in IDEMPOTENT for parcel in batch.parcels):
             if delivery.again:
-                sayer.say(delivery.reply, [UNSURE, delivery.number], ticket)
+                sayer.say(delivery.reply, [UNSURE, delivery.number, batch.numbers], ticket)
                 return
-            if not self._may_begin(delivery):
+            if not self._may_begin(delivery, batch.numbers):
                 return
         self._send(delivery, batch, ticket)
 
-    def _refuse(self, delivery: Delivery, text: str, ticket: Ticket) -> None:
-        self._sayer.say(delivery.reply, [REFUSED, delivery.number, text], ticket)
+    def _refuse(self, delivery: Delivery, numbers: list[int], text: str, ticket: Ticket) -> None:
+        self._sayer.say(delivery.reply, [REFUSED, delivery.number, numbers, text], ticket)
 
-    def _may_begin(self, delivery: Delivery) -> bool:
+    def _may_begin(self, delivery: Delivery, numbers: list[int]) -> bool:
         """Whether a batch that may be sent once only begins here and now."""
         if self.fence is None:
             self.released.wait()
             return False
-        fate = self.fence.begin(delivery.reply, self._sayer.sealed(delivery.reply, [[BEGAN, delivery.number]]))
+        fate = self.fence.begin(delivery.reply, self._sayer.sealed(delivery.reply, [[BEGAN, delivery.number, numbers]]))
         if fate == 'gone':
             self._sayer.mark_gone(delivery.reply)
         elif fate == 'lost':

@@ -1,0 +1,135 @@
+"""What workers say to a submitter: the outcomes of requests, and what became of whole lots."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any, Protocol
+
+from .._http.pending import Completer, Outcome
+from .._http.redirecting import redirect_of
+from ..errors import HTTPError
+from ..messages import IDEMPOTENT, REDIRECTS
+from .errors import ClusterError
+from .heir import Heir
+from .keys import BadSeal
+from .lanes import reply_queue
+from .lots import Entry, Lot
+from .outbox import Outbox, key_of
+from .outcomes import BEGAN, OUTCOME, REFUSED, UNSURE, response_of, restored, unpacked
+from .plan import Plan
+from .publisher import PLAIN
+
+__all__ = ['Hearing']
+
+
+class Ends(Completer, Protocol):
+    """Who ends requests."""
+
+    def interrupt(self, entry: Entry, why: str) -> None:
+        """Nobody knows what became of the request."""
+
+    def refuse(self, entries: Iterable[Entry], error: ClusterError) -> None:
+        """The cluster refuses these."""
+
+    def fail(self, error: ClusterError) -> None:
+        """The cluster cannot be used."""
+
+
+class Hearing:
+    """Makes of it outcomes, and lots that are published anew."""
+
+    def __init__(self, plan: Plan, outbox: Outbox, heir: Heir, ends: Ends) -> None:
+        self._plan = plan
+        self._outbox = outbox
+        self._heir = heir
+        self._ends = ends
+
+    def take(self, body: bytes, properties: dict[str, Any], again: bool) -> list[int]:
+        """A message of a worker's. Called by the replies' greenlet.
+
+        :returns: the requests that it tells of, by the caller's numbers, in a run that outlives its process.
+        """
+        self._heir.hear()
+        try:
+            if properties.get('content_type') == PLAIN:  # of a worker that cannot seal it
+                self._refuse_by_name(properties.get('correlation_id') or '', body[:1000].decode('utf-8', 'replace'))
+                return []
+            worker, entries = unpacked(self._plan.keys.open(body, reply_queue(self._plan.run).encode()))
+        except ValueError as exc:
+            what = 'a worker' if isinstance(exc, BadSeal) else 'a reply'
+            self._ends.fail(ClusterError(f'{what} cannot be understood: {exc}'))
+            return []
+        told: list[int] = []
+        for said, number, *rest in entries:
+            if said == OUTCOME:
+                told.append(number)
+                entry = self._outbox.find(number)
+                if entry is not None:
+                    self._finish(entry, worker, *rest)
+            else:
+                told += rest[0]
+                lot = self._outbox.lots.get(number)
+                if lot is not None:
+                    lot.lane.heard = monotonic()
+                    self._take_word(lot, said, rest)
+                else:
+                    self._heir.take_word(said, again, *rest)
+        return [] if self._plan.fence is None else [key_of(number) for number in told]
+
+    def _take_word(self, lot: Lot, said: int, rest: list[Any]) -> None:
+        """What a worker says of a whole lot."""
+        if said == BEGAN:
+            lot.began = True
+        elif said == REFUSED:
+            self._ends.refuse(lot.under_way(), ClusterError(str(rest[1])))
+        elif said == UNSURE:
+            if not lot.began:
+                self.again(lot)
+                return
+            for entry in lot.under_way():
+                self._ends.interrupt(entry, 'the worker that had begun it is gone')
+
+    def again(self, lot: Lot) -> None:
+        """Nothing of the lot was sent: publish it anew, as another."""
+        left = lot.under_way()
+        for entry in left:
+            self._outbox.leave(entry)
+            self._outbox.add(entry)
+
+    def _finish(self, entry: Entry, worker: str, error: list[Any] | None, packed: list[Any] | None) -> None:
+        pending = entry.pending
+        request = pending.request
+        url = None if pending.redirect is None else pending.redirect.request.full_url
+        response = None if packed is None else response_of(packed, request, worker, url)
+        entry.lane.heard = monotonic()
+        outcome: Outcome
+        try:
+            outcome = restored(error, response, request, worker)
+            pending.attempts += outcome.attempts
+            if response is not None and response.status in REDIRECTS and error is None:
+                redirect = redirect_of(pending, response, bool(self._plan.defaults.redirect))
+                if redirect is not None:
+                    if entry.inherited and redirect.request.method not in IDEMPOTENT:
+                        return  # the other process may have followed it
+                    self._outbox.leave(entry)
+                    pending.redirect = redirect
+                    current_request = redirect.request
+                    entry.lane, entry.safe = (
+                        self._outbox.lane(current_request.host),
+                        current_request.method in IDEMPOTENT,
+                    )
+                    self._outbox.add(entry)
+                    return
+        except HTTPError as exc:
+            exc.request, exc.worker = request, worker
+            outcome = exc
+        outcome.attempts = pending.tries
+        self._outbox.leave(entry)
+        self._ends.complete(pending, outcome)
+
+    def _refuse_by_name(self, id: str, text: str) -> None:
+        run, _, number = id.rpartition('.')
+        lot = self._outbox.lots.get(int(number)) if run == self._plan.run and number.isdecimal() else None
+        if lot is not None:
+            self._ends.refuse(lot.under_way(), ClusterError(text))
