@@ -13,6 +13,7 @@ from napixclient.cluster.broker import Broker
 from napixclient.cluster.control import ranges_of
 from napixclient.cluster.keys import BadSeal, Keyring, new_key
 from napixclient.cluster.lanes import Zone, folded, jump
+from napixclient.cluster.ledger import Ledger
 from napixclient.cluster.outcomes import pack_outcome, packed, response_of, restored, unpacked
 from napixclient.cluster.travel import Batch, Parcel, pack, unpack
 from napixclient.messages import Headers
@@ -104,6 +105,27 @@ def test_outcomes_travel_whole() -> None:
     lost = restored(second, None, request, worker)
     assert type(lost) is DeadlineExceeded and lost.message == 'late' and lost.elapsed == 3.0
     assert lost.request is request and lost.worker == '0/1@here'
+
+
+def test_what_may_be_acknowledged() -> None:
+    """A message may be acknowledged when all requests that it tells of have their results in the store."""
+    ledger = Ledger()
+    for number in range(5):
+        ledger.open(number)
+    ledger.hold(1, [0, 1])
+    ledger.hold(2, [1])
+    ledger.hold(3, [7])  # of nothing that anybody waits for
+    assert ledger.take_due() == [3] and ledger.take_due() == []
+    ledger.keep([0])
+    assert ledger.take_due() == []
+    ledger.keep([1, 2])
+    assert sorted(ledger.take_due()) == [1, 2]
+    ledger.hold(4, [0, 3])  # the same once more, and another
+    ledger.forget_tags()
+    ledger.keep([3])
+    assert ledger.take_due() == []
+    ledger.hold(1, [3])
+    assert ledger.take_due() == [1]
 
 
 def test_small_things() -> None:
