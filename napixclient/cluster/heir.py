@@ -56,7 +56,7 @@ class Heir:
         :param again: whether the other process may have heard it, and published anew what was not sent.
         """
         found = [entry for entry in map(self._outbox.find, numbers) if entry is not None and entry.inherited]
-        if said == REFUSED:
+        if said == REFUSED and found:
             self._end(found, ClusterError(text[0]))
             return
         for entry in found:
