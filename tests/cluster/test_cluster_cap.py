@@ -101,6 +101,7 @@ def test_kill_of_the_broker(tmp_path: Path) -> None:
         until(lambda: submitter.done >= 500)
         node.kill()
         node.start()
+        until(lambda: _prefetch(node, cluster.zone) == ['4'] * 8)  # as before, or the loop waits for its own pool
         result, report = submitter.result(), servers.report()
         assert result['once'] and set(result['kinds']) <= {'200', 'Interrupted'}, result
         assert (report['peak'], report['posts twice']) == (2, [])
@@ -108,3 +109,9 @@ def test_kill_of_the_broker(tmp_path: Path) -> None:
     finally:
         cluster.close()
         node.close()
+
+
+def _prefetch(node: RabbitMQ, zone: str) -> list[str]:
+    """How many batches the consumer of each lane may have ahead."""
+    lines = node.control('list_consumers', 'queue_name', 'prefetch_count').splitlines()
+    return [count for name, count in map(str.split, lines[1:]) if name.startswith(f'napix.{zone}.')]

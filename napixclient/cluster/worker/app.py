@@ -64,6 +64,9 @@ def make_app(broker: Broker, zone: Zone, lanes: list[int], asker: Asker) -> App:
         task_reject_on_worker_lost=True,
         task_acks_on_failure_or_timeout=False,
         worker_prefetch_multiplier=1,
+        # When it connects again, Celery 5.7 sets the prefetch of each lane to the size of its pool otherwise. Then the
+        # loop waits for the pool, and the pool for confirms that the loop reads.
+        worker_enable_prefetch_count_reduction=False,
         worker_detect_quorum_queues=True,
         worker_cancel_long_running_tasks_on_connection_loss=True,
         worker_hijack_root_logger=False,
