@@ -72,6 +72,7 @@ class Broker:
         }
         if parts.scheme == 'amqps':
             files = {_FILES[name]: values[-1] for name, values in query.items()}
+            _check_files(query)
             self._options['ssl'] = {
                 'cert_reqs': ssl.CERT_REQUIRED,
                 'server_hostname': self._options['hostname'],
@@ -129,6 +130,23 @@ class Broker:
         error = ClusterError(f'the broker at {self.shown} {what}: {text}')
         error.__cause__ = exc
         return error
+
+
+def _check_files(query: dict[str, list[str]]) -> None:
+    """:raises ValueError: for files that are missing, or are not what they should be."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    authorities, certificate, key = (query[name][-1] if name in query else None for name in _FILES)
+    if certificate is None and key is not None:
+        raise ValueError('keyfile is the key of a certificate, and certfile is missing')
+    what = f'cacertfile {authorities}'
+    try:
+        if authorities is not None:
+            context.load_verify_locations(authorities)
+        if certificate is not None:
+            what = f'certfile {certificate}' + (f', keyfile {key}' if key is not None else '')
+            context.load_cert_chain(certificate, key)
+    except OSError as exc:  # an SSLError is one
+        raise ValueError(f'{what}: {exc.strerror or exc}') from exc
 
 
 def is_final(exc: BaseException) -> bool:

@@ -141,12 +141,16 @@ class Submitter(Process):
 
 
 class Cluster:
-    """Workers and submitters of one zone; all is ended with it."""
+    """Workers and submitters of one zone; all is ended with it.
+
+    :param url: how the broker is reached, if not as the broker says.
+    """
 
     _zones = 0
 
-    def __init__(self, broker: Any, folder: Any, lanes: int = 8) -> None:
+    def __init__(self, broker: Any, folder: Any, lanes: int = 8, url: str | None = None) -> None:
         Cluster._zones += 1
+        self.url: str = url or broker.url
         self.broker = broker
         self.zone = f'zone-{os.getpid()}-{Cluster._zones}'
         self.lanes = lanes
@@ -163,7 +167,7 @@ class Cluster:
     def worker(self, number: int = 0, of: int = 1, *more: str, ready: bool = True) -> Worker:
         """Start a worker, and wait until it is ready."""
         worker = Worker(
-            *('--broker', self.broker.url, '--number', str(number), '--of', str(of), '--key', self.key_file),
+            *('--broker', self.url, '--number', str(number), '--of', str(of), '--key', self.key_file),
             *('--zone', self.zone, '--lanes', str(self.lanes), *(more or ('--allow', '127.0.0.0/8'))),
         )
         self._processes.append(worker)
@@ -189,24 +193,14 @@ class Cluster:
         """Start a submitter."""
         options = {'lanes': self.lanes, 'zone': self.zone, **more.pop('options', {})}
         submitter = Submitter(
-            broker=self.broker.url,
-            key=self.key,
-            name=name,
-            hosts=hosts,
-            count=count,
-            methods=methods,
-            options=options,
-            **more,
+            broker=self.url, key=self.key, name=name, hosts=hosts, count=count, methods=methods, options=options, **more
         )
         self._processes.append(submitter)
         return submitter
 
     def via(self) -> list[str]:
         """The flags that send something over this cluster."""
-        return [
-            *('--via', self.broker.url, '--via-key', self.key_file),
-            *('--zone', self.zone, '--lanes', str(self.lanes)),
-        ]
+        return [*('--via', self.url, '--via-key', self.key_file), *('--zone', self.zone, '--lanes', str(self.lanes))]
 
     def command(self, *arguments: str) -> Process:
         """Start `napix` with these arguments, over this cluster."""
