@@ -10,6 +10,7 @@ page        serves the files of the page
 metrics     the figures at ``/metrics``
 watching    what watchers are sent: lines, events, WebSocket messages
 flight      the requests of a run in flight: given to the pool, and their outcomes taken
+via         runs that ask over the workers of a cluster
 following   hands results to all who watch
 runs        takes new runs, takes over those that were left
 run         one that is under way
