@@ -14,6 +14,7 @@ allow            which hosts may be asked, by the address that is connected to
 pool             many hosts, one client per origin
 waiting          outcomes in order, as they finish, or as a stream
 client           one host
+verbs            get, post and their like, for clients and pools
 profiles         who asks, as the configuration says
 wsgi             middlewares for the serving side: errors that chain, signatures that are verified
 _http            the engine: queues, slots, connections, retries, redirects, HTTP/1.1, names, TLS, proxies

@@ -27,12 +27,13 @@ from .messages import (
     plain_request,
     request_with,
 )
+from .verbs import ClientVerbs
 
 __all__ = ['Client', 'Stats']
 
 
 @lists(Options)
-class Client:
+class Client(ClientVerbs):
     """Sends requests to one host, at most ``simultaneous`` at a time over as many connections.
 
     >>> client = Client('server.example', {'login': 'root', 'key': 'toor'})

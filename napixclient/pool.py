@@ -16,13 +16,14 @@ from ._options import Unpack, lists
 from .authenticators import Credentials, authenticator_of
 from .checks import count_or_auto
 from .messages import Body, Fields, Request, RequestOptions, plain_request, request_with, shared_request
+from .verbs import PoolVerbs
 from .waiting import Waiting
 
 __all__ = ['ClientPool']
 
 
 @lists(Options)
-class ClientPool(Waiting):
+class ClientPool(Waiting, PoolVerbs[Body, PendingResponse, PendingResponse]):
     """Sends requests to many hosts at once and hands every outcome back.
 
     >>> pool = ClientPool({'login': 'root', 'key': 'toor'}, simultaneous=2)

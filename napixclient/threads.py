@@ -27,6 +27,7 @@ from .authenticators import Credentials, authenticator_of
 from .checks import count_or_auto, is_async, whole_number
 from .errors import HTTPError
 from .messages import Body, Fields, Request, RequestOptions, Response, WholeOptions, plain_request, request_with
+from .verbs import PoolVerbs
 from .waiting import unless_failed
 
 __all__ = ['SharedPool']
@@ -35,7 +36,7 @@ __all__ = ['SharedPool']
 _PULLS = 2
 
 
-class SharedPool:
+class SharedPool(PoolVerbs[Body, Future[Response | HTTPError], Future[StreamedResponse | HTTPError]]):
     """A :class:`ClientPool` that any thread may use, at any time: one cap and one set of connections for all.
 
     ``wait``, ``wait_unordered``, ``cancel`` and iteration concern the requests of the calling thread since its last

@@ -180,7 +180,7 @@ def test_zone_is_not_sent() -> None:
         'OPTIONS',
         'TRACE',
         'PROPFIND',
-        'get',
+        'Get',
         'M-SEARCH',
         "!#$%&'*+-.^_`|~09",
     ],

@@ -1152,7 +1152,7 @@ def lowered(fields: list[tuple[str, str]]) -> dict[str, str]:
     return found
 
 
-@pytest.mark.parametrize('method', ['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE', 'get', 'PROPFIND'])
+@pytest.mark.parametrize('method', ['GET', 'HEAD', 'DELETE', 'OPTIONS', 'TRACE', 'Get', 'PROPFIND'])
 def test_bare_request(method: str) -> None:
     """The request line, Host first (RFC 9110 §7.2), the defaults, and no word about a body."""
     first, fields, body = write(method, '/captains?x=1', defaults={'Accept': 'application/json'})

@@ -21,6 +21,7 @@ from ..checks import count_or_auto, is_async, whole_number
 from ..errors import HTTPError
 from ..messages import Body, Fields, Request, RequestOptions, Response, WholeOptions, plain_request, request_with
 from ..threads import SharedPool
+from ..verbs import PoolVerbs
 from ..waiting import unless_failed
 from .asking import async_body, awaited_authenticator, caller
 from .feed import Feed, one_by_one
@@ -34,7 +35,9 @@ AsyncCredentials = Credentials | Callable[[Request], Awaitable[Request | None]]
 AsyncBody = Body | AsyncIterable[bytes | str]
 
 
-class AsyncPool:
+class AsyncPool(
+    PoolVerbs[AsyncBody, asyncio.Future[Response | HTTPError], asyncio.Future[AsyncStreamedResponse | HTTPError]]
+):
     """A :class:`ClientPool` for tasks: several event loops may use one, and threads share it by a ``SharedPool``.
 
     ``wait``, ``wait_unordered``, ``cancel`` and ``async for`` concern the requests of the calling task since its last

@@ -18,6 +18,7 @@ from ..authenticators import Credentials, authenticator_of, described
 from ..checks import true_or_false, whole_number
 from ..messages import Body, Fields, Headers, Request, RequestOptions, plain_request, request_with
 from ..secret_names import add_secret_names
+from ..verbs import PoolVerbs
 from ..waiting import Waiting
 from .broker import Broker
 from .errors import ClusterError
@@ -59,7 +60,7 @@ class RequestDefaults(TypedDict, total=False):
 
 
 @lists(RequestDefaults)
-class ClusterPool(Waiting):
+class ClusterPool(Waiting, PoolVerbs[Body, PendingResponse, PendingResponse]):
     """A :class:`ClientPool` whose requests are sent by workers on other machines.
 
     ::

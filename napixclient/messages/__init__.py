@@ -5,9 +5,10 @@ options     the options of one request
 response    responses, decoded when they are asked for
 headers     header fields: a block as it came, looked up when asked for
 json_codec  JSON, read and written
-methods     which methods are idempotent
+methods     which methods there are, and which are idempotent
+target      path and query as they go on the request line
 origin      hosts as callers write them, and their origins
-reference   where a reference in an answer leads (RFC 3986)
+reference   where a URL, or a reference in an answer, leads (RFC 3986)
 
 A request is checked once, so that what lies below may write it as it stands. Most answers are never asked for more
 than one or two of their fields.
@@ -15,10 +16,10 @@ than one or two of their fields.
 
 from .headers import Headers
 from .json_codec import FINITE, dump_json, is_json, json_text, load_json, redump_json
-from .methods import IDEMPOTENT
+from .methods import IDEMPOTENT, METHODS, in_capitals
 from .options import Body, CallOptions, Fields, Params, RequestOptions, WholeOptions
 from .origin import Origin, parse_origin
-from .reference import REDIRECTS, lead, split_reference, written
+from .reference import REDIRECTS, lead, split_reference, split_url, written
 from .request import (
     NO_OPTIONS,
     OwnOptions,
@@ -40,6 +41,7 @@ __all__ = [
     'Fields',
     'Headers',
     'IDEMPOTENT',
+    'METHODS',
     'NO_OPTIONS',
     'Origin',
     'OwnOptions',
@@ -54,6 +56,7 @@ __all__ = [
     'beginning',
     'dump_json',
     'exact_text',
+    'in_capitals',
     'is_coded',
     'is_json',
     'json_text',
@@ -69,6 +72,7 @@ __all__ = [
     'says_json',
     'shared_request',
     'split_reference',
+    'split_url',
     'written',
     'written_json',
 ]

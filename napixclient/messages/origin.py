@@ -8,7 +8,7 @@ from typing import NamedTuple
 from urllib3.exceptions import LocationParseError
 from urllib3.util import parse_url
 
-__all__ = ['Origin', 'parse_origin']
+__all__ = ['Origin', 'parse_origin', 'without_userinfo']
 
 _is_plain_host = re.compile(r'([0-9A-Za-z](?:[0-9A-Za-z.-]*[0-9A-Za-z])?)(?::([0-9]{1,5}))?').fullmatch
 _is_host = re.compile(r'[0-9A-Za-z._-]+|\[[0-9A-Fa-f:.]+(?:%[0-9A-Za-z._~%-]+)?\]').fullmatch
@@ -83,8 +83,12 @@ def _parse_origin(host: str) -> Origin:
 
 
 def _shown(host: str) -> str:
-    """What was given, without the credentials that somebody has put into it."""
-    return repr(_userinfo('***@', host))
+    return repr(without_userinfo(host))
+
+
+def without_userinfo(text: str) -> str:
+    """What was given as a host or a URL, without the credentials that somebody has put into it."""
+    return _userinfo('***@', text)
 
 
 _userinfo = re.compile(r'[^/@\s]*@').sub

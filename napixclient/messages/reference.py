@@ -1,4 +1,4 @@
-"""References to other resources, as answers have them, and where they lead (RFC 3986).
+"""URLs as callers write them, references to other resources as answers have them, and where both lead (RFC 3986).
 
 ``urllib.parse`` is not used for it: it drops what is empty (segments of a path, a query, ``;``), and takes ``http:g``
 for a relative reference.
@@ -9,10 +9,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .origin import parse_origin
-from .request import checked_target
+from ..masking import mask
+from .origin import parse_origin, without_userinfo
+from .target import checked_target
 
-__all__ = ['REDIRECTS', 'Reference', 'lead', 'resolve', 'split_reference', 'written']
+__all__ = ['REDIRECTS', 'Reference', 'lead', 'resolve', 'split_reference', 'split_url', 'written']
 
 #: Answers that lead elsewhere, where they have a Location (RFC 9110 §15.4).
 REDIRECTS = frozenset([301, 302, 303, 307, 308])
@@ -100,10 +101,39 @@ def lead(base: str, reference: str) -> tuple[str, str]:
     :param base: the URL that answered.
     :raises ValueError: when it is not http or https, or no request can be sent there.
     """
-    found = resolve(base, reference.replace('\t', ''))
+    return _place_of(resolve(base, reference.replace('\t', '')), 'only http and https are followed')
+
+
+def split_url(url: object) -> tuple[str, str]:
+    """An absolute URL as a host, as :class:`Request` takes it, and the request's target.
+
+    A fragment is not sent.
+
+    :raises ValueError: for what is none, one that is not http or https, or has credentials, or where no request can be
+        sent.
+    """
+    if not isinstance(url, str):
+        raise ValueError(f'a URL is a text such as "http://name:8002/path", not {url!r}')
+    found = split_reference(url)
+    if found.scheme is None or found.authority is None:
+        shown = mask(repr(without_userinfo(url)))
+        raise ValueError(f'not an absolute URL: {shown}; expected http://name:port/path or https://name/path')
+    if '@' in found.authority:
+        raise ValueError(
+            f'credentials do not belong into a URL: {mask(repr(without_userinfo(url)))}; give them as authenticator= '
+            'to the client or the pool, such as authenticator=BasicAuth(user, password)'
+        )
+    return _place_of(found, f'unknown scheme in URL {mask(repr(url))}: http and https are known')
+
+
+def _place_of(found: Reference, unknown: str) -> tuple[str, str]:
+    """Where a request goes that asks for this: the host, and the target.
+
+    :param unknown: what the error says for a scheme that is neither http nor https.
+    """
     scheme = (found.scheme or '').lower()
     if scheme not in ('http', 'https'):
-        raise ValueError('only http and https are followed')
+        raise ValueError(unknown)
     if not found.authority:  # RFC 9110 §4.2.1
         raise ValueError('it names no host')
     host = f'{scheme}://{found.authority.removesuffix(":")}'  # RFC 9110 §4.2.3: without a number, the scheme's own

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
-from urllib.parse import quote, urlencode
 
 from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
@@ -15,10 +13,13 @@ from urllib3.filepost import encode_multipart_formdata
 from .._options import Unpack, lists, refuse_unknown
 from ..checks import is_number, is_whole
 from ..masking import mask_query
-from .headers import NO_HEADERS, Headers, is_token
+from .headers import NO_HEADERS, Headers
 from .json_codec import dump_json
+from .methods import METHODS, method_of
 from .options import Body, CallOptions, Fields, Multipart, Params, RequestOptions, RequestParts, WholeOptions
 from .origin import _origins, parse_origin
+from .reference import split_url
+from .target import checked_target, is_checked, target_with
 
 __all__ = [
     'NO_OPTIONS',
@@ -26,7 +27,6 @@ __all__ = [
     'Shared',
     'Request',
     'Source',
-    'checked_target',
     'one_of',
     'plain_request',
     'request_with',
@@ -34,8 +34,6 @@ __all__ = [
     'shared_request',
 ]
 
-_is_target = re.compile(r'/[!$-~]*|\*').fullmatch  # visible ASCII but '"' and '#'
-_has_control = re.compile(r'[\x00-\x1f\x7f]').search
 _new_object = object.__new__
 
 
@@ -80,7 +78,8 @@ class Request(_Draft):
     """One request: frozen, and checked when it is made.
 
     :param host: where to, as its caller writes it: ``name``, ``name:8002``, ``https://name:8443``.
-    :param method: ``GET``, ``POST`` … as RFC 9110 §9 has it; case counts.
+    :param method: ``GET``, ``POST`` … as RFC 9110 §9 has it. The eight that everybody knows may be written in lower
+        case; any other is sent as it is written, for case counts.
     :param url: path and query, beginning with ``/``. Spaces and what is not ASCII are percent-encoded.
     :param body: ``dict`` (or another mapping) and ``list`` go as JSON; ``str`` (UTF-8), ``bytes``, files and iterables
         of bytes as they are.
@@ -105,6 +104,25 @@ class Request(_Draft):
         if not options:
             return plain_request(host, method, url, body, headers)
         return request_with(Request, host, method, url, body, headers, options)
+
+    @classmethod
+    @lists(RequestOptions)
+    def from_url(
+        cls,
+        url: str,
+        method: str = 'GET',
+        body: Body | None = None,
+        headers: Fields | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Request:
+        """A request of an absolute URL: ``Request.from_url('http://name:8002/path?query')``.
+
+        :param url: ``http://…`` or ``https://…``; a fragment is dropped.
+        :param options: those of :class:`RequestOptions`:
+        :raises ValueError: for what is no such URL, for one with credentials, and as :class:`Request` does.
+        """
+        host, target = split_url(url)
+        return request_with(Request.from_url, host, method, target, body, headers, options)
 
     def __setattr__(self, name: str, value: Any) -> None:
         raise AttributeError(f'a Request is frozen: use replace({name}=…)')
@@ -300,7 +318,7 @@ def _request_with(
             ('Content-Type', content_type),
         ]
     if params is not None:
-        url = _target(url, params)
+        url = target_with(url, params)
     _check_timeout(timeout)
     _check_size(max_body)
     for name, value in ('redirect', redirect), ('decode', decode):
@@ -331,9 +349,9 @@ def plain_request(
     """
     if host.__class__ is not str or host not in _origins:
         parse_origin(host)
-    if method.__class__ is not str or method not in _KNOWN_METHODS:
-        _check_method(method)
-    if url.__class__ is not str or url not in _targets:
+    if method.__class__ is not str or method not in METHODS:
+        method = method_of(method)
+    if url.__class__ is not str or not is_checked(url):
         url = checked_target(url)
     draft: Any = _new_object(_Draft)
     draft.host = host
@@ -353,28 +371,6 @@ def plain_request(
     return draft  # type: ignore[no-any-return]
 
 
-def _check_method(method: Any) -> None:
-    if not isinstance(method, str) or not is_token(method):
-        raise ValueError(f'not a method (RFC 9110 §9.1): {method!r}')
-    if method == 'CONNECT':
-        raise ValueError('CONNECT makes a tunnel (RFC 9110 §9.3.6), which is not for requests')
-
-
-def checked_target(url: object) -> str:
-    """A url as it goes on the request line. What passed is remembered: a fan-out asks many hosts for the same one."""
-    if not (isinstance(url, str) and _is_target(url)):
-        url = _target(url, None)
-    if len(url) < 200:
-        if len(_targets) >= _REMEMBERED:
-            _targets.clear()
-        _targets.add(url)
-    return url
-
-
-_REMEMBERED = 8192
-_targets: set[str] = set()
-
-
 def _remade(*values: Any) -> Request:
     """For pickle and copy."""
     draft: Any = _new_object(_Draft)
@@ -384,7 +380,6 @@ def _remade(*values: Any) -> Request:
     return draft  # type: ignore[no-any-return]
 
 
-_KNOWN_METHODS = frozenset(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])
 _PARTS = (
     'host',
     'method',
@@ -400,29 +395,6 @@ _PARTS = (
     'expect',
     'decode',
 )
-
-
-def _target(url: object, params: Any) -> str:
-    """Path and query as they go on the request line (RFC 9112 §3.2.1)."""
-    if not isinstance(url, str):
-        raise ValueError(f'a url is a text such as "/path?query", not {url!r}')
-    if _has_control(url):
-        raise ValueError(f'control characters such as CR, LF and NUL are not allowed in a url: {url!r}')
-    if url == '*' and params:
-        raise ValueError('the asterisk form of a url takes no params (RFC 9112 §3.2.4)')
-    if url != '*' and not url.startswith('/'):
-        raise ValueError(f'a url is a path that begins with "/" (the host is an argument of its own): {url!r}')
-    if '#' in url:
-        raise ValueError(f'a fragment is never sent; leave out what follows "#" or write it as %23: {url!r}')
-    if params is not None:
-        query = (
-            params
-            if isinstance(params, str)
-            else urlencode(list(params.items()) if isinstance(params, Mapping) else list(params), doseq=True)
-        )
-        if query:
-            url = f'{url}{"&" if "?" in url else "?"}{query}'
-    return quote(url, safe="%/?:@!$&'()*+,;=[]-._~|{}^`\\<>")
 
 
 def _payload_of(body: object) -> Any:

@@ -6,7 +6,18 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from ..messages import Fields, Headers, Request, Response, Source, lead, parse_origin, plain_request
+from ..messages import (
+    METHODS,
+    Fields,
+    Headers,
+    Request,
+    Response,
+    Source,
+    in_capitals,
+    lead,
+    parse_origin,
+    plain_request,
+)
 from .idempotency import with_key
 from .templates import OWN, Answers, fill, fill_url, has_templates, is_template
 
@@ -21,9 +32,8 @@ Maker = Callable[[Response], Made]
 UndoSpec = Find | Sequence[Find] | Maker | None
 
 _has_scheme = re.compile(r'[A-Za-z][A-Za-z0-9+.-]*://').match
-# Of the tokens that a method may be: in small letters it would be another one, and a mistake most likely.
+# Of the tokens that a method may be: in small letters one that few know is a mistake most likely.
 _is_method = re.compile('[A-Z][A-Z0-9_-]*').fullmatch
-_METHODS = frozenset(['GET', 'HEAD', 'POST', 'PUT', 'DELETE', 'PATCH', 'OPTIONS'])
 
 
 class Draft(NamedTuple):
@@ -117,7 +127,7 @@ def _plain(given: Any, base: Request, header: str) -> Request | None:
     if type(given) is not tuple or len(given) != 2:
         return None
     method, url = given
-    if type(url) is not str or url[:1] != '/' or url[1:2] == '/' or '{' in url or method not in _METHODS:
+    if type(url) is not str or url[:1] != '/' or url[1:2] == '/' or '{' in url or method not in METHODS:
         return None
     return with_key(plain_request(base.host, method, url, None, None), header)
 
@@ -202,8 +212,9 @@ def draft_of_parts(host: Any, method: Any, url: Any, body: Any, headers: Any, wh
     :param what: what the error calls it.
     :raises TypeError: for nonsense.
     """
-    if not isinstance(method, str) or not _is_method(method) or method == 'CONNECT':
+    if not isinstance(method, str) or not _is_method(in_capitals(method)) or method == 'CONNECT':
         raise TypeError(f'{what}: {method!r} is no method')
+    method = in_capitals(method)
     if not isinstance(url, str):
         raise TypeError(f'{what}: a url is a text, not {url!r}')
     if not isinstance(body, (Mapping, list, str, bytes, bytearray, type(None))):
@@ -235,11 +246,15 @@ def _parts(given: tuple[Any, ...], what: str) -> tuple[Any, Any, Any, Any, Any]:
             return (None, *padded[:4])
         if _is_url(given[2]):
             return padded[:5]
-        if given[0] in _METHODS and len(given) < 5:  # a relative one
+        if _is_known(given[0]) and len(given) < 5:  # a relative one
             return (None, *padded[:4])
-        if given[1] in _METHODS:
+        if _is_known(given[1]):
             return padded[:5]
     raise TypeError(f'{what} is a tuple ([host, ]method, url[, body[, headers]]), not {given!r}')
+
+
+def _is_known(item: object) -> bool:
+    return isinstance(item, str) and in_capitals(item) in METHODS
 
 
 def _is_url(item: object) -> bool:

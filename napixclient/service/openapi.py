@@ -58,8 +58,9 @@ _TOKEN = "[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _OURS = '|'.join(
     ''.join('[-_]' if char == '-' else f'[{char.upper()}{char}]' for char in name) for name in sorted(FORBIDDEN)
 )
+_CONNECT = ''.join(f'[{char}{char.lower()}]' for char in 'CONNECT')
 _REQUEST_PARTS: _Schema = {
-    'method': {'type': 'string', 'pattern': rf'^(?!CONNECT$){_TOKEN}$', 'default': 'GET'},
+    'method': {'type': 'string', 'pattern': rf'^(?!{_CONNECT}$){_TOKEN}$', 'default': 'GET'},
     'url': {
         'type': 'string',
         'pattern': r'^(/[^\x00-\x1f\x7f#]*|\*)$',

@@ -340,13 +340,13 @@ class _Items:
             raise BadSubmission(f'requests[{number}].body: an object, a list, a text or null, not {_kind(body)}')
         secret = False
         request = plain_request(host, method, url, body, headers, number, self._options)
-        asked, url = url, request.url
+        asked, written, url, method = url, method, request.url, request.method
         in_body = () if body is None else _secrets_in(body, request)
         if headers or in_body or '=' in url:
             secret = self._secrets.of_request(url, (headers or {}).items(), in_body)
             url = mask_url(url)
         elif body is None and len(self._plain) < _MOST_PLAIN:
-            self._plain[method, asked] = method, url, target_text(method, url)
+            self._plain[written, asked] = method, url, target_text(method, url)
         return _new_item(Item, (number, tag, host, method, url, request, secret, target_text(method, url)))
 
     def _check_host(self, number: int, host: Any) -> None:

@@ -59,7 +59,7 @@ def test_every_form_of_an_undo_undoes(form: int) -> None:
         'DELETE /vm/1',
         ('DELETE',),
         ('DELETE', 3),
-        ('delete', '/vm/1'),
+        ('Delete', '/vm/1'),
         ('a b', '/vm/1'),
         ('a', 'b', 'c'),
         (3, 'DELETE', '/vm/1'),

@@ -162,7 +162,7 @@ def test_idempotency_leaves_time_for_three_tries() -> None:
 def test_find_is_a_request() -> None:
     """Nothing that needs an answer, and no nonsense."""
     with World() as world, ClientPool() as pool, Saga(pool) as saga:
-        for find in ('GET', '{json.id}'), 'GET /a', located, [('GET', '/a')], ('get', '/a'), 3:
+        for find in ('GET', '{json.id}'), 'GET /a', located, [('GET', '/a')], ('Get', '/a'), 3:
             with pytest.raises(TypeError, match='find'):
                 saga.request(world.host, 'POST', '/a', undo=None, find=find)  # type: ignore[arg-type]
         assert not world.requests

@@ -1,0 +1,214 @@
+"""The verbs of HTTP as methods: ``get``, ``post`` and their like, the same for all clients and pools."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Generic, Literal, TypeVar, overload
+
+from ._http.streaming import StreamedResponse
+from ._options import Unpack, lists
+from .messages import Body, Fields, RequestOptions, Response, WholeOptions, split_url
+
+__all__ = ['ClientVerbs', 'PoolVerbs', 'VerbOptions']
+
+#: What a body may be, and what a request returns whose answer is read whole, or streamed.
+_Body = TypeVar('_Body')
+_Whole = TypeVar('_Whole')
+_Streamed = TypeVar('_Streamed')
+
+
+@lists(WholeOptions)
+class WholeVerbOptions(WholeOptions, total=False):
+    """The options of a verb whose answer is read whole.
+
+    :param headers: a mapping or pairs. Default: ``None``.
+    """
+
+    headers: Fields | None
+
+
+@lists(RequestOptions)
+class VerbOptions(RequestOptions, total=False):
+    """The options of a verb.
+
+    :param headers: a mapping or pairs. Default: ``None``.
+    """
+
+    headers: Fields | None
+
+
+class ClientVerbs(ABC):
+    """The verbs of the client of one host: ``get(url)`` is ``request('GET', url)``."""
+
+    @abstractmethod
+    def request(
+        self,
+        method: str,
+        url: str,
+        body: Body | None = None,
+        headers: Fields | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> Response:
+        """Send a request and wait for its answer."""
+
+    @overload
+    def get(
+        self, url: str, *, body: Body | None = None, stream: Literal[True], **options: Unpack[WholeVerbOptions]
+    ) -> StreamedResponse: ...
+
+    @overload
+    def get(
+        self, url: str, *, body: Body | None = None, stream: bool = False, **options: Unpack[WholeVerbOptions]
+    ) -> Response: ...
+
+    def get(self, url: str, *, body: Body | None = None, **options: Unpack[VerbOptions]) -> Response:
+        """``GET``; see :meth:`request`."""
+        return self.request('GET', url, body, **options)
+
+    @overload
+    def post(
+        self, url: str, body: Body | None = None, *, stream: Literal[True], **options: Unpack[WholeVerbOptions]
+    ) -> StreamedResponse: ...
+
+    @overload
+    def post(
+        self, url: str, body: Body | None = None, *, stream: bool = False, **options: Unpack[WholeVerbOptions]
+    ) -> Response: ...
+
+    def post(self, url: str, body: Body | None = None, **options: Unpack[VerbOptions]) -> Response:
+        """``POST``; see :meth:`request`."""
+        return self.request('POST', url, body, **options)
+
+    def put(self, url: str, body: Body | None = None, **options: Unpack[VerbOptions]) -> Response:
+        """``PUT``; see :meth:`request`."""
+        return self.request('PUT', url, body, **options)
+
+    def patch(self, url: str, body: Body | None = None, **options: Unpack[VerbOptions]) -> Response:
+        """``PATCH``; see :meth:`request`."""
+        return self.request('PATCH', url, body, **options)
+
+    def delete(self, url: str, *, body: Body | None = None, **options: Unpack[VerbOptions]) -> Response:
+        """``DELETE``; see :meth:`request`."""
+        return self.request('DELETE', url, body, **options)
+
+    def head(self, url: str, *, body: Body | None = None, **options: Unpack[VerbOptions]) -> Response:
+        """``HEAD``; see :meth:`request`."""
+        return self.request('HEAD', url, body, **options)
+
+    def options(self, url: str, *, body: Body | None = None, **options: Unpack[VerbOptions]) -> Response:
+        """``OPTIONS``; see :meth:`request`."""
+        return self.request('OPTIONS', url, body, **options)
+
+
+class PoolVerbs(ABC, Generic[_Body, _Whole, _Streamed]):
+    """The verbs of a pool: ``get(host, url)`` is ``request(host, 'GET', url)``; ``get('http://name/path')`` as well."""
+
+    @abstractmethod
+    def request(
+        self,
+        host: str,
+        method: str,
+        url: str,
+        body: _Body | None = None,
+        headers: Fields | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> _Whole | _Streamed:
+        """Send a request."""
+
+    @overload
+    def get(
+        self,
+        host: str,
+        url: str | None = None,
+        *,
+        body: _Body | None = None,
+        stream: Literal[True],
+        **options: Unpack[WholeVerbOptions],
+    ) -> _Streamed: ...
+
+    @overload
+    def get(
+        self,
+        host: str,
+        url: str | None = None,
+        *,
+        body: _Body | None = None,
+        stream: bool = False,
+        **options: Unpack[WholeVerbOptions],
+    ) -> _Whole: ...
+
+    def get(
+        self, host: str, url: str | None = None, *, body: _Body | None = None, **options: Unpack[VerbOptions]
+    ) -> _Whole | _Streamed:
+        """``GET``; see :meth:`request`. Without ``url`` the host is a whole URL."""
+        return self.request(*_place(host, 'GET', url), body, **options)
+
+    @overload
+    def post(
+        self,
+        host: str,
+        url: str | None = None,
+        body: _Body | None = None,
+        *,
+        stream: Literal[True],
+        **options: Unpack[WholeVerbOptions],
+    ) -> _Streamed: ...
+
+    @overload
+    def post(
+        self,
+        host: str,
+        url: str | None = None,
+        body: _Body | None = None,
+        *,
+        stream: bool = False,
+        **options: Unpack[WholeVerbOptions],
+    ) -> _Whole: ...
+
+    def post(
+        self, host: str, url: str | None = None, body: _Body | None = None, **options: Unpack[VerbOptions]
+    ) -> _Whole | _Streamed:
+        """``POST``; see :meth:`request`. Without ``url`` the host is a whole URL."""
+        return self.request(*_place(host, 'POST', url), body, **options)
+
+    def put(
+        self, host: str, url: str | None = None, body: _Body | None = None, **options: Unpack[VerbOptions]
+    ) -> _Whole | _Streamed:
+        """``PUT``; see :meth:`request`. Without ``url`` the host is a whole URL."""
+        return self.request(*_place(host, 'PUT', url), body, **options)
+
+    def patch(
+        self, host: str, url: str | None = None, body: _Body | None = None, **options: Unpack[VerbOptions]
+    ) -> _Whole | _Streamed:
+        """``PATCH``; see :meth:`request`. Without ``url`` the host is a whole URL."""
+        return self.request(*_place(host, 'PATCH', url), body, **options)
+
+    def delete(
+        self, host: str, url: str | None = None, *, body: _Body | None = None, **options: Unpack[VerbOptions]
+    ) -> _Whole | _Streamed:
+        """``DELETE``; see :meth:`request`. Without ``url`` the host is a whole URL."""
+        return self.request(*_place(host, 'DELETE', url), body, **options)
+
+    def head(
+        self, host: str, url: str | None = None, *, body: _Body | None = None, **options: Unpack[VerbOptions]
+    ) -> _Whole | _Streamed:
+        """``HEAD``; see :meth:`request`. Without ``url`` the host is a whole URL."""
+        return self.request(*_place(host, 'HEAD', url), body, **options)
+
+    def options(
+        self, host: str, url: str | None = None, *, body: _Body | None = None, **options: Unpack[VerbOptions]
+    ) -> _Whole | _Streamed:
+        """``OPTIONS``; see :meth:`request`. Without ``url`` the host is a whole URL."""
+        return self.request(*_place(host, 'OPTIONS', url), body, **options)
+
+
+def _place(host: str, method: str, url: str | None) -> tuple[str, str, str]:
+    """Host, method and url of a request; without a url the host is a whole URL."""
+    if url is None:
+        host, url = split_url(host)
+    elif not isinstance(url, str):
+        raise TypeError(
+            f'a url is a text such as "/path", not {type(url).__name__}; behind a whole URL the body is given by name: '
+            f'{method.lower()}("http://name/path", body=…)'
+        )
+    return host, method, url
