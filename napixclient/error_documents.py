@@ -1,4 +1,4 @@
-"""Error documents: reads an answer's as ``remote_error``; writes ours, capped at 8 error objects and 16 KiB."""
+"""Error documents, as our servers write them: capped at 8 error objects and 16 KiB."""
 
 from __future__ import annotations
 
@@ -11,13 +11,11 @@ from typing import Any
 
 from .checks import is_number
 from .error_shapes import MAX_TEXT, OF_CALL, answer_of, branches, parse, pruned, skipped
-from .error_texts import one_line, words
-from .errors import HTTPError, NapixError, RemoteError
-from .masking import MASK, Shown, cut, hide_fields, is_field, mask, sentence
-from .messages import Response, beginning, is_json
+from .errors import HTTPError, NapixError
+from .masking import MASK, Shown, cut, is_field, mask, sentence
 from .secret_names import is_secret_field
 
-__all__ = ['document_of', 'encode', 'error_of', 'read_later']
+__all__ = ['document_of', 'encode']
 
 #: Error objects in a document, and bytes of it, at most.
 MAX_OBJECTS = 8
@@ -43,55 +41,6 @@ _KNOWN = (
 )
 _WHERE = frozenset(['traceback', 'filename', 'line'])
 _FURTHER = frozenset(['remote_error', 'remote_errors'])
-
-
-# Reading -------------------------------------------------------------------------------------------------------------
-
-
-def error_of(response: Response, kind: type[HTTPError] = RemoteError, by: str = '') -> HTTPError:
-    """The error that an answer of 400 or above stands for.
-
-    ``remote_error`` is the decoded object when the server sent a JSON object, else ``"404 NOT FOUND" the body``. It is
-    read when somebody asks for it: a document may be large, and answers come in a callback of the loop.
-
-    :param by: who said so, if not the server that was asked.
-    """
-    error = kind(by, request=response.request, response=response, phase='read', elapsed=response.elapsed)
-    error.attempts = response.attempts
-    error.read_when_asked(_read)
-    return error
-
-
-def read_later(error: HTTPError) -> None:
-    """Let an error with a message of its own read the ``remote_error`` from its answer when it is first asked for."""
-    error.read_when_asked(_read_beside)
-
-
-def _read(error: HTTPError, by: str) -> tuple[str, Any]:
-    """The message and the ``remote_error`` of an answer."""
-    message, remote_error = _parsed(error)
-    return f'{message} ({by})' if by else message, remote_error
-
-
-def _read_beside(error: HTTPError, message: str) -> tuple[str, Any]:
-    return message, _parsed(error)[1]
-
-
-def _parsed(error: HTTPError) -> tuple[str, Any]:
-    response = error.response
-    assert response is not None
-    hide_fields(error, response.request.headers.multi_items())  # the server may have echoed them
-    body = response.body if is_json(response.headers.get('content-type', '')) else None
-    if isinstance(body, dict):
-        return one_line(f'{_status_line(response)} {words(body)}'.rstrip()), body
-    text = body if isinstance(body, str) else beginning(response, _LONGEST)
-    text = f'{_status_line(response)} {cut(text, MAX_TEXT)}'.rstrip()
-    return words(text), text
-
-
-def _status_line(response: Response) -> str:
-    reason = cut(response.reason, _LONGEST_REASON)
-    return f'"{response.status} {reason}"' if reason else f'"{response.status}"'
 
 
 # Writing -------------------------------------------------------------------------------------------------------------

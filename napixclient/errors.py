@@ -30,7 +30,7 @@ import traceback
 from collections.abc import Callable
 from contextlib import suppress
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeVar
 
 from .error_shapes import MAX_TEXT, Nested, nested, parse, pruned
 from .error_texts import MAX_HOPS, frames, one_line, tell
@@ -178,6 +178,39 @@ class HTTPError(NapixError):
     def status(self) -> int | None:
         """The answer's status, ``None`` without an answer."""
         return None if self.response is None else self.response.status
+
+    @property
+    def ok(self) -> bool:
+        """``False``, so that outcomes of both kinds can be asked."""
+        return False
+
+    def raise_for_status(self) -> NoReturn:
+        """Raise this error, as that of a :class:`Response` does if its status is 400 or above."""
+        raise self.with_traceback(None)
+
+    @property
+    def body(self) -> Any:
+        """The decoded body of the answer, see :attr:`Response.body`; ``None`` without one, and where it is streamed."""
+        answer = self._answer
+        return answer.body if answer is not None and answer.payload else None
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as ``napix --json`` writes it, without ``index``.
+
+        Its members are those of :meth:`Response.as_dict`; ``error`` is an object of ``class``, ``text``, and ``chain``,
+        a list of ``remote_call``, ``status``, ``error_class``, ``error_text`` and ``ms``.
+        """
+        answer = self._answer
+        return {
+            **head_of(self),
+            'body': None if answer is None else answer.as_dict()['body'],
+            'error': error_member(self),
+        }
+
+    @property
+    def _answer(self) -> Response | None:
+        """The answer, as the core has it."""
+        return self.response
 
     @property
     def remote_call(self) -> str | None:
@@ -348,6 +381,46 @@ def copy_for(error: _E, request: Request) -> _E:
     copied = copy(error)
     copied.__cause__, copied._keeps, copied.request = error.__cause__, error._keeps, request
     return copied
+
+
+# As members of an object ----------------------------------------------------------------------------------------------
+
+
+def head_of(outcome: Response | HTTPError) -> dict[str, object]:
+    """What was asked and what came of it, as members of a JSON object; the body and the error come behind them."""
+    request: Request | None = outcome.request
+    return {
+        'host': None if request is None else request.host,
+        'method': None if request is None else request.method,
+        'url': None if request is None else mask(request.url),
+        'status': outcome.status or None,
+        'ms': _ms(outcome.elapsed),
+        'attempts': outcome.attempts,
+    }
+
+
+def error_member(outcome: Response | HTTPError) -> dict[str, object] | None:
+    """The error as a member of that object; ``None`` for an answer."""
+    if not isinstance(outcome, HTTPError):
+        return None
+    chain = [
+        {
+            'remote_call': hop.remote_call,
+            'status': hop.status,
+            'error_class': hop.error_class,
+            'error_text': hop.error_text,
+            'ms': _ms(hop.elapsed),
+        }
+        for hop in outcome.chain
+    ]
+    return {'class': type(outcome).__name__, 'text': outcome.message, 'chain': chain}
+
+
+def _ms(seconds: float | None) -> float | None:
+    return None if seconds is None else round(seconds * 1000, 3)
+
+
+# Hops ----------------------------------------------------------------------------------------------------------------
 
 
 def _hop(one: Nested) -> Hop:

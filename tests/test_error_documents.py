@@ -13,9 +13,10 @@ import pytest
 from hypothesis import strategies as st
 
 from napixclient import Client, ClientPool, Hop, HTTPError, RefusedError, RemoteError, Request, Response, errors
-from napixclient.error_documents import MAX_BYTES, MAX_OBJECTS, document_of, encode, error_of, failed_calls
+from napixclient.error_documents import MAX_BYTES, MAX_OBJECTS, document_of, encode, failed_calls
 from napixclient.error_shapes import MAX_TEXT, parse
 from napixclient.errors import MAX_HOPS
+from napixclient.messages import error_of
 from tests import kit
 from tests.helpers_pool import failure
 

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 
 import napixclient
 from napixclient import Hop, HTTPError, NapixError, RemoteError, Request, Response, authenticators, errors
-from napixclient.error_documents import MAX_TEXT, error_of
+from napixclient.error_shapes import MAX_TEXT
 from napixclient.errors import MAX_HOPS
+from napixclient.messages import error_of
 
 REQUEST = Request('server.example', 'GET', '/captains')
 CALL = 'GET http://server.example/captains'

@@ -25,8 +25,9 @@ from hypothesis import strategies as st
 
 from napixclient import Client, ClientPool, Headers, HTTPError, Request, Response, masking
 from napixclient.authenticators import BasicAuth, BearerToken, LoginAuthenticator, TokenIdentifier
-from napixclient.error_documents import document_of, encode, error_of
+from napixclient.error_documents import document_of, encode
 from napixclient.masking import MASK, cut, hide, hide_fields, mask
+from napixclient.messages import error_of
 from tests import kit
 from tests.helpers_pool import failure
 

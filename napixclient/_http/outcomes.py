@@ -15,10 +15,9 @@ from urllib3 import Retry
 
 from .._log import log
 from ..authenticators import Authenticator
-from ..error_documents import error_of, read_later
 from ..errors import BodyTooLarge, HTTPError, Phase, ProtocolError, ProxyError, RemoteError
 from ..masking import mask
-from ..messages import IDEMPOTENT, Origin, Response
+from ..messages import IDEMPOTENT, Origin, Response, error_of, read_later
 from .connect.proxies import Proxy, is_own, shows_origin
 from .cookies import keep_cookies, sets_cookies
 from .decoding import Decoder

@@ -9,8 +9,7 @@ from collections.abc import Callable
 from time import monotonic
 
 from ..error_texts import escaped
-from ..errors import HTTPError
-from ..masking import mask
+from ..errors import HTTPError, error_member, head_of
 from ..messages import Response, exact_text, written_json
 from .targets import Tag
 
@@ -33,6 +32,7 @@ _not_ascii = re.compile('[^\x00-\x7f]').sub
 #: In JSON a line ends between two tokens only.
 _breaks = re.compile(r'\s*[\r\n]\s*').sub
 quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
+_encode: Callable[[object], str] = json.JSONEncoder(separators=(',', ':')).encode
 #: Characters of a body of which a terminal can show something.
 _PIECE = 2000
 
@@ -90,10 +90,10 @@ def chain_of(outcome: Outcome) -> list[str]:
 
 
 def json_line(outcome: Outcome) -> str:
-    """The outcome as a JSON object on one line, in ASCII."""
+    """The outcome as a JSON object on one line, in ASCII: what ``as_dict()`` has, and the body as it was written."""
     response = answered_of(outcome)
     body = 'null' if response is None else body_of(response)
-    return f'{{{_head(outcome)},"body":{body},"error":{_error(outcome)}}}\n'
+    return f'{_encode(_numbered(outcome))[:-1]},"body":{body},"error":{_encode(error_member(outcome))}}}\n'
 
 
 def log_line(outcome: Outcome, repetition: int, time: float) -> str:
@@ -101,34 +101,13 @@ def log_line(outcome: Outcome, repetition: int, time: float) -> str:
 
     :param time: when it ended, in seconds since 1970.
     """
-    return f'{{"time":{time:.3f},{_head(outcome)},"repeat":{repetition},"error":{_error(outcome)}}}\n'
+    members = {'time': round(time, 3), **_numbered(outcome), 'repeat': repetition, 'error': error_member(outcome)}
+    return f'{_encode(members)}\n'
 
 
-def _head(outcome: Outcome) -> str:
-    request = outcome.request
-    assert request is not None
-    status = 'null' if outcome.status is None else outcome.status
-    return (
-        f'"index":{request.tag.number},"host":{quoted(request.host)},"method":{quoted(request.method)},'
-        f'"url":{quoted(mask(request.url))},"status":{status},"ms":{milliseconds(outcome):.3f},'
-        f'"attempts":{outcome.attempts}'
-    )
-
-
-def _error(outcome: Outcome) -> str:
-    if not isinstance(outcome, HTTPError):
-        return 'null'
-    chain = [
-        {
-            'remote_call': hop.remote_call,
-            'status': hop.status,
-            'error_class': hop.error_class,
-            'error_text': hop.error_text,
-            'ms': None if hop.elapsed is None else round(hop.elapsed * 1000, 3),
-        }
-        for hop in outcome.chain
-    ]
-    return json.dumps({'class': type(outcome).__name__, 'text': outcome.message, 'chain': chain}, separators=(',', ':'))
+def _numbered(outcome: Outcome) -> dict[str, object]:
+    """The members before the body; here they have a number, and a time even if nothing was sent."""
+    return {'index': tag_of(outcome).number, **head_of(outcome), 'ms': round(milliseconds(outcome), 3)}
 
 
 def body_of(response: Response) -> str:

@@ -7,9 +7,8 @@ from typing import Any
 import msgpack
 
 from .. import errors
-from ..error_documents import error_of, read_later
 from ..errors import HTTPError, RemoteError
-from ..messages import Request, Response, is_coded
+from ..messages import Request, Response, error_of, is_coded, read_later
 
 __all__ = ['BEGAN', 'OUTCOME', 'REFUSED', 'UNSURE', 'pack_outcome', 'packed', 'response_of', 'restored', 'unpacked']
 

@@ -32,7 +32,18 @@ from .request import (
     retry_of,
     shared_request,
 )
-from .response import Response, beginning, exact_text, is_coded, new_response, says_json, written_json
+from .response import (
+    Response,
+    beginning,
+    body_member,
+    error_of,
+    exact_text,
+    is_coded,
+    new_response,
+    read_later,
+    says_json,
+    written_json,
+)
 
 __all__ = [
     'Body',
@@ -54,7 +65,9 @@ __all__ = [
     'Source',
     'WholeOptions',
     'beginning',
+    'body_member',
     'dump_json',
+    'error_of',
     'exact_text',
     'in_capitals',
     'is_coded',
@@ -66,6 +79,7 @@ __all__ = [
     'one_of',
     'parse_origin',
     'plain_request',
+    'read_later',
     'redump_json',
     'request_with',
     'retry_of',

@@ -1,22 +1,41 @@
-"""Responses: what a server answered, decoded when it is asked for."""
+"""Responses: what a server answered, decoded when it is asked for, and the error that it stands for."""
 
 from __future__ import annotations
 
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from functools import lru_cache
 from typing import Any, TypeVar
 
+from ..error_shapes import MAX_TEXT
+from ..error_texts import one_line, words
+from ..errors import HTTPError, RemoteError, head_of
+from ..masking import cut, hide_fields
 from .headers import Headers
 from .json_codec import is_json, is_json_sequence, json_text, load_json
 from .request import Request, Shared, one_of
 
-__all__ = ['Response', 'beginning', 'exact_text', 'is_coded', 'new_response', 'says_json', 'written_json']
+__all__ = [
+    'Response',
+    'beginning',
+    'body_member',
+    'error_of',
+    'exact_text',
+    'is_coded',
+    'new_response',
+    'read_later',
+    'says_json',
+    'written_json',
+]
 
 _R = TypeVar('_R', bound='Response')
 _new_object = object.__new__
 #: Texts larger than this are decoded anew each time they are asked for, not kept twice in memory.
 _KEPT_TEXT = 65536
+#: Characters that an error reads of an answer that is not a JSON object, and of its reason phrase.
+_LONGEST = 8 * MAX_TEXT
+_LONGEST_REASON = 200
 
 
 class Response:
@@ -102,6 +121,30 @@ class Response:
     def url(self) -> str:
         """The URL that answered."""
         return self._asked.full_url
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+        return self.status < 400
+
+    def raise_for_status(self: _R) -> _R:
+        """The response itself, if its status is below 400.
+
+        :raises RemoteError: the error that it is.
+        """
+        if self.status >= 400:
+            raise error_of(self)
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """The response as ``napix --json`` writes it, without ``index``.
+
+        Its members are ``host``, ``method``, ``url`` (without secrets), ``status``, ``ms`` (milliseconds from the first
+        byte sent; ``None`` if none was), ``attempts``, ``body`` (JSON as it is decoded, other text as a text, and what
+        is no text as ``{'base64': …}``; ``None`` without one, and where it is streamed) and ``error``, which is
+        ``None``.
+        """
+        return {**head_of(self), 'body': body_member(self) if self.payload else None, 'error': None}
 
     @property
     def text(self) -> str:
@@ -262,6 +305,15 @@ def written_json(response: Response) -> str | None:
     return text
 
 
+def body_member(response: Response) -> Any:
+    """The body as a member of a JSON object: JSON as it is decoded, other text as a text, the rest in base 64."""
+    body = response.body
+    if not isinstance(body, (str, bytes)) or written_json(response) is not None:
+        return body
+    text = exact_text(response)
+    return {'base64': b64encode(response.data).decode()} if text is None else text
+
+
 def exact_text(response: Response) -> str | None:
     """The body as a text of which the same bytes can be made; ``None`` where it is none.
 
@@ -286,6 +338,55 @@ def beginning(response: Response, longest: int) -> str:
 def is_coded(response: Response) -> bool:
     """Whether the body is in a content coding that is not undone."""
     return type(response._body) is bytes
+
+
+# The error that it stands for ----------------------------------------------------------------------------------------
+
+
+def error_of(response: Response, kind: type[HTTPError] = RemoteError, by: str = '') -> HTTPError:
+    """The error that an answer of 400 or above stands for.
+
+    ``remote_error`` is the decoded object when the server sent a JSON object, else ``"404 NOT FOUND" the body``. It is
+    read when somebody asks for it: a document may be large, and answers come in a callback of the loop.
+
+    :param by: who said so, if not the server that was asked.
+    """
+    error = kind(by, request=response.request, response=response, phase='read', elapsed=response.elapsed)
+    error.attempts = response.attempts
+    error.read_when_asked(_read)
+    return error
+
+
+def read_later(error: HTTPError) -> None:
+    """Let an error with a message of its own read the ``remote_error`` from its answer when it is first asked for."""
+    error.read_when_asked(_read_beside)
+
+
+def _read(error: HTTPError, by: str) -> tuple[str, Any]:
+    """The message and the ``remote_error`` of an answer."""
+    message, remote_error = _parsed(error)
+    return f'{message} ({by})' if by else message, remote_error
+
+
+def _read_beside(error: HTTPError, message: str) -> tuple[str, Any]:
+    return message, _parsed(error)[1]
+
+
+def _parsed(error: HTTPError) -> tuple[str, Any]:
+    response = error.response
+    assert response is not None
+    hide_fields(error, response.request.headers.multi_items())  # the server may have echoed them
+    body = response.body if is_json(response.headers.get('content-type', '')) else None
+    if isinstance(body, dict):
+        return one_line(f'{_status_line(response)} {words(body)}'.rstrip()), body
+    text = body if isinstance(body, str) else beginning(response, _LONGEST)
+    text = f'{_status_line(response)} {cut(text, MAX_TEXT)}'.rstrip()
+    return words(text), text
+
+
+def _status_line(response: Response) -> str:
+    reason = cut(response.reason, _LONGEST_REASON)
+    return f'"{response.status} {reason}"' if reason else f'"{response.status}"'
 
 
 # Its type, at once ---------------------------------------------------------------------------------------------------

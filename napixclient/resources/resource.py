@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 from .. import messages
 from .._http.options import Options, Simultaneous
@@ -14,14 +14,14 @@ from .._options import Unpack, lists, refuse_unknown
 from ..authenticators import Credentials
 from ..checks import is_whole
 from ..client import Client
-from ..error_documents import error_of
 from ..errors import HTTPError, RemoteError
-from ..messages import Body, CallOptions, Fields, Params
+from ..messages import Body, CallOptions, Fields, Params, error_of
 
 __all__ = ['Resource', 'Response', 'outcome_of']
 
 #: Bytes of an error document that are read, where a file was to be downloaded.
 _LONGEST_ERROR = 65536
+_R = TypeVar('_R', bound='Response')
 _ends_in_port = re.compile(r':[0-9]+/?\Z').search
 
 
@@ -53,6 +53,12 @@ class Response(messages.Response):
     def url(self) -> str:
         """The URL that answered."""
         return self._url
+
+    def raise_for_status(self: _R) -> _R:
+        """The response itself, if its status is below 400; else :attr:`error` is raised."""
+        if self.status >= 400 and self.error is not None:
+            raise self.error.with_traceback(None)
+        return self
 
     def __bool__(self) -> bool:
         return 200 <= self.status < 300

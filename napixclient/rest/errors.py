@@ -6,12 +6,12 @@ from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
 
-from ..error_documents import error_of
+from .. import messages
 from ..error_shapes import fault, parse
 from ..error_texts import one_line, words
 from ..errors import Hop, HTTPError
 from ..masking import cut
-from ..messages import beginning
+from ..messages import beginning, error_of
 from .responses import Response
 
 __all__ = ['ClientError', 'ErrorFactory']
@@ -46,6 +46,10 @@ class ClientError(HTTPError):
     def status(self) -> int:
         """The answer's status, 0 without an answer."""
         return self._status
+
+    @property
+    def _answer(self) -> messages.Response | None:
+        return None if self.response is None else self.response.answer
 
     @property
     def details(self) -> list[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from .. import messages
 from .._http.pending import PendingResponse
@@ -11,12 +11,17 @@ from ..messages import Headers
 
 __all__ = ['ErrorSource', 'Response', 'answered']
 
+_R = TypeVar('_R', bound='Response')
+
 
 class ErrorSource(Protocol):
     """Makes the errors that a response raises."""
 
     def failed(self, failure: HTTPError) -> HTTPError:
         """The error for a request that got no answer."""
+
+    def refused(self, response: Response) -> HTTPError:
+        """The error for an answer with an unexpected status."""
 
     def unreadable(self, response: Response, exc: ValueError) -> HTTPError:
         """The error for a body that is not JSON."""
@@ -61,6 +66,24 @@ class Response:
     def status(self) -> str:
         """The reason phrase of the status line: ``OK``; often empty."""
         return self.answer.reason
+
+    @property
+    def ok(self) -> bool:
+        """Whether the status is below 400."""
+        return self.answer.ok
+
+    def raise_for_status(self: _R) -> _R:
+        """The response itself, if its status is below 400.
+
+        :raises ClientError: if it is not.
+        """
+        if not self.answer.ok:
+            raise self._errors.refused(self)
+        return self
+
+    def as_dict(self) -> dict[str, Any]:
+        """The answer as ``napix --json`` writes it, without ``index``: see :meth:`napixclient.Response.as_dict`."""
+        return self.answer.as_dict()
 
     @property
     def url(self) -> str:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from ..errors import HTTPError
 from ..masking import Shown
-from ..messages import Response, exact_text, redump_json, says_json, written_json
+from ..messages import Response, body_member, redump_json, says_json
 from .secrets import Secrets
 from .submission import Item, target_text
 
@@ -44,7 +43,7 @@ def result_of(item: Item, outcome: Response | HTTPError, ms: float, at: str, sec
     if isinstance(outcome, HTTPError):
         error, response = _error_of(outcome), outcome.response
         state = _STATES.get(error['class'], 'done')
-        body = None if response is None else _body_of(response)
+        body = None if response is None else body_member(response)
         return _result(item, state, outcome.status, ms, at, outcome.attempts, body, error, secrets)
     if secrets is None:
         number, tag, host, method, url, _, _, target = item
@@ -57,7 +56,7 @@ def result_of(item: Item, outcome: Response | HTTPError, ms: float, at: str, sec
             return _new_result(Result, (number, 'ok', outcome.status, ms, None, text))
         except (ValueError, RecursionError):  # something in it cannot be written as it is
             pass
-    return _result(item, 'done', outcome.status, ms, at, outcome.attempts, _body_of(outcome), None, secrets)
+    return _result(item, 'done', outcome.status, ms, at, outcome.attempts, body_member(outcome), None, secrets)
 
 
 def unasked(item: Item, state: str, text: str, at: str, secrets: Secrets | None) -> Result:
@@ -91,7 +90,7 @@ def _body_text(response: Response) -> str:
                 _known[data] = text
             return text
         return _encode(body)
-    return _encode(_body_of(response))
+    return _encode(body_member(response))
 
 
 def _result(
@@ -123,15 +122,6 @@ def _result(
     return Result(
         item.number, end, status, ms, None if error is None else error['class'], _text_of(document, secrets)[1:]
     )
-
-
-def _body_of(response: Response) -> Any:
-    """JSON as it is, other text as a string, bytes as ``{"base64": …}``."""
-    body = response.body
-    if not isinstance(body, (str, bytes)) or written_json(response) is not None:
-        return body
-    text = exact_text(response)
-    return {'base64': base64.b64encode(response.data).decode()} if text is None else text
 
 
 def _error_of(error: HTTPError) -> dict[str, Any]:
