@@ -17,6 +17,55 @@ __all__ = ['Unpack', 'lists', 'refuse_unknown']
 
 _Documented = TypeVar('_Documented')
 
+#: Options as requests, httpx, aiohttp and urllib3 call them, and what each is called here, by whoever has it.
+_CALLED: dict[str, tuple[str, ...]] = {
+    'auth': ('authenticator',),
+    'credentials': ('authenticator',),
+    'proxies': ('proxy',),
+    'mounts': ('proxy',),
+    'verify_ssl': ('verify',),
+    'ssl': ('ssl_context',),
+    'ssl_verify': ('verify',),
+    'fingerprint': ('assert_fingerprint',),
+    'cookie_jar': ('cookies',),
+    'cookiejar': ('cookies',),
+    'allow_redirects': ('redirect',),
+    'follow_redirects': ('redirect',),
+    'retry': ('retries',),
+    'max_retries': ('retries',),
+    'content': ('body', 'data'),
+    'body': ('data',),
+    'json': ('body',),
+    'data': ('body',),
+    'files': ('multipart',),
+    'fields': ('multipart', 'files'),
+    'form': ('data',),
+    'query': ('params',),
+    'decode_content': ('decode',),
+    'auto_decompress': ('decode',),
+    'expect100': ('expect',),
+    'hooks': ('on_response',),
+    'event_hooks': ('on_response',),
+    'limits': ('max_connections',),
+    'connector': ('max_connections',),
+    'limit': ('max_connections',),
+    'pool_maxsize': ('max_connections',),
+    'limit_per_host': ('simultaneous',),
+    'concurrency': ('simultaneous',),
+    'max_concurrency': ('simultaneous',),
+    'simultaneous': ('max_concurrency',),
+    'max_keepalive_connections': ('max_idle',),
+    'keepalive_expiry': ('idle_seconds',),
+    'keepalive_timeout': ('idle_seconds',),
+}
+#: Options that only clients and pools have, though others take them with each request.
+OF_CLIENTS = frozenset(
+    ['authenticator', 'simultaneous', 'verify', 'ca_certs', 'cert', 'ssl_context', 'assert_hostname', 'proxy']
+    + ['assert_fingerprint', 'server_hostname', 'ssl_minimum_version', 'no_proxy', 'cookies', 'max_connections']
+    + ['retry_budget', 'resolver', 'rate', 'on_request', 'on_response', 'on_error', 'idle_seconds', 'max_idle']
+    + ['max_header_bytes', 'max_header_fields', 'secret_names']
+)
+
 
 def lists(*kinds: object) -> Callable[[_Documented], _Documented]:
     """A decorator that adds the options of these ``TypedDict`` to a docstring, behind its ``:param options:``.
@@ -70,6 +119,17 @@ def _parameters_of(taker: Callable[..., object]) -> list[str]:
 
 
 def _refusal(taker: str, name: str, names: list[str]) -> str:
+    return f'{taker} takes no option {name!r}: {_hint(name, names)}'
+
+
+def _hint(name: str, names: list[str]) -> str:
+    called = _CALLED.get(name, ())
+    for ours in called:
+        if ours in names:
+            return f'it is called {ours!r} here'
+    if name in OF_CLIENTS:
+        return 'it is an option of the client or the pool, for all its requests'
+    if called and called[0] in OF_CLIENTS:
+        return f'it is called {called[0]!r} here, an option of the client or the pool, for all its requests'
     close = get_close_matches(name, names, 1)
-    hint = f'did you mean {close[0]!r}?' if close else f'it takes {", ".join(names)}'
-    return f'{taker} takes no option {name!r}: {hint}'
+    return f'did you mean {close[0]!r}?' if close else f'it takes {", ".join(names)}'

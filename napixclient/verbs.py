@@ -6,8 +6,8 @@ from abc import ABC, abstractmethod
 from typing import Generic, Literal, TypeVar, overload
 
 from ._http.streaming import StreamedResponse
-from ._options import Unpack, lists
-from .messages import Body, Fields, RequestOptions, Response, WholeOptions, split_url
+from ._options import Unpack
+from .messages import Body, CallOptions, ContentOptions, Fields, Params, RequestOptions, Response, split_url
 
 __all__ = ['ClientVerbs', 'PoolVerbs', 'VerbOptions']
 
@@ -17,24 +17,21 @@ _Whole = TypeVar('_Whole')
 _Streamed = TypeVar('_Streamed')
 
 
-@lists(WholeOptions)
-class WholeVerbOptions(WholeOptions, total=False):
-    """The options of a verb whose answer is read whole.
-
-    :param headers: a mapping or pairs. Default: ``None``.
-    """
+class WholeVerbOptions(CallOptions, ContentOptions, total=False):
+    """Those of :class:`WholeOptions`, and ``headers``."""
 
     headers: Fields | None
+    params: Params | None
+    tag: object
 
 
-@lists(RequestOptions)
-class VerbOptions(RequestOptions, total=False):
-    """The options of a verb.
-
-    :param headers: a mapping or pairs. Default: ``None``.
-    """
+class VerbOptions(CallOptions, ContentOptions, total=False):
+    """Those of :class:`RequestOptions`, and ``headers``."""
 
     headers: Fields | None
+    params: Params | None
+    tag: object
+    stream: bool
 
 
 class ClientVerbs(ABC):

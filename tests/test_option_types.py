@@ -26,7 +26,8 @@ def keywords(function: Callable[..., Any]) -> set[str]:
     return {parameter.name for parameter in parameters if parameter.kind is parameter.KEYWORD_ONLY}
 
 
-REQUEST = {*NO_OPTIONS._fields, 'multipart', 'params', 'tag'}
+CONTENT = {'json', 'data', 'files'}
+REQUEST = {*NO_OPTIONS._fields, *CONTENT, 'multipart', 'params', 'tag'}
 ASK = REQUEST - {'stream'} | {'headers'}
 
 
@@ -35,7 +36,7 @@ ASK = REQUEST - {'stream'} | {'headers'}
     [
         (RequestOptions, REQUEST),
         (WholeOptions, REQUEST - {'stream'}),
-        (CallOptions, REQUEST - {'stream', 'tag', 'params'}),
+        (CallOptions, REQUEST - {'stream', 'tag', 'params'} - CONTENT),
         (AskOptions, ASK),
         (UnicastOptions, ASK | keywords(Resources.unicast)),
         (BroadcastOptions, ASK | keywords(Resources.broadcast)),
@@ -53,7 +54,7 @@ def test_a_request_takes_each_of_its_options() -> None:
     """What the type of its options names, a request has as an attribute, or makes its url and its body of."""
     defaults: Any = dict.fromkeys(RequestOptions.__optional_keys__)
     request = Request('server.example', 'GET', '/', **defaults)
-    assert all(hasattr(request, name) for name in RequestOptions.__optional_keys__ - {'params', 'multipart'})
+    assert all(hasattr(request, name) for name in RequestOptions.__optional_keys__ - CONTENT - {'params', 'multipart'})
 
 
 def test_pages_take_options_of_verbs() -> None:

@@ -2,6 +2,7 @@
 
 request     requests, checked when they are made (RFC 9110 §5 and §7, RFC 9112 §3)
 options     the options of one request
+content     the content of a request, as other libraries take it
 response    responses, decoded when they are asked for
 headers     header fields: a block as it came, looked up when asked for
 json_codec  JSON, read and written
@@ -14,10 +15,11 @@ A request is checked once, so that what lies below may write it as it stands. Mo
 than one or two of their fields.
 """
 
+from .content import FORM, form_of, is_form, multipart_of
 from .headers import Headers
 from .json_codec import FINITE, dump_json, is_json, json_text, load_json, redump_json
 from .methods import IDEMPOTENT, METHODS, in_capitals
-from .options import Body, CallOptions, Fields, Params, RequestOptions, WholeOptions
+from .options import Body, CallOptions, ContentOptions, Fields, Params, RequestOptions, WholeOptions
 from .origin import Origin, parse_origin
 from .reference import REDIRECTS, lead, split_reference, split_url, written
 from .request import (
@@ -48,7 +50,9 @@ from .response import (
 __all__ = [
     'Body',
     'CallOptions',
+    'ContentOptions',
     'FINITE',
+    'FORM',
     'Fields',
     'Headers',
     'IDEMPOTENT',
@@ -69,12 +73,15 @@ __all__ = [
     'dump_json',
     'error_of',
     'exact_text',
+    'form_of',
     'in_capitals',
     'is_coded',
+    'is_form',
     'is_json',
     'json_text',
     'lead',
     'load_json',
+    'multipart_of',
     'new_response',
     'one_of',
     'parse_origin',

@@ -11,7 +11,16 @@ from urllib3.fields import RequestField
 
 from .._options import lists
 
-__all__ = ['Body', 'CallOptions', 'Fields', 'Params', 'RequestOptions', 'RequestParts', 'WholeOptions']
+__all__ = [
+    'Body',
+    'CallOptions',
+    'ContentOptions',
+    'Fields',
+    'Params',
+    'RequestOptions',
+    'RequestParts',
+    'WholeOptions',
+]
 
 
 class Readable(Protocol):
@@ -57,8 +66,22 @@ class CallOptions(TypedDict, total=False):
     decode: bool | None
 
 
-@lists(CallOptions)
-class WholeOptions(CallOptions, total=False):
+class ContentOptions(TypedDict, total=False):
+    """What other libraries call the body of a request; one of these is given instead of ``body``.
+
+    :param json: any value of JSON but ``None``, sent as JSON. Default: ``None``.
+    :param data: a mapping or a list of pairs, sent as a form; all else is sent as it is. Default: ``None``.
+    :param files: a mapping or pairs of names and files, sent as a multipart form with the fields of ``data``; a file is
+        an open file, a text, bytes, or ``(file name, file)`` or ``(file name, file, content type)``. Default: ``None``.
+    """
+
+    json: object
+    data: object
+    files: Mapping[str, object] | Iterable[tuple[str, object]] | None
+
+
+@lists(CallOptions, ContentOptions)
+class WholeOptions(CallOptions, ContentOptions, total=False):
     """The options of a request whose answer is read whole.
 
     :param params: a mapping or pairs to add to the query, or a query that is written already. Default: ``None``.
@@ -69,8 +92,8 @@ class WholeOptions(CallOptions, total=False):
     tag: object
 
 
-@lists(CallOptions)
-class RequestOptions(CallOptions, total=False):
+@lists(CallOptions, ContentOptions)
+class RequestOptions(CallOptions, ContentOptions, total=False):
     """The options of a request: what :class:`Request` and all that make one take by keyword.
 
     :param params: a mapping or pairs to add to the query, or a query that is written already. Default: ``None``.
@@ -83,7 +106,7 @@ class RequestOptions(CallOptions, total=False):
     stream: bool
 
 
-class RequestParts(CallOptions, total=False):
+class RequestParts(CallOptions, ContentOptions, total=False):
     """All that a request is made of."""
 
     params: Params | None

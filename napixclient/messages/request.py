@@ -13,10 +13,11 @@ from urllib3.filepost import encode_multipart_formdata
 from .._options import Unpack, lists, refuse_unknown
 from ..checks import is_number, is_whole
 from ..masking import mask_query
+from .content import content_of
 from .headers import NO_HEADERS, Headers
 from .json_codec import dump_json
 from .methods import METHODS, method_of
-from .options import Body, CallOptions, Fields, Multipart, Params, RequestOptions, RequestParts, WholeOptions
+from .options import Body, CallOptions, Fields, Params, RequestOptions, RequestParts, WholeOptions
 from .origin import _origins, parse_origin
 from .reference import split_url
 from .target import checked_target, is_checked, target_with
@@ -183,9 +184,11 @@ class Request(_Draft):
         :raises TypeError: for a part that there is not.
         """
         parts: dict[str, Any] = {name: getattr(self, name) for name in _PARTS if name not in changes}
-        kept = 'body' not in changes and 'multipart' not in changes
+        kept = 'body' not in changes and all(changes.get(name) is None for name in _CONTENT)
         if kept:  # what was checked, whatever became of the caller's object since
             parts['body'] = self.payload
+        elif 'body' not in changes:  # then the old one goes, and the type that it had
+            parts |= {'body': None, 'headers': _without_type(self.headers)}
         changed = Request(**{**parts, **changes})
         if kept:
             _Draft.__dict__['body'].__set__(changed, self.body)
@@ -285,10 +288,29 @@ def request_with(
     :param taker: the public class or method that was called.
     """
     try:
+        if not _CONTENT.isdisjoint(options):
+            body, headers, left = _with_content(body, headers, options)
+            return _request_with(host, method, url, body, headers, **left)
         return _request_with(host, method, url, body, headers, **options)
     except TypeError:  # which may be one of the body's
         refuse_unknown(taker, options, RequestOptions.__optional_keys__)
         raise
+
+
+def _with_content(body: Any, headers: Any, options: Mapping[str, Any]) -> tuple[Any, Any, dict[str, Any]]:
+    """The body that the options stand for, the fields with its type, and what is left of the options."""
+    left = {name: value for name, value in options.items() if name not in _CONTENT}
+    body, kind, multipart = content_of(body, *map(options.get, ('multipart', 'json', 'data', 'files')))
+    if multipart is not None:
+        body, kind = encode_multipart_formdata(multipart)  # type: ignore[arg-type]  # it takes any iterable
+        headers = _without_type(headers)
+    elif kind is None or 'content-type' in Headers(headers or ()):
+        return body, headers, left
+    return body, [*Headers(headers or ()).multi_items(), ('Content-Type', kind)], left
+
+
+def _without_type(headers: Any) -> list[tuple[str, str]]:
+    return [pair for pair in Headers(headers or ()).multi_items() if pair[0].lower() != 'content-type']
 
 
 def _request_with(
@@ -304,19 +326,10 @@ def _request_with(
     tag: object = None,
     stream: bool = False,
     max_body: int | None = None,
-    multipart: Multipart | None = None,
     redirect: bool | None = None,
     expect: bool = False,
     decode: bool | None = None,
 ) -> Request:
-    if multipart is not None:
-        if body is not None:
-            raise ValueError('body and multipart exclude each other')
-        body, content_type = encode_multipart_formdata(multipart)  # type: ignore[arg-type]  # it takes any iterable
-        headers = [
-            *(pair for pair in Headers(headers or ()).multi_items() if pair[0].lower() != 'content-type'),
-            ('Content-Type', content_type),
-        ]
     if params is not None:
         url = target_with(url, params)
     _check_timeout(timeout)
@@ -395,6 +408,8 @@ _PARTS = (
     'expect',
     'decode',
 )
+#: Options that stand for a body.
+_CONTENT = frozenset(['multipart', 'json', 'data', 'files'])
 
 
 def _payload_of(body: object) -> Any:

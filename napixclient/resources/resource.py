@@ -15,7 +15,7 @@ from ..authenticators import Credentials
 from ..checks import is_whole
 from ..client import Client
 from ..errors import HTTPError, RemoteError
-from ..messages import Body, CallOptions, Fields, Params, error_of
+from ..messages import Body, CallOptions, ContentOptions, Fields, Params, error_of
 
 __all__ = ['Resource', 'Response', 'outcome_of']
 
@@ -83,8 +83,8 @@ def outcome_of(pending: PendingResponse, kind: type[Response] = Response) -> Res
     return outcome if isinstance(outcome, HTTPError) else kind.of(outcome)
 
 
-@lists(CallOptions)
-class AskOptions(CallOptions, total=False):
+@lists(CallOptions, ContentOptions)
+class AskOptions(CallOptions, ContentOptions, total=False):
     """The options of a request.
 
     :param headers: a mapping or pairs of header fields. Default: ``None``.

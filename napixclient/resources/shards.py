@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar, overload
 from .._http.options import SharedOptions, Simultaneous
 from .._options import Unpack, lists, refuse_unknown
 from ..authenticators import Credentials
-from ..messages import Body, CallOptions, Fields, Params
+from ..messages import Body, CallOptions, ContentOptions, Fields, Params
 from .cover import least_cover
 from .errors import Failure, NoHostAvailable
 from .resource import AskOptions, Response
@@ -54,7 +54,7 @@ OPTIONS = ShardsOptions.__optional_keys__
 
 
 @lists(AskOptions)
-class UnicastOptions(CallOptions, total=False):
+class UnicastOptions(CallOptions, ContentOptions, total=False):
     """What :meth:`Shards.unicast` takes by keyword.
 
     :param attempts: ``int``, hosts that may be asked, one after the other. Default: 1.
@@ -70,7 +70,7 @@ class UnicastOptions(CallOptions, total=False):
 
 
 @lists(AskOptions)
-class BroadcastOptions(CallOptions, total=False):
+class BroadcastOptions(CallOptions, ContentOptions, total=False):
     """What :meth:`Shards.broadcast` and :meth:`Shards.multicast` take by keyword.
 
     :param need: ``int``, return as soon as so many have succeeded, or ``{zone: number}`` in each of these zones.

@@ -13,7 +13,17 @@ from .._options import Unpack, lists, refuse_unknown
 from ..authenticators import Credentials
 from ..checks import count_or_auto, whole_number
 from ..client import Client as Core
-from ..messages import CallOptions, Headers, dump_json, parse_origin, plain_request
+from ..messages import (
+    FORM,
+    CallOptions,
+    Headers,
+    dump_json,
+    form_of,
+    is_form,
+    multipart_of,
+    parse_origin,
+    plain_request,
+)
 from .concurrency import Allowance, SilentEvent, run_all, still_running
 from .errors import ClientError, ErrorFactory
 from .logs import DEBUG, log_outcome, log_outcome_later, log_request, recv, send
@@ -25,6 +35,7 @@ __all__ = ['Client', 'ClientOptions', 'Follower', 'Success']
 #: What a call takes as ``success``: a status, a collection or range of them, or ``None``.
 Success = int | Collection[int] | None
 _JSON = 'Content-Type', 'application/json'
+_FORM = 'Content-Type', FORM
 _T = TypeVar('_T')
 
 
@@ -39,6 +50,17 @@ class ClientOptions(SharedOptions, total=False):
 
 
 @lists(CallOptions)
+class FormOptions(CallOptions, total=False):
+    """What :meth:`Client.request` takes by keyword beside its own.
+
+    :param files: a mapping or pairs of names and files, sent as a multipart form with the fields of ``data``; see
+        :class:`napixclient.RequestOptions`. Default: ``None``.
+    """
+
+    files: object
+
+
+@lists(FormOptions)
 class VerbOptions(CallOptions, total=False):
     """What a verb of :class:`Client` takes by keyword.
 
@@ -46,7 +68,8 @@ class VerbOptions(CallOptions, total=False):
     :param headers: a mapping or pairs, instead of the client's own fields of these names. Default: ``None``.
     :param json: sent as JSON, of whatever type it is, with that Content-Type if ``headers`` has none. Default:
         ``None``.
-    :param data: sent as it is: a text (as UTF-8), bytes, a file, or an iterable of bytes. Default: ``None``.
+    :param data: a mapping or a list of pairs, sent as a form; or sent as it is: a text (as UTF-8), bytes, a file, or an
+        iterable of bytes. Default: ``None``.
     :param success: the status that is a success, or a collection or range of them; ``None`` for any status, and not
         to wait. Default: 200.
     """
@@ -55,6 +78,7 @@ class VerbOptions(CallOptions, total=False):
     headers: Fields | None
     json: object
     data: object
+    files: object
     success: Success
 
 
@@ -152,7 +176,7 @@ class Client:
         """``MOVE`` (RFC 4918 §9.9); see :meth:`request`."""
         return self.request('MOVE', path, **options)
 
-    @lists(CallOptions)
+    @lists(FormOptions)
     def request(
         self,
         method: str,
@@ -163,7 +187,7 @@ class Client:
         json: object = None,
         data: object = None,
         success: Success = 200,
-        **options: Unpack[CallOptions],
+        **options: Unpack[FormOptions],
     ) -> Response:
         """Make a call, and wait for its answer.
 
@@ -172,7 +196,8 @@ class Client:
         :param params: a mapping or pairs for the query; a value is a text, bytes or a number, or a list of these.
         :param headers: a mapping or pairs; they replace the client's own fields of these names.
         :param json: any value, which is sent as JSON, with that Content-Type if ``headers`` has none.
-        :param data: sent as it is: a text (as UTF-8), bytes, a file, or an iterable of bytes.
+        :param data: a mapping or a list of pairs, which is sent as a form; or sent as it is: a text (as UTF-8), bytes,
+            a file, or an iterable of bytes.
         :param success: the status that means success, or a collection or range of statuses. ``None`` accepts any
             status and does not wait: the response is lazy.
         :param options: those of any request:
@@ -182,10 +207,14 @@ class Client:
         """
         if success.__class__ is not int and success is not None:
             _check_success(success)
-        if options and not CallOptions.__optional_keys__.issuperset(options):
-            refuse_unknown(Client.request, options, CallOptions.__optional_keys__)
+        if options and not FormOptions.__optional_keys__.issuperset(options):
+            refuse_unknown(Client.request, options, FormOptions.__optional_keys__)
         fields = None if headers is None else fields_of(headers)
-        if json is not None or data is not None:
+        files = options.pop('files', None)
+        if files is not None:
+            options['multipart'] = _multipart(json, data, files, options)
+            data = None
+        elif json is not None or data is not None:
             data, fields = _body(json, data, fields)
         return self._call(method, self._target(path, params), data, fields, success, options)
 
@@ -372,18 +401,19 @@ def _body(
     json: object, data: object, fields: list[tuple[str, str]] | None
 ) -> tuple[object, list[tuple[str, str]] | None]:
     """The body of a call, and its fields."""
-    if json is None:
-        if isinstance(data, (Mapping, list)):
-            raise TypeError(
-                f'data is sent as it is: a text, bytes, a file or an iterable of bytes; '
-                f'json={type(data).__name__} is sent as JSON'
-            )
+    if json is None and not is_form(data):
         return data, fields
-    if data is not None:
+    if json is not None and data is not None:
         raise ValueError('json and data exclude each other')
-    body = dump_json(json, 'json')
+    body, field = (form_of(data), _FORM) if json is None else (dump_json(json, 'json'), _JSON)
     if fields is None:
-        return body, [_JSON]
+        return body, [field]
     if not any(name.lower() == 'content-type' for name, _ in fields):
-        fields.append(_JSON)
+        fields.append(field)
     return body, fields
+
+
+def _multipart(json: object, data: object, files: object, options: CallOptions) -> list[tuple[str, Any]]:
+    if json is not None or options.get('multipart') is not None:
+        raise ValueError(f'{"multipart" if json is None else "json"} and files exclude each other')
+    return multipart_of(data, files)

@@ -7,7 +7,7 @@ from typing import TypedDict
 
 from .._options import lists
 from ..checks import is_number, is_whole, true_or_false
-from ..messages import CallOptions, Fields, Params
+from ..messages import CallOptions, ContentOptions, Fields, Params
 from .core import StepParts
 from .undos import Find
 
@@ -37,8 +37,8 @@ class SagaStats(TypedDict):
     not_undone: int
 
 
-@lists(CallOptions)
-class StepOptions(CallOptions, total=False):
+@lists(CallOptions, ContentOptions)
+class StepOptions(CallOptions, ContentOptions, total=False):
     """The options of a step, beside its request and its ``undo``.
 
     :param find: a request, as a tuple or a :class:`napixclient.Request`, whose answer says whether the step was done
@@ -63,8 +63,8 @@ class StepOptions(CallOptions, total=False):
     stream: bool
 
 
-@lists(CallOptions)
-class ReplicaStepOptions(CallOptions, total=False):
+@lists(CallOptions, ContentOptions)
+class ReplicaStepOptions(CallOptions, ContentOptions, total=False):
     """The options of steps to the hosts of a mapping of resources, beside their requests and their ``undo``.
 
     :param undone_on: ``int`` statuses of an undo's answer that count as done, beside those below 400, 404 and 410.

@@ -310,8 +310,11 @@ def test_data(rest: Client, data: Any) -> None:
     ('options', 'kind'),
     [
         ({'json': 1, 'data': 'x'}, ValueError),
-        ({'data': {}}, TypeError),
-        ({'data': []}, TypeError),
+        ({'data': {'a': {}}}, TypeError),
+        ({'data': [1]}, TypeError),
+        ({'data': 'x', 'files': {}}, TypeError),
+        ({'json': 1, 'files': {'f': 'x'}}, ValueError),
+        ({'multipart': {'a': 'b'}, 'files': {'f': 'x'}}, ValueError),
         ({'data': 7}, TypeError),
         ({'json': {1, 2}}, TypeError),
         ({'json': float('nan')}, ValueError),
