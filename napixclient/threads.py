@@ -27,7 +27,7 @@ from .authenticators import Credentials, authenticator_of
 from .checks import count_or_auto, is_async, whole_number
 from .errors import HTTPError
 from .messages import Body, Fields, Request, RequestOptions, Response, WholeOptions, plain_request, request_with
-from .verbs import PoolVerbs
+from .verbs import PoolVerbs, by_host, requests_to
 from .waiting import unless_failed
 
 __all__ = ['SharedPool']
@@ -179,6 +179,23 @@ class SharedPool(PoolVerbs[Body, Future[Response | HTTPError], Future[StreamedRe
         deadline = deadline_of(timeout)
         outcomes = self._batches.wait(self._batches.take(), deadline)
         return unless_failed(outcomes) if raise_errors else outcomes
+
+    @lists(WholeOptions)
+    def map(
+        self,
+        hosts: Iterable[str],
+        method: str,
+        url: str,
+        body: Body | None = None,
+        headers: Fields | None = None,
+        **options: Unpack[WholeOptions],
+    ) -> dict[str, Outcome]:
+        """Ask each host the same, and wait: see :meth:`napixclient.ClientPool.map`.
+
+        :param options: those of :class:`WholeOptions`:
+        """
+        requests = requests_to(SharedPool.request, hosts, method, url, body, headers, options)
+        return by_host(requests, self.stream(requests.values()))
 
     def wait_unordered(self, count: int = -1, timeout: float | None = None) -> Iterator[Outcome]:
         """The outcomes of all requests of this thread since its last wait, each as soon as it is there.

@@ -1,15 +1,30 @@
-"""The verbs of HTTP as methods: ``get``, ``post`` and their like, the same for all clients and pools."""
+"""The short ways to ask: the verbs of HTTP as methods, and one request for many hosts; the same for all pools."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Generic, Literal, TypeVar, overload
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Generic, Literal, TypeVar, overload
 
+from ._http.pending import Outcome
 from ._http.streaming import StreamedResponse
 from ._options import Unpack
-from .messages import Body, CallOptions, ContentOptions, Fields, Params, RequestOptions, Response, split_url
+from .messages import (
+    Body,
+    CallOptions,
+    ContentOptions,
+    Fields,
+    Params,
+    Request,
+    RequestOptions,
+    Response,
+    Source,
+    WholeOptions,
+    request_with,
+    split_url,
+)
 
-__all__ = ['ClientVerbs', 'PoolVerbs', 'VerbOptions']
+__all__ = ['ClientVerbs', 'PoolVerbs', 'VerbOptions', 'by_host', 'requests_to']
 
 #: What a body may be, and what a request returns whose answer is read whole, or streamed.
 _Body = TypeVar('_Body')
@@ -197,6 +212,41 @@ class PoolVerbs(ABC, Generic[_Body, _Whole, _Streamed]):
     ) -> _Whole | _Streamed:
         """``OPTIONS``; see :meth:`request`. Without ``url`` the host is a whole URL."""
         return self.request(*_place(host, 'OPTIONS', url), body, **options)
+
+
+def requests_to(
+    taker: Callable[..., object],
+    hosts: Iterable[str],
+    method: str,
+    url: str,
+    body: object,
+    headers: Fields | None,
+    options: WholeOptions,
+) -> dict[str, Request]:
+    """The same request to each of these hosts, in their order; one that is named twice is asked once.
+
+    :param taker: the public method whose options these are.
+    :raises ValueError: for hosts that are one text, a part that cannot be sent, a body that can be read only once, and
+        ``stream``: nobody could read so many answers side by side.
+    """
+    if isinstance(hosts, (str, bytes)):
+        raise ValueError(f'hosts are several: [{hosts!r}], not {hosts!r}')
+    given: Any = body
+    first = request_with(taker, 'host', method, url, given, headers, options)
+    if first.stream:
+        raise ValueError('map hands out whole answers: ask for one that streams with request()')
+    named = dict.fromkeys(hosts)
+    if len(named) > 1 and not first.rereadable:
+        raise ValueError('a body that can be read only once cannot go to several hosts: give it as bytes')
+    if isinstance(first.payload, Source):  # each reads it for itself
+        return {host: request_with(taker, host, method, url, given, headers, options) for host in named}
+    return {host: first.replace(host=host) for host in named}
+
+
+def by_host(requests: Mapping[str, Request], outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
+    """The outcomes of these requests, which may come in any order, in theirs."""
+    found = {outcome.request.host: outcome for outcome in outcomes}
+    return {host: found[host] for host in requests}
 
 
 def _place(host: str, method: str, url: str | None) -> tuple[str, str, str]:

@@ -14,10 +14,12 @@ from gevent.event import Event
 from gevent.hub import Waiter
 
 from ._http.pending import NEVER, Batch, Outcome, PendingResponse, deadline_of
+from ._options import Unpack, lists
 from .checks import whole_number
 from .errors import HTTPError
 from .masking import Shown
-from .messages import Request, Response
+from .messages import Body, Fields, Request, RequestOptions, Response, WholeOptions
+from .verbs import by_host, requests_to
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -45,6 +47,18 @@ class Waiting(ABC):
         self._submitter_for = submitter_for
         self._window = window
         self._batch = Batch([])
+
+    @abstractmethod
+    def request(
+        self,
+        host: str,
+        method: str,
+        url: str,
+        body: Body | None = None,
+        headers: Fields | None = None,
+        **options: Unpack[RequestOptions],
+    ) -> PendingResponse:
+        """Send a request whose outcome is part of the next wait."""
 
     @abstractmethod
     def close(self) -> None:
@@ -81,6 +95,29 @@ class Waiting(ABC):
             self._give_back(batch)
             raise
         return unless_failed(batch.outcomes) if raise_errors else batch.outcomes
+
+    @lists(WholeOptions)
+    def map(
+        self,
+        hosts: Iterable[str],
+        method: str,
+        url: str,
+        body: Body | None = None,
+        headers: Fields | None = None,
+        **options: Unpack[WholeOptions],
+    ) -> dict[str, Outcome]:
+        """Ask each host the same, wait, and return the outcomes by host, in the order of ``hosts``.
+
+        They are no part of any ``wait``. A host that is named twice is asked once. Who throws an exception in drops
+        what has not been sent; what is in flight finishes in the background.
+
+        :param hosts: as ``request`` takes them. Nothing is sent unless all can be asked.
+        :param options: those of :class:`WholeOptions`:
+        :raises ValueError: for a part that cannot be sent, and for a body that can be read only once.
+        :raises TypeError: for an option that there is not.
+        """
+        requests = requests_to(type(self).request, hosts, method, url, body, headers, options)
+        return by_host(requests, self.stream(requests.values()))
 
     def wait_unordered(self, count: int = -1, timeout: float | None = None) -> Iterator[Outcome]:
         """The outcomes of all requests since the last wait, each as soon as it is there.

@@ -21,7 +21,7 @@ from ..checks import count_or_auto, is_async, whole_number
 from ..errors import HTTPError
 from ..messages import Body, Fields, Request, RequestOptions, Response, WholeOptions, plain_request, request_with
 from ..threads import SharedPool
-from ..verbs import PoolVerbs
+from ..verbs import PoolVerbs, by_host, requests_to
 from ..waiting import unless_failed
 from .asking import async_body, awaited_authenticator, caller
 from .feed import Feed, one_by_one
@@ -211,6 +211,28 @@ class AsyncPool(
             self._hub.cancel(batch.tickets())
             raise
         return unless_failed(batch.entries) if raise_errors else batch.entries
+
+    @lists(WholeOptions)
+    async def map(
+        self,
+        hosts: Iterable[str],
+        method: str,
+        url: str,
+        body: AsyncBody | None = None,
+        headers: Fields | None = None,
+        **options: Unpack[WholeOptions],
+    ) -> dict[str, Outcome]:
+        """Ask each host the same, and wait: see :meth:`napixclient.ClientPool.map`.
+
+        A task that is cancelled meanwhile cancels the requests.
+
+        :param options: those of :class:`WholeOptions`:
+        """
+        given: Any = body
+        if body is not None and hasattr(body, '__aiter__'):
+            given = async_body(given, self._here())
+        requests = requests_to(AsyncPool.request, hosts, method, url, given, headers, options)
+        return by_host(requests, [outcome async for outcome in self.stream(requests.values())])
 
     def wait_unordered(self, count: int = -1, timeout: float | None = None) -> AsyncIterator[Outcome]:
         """The outcomes of all requests of this task since its last wait, each as soon as it is there.
