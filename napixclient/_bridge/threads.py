@@ -141,13 +141,15 @@ def _seconds_until(deadline: float | None) -> float | None:
 class _PulledBody:
     """The body of a streamed answer, as a thread reads it."""
 
-    __slots__ = ('_arrived', '_pieces', '_port', '_pulling', '_read', '_source', 'coded', 'response')
+    __slots__ = ('_arrived', '_pieces', '_port', '_pulling', '_read', '_source', 'coded', 'response', 'trailers')
 
     def __init__(self, port: Port, source: StreamedResponse) -> None:
         self._port = port
         self._source: StreamedResponse | None = source
         self._read = source.iter_bytes()
         self.coded: bool = source.coded
+        #: The fields behind the body, each behind a CRLF; none before it is read to its end.
+        self.trailers: bytes = b''
         #: Weak: dropping the response frees the connection.
         self.response: Callable[[], Response | None] = lambda: None
         self._pieces = Pieces()
@@ -193,6 +195,8 @@ class _PulledBody:
         response = self.response()
         if isinstance(piece, HTTPError) and response is not None:
             piece.request, piece.response = response.request, response
+        if self._source is not None:
+            self.trailers = self._source.trailers.block
         self._pieces.put(piece)
         self._pulling = False
         self._arrived.set()

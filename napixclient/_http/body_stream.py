@@ -46,6 +46,8 @@ class ReadableBody(Protocol):
 
     #: Whether there is a content coding that is not undone.
     coded: bool
+    #: The fields behind the body, each behind a CRLF; none before it is read to its end.
+    trailers: bytes
     #: The answer that reads it, weakly.
     response: Callable[[], Response | None]
 
@@ -94,9 +96,11 @@ class BodyStream:
         '_pieces',
         '_rest',
         '_steps',
+        '_trailers',
         '_waiting',
         'coded',
         'response',
+        'trailers',
     )
 
     def __init__(self, source: BodySource, coding: str | None, decode: bool, max_body: int | None) -> None:
@@ -104,12 +108,15 @@ class BodyStream:
         self._decoder = Decoder(coding, max_body) if decode and coding is not None else None
         #: Whether there is a content coding that is not undone.
         self.coded: bool = coding is not None and (self._decoder is None or not self._decoder.known)
+        #: The fields behind the body, each behind a CRLF; none before it is read to its end.
+        self.trailers: bytes = b''
         #: Weak: dropping the response frees the connection.
         self.response: Callable[[], Response | None] = lambda: None
         self._pieces: deque[bytes] = deque()  # as received
         self._waiting = 0  # bytes in them
         self._rest: deque[bytes | memoryview] = deque()  # decoded, not yet read
         self._steps: Iterator[bytes] | None = None  # a piece that is being decoded
+        self._trailers = b''  # until the body is read
         self._changed = Event()
         self._ended = False  # nothing more will be received
         self._error: HTTPError | None = None
@@ -123,9 +130,10 @@ class BodyStream:
         self._changed.set()
         return self._waiting >= HIGH_WATER
 
-    def end(self, error: HTTPError | None = None) -> None:
-        """Nothing more will be received: the body is whole, or broke off with this error."""
+    def end(self, error: HTTPError | None = None, trailers: bytes = b'') -> None:
+        """Nothing more will be received: the body is whole, with these trailers, or broke off with this error."""
         self._ended = True
+        self._trailers = trailers
         if error is not None:
             self._set_error(error)
             self._source = None
@@ -264,6 +272,8 @@ class BodyStream:
                 self._decoder.finish()
             except HTTPError as exc:
                 self._fail(exc)
+        if self._error is None:
+            self.trailers = self._trailers
         source, self._source = self._source, None
         if source is not None:
             source.finish_stream()

@@ -11,7 +11,7 @@ from operator import index
 from typing import IO, Any
 
 from ..errors import Cancelled, HTTPError
-from ..messages import Request, Response
+from ..messages import Headers, Request, Response
 from .body_stream import ReadableBody
 from .saving import save
 
@@ -45,6 +45,11 @@ class StreamedResponse(Response):
     def url(self) -> str:
         """The URL that answered."""
         return self._url
+
+    @property
+    def trailers(self) -> Headers:
+        """The fields behind the body (RFC 9110 §6.5); empty until it has been read to its end."""
+        return Headers.of_block(self._stream.trailers)
 
     @property
     def coded(self) -> bool:

@@ -13,7 +13,7 @@ from .._bridge.bodies import Pieces, PulledPiece
 from .._bridge.ports import Port
 from .._http.streaming import StreamedResponse
 from ..errors import Cancelled, HTTPError
-from ..messages import Response
+from ..messages import Headers, Response
 
 __all__ = ['AsyncStreamedResponse']
 
@@ -58,6 +58,11 @@ class AsyncStreamedResponse(Response):
     def url(self) -> str:
         """The URL that answered."""
         return self._url
+
+    @property
+    def trailers(self) -> Headers:
+        """The fields behind the body (RFC 9110 §6.5); empty until it has been read to its end."""
+        return Headers() if self._source is None else self._source.trailers
 
     # -- reading ---------------------------------------------------------------------------------------------------
 

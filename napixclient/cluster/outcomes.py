@@ -34,6 +34,8 @@ class AskedResponse(Response):
         self = cls(answer.request, answer.status, answer.head, answer.payload, answer.elapsed, answer.attempts)
         self.worker = worker
         self._url = url
+        if trailers := answer.trailers.block:
+            self.trailer_block = trailers
         return self
 
     @property
@@ -57,9 +59,10 @@ def pack_outcome(number: int, outcome: Response | HTTPError) -> list[Any]:
 
 
 def _packed(response: Response) -> list[Any]:
+    trailers, coded = response.trailers.block, is_coded(response)
     return [
         *(response.status, response.head, response.data, response.elapsed, response.attempts),
-        *((True,) if is_coded(response) else ()),
+        *((coded, trailers) if trailers else (True,) if coded else ()),
     ]
 
 
@@ -86,10 +89,12 @@ def response_of(packed: list[Any], request: Request, worker: str, url: str | Non
 
     :param url: what answered, where it is not the request's own URL.
     """
-    status, head, data, elapsed, attempts, *coded = packed
+    status, head, data, elapsed, attempts, *rare = packed
     response = AskedResponse.by(worker, url, Response(request, status, head, data, elapsed, attempts))
-    if coded:
+    if rare and rare[0]:
         response.keep_coded()
+    if len(rare) > 1:
+        response.trailer_block = rare[1]
     return response
 
 

@@ -48,13 +48,14 @@ class Response:
     ``data``, and ``text`` and ``json()`` which are made of it, are as ``Content-Encoding`` in ``headers`` says.
     """
 
-    __slots__ = ('_body', 'head', 'payload', '_asked', 'attempts', 'elapsed', 'status')
+    __slots__ = ('_body', 'head', 'payload', '_asked', 'attempts', 'elapsed', 'status', 'trailer_block')
     _asked: Request  # as long as nobody has looked at it perhaps a shared one
     status: int
     elapsed: float
     attempts: int
     head: bytes
     payload: bytes
+    trailer_block: bytes  # the trailers, each behind a CRLF; not set where there are none, as mostly
     _body: Any
     #: The worker of a cluster that asked, ``number/of@host``; ``None`` where no worker did.
     worker: str | None = None
@@ -86,6 +87,8 @@ class Response:
         )
         if data is None and type(answer._body) is bytes:  # still coded
             self._body = answer._body
+        if trailers := answer.trailers.block:
+            self.trailer_block = trailers
         return self
 
     @property
@@ -111,6 +114,15 @@ class Response:
         headers = _new_object(Headers)
         headers.block = self.head
         return headers
+
+    @property
+    def trailers(self) -> Headers:
+        """The fields behind the body of a chunked answer (RFC 9110 §6.5), as they came; empty where there are none.
+
+        They stay apart from ``headers``: nothing in them frames, routes, signs or describes the answer (§6.5.1), and no
+        cookie in them is kept.
+        """
+        return Headers.of_block(getattr(self, 'trailer_block', b''))
 
     @property
     def reason(self) -> str:

@@ -96,11 +96,13 @@ def test_outcomes_travel_whole() -> None:
     """An answer and an error are the same at the submitter, of the submitter's own request."""
     request, there = Request('a.example', 'GET', '/', tag='own'), Request('a.example', 'GET', '/')
     answer = Response(there, 200, b'HTTP/1.1 200 OK\r\nX: y\r\nContent-Type: application/json', b'{"a": 1}', 0.5, 2)
+    answer.trailer_block = b'\r\nX-Sum: 9'
     error = DeadlineExceeded('late', request=there, phase='read', elapsed=3.0)
     worker, entries = unpacked(packed('0/1@here', [pack_outcome(1, answer), pack_outcome(2, error)]))
     (_, _, _, first), (_, _, second, _) = entries
     found = restored(None, response_of(first, request, worker), request, worker)
     assert isinstance(found, Response) and found.body == {'a': 1} and found.headers['x'] == 'y'
+    assert found.trailers['x-sum'] == '9'
     assert (found.elapsed, found.attempts, found.worker) == (0.5, 2, '0/1@here') and found.request is request
     lost = restored(second, None, request, worker)
     assert type(lost) is DeadlineExceeded and lost.message == 'late' and lost.elapsed == 3.0

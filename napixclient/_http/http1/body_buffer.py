@@ -27,12 +27,14 @@ class BodyBuffer:
     """Collects one body after the other.
 
     :param max_idle: bytes that may come one after the other and bring nothing of the body: chunk extensions, trailers.
+    :param max_trailers: bound of the number of trailers.
     """
 
-    __slots__ = ('_counted', '_idle', '_max_idle', '_size', 'framed', 'pieces', 'place', 'used')
+    __slots__ = ('_counted', '_idle', '_max_idle', '_max_trailers', '_size', 'framed', 'pieces', 'place', 'used')
 
-    def __init__(self, max_idle: int) -> None:
+    def __init__(self, max_idle: int, max_trailers: int) -> None:
         self._max_idle = max_idle
+        self._max_trailers = max_trailers
         #: What has come and was not taken. Whoever decodes the body appends to it.
         self.pieces: list[bytes] = []
         self.begin()
@@ -49,9 +51,9 @@ class BodyBuffer:
 
     def expect_chunks(self) -> None:
         """Decode chunks from now on; what llhttp has found of them is found again, from the first byte."""
+        self.begin()  # llhttp may have counted the whole of it
         self.used = True
-        self.pieces.clear()
-        self.framed = ChunkedBody(self.pieces.append)
+        self.framed = ChunkedBody(self.pieces.append, self._max_idle, self._max_trailers)
 
     def expect_size(self, length: int, whole: bool) -> None:
         """Read so many bytes; what llhttp has found of them is found again, from the first byte.

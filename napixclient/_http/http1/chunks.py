@@ -53,18 +53,36 @@ class ChunkedBody:
     """Reads one chunked body, however its bytes are cut.
 
     :param emit: takes the pieces of the body as they come.
+    :param max_trailer_bytes: bound of the trailers, in bytes.
+    :param max_trailers: bound of their number.
     """
 
-    __slots__ = ('_continues', '_emit', '_ended', '_held', '_left', '_line', '_size', 'ambiguous', 'rest')
+    __slots__ = (
+        '_emit',
+        '_ended',
+        '_held',
+        '_left',
+        '_line',
+        '_max_trailer_bytes',
+        '_max_trailers',
+        '_size',
+        '_trailer_bytes',
+        '_trailers',
+        'ambiguous',
+        'rest',
+    )
 
-    def __init__(self, emit: Callable[[bytes], object]) -> None:
+    def __init__(self, emit: Callable[[bytes], object], max_trailer_bytes: int, max_trailers: int) -> None:
         self._emit = emit
+        self._max_trailer_bytes = max_trailer_bytes
+        self._max_trailers = max_trailers
         self._held = b''  # what has come of a line
         self._left = 0  # bytes that are missing of the chunk, with the CRLF behind it
         # The last line with a size, and that size. This is the one pair that is right before any has come.
         self._line, self._size = b'0\r\n', 0
         self._ended = False  # whether the last chunk came: what follows are trailers
-        self._continues = False  # whether there is a trailer that a folded line may continue
+        self._trailers: list[bytes] = []  # without folds
+        self._trailer_bytes = 0  # of the lines that are in them
         self.ambiguous: bool = False  # whether a trailer speaks of framing
         self.rest: bytes = b''  # what follows the body
 
@@ -134,16 +152,26 @@ class ChunkedBody:
             self._hold(end, end == b'\r', 'a chunk is longer than its size')
         return at
 
+    @property
+    def trailers(self) -> bytes:
+        """The trailer fields (RFC 9110 §6.5), as they came, each behind a CRLF."""
+        return b''.join(b'\r\n' + line for line in self._trailers)
+
     def _feed_trailers(self, data: bytes, at: int) -> bool:
         while not data.startswith(b'\r\n', at):
             line = _trailer_line(data, at)
             if line is None:
                 held = data[at:]
+                self._check_size(len(held))
                 return self._hold(held, b'\n' not in held, 'a malformed trailer')
-            self._check_trailer(line)
+            self._take_trailer(line)
             at = line.end()
         self.rest = data[at + 2 :]
         return True
+
+    def _check_size(self, coming: int) -> None:
+        if self._trailer_bytes + coming > self._max_trailer_bytes:
+            raise InvalidResponse(f'more than {self._max_trailer_bytes} bytes of trailers')
 
     def _hold(self, data: bytes, may_go_on: bool, complaint: str) -> bool:
         if not may_go_on:
@@ -151,13 +179,18 @@ class ChunkedBody:
         self._held = data
         return False
 
-    def _check_trailer(self, line: re.Match[bytes]) -> None:
-        name = line[1]
+    def _take_trailer(self, line: re.Match[bytes]) -> None:
+        name, size = line[1], len(line[0])
+        self._check_size(size)
+        self._trailer_bytes += size
         if name is None:
-            if not self._continues:
+            if not self._trailers:
                 raise InvalidResponse('malformed answer: a folded line that continues no trailer (RFC 9112 §5.2)')
+            self._trailers[-1] = b'%b %b' % (self._trailers[-1], line[2].strip())
             return
-        self._continues = True
+        if len(self._trailers) == self._max_trailers:
+            raise InvalidResponse(f'more than {self._max_trailers} trailers')
+        self._trailers.append(line[0].rstrip())
         name = name.lower()
         if name == b'content-length' or (name == b'transfer-encoding' and not line[2].strip()):
             raise InvalidResponse('malformed answer: a trailer that tells the length of the body (RFC 9110 §6.5.1)')

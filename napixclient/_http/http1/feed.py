@@ -60,7 +60,7 @@ class BodyFeed:
             receiver.pause()
         if complete:
             receiver.pause()  # the slot is held until the reader is through
-            self.body.end()
+            self.body.end(trailers=receiver.parser.trailers)
 
     def cut_off(self) -> None:
         """The total time of the answer is up."""

@@ -103,6 +103,11 @@ class HeadBuffer:
         """Whether what is kept has a folded line."""
         return self._received is not None and (b'\r\n ' in self._received or b'\r\n\t' in self._received)
 
+    @property
+    def ends_chunks(self) -> bool:
+        """Whether what is kept ends as a chunked body without trailers does."""
+        return self._received is not None and self._received.endswith(b'\r\n0\r\n\r\n')
+
     def take_rest(self) -> bytes:
         """Hand out what follows the final head, and keep nothing."""
         rest = self.received[self._end :]

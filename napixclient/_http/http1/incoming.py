@@ -54,6 +54,7 @@ class IncomingResponse:
         'requests_left',
         'status',
         'stream',
+        'trailers',
     )
     heads: HeadBuffer
     body: BodyBuffer
@@ -70,11 +71,12 @@ class IncomingResponse:
     head_only: bool
     status: int
     coding: str | None
+    trailers: bytes
 
     def __init__(self, max_header_bytes: int, max_header_fields: int) -> None:
         self._max_fields = max_header_fields
         self.heads = HeadBuffer(max_header_bytes)
-        self.body = BodyBuffer(max_header_bytes)
+        self.body = BodyBuffer(max_header_bytes, max_header_fields)
         self.last = b''  # the body, or the end of a streamed one, of a complete response
         self.fresh = False  # whether nothing has come, and nothing of an earlier response has to be cleared
         self.follows = False  # whether a redirect is followed, and not handed out to be read in pieces
@@ -101,6 +103,7 @@ class IncomingResponse:
             self.body.begin()
         self.status = 0
         self.coding = None  # the Content-Encoding, where there is one
+        self.trailers = b''  # those of a complete response, each behind a CRLF
         self._framed = True  # whether the end shows without the connection's end
         self.fresh = not self.head_only
 
@@ -143,7 +146,8 @@ class IncomingResponse:
             check_size(length, self.limit)
             if length >= LARGE and not self.complete:
                 self.body.expect_size(length, not self.stream)
-        elif chunked and not self.complete:
+        elif chunked and not (self.complete and self.heads.ends_chunks):
+            self.complete = False  # llhttp does not hand out trailers
             self.body.expect_chunks()
 
     def heed_only_keep_alive(self, head: bytes, special: re.Match[bytes] | None) -> bool:
@@ -194,6 +198,7 @@ class IncomingResponse:
         framed = self.body.framed
         assert self.head is not None and framed is not None
         self.last = self.take_counted()
+        self.trailers = framed.trailers
         self.complete = True
         self.keep_alive = persists(self.head)
         self.overrun = self.overrun or framed.ambiguous or framed.rest != b''

@@ -138,6 +138,8 @@ class Receiver(Generic[CarrierT]):
         head = parser.head
         assert head is not None
         response = new_response(pending.asked, parser.status, head, parser.last, monotonic() - connection.started)
+        if parser.trailers:
+            response.trailer_block = parser.trailers
         if connection.state in _MAY_END and parser.keep_alive and not parser.overrun:
             connection.state = 'idle'
         else:

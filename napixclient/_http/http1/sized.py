@@ -29,6 +29,7 @@ class SizedBody:
 
     __slots__ = ('_emit', 'left', 'rest')
     ambiguous: Final = False
+    trailers: Final = b''
 
     def __init__(self, emit: Callable[[bytes], object], length: int) -> None:
         self._emit = emit
@@ -56,6 +57,7 @@ class PlacedBody:
 
     __slots__ = ('_buffer', '_filled', '_view', 'left', 'rest')
     ambiguous: Final = False
+    trailers: Final = b''
 
     def __init__(self, length: int) -> None:
         self.left: int = length  # bytes that were not handed out
