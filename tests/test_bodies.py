@@ -1026,9 +1026,9 @@ def test_forms(kind: str) -> None:
         assert (kit.sent(first), first.headers['a']) == (kit.sent(second), 'b')
 
 
-@side_by_side([{'f': object()}, {'f': ('name', None)}, 5, {'f': ('name', io.BytesIO(b'x'))}])
+@side_by_side([{'f': object()}, {'f': ('name', None)}, 5, {'f': ('name', {})}])
 def test_not_a_form(form: Any) -> None:
-    """What urllib3 cannot make a form of is refused at the call."""
+    """What cannot be a form is refused at the call."""
     with serve() as server, Client(server.host) as client:
         with pytest.raises((TypeError, ValueError, AttributeError)):
             client.request('POST', '/', multipart=form)

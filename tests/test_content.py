@@ -190,8 +190,8 @@ def test_files_are_a_multipart_form(server: kit.Server, tmp_path: Path) -> None:
         ({'data': [1, 2]}, TypeError, 'an? int in it is no pair'),
         ({'data': 7}, TypeError, 'a body is a dict, list, text'),
         ({'files': 'a.txt'}, TypeError, 'files is a mapping or pairs'),
-        ({'files': {'a': ('b',)}}, TypeError, r'\(name, file, content type\)'),
-        ({'files': {'a': 7}}, TypeError, 'the content is a file, a text or bytes, not int'),
+        ({'files': {'a': ('b',)}}, ValueError, r'\(file name, value, content type\)'),
+        ({'files': {'a': 7}}, TypeError, 'a file, a text or bytes, or .name, file., not int'),
     ],
 )
 def test_what_cannot_be_sent_is_refused(given: Any, kind: type[Exception], says: str) -> None:

@@ -221,6 +221,10 @@ def test_a_form_is_held_back() -> None:
         client.request('POST', '/', multipart={'a': ('a.txt', b'bytes')}, expect=True)
         assert b'filename="a.txt"' in server.bodies[0]
         assert server.asked == [True]
+    once = iter([b'bytes'])  # read by nobody when the server refuses
+    with HeadFirst([said(413), REST]) as server, Client(server.host, timeout=5) as client:
+        assert failure(client, 'POST', '/', multipart={'a': ('a.txt', once)}, expect=True).status == 413
+        assert list(once) == [b'bytes']
 
 
 # When it answers at once ---------------------------------------------------------------------------------------------

@@ -13,10 +13,8 @@ from collections.abc import Callable, Iterable
 from typing import BinaryIO, NamedTuple
 from urllib.parse import urlencode
 
-from urllib3.filepost import encode_multipart_formdata
-
 from ..masking import hide_fields
-from ..messages import Body, Request, dump_json, load_json
+from ..messages import Body, Request, dump_json, load_json, multipart_body
 from .hostfiles import name_of, read_bytes
 
 __all__ = ['HOST', 'BadItem', 'Content', 'Items', 'Upload', 'read_text']
@@ -38,7 +36,7 @@ class Upload(NamedTuple):
 
     path: str
     name: str
-    data: bytes
+    data: bytes | BinaryIO
     content_type: str
 
 
@@ -117,7 +115,7 @@ class Items:
 
     def _take_file(self, name: str, path: str, text: str) -> None:
         if name:
-            self.fields.append((name, Upload(path, os.path.basename(path), _read(path, text), _type_of(path))))
+            self.fields.append((name, Upload(path, os.path.basename(path), _open(path, text), _type_of(path))))
             return
         if self.file is not None:
             raise BadItem(f'"@{self.file}" and {text!r}: there is one body')
@@ -138,7 +136,7 @@ class Items:
     def _body_of(self, fill: Callable[[str], str]) -> tuple[Body | None, str | None]:
         """The body and its type."""
         if self.is_form:
-            return encode_multipart_formdata([(fill(name), _part(value, fill)) for name, value in self.fields])
+            return multipart_body([(fill(name), _part(value, fill)) for name, value in self.fields])
         if self.fields:
             values = {
                 fill(name): load_json(fill(value)) if isinstance(value, _Json) else fill(value)
@@ -155,8 +153,8 @@ class _Json(str):
     __slots__ = ()
 
 
-def _part(value: str | Upload, fill: Callable[[str], str]) -> str | tuple[str, bytes, str]:
-    """A field of a form, as urllib3 takes it."""
+def _part(value: str | Upload, fill: Callable[[str], str]) -> str | tuple[str, bytes | BinaryIO, str]:
+    """A field of a form."""
     return value[1:] if isinstance(value, Upload) else fill(value)
 
 

@@ -3,6 +3,8 @@
 request     requests, checked when they are made (RFC 9110 §5 and §7, RFC 9112 §3)
 options     the options of one request
 content     the content of a request, as other libraries take it
+source      bodies that are read while they are sent
+multipart   forms, with files in them
 response    responses, decoded when they are asked for
 headers     header fields: a block as it came, looked up when asked for
 json_codec  JSON, read and written
@@ -19,6 +21,7 @@ from .content import FORM, form_of, is_form, multipart_of
 from .headers import Headers
 from .json_codec import FINITE, dump_json, is_json, json_text, load_json, redump_json
 from .methods import IDEMPOTENT, METHODS, in_capitals
+from .multipart import multipart_body
 from .options import Body, CallOptions, ContentOptions, Fields, Params, RequestOptions, WholeOptions
 from .origin import Origin, parse_origin
 from .reference import REDIRECTS, lead, split_reference, split_url, written
@@ -27,7 +30,6 @@ from .request import (
     OwnOptions,
     Request,
     Shared,
-    Source,
     one_of,
     plain_request,
     request_with,
@@ -46,6 +48,7 @@ from .response import (
     says_json,
     written_json,
 )
+from .source import Source
 
 __all__ = [
     'Body',
@@ -82,6 +85,7 @@ __all__ = [
     'lead',
     'load_json',
     'multipart_of',
+    'multipart_body',
     'new_response',
     'one_of',
     'parse_origin',

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 from urllib.parse import urlencode
@@ -20,7 +19,7 @@ class Content(NamedTuple):
 
     body: object
     type: str | None = None
-    multipart: object = None
+    multipart: Any = None
 
 
 def content_of(body: object, multipart: object, json: object, data: object, files: object) -> Content:
@@ -97,27 +96,10 @@ def _pairs(given: object, what: str) -> Iterator[tuple[Any, object]]:
         yield pair[0], pair[1]
 
 
-def _file(name: str, given: Any) -> Any:
-    """A file of a form: its name, its content, and its type where that is given."""
-    if not isinstance(given, (tuple, list)):
-        return _name_of(given) or name, _read(given)
-    if not 2 <= len(given) <= 3:
-        raise TypeError(f'files: {name!r} is a file, or (name, file) or (name, file, content type)')
-    filename, content, *kind = given
-    return _read(content) if filename is None else (filename, _read(content), *kind)
-
-
-def _name_of(file: object) -> str | None:
-    """The name of an open file, without its directory."""
-    name = getattr(file, 'name', None)
-    return os.path.basename(name) if isinstance(name, str) and not name.startswith('<') else None
-
-
-def _read(content: Any) -> str | bytes:
-    """The content of a file, whole."""
-    found = content.read() if hasattr(content, 'read') else content
-    if isinstance(found, (bytearray, memoryview)):
-        found = bytes(found)
-    if not isinstance(found, (str, bytes)):
-        raise TypeError(f'files: the content is a file, a text or bytes, not {type(found).__name__}')
-    return found
+def _file(name: str, given: Any) -> object:
+    """A file of a form; a text or bytes alone is the content of one with the name of its field."""
+    if isinstance(given, (tuple, list)) or hasattr(given, 'read'):
+        return given
+    if not isinstance(given, (str, bytes, bytearray, memoryview)):
+        raise TypeError(f'files: {name!r} is a file, a text or bytes, or (name, file), not {type(given).__name__}')
+    return name, given

@@ -36,7 +36,7 @@ Body = Iterable[object] | Readable
 Fields = Mapping[str, object] | Iterable[tuple[str, object]]
 #: Parameters of a query; a list as a value repeats its name.
 Params = str | Mapping[str, object] | Iterable[tuple[str, object]]
-#: Fields of a form: texts, bytes, ``(file name, value)`` or ``(file name, value, content type)``.
+#: Fields of a form: texts, bytes, numbers, files, ``(file name, value)`` or ``(file name, value, content type)``.
 Multipart = Mapping[str, object] | Iterable[tuple[str, object] | RequestField]
 
 
@@ -47,8 +47,9 @@ class CallOptions(TypedDict, total=False):
     :param retries: :class:`urllib3.Retry`, an ``int``, or ``False`` for none at all. Default: that of the client.
     :param max_body: ``int``, the largest body that is accepted, in bytes, as sent and as decoded. Default: that of the
         client.
-    :param multipart: fields as :func:`urllib3.encode_multipart_formdata` takes them, instead of a body. Default:
-        ``None``.
+    :param multipart: a mapping or pairs, the fields of a form (RFC 7578) instead of a body: texts, bytes, numbers,
+        files, ``(file name, value)`` or ``(file name, value, content type)``, where the value may be an iterable of
+        bytes. Files and iterables are read while they are sent. Default: ``None``.
     :param redirect: ``bool``, follow redirects (RFC 9110 §15.4), ten at most; credentials never follow to another
         origin. Default: that of the client.
     :param expect: ``bool``, have the server agree before the body is sent (``Expect: 100-continue``, RFC 9110

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
-from urllib3.filepost import encode_multipart_formdata
 
 from .._options import Unpack, lists, refuse_unknown
 from ..checks import is_number, is_whole
@@ -17,9 +15,11 @@ from .content import content_of
 from .headers import NO_HEADERS, Headers
 from .json_codec import dump_json
 from .methods import METHODS, method_of
+from .multipart import multipart_body
 from .options import Body, CallOptions, Fields, Params, RequestOptions, RequestParts, WholeOptions
 from .origin import _origins, parse_origin
 from .reference import split_url
+from .source import Source
 from .target import checked_target, is_checked, target_with
 
 __all__ = [
@@ -27,7 +27,6 @@ __all__ = [
     'OwnOptions',
     'Shared',
     'Request',
-    'Source',
     'one_of',
     'plain_request',
     'request_with',
@@ -302,7 +301,7 @@ def _with_content(body: Any, headers: Any, options: Mapping[str, Any]) -> tuple[
     left = {name: value for name, value in options.items() if name not in _CONTENT}
     body, kind, multipart = content_of(body, *map(options.get, ('multipart', 'json', 'data', 'files')))
     if multipart is not None:
-        body, kind = encode_multipart_formdata(multipart)  # type: ignore[arg-type]  # it takes any iterable
+        body, kind = multipart_body(multipart)
         headers = _without_type(headers)
     elif kind is None or 'content-type' in Headers(headers or ()):
         return body, headers, left
@@ -472,40 +471,3 @@ def retry_of(retries: object) -> Retry | None:
 def _check_size(size: Any) -> None:
     if size is not None and (not is_whole(size) or size < 0):
         raise ValueError(f'max_body is a number of bytes, not {size!r}')
-
-
-class Source:
-    """A body that is read while it is sent: a file, or an iterable.
-
-    ``length`` are the bytes that it will give, where it can tell. ``start`` is where a file that can seek stood: it is
-    read from there, each time that it is sent.
-    """
-
-    __slots__ = ('begun', 'length', 'start', 'stream')
-
-    def __init__(self, file: object) -> None:
-        stream: Any = file
-        self.stream: Any = stream
-        self.length: int | None = None
-        self.start: int | None = None
-        self.begun: bool = False  # whether anything was read from it
-        try:  # whatever the caller's object raises: it is told when it is read
-            here = stream.tell()
-            stream.seek(here)
-            self.start = here
-            if isinstance(stream.read(0), bytes):  # a text file counts in characters
-                end = stream.seek(0, os.SEEK_END)
-                self.length = max(int(end) - int(here), 0)
-            stream.seek(here)
-        except Exception:
-            pass
-
-    @property
-    def repeatable(self) -> bool:
-        """Whether it can be sent (once more)."""
-        return not self.begun or self.rereadable
-
-    @property
-    def rereadable(self) -> bool:
-        """Whether it can be read again: a file that can seek, or an iterable that begins again each time."""
-        return self.start is not None or not (hasattr(self.stream, 'read') or hasattr(self.stream, '__next__'))

@@ -114,6 +114,22 @@ def test_form(tmp_path: Path) -> None:
     assert (parts['name'].get_payload(), parts['size'].get_payload()) == (server.host, '7')
 
 
+@pytest.mark.parametrize('size', [3, 3 << 20])
+def test_a_form_of_a_file_to_many_hosts(size: int, tmp_path: Path) -> None:
+    """A small file and a large one, which is read while it is sent, go to all hosts, each with its own fields."""
+    data = os.urandom(size)
+    (tmp_path / 'disk.png').write_bytes(data)
+    with answering() as one, answering() as two:
+        done = napix('post', f'{one.host},{two.host}', '/', 'image@disk.png', 'name={host}', directory=tmp_path)
+        assert done.code == 0
+        for server in one, two:
+            request = sent(server)
+            head = f'Content-Type: {request.headers["content-type"]}\r\n\r\n'.encode()
+            image, name = message_from_bytes(head + request.body).get_payload()
+            assert image.get_payload(decode=True) == data and name.get_payload() == server.host
+            assert int(request.headers['content-length']) == len(request.body)
+
+
 def test_a_file_is_the_body(tmp_path: Path) -> None:
     """`@file` is the body as it is, small or large, with the type that its name tells; `@-` is standard input."""
     (tmp_path / 'small.json').write_bytes(b'{"a": 1}\n')

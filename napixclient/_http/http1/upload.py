@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import gevent
@@ -18,7 +18,6 @@ from ...messages import Source
 
 __all__ = ['FileSpan', 'Upload']
 
-_PIECE = 65536
 #: Bytes of a file that the system is asked to send at once: others have their turn.
 _SPAN = 1 << 18
 
@@ -44,13 +43,12 @@ class Upload:
     :param sent: bytes of the body that are out already.
     """
 
-    __slots__ = ('_chunked', '_sink', '_greenlet', '_left', '_out', '_sent', '_source')
+    __slots__ = ('_chunked', '_sink', '_greenlet', '_out', '_sent', '_source')
 
     def __init__(self, sink: Sink, source: Source, sent: int = 0) -> None:
         self._sink: Sink | None = sink
         self._source = source
         self._chunked = source.length is None
-        self._left = (source.length or 0) - sent
         self._sent = sent
         self._out = Event()
         self._greenlet: Any = None
@@ -71,12 +69,10 @@ class Upload:
 
     def _run(self) -> None:
         try:
-            for piece in self._pieces():
+            for piece in self._source.pieces(self._sent):
                 self._write(b'%x\r\n%b\r\n' % (len(piece), piece) if self._chunked else piece)
             if self._chunked:
                 self._write(b'0\r\n\r\n')
-            elif self._left:
-                raise ended_early(self._left)
         except BaseException as exc:  # a gevent.Timeout or GreenletExit of the source's own, too
             if self._sink is not None:
                 self._sink.upload_failed(exc)
@@ -97,44 +93,6 @@ class Upload:
         self._out.clear()
         self._sink.write(data)
         self._out.wait()
-
-    def _pieces(self) -> Iterator[bytes]:
-        if not self._chunked and not self._left:
-            return
-        for part in self._parts():
-            piece = part.encode() if isinstance(part, str) else part
-            if not isinstance(piece, (bytes, bytearray, memoryview)):
-                raise TypeError(f'a piece of a body is bytes or text, not {type(piece).__name__}')
-            piece = bytes(piece)
-            if not piece:
-                if hasattr(self._source.stream, 'read'):
-                    return
-                continue
-            if not self._chunked:
-                piece = piece[: self._left]  # a file that grows meanwhile ends where it ended when we looked
-                self._left -= len(piece)
-            yield piece
-            if not self._chunked and not self._left:
-                return
-
-    def _parts(self) -> Iterator[Any]:
-        """What the caller's object gives, from its beginning."""
-        source = self._source
-        stream, here, source.begun = source.stream, source.start, True
-        if not hasattr(stream, 'read'):
-            yield from stream
-            return
-        here = None if here is None else here + self._sent
-        while True:
-            if here is None:
-                piece = stream.read(_PIECE)
-            else:  # left where it stands: others may be sending it, or begin to
-                stands = stream.tell()
-                stream.seek(here)
-                piece = stream.read(_PIECE)
-                here = stream.tell() if source.length is None else here + len(piece)
-                stream.seek(stands)
-            yield piece
 
 
 class FileSpan:
@@ -182,11 +140,6 @@ class FileSpan:
         left = self._length - self.sent
         size = send_file(self._file.fileno(), self._start + self.sent, min(left, _SPAN))
         if not size:
-            raise ended_early(left)
+            raise Source.ended_early(left)
         self.sent += size
         return size == left
-
-
-def ended_early(left: int) -> ValueError:
-    """What is wrong with a file that lacks its last bytes."""
-    return ValueError(f'the file ended {left} bytes before its length')
