@@ -1,4 +1,7 @@
-"""Digest authentication (RFC 7616), as an example of an authenticator that answers challenges."""
+"""Digest authentication in small, as an example of an authenticator of one's own that answers challenges.
+
+The library has all of RFC 7616: ``napixclient.authenticators.Digest``.
+"""
 
 from __future__ import annotations
 
@@ -25,8 +28,8 @@ class DigestAuth:
         self.password = password
         self.challenges: dict[str, tuple[dict[str, str], Iterator[int]]] = {}
 
-    def challenged(self, response: Response) -> bool:
-        """Remember what a server wants to be told; false when it asks for something else."""
+    def challenged(self, request: Request, response: Response) -> Request | None:
+        """Remember what a server wants to be told, and tell it; None when it asks for something else."""
         for field in response.headers.getlist('www-authenticate'):
             for found in CHALLENGE.finditer(field):
                 parts = {
@@ -35,9 +38,9 @@ class DigestAuth:
                 }
                 offered = re.split(r'\s*,\s*', parts.get('qop', ''))
                 if parts.get('algorithm', 'MD5').upper() in HASHES and 'auth' in offered:
-                    self.challenges[response.request.host] = parts, count(1)
-                    return True
-        return False
+                    self.challenges[request.host] = parts, count(1)
+                    return self(request)
+        return None
 
     def __call__(self, request: Request) -> Request | None:
         """Tell the server what it last wanted to be told, of this request."""

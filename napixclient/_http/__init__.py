@@ -5,10 +5,12 @@ origin_pool    one origin: its queue, and which request goes over which connecti
 growth         when another connection is opened, and for which request
 in_flight      requests that have a connection: signed, sent, answered, broken off
 signing        requests that are with their authenticator
+answering      a request that keeps its slot while a challenge is answered
 completion     acts on verdicts, and sets outcomes
 core           what all origins of a pool share, and how a pool ends
 preparer       turns a request into bytes: authenticator, cookies, fields that are propagated
 outcomes       judges an answer or a failure: final, again, elsewhere, or for a greenlet
+challenges     who is asked about a challenge, and how often
 retrying       whether a request is tried again, and when
 redirecting    where a redirect leads, and what goes there
 request_queue  the requests that wait

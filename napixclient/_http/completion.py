@@ -13,7 +13,7 @@ from .._log import log
 from ..errors import DeadlineExceeded, HTTPError, Phase, traceback_of
 from .figures import Figures
 from .gevent_types import Loop, Watcher
-from .outcomes import Again, Deferred, Elsewhere, Final, Verdict
+from .outcomes import Again, Answered, Deferred, Elsewhere, Final, Verdict
 from .pending import Outcome, PendingResponse, Redirect
 from .settings import Settings
 from .streaming import StreamedResponse
@@ -75,6 +75,8 @@ class Completion:
                 timer.start(self._back, pending, update=True)  # the loop's own time may be that of long ago
             case Elsewhere(redirect):
                 self._queue.send_elsewhere(pending, redirect)
+            case Answered():
+                raise AssertionError('whoever holds the slot sends the answer')
             case Deferred(phase, step):
                 pending.holder = DeferredHolder(self, phase)
                 greenlet = self.deferred[pending] = gevent.spawn(self._step, pending, step)

@@ -106,7 +106,7 @@ class Growth:
         """A request whose own connection is still being opened, for one that is free."""
         for dial in self.slots.connecting:
             pending = dial.pending
-            if pending is not None:
+            if pending is not None and dial.phase != 'authenticate':  # what answers a challenge has a connection
                 dial.pending = None
                 return pending
         return None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Callable
+from functools import partial
 from time import monotonic
 from typing import Protocol
 
@@ -12,6 +13,7 @@ from ..authenticators import Authenticator
 from ..errors import HTTPError, ProtocolError, ProxyError, ReadTimeout, Timeout, TLSError
 from ..histogram import BOUNDS
 from ..messages import NO_OPTIONS, Origin, Request, Response, Source
+from .answering import Answering
 from .completion import Completion, call_hook
 from .connect.proxies import Proxy
 from .core import PoolCore
@@ -107,6 +109,7 @@ class InFlight:
         self._forwarder = proxy if proxy is not None and proxy.forwards(pool.origin) else None
         self._preparer = Preparer(settings, pool.origin, authenticator, self._forwarder)
         self._outcomes = Outcomes(settings, pool.origin, authenticator, self._forwarder, core.may_retry)
+        self._challenges = self._outcomes.challenges
         self.completion: Completion = Completion(
             settings, core.loop, pool, pool.figures, growth.timed_out, (authenticator, settings)
         )
@@ -120,9 +123,11 @@ class InFlight:
         self._attentive = settings.on_request is not None or pool.throttle.pace is not None or on_send is not None
         hooked = bool(settings.on_request or settings.on_response or settings.on_error)
         #: Whether the requests need the context of their calls.
-        self.needs_context: bool = hooked or self._preparer.asks or self._outcomes.asks
+        self.needs_context: bool = hooked or self._preparer.asks
         #: Whether an answer that is a success is the outcome, without a further thought.
-        self._simple = settings.retries is None and settings.cookies is None and not hooked
+        self._simple = (
+            settings.retries is None and settings.cookies is None and not (hooked or self._challenges.informs)
+        )
         #: Whether a connection that is free may simply take the next request in the queue.
         self._plain = pool.throttle.fixed and not self._preparer.asks
         self._max_body = MAX_BODY if settings.max_body is None else settings.max_body
@@ -190,8 +195,8 @@ class InFlight:
         ):
             figures.done += 1
             pending.finish(response)
-        else:
-            self._judge(connection, pending, response, coding)
+        elif self._judge(connection, pending, response, coding):
+            return  # it is held while a challenge is answered
         if not self._plain:
             self._growth.learn(response)
         elif self._queue.entries and connection.state == 'idle' and not self._ledger.starved:
@@ -202,13 +207,38 @@ class InFlight:
             self._queue.dropped -= 1
         self._pool.next(connection)
 
-    def _judge(self, connection: Connection, pending: PendingResponse, response: Response, coding: str | None) -> None:
-        """An answer that is not plain."""
+    def _judge(self, connection: Connection, pending: PendingResponse, response: Response, coding: str | None) -> bool:
+        """An answer that is not plain; whether somebody is asked first, who holds the connection meanwhile."""
         response.request = pending.request  # whatever becomes of it, both are about the same one
         payload = pending.current.payload
-        self.completion.act(pending, self._outcomes.of_answer(pending, response, coding))
+        is_challenge = self._challenges.asks and self._challenges.is_challenge(pending, response)
+        if is_challenge:
+            step = partial(self._outcomes.of_answer, pending, response, coding)
+            Answering(self, self._slots, connection, pending, step)
+        else:
+            self.completion.act(pending, self._outcomes.of_answer(pending, response, coding))
         if response.status >= 400 and payload is not None and _may_be_unread(response.status, payload):
             connection.usage.doubtful = self.noted = True
+        return is_challenge
+
+    def send_answer(self, slot: Slot[Connection], connection: Connection | None, pending: PendingResponse) -> None:
+        """Send the answer to a challenge, over the connection where that is left; it is no further attempt."""
+        pending.attempts -= 1
+        if connection is None:
+            self._growth.connect(pending, slot)
+            return
+        slot.refill(connection)
+        if not self.start(connection, pending):
+            self._pool.next(connection)
+
+    def leave(self, slot: Slot[Connection], connection: Connection | None) -> None:
+        """A challenge was not answered: its slot is free, with the connection where that is left."""
+        if connection is None:
+            slot.release()
+            self._growth.grow()
+        else:
+            slot.refill(connection)
+            self._pool.next(connection)
 
     def decodes(self, pending: PendingResponse, status: int) -> bool:
         """Whether the content codings of an answer of that status are undone."""

@@ -11,6 +11,7 @@ from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
 from .._options import lists
+from ..authenticators import Authenticator
 from ..errors import HTTPError
 from ..messages import Request, Response
 
@@ -50,6 +51,9 @@ class SharedOptions(TypedDict, total=False):
     :param proxy: ``str``, the URL of a proxy, such as ``http://user:password@proxy.example:3128``; ``http`` and
         ``https`` are HTTP proxies, ``socks5`` and ``socks5h`` SOCKS proxies, of which the latter looks names up
         itself. Default: ``None``.
+    :param proxy_auth: an authenticator, such as ``Digest`` or ``BasicAuth``, that proves to an HTTP proxy who asks, and
+        may answer its 407. What it adds as ``Authorization`` is sent as ``Proxy-Authorization``. Default: ``None``,
+        what the URL of the proxy says.
     :param no_proxy: a list of ``str`` or one ``str`` with commas: hosts, suffixes and networks that are reached
         without the proxy; ``*`` for all. Default: ``None``.
     :param resolver: a callable ``(host, port)`` that returns a list of 5-tuples as ``socket.getaddrinfo`` does, or a
@@ -89,6 +93,7 @@ class SharedOptions(TypedDict, total=False):
     server_hostname: str | None
     ssl_minimum_version: ssl.TLSVersion | None
     proxy: str | None
+    proxy_auth: Authenticator | None
     no_proxy: str | Iterable[str] | None
     resolver: Resolver | None
     redirect: bool

@@ -18,7 +18,9 @@ from ..authenticators import Authenticator
 from ..errors import BodyTooLarge, HTTPError, Phase, ProtocolError, ProxyError, RemoteError
 from ..masking import mask
 from ..messages import IDEMPOTENT, Origin, Response, error_of, read_later
+from .challenges import Challenges
 from .connect.proxies import Proxy, is_own, shows_origin
+from .connect.proxy_signing import signer_of
 from .cookies import keep_cookies, sets_cookies
 from .decoding import Decoder
 from .pending import Outcome, PendingResponse, Redirect
@@ -27,7 +29,7 @@ from .retrying import after_failure, after_response
 from .settings import MAX_BODY, Settings
 from .streaming import StreamedResponse
 
-__all__ = ['Again', 'Deferred', 'Elsewhere', 'Final', 'Outcomes', 'Verdict']
+__all__ = ['Again', 'Answered', 'Deferred', 'Elsewhere', 'Final', 'Outcomes', 'Verdict']
 
 #: Decoded pieces that are made in the loop itself; a body of more goes on in a greenlet.
 _STEPS_AT_ONCE = 4
@@ -51,6 +53,10 @@ class Elsewhere(NamedTuple):
     redirect: Redirect
 
 
+class Answered(NamedTuple):
+    """A challenge was answered: the request is sent as its authenticator has signed it, in the slot that it has."""
+
+
 class Deferred(NamedTuple):
     """The next step takes its time, or may block, and is for a greenlet.
 
@@ -62,7 +68,7 @@ class Deferred(NamedTuple):
     step: Callable[[], Verdict]
 
 
-Verdict = Final | Again | Elsewhere | Deferred
+Verdict = Final | Again | Elsewhere | Answered | Deferred
 
 
 class Outcomes:
@@ -82,16 +88,14 @@ class Outcomes:
     ) -> None:
         self._settings = settings
         self._origin = origin
-        self._challenged: Callable[[Response], object] | None = getattr(authenticator, 'challenged', None)
+        #: Who answers challenges.
+        self.challenges: Challenges = Challenges(
+            origin, authenticator, forwarder, signer_of(settings.proxy_auth, forwarder, origin)
+        )
         self._forwarder = forwarder
         self._may_retry = may_retry
         self._retries = settings.retries
         self._max_body = MAX_BODY if settings.max_body is None else settings.max_body
-
-    @property
-    def asks(self) -> bool:
-        """Whether the authenticator answers challenges."""
-        return self._challenged is not None
 
     # -- answers ---------------------------------------------------------------------------------------------------
 
@@ -181,38 +185,26 @@ class Outcomes:
 
     def _consider(self, pending: PendingResponse, response: Response) -> Verdict:
         """Make an answer the outcome, unless it is to be tried again."""
+        if self.challenges.informs:
+            try:
+                self.challenges.inform(pending, response)
+            except Exception as exc:
+                return _failed('the authenticator failed', exc, response=response, phase='authenticate')
         if isinstance(response, StreamedResponse):
             return Final(response)
-        if self._challenged is not None and self._is_challenge(pending, response):
+        if self.challenges.asks and self.challenges.is_challenge(pending, response):
             return Deferred('authenticate', lambda: self._ask_authenticator(pending, response))
         return self._unless_retried(pending, after_response, response, self._conclude)
 
-    def _is_challenge(self, pending: PendingResponse, response: Response) -> bool:
-        """Whether an answer asks for what the authenticator may have (RFC 9110 §11.4), and may be told.
-
-        One challenge of each request is answered, and one more behind each redirect, where credentials follow.
-        """
-        if pending.challenged or (pending.redirect is not None and pending.redirect.foreign):
-            return False
-        return response.status == 401 or (response.status == 407 and self._forwarder is not None)
-
     def _ask_authenticator(self, pending: PendingResponse, response: Response) -> Verdict:
-        """In a greenlet: send the request once more, signed anew, if the authenticator says so."""
+        """In a greenlet: send the answer of the authenticator, if it has one."""
         try:
-            again = self._has_answer(pending, response)
+            answered = self.challenges.answer(pending, response)
         except BaseException as exc:  # a gevent.Timeout of its own, too
             return _failed('the authenticator failed', exc, response=response, phase='authenticate')
-        if again and pending.current.repeatable and monotonic() < pending.deadline:
-            pending.challenged = True
-            return Again(0.0)
+        if answered and monotonic() < pending.deadline:
+            return Answered()
         return self._unless_retried(pending, after_response, response, self._conclude)
-
-    def _has_answer(self, pending: PendingResponse, response: Response) -> bool:
-        assert self._challenged is not None and pending.context is not None
-        again = pending.context.copy().run(self._challenged, response)
-        if again is not None and not isinstance(again, bool):  # such as what an async function returns
-            raise TypeError(f'challenged() returns True or False, not {type(again).__name__}')
-        return bool(again)
 
     def _conclude(self, pending: PendingResponse, response: Any) -> Verdict:
         """Make an answer the outcome, or go where it leads.
@@ -224,7 +216,6 @@ class Outcomes:
                 return Elsewhere(without_expectation(pending))
             redirect = redirect_of(pending, response, self._settings.redirect)
             if redirect is not None:
-                pending.challenged = False
                 return Elsewhere(redirect)
             return Final(response if response.status < 400 else self._refused(response))
         except ProtocolError as error:
@@ -267,7 +258,6 @@ class Outcomes:
         """
         request = pending.current
         first = 1 if pending.redirect is None else pending.redirect.sent_before + 1
-        first += pending.challenged  # the answer to a challenge is a request of its own
         if request.method not in IDEMPOTENT or attempt != first or not request.repeatable:
             return False
         retries = self._retries_of(pending)

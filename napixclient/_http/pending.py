@@ -22,6 +22,7 @@ __all__ = [
     'PendingResponse',
     'Redirect',
     'RequestState',
+    'Signed',
     'deadline_of',
     'new_pending',
     'pause',
@@ -73,6 +74,21 @@ class Redirect(NamedTuple):
     sent_before: int  # attempts of the requests before it
 
 
+class Signed:
+    """What an authenticator made of one attempt, and which challenges of it were answered."""
+
+    __slots__ = ('answered', 'attempt', 'proxied', 'request')
+
+    def __init__(self, attempt: int, request: Request) -> None:
+        self.attempt = attempt
+        #: As it is sent, but for what the cookie jar and the authenticator of a proxy add.
+        self.request: Request = request
+        #: What the proxy that it is sent to was told of it.
+        self.proxied: Request | None = None
+        #: The statuses, 401 or 407.
+        self.answered: list[int] = []
+
+
 class RequestState:
     """What the engine knows of one request under way."""
 
@@ -80,7 +96,6 @@ class RequestState:
         '__weakref__',
         'asked',
         'attempts',
-        'challenged',
         'context',
         'deadline',
         'holder',
@@ -89,6 +104,7 @@ class RequestState:
         'redirect',
         'retry',
         'sent',
+        'signed',
     )
 
     #: The request, as long as nobody has looked at it perhaps a shared one.
@@ -98,8 +114,8 @@ class RequestState:
     deadline: float  # of time.monotonic(), for the total
     context: Context | None  # of the call that asked for it
     attempts: int  # tries begun
-    challenged: bool  # whether the authenticator has answered a challenge since the last redirect
     sent: bool  # whether a byte of it ever left
+    signed: Signed | None  # by an authenticator, in the attempt under way or the last one
     retry: Any  # urllib3.Retry as it stands; None before the first failure
     propagated: str | None  # the fields of the call context that its last attempt carried
     redirect: Redirect | None
@@ -274,8 +290,8 @@ def new_pending(request: Request, batch: Batch | None, index: int = 0) -> Pendin
     pending.deadline = NEVER
     pending.context = None
     pending.attempts = 0
-    pending.challenged = False
     pending.sent = False
+    pending.signed = None
     pending.retry = None
     pending.redirect = None
     pending.propagated = None

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ..authenticators import Authenticator, OneField
+from ..authenticators import Authenticator, checked
+from ..authenticators.fields import OneField
 from ..call_context import current, current_span, prepare_fields, prepared_fields, propagated_fields
 from ..errors import HTTPError
 from ..masking import mask
 from ..messages import Headers, Origin, Request
 from .connect.proxies import Proxy
+from .connect.proxy_signing import applied, signer_of
 from .cookies import add_cookies
 from .http1.writer import ForwardingWriter, RequestWriter
-from .pending import NEVER, PendingResponse
+from .pending import NEVER, PendingResponse, Signed
 from .redirecting import without_credentials
 from .settings import Settings
 
@@ -38,13 +40,24 @@ class Preparer:
         self.authenticator = authenticator
         # Instead of calling an authenticator that adds one field to requests without fields: what writes the field.
         self._line: Callable[[Request], bytes] | None = None
-        if isinstance(authenticator, OneField) and type(authenticator).__call__ is OneField.__call__:
+        if (
+            isinstance(authenticator, OneField)
+            and type(authenticator).__call__ is OneField.__call__
+            and not hasattr(authenticator, 'challenged')
+        ):
             self._line = authenticator.line
         jar = settings.cookies
         #: Whether an authenticator has to be asked for another request, or the cookie jar for its cookies.
-        self.asks = jar is not None or (authenticator is not None and self._line is None)
+        self._proxy_signer = signer_of(settings.proxy_auth, forwarder, origin)
+        self.asks = (
+            jar is not None or self._proxy_signer is not None or (authenticator is not None and self._line is None)
+        )
         #: Whether what is asked may block, and has a greenlet for that.
-        self.blocks = jar is not None or bool(getattr(authenticator, 'blocking', True))
+        self.blocks = (
+            jar is not None
+            or bool(getattr(authenticator, 'blocking', True))
+            or (self._proxy_signer is not None and self._proxy_signer.blocks)
+        )
         self._writer = (
             RequestWriter(origin.authority, settings.default_fields)
             if forwarder is None
@@ -81,15 +94,24 @@ class Preparer:
         return request
 
     def _authenticated(self, pending: PendingResponse) -> Request:
+        """The request with what proves who asks: what answers a challenge, where there was one in this attempt."""
+        attempt, signed = pending.attempts + 1, pending.signed
+        if signed is None or signed.attempt != attempt or not signed.answered:
+            signed = pending.signed = Signed(attempt, self._signed(pending))
+        request, signer = signed.request, self._proxy_signer
+        if signer is None:
+            return request
+        if signed.proxied is None:
+            signed.proxied = signer.sign(request)
+        return applied(request, signed.proxied)
+
+    def _signed(self, pending: PendingResponse) -> Request:
         """What the authenticator makes of the request."""
         request = pending.current
         foreign = pending.redirect is not None and pending.redirect.foreign
-        if self.authenticator is not None and self._line is None and not foreign:
-            changed = self.authenticator(request)
-            if changed is not None and not isinstance(changed, Request):
-                raise TypeError(f'an authenticator returns a Request or None, not {type(changed).__name__}')
-            request = changed or request
-        return request
+        if self.authenticator is None or self._line is not None or foreign:
+            return request
+        return checked(self.authenticator(request)) or request
 
     # -- bytes -----------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from urllib3 import Timeout as Timeouts
 
 from .._options import refuse_unknown
 from .._version import __version__
+from ..authenticators import Authenticator, authenticator_of
 from ..checks import is_number, is_whole, true_or_false, whole_number
 from ..errors import HTTPError
 from ..masking import hide, hide_fields
@@ -69,6 +70,7 @@ class Settings:
         server_hostname: str | None = None,
         ssl_minimum_version: ssl.TLSVersion | None = None,
         proxy: str | None = None,
+        proxy_auth: Authenticator | None = None,
         no_proxy: str | Iterable[str] | None = None,
         resolver: Resolver | None = None,
         redirect: bool = False,
@@ -109,6 +111,7 @@ class Settings:
         self.assert_fingerprint: str | None = _fingerprint(assert_fingerprint)
         self.server_hostname: str | None = _text(server_hostname, 'server_hostname')
         self._proxy = proxy_of(proxy)
+        self.proxy_auth: Authenticator | None = _proxy_auth(proxy_auth, self._proxy)
         self._hide_secrets()
         self._no_proxy = NoProxy(no_proxy)
         self.resolver: Resolver | None = _callable(resolver, 'resolver')
@@ -239,6 +242,25 @@ def _budget(value: Any) -> tuple[float, float] | None:
     if not (share >= 0 and rate >= 0):
         raise ValueError(f'retry_budget is (share of the requests, retries a second), not {value!r}')
     return share, rate
+
+
+def _proxy_auth(given: Any, proxy: Proxy | None) -> Authenticator | None:
+    """The authenticator of the proxy.
+
+    :raises ValueError: for what is none, and beside a proxy that has no use for it.
+    """
+    if isinstance(given, (str, tuple, Mapping)):
+        raise ValueError(
+            'proxy_auth is an authenticator such as Digest or BasicAuth; user and password of Basic may also go into '
+            "the URL of the proxy: proxy='http://user:password@proxy.example:3128'"
+        )
+    authenticator = authenticator_of(given)
+    if authenticator is not None and proxy is not None:
+        if proxy.speaks_socks:
+            raise ValueError('proxy_auth is for HTTP proxies; that of SOCKS has user and password in its URL')
+        if proxy.credentials is not None:
+            raise ValueError('proxy_auth and a user in the URL of the proxy exclude each other')
+    return authenticator
 
 
 def _callable(value: _T, name: str) -> _T:

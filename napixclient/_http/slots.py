@@ -13,6 +13,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any, Generic, Protocol, TypeVar
 
+from ..errors import Phase
 from .exchange import Exchange
 from .pending import PendingResponse
 
@@ -40,10 +41,14 @@ class SlotWaiter(Protocol[C]):
 
 
 class Attempt(Protocol):
-    """A connection that is being opened."""
+    """A connection that is being opened, or has to wait for its request to be signed."""
 
     #: The request that it is opened for; ``None`` when that is elsewhere or over.
     pending: PendingResponse | None
+
+    @property
+    def phase(self) -> Phase:
+        """What the request waits for."""
 
     def stop(self) -> None:
         """End it."""
@@ -67,11 +72,14 @@ class Slot(Generic[C]):
 
     def fill(self, connection: C) -> None:
         """A connection was opened in it."""
-        origin = self.origin
-        self.since = origin.ledger.now()
+        self.since = self.origin.ledger.now()
         self.turns = 0
-        origin.open[connection] = self
-        origin.ledger.open.add(connection)
+        self.refill(connection)
+
+    def refill(self, connection: C) -> None:
+        """The connection that was in it is in it again."""
+        self.origin.open[connection] = self
+        self.origin.ledger.open.add(connection)
 
     def release(self) -> None:
         """Give it back: it goes to whoever has waited longest."""

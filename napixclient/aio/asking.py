@@ -80,7 +80,9 @@ class _Awaited:
         self._given = given
         self._sign: Callable[[Request], Request | None] = _in_loop(given)
         if hasattr(given, 'challenged'):
-            self.challenged: Callable[[Response], object] = _in_loop(given.challenged)
+            self.challenged: Callable[[Request, Response], object] = _in_loop(given.challenged)
+        if hasattr(given, 'informed'):
+            self.informed: Callable[[Request, Response], object] = given.informed
 
     def __call__(self, request: Request) -> Request | None:
         """What the authenticator makes of the request."""
@@ -90,13 +92,13 @@ class _Awaited:
         return repr(self._given)
 
 
-def _in_loop(function: Any) -> Callable[[Any], Any]:
+def _in_loop(function: Any) -> Callable[..., Any]:
     if not is_async(function):
-        plain: Callable[[Any], Any] = function
+        plain: Callable[..., Any] = function
         return plain
 
-    def call(argument: Any) -> Any:
-        return _Call(caller.get(), copy_context(), lambda: function(argument)).result()
+    def call(*arguments: Any) -> Any:
+        return _Call(caller.get(), copy_context(), lambda: function(*arguments)).result()
 
     return call
 

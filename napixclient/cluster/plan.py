@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from ..authenticators import Description
+from ..authenticators.travelling import Description
 from ..messages import Headers, Request
 from .broker import Broker
 from .keys import Keyring

@@ -14,7 +14,8 @@ from .._http.figures import Stats
 from .._http.options import Options
 from .._http.pending import Outcome, PendingResponse
 from .._options import Unpack, lists, refuse_unknown
-from ..authenticators import Credentials, authenticator_of, described
+from ..authenticators import Credentials, authenticator_of
+from ..authenticators.travelling import described
 from ..checks import true_or_false, whole_number
 from ..messages import Body, Fields, Headers, Request, RequestOptions, plain_request, request_with
 from ..secret_names import add_secret_names

@@ -10,7 +10,7 @@ import msgpack
 from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
-from ..authenticators import Description
+from ..authenticators.travelling import Description
 from ..call_context import CallContext
 from ..messages import NO_OPTIONS, Headers, Request, Source, plain_request
 

@@ -188,7 +188,11 @@ class Request(_Draft):
             parts['body'] = self.payload
         elif 'body' not in changes:  # then the old one goes, and the type that it had
             parts |= {'body': None, 'headers': _without_type(self.headers)}
-        changed = Request(**{**parts, **changes})
+        if self.url.startswith(('/', '*')):
+            changed = Request(**{**parts, **changes})
+        else:  # what a proxy is told: no caller could ask for that
+            changed = Request(**{**parts, 'method': 'GET', 'url': '/', **changes})
+            changed = _told(changed._copy(self.url, changed.headers), self.host, self.method)
         if kept:
             _Draft.__dict__['body'].__set__(changed, self.body)
         return changed
@@ -225,6 +229,18 @@ class Request(_Draft):
         changed.options = self.options
         changed.__class__ = Request
         return changed  # type: ignore[no-any-return]
+
+    def held_back(self) -> Request:
+        """The same with a body that is held back until the server agrees to the request (RFC 9110 §10.1.1)."""
+        held = self._copy(self.url, self.headers)
+        _write_options(held, self.options._replace(expect=True))
+        return held
+
+    def as_told(self, host: str, method: str, target: str) -> Request:
+        """What a proxy at ``host`` is told of it: another target, and nothing that proves anything to the origin."""
+        proofs = ('authorization', 'proxy-authorization')
+        fields = Headers(pair for pair in self.headers.multi_items() if pair[0].lower() not in proofs)
+        return _told(self._copy(target, fields), host, method)
 
     def with_query(self, pair: str) -> Request:
         """The same with a pair, which is quoted already, added to the query; the asterisk form has none."""
@@ -341,6 +357,12 @@ def _request_with(
     if options != NO_OPTIONS:
         _write_options(request, options)
     return request  # type: ignore[no-any-return]
+
+
+def _told(copy: Request, host: str, method: str) -> Request:
+    _Draft.__dict__['host'].__set__(copy, host)
+    _Draft.__dict__['method'].__set__(copy, method)
+    return copy
 
 
 _write_options = _Draft.__dict__['options'].__set__

@@ -15,7 +15,9 @@ from ..._http.options import Options
 from ..._http.pending import Batch as Outcomes
 from ..._http.pending import PendingResponse
 from ...allow import Allow
-from ...authenticators import Authenticator, Description, OneField, restored
+from ...authenticators import Authenticator
+from ...authenticators.fields import OneField
+from ...authenticators.travelling import Description, restored
 from ...call_context import current
 from ...errors import HTTPError, QueueTimeout
 from ...messages import IDEMPOTENT, Request

@@ -1,52 +1,23 @@
-"""Authenticators: they prove to a server who sends a request, and may answer its challenge (401, 407).
-
-An authenticator is a callable ``Request -> Request`` (``None`` leaves the request unchanged). It is called again for
-every attempt. One with the class attribute ``blocking = False`` promises to do no I/O and to take no lock, and is
-called in place; any other runs in a greenlet of its own.
-
-One with a method ``challenged`` answers challenges, such as those of Digest: see ``Authenticator``.
-"""
+"""Authenticators that sign each request by itself, without asking anybody: a field, or a token in the query."""
 
 from __future__ import annotations
 
 import os
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable
 from hashlib import sha256
 from time import time
 from typing import TYPE_CHECKING
 from urllib.parse import quote, quote_plus
 
-from .masking import MASK, hide, mask
-from .messages import Headers, Request
-from .secret_names import add_secret_parameter
+from ..masking import MASK, hide, mask
+from ..messages import Headers, Request
+from ..secret_names import add_secret_parameter
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-__all__ = [
-    'AnonAuthenticator',
-    'Authenticator',
-    'BasicAuth',
-    'BearerToken',
-    'Credentials',
-    'LoginAuthenticator',
-    'TokenIdentifier',
-    'authenticator_of',
-]
-
-#: A callable that is called for each attempt of a request, and returns what is sent: ``None`` for the request as it is.
-#:
-#: With the attribute ``blocking = False`` it promises to do no I/O and to take no lock, and is called in place.
-#:
-#: One with a method ``challenged(response)`` answers challenges (RFC 9110 §11.4). The method is called with a 401, and
-#: with a 407 of a proxy that forwards requests, in a greenlet, whatever ``blocking`` says. It returns whether the
-#: request is to be signed anew and sent once more. That happens at most once for each request, and once more behind a
-#: redirect, if the body can be sent again and the total timeout is not up. It counts in ``attempts``, but takes nothing
-#: of ``retries``. Behind a redirect to another origin, where credentials do not follow, the method is not called.
-Authenticator = Callable[[Request], Request | None]
-#: What clients take as their authenticator: one, or ``{'login': …, 'key': …}``.
-Credentials = Authenticator | Mapping[str, str | bytes]
+__all__ = ['AnonAuthenticator', 'BasicAuth', 'BearerToken', 'LoginAuthenticator', 'OneField', 'TokenIdentifier']
 
 
 class OneField:
@@ -56,6 +27,7 @@ class OneField:
     _written = b''  # a field that is the same for all requests
 
     def __call__(self, request: Request) -> Request:
+        """Return the request with the field."""
         return request.with_line(b'authorization', self.line(request))
 
     def line(self, request: Request) -> bytes:
@@ -232,62 +204,3 @@ class BasicAuth(OneField):
     def parameters(self) -> tuple[str | bytes, ...]:
         """What it is made of, secrets included: for one who makes the same elsewhere."""
         return self._pair
-
-
-def authenticator_of(given: Credentials | None) -> Authenticator | None:
-    """Turn the ``authenticator`` argument of ``Client`` and ``ClientPool`` into a callable; ``None`` is anonymous.
-
-    :raises ValueError: if it is neither a callable, nor a mapping of ``login`` and ``key``, nor ``None``.
-    """
-    if given is None or type(given) is AnonAuthenticator:
-        return None
-    if isinstance(given, Mapping):
-        if set(given) != {'login', 'key'}:
-            raise ValueError(f"a mapping as authenticator has 'login' and 'key', not {sorted(map(str, given))}")
-        return LoginAuthenticator(given['login'], given['key'])  # type: ignore[arg-type]  # which it checks
-    if callable(given) and not isinstance(given, type):
-        if not callable(getattr(given, 'challenged', authenticator_of)):
-            raise ValueError('challenged, where an authenticator has it, is a method that takes a Response')
-        return given
-    raise ValueError(f"an authenticator is a callable, {{'login': …, 'key': …}} or None, not {type(given).__name__}")
-
-
-# How authenticators travel -------------------------------------------------------------------------------------------
-
-#: Kind and parameters of an authenticator.
-Description = tuple[str, tuple[str | bytes, ...]]
-
-
-def described(authenticator: Authenticator | None) -> Description | None:
-    """What one of the library's own authenticators is made of, secrets included: its kind, and what that takes.
-
-    :raises ValueError: for any other, which is code that works in its own process only.
-    """
-    if authenticator is None:
-        return None
-    for kind, made in _KINDS.items():
-        if type(authenticator) is made:
-            return kind, authenticator.parameters()
-    raise ValueError(
-        "an authenticator that travels is one of the library's own: LoginAuthenticator, TokenIdentifier, BearerToken "
-        f'or BasicAuth, not {type(authenticator).__name__}'
-    )
-
-
-def restored(kind: str, parameters: Iterable[str | bytes]) -> Authenticator:
-    """The authenticator that was described so.
-
-    :raises ValueError: for an unknown kind, and for parameters that make no sense.
-    """
-    if kind not in _KINDS:
-        raise ValueError(f'unknown kind of authenticator: {kind!r}')
-    made: Callable[..., Authenticator] = _KINDS[kind]
-    return made(*parameters)
-
-
-_KINDS: Mapping[str, type[LoginAuthenticator | TokenIdentifier | BearerToken | BasicAuth]] = {
-    'login': LoginAuthenticator,
-    'token': TokenIdentifier,
-    'bearer': BearerToken,
-    'basic': BasicAuth,
-}
