@@ -571,11 +571,11 @@ async def test_an_async_method_answers_challenges(challenging: kit.Server) -> No
         def __call__(self, request: Request) -> Request:
             return request.replace(headers={'Authorization': f'Bearer {token}'})
 
-        async def challenged(self, response: Response) -> bool:
+        async def challenged(self, request: Request, response: Response) -> Request:
             nonlocal token
             await asyncio.sleep(0)
             token = 'new'
-            return True
+            return self(request)
 
     async with AsyncPool(Signer()) as pool:
         assert (await pool.request(challenging.host, 'GET', '/')).status == 200

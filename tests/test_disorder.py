@@ -70,10 +70,10 @@ class Signing:
         """Sign nothing."""
         self.act(self.blocking)
 
-    def challenged(self, response: Response) -> bool:
+    def challenged(self, request: Request, response: Response) -> Request | None:
         """Perhaps."""
         self.act(True)
-        return self.rng.random() < 0.8
+        return request if self.rng.random() < 0.8 else None
 
     def act(self, may_block: bool) -> None:
         """Block or fail."""

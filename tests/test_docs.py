@@ -106,6 +106,13 @@ class Limited:
         return (429, {'Retry-After': '1'}, None) if self.asked == 1 else (200, {}, {'state': 'ready'})
 
 
+def digest(path: str, headers: dict[str, str], body: bytes) -> Answer:
+    """Let in who answers the challenge."""
+    if headers.get('authorization', '').startswith('Digest username="nemo"'):
+        return 200, {}, ['a pearl']
+    return 401, {'WWW-Authenticate': 'Digest realm="vault", nonce="5ea", qop="auth", algorithm=SHA-256'}, None
+
+
 def who(path: str, headers: dict[str, str], body: bytes) -> Answer:
     """Tell how the caller proved who asks."""
     proof = headers.get('authorization', '').partition(' ')[0] or ('a token' if 'token=' in path else None)
@@ -180,6 +187,7 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ('alias.example', '/captains'): (200, {}, ['/captains/1', '/captains/2']),
     ('secure.example', '/'): (200, {}, ['/vault']),
     ('vault.example', '/vault'): vault,
+    ('vault.example', '/digest'): digest,
     ('tokens.example', '/whoami'): who,
     ('tokens.example', '/tokens'): (200, {}, {'token': 'de7245', 'expires_in': 3600}),
     ('ip-allocator.example', '/vm-ip/'): (204, {'Location': '/vm-ip/10.0.0.17'}, None),

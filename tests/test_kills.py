@@ -802,10 +802,9 @@ class Challenged(Slow):
     def __call__(self, request: Request) -> None:
         """Sign nothing."""
 
-    def challenged(self, response: Response) -> bool:
+    def challenged(self, request: Request, response: Response) -> None:
         """Have no answer."""
         kit.turn()
-        return False
 
 
 PACKED = gzip.compress(bytes(range(256)) * 10_000)

@@ -26,8 +26,8 @@ from napixclient import (
     TruncatedBody,
 )
 from napixclient._http.connect.proxies import Proxy
-from napixclient._http.outcomes import Again, Deferred, Elsewhere, Final, Outcomes, Verdict
-from napixclient._http.pending import PendingResponse, Redirect, new_pending
+from napixclient._http.outcomes import Again, Answered, Deferred, Elsewhere, Final, Outcomes, Verdict
+from napixclient._http.pending import PendingResponse, Redirect, Signed, new_pending
 from napixclient._http.settings import Settings
 from napixclient.messages import parse_origin
 
@@ -83,6 +83,13 @@ def sent(method: str = 'GET', body: Any = None, attempts: int = 1, **options: An
     """A request that was sent so many times."""
     pending = new_pending(Request(HOST, method, '/', body, **options), None)
     pending.attempts, pending.sent, pending.context = attempts, True, contextvars.copy_context()
+    return pending
+
+
+def signed(method: str = 'GET', body: Any = None) -> PendingResponse:
+    """A request that was sent as an authenticator has signed it."""
+    pending = sent(method, body)
+    pending.signed = Signed(1, pending.request)
     return pending
 
 
@@ -309,56 +316,77 @@ class Challenged:
     def __call__(self, request: Request) -> None:
         """Sign nothing."""
 
-    def challenged(self, response: Response) -> Any:
-        """Say it."""
+    def challenged(self, request: Request, response: Response) -> Any:
+        """Say it; True stands for the request as it is."""
         self.asked += 1
-        return self.step()
+        answer = self.step()
+        return request if answer is True else answer
 
 
 @pytest.mark.parametrize(
-    ('status', 'forwarder', 'foreign', 'before', 'again', 'asked'),
+    ('status', 'field', 'forwarder', 'foreign', 'before', 'answered'),
     [
-        (401, None, False, False, True, 1),
-        (401, PROXY, False, False, True, 1),
-        (401, None, True, False, False, 0),  # credentials do not follow
-        (401, None, False, True, False, 0),  # once
-        (407, None, False, False, False, 0),  # whose would that be?
-        (407, PROXY, False, False, True, 1),
-        (403, None, False, False, False, 0),
-        (200, None, False, False, False, 0),
+        (401, '', None, False, [], True),
+        (401, '', PROXY, False, [], True),
+        (401, '', None, True, [], False),  # credentials do not follow
+        (401, '', None, False, [401], False),  # once
+        (401, 'WWW-Authenticate: Digest stale=TRUE, realm=x', None, False, [401], True),  # all was right but the nonce
+        (401, 'WWW-Authenticate: Digest stale=false', None, False, [401], False),
+        (401, 'WWW-Authenticate: Digest stale=true', None, False, [401, 401], False),  # twice
+        (401, 'Proxy-Authenticate: Digest stale=true', None, False, [401], False),
+        (401, '', PROXY, False, [407], True),  # that was the proxy
+        (407, '', None, False, [], False),  # whose would that be?
+        (407, '', PROXY, False, [], True),
+        (407, '', PROXY, False, [401, 407], False),
+        (407, 'Proxy-Authenticate: Digest stale=true', PROXY, False, [401, 407], True),
+        (403, '', None, False, [], False),
+        (200, '', None, False, [], False),
     ],
 )
-def test_challenges(status: int, forwarder: Proxy | None, foreign: bool, before: bool, again: bool, asked: int) -> None:
-    """Which answers are challenges: one of each request, from whom credentials are meant for."""
-    me, pending = Challenged(), sent()
-    pending.challenged = before
+def test_challenges(
+    status: int, field: str, forwarder: Proxy | None, foreign: bool, before: list[int], answered: bool
+) -> None:
+    """Which answers are challenges: one of each attempt and one that is stale, from whom credentials are meant for."""
+    me, pending = Challenged(), signed()
+    assert pending.signed is not None
+    pending.signed.answered += before
     pending.redirect = Redirect(Request(HOST, 'GET', '/'), 1, foreign, 1)
     judge = Judge(me, forwarder, budget=0)
-    verdict = judge.answer(pending, status)
-    assert (verdict == Again(0.0)) is again and me.asked == asked and judge.phases == ['authenticate'] * asked
-    assert pending.challenged is (again or before) and judge.budget == 0
+    verdict = judge.answer(pending, status, field)
+    assert (verdict == Answered()) is answered and me.asked == answered
+    assert judge.phases == ['authenticate'] * answered and judge.budget == 0
+    assert pending.signed.answered == before + [status] * answered
 
 
 def test_a_challenge_that_comes_too_late() -> None:
     """Behind the deadline nothing is sent once more."""
-    pending = sent()
+    pending = signed()
     pending.deadline = monotonic() - 1
-    assert outcome_of(Judge(Challenged()).answer(pending, 401)).status == 401 and not pending.challenged
+    assert outcome_of(Judge(Challenged()).answer(pending, 401)).status == 401
 
 
 def test_a_challenge_of_a_body_that_is_gone() -> None:
     """The authenticator learns of it, and nothing is sent once more."""
-    me, pending = Challenged(), sent('PUT', iter([b'x']))
+    me, pending = Challenged(), signed('PUT', iter([b'x']))
     pending.request.payload.begun = True  # type: ignore[union-attr]
     assert outcome_of(Judge(me).answer(pending, 401)).status == 401 and me.asked == 1
 
 
 def test_a_redirect_has_a_challenge_of_its_own() -> None:
     """What was challenged before a redirect may be challenged behind it."""
-    judge, pending = Judge(Challenged(), redirect=True), sent()
-    assert judge.answer(pending, 401) == Again(0.0) and pending.challenged
-    assert isinstance(judge.answer(pending, 302, 'Location: /next'), Elsewhere)
-    assert not pending.challenged
+    judge, pending = Judge(Challenged(), redirect=True), signed()
+    assert judge.answer(pending, 401) == Answered()
+    verdict = judge.answer(pending, 302, 'Location: /next')
+    assert isinstance(verdict, Elsewhere)
+    pending.redirect, pending.attempts = verdict.redirect, 2
+    pending.signed = Signed(2, pending.current)
+    assert judge.answer(pending, 401) == Answered()
+
+
+def test_an_answer_to_another_origin() -> None:
+    """What answers a challenge goes where the challenge came from."""
+    error = outcome_of(Judge(Challenged(lambda: Request('other.example', 'GET', '/'))).answer(signed(), 401))
+    assert isinstance(error.__cause__, ValueError) and 'other.example' in str(error)
 
 
 # Failures ------------------------------------------------------------------------------------------------------------
@@ -397,28 +425,21 @@ def test_a_failure_of_what_cannot_be_sent_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ('method', 'attempt', 'challenged', 'redirect', 'retries', 'expected'),
+    ('method', 'attempt', 'redirect', 'retries', 'expected'),
     [
-        ('GET', 1, False, None, None, True),
-        ('PUT', 1, False, None, None, True),
-        ('POST', 1, False, None, None, False),
-        ('GET', 2, False, None, None, False),
-        ('GET', 2, True, None, None, True),  # the answer to a challenge is a first one
-        ('POST', 2, True, None, None, False),
-        ('GET', 3, True, None, None, False),
-        ('GET', 3, False, 2, None, True),  # so is what is sent behind a redirect
-        ('GET', 4, False, 2, None, False),
-        ('GET', 4, True, 2, None, True),
-        ('GET', 1, False, None, Retry(0), True),
-        ('GET', 1, False, None, False, False),
+        ('GET', 1, None, None, True),
+        ('PUT', 1, None, None, True),
+        ('POST', 1, None, None, False),
+        ('GET', 2, None, None, False),
+        ('GET', 3, 2, None, True),  # so is what is sent behind a redirect
+        ('GET', 4, 2, None, False),
+        ('GET', 1, None, Retry(0), True),
+        ('GET', 1, None, False, False),
     ],
 )
-def test_the_free_resend(
-    method: str, attempt: int, challenged: bool, redirect: int | None, retries: Any, expected: bool
-) -> None:
+def test_the_free_resend(method: str, attempt: int, redirect: int | None, retries: Any, expected: bool) -> None:
     """What may be sent twice is sent once more for free when the server had closed: the first time, unless forbidden."""
     pending = sent(method)
-    pending.challenged = challenged
     if redirect is not None:
         pending.redirect = Redirect(Request(HOST, method, '/'), 1, False, redirect)
     judge = Judge(retries=retries)

@@ -95,8 +95,8 @@ def test_a_bad_argument_raises_at_once(server: kit.Server) -> None:
     class Challenged:
         def __call__(self, request: Request) -> None: ...
 
-        async def challenged(self, response: Response) -> bool:
-            return True
+        async def challenged(self, request: Request, response: Response) -> Request:
+            return request
 
     for given in authenticator, Challenged():
         with pytest.raises(ValueError, match='AsyncPool'):

@@ -160,7 +160,6 @@ def test_a_handle_has_the_interface_of_a_pending_response() -> None:
         wanted = {name for name in dir(PendingResponse) if name[0] != '_'} - {
             *(
                 'asked',
-                'challenged',
                 'current',
                 'end',
                 'finish',
@@ -169,6 +168,7 @@ def test_a_handle_has_the_interface_of_a_pending_response() -> None:
                 'redirect',
                 'retry',
                 'sent',
+                'signed',
                 'tries',
             )
         }
