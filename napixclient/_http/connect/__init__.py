@@ -9,6 +9,7 @@ threads           threads for calls that nobody can interrupt
 happy_eyeballs    one of several addresses, raced (RFC 8305)
 proxies           which proxy, by the options, and which answers are its own; no I/O
 proxy_signing     proves to a proxy who asks
+tunnels           tunnels through a proxy, which may ask who wants one
 proxy_handshakes  how a proxy is asked: CONNECT, SOCKS5
 tls               handshakes and the checking of names
 sessions          sessions of TLS, to resume on reconnection

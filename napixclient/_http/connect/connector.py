@@ -20,9 +20,11 @@ from ..settings import Settings
 from .happy_eyeballs import Address, is_limit, literal_family, race
 from .name_cache import Counts, Lookup, LookupWaiter, NameCache
 from .proxies import Proxy
-from .proxy_handshakes import Refusal, ask_socks, ask_tunnel
+from .proxy_handshakes import Refusal, ask_socks
+from .proxy_signing import signer_of
 from .tls import TLS
 from .tls_in_tls import relayed
+from .tunnels import Reconnect, Tunnel
 
 __all__ = ['ConnectWaiter', 'Connector', 'NoDescriptors', 'connect_error']
 
@@ -111,7 +113,14 @@ class Connector:
             return race(self.addresses(origin.host, origin.port, waiter))
         if proxy.speaks_socks:
             return self._reach_by_socks(proxy, origin, waiter)
-        return self._through_proxy(proxy, waiter, self._tunnel, origin, waiter)
+        if proxy.forwards(origin):
+            return self._through_proxy(proxy, waiter, lambda *_: None)
+        tunnel = Tunnel(proxy, origin, signer_of(self._settings.proxy_auth, proxy, origin), self._new_parser)
+        while True:
+            try:
+                return self._through_proxy(proxy, waiter, self._tunnel, tunnel, waiter)
+            except Reconnect:
+                continue
 
     def _reach_by_socks(self, proxy: Proxy, origin: Origin, waiter: ConnectWaiter) -> socket.socket:
         if proxy.scheme == 'socks5':
@@ -147,7 +156,7 @@ class Connector:
             found = ask(sock, proxy, *target) or sock
         except BaseException as exc:
             sock.close()
-            if isinstance(exc, Exception) and not isinstance(exc, (HTTPError, Refusal)):
+            if isinstance(exc, Exception) and not isinstance(exc, (HTTPError, Refusal, Reconnect)):
                 raise _blame(proxy, exc) from exc
             raise
         waiter.proxy = None
@@ -161,18 +170,11 @@ class Connector:
 
         return self._tls.secure(proxy.host, proxy.port, None, dial) if proxy.scheme == 'https' else dial()
 
-    def _tunnel(self, sock: socket.socket, proxy: Proxy, origin: Origin, waiter: ConnectWaiter) -> socket.socket | None:
-        if proxy.forwards(origin):
-            return None
-        settings = self._settings
-        ask_tunnel(
-            sock,
-            proxy,
-            origin,
-            ResponseParser(settings.max_header_bytes, settings.max_header_fields),
-            waiter.request,
-            min(REFUSAL_SECONDS, max(waiter.expires - monotonic(), 0.0) / 2),
-        )
+    def _new_parser(self) -> ResponseParser:
+        return ResponseParser(self._settings.max_header_bytes, self._settings.max_header_fields)
+
+    def _tunnel(self, sock: socket.socket, proxy: Proxy, tunnel: Tunnel, waiter: ConnectWaiter) -> socket.socket | None:
+        tunnel.ask(sock, waiter.request, min(REFUSAL_SECONDS, max(waiter.expires - monotonic(), 0.0) / 2))
         return relayed(sock) if proxy.scheme == 'https' else None
 
     # -- names -----------------------------------------------------------------------------------------------------

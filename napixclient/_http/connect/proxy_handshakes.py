@@ -7,18 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from time import monotonic
-from typing import Any
+from typing import Any, NamedTuple
 
 import gevent
 from gevent import socket
 
 from ...error_texts import one_line
 from ...errors import ConnectError, ProtocolError, ProxyError, RefusedError
-from ...messages import Origin, Request, Response
+from ...messages import Request, Response
 from ..http1.parser import ResponseParser
 from .proxies import Proxy, bracketed
 
-__all__ = ['Refusal', 'ask_socks', 'ask_tunnel']
+__all__ = ['Refusal', 'TunnelRefusal', 'ask_socks', 'ask_tunnel']
 
 #: Bytes asked for at once, and those of a refusal of which no more are asked for.
 _READ_SIZE = 16384
@@ -44,21 +44,37 @@ class Refusal(Exception):
         self.error = error
 
 
-def ask_tunnel(
-    sock: socket.socket, proxy: Proxy, origin: Origin, parser: ResponseParser, request: Request | None, seconds: float
-) -> None:
-    """Have an HTTP proxy connect to an origin (RFC 9110 §9.3.6).
+class TunnelRefusal(NamedTuple):
+    """What an HTTP proxy answered instead of a tunnel."""
 
+    error: ProxyError
+    response: Response
+    #: Whether the connection can be used again.
+    is_kept: bool
+
+
+def ask_tunnel(
+    sock: socket.socket,
+    proxy: Proxy,
+    told: Request,
+    fields: bytes,
+    parser: ResponseParser,
+    request: Request | None,
+    seconds: float,
+) -> TunnelRefusal | None:
+    """Have an HTTP proxy connect to an origin (RFC 9110 §9.3.6); ``None`` when it has.
+
+    :param told: what it is told, whose target is the origin.
+    :param fields: for the proxy, as they are written.
     :param parser: a new one. The answer ends with its head where it is a 2xx, as that to a HEAD does.
     :param request: what the tunnel is for.
     :param seconds: for the body of a refusal.
-    :raises ProxyError: for anything but a 2xx, with nothing behind it; with the answer, where it is one.
+    :raises ProxyError: for what is no answer, and for a 2xx with something behind it.
     :raises OSError: when the connection breaks.
     """
-    target = f'{bracketed(origin.host)}:{origin.port}'
-    head = f'CONNECT {target} HTTP/1.1\r\nHost: {target}'.encode('latin-1')
+    head = f'CONNECT {told.url} HTTP/1.1\r\nHost: {told.url}'.encode('latin-1')
     began = monotonic()
-    sock.sendall(head + proxy.fields.block + b'\r\n\r\n')
+    sock.sendall(head + fields + b'\r\n\r\n')
     parser.begin('HEAD', None)
     received: list[bytes] = []
     first = b''
@@ -75,12 +91,12 @@ def ask_tunnel(
         status, answered = parser.status, parser.head or b''
         reason = answered.partition(b'\r\n')[0].partition(b' ')[2].decode('latin-1')
         error = ProxyError(f'the proxy {proxy} refused the tunnel: "{one_line(reason)[:200]}"', phase='connect')
-        if request is not None:
-            body = _refusal(sock, parser, b''.join(received), seconds)
-            error.response = Response(request, status, answered, body, monotonic() - began)
-        raise error
+        body = _refusal(sock, parser, b''.join(received), seconds)
+        error.response = Response(request or told, status, answered, body, monotonic() - began)
+        return TunnelRefusal(error, error.response, parser.reusable)
     if parser.overrun:
         raise ProxyError(f'the proxy {proxy} sent more than its answer to CONNECT', phase='connect')
+    return None
 
 
 def _refusal(sock: socket.socket, parser: ResponseParser, data: bytes, seconds: float) -> bytes:

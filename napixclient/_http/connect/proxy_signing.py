@@ -8,7 +8,7 @@ from ...authenticators import Authenticator, checked
 from ...messages import Headers, Origin, Request, Response, plain_request
 from .proxies import Proxy, bracketed
 
-__all__ = ['ProxySigner', 'applied', 'proof_of', 'signer_of']
+__all__ = ['ProxySigner', 'applied', 'proof_of', 'signer_of', 'tunnel_to']
 
 
 class ProxySigner:
@@ -40,14 +40,10 @@ class ProxySigner:
     def sign(self, request: Request) -> Request:
         """What the proxy is told of a request that it forwards."""
         target = str(self._origin) if request.url == '*' else f'{self._origin}{request.url}'
-        return self._signed(request.as_told(self._proxy, request.method, target))
+        return self.signed(request.as_told(self._proxy, request.method, target))
 
-    def sign_tunnel(self) -> Request:
-        """What the proxy is told of a tunnel to the origin."""
-        target = f'{bracketed(self._origin.host)}:{self._origin.port}'
-        return self._signed(plain_request(self._proxy, 'GET', '/', None, None).as_told(self._proxy, 'CONNECT', target))
-
-    def _signed(self, told: Request) -> Request:
+    def signed(self, told: Request) -> Request:
+        """What the proxy is told, with what proves who asks."""
         return checked(self._authenticator(told)) or told
 
     def challenged(self, told: Request, response: Response) -> Request | None:
@@ -58,6 +54,12 @@ class ProxySigner:
         """Tell of an answer with ``Proxy-Authentication-Info``."""
         if self._informed is not None:
             self._informed(told, response)
+
+
+def tunnel_to(proxy: Proxy, origin: Origin) -> Request:
+    """What the proxy is told of a tunnel to the origin."""
+    target = f'{bracketed(origin.host)}:{origin.port}'
+    return plain_request(str(proxy), 'GET', '/', None, None).as_told(str(proxy), 'CONNECT', target)
 
 
 def applied(request: Request, told: Request) -> Request:
