@@ -3,217 +3,39 @@
 from __future__ import annotations
 
 import contextvars
-import hashlib
+import gzip
 import io
-import os
-import re
-import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
+import runpy
+from collections.abc import Callable
+from http.cookiejar import CookieJar
 from typing import Any
 
 import gevent
 import gevent.subprocess
 import pytest
-from gevent import socket
 from gevent.event import Event
 from urllib3 import Retry, Timeout
 
 from napixclient import Cancelled, Client, ClientPool, DeadlineExceeded, HTTPError, RemoteError, Request, Response
-from napixclient.authenticators import BearerToken, Digest, authenticator_of
+from napixclient.authenticators import BearerToken, authenticator_of
 from tests import kit
+from tests.helpers_digest import ME, Guard
 from tests.kit import ANSWER, CLOSE, READ, FaultServer, serve
 
 pytestmark = pytest.mark.usefixtures('tidy')
 
-ME = 'Mufasa', 'Circle of Life'
 
-
-# A server that checks digests -----------------------------------------------------------------------------------------
-
-
-def digest_of(algorithm: str, method: str, told: dict[str, str], password: str) -> str:
-    """RFC 7616 §3.4.1, written from the document alone."""
-    kind = {'MD5': hashlib.md5, 'SHA-256': hashlib.sha256}[algorithm]
-
-    def hashed(text: str) -> str:
-        return kind(text.encode()).hexdigest()
-
-    a1 = hashed(f'{told["username"]}:{told["realm"]}:{password}')
-    a2 = hashed(f'{method}:{told["uri"]}')
-    return hashed(f'{a1}:{told["nonce"]}:{told["nc"]}:{told["cnonce"]}:{told["qop"]}:{a2}')
-
-
-@pytest.mark.parametrize(
-    ('algorithm', 'expected'),
-    [
-        ('MD5', '8ca523f5e9506fed4657c9700eebdbec'),
-        ('SHA-256', '753927fa0e85d155564e2e272a28d1802ca10daf4496794697cf8db5856cb6c1'),
-    ],
-)
-def test_the_server_of_these_tests(algorithm: str, expected: str) -> None:
-    """What our server checks is what RFC 7616 §3.9.1 gives as its example."""
-    told = {
-        'username': 'Mufasa',
-        'realm': 'http-auth@example.org',
-        'uri': '/dir/index.html',
-        'nonce': '7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v',
-        'nc': '00000001',
-        'cnonce': 'f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ',
-        'qop': 'auth',
-    }
-    assert digest_of(algorithm, 'GET', told, 'Circle of Life') == expected
-
-
-class Guard:
-    """The handler of a server that wants a digest, and accepts no count of a nonce twice.
-
-    :param algorithm: of its challenge.
-    :param uses: how many requests a nonce is good for; more are told that it is stale.
-    """
-
-    realm = 'a "quoted", realm'
-
-    def __init__(self, algorithm: str = 'SHA-256', uses: int = 10**9) -> None:
-        self.algorithm = algorithm
-        self.uses = uses
-        self.used: dict[str, set[str]] = {}
-        self.verdicts: list[str] = []
-
-    def __call__(self, method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, Any]:
-        """Let in who proves it, and challenge all others."""
-        verdict = self.judge(method, path, headers.get('authorization', ''))
-        self.verdicts.append(verdict)
-        if verdict == 'right':
-            return 200, {'Content-Type': 'text/plain'}, body or path
-        nonce = os.urandom(8).hex()
-        self.used[nonce] = set()
-        quoted = self.realm.replace('"', r'\"')
-        field = (
-            f'Basic realm="not this", Digest realm="{quoted}", qop="auth-int,auth", algorithm={self.algorithm}, '
-            f'nonce="{nonce}", opaque="o,p=q"{", stale=true" if verdict == "stale" else ""}'
-        )
-        return 401, {'WWW-Authenticate': field}, None
-
-    def judge(self, method: str, path: str, field: str) -> str:
-        """What a request proves."""
-        scheme, _, rest = field.partition(' ')
-        if scheme != 'Digest':
-            return 'unsigned'
-        told = {
-            name: re.sub(r'\\(.)', r'\1', quoted) or token
-            for name, quoted, token in re.findall(r'(\w+)=(?:"((?:[^"\\]|\\.)*)"|([^ ,]+))', rest)
-        }
-        assert told['realm'] == self.realm and told['uri'] == path and told['opaque'] == 'o,p=q'
-        if told['response'] != digest_of(self.algorithm, method, told, ME[1]) or told['username'] != ME[0]:
-            return 'wrong'
-        used = self.used[told['nonce']]
-        assert told['nc'] not in used  # RFC 7616 §3.4: a count is told once
-        used.add(told['nc'])
-        return 'stale' if len(used) > self.uses else 'right'
+DigestAuth: Any = runpy.run_path(str(kit.ROOT / 'examples' / 'digest_auth.py'))['DigestAuth']
 
 
 @pytest.mark.parametrize('algorithm', ['MD5', 'SHA-256'])
-def test_a_digest(algorithm: str) -> None:
-    """The first request is challenged and sent once more, signed; those that follow are signed at once."""
-    digest = Guard(algorithm)
-    with serve(digest) as server, Client(server.host, Digest(*ME)) as client:
+def test_the_example(algorithm: str) -> None:
+    """The authenticator of the example answers a challenge, and signs the next requests at once."""
+    guard = Guard(algorithm)
+    with serve(guard) as server, Client(server.host, DigestAuth(*ME)) as client:
         answers = [client.request('GET', '/x?a=b') for _ in range(3)]
     assert [answer.attempts for answer in answers] == [1, 1, 1]
-    assert digest.verdicts == ['unsigned', 'right', 'right', 'right']
-    assert [sorted(counts) for counts in digest.used.values()] == [['00000001', '00000002', '00000003']]
-
-
-def test_a_stale_nonce() -> None:
-    """A nonce that the server does not take any more is one more challenge."""
-    digest = Guard(uses=2)
-    with serve(digest) as server, Client(server.host, Digest(*ME)) as client:
-        answers = [client.request('GET', '/x') for _ in range(5)]
-    assert [answer.attempts for answer in answers] == [1] * 5
-    assert digest.verdicts.count('stale') == 2 and digest.verdicts.count('right') == 5
-
-
-def test_many_at_once() -> None:
-    """Each of the requests that were under way unsigned is sent once more; no count of a nonce is told twice."""
-    digest = Guard()
-    with serve(digest) as server, ClientPool(Digest(*ME), simultaneous=8) as pool:
-        for _ in range(100):
-            pool.request(server.host, 'POST', '/x', b'body')
-        outcomes = list(pool.wait())
-    assert [outcome.data for outcome in outcomes] == [b'body'] * 100
-    assert digest.verdicts.count('right') == 100 and 1 <= digest.verdicts.count('unsigned') <= 100
-
-
-def test_each_server_has_its_own_challenge() -> None:
-    """One authenticator serves a pool of many hosts."""
-    digests = [Guard('MD5'), Guard('SHA-256')]
-    with serve(digests[0]) as one, serve(digests[1]) as other, ClientPool(Digest(*ME)) as pool:
-        for server in one, other, one, other:
-            pool.request(server.host, 'GET', '/x')
-        assert [outcome.status for outcome in pool.wait()] == [200] * 4
-
-
-@contextmanager
-def apache(directory: Path) -> Iterator[str]:
-    """Apache's httpd with mod_auth_digest, in a process of its own; its host."""
-    with socket.create_server(('127.0.0.1', 0)) as free:
-        host = f'127.0.0.1:{free.getsockname()[1]}'
-    (directory / 'index.html').write_text('let in')
-    hashed = hashlib.md5(b'Mufasa:pride:Circle of Life').hexdigest()
-    (directory / 'users').write_text(f'Mufasa:pride:{hashed}\n')
-    modules = 'mpm_event', 'authn_core', 'authn_file', 'authz_core', 'authz_user', 'auth_digest'
-    lines = [f'LoadModule {name}_module /usr/lib/apache2/modules/mod_{name}.so' for name in modules]
-    (directory / 'conf').write_text(
-        '\n'.join(lines)
-        + f"""
-        ServerName localhost
-        ServerRoot "{directory}"
-        DefaultRuntimeDir "{directory}"
-        Mutex sem
-        PidFile "{directory}/pid"
-        ErrorLog "{directory}/log"
-        Listen {host}
-        DocumentRoot "{directory}"
-        <Location "/">
-            AuthType Digest
-            AuthName pride
-            AuthUserFile "{directory}/users"
-            Require valid-user
-        </Location>
-        """
-    )
-    program = shutil.which('apache2') or shutil.which('httpd') or ''
-    process = gevent.subprocess.Popen([program, '-X', '-f', str(directory / 'conf')])
-    try:
-        kit.wait_until(lambda: answers(host), 'httpd')
-        yield host
-    finally:
-        process.terminate()
-        process.wait()
-
-
-def answers(host: str) -> bool:
-    """Whether somebody listens there."""
-    address, port = host.split(':')
-    try:
-        socket.create_connection((address, int(port))).close()
-    except OSError:
-        return False
-    return True
-
-
-@pytest.mark.skipif(
-    not Path('/usr/lib/apache2/modules/mod_auth_digest.so').exists(), reason='the web server of Apache is not there'
-)
-def test_apache_lets_us_in(tmp_path: Path) -> None:
-    """A server that is not ours takes our digests, and refuses those of another password."""
-    with apache(tmp_path) as host:
-        with Client(host, Digest(*ME)) as client:
-            answers = [client.request('GET', '/index.html') for _ in range(3)]
-        assert [(answer.text, answer.attempts) for answer in answers] == [('let in', 1)] * 3
-        with Client(host, Digest('Mufasa', 'wrong')) as client:
-            assert failure(client, 'GET', '/index.html').status == 401
+    assert guard.verdicts == ['unsigned', 'right', 'right', 'right']
 
 
 # When it is asked -----------------------------------------------------------------------------------------------------
@@ -540,3 +362,119 @@ def test_nobody_is_asked_twice_at_a_time() -> None:
         kit.wait_until(lambda: len(me.challenges) == 3, 'three challenges')
         go.set()
         assert [outcome.status for outcome in pool.wait()] == [200] * 3
+
+
+# The slot and the connection -----------------------------------------------------------------------------------------
+
+
+def test_it_keeps_its_slot() -> None:
+    """While challenges are answered, no more requests are in flight than may be, and nothing overtakes the answers."""
+    go = Event()
+    me = Asked(lambda: go.wait() and True)
+    with serve(guarded) as server, ClientPool(me, simultaneous=2) as pool:
+        for n in range(6):
+            pool.request(server.host, 'GET', f'/{n}')
+        kit.wait_until(lambda: len(me.challenges) == 2, 'two challenges')
+        kit.turn()
+        assert len(server.requests) == 2
+        go.set()
+        assert [outcome.status for outcome in pool.wait()] == [200] * 6
+        assert {request.path for request in server.requests[2:4]} == {'/0', '/1'}
+        assert len({request.peer for request in server.requests}) == 2
+
+
+def test_a_server_that_closes_meanwhile() -> None:
+    """The authenticator goes on where the server closes the connection meanwhile; its answer goes over another."""
+    refusal = b'HTTP/1.1 401 Unauthorized\r\nContent-Length: 0\r\n\r\n'
+    go, closed = Event(), Event()
+    me = Asked(lambda: go.wait() and True)
+    with FaultServer([READ, refusal, kit.Wait(closed), CLOSE], handler=guarded) as server:
+        with ClientPool(me, simultaneous=1) as pool:
+            pool.request(server.host, 'POST', '/a', b'x')
+            pool.request(server.host, 'GET', '/b')
+            kit.wait_until(lambda: bool(me.challenges), 'the challenge')
+            closed.set()
+            for _ in range(5):
+                kit.turn()
+            go.set()
+            assert [(outcome.status, outcome.attempts) for outcome in pool.wait()] == [(200, 1)] * 2
+        assert [request.path for request in server.requests] == ['/a', '/a', '/b'] and len(me.challenges) == 1
+
+
+def test_closed_meanwhile() -> None:
+    """A pool that is closed while challenges are answered leaves nothing behind, and all requests are cancelled."""
+    me = Asked(lambda: Event().wait())
+    with serve(guarded) as server, ClientPool(me, simultaneous=3) as pool:
+        under_way = [pool.request(server.host, 'GET', '/') for _ in range(5)]
+        kit.wait_until(lambda: len(me.challenges) == 3, 'three challenges')
+    assert all(isinstance(pending.exception, Cancelled) for pending in under_way)
+
+
+def test_killed_meanwhile_the_slot_is_free() -> None:
+    """Who cancels a request that is challenged gives its slot, and its connection, to the next."""
+    go = Event()
+    me = Asked(lambda: go.wait() and True)
+    with serve(guarded) as server, ClientPool(me, simultaneous=1, max_connections=1) as pool:
+        first = pool.request(server.host, 'GET', '/a')
+        pool.request(server.host, 'GET', '/b')
+        kit.wait_until(lambda: bool(me.challenges), 'the challenge')
+        go.set()
+        first.cancel()
+        assert [outcome.status for outcome in pool.wait()] == [None, 200]
+        assert len({request.peer for request in server.requests}) == 1
+
+
+def test_cookies_of_a_challenge() -> None:
+    """A cookie that comes with the challenge goes with the answer."""
+
+    def handler(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, Any]:
+        if 'authorization' in headers:
+            return (200 if headers.get('cookie') == 'a=1' else 403), {}, None
+        return 401, {'Set-Cookie': 'a=1'}, None
+
+    with serve(handler) as server, Client(server.host, Asked(), cookies=CookieJar()) as client:
+        assert client.request('GET', '/').attempts == 1
+
+
+def test_what_the_authenticator_sees() -> None:
+    """It is given the request as it was sent, and the whole answer, its body decoded."""
+    seen: list[tuple[Request, Response]] = []
+
+    class Seeing:
+        blocking = False
+
+        def __call__(self, request: Request) -> Request:
+            return request.replace(headers={**request.headers, 'Authorization': 'old'})
+
+        def challenged(self, request: Request, response: Response) -> Request:
+            seen.append((request, response))
+            return request.replace(headers={'Authorization': 'new'})
+
+    def handler(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, Any]:
+        if headers['authorization'] == 'new':
+            return 200, {}, None
+        return 401, {'Content-Encoding': 'gzip', 'Content-Type': 'text/plain'}, gzip.compress(b'why')
+
+    with serve(handler) as server, Client(server.host, Seeing()) as client:
+        answer = client.request('PUT', '/x', {'a': 1}, tag='t')
+        [(request, response)] = seen
+        assert request.headers['authorization'] == 'old' and request.body == {'a': 1} and request.url == '/x'
+        assert (
+            response.text == 'why'
+            and response.request is answer.request
+            and 'authorization' not in answer.request.headers
+        )
+        assert answer.request.tag == 't'
+
+
+def test_a_retry_is_challenged_anew() -> None:
+    """Each attempt has its challenge: what a retry sends is signed again, and answered again where it has to be."""
+    answers = iter([401, 503, 401, 200])
+    me = Asked()
+    with serve(lambda *_: (next(answers), {}, None)) as server:
+        retries = Retry(1, status_forcelist=[503], backoff_factor=0)
+        with Client(server.host, me, retries=retries) as client:
+            assert client.request('GET', '/').attempts == 2 and len(me.challenges) == 2
+        assert [request.headers.get('authorization') for request in server.requests] == [
+            *(None, 'Number 1', 'Number 1', 'Number 2')
+        ]
