@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ..authenticators import Authenticator, checked
 from ..authenticators.challenges import is_stale
+from ..authenticators.fetching import way
 from ..messages import Origin, Request, Response, parse_origin
 from .connect.proxies import Proxy
 from .connect.proxy_signing import ProxySigner
@@ -77,7 +78,9 @@ class Challenges:
         """
         signed = pending.signed
         assert signed is not None and pending.context is not None
-        run = pending.context.copy().run
+        context = pending.context.copy()
+        context.run(way.set, signed.way)
+        run = context.run
         if response.status == 407 and self._proxy_signer is not None:
             assert signed.proxied is not None
             proxied = run(self._proxy_signer.challenged, signed.proxied, response)

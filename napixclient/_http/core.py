@@ -34,9 +34,12 @@ class PoolCore:
     """Belongs to the hub, and so to the thread, that made it.
 
     :param now: seconds, as ``time.monotonic``.
+    :param connector: that of another pool, to connect as that does.
     """
 
-    def __init__(self, settings: Settings, now: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self, settings: Settings, now: Callable[[], float] = monotonic, connector: Connector | None = None
+    ) -> None:
         self.hub: Hub = get_hub()
         self.loop: Loop = cast(Loop, self.hub.loop)
         self.settings = settings
@@ -46,7 +49,8 @@ class PoolCore:
         self.requests = 0
         limit = settings.max_connections or default_max_connections()
         self.slots: Slots[Connection] = Slots(limit, self.hub, self.start_reaping, now)
-        self.dialer: Dialer = Dialer(self.loop, Connector(settings))
+        self.dialer: Dialer = Dialer(self.loop, connector or Connector(settings))
+        self._is_borrowed = connector is not None
         budget = settings.retry_budget
         self._budget = None if budget is None else RetryBudget(*budget)
         self.clock: Clock = Clock(self.loop, self.slots.open, self.dialer.on_loop, self._mark, now)
@@ -106,7 +110,7 @@ class PoolCore:
         if self.closed:
             return
         self.closed = True
-        self.dialer.connector.close()  # before the connections, which leave their sessions to it
+        self._close_connector()  # before the connections, which leave their sessions to it
         self.slots.close()
         for timer in (self.clock.timer, self._reaper):
             timer.stop()
@@ -116,12 +120,16 @@ class PoolCore:
     def leave(self) -> None:
         """Nobody can ask for anything any more: close what is idle, now and later. What is in flight goes on."""
         if not self.closed:
-            self.dialer.connector.close()
+            self._close_connector()
             self.slots.keep_none()
             self.clock.sweep()  # which stops where nothing is in flight
             self._reaper.stop()
             self.slots.reaped = True  # for nobody has to
             unhush(self.hub)
+
+    def _close_connector(self) -> None:
+        if not self._is_borrowed:
+            self.dialer.connector.close()
 
     def clear(self) -> None:
         """In the child of a fork: what is open and under way is the parent's."""

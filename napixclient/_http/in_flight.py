@@ -107,7 +107,7 @@ class InFlight:
         self._ledger = core.slots
         self._clock = core.clock
         self._forwarder = proxy if proxy is not None and proxy.forwards(pool.origin) else None
-        self._preparer = Preparer(settings, pool.origin, authenticator, self._forwarder)
+        self._preparer = Preparer(settings, pool.origin, authenticator, self._forwarder, core.dialer)
         self._outcomes = Outcomes(settings, pool.origin, authenticator, self._forwarder, core.may_retry)
         self._challenges = self._outcomes.challenges
         self.completion: Completion = Completion(

@@ -9,11 +9,14 @@ from collections.abc import Callable
 from gevent.hub import get_hub
 
 from ..authenticators import Authenticator
-from ..messages import Origin, parse_origin
+from ..authenticators.fetching import Way
+from ..messages import Origin, Request, Response, parse_origin
+from .connect.dialer import Dialer
 from .core import PoolCore
 from .origin_pool import OriginPool
+from .settings import Settings
 
-__all__ = ['Origins']
+__all__ = ['Origins', 'fetch_over']
 
 #: Origins below which nobody looks for those that can be forgotten.
 _FEW = 1024
@@ -122,6 +125,23 @@ class Origins:
         for pool in self.pools.values():
             pool.forked()
         self.core.clear()
+
+
+def fetch_over(way: Way | None, request: Request) -> Response:
+    """Send one request by itself, over a connection of its own, and wait for its answer.
+
+    :param way: how to connect; ``None`` for the default options.
+    :raises HTTPError: when the server answers 400 or above, or not at all.
+    """
+    settings, connector = Settings(), None
+    if way is not None and isinstance(way.settings, Settings):
+        settings = way.settings.for_fetching(straight=way.dialer is None)
+        connector = way.dialer.connector if isinstance(way.dialer, Dialer) else None
+    origins = Origins.of_peers(PoolCore(settings, connector=connector), 1, None)
+    try:
+        return origins.pool_for(request.host).submit(request, None).get()
+    finally:
+        origins.close()
 
 
 _all: weakref.WeakSet[Origins] = weakref.WeakSet()

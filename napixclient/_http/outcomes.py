@@ -90,7 +90,7 @@ class Outcomes:
         self._origin = origin
         #: Who answers challenges.
         self.challenges: Challenges = Challenges(
-            origin, authenticator, forwarder, signer_of(settings.proxy_auth, forwarder, origin)
+            origin, authenticator, forwarder, signer_of(settings, forwarder, origin)
         )
         self._forwarder = forwarder
         self._may_retry = may_retry

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import gevent
 from gevent.hub import Waiter, get_hub
 
+from ..authenticators.fetching import Way
 from ..checks import is_number
 from ..errors import Cancelled, ConnectTimeout, DeadlineExceeded, HTTPError, Phase, QueueTimeout, Timeout
 from ..messages import Request, Response, Shared, one_of
@@ -77,10 +78,11 @@ class Redirect(NamedTuple):
 class Signed:
     """What an authenticator made of one attempt, and which challenges of it were answered."""
 
-    __slots__ = ('answered', 'attempt', 'proxied', 'request')
+    __slots__ = ('answered', 'attempt', 'proxied', 'request', 'way')
 
-    def __init__(self, attempt: int, request: Request) -> None:
+    def __init__(self, attempt: int, request: Request, way: Way | None = None) -> None:
         self.attempt = attempt
+        self.way = way
         #: As it is sent, but for what the cookie jar and the authenticator of a proxy add.
         self.request: Request = request
         #: What the proxy that it is sent to was told of it.

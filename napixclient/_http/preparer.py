@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ..authenticators import Authenticator, checked
+from ..authenticators.fetching import Way, way
 from ..authenticators.fields import OneField
 from ..call_context import current, current_span, prepare_fields, prepared_fields, propagated_fields
 from ..errors import HTTPError
 from ..masking import mask
 from ..messages import Headers, Origin, Request
+from .connect.dialer import Dialer
 from .connect.proxies import Proxy
 from .connect.proxy_signing import applied, signer_of
 from .cookies import add_cookies
@@ -29,14 +31,21 @@ class Preparer:
 
     :param authenticator: a callable ``Request -> Request``, or ``None``.
     :param forwarder: the proxy that is sent the requests themselves, if any.
+    :param dialer: opens the connections of the pool.
     """
 
     def __init__(
-        self, settings: Settings, origin: Origin, authenticator: Authenticator | None, forwarder: Proxy | None
+        self,
+        settings: Settings,
+        origin: Origin,
+        authenticator: Authenticator | None,
+        forwarder: Proxy | None,
+        dialer: Dialer,
     ) -> None:
         self._settings = settings
         self._origin = origin
         self._forwarder = forwarder
+        self._way = Way(settings, dialer)
         self.authenticator = authenticator
         # Instead of calling an authenticator that adds one field to requests without fields: what writes the field.
         self._line: Callable[[Request], bytes] | None = None
@@ -48,7 +57,7 @@ class Preparer:
             self._line = authenticator.line
         jar = settings.cookies
         #: Whether an authenticator has to be asked for another request, or the cookie jar for its cookies.
-        self._proxy_signer = signer_of(settings.proxy_auth, forwarder, origin)
+        self._proxy_signer = signer_of(settings, forwarder, origin)
         self.asks = (
             jar is not None or self._proxy_signer is not None or (authenticator is not None and self._line is None)
         )
@@ -97,7 +106,7 @@ class Preparer:
         """The request with what proves who asks: what answers a challenge, where there was one in this attempt."""
         attempt, signed = pending.attempts + 1, pending.signed
         if signed is None or signed.attempt != attempt or not signed.answered:
-            signed = pending.signed = Signed(attempt, self._signed(pending))
+            signed = pending.signed = Signed(attempt, self._signed(pending), self._way)
         request, signer = signed.request, self._proxy_signer
         if signer is None:
             return request
@@ -107,6 +116,7 @@ class Preparer:
 
     def _signed(self, pending: PendingResponse) -> Request:
         """What the authenticator makes of the request."""
+        way.set(self._way)  # in a copy of the context
         request = pending.current
         foreign = pending.redirect is not None and pending.redirect.foreign
         if self.authenticator is None or self._line is not None or foreign:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping
+from copy import copy
 from http.cookiejar import CookieJar
 from typing import Any, Literal, NamedTuple, TypeVar
 
@@ -113,7 +114,7 @@ class Settings:
         self._proxy = proxy_of(proxy)
         self.proxy_auth: Authenticator | None = _proxy_auth(proxy_auth, self._proxy)
         self._hide_secrets()
-        self._no_proxy = NoProxy(no_proxy)
+        self.no_proxy: NoProxy = NoProxy(no_proxy)
         self.resolver: Resolver | None = _callable(resolver, 'resolver')
         self.redirect: bool = true_or_false(redirect, 'redirect')
         self.cookies: CookieJar | None = _jar(cookies)
@@ -137,6 +138,21 @@ class Settings:
         refuse_unknown(taker, options, Options.__optional_keys__)
         return cls(**options)
 
+    def for_fetching(self, straight: bool = False) -> Settings:
+        """Those of what an authenticator asks by itself: how to connect, and nothing that is about the requests.
+
+        :param straight: without the proxy, for the authenticator of which it is.
+        """
+        own = copy(self)
+        own.headers = own.ranged = self._headers(None, 'identity')
+        own.default_fields = DefaultFields(own.headers)
+        own.retries = own.cookies = own.rate = own.on_request = own.on_response = own.on_error = None
+        own.redirect, own.decode = False, True
+        own.max_connections = own.max_body = own.max_idle = None
+        if straight:
+            own.no_proxy = NoProxy('*')
+        return own
+
     def _hide_secrets(self) -> None:
         """Have no text show them for as long as these settings are in use."""
         hide_fields(self, self.headers.multi_items())
@@ -154,7 +170,7 @@ class Settings:
 
     def proxy_for(self, origin: Origin) -> Proxy | None:
         """The proxy through which the origin is reached, if any."""
-        return None if self._proxy is None or self._no_proxy.covers(origin) else self._proxy
+        return None if self._proxy is None or self.no_proxy.covers(origin) else self._proxy
 
     def clocks_of(self, timeout: float | Timeouts) -> Clocks:
         """Read a request's ``timeout``; what it leaves open is the default."""

@@ -8,7 +8,10 @@ One with a method ``challenged`` answers challenges, as ``Digest`` does: see ``A
 
 fields       those that sign each request by itself
 digest       Digest (RFC 7616)
+oauth2       tokens by the client credentials of OAuth 2.0
+netrc        passwords from a ``.netrc`` file
 challenges   reads the fields of challenges
+fetching     how an authenticator asks somebody else
 travelling   how those of the library are described to another process
 """
 
@@ -19,6 +22,8 @@ from collections.abc import Callable, Mapping
 from ..messages import Request
 from .digest import Digest
 from .fields import AnonAuthenticator, BasicAuth, BearerToken, LoginAuthenticator, TokenIdentifier
+from .netrc import NetrcAuth
+from .oauth2 import OAuth2ClientCredentials
 
 __all__ = [
     'AnonAuthenticator',
@@ -28,6 +33,8 @@ __all__ = [
     'Credentials',
     'Digest',
     'LoginAuthenticator',
+    'NetrcAuth',
+    'OAuth2ClientCredentials',
     'TokenIdentifier',
     'authenticator_of',
 ]

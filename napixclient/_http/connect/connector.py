@@ -115,7 +115,7 @@ class Connector:
             return self._reach_by_socks(proxy, origin, waiter)
         if proxy.forwards(origin):
             return self._through_proxy(proxy, waiter, lambda *_: None)
-        tunnel = Tunnel(proxy, origin, signer_of(self._settings.proxy_auth, proxy, origin), self._new_parser)
+        tunnel = Tunnel(proxy, origin, signer_of(self._settings, proxy, origin), self._new_parser)
         while True:
             try:
                 return self._through_proxy(proxy, waiter, self._tunnel, tunnel, waiter)

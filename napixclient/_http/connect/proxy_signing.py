@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ...authenticators import Authenticator, checked
+from ...authenticators.fetching import Way, way
 from ...messages import Headers, Origin, Request, Response, plain_request
+from ..settings import Settings
 from .proxies import Proxy, bracketed
 
 __all__ = ['ProxySigner', 'applied', 'proof_of', 'signer_of', 'tunnel_to']
@@ -18,10 +20,11 @@ class ProxySigner:
     of CONNECT. What it adds as ``Authorization`` is sent as ``Proxy-Authorization`` (RFC 9110 §11.7.2).
     """
 
-    def __init__(self, authenticator: Authenticator, proxy: Proxy, origin: Origin) -> None:
+    def __init__(self, authenticator: Authenticator, settings: Settings, proxy: Proxy, origin: Origin) -> None:
         self._authenticator = authenticator
         self._challenged: Callable[[Request, Response], object] | None = getattr(authenticator, 'challenged', None)
         self._informed: Callable[[Request, Response], object] | None = getattr(authenticator, 'informed', None)
+        self._way = Way(settings, None)
         self._proxy = str(proxy)
         self._origin = origin
         #: Whether it may block.
@@ -44,11 +47,19 @@ class ProxySigner:
 
     def signed(self, told: Request) -> Request:
         """What the proxy is told, with what proves who asks."""
-        return checked(self._authenticator(told)) or told
+        return self._asked(lambda: self._authenticator(told)) or told
 
     def challenged(self, told: Request, response: Response) -> Request | None:
         """What answers the challenge of the proxy, if anything."""
-        return None if self._challenged is None else checked(self._challenged(told, response))
+        challenged = self._challenged
+        return None if challenged is None else self._asked(lambda: challenged(told, response))
+
+    def _asked(self, ask: Callable[[], object]) -> Request | None:
+        before = way.set(self._way)
+        try:
+            return checked(ask())
+        finally:
+            way.reset(before)
 
     def inform(self, told: Request, response: Response) -> None:
         """Tell of an answer with ``Proxy-Authentication-Info``."""
@@ -77,6 +88,7 @@ def proof_of(told: Request) -> bytes:
     return Headers({'Proxy-Authorization': proof}).block if proof else b''
 
 
-def signer_of(authenticator: Authenticator | None, proxy: Proxy | None, origin: Origin) -> ProxySigner | None:
-    """What proves to a proxy who asks, if there are both."""
-    return None if authenticator is None or proxy is None else ProxySigner(authenticator, proxy, origin)
+def signer_of(settings: Settings, proxy: Proxy | None, origin: Origin) -> ProxySigner | None:
+    """What proves to a proxy who asks, where there are a proxy and its authenticator."""
+    authenticator = settings.proxy_auth
+    return None if authenticator is None or proxy is None else ProxySigner(authenticator, settings, proxy, origin)
