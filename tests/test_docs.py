@@ -189,6 +189,7 @@ ANSWERS: dict[tuple[str, str], Any] = {
     ('vault.example', '/vault'): vault,
     ('vault.example', '/digest'): digest,
     ('tokens.example', '/whoami'): who,
+    ('tokens.example', '/oauth2/token'): (200, {}, {'access_token': 'de7245', 'expires_in': 3600}),
     ('tokens.example', '/tokens'): (200, {}, {'token': 'de7245', 'expires_in': 3600}),
     ('ip-allocator.example', '/vm-ip/'): (204, {'Location': '/vm-ip/10.0.0.17'}, None),
     ('filer.example', '/storage/'): (204, {'Location': '/storage/vm-17'}, None),
