@@ -1,6 +1,7 @@
 """Many HTTP requests on many servers at once, on gevent; every outcome is handed back.
 
 cli              the command ``napix``: flags, hosts, formats of output
+demo             the servers that the examples of the documentation ask
 service          ``napix serve``: runs as jobs over HTTP, kept, watched live
 cluster          fan-outs over workers on other machines
 testing          servers and a clock to test with

@@ -24,6 +24,7 @@ help         the text of the help
 manpage      the man page
 completion   completion of command lines
 demo, peers  ``napix demo``, and its servers
+pages        the servers of the documentation, which are in ``napixclient.demo``
 """
 
 from __future__ import annotations

@@ -115,16 +115,20 @@ def _command(name: str, rest: list[str]) -> int:
         raise click.UsageError(f'{name!r} takes nothing behind it, not {rest[0]!r}')
     elif name == 'help':
         _show_help()
-    elif name == 'man':
+    else:
         from .manpage import man_page
 
         click.echo(man_page(), nl=False)
-    else:
-        from .demo import run_demo
-
-        _loaded(_YOUNG)
-        return run_demo()
     return 0
+
+
+def _demo(arguments: list[str]) -> int:
+    """Pass the arguments on to the demo."""
+    from .pages import demo
+
+    _loaded(_YOUNG)
+    code = demo.main(arguments, prog_name='napix demo', standalone_mode=False)
+    return code if isinstance(code, int) else 0
 
 
 def _serve(arguments: list[str]) -> int:
@@ -156,6 +160,8 @@ def _dispatch(arguments: list[str]) -> int:
         name, rest = arguments[0], arguments[1:]
         if name in _HELP and rest:
             name = 'help'
+        if name == 'demo':
+            return _demo(rest)
         if name == 'serve':
             return _serve(rest)
         if name in ('worker', 'cluster'):

@@ -37,7 +37,8 @@ def man_page() -> str:
         _text(
             'Sends a request to each of many hosts at once and shows every answer as it arrives. METHOD is get, post, '
             'put, patch, delete, head, options, or any other in capitals. "napix demo" shows a fan-out over servers '
-            'that it starts itself, "napix serve" serves fan-outs over HTTP, with a page to watch them '
+            'that it starts itself, "napix demo --serve" serves the examples of the documentation, '
+            '"napix serve" serves fan-outs over HTTP, with a page to watch them '
             '("napix serve --help" tells more), "napix saga" shows and undoes what '
             'a saga has done that crashed, "napix completion" prints what bash, zsh or fish need to complete a '
             'command line, "napix man" prints this page, "napix help" a part of it.'
