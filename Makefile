@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-timed test-faces test-programs test-service-full test-patched test-cluster test-zaqar test-chaos test-saga coverage fuzz soak soak-cluster bench docs lint clean
+.PHONY: help demo test test-timed test-faces test-programs test-docs-reader test-service-full test-patched test-cluster test-zaqar test-chaos test-saga coverage fuzz soak soak-cluster bench docs lint clean
 # Two pips in one environment would break each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -18,6 +18,7 @@ help:
 	@echo 'make test-patched   the same in processes that gevent has patched'
 	@echo 'make test-faces  the tests of what stands on the library: servers, replicas and shards, REST, queues'
 	@echo 'make test-programs   the tests of the command and of the service'
+	@echo 'make test-docs-reader   the examples of the documentation, as a reader runs them: fresh environments, napix demo --serve'
 	@echo 'make test-service-full   those of the service at full size: 10,000 requests killed half-way, watched by 50'
 	@echo 'make test-cluster   fan-outs over workers and RabbitMQ, with kill -9 of each (needs rabbitmq-server)'
 	@echo 'make test-chaos   the service under siege: killed, stopped, parted from its store (ARGS=--full takes longer)'
@@ -73,6 +74,10 @@ KEPT := $(wildcard tests/service/test_service_[k-l]*.py)
 test-programs: $(VENV)/.installed-all,test
 	$(TOGETHER) '$(TRACED) tests/cli' '$(TRACED) $(filter-out $(KEPT),$(wildcard tests/service/test_*.py))' \
 		'$(TRACED) $(KEPT)' --alone '$(BIN)/python $(TIMED) tests/cli tests/service'
+
+# In virtual environments of its own, with what the pages say; ARGS names pages.
+test-docs-reader: $(VENV)/.installed-all,test
+	$(BIN)/python -m tests.reader $(ARGS)
 
 # The service at full size: 10,000 requests killed half-way, and watched by 50.
 test-service-full: $(VENV)/.installed-all,test

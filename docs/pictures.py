@@ -1,13 +1,12 @@
 """Makes the pictures of the live table: `python docs/pictures.py`, in a checkout with the extras `all` and `test`.
 
 It runs the real `napix` on a terminal of its own, against servers that it starts itself, and draws what stands there:
-each frame as it was written, one after the other. The names of the hosts lead to these servers.
+each frame as it was written, one after the other. The names of the hosts lead to these servers (`picture_names.py`).
 """
 
 from __future__ import annotations
 
 import codecs
-import json
 import os
 import random
 import sys
@@ -24,7 +23,6 @@ import gevent.socket  # noqa: E402
 import gevent.subprocess  # noqa: E402
 
 from napixclient.testing import serve  # noqa: E402
-from tests import docs_page  # noqa: E402
 from tests.cli.programs import environment, terminal  # noqa: E402
 from tests.cli.screen import Screen  # noqa: E402
 
@@ -100,11 +98,11 @@ def _pieces(row: str, styles: list[Style]):
             start = at
 
 
-def record(words: list[str], columns: int, lines: int, names: dict[str, int]) -> list[tuple[float, list]]:
+def record(words: list[str], columns: int, lines: int, port: int) -> list[tuple[float, list]]:
     """Run `napix`; what stood on its terminal, and when."""
     screen = Painted(columns, lines)
     screen.feed(f'$ napix {" ".join(word if word.isalnum() or word[0] in "/-" else repr(word) for word in words)}\n')
-    env = environment(**{docs_page.VARIABLE: json.dumps(names), 'GEVENT_RESOLVER': 'tests.docs_page.Names'})
+    env = environment(GEVENT_RESOLVER='docs.picture_names.Names', PORT_OF_THE_PICTURES=str(port))
     frames, began = [(0.0, screen.picture())], time.monotonic()
     with terminal(columns, lines) as (master, slave):
         process = gevent.subprocess.Popen(
@@ -201,8 +199,7 @@ def main() -> None:
 
     pictures = ROOT / 'docs' / '_static'
     with serve(few) as server:
-        names = {f'web{number}.example': server.port for number in range(1, 6)}
-        frames = record(['get', 'web[1-5].example', '/status'], 80, 14, names)
+        frames = record(['get', 'web[1-5].example', '/status'], 80, 14, server.port)
         (pictures / 'napix-few.svg').write_text(drawn(frames, 80, 14))
 
     def some(method, path, headers, body):
@@ -210,12 +207,10 @@ def main() -> None:
         return (503, {'Content-Type': 'text/plain'}, 'out of order') if headers['host'] == 'web3' else {'load': 1}
 
     with serve(some) as server:
-        names = {f'web{number}': server.port for number in range(1, 41)}
-        frames = record(['get', 'web[1-40]', '/status', '--repeat', '25', '--summary', '-q'], 100, 18, names)
+        frames = record(['get', 'web[1-40]', '/status', '--repeat', '25', '--summary', '-q'], 100, 18, server.port)
         (pictures / 'napix-summary.svg').write_text(drawn(frames[-1:], 100, 18))
     with serve(many) as server:
-        names = {f'web{number}': server.port for number in range(1, 5001)}
-        frames = record(['get', 'web[1-5000]', '/status'], 120, 30, names)
+        frames = record(['get', 'web[1-5000]', '/status'], 120, 30, server.port)
         middle = frames[len(frames) // 2]
         (pictures / 'napix-many.svg').write_text(drawn([middle], 120, 30))
 

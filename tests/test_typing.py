@@ -11,7 +11,7 @@ from pathlib import Path
 import gevent.subprocess
 import pytest
 
-from tests.test_docs import PAGES, ROOT, blocks_of
+from tests.reader.pages import PAGES, ROOT, blocks_of
 
 #: Of packages without types that the pages import, nobody asks for some.
 CONFIG = """\

@@ -84,6 +84,13 @@ def _vault(method: str, path: str, headers: Mapping[str, str], body: bytes) -> A
     return 200, {}, ['a pearl']
 
 
+def _digest(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    """For who answers the challenge."""
+    if headers.get('authorization', '').startswith('Digest username="nemo"'):
+        return 200, {}, ['a pearl']
+    return 401, {'WWW-Authenticate': 'Digest realm="vault", nonce="5ea", qop="auth", algorithm=SHA-256'}, None
+
+
 def _session(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
     """Tell which cookies came."""
     return 200, {}, {'cookie': headers.get('cookie')}
@@ -127,11 +134,15 @@ _SERVER: dict[str, Handler] = {
     '/session': _session,
     '/slow': _slow(_LONG, {}),
 }
+#: Hosts that answer alike: by name, by the name that a page resolves itself, and by address.
+_PLAIN = ('server', 'alias', '127.0.0.1')
 _BUILDING: Answer = 200, {}, {'state': 'BUILD'}
 _OTHERS: dict[tuple[str, str], Handler] = {
     ('secure', '/'): _always(['/vault']),
     ('vault', '/vault'): _vault,
+    ('vault', '/digest'): _digest,
     ('tokens', '/whoami'): _who,
+    ('tokens', '/oauth2/token'): _always({'access_token': 'de7245', 'expires_in': 3600}),
     ('tokens', '/tokens'): _always({'token': 'de7245', 'expires_in': 3600}),
     ('ip-allocator', '/vm-ip/'): _always(None, 204, Location='/vm-ip/10.0.0.17'),
     ('filer', '/storage/'): _always(None, 204, Location='/storage/vm-17'),
@@ -155,17 +166,14 @@ _SERVICES: dict[str, Handler] = {'keystone': _KEYSTONE, 'zaqar': queues.Zaqar(_K
 
 
 def answer(method: str, target: str, headers: Mapping[str, str], body: bytes) -> Answer:
-    """What the server of that name answers; what is signed wrongly is refused, whatever it asks for.
-
-    A host that is no name of ours is ``server.example``: so ``127.0.0.1`` is one of them as well.
-    """
+    """What the server of that name answers; what is signed wrongly is refused, whatever it asks for."""
     host = headers.get('host', '').partition(':')[0].removesuffix('.example')
     if host in _SERVICES:
         return _SERVICES[host](method, target, headers, body)
     if '&nonce=' in headers.get('authorization', '') and not _is_signed(method, target, headers):
         return 403, _TEXT, 'Access Denied'
     path = target.partition('?')[0]
-    handler = _OTHERS.get((host, path)) or (_SERVER.get(path) if host in ('server', '127.0.0.1') else None)
+    handler = _OTHERS.get((host, path)) or (_SERVER.get(path) if host in _PLAIN else None)
     return handler(method, target, headers, body) if handler else _NOT_FOUND
 
 
