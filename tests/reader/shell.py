@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import signal
 import subprocess
 import sys
 import threading
@@ -82,6 +83,6 @@ def serve(command: str, announcement: str, environment: dict[str, str]) -> None:
                 return
         raise AssertionError(f'{command} did not come up:\n{said}')
     finally:
-        late.cancel()
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # as Ctrl-C does
         process.communicate()
+        late.cancel()
