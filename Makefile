@@ -131,7 +131,8 @@ bench: $(VENV)/.installed-all,bench
 	$(BIN)/python -m benchmarks $(ARGS)
 
 docs: $(VENV)/.installed-all,docs
-	$(BIN)/python -m sphinx -W --keep-going docs docs/_build/html
+	$(BIN)/python -m sphinx -W --keep-going -j 2 docs docs/_build/html
+	$(BIN)/python docs/links.py docs/_build/html
 
 lint: $(VENV)/.installed-all,lint
 	$(BIN)/ruff check .

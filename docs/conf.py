@@ -24,12 +24,19 @@ author = 'the napixclient authors'
 copyright = author
 release = version = napixclient.__version__
 
-extensions = ['sphinx.ext.autodoc']
+extensions = ['sphinx.ext.autodoc', 'sphinx_copybutton']
 exclude_patterns = ['_build']
 templates_path: list[str] = []
 default_role = 'code'
 # Every block of code names its language: the tests run them all.
 highlight_language = 'none'
+
+# The button copies what is typed: without prompts, and without output where there are prompts.
+copybutton_prompt_text = r'>>> |\.\.\. |\$ '
+copybutton_prompt_is_regexp = True
+copybutton_line_continuation_character = '\\'
+# A block of text is what a program prints.
+copybutton_selector = 'div:not(.highlight-text) > div.highlight > pre'
 
 html_theme = 'furo'
 html_title = f'napixclient {release}'

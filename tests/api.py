@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 SNAPSHOT = Path(__file__).parent / 'api.txt'
-REFERENCE = Path(__file__).parent.parent / 'docs' / 'reference.rst'
+REFERENCE = Path(__file__).parent.parent / 'docs' / 'reference'
 #: What is public beside it: how the programs are started.
 OTHERS = ['napixclient.cli.main', 'napixclient.service.create_app']
 _entry = re.compile(r'^\.\. auto\w+:: ([\w.]+)((?:\(\))?\n(?:   .*\n)*)', re.MULTILINE)
@@ -27,7 +27,9 @@ _entry = re.compile(r'^\.\. auto\w+:: ([\w.]+)((?:\(\))?\n(?:   .*\n)*)', re.MUL
 
 def snapshot() -> str:
     """A paragraph for each name, sorted."""
-    entries = dict(_entry.findall(REFERENCE.read_text())) | dict.fromkeys(OTHERS, '')
+    entries = dict(
+        _entry.findall(''.join(page.read_text() for page in sorted(REFERENCE.glob('*.rst'))))
+    ) | dict.fromkeys(OTHERS, '')
     parts = (''.join(f'{line}\n' for line in described(name, entries[name], entries)) for name in sorted(entries))
     return '\n'.join(parts)
 

@@ -48,9 +48,16 @@ def test_a_page_shows_code_only_in_blocks_that_are_run(page: Path) -> None:
 
 
 def test_the_reference_has_every_public_name_and_no_other() -> None:
-    """The public surface is what the docs describe."""
-    directives = re.findall(r'^\.\. auto\w+:: ([\w.]+)', (DOCS / 'reference.rst').read_text(), re.MULTILINE)
-    assert sorted(directives) == sorted(f'{module.__name__}.{name}' for module, name in PUBLIC)
+    """The public surface is what the docs describe, each name once, on the page of the module that it is imported from."""
+    told = [
+        (page.stem, name)
+        for page in (DOCS / 'reference').glob('*.rst')
+        for name in re.findall(r'^\.\. auto\w+:: ([\w.]+)', page.read_text(), re.MULTILINE)
+    ]
+    assert sorted(name for _, name in told) == sorted(f'{module.__name__}.{name}' for module, name in PUBLIC)
+    for page, name in told:
+        module = name.rpartition('.')[0].rpartition('.')[2]
+        assert page == ('threads' if module == 'aio' else module), name
 
 
 def test_the_page_on_errors_has_every_phase_and_no_other() -> None:
@@ -63,11 +70,27 @@ def test_the_page_on_errors_has_every_phase_and_no_other() -> None:
     assert told == set(get_args(Phase))
 
 
-def test_the_links_of_the_readme_lead_somewhere() -> None:
-    """Each relative link of the README names a file."""
-    for target in re.findall(r'\]\(([^)#]+)', (ROOT / 'README.md').read_text()):
+@pytest.mark.parametrize('page', sorted(ROOT.glob('*.md')), ids=lambda page: page.name)
+def test_the_links_of_markdown_lead_somewhere(page: Path) -> None:
+    """Each relative link of the README and its like names a file, and each anchor a heading of the page."""
+    text = page.read_text()
+    headings = {
+        re.sub(r'[^\w -]', '', line.lower()).replace(' ', '-') for line in re.findall(r'^#+ (.+)$', text, re.MULTILINE)
+    }
+    for target, anchor in re.findall(r'\]\(([^)#\s]*)(?:#([^)]+))?\)', text):
         if '://' not in target:
-            assert (ROOT / target).exists(), target
+            assert (page.parent / target).exists(), target
+            assert not anchor or target or anchor in headings, anchor
+
+
+def test_links_of_built_pages_that_lead_nowhere_are_found(tmp_path: Path) -> None:
+    """A missing page, a missing place in a page, and a missing picture are told; what is elsewhere is not looked for."""
+    good = '<a href="b.html#there">1</a> <a href="#here" id="here">2</a> <a href="https://a.example/x">3</a>'
+    bad = '<a href="c.html">4</a> <a href="b.html#gone">5</a> <img src="d.svg"> <a href="#away">6</a>'
+    (tmp_path / 'a.html').write_text(good + bad)
+    (tmp_path / 'b.html').write_text('<p id="there">')
+    broken = runpy.run_path(str(DOCS / 'links.py'))['broken']
+    assert list(broken(tmp_path)) == ['a.html: c.html', 'a.html: b.html#gone', 'a.html: d.svg', 'a.html: #away']
 
 
 def test_the_table_of_the_readme_is_what_was_measured() -> None:
