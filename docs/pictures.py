@@ -156,7 +156,11 @@ def drawn(frames: list[tuple[float, list]], columns: int, lines: int) -> str:
                 f'{{0%{{visibility:{"visible" if not at else "hidden"}}}{first:.3f}%{{visibility:visible}}'
                 f'{last:.3f}%{{visibility:hidden}}}}'
             )
-        out.append('</style>')
+        # Who wants less motion sees the last frame, and so does who prints.
+        out.append(
+            '@media print,(prefers-reduced-motion:reduce)'
+            f'{{g{{animation:none!important}}#f{len(kept) - 1}{{visibility:visible}}}}</style>'
+        )
     for number, (_, rows) in enumerate(kept):
         out.append(f'<g id="f{number}">')
         for row, pieces in enumerate(rows):
@@ -201,6 +205,7 @@ def main() -> None:
     with serve(few) as server:
         frames = record(['get', 'web[1-5].example', '/status'], 80, 14, server.port)
         (pictures / 'napix-few.svg').write_text(drawn(frames, 80, 14))
+        (pictures / 'napix-few-still.svg').write_text(drawn(frames[2 * len(frames) // 3 :][:1], 80, 14))
 
     def some(method, path, headers, body):
         gevent.sleep(chance.lognormvariate(-3.5, 0.6))

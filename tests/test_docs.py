@@ -99,3 +99,13 @@ def test_the_table_of_the_readme_is_what_was_measured() -> None:
     if not tables['BENCHMARK'].exists():
         pytest.skip('docs/benchmark.json is missing: nothing was measured yet')
     assert tables['readme'](tables['figures']()) in (ROOT / 'README.md').read_text(), 'see: python docs/tables.py'
+
+
+def test_pictures_that_move_have_a_still() -> None:
+    """Each picture with an animation stands still where that is wished for, and pages show a still beside it in print."""
+    for path in (DOCS / '_static').glob('*.svg'):
+        if '@keyframes' in (picture := path.read_text()):
+            assert 'prefers-reduced-motion' in picture, path
+            still = f'{path.stem}-still.svg'
+            for page in (page.read_text() for page in PAGES if page.suffix == '.rst'):
+                assert page.count(f'/{path.name}\n') == page.count(f'/{still}\n'), path
