@@ -5,24 +5,34 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from statistics import median
 from typing import Any
 
 #: Written by `make bench`.
 BENCHMARK = Path(__file__).parent / 'benchmark.json'
 Table = list[list[str]]
-#: Who stands in the README, and how they are called there.
+#: Who stands in the README: what is called there what, as most would write it, and where it was tuned by hand.
 IN_THE_README = {
-    'napixclient': 'napixclient',
-    'go': 'Go net/http, one core',
-    'pycurl': 'pycurl multi (libcurl)',
-    'pycurl-tuned': 'pycurl multi, tuned by hand',
-    'pyreqwest': 'pyreqwest (Rust), uvloop',
-    'geventhttpclient': 'geventhttpclient',
-    'aiohttp': 'aiohttp',
-    'urllib3': 'urllib3 on gevent',
-    'grequests': 'grequests',
-    'httpx': 'httpx',
+    'napixclient': ('napixclient', None),
+    'pycurl multi (libcurl)': ('pycurl', 'pycurl-tuned'),
+    'Go net/http, one core': ('go', None),
+    'pyreqwest (Rust), uvloop': ('pyreqwest', None),
+    'geventhttpclient': ('geventhttpclient', 'geventhttpclient-workers'),
+    'aiohttp': ('aiohttp', 'aiohttp-workers'),
+    'urllib3 on gevent': ('urllib3', None),
+    'grequests': ('grequests', None),
+    'httpx': ('httpx', 'httpx-clients'),
+}
+#: Its columns for other cases: what each client is called in them.
+BESIDE = {'napixclient': 'napixclient', 'pycurl multi': 'pycurl', 'Go, one core': 'go', 'aiohttp': 'aiohttp'}
+#: These cases: where their rows are, what is compared, and what was done.
+OTHER_CASES = {
+    'https': ('ratio', 'the same over TLS 1.3'),
+    'wide': ('ratio', '10,000 requests to 1,000 addresses'),
+    'fresh again': ('cpu_ratio', 'a new connection for each request (CPU time)'),
+    'handshakes': ('cpu_ratio', 'a new connection over TLS for each request (CPU time)'),
+    'large': ('cpu_ratio', '100 bodies of 10 MB, all held (CPU time)'),
+    'streaming': ('cpu_ratio', 'a body of 200 MB, read in pieces (CPU time)'),
+    'upload': ('cpu_ratio', 'a file of 1 GB, sent (CPU time)'),
 }
 
 
@@ -236,18 +246,27 @@ CASES: dict[str, Callable[[dict[str, Any]], Table]] = {
 
 
 def readme(found: dict[str, Any]) -> str:
-    """The short table of the README, in Markdown: how many times as fast napixclient is as each of the others."""
-    rows = {row['name']: row for row in found['cases']['speed']['rows']}
-    ours = rows['napixclient']['rounds']
-    lines = ['| client | speed, pycurl multi = 1 | napixclient is |', '|---|---:|---:|']
-    for name, label in IN_THE_README.items():
-        if name in rows:
-            times = median(a / b for a, b in zip(ours, rows[name]['rounds'], strict=True))
-            lines.append(
-                f'| {label} | {_ratio(rows[name]["ratio"])} | '
-                f'{"" if name == "napixclient" else f"{_times(times)} times as fast"} |'
-            )
-    return '\n'.join(lines) + '\n'
+    """The short tables of the README, in Markdown: speeds by that of pycurl, of the main case and of others."""
+    rows = {row['name']: _ratio(row['ratio']) for row in found['cases']['speed']['rows']}
+    main = [['client', 'as most write it', 'tuned by hand']]
+    main += [
+        [label, rows[plain], rows.get(tuned, '')] for label, (plain, tuned) in IN_THE_README.items() if plain in rows
+    ]
+    others = [['what', *BESIDE]]
+    for name, (compared, label) in OTHER_CASES.items():
+        case: Any = found['cases']
+        for part in name.split():
+            case = case.get(part) or {}
+        ratios = {row['name']: _ratio(row[compared]) for row in case.get('rows', ())}
+        if ratios:
+            others.append([label, *(ratios.get(client, '') for client in BESIDE.values())])
+    return f'{as_markdown(main)}\n{as_markdown(others)}'
+
+
+def as_markdown(table: Table) -> str:
+    """A table with its first row as its head, and numbers to the right."""
+    head, *rows = [f'| {" | ".join(row)} |' for row in table]
+    return '\n'.join([head, f'|---|{"---:|" * (len(table[0]) - 1)}', *rows]) + '\n'
 
 
 def as_rst(table: Sequence[Sequence[str]]) -> str:
@@ -262,10 +281,6 @@ def as_rst(table: Sequence[Sequence[str]]) -> str:
 
 def _ratio(ratio: float | None) -> str:
     return '–' if ratio is None else f'{ratio:.2f}' if ratio >= 0.1 else f'{ratio:.3f}'
-
-
-def _times(times: float) -> str:
-    return f'{times:.1f}' if times < 20 else f'{times:.0f}'
 
 
 def _megabytes(size: float | None) -> str:
