@@ -41,7 +41,7 @@ copybutton_selector = 'div:not(.highlight-text) > div.highlight > pre'
 html_theme = 'furo'
 html_title = f'napixclient {release}'
 html_static_path = ['_static']
-html_css_files = ['still.css']
+html_css_files = ['pages.css']
 html_copy_source = html_show_sphinx = False
 
 autoclass_content = 'class'

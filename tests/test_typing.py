@@ -17,7 +17,7 @@ from tests.reader.pages import PAGES, ROOT, blocks_of
 CONFIG = """\
 [mypy]
 strict = {strict}
-[mypy-bottle.*,django.*]
+[mypy-aiohttp.*,bottle.*,django.*,httpx.*,requests.*]
 ignore_missing_imports = True
 """
 USER = """\
