@@ -11,7 +11,7 @@ import pytest
 
 import napixclient
 from napixclient import Phase, aio, authenticators, cluster, marconi, resources, rest, saga, testing, threads, wsgi
-from tests.reader.pages import DOCS, PAGES, ROOT, blocks_of
+from tests.reader.pages import DOCS, PAGES, ROOT, blocks_of, is_run, needs_of
 
 PUBLIC = (
     [(napixclient, name) for name in napixclient.__all__ if name != '__version__']
@@ -42,6 +42,15 @@ def test_a_page_shows_code_only_in_blocks_that_are_run(page: Path) -> None:
     assert '>>>' not in text
     if page.suffix == '.rst':
         assert not re.search(r'^(?!\.\. ).*::$', text, re.MULTILINE)
+
+
+@pytest.mark.parametrize('page', PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_a_page_with_examples_says_in_its_first_line_what_they_need(page: Path) -> None:
+    """Behind the title stands what to install and to start; in the README it stands below the first screen."""
+    if any(map(is_run, blocks_of(page))):
+        assert (needs := needs_of(page)) and needs.install[0].startswith('.')
+        if page.suffix == '.rst':
+            assert re.search(r'\A(?:\.\. .+\n\n?)*.+\n===+\n\nTo run the examples: `pip install ', page.read_text())
 
 
 # What the pages tell of ----------------------------------------------------------------------------------------------
