@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from functools import partial
 from typing import Any
-from urllib.parse import parse_qs
 
 import gevent
 from gevent.threadpool import ThreadPool
@@ -17,14 +16,16 @@ from gevent.threadpool import ThreadPool
 from ..messages import is_json, redump_json
 from ..wsgi.environ import Environ, StartResponse
 from ..wsgi.refusals import Refusal, answer
-from .counts import document_of_run
+from .csv_form import CSV
 from .following import Feeds
 from .framing import BadBody
+from .listing import list_runs
 from .metrics import Metrics
 from .openapi import DOCUMENT
 from .page import Page
 from .problems import (
     BadRequest,
+    Conflict,
     MethodNotAllowed,
     NotFound,
     RequestTimeout,
@@ -33,6 +34,7 @@ from .problems import (
     UnsupportedMediaType,
     UpgradeRequired,
 )
+from .query import filter_of, flag, is_number, number, query_of, wants_csv
 from .runs import Busy, Runs
 from .segments import Form
 from .submission import BadSubmission, Submission, read_submission
@@ -44,7 +46,6 @@ Answer = Iterable[bytes]
 Route = Callable[..., Answer]
 
 _is_id = re.compile(r'[0-9a-f]{32}').fullmatch
-_is_number = re.compile(r'[0-9]{1,15}', re.ASCII).fullmatch
 #: Runs that one ``GET /runs`` shows.
 MOST_RUNS = 500
 #: Bytes of a body that must come within the time of a slow reader; a submission of more is read in a thread.
@@ -85,7 +86,7 @@ class Api:
             (r'/metrics', {'GET': self._show_metrics}),
             (r'/openapi\.json', {'GET': self._openapi}),
             (r'/runs', {'GET': self._list, 'POST': self._create}),
-            (r'/runs/([^/]*)', {'GET': self._show, 'DELETE': self._cancel}),
+            (r'/runs/([^/]*)', {'GET': self._show, 'DELETE': self._delete}),
             (r'/runs/([^/]*)/requests', {'GET': self._left}),
             (r'/runs/([^/]*)/flying', {'GET': self._flying}),
             (r'/runs/([^/]*)/results', {'GET': self._results}),
@@ -132,9 +133,8 @@ class Api:
     # -- about the service -----------------------------------------------------------------------------------------
 
     def _health(self, environ: Environ, start_response: StartResponse) -> Answer:
-        return _json(
-            start_response, {'status': 'draining' if self._runs.draining else 'ok', 'runs': len(self._runs.under_way)}
-        )
+        document = {'status': 'draining' if self._runs.draining else 'ok', 'runs': len(self._runs.under_way)}
+        return _json(start_response, document if self._runs.via is None else {**document, 'cluster': True})
 
     def _show_metrics(self, environ: Environ, start_response: StartResponse) -> Answer:
         data, media = self._metrics.show()
@@ -171,7 +171,7 @@ class Api:
     def read_body(self, environ: Environ) -> bytes:
         """The body, of a bounded size, and within a bounded time."""
         length = environ.get('CONTENT_LENGTH') or '0'
-        if not _is_number(length):
+        if not is_number(length):
             raise BadRequest('Content-Length is not a number')
         if int(length) > self._max_body:
             raise TooLarge(f'at most {self._max_body} bytes')
@@ -203,7 +203,7 @@ class Api:
 
     def read_limit(self, environ: Environ) -> int:
         """How many the caller wants to see."""
-        limit = _number(_query(environ), 'limit', 50)
+        limit = number(query_of(environ), 'limit', 50)
         if not 1 <= limit <= MOST_RUNS:
             raise BadRequest(f'limit: from 1 to {MOST_RUNS}')
         return limit
@@ -219,21 +219,21 @@ class Api:
         return _json(start_response, document, status, fields)
 
     def _list(self, environ: Environ, start_response: StartResponse) -> Answer:
-        query, limit = _query(environ), self.read_limit(environ)
+        query, limit = query_of(environ), self.read_limit(environ)
         before = None
         if 'before' in query:
             before = self._runs.store.find(query['before']) if _is_id(query['before']) else None
             if before is None:
                 raise NotFound('before: there is no run of that id')
-        found = self._runs.store.newest(limit + 1, before)
-        shown = [
-            self._runs.under_way[run.id].document() if run.id in self._runs.under_way else document_of_run(run)
-            for run in found[:limit]
-        ]
-        return _json(start_response, {'runs': shown, 'next': shown[-1]['id'] if len(found) > limit else None})
+        shown, more = list_runs(self._runs, limit, before, filter_of(query))
+        return _json(start_response, {'runs': shown, 'next': shown[-1]['id'] if more else None})
 
     def _show(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
-        return _json(start_response, self._document(id))
+        return _json(start_response, self._linked(id))
+
+    def _linked(self, id: str) -> dict[str, Any]:
+        """How a run stands, and which run asks it again."""
+        return {**self._document(id), 'again': self._runs.store.asked_again([id]).get(id)}
 
     def _document(self, id: str) -> dict[str, Any]:
         document = self._runs.document(id) if _is_id(id) else None
@@ -241,13 +241,24 @@ class Api:
             raise NotFound('there is no run of that id')
         return document
 
-    def _cancel(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
+    def _delete(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
+        if flag(query_of(environ), 'forget'):
+            return self._forget(start_response, id)
         if not _is_id(id) or not self._runs.cancel(id):
             raise NotFound('there is no run of that id')
         run = self._runs.under_way.get(id)
         if run is not None:  # what is in flight is cut at once, and the rest is only written down
             run.greenlet.join(self._slow_seconds)
-        return _json(start_response, self._document(id))
+        return _json(start_response, self._linked(id))
+
+    def _forget(self, start_response: StartResponse, id: str) -> Answer:
+        forgotten = self._runs.forget(id) if _is_id(id) else None
+        if forgotten is None:
+            raise NotFound('there is no run of that id')
+        if not forgotten:
+            raise Conflict('the run is under way: cancel it first (DELETE without forget)')
+        start_response('204 No Content', [])
+        return []
 
     def _left(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
         self._document(id)
@@ -260,24 +271,23 @@ class Api:
     # -- watching --------------------------------------------------------------------------------------------------
 
     def _results(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
-        query = _query(environ)
-        seq = _number(query, 'from', 0)
-        follow = query.get('follow', '0')
-        if follow not in ('0', '1', 'true', 'false'):
-            raise BadRequest('follow: 0 or 1')
+        query = query_of(environ)
+        seq = number(query, 'from', 0)
+        follow, is_csv = flag(query, 'follow'), wants_csv(query, environ.get('HTTP_ACCEPT', ''))
         self._document(id)
-        start_response('200 OK', [('Content-Type', 'application/x-ndjson'), *_PLAIN])
+        media, ending = ('text/csv; charset=utf-8; header=present', 'csv') if is_csv else (_NDJSON, 'ndjson')
+        name = ('Content-Disposition', f'attachment; filename="napix-{id}.{ending}"')
+        start_response('200 OK', [('Content-Type', media), name, ('Vary', 'Accept'), *_PLAIN])
         if environ['REQUEST_METHOD'] == 'HEAD':
             return []
-        if follow in ('0', 'false'):
-            return page(self._feeds, id, seq)
-        return self._stream(environ, id, seq, LINES)
+        form = CSV if is_csv else LINES
+        return self._stream(environ, id, seq, form) if follow else page(self._feeds, id, seq, form)
 
     def _events(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
-        seq = _number(_query(environ), 'from', 0)
+        seq = number(query_of(environ), 'from', 0)
         last = environ.get('HTTP_LAST_EVENT_ID')
         if last is not None:
-            if not _is_number(last):
+            if not is_number(last):
                 raise BadRequest('Last-Event-ID: the number of a result')
             seq = int(last) + 1
         document = self._document(id)
@@ -298,30 +308,17 @@ class Api:
         return []
 
     def _watch(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
-        seq = _number(_query(environ), 'from', 0)
+        seq = number(query_of(environ), 'from', 0)
         self._document(id)
-        upgrade = environ.get('napix.session')
-        tokens = {word.strip().lower() for word in environ.get('HTTP_CONNECTION', '').split(',')}
-        if (
-            upgrade is None
-            or environ['REQUEST_METHOD'] != 'GET'
-            or 'upgrade' not in tokens
-            or environ.get('HTTP_UPGRADE', '').strip().lower() != 'websocket'
-            or environ.get('SERVER_PROTOCOL') != 'HTTP/1.1'
-        ):
-            raise UpgradeRequired('this is for WebSockets (RFC 6455)', Upgrade='websocket', Connection='Upgrade')
-        if environ.get('HTTP_SEC_WEBSOCKET_VERSION', '').strip() != '13':
-            raise UpgradeRequired('version 13 of WebSocket is known (RFC 6455)', Sec_WebSocket_Version='13')
-        if not _is_key(environ.get('HTTP_SEC_WEBSOCKET_KEY', '')):
-            raise BadRequest('Sec-WebSocket-Key is not 16 bytes in base64 (RFC 6455 §4.1)')
-        if environ.get('CONTENT_LENGTH') or environ.get('HTTP_TRANSFER_ENCODING'):
-            raise BadRequest('an upgrade has no body', Connection='close')
+        _check_handshake(environ)
+        upgrade = environ['napix.session']
         upgrade(socket_session(self._feeds, id, seq, self._heartbeat))
         start_response('101 Switching Protocols', [])
         return []
 
 
 #: For every answer: it is read as what it says it is, and kept by nobody.
+_NDJSON = 'application/x-ndjson'
 _PLAIN = (('X-Content-Type-Options', 'nosniff'), ('Cache-Control', 'no-store'))
 
 
@@ -358,21 +355,23 @@ def _send(
     return [data]
 
 
-def _query(environ: Environ) -> dict[str, str]:
-    try:
-        found = parse_qs(environ.get('QUERY_STRING', ''), keep_blank_values=True, max_num_fields=100)
-    except ValueError as exc:
-        raise BadRequest('the query cannot be read') from exc
-    return {name: values[-1] for name, values in found.items()}
-
-
-def _number(query: dict[str, str], name: str, default: int) -> int:
-    text = query.get(name)
-    if text is None:
-        return default
-    if not _is_number(text):
-        raise BadRequest(f'{name}: a whole number')
-    return int(text)
+def _check_handshake(environ: Environ) -> None:
+    """:raises UpgradeRequired, BadRequest: for what is no handshake of a WebSocket."""
+    tokens = {word.strip().lower() for word in environ.get('HTTP_CONNECTION', '').split(',')}
+    if (
+        environ.get('napix.session') is None
+        or environ['REQUEST_METHOD'] != 'GET'
+        or 'upgrade' not in tokens
+        or environ.get('HTTP_UPGRADE', '').strip().lower() != 'websocket'
+        or environ.get('SERVER_PROTOCOL') != 'HTTP/1.1'
+    ):
+        raise UpgradeRequired('this is for WebSockets (RFC 6455)', Upgrade='websocket', Connection='Upgrade')
+    if environ.get('HTTP_SEC_WEBSOCKET_VERSION', '').strip() != '13':
+        raise UpgradeRequired('version 13 of WebSocket is known (RFC 6455)', Sec_WebSocket_Version='13')
+    if not _is_key(environ.get('HTTP_SEC_WEBSOCKET_KEY', '')):
+        raise BadRequest('Sec-WebSocket-Key is not 16 bytes in base64 (RFC 6455 §4.1)')
+    if environ.get('CONTENT_LENGTH') or environ.get('HTTP_TRANSFER_ENCODING'):
+        raise BadRequest('an upgrade has no body', Connection='close')
 
 
 def _is_key(text: str) -> bool:

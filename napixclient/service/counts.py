@@ -9,9 +9,20 @@ from typing import Any
 
 from ..histogram import Histogram
 from .results import Result
-from .store import Kept
+from .rows import Kept
 
-__all__ = ['Counts', 'document_of', 'document_of_run']
+__all__ = ['OUTCOMES', 'STATES', 'Counts', 'document_of']
+
+#: How a run may stand, or have ended; and the states in which the store has such runs.
+OUTCOMES: dict[str, tuple[str, ...]] = {
+    'running': ('running',),
+    'done': ('done',),
+    'done_with_failures': ('done',),
+    'failed': ('done', 'failed'),
+    'cancelled': ('cancelled',),
+    'interrupted': ('interrupted',),
+}
+STATES = ('running', 'done', 'failed', 'cancelled', 'interrupted')
 
 
 class Counts:
@@ -63,34 +74,31 @@ class Counts:
         }
 
 
+def _outcome_of(state: str, counts: dict[str, int]) -> str:
+    """One of :data:`OUTCOMES`: the state, and of what is done whether all, some or none of it is well."""
+    if state != 'done' or not counts['failed']:
+        return state
+    return 'done_with_failures' if counts['ok'] else 'failed'
+
+
 _end = itemgetter(Result._fields.index('end'))
 
 
-def document_of(
-    id: str,
-    state: str,
-    created: float,
-    finished: float | None,
-    summary: dict[str, Any],
-    results: int,
-    options: dict[str, Any],
-) -> dict[str, Any]:
+def document_of(run: Kept) -> dict[str, Any]:
     """A run as it is shown; times in seconds since the epoch, latencies in milliseconds."""
-    counts = Counts.of(summary)
+    counts = Counts.of(run.summary)
     return {
-        'id': id,
-        'state': state,
+        'id': run.id,
+        'state': run.state,
+        'outcome': _outcome_of(run.state, run.summary['counts']),
         'reason': counts.reason,
-        'created': round(created, 3),
-        'finished': None if finished is None else round(finished, 3),
+        'created': round(run.created, 3),
+        'finished': None if run.finished is None else round(run.finished, 3),
         'about': counts.about,
-        'counts': summary['counts'],
+        'counts': run.summary['counts'],
         'latency': counts.latency(),
-        'results': results,
-        **options,
+        'results': run.results,
+        'parent': run.parent,
+        'again': None,
+        **run.options,
     }
-
-
-def document_of_run(run: Kept) -> dict[str, Any]:
-    """A run of the store, as it is shown."""
-    return document_of(run.id, run.state, run.created, run.finished, run.summary, run.results, run.options)

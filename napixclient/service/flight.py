@@ -108,6 +108,12 @@ class Cluster(Protocol):
         :param ended: whether the run is over; ``None`` is returned when that is before there was a way.
         """
 
+    def status(self) -> dict[str, object]:
+        """Its lanes and workers, as ``napix cluster status --json`` prints them.
+
+        :raises HTTPError: when the broker cannot be asked.
+        """
+
     def close(self) -> None:
         """Wait until all runs have left it."""
 

@@ -44,7 +44,7 @@ ROUND_BYTES = 1 << 20
 OWN_BYTES = 64 * 1024
 #: Seconds for which watchers are served before everything else has its turn, which may be all answers that have come.
 TURN_SECONDS = 0.005
-_SHOWN = ('state', 'reason', 'counts', 'latency', 'results', 'finished')
+_SHOWN = ('state', 'outcome', 'reason', 'counts', 'latency', 'results', 'finished')
 
 
 class Outlet(Protocol):

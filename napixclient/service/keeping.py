@@ -20,8 +20,9 @@ from .counts import Counts
 from .database import LeaseLost, StoreError, StoreRefused
 from .metrics import Metrics
 from .results import Result, line_of
+from .rows import Added, Kept
 from .segments import Segment, Tail
-from .store import Added, Kept, Store
+from .store import Store
 from .submission import Item
 
 __all__ = ['Keeper', 'Owner']

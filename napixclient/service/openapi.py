@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from .._version import __version__
+from .again_openapi import again_paths, cluster_paths
+from .counts import OUTCOMES, STATES
 from .saga_openapi import saga_paths, saga_schemas
 from .submission import FORBIDDEN, LONGEST_SECONDS, MOST_RETRIES, MOST_SIMULTANEOUS
 
@@ -137,7 +140,8 @@ _SCHEMAS: _Schema = {
     # What is shown ---------------------------------------------------------------------------------------------------
     'Counts': _object(
         dict.fromkeys(('total', 'done', 'ok', 'failed', 'cancelled', 'interrupted', 'in_flight'), _WHOLE),
-        description='ok: answered below 400; failed: at 400 or above, or not at all',
+        description='ok: answered below 400; failed: at 400 or above, or not at all; cancelled: cut off, or never '
+        'sent; interrupted: the service ended, and nobody knows whether it was carried out. done is the sum of these',
     ),
     'Latency': _object(
         {name: {'type': ['number', 'null']} for name in ('p50', 'p90', 'p99')}, description='milliseconds, within 7 %'
@@ -145,7 +149,11 @@ _SCHEMAS: _Schema = {
     'Run': _object(
         {
             'id': {'type': 'string', 'pattern': '^[0-9a-f]{32}$'},
-            'state': {'enum': ['running', 'done', 'cancelled', 'interrupted', 'failed']},
+            'state': {'enum': list(STATES)},
+            'outcome': {
+                'enum': list(OUTCOMES),
+                'description': 'the state; of a run that is done whether all, some or none of its requests are well',
+            },
             'reason': {'type': ['string', 'null'], 'description': 'why it ended as it did, where that needs a word'},
             'created': {'type': 'number', 'description': 'seconds since the epoch'},
             'finished': {'type': ['number', 'null']},
@@ -161,6 +169,14 @@ _SCHEMAS: _Schema = {
             'counts': _ref('Counts'),
             'latency': _ref('Latency'),
             'results': {**_WHOLE, 'description': 'how many can be read'},
+            'parent': {
+                'type': ['string', 'null'],
+                'description': 'the run of which it asks again what had not succeeded',
+            },
+            'again': {
+                'type': ['string', 'null'],
+                'description': 'the run that asks again what has not succeeded of it',
+            },
             'simultaneous': {'type': ['integer', 'string']},
             'timeout': {'type': ['number', 'null']},
             'deadline': {'type': ['number', 'null']},
@@ -233,6 +249,7 @@ def _problems(*statuses: str) -> _Schema:
         '401': 'credentials are missing',
         '403': 'not for this caller',
         '404': 'there is no such run',
+        '409': 'the run does not stand so that this could be done',
         '408': 'the body does not come',
         '413': 'the body is too large',
         '415': 'the body is not JSON',
@@ -246,6 +263,12 @@ def _parameter(name: str, schema: _Schema, description: str, where: str = 'query
     return {'name': name, 'in': where, 'schema': schema, 'description': description, 'required': where == 'path'}
 
 
+def _one_or_more(words: Iterable[str]) -> _Schema:
+    one = '|'.join(words)
+    return {'type': 'string', 'pattern': f'^(({one})(,({one}))*)?$'}
+
+
+_FLAG = {'enum': ['0', '1', 'true', 'false']}
 _ID = _parameter('id', {'type': 'string', 'pattern': '^[0-9a-f]{32}$'}, 'of the run', 'path')
 _SEQ = {'type': 'integer', 'minimum': 0, 'maximum': 10**15 - 1}
 _FROM = _parameter('from', _SEQ, 'the first result that is wanted')
@@ -263,6 +286,13 @@ _PATHS: _Schema = {
                 _parameter('limit', {'type': 'integer', 'minimum': 1, 'maximum': 500}, 'at most'),
                 _parameter(
                     'before', {'type': 'string', 'pattern': '^[0-9a-f]{32}$'}, 'the id of a run: those older than it'
+                ),
+                _parameter('state', _one_or_more(STATES), 'with commas between them'),
+                _parameter('outcome', _one_or_more(OUTCOMES), 'with commas between them'),
+                _parameter(
+                    'text',
+                    {'type': 'string', 'maxLength': 200},
+                    'words that are all in the method, the URL, the first host or the id',
                 ),
             ],
             'responses': {'200': _answer('the runs', 'application/json', _ref('Runs')), **_problems('400', '404')},
@@ -303,21 +333,28 @@ _PATHS: _Schema = {
         },
         'delete': {
             'operationId': 'cancelRun',
-            'summary': 'Cancel a run; what it has found out stays',
-            'responses': {'200': _RUN, **_problems('404')},
+            'summary': 'Cancel a run, of which what it has found out stays; or forget one that has ended',
+            'parameters': [_parameter('forget', _FLAG, 'forget it, and its results')],
+            'responses': {'200': _RUN, '204': {'description': 'it is forgotten'}, **_problems('400', '404', '409')},
         },
     },
     '/runs/{id}/results': {
         'parameters': [_ID],
         'get': {
             'operationId': 'readResults',
-            'summary': 'The results, a line of JSON each (see Result)',
+            'summary': 'The results, a line of JSON each (see Result), or as CSV',
             'parameters': [
                 _FROM,
-                _parameter('follow', {'enum': ['0', '1', 'true', 'false']}, 'go on until the run ends'),
+                _parameter('follow', _FLAG, 'go on until the run ends'),
+                _parameter('format', {'enum': ['ndjson', 'csv']}, 'by default as Accept says, else ndjson'),
             ],
             'responses': {
-                '200': _answer('the results', 'application/x-ndjson', {'type': 'string'}),
+                '200': {
+                    'description': 'the results; as CSV, an apostrophe is before what would be a formula',
+                    'content': {
+                        media: {'schema': {'type': 'string'}} for media in ('application/x-ndjson', 'text/csv')
+                    },
+                },
                 **_problems('400', '404'),
             },
         },
@@ -392,7 +429,16 @@ _PATHS: _Schema = {
             'security': [],
             'responses': {
                 '200': _answer(
-                    'it is', 'application/json', _object({'status': {'enum': ['ok', 'draining']}, 'runs': _WHOLE})
+                    'it is',
+                    'application/json',
+                    _object(
+                        {
+                            'status': {'enum': ['ok', 'draining']},
+                            'runs': _WHOLE,
+                            'cluster': {'const': True, 'description': 'where /cluster tells of one'},
+                        },
+                        ['status', 'runs'],
+                    ),
                 ),
                 **_problems(),
             },
@@ -421,7 +467,7 @@ _WEBSOCKETS = {
         'summary': 'The results and the progress over a WebSocket',
         'receive': [
             '{"type": "result", "result": Result}',
-            '{"type": "progress", "state", "reason", "counts", "latency", "results", "finished"}',
+            '{"type": "progress", "state", "outcome", "reason", "counts", "latency", "results", "finished"}',
         ],
         'send': ['{"type": "cancel"}'],
         'close': {
@@ -440,7 +486,12 @@ DOCUMENT: _Schema = {
         'version': __version__,
         'description': 'Many HTTP requests on many servers at once: runs that are submitted, watched, kept.',
     },
-    'paths': {**_PATHS, **saga_paths(_ID, _problems, _answer, _parameter)},
+    'paths': {
+        **_PATHS,
+        **again_paths(_ID, _RUN, _problems, _answer, _object),
+        **cluster_paths(_problems, _answer, _object),
+        **saga_paths(_ID, _problems, _answer, _parameter),
+    },
     'x-websockets': _WEBSOCKETS,
     'components': {
         'schemas': {**_SCHEMAS, **saga_schemas(_REQUEST_PARTS, _HOST, _OPTIONS, _WHOLE, _object)},

@@ -6,6 +6,7 @@ from ..wsgi.refusals import Refusal
 
 __all__ = [
     'BadRequest',
+    'Conflict',
     'FieldsTooLarge',
     'MethodNotAllowed',
     'NotFound',
@@ -51,6 +52,12 @@ class RequestTimeout(_Problem):
     """The request did not arrive in time."""
 
     status = 408
+
+
+class Conflict(_Problem):
+    """The run does not stand so that this could be done."""
+
+    status = 409
 
 
 class TooLarge(_Problem):

@@ -29,8 +29,9 @@ from .lanes import Lanes
 from .lease import Lease, LeaseOver
 from .metrics import Metrics
 from .results import Result, result_of, unasked
+from .rows import Kept
 from .segments import Segment
-from .store import Kept, Store
+from .store import Store
 from .submission import Item, Options, Submission, politely
 
 __all__ = ['Parent', 'Run']
@@ -90,6 +91,7 @@ class Run:
         self.state: str = 'running'
         self.options: Options = submission.options
         self.fence: int = found.fence
+        self.parent: str | None = found.parent
         self.lease = lease
         #: Set, and replaced by another, whenever there is something new.
         self.news: Event = Event()
@@ -144,7 +146,18 @@ class Run:
         flying = 0 if self.state != 'running' else sum(1 for _ in self._flying())
         summary = {**summary, 'counts': {**summary['counts'], 'in_flight': flying}}
         return document_of(
-            self.id, self.state, self.created, keeper.finished, summary, self.results, self.options._asdict()
+            Kept(
+                self.id,
+                self.created,
+                keeper.finished,
+                self.state,
+                None,
+                False,
+                self.options._asdict(),
+                summary,
+                self.results,
+                parent=self.parent,
+            )
         )
 
     def in_flight(self) -> dict[str, Any]:

@@ -16,15 +16,16 @@ from .._http.options import Simultaneous
 from ..allow import Allow
 from ..authenticators import Authenticator
 from ..pool import ClientPool
-from .counts import Counts, document_of_run
+from .counts import Counts, document_of
 from .database import StoreRefused
 from .flight import Cluster, Flight, PoolFlight
 from .lanes import Lanes
 from .lease import Lease, clock
 from .metrics import Metrics
+from .rows import Kept
 from .run import Run
 from .secrets import Secrets
-from .store import Kept, Store
+from .store import Store
 from .submission import BadSubmission, Item, Options, Submission, kept_all, politely, restored
 
 __all__ = ['Busy', 'Runs']
@@ -74,8 +75,10 @@ class Runs:
         self._starting: set[str] = set()  # ids of runs that the store is being given
         self._unkept: set[str] = set()
 
-    def start(self, submission: Submission) -> Run:
+    def start(self, submission: Submission, parent: str | None = None) -> Run:
         """Keep a new run, and begin with it.
+
+        :param parent: the id of the run of which it asks what has not succeeded.
 
         :raises Busy: when there are too many, or the service is about to end.
         :raises BadSubmission: when it cannot be kept; a ``StoreError`` when it cannot be kept now.
@@ -90,9 +93,8 @@ class Runs:
         self._starting.add(id)
         try:
             counts = Counts(len(submission.items), _about(submission.items))
-            found = Kept(
-                id, 0.0, None, 'running', self.store.owner, False, submission.options._asdict(), counts.summary(), 0
-            )
+            options, summary = submission.options._asdict(), counts.summary()
+            found = Kept(id, 0.0, None, 'running', self.store.owner, False, options, summary, 0, parent=parent)
             secrets = submission.secrets or None
             requests = kept_all(submission.items, secrets)
             lanes = self._lanes(submission)
@@ -213,7 +215,16 @@ class Runs:
         if run is not None:
             return run.document()
         found = self.store.find(id)
-        return None if found is None else document_of_run(found)
+        return None if found is None else document_of(found)
+
+    def forget(self, id: str) -> bool | None:
+        """Forget a run that has ended; ``False`` where it has not, ``None`` where there is none of that id."""
+        run = self.under_way.get(id)
+        if run is not None:
+            if run.state == 'running':
+                return False
+            run.greenlet.join(HALT_SECONDS)  # it has ended, and only tells so
+        return self.store.forget(id)
 
     def left(self, id: str) -> list[dict[str, Any]]:
         """The requests of a run that have no result yet."""

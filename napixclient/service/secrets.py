@@ -14,7 +14,7 @@ from urllib.parse import quote, unquote_plus
 from ..masking import MASK, Shown, named_secrets
 from ..secret_names import are_plain, is_secret_field, is_secret_parameter
 
-__all__ = ['Secrets', 'mask_url', 'secrets_of_body']
+__all__ = ['Secrets', 'mask_url', 'secret_parameters', 'secrets_of_body', 'with_parameters']
 
 #: Characters that a value has at least, to be looked for in answers.
 _SHORTEST = 4
@@ -36,6 +36,25 @@ def mask_url(url: str) -> str:
         return f'{pair[1]}{pair[2]}={MASK}' if is_secret_parameter(unquote_plus(pair[2])) else pair[0]
 
     return _pairs.sub(masked, url)
+
+
+def secret_parameters(url: str) -> list[str]:
+    """The names of the parameters that are credentials, as they are written."""
+    return list(dict.fromkeys(pair[1] for pair in _pairs.findall(url) if is_secret_parameter(unquote_plus(pair[1]))))
+
+
+def with_parameters(url: str, values: dict[str, str]) -> str:
+    """A masked URL with the values of the parameters that are credentials.
+
+    :raises KeyError: where one is missing.
+    """
+
+    def given(pair: re.Match[str]) -> str:
+        if pair[3] != MASK or not is_secret_parameter(unquote_plus(pair[2])):
+            return pair[0]
+        return f'{pair[1]}{pair[2]}={quote(values[pair[2]], safe="")}'
+
+    return _pairs.sub(given, url)
 
 
 class Secrets:

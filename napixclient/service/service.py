@@ -20,7 +20,9 @@ from ..secret_names import add_secret_names
 from ..wsgi import ExceptionsCatcher
 from ..wsgi.environ import App, Environ, StartResponse
 from .access import Credentials, HostCheck, is_loopback
+from .again_api import AgainApi
 from .api import Api
+from .cluster_api import ClusterApi
 from .database import StoreError, open_database
 from .flight import Cluster
 from .framing import BadBody
@@ -136,13 +138,12 @@ class Service:
             heartbeat=Heartbeat(config.ping_every, config.ping_timeout),
             metrics=self.metrics,
         )
-        api.add_routes(SagaApi(self.sagas, api).routes)
+        api.add_routes(
+            [*SagaApi(self.sagas, api).routes, *AgainApi(self.runs, api).routes, *ClusterApi(via, api).routes]
+        )
         app: App = _Mounts(api, dict(config.mounts)) if config.mounts else api
         if config.guarded:
-            keys = {} if config.login is None or config.key is None else {config.login: config.key}
-            app = Credentials(
-                app, config.token, keys, lambda path: path == '/healthz' or path in page, KeptNonces(database)
-            )
+            app = _guarded(app, config, page, KeptNonces(database))
         #: The WSGI application.
         self.app: ExceptionsCatcher = ExceptionsCatcher(
             HostCheck(app, config.host, config.names), statuses={StoreError: 503, BadBody: 400}
@@ -224,6 +225,11 @@ def _sagas_of(config: Config, store: SagaStore, allow: Allow, runs: Runs) -> Sag
     return Sagas(store, allow, runs.open_pool, authenticator, config.max_runs)
 
 
+def _guarded(app: App, config: Config, page: Page, nonces: KeptNonces) -> Credentials:
+    keys = {} if config.login is None or config.key is None else {config.login: config.key}
+    return Credentials(app, config.token, keys, lambda path: path == '/healthz' or path in page, nonces)
+
+
 class _Mounts:
     """Other applications below paths of their own."""
 
@@ -273,7 +279,7 @@ def read_secret(value: str | None) -> str | None:
         raise ValueError(f'cannot read {value[1:]}: {reason}') from exc
 
 
-_OURS = ('runs', 'sagas', 'healthz', 'metrics', 'openapi.json')
+_OURS = ('runs', 'sagas', 'cluster', 'healthz', 'metrics', 'openapi.json')
 
 
 def load_app(text: str) -> tuple[str, App]:

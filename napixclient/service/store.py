@@ -3,27 +3,23 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Iterator
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Any
 
+from . import queries
 from .database import Connection, Database, LeaseLost, StoreError, StoreRefused
 from .lease import LEASE_SECONDS
 from .nonces import TABLES
+from .rows import Added, Alike, Failed, Kept, Left, found_runs, rows_of, sent_text
 
-__all__ = ['Added', 'Alike', 'Kept', 'Left', 'Store']
-
-#: Result lines that are read at a time, and bytes of them after which no more are.
-PAGE_LINES = 500
-PAGE_BYTES = 1 << 20
-#: Requests that are in one row.
-TOGETHER = 100
+__all__ = ['Store']
 
 _TABLES = (
     """CREATE TABLE IF NOT EXISTS runs (
         id VARCHAR(32) PRIMARY KEY, created DOUBLE PRECISION NOT NULL, finished DOUBLE PRECISION,
         state VARCHAR(16) NOT NULL, owner VARCHAR(32), seen DOUBLE PRECISION NOT NULL, cancel INTEGER NOT NULL,
         options TEXT NOT NULL, summary TEXT NOT NULL, results BIGINT NOT NULL, bytes BIGINT NOT NULL,
-        fence BIGINT NOT NULL DEFAULT 0, sent TEXT)""",
+        fence BIGINT NOT NULL DEFAULT 0, sent TEXT, parent VARCHAR(32))""",
     'CREATE INDEX IF NOT EXISTS runs_created ON runs (created)',
     """CREATE TABLE IF NOT EXISTS requests (
         run VARCHAR(32) NOT NULL, number BIGINT NOT NULL, request TEXT NOT NULL, PRIMARY KEY (run, number))""",
@@ -35,61 +31,15 @@ _TABLES = (
         numbers TEXT, sent TEXT, PRIMARY KEY (run, seq))""",
     *TABLES,
 )
+#: After the columns that older releases did not have: a run is asked again once.
+_INDEXES = ('CREATE UNIQUE INDEX IF NOT EXISTS runs_parent ON runs (parent)',)
 _REQUEST = {'run': 'VARCHAR', 'number': 'BIGINT', 'request': 'TEXT'}
 _RESULT = {'run': 'VARCHAR', 'seq': 'BIGINT', 'number': 'BIGINT', 'line': 'TEXT', 'numbers': 'TEXT', 'sent': 'TEXT'}
 #: Columns that older releases did not have.
 _NEWER = {
-    'runs': {'fence': 'BIGINT NOT NULL DEFAULT 0', 'sent': 'TEXT'},
+    'runs': {'fence': 'BIGINT NOT NULL DEFAULT 0', 'sent': 'TEXT', 'parent': 'VARCHAR(32)'},
     'results': {'numbers': 'TEXT', 'sent': 'TEXT'},
 }
-_COLUMNS = 'id, created, finished, state, owner, cancel, options, summary, results, fence'
-
-
-class Kept(NamedTuple):
-    """A run as the store has it.
-
-    :param fence: how often it was taken over: who does not know the latest number commits nothing.
-    :param age: seconds since it was created, by the clock of the database.
-    """
-
-    id: str
-    created: float
-    finished: float | None
-    state: str
-    owner: str | None
-    cancel: bool
-    options: dict[str, Any]
-    summary: dict[str, Any]
-    results: int
-    fence: int = 0
-    age: float = 0.0
-
-
-class Left(NamedTuple):
-    """A request that has no result.
-
-    :param sent: whether it may have been sent.
-    """
-
-    number: int
-    request: dict[str, Any]
-    sent: bool
-
-
-class Alike(NamedTuple):
-    """Requests without fields and bodies that differ in ``host`` and ``tag`` only.
-
-    :param text: a JSON object: ``method``, ``url``, and a list each for ``hosts`` and ``tags``.
-    """
-
-    size: int
-    text: str
-
-
-class Added(NamedTuple):
-    """Numbers of requests that may be sent from now on, beside those that were recorded before."""
-
-    numbers: list[int]
 
 
 class Store:
@@ -121,7 +71,7 @@ class Store:
         :param requests: what it is to do, in JSON.
         :param sent: numbers of those that may be sent as soon as this returns.
         """
-        rows = [(run.id, first, text) for first, text in _rows(requests)]
+        rows = [(run.id, first, text) for first, text in rows_of(requests)]
         values = {
             'id': run.id,
             'state': run.state,
@@ -129,18 +79,19 @@ class Store:
             'options': json.dumps(run.options),
             'summary': json.dumps(run.summary),
             'bytes': sum(len(request) for _, _, request in rows),
-            'sent': _sent_text(0, sent),
+            'sent': sent_text(0, sent),
+            'parent': run.parent,
         }
 
         def work(to: Connection) -> Kept:
             to.run(
                 'INSERT INTO runs (id, created, finished, state, owner, seen, cancel, options, summary, results, '
-                f'bytes, fence, sent) VALUES (:id, {to.now}, NULL, :state, :owner, {to.now}, 0, :options, '
-                ':summary, 0, :bytes, 0, :sent)',
+                f'bytes, fence, sent, parent) VALUES (:id, {to.now}, NULL, :state, :owner, {to.now}, 0, :options, '
+                ':summary, 0, :bytes, 0, :sent, :parent)',
                 values,
             )
             to.insert('requests', _REQUEST, rows)
-            return _found(to, 'WHERE id = :id', {'id': run.id})[0]
+            return found_runs(to, 'WHERE id = :id', {'id': run.id})[0]
 
         return self._database.write(work)
 
@@ -160,7 +111,7 @@ class Store:
         :param results: number of the request, and the line.
         :param sent: numbers of all requests that may have been sent, and have no result; or, with results, those that
             were added to what was recorded before.
-        :param state: any but ``running`` ends the run: what it was to do is then forgotten.
+        :param state: any but ``running`` ends the run: what it was to do is then forgotten, if all of it has succeeded.
         :returns: when the run ended.
         :raises LeaseLost: when another instance has taken the run over; nothing is kept then.
         """
@@ -177,11 +128,13 @@ class Store:
             'first': first,
             'next': first + len(lines),
             'summary': json.dumps(summary),
-            'sent': None if isinstance(sent, Added) else _sent_text(first, sent),
+            'sent': None if isinstance(sent, Added) else sent_text(first, sent),
             'state': state,
             'bytes': len(text),
         }
-        return self._database.write(lambda to: _commit(to, values, row))
+        counts = summary.get('counts', {})
+        keep = counts.get('ok', 0) < counts.get('total', 0)  # somebody may ask the others again
+        return self._database.write(lambda to: _commit(to, values, row, keep))
 
     def ask_cancel(self, id: str) -> None:
         """Note that the run is to be cancelled, by whoever runs it."""
@@ -210,7 +163,7 @@ class Store:
                     {'owner': self.owner, 'id': id, 'fence': fence, **lease},
                 )
             ]
-            return [run for id in mine for run in _found(to, 'WHERE id = :id', {'id': id})]
+            return [run for id in mine for run in found_runs(to, 'WHERE id = :id', {'id': id})]
 
         found = [
             (id, fence)
@@ -257,69 +210,48 @@ class Store:
 
     def left(self, id: str) -> list[Left]:
         """The requests of a run that have no result."""
-
-        def work(to: Connection) -> list[Left]:
-            text = next((text for (text,) in to.rows('SELECT sent FROM runs WHERE id = :run', {'run': id})), None)
-            since, sent = (0, None) if text is None else _read_sent(text)  # an older release did not say
-            done: set[int] = set()
-            for seq, number, numbers, added in to.stream(
-                'SELECT seq, number, numbers, sent FROM results WHERE run = :run', {'run': id}
-            ):
-                done.update([number] if numbers is None else json.loads(numbers))
-                if sent is not None and added is not None and seq >= since:
-                    sent.update(json.loads(added))
-            return [
-                Left(number, request, sent is None or number in sent)
-                for first, text in to.stream(
-                    'SELECT number, request FROM requests WHERE run = :run ORDER BY number', {'run': id}
-                )
-                for number, request in enumerate(_requests(text), first)
-                if number not in done
-            ]
-
-        return self._database.read(work)
+        return self._database.read(lambda to: queries.left(to, id))
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def find(self, id: str) -> Kept | None:
         """A run, if there is one of that id."""
-        runs = self._database.read(lambda to: _found(to, 'WHERE id = :id', {'id': id}))
+        runs = self._database.read(lambda to: found_runs(to, 'WHERE id = :id', {'id': id}))
         return runs[0] if runs else None
 
-    def newest(self, limit: int, before: Kept | None = None) -> list[Kept]:
-        """The newest runs, or those older than one."""
-        if before is None:
-            return self._database.read(
-                lambda to: _found(to, 'ORDER BY created DESC, id DESC LIMIT :limit', {'limit': limit})
-            )
-        return self._database.read(
-            lambda to: _found(
-                to,
-                'WHERE created < :created OR (created = :created AND id < :id) ORDER BY created DESC, id DESC '
-                'LIMIT :limit',
-                {'limit': limit, 'created': before.created, 'id': before.id},
-            )
-        )
+    def newest(
+        self, limit: int, before: Kept | None = None, states: Iterable[str] = (), words: Iterable[str] = ()
+    ) -> list[Kept]:
+        """The newest runs, or those older than one.
+
+        :param states: any of these; all where there is none.
+        :param words: what id or summary must contain in any case, the latter as JSON has it; others may be among them.
+        """
+        return self._database.read(lambda to: queries.newest(to, limit, before, states, words))
+
+    def asked_again(self, ids: Iterable[str]) -> dict[str, str]:
+        """Of these runs those that were asked again, and the id of the run that did."""
+        return self._database.read(lambda to: queries.asked_again(to, ids))
+
+    def not_succeeded(self, id: str) -> list[Failed]:
+        """The requests of a run without a result that is good; none where they are not kept."""
+        return self._database.read(lambda to: queries.not_succeeded(to, id))
 
     def lines(self, id: str, seq: int) -> list[str]:
         """Result lines from a number in sequence on: a page of them at most."""
+        return self._database.read(lambda to: queries.lines(to, id, seq))
 
-        def work(to: Connection) -> list[str]:
-            lines: list[str] = []
-            size = 0
-            for first, text in to.stream(
-                'SELECT seq, line FROM results WHERE run = :run AND seq >= COALESCE('
-                '(SELECT MAX(seq) FROM results WHERE run = :run AND seq <= :seq), 0) ORDER BY seq LIMIT :limit',
-                {'run': id, 'seq': seq, 'limit': PAGE_LINES},
-            ):
-                for line in text.split('\n')[max(seq - first, 0) :]:
-                    lines.append(line)
-                    size += len(line)
-                    if size >= PAGE_BYTES or len(lines) >= PAGE_LINES:
-                        return lines
-            return lines
+    def forget(self, id: str) -> bool | None:
+        """Forget a run that has ended; ``False`` where it has not, ``None`` where there is none of that id."""
 
-        return self._database.read(work)
+        def work(to: Connection) -> bool | None:
+            for (state,) in list(to.rows('SELECT state FROM runs WHERE id = :id', {'id': id})):
+                if state != 'running':
+                    _forget(to, id)
+                return bool(state != 'running')
+            return None
+
+        return self._database.write(work)
 
     # -- retention -------------------------------------------------------------------------------------------------
 
@@ -339,10 +271,14 @@ class Store:
         ):
             (size,) = next(iter(to.rows('SELECT COALESCE(SUM(bytes), 0) FROM runs')))
             if ago > seconds or size > most_bytes:
-                for table, column in ('results', 'run'), ('requests', 'run'), ('runs', 'id'):
-                    to.run(f'DELETE FROM {table} WHERE {column} = :id', {'id': id})
+                _forget(to, id)
                 return True
         return False
+
+
+def _forget(to: Connection, id: str) -> None:
+    for table, column in ('results', 'run'), ('requests', 'run'), ('runs', 'id'):
+        to.run(f'DELETE FROM {table} WHERE {column} = :id', {'id': id})
 
 
 def _make_tables(to: Connection) -> None:
@@ -354,86 +290,11 @@ def _make_tables(to: Connection) -> None:
         for name, kind in columns.items():
             if name not in known:
                 to.run(f'ALTER TABLE {table} ADD COLUMN {name} {kind}')
+    for sql in _INDEXES:
+        to.run(sql)
 
 
-def _rows(requests: Iterable[str | Alike]) -> Iterator[tuple[int, str]]:
-    """The number of the first request of each row, and the text of the row."""
-    first = 0
-    some: list[str] = []
-    for request in requests:
-        if isinstance(request, str):
-            some.append(request)
-        if some and (len(some) == TOGETHER or isinstance(request, Alike)):
-            yield first, f'[{",".join(some)}]'
-            first += len(some)
-            some = []
-        if isinstance(request, Alike):
-            yield first, request.text
-            first += request.size
-    if some:
-        yield first, f'[{",".join(some)}]'
-
-
-def _requests(text: str) -> list[dict[str, Any]]:
-    """The requests of a row: a list of them, or what those have that are alike.
-
-    Older releases wrote each into a row of its own.
-    """
-    found = json.loads(text)
-    if isinstance(found, list):
-        return found
-    if 'hosts' not in found:
-        return [found]
-    pairs = zip(found.pop('hosts'), found.pop('tags'), strict=True)
-    return [{**found, 'host': host, 'tag': tag, 'headers': {}, 'body': None} for host, tag in pairs]
-
-
-def _sent_text(first: int, sent: Iterable[int]) -> str:
-    """What may have been sent before the result with that number in sequence; rows of results from there on add theirs.
-
-    Runs of numbers are short, as each commit writes the whole row anew. It is no JSON, so that an older release, which
-    does not read those of the other rows, rather fails than sends something twice.
-    """
-    spans: list[list[int]] = []
-    for number in sorted(sent):
-        if spans and spans[-1][1] == number - 1:
-            spans[-1][1] = number
-        else:
-            spans.append([number, number])
-    return f'{first}:{",".join(f"{begin}-{end}" for begin, end in spans)}'
-
-
-def _read_sent(text: str) -> tuple[int, set[int]]:
-    """The number in sequence, and the numbers of requests; older releases wrote the latter alone."""
-    first, separator, spans = text.partition(':')
-    if not separator:
-        return 0, set(json.loads(text))
-    bounds = [span.split('-') for span in spans.split(',') if span]
-    return int(first), {number for begin, end in bounds for number in range(int(begin), int(end) + 1)}
-
-
-def _found(to: Connection, which: str, values: dict[str, Any]) -> list[Kept]:
-    return [
-        Kept(
-            id,
-            created,
-            finished,
-            state,
-            owner,
-            bool(cancel),
-            json.loads(options),
-            json.loads(summary),
-            results,
-            fence,
-            age,
-        )
-        for id, created, finished, state, owner, cancel, options, summary, results, fence, age in to.rows(
-            f'SELECT {_COLUMNS}, {to.now} - created FROM runs {which}', values
-        )
-    ]
-
-
-def _commit(to: Connection, values: dict[str, Any], row: tuple[Any, ...] | None) -> float | None:
+def _commit(to: Connection, values: dict[str, Any], row: tuple[Any, ...] | None, keep: bool) -> float | None:
     """Keep results; when the run ended, if it did."""
     ends = values['state'] != 'running'
     # First of all: whoever takes the run over waits for the row, or makes this find none.
@@ -449,13 +310,14 @@ def _commit(to: Connection, values: dict[str, Any], row: tuple[Any, ...] | None)
         to.insert('results', _RESULT, [row])
     if not ends:
         return None
-    to.run('DELETE FROM requests WHERE run = :run', {'run': values['id']})
-    return _found(to, 'WHERE id = :id', {'id': values['id']})[0].finished
+    if not keep:
+        to.run('DELETE FROM requests WHERE run = :run', {'run': values['id']})
+    return found_runs(to, 'WHERE id = :id', {'id': values['id']})[0].finished
 
 
 def _committed(to: Connection, values: dict[str, Any], row: tuple[Any, ...] | None) -> float | None:
     """When the run ended; the same was committed before, by a connection that broke before it could say so."""
-    found = _found(to, 'WHERE id = :id', {'id': values['id']})
+    found = found_runs(to, 'WHERE id = :id', {'id': values['id']})
     if not found or (found[0].owner, found[0].fence) != (values['owner'], values['fence']):
         raise LeaseLost('the run was taken over by another instance')
     last = [

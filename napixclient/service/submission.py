@@ -27,9 +27,10 @@ from ..messages import (
     parse_origin,
     plain_request,
 )
-from .secrets import Secrets, mask_url, secrets_of_body
+from ..secret_names import is_secret_field
+from .rows import TOGETHER, Alike
+from .secrets import Secrets, mask_url, secret_parameters, secrets_of_body
 from .slices import SLICE, loads
-from .store import TOGETHER, Alike
 
 __all__ = [
     'BadSubmission',
@@ -42,6 +43,7 @@ __all__ = [
     'read_json',
     'read_submission',
     'restored',
+    'submission_of',
     'target_text',
 ]
 
@@ -139,7 +141,15 @@ def read_submission(data: bytes, most: int, allow: Allow) -> Submission:
     :param most: requests at most.
     :raises BadSubmission: naming the part.
     """
-    document = _object(read_json(data), 'the body')
+    return submission_of(_object(read_json(data), 'the body'), most, allow)
+
+
+def submission_of(document: dict[str, Any], most: int, allow: Allow) -> Submission:
+    """Check what was decoded, which is used up.
+
+    :param most: requests at most.
+    :raises BadSubmission: naming the part.
+    """
     options = _options({name: document.pop(name) for name in Options._fields if name in document})
     secrets = Secrets()
     reader = _Items(options, allow, secrets)
@@ -419,8 +429,10 @@ def kept(item: Item, given: Request | OwnOptions | None, secrets: Secrets | None
     :raises BadSubmission: for what cannot be written down.
     """
     try:
-        if given is None or item.secret:
+        if given is None:
             return f'{{{item.members}}}'
+        if item.secret:
+            return _kept_in_part(item, secrets)
         if isinstance(given, OwnOptions):
             if secrets is None:
                 return f'{{{item.members},"headers":{{}},"body":null}}'
@@ -430,13 +442,34 @@ def kept(item: Item, given: Request | OwnOptions | None, secrets: Secrets | None
         if secrets:
             sent = {'url': given.url, 'headers': headers, 'body': given.body}
             if secrets.without(sent) != sent:  # masked it would be another request
-                return f'{{{item.members}}}'
+                return _kept_in_part(item, secrets)
         if given.url is not item.url:
             item = item._replace(url=given.url, target='')
         body = 'null' if given.body is None else _body_text(given)
         return f'{{{item.members},"headers":{_encode(headers) if headers else "{}"},"body":{body}}}'
     except (ValueError, TypeError, RecursionError) as exc:
         raise BadSubmission(f'requests[{item.number}]: cannot be written down: {exc}') from exc
+
+
+def _kept_in_part(item: Item, secrets: Secrets | None) -> str:
+    """A request without its secrets, and where they were: it cannot be sent, unless somebody gives them once more."""
+    given, secrets = item.request, secrets or Secrets()
+    assert given is not None
+    headers = dict(given.headers.multi_items()) if given.headers.block else {}
+    shown = {
+        name: value for name, value in headers.items() if not is_secret_field(name) and secrets.without(value) == value
+    }
+    masks_body = given.body is not None and (
+        bool(_secrets_in(given.body, given)) or secrets.without(given.body) != given.body
+    )
+    wants = {
+        'headers': [name for name in headers if name not in shown],
+        'parameters': secret_parameters(given.url),
+        'body': masks_body,
+        'url': mask_url(given.url) != item.url,
+    }
+    body = 'null' if given.body is None or masks_body else _body_text(given)
+    return f'{{{item.members},"kept":{{"headers":{_encode(shown)},"body":{body}}},"wants":{_encode(wants)}}}'
 
 
 def kept_all(items: list[Item], secrets: Secrets | None) -> Iterator[str | Alike]:

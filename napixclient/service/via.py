@@ -23,6 +23,7 @@ from ..cluster.broker import FAILURES, Broker, leave
 from ..cluster.keys import Keyring
 from ..cluster.lanes import LANES, Zone, reply_queue
 from ..cluster.plan import Plan
+from ..cluster.status import look
 from ..cluster.submitter import Submitter
 from ..masking import mask
 from ..messages import Headers, Request
@@ -100,6 +101,16 @@ class Via:
             fence=fence,
         )
         return ViaFlight(Submitter(plan), name is not None, self._leaving)
+
+    def status(self) -> dict[str, object]:
+        """Its lanes and workers.
+
+        :raises ClusterError: when the broker cannot be asked.
+        """
+        try:
+            return look(self._broker, self._zone).document()
+        except FAILURES as exc:
+            raise self._broker.error(exc) from exc
 
     def close(self) -> None:
         """Wait until all runs have left the broker."""

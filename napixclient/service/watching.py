@@ -24,7 +24,7 @@ __all__ = ['EVENTS', 'FRAMES', 'LINES', 'Heartbeat', 'body', 'page', 'socket_ses
 #: Characters of a message of a client's: the only one that is known is short, and a long one takes long to be decoded.
 LONGEST_MESSAGE = 4096
 #: Bytes of results that are read at once for who only wants those that there are.
-PAGE_BYTES = 1 << 20
+PAGE_BYTES = 256 << 10
 LATER = 'the service ends, or its store fails: more results come later'
 
 
@@ -79,12 +79,15 @@ FRAMES = Form('frames', b'', _message, _progress_message, _progress_message, b''
 # Lines and events -----------------------------------------------------------------------------------------------------
 
 
-def page(feeds: Feeds, id: str, seq: int) -> Iterator[bytes]:
-    """The results that there are, as NDJSON."""
+def page(feeds: Feeds, id: str, seq: int, form: Form = LINES) -> Iterator[bytes]:
+    """The results that there are, a piece at a time, while all others have their turn."""
     with feeds.watching(id, 'reading') as feed:
+        if form.head:
+            yield form.head
         while (reached := feed.gather(seq, feed.committed(), PAGE_BYTES))[0]:
             first, (found, seq) = seq, reached
-            yield written(LINES, found, first, seq)
+            yield written(form, found, first, seq)
+            gevent.sleep(0)
 
 
 def stream_session(feeds: Feeds, id: str, seq: int, form: Form, every: float) -> Callable[[Sender, bool], bool]:

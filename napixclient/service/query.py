@@ -1,0 +1,70 @@
+"""Reads the query of a request to the API.
+
+All of it raises :class:`BadRequest`, naming the parameter.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import parse_qs
+
+from ..wsgi.environ import Environ
+from .counts import OUTCOMES, STATES
+from .listing import Filter
+from .problems import BadRequest
+
+__all__ = ['filter_of', 'flag', 'is_number', 'number', 'query_of', 'wants_csv']
+
+is_number = re.compile(r'[0-9]{1,15}', re.ASCII).fullmatch
+#: Characters of a text by which runs are filtered.
+_LONGEST_TEXT = 200
+
+
+def query_of(environ: Environ) -> dict[str, str]:
+    """The parameters; of several of a name the last."""
+    try:
+        found = parse_qs(environ.get('QUERY_STRING', ''), keep_blank_values=True, max_num_fields=100)
+    except ValueError as exc:
+        raise BadRequest('the query cannot be read') from exc
+    return {name: values[-1] for name, values in found.items()}
+
+
+def number(query: dict[str, str], name: str, default: int) -> int:
+    """A whole number."""
+    text = query.get(name)
+    if text is None:
+        return default
+    if not is_number(text):
+        raise BadRequest(f'{name}: a whole number')
+    return int(text)
+
+
+def flag(query: dict[str, str], name: str) -> bool:
+    """0, 1, true or false; false where it is not there."""
+    text = query.get(name, '0')
+    if text not in ('0', '1', 'true', 'false'):
+        raise BadRequest(f'{name}: 0 or 1')
+    return text in ('1', 'true')
+
+
+def wants_csv(query: dict[str, str], accept: str) -> bool:
+    """Whether results are CSV: as the query says, else as the media types do."""
+    form = query.get('format')
+    if form is None:
+        return accept.partition(';')[0].partition(',')[0].strip().lower() == 'text/csv'
+    if form not in ('csv', 'ndjson'):
+        raise BadRequest('format: csv or ndjson')
+    return form == 'csv'
+
+
+def filter_of(query: dict[str, str]) -> Filter:
+    """Which runs are to be listed."""
+    states = tuple(filter(None, query.get('state', '').split(',')))
+    outcomes = tuple(filter(None, query.get('outcome', '').split(',')))
+    for name, given, known in ('state', states, STATES), ('outcome', outcomes, tuple(OUTCOMES)):
+        if not set(given).issubset(known):
+            raise BadRequest(f'{name}: one or more of {", ".join(known)}, with commas between them')
+    text = query.get('text', '')
+    if len(text) > _LONGEST_TEXT:
+        raise BadRequest(f'text: {_LONGEST_TEXT} characters at most')
+    return Filter(states, outcomes, tuple(text.split()))
