@@ -19,9 +19,10 @@ import pytest
 
 from napixclient.allow import Allow
 from napixclient.service.database import Database, LeaseLost, StoreError, StoreRefused, open_database
+from napixclient.service.rows import Added, Kept
 from napixclient.service.service import Config
 from napixclient.service.service import Service as App
-from napixclient.service.store import Added, Kept, Store
+from napixclient.service.store import Store
 from napixclient.service.submission import kept_all, read_submission, restored
 from tests import kit
 from tests.cli.programs import napix

@@ -9,7 +9,8 @@ import pytest
 from gevent.event import Event
 
 from napixclient.service.database import Connection, LeaseLost, StoreError, open_database
-from napixclient.service.store import Kept, Store
+from napixclient.service.rows import Kept
+from napixclient.service.store import Store
 from tests import kit
 from tests.chaos.postgres import PostgreSQL
 from tests.chaos.relay import Relay
