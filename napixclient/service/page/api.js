@@ -80,6 +80,17 @@ export async function resultText(id, seq) {
   return text.slice(0, text.indexOf('\n'));
 }
 
+// Has the browser save a run's results as the service streams them. A download cannot have a field of its own: the token
+// goes in the query, and is in the document for no longer than this takes.
+export function download(id, format) {
+  const link = document.createElement('a');
+  link.href = withToken(`runs/${id}/results?format=${format}`);
+  link.download = '';
+  document.body.append(link);
+  link.click();
+  link.remove();
+}
+
 // Watching -----------------------------------------------------------------------------------------------------------
 
 const PREFIX = '{"type":"result","result":';

@@ -1,6 +1,7 @@
 // The page: which view is shown, the shortcuts, the token.
 
-import { onDenied } from './api.js';
+import { json, onDenied } from './api.js';
+import { clusterView } from './cluster.js';
 import { composeView } from './compose.js';
 import { prepareDetail } from './detail.js';
 import { $, write } from './dom.js';
@@ -12,11 +13,18 @@ let leave = () => {};
 
 function route() {
   leave();
+  for (const dialog of document.querySelectorAll('dialog[open]:not(#access)')) dialog.close();
   const match = /^#\/runs\/([0-9a-f]{32})$/.exec(location.hash);
   const saga = /^#\/sagas\/([0-9a-f]{32})$/.exec(location.hash);
   if (saga) leave = sagaView($('main'), saga[1], go);
   else if (location.hash === '#/sagas') leave = sagasView($('main'), go);
+  else if (location.hash === '#/cluster') leave = clusterView($('main'));
   else leave = match ? runView($('main'), match[1], go) : composeView($('main'), go);
+  const place = /^#\/(sagas|cluster)/.exec(location.hash)?.[1] ?? '';
+  for (const link of document.querySelectorAll('header nav a')) {
+    if (link.getAttribute('href') === `#/${place}`) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
+  }
 }
 
 // The service wants a token, or another one.
@@ -37,6 +45,7 @@ onDenied(text => new Promise(resolve => {
     resolve(given);
   };
   dialog.showModal();
+  field.focus();                        // not the button that closes, which comes first
 }));
 
 const SHORTCUTS = {
@@ -45,7 +54,8 @@ const SHORTCUTS = {
     else go('#/');
   },
   r: () => ($('runs')?.querySelector('a') ?? $('home')).focus(),
-  '/': () => $('find')?.focus(),
+  s: () => go('#/sagas'),
+  '/': () => ($('find') ?? $('filter-text'))?.focus(),
   t: () => document.querySelector('.tiles')?.focus(),
   a: () => document.querySelector('#answers summary')?.focus(),
   f: () => $('fold')?.click(),
@@ -76,3 +86,5 @@ $('skip').onclick = event => {          // the address tells the view, and stays
 prepareDetail();
 addEventListener('hashchange', route);
 route();
+// Where runs ask over a cluster, there is a place for it. The health check, as it wants no token and is never an error.
+json('healthz').then(({ cluster }) => { $('cluster-link').hidden = !cluster; }, () => {});

@@ -1,7 +1,7 @@
 // The timeline of requests in flight, and the histogram of latencies.
 
 import { Hint, Surface, palette } from './canvas.js';
-import { duration, number } from './dom.js';
+import { duration, h, number, write } from './dom.js';
 import { headline, kind } from './model.js';
 
 const BARS = 400;                       // requests that have a bar each; of more, how many were in flight is drawn
@@ -18,13 +18,15 @@ function step(span, most) {
 }
 
 function seconds(ms) {
-  return ms === 0 ? '0' : ms < 1000 ? `${Math.round(ms)} ms` : `${Number((ms / 1000).toFixed(2))} s`;
+  return ms === 0 ? '0' : ms < 1000 ? `${Number(ms.toPrecision(3))} ms` : `${Number((ms / 1000).toFixed(2))} s`;
 }
 
 export class Timeline {
   constructor(parent, open) {
     this.run = null;
     this.bars = [];
+    this.empty = h('p.quiet.empty', { role: 'status' });
+    parent.append(this.empty);
     this.surface = new Surface(parent, 'Requests in flight', surface => this.draw(surface));
     this.hint = new Hint(parent);
     const canvas = this.surface.canvas;
@@ -67,6 +69,7 @@ export class Timeline {
     const now = Math.max(this.run.now(), 1);
     const spans = this.spans(now);
     const colours = palette();
+    explain(this.empty, spans.length ? '' : this.run.running ? 'Nothing has been sent yet.' : 'Nothing of this run was sent.');
     this.bars = [];
     const packed = spans.length <= BARS ? pack(spans) : null;
     const height = 160;
@@ -148,6 +151,12 @@ export class Timeline {
   }
 }
 
+// A chart that is empty says why.
+function explain(element, text) {
+  write(element, text);
+  element.hidden = !text;
+}
+
 // Each request into the first lane that is free when it begins.
 function pack(spans) {
   const ends = [];
@@ -167,6 +176,8 @@ const CLASSES = 4;
 export class Histogram {
   constructor(parent) {
     this.run = null;
+    this.empty = h('p.quiet.empty', { role: 'status' });
+    parent.append(this.empty);
     this.surface = new Surface(parent, 'Latencies', surface => this.draw(surface));
     this.hint = new Hint(parent);
     const canvas = this.surface.canvas;
@@ -181,6 +192,19 @@ export class Histogram {
   show(run) {
     this.run = run;
     this.surface.now();
+  }
+
+  // Why there is nothing to be seen.
+  why() {
+    const { run } = this;
+    const { failed, cancelled, interrupted } = run.seen;
+    if (run.running) {
+      return failed ? `No answer yet: ${number(failed)} ${failed === 1 ? 'request' : 'requests'} failed without one.`
+        : 'No answer yet. The latencies of answers show here as they come.';
+    }
+    const parts = [[failed, 'failed before a server answered'], [cancelled, 'cancelled'], [interrupted, 'interrupted']]
+      .filter(([many]) => many).map(([many, what]) => `${number(many)} ${what}`);
+    return `No request of this run was answered, so there are no latencies: ${parts.join(', ')}.`;
   }
 
   count() {
@@ -206,6 +230,7 @@ export class Histogram {
     context.fillRect(0, height, width, 1);
     this.scale = null;
     surface.canvas.setAttribute('aria-label', this.label());
+    explain(this.empty, classes.size ? '' : this.why());
     if (!classes.size) return;
     const keys = [...classes.keys()];
     const first = Math.min(...keys) - 2;

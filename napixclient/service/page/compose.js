@@ -1,11 +1,11 @@
-// A fan-out, composed and submitted; and the runs of the past.
+// A fan-out, composed and submitted; beside it the runs of the past.
 
-import { call, json } from './api.js';
-import { $, add, ago, fill, h, number, write } from './dom.js';
+import { call } from './api.js';
+import { $, fill, h, number, write } from './dom.js';
 import { count } from './nodeset.js';
+import { past } from './runs.js';
 
 const METHODS = ['GET', 'HEAD', 'POST', 'PUT', 'PATCH', 'DELETE', 'OPTIONS'];
-const PAGE = 20;
 
 // What was written, for as long as this page is open: it may hold secrets, so it is kept nowhere else.
 let draft = { method: 'GET', url: '/', simultaneous: '2' };
@@ -14,6 +14,9 @@ const submitted = new Map();
 export function draftOf(id, fallback) {
   draft = { ...(submitted.get(id) ?? fallback) };
 }
+
+// What this page has sent as that run; undefined where it was somebody else, or before a reload.
+export const written = id => submitted.get(id);
 
 // Fields ---------------------------------------------------------------------------------------------------------------
 
@@ -67,12 +70,12 @@ function numberOf(name, label) {
 // The text that is posted. JSON is put in as it was written, so that its numbers keep their digits.
 function submission() {
   const hosts = (draft.hosts ?? '').trim();
-  if (!hosts) throw new Error('Hosts: a node set such as web[1-100]:8002 is missing');
+  if (!hosts) throw new Error('Hosts: at least one is missing, such as web1:8002, or web[1-100]:8002 for a hundred');
   const simultaneous = (draft.simultaneous ?? '').trim();
   const options = {
     simultaneous: simultaneous === 'auto' ? 'auto' : numberOf('simultaneous', 'Simultaneous'),
     timeout: numberOf('timeout', 'Timeout'), deadline: numberOf('deadline', 'Deadline'),
-    retries: numberOf('retries', 'Retries'), need: numberOf('need', 'Enough'),
+    retries: numberOf('retries', 'Retries'), need: numberOf('need', 'Stop after'),
     ordered: draft.ordered || undefined, redirect: draft.redirect || undefined,
   };
   const request = { method: draft.method, url: (draft.url ?? '').trim() || '/' };
@@ -100,7 +103,9 @@ function form(go) {
   };
   const made = h('form', { id: 'compose', noValidate: true, 'aria-labelledby': 'compose-title' },
     h('h1', { id: 'compose-title' }, 'New run'),
-    field('hosts', 'Hosts', hosts, ['A node set, name:port; several with commas or blanks between them.', hint]),
+    field('hosts', 'Hosts', hosts, [
+      'Names or addresses, each with :port if it is not 80. Brackets stand for a range: web[1-3] is web1, web2 and web3. '
+      + 'Put commas or blanks between several.', hint]),
     h('div.row.request', {},
       field('method', 'Method', method),
       field('url', 'URL (path and query)', input({ className: 'mono', inputMode: 'url' }))),
@@ -114,7 +119,8 @@ function form(go) {
       h('div.row', {},
         field('deadline', 'Deadline', input({ inputMode: 'decimal' }), 'Seconds that all of it may take.'),
         field('retries', 'Retries', input({ inputMode: 'numeric', placeholder: '0' }), 'Of requests that may be repeated.'),
-        field('need', 'Enough', input({ inputMode: 'numeric' }), 'So many good answers end the run.')),
+        field('need', 'Stop after', input({ inputMode: 'numeric', placeholder: 'all' }),
+          'So many good answers (below 400) are enough: the other requests are then cancelled.')),
       h('div.row.checks', {},
         field('ordered', 'Results in the order asked', input({ type: 'checkbox' })),
         field('redirect', 'Follow redirects', input({ type: 'checkbox' })))),
@@ -136,9 +142,9 @@ function form(go) {
     } catch (error) {
       alert.hidden = false;
       write(alert, error.message);
-      const named = /^(Hosts|hosts|Headers|Simultaneous|simultaneous|Timeout|timeout|Deadline|deadline|Retries|retries|Enough|need)\b/
+      const named = /^(Hosts|hosts|Headers|Simultaneous|simultaneous|Timeout|timeout|Deadline|deadline|Retries|retries|Stop after|need)\b/
         .exec(error.message);
-      const name = { enough: 'need' }[named?.[1].toLowerCase()] ?? named?.[1].toLowerCase();
+      const name = { 'stop after': 'need' }[named?.[1].toLowerCase()] ?? named?.[1].toLowerCase();
       (name ? $(`field-${name}`) : send).focus();
     } finally {
       send.disabled = false;
@@ -146,71 +152,6 @@ function form(go) {
   });
   tell();
   return made;
-}
-
-// Runs of the past -------------------------------------------------------------------------------------------------------
-
-export function outcome({ total, done, ok, failed, cancelled, interrupted }, state) {
-  const parts = [];
-  if (state === 'running') parts.push(`${number(done)} of ${number(total)}`);
-  if (ok) parts.push(`${number(ok)} ok`);
-  if (failed) parts.push(`${number(failed)} failed`);
-  if (cancelled) parts.push(`${number(cancelled)} cancelled`);
-  if (interrupted) parts.push(`${number(interrupted)} interrupted`);
-  return parts.join(', ') || 'nothing yet';
-}
-
-// What a run asks, and whom, in a few words.
-export function label({ about, counts }) {
-  const what = about.method !== null && about.url !== null ? `${about.method} ${about.url}`
-    : `${number(counts.total)} ${about.method ?? ''} requests`;
-  return [what, about.hosts === 1 ? about.host : `${about.host} and ${number(about.hosts - 1)} more`];
-}
-
-function bar({ total, ok, failed, cancelled, interrupted }) {
-  const parts = [['ok', ok], ['failed', failed], ['cancelled', cancelled + interrupted]];
-  return h('span.bar', { 'aria-hidden': 'true' }, parts.filter(([, many]) => many).map(([name, many]) => {
-    const part = h('span', { className: name });
-    part.style.width = `${100 * many / Math.max(total, 1)}%`;
-    return part;
-  }));
-}
-
-function entry(run) {
-  const [what, where] = label(run);
-  return h('li', {}, h('a.run', { href: `#/runs/${run.id}` },
-    h('span.what.mono', {}, what), h('span.when.quiet', {}, ago(run.created)),
-    h('span.where.mono.quiet', {}, where),
-    h('span.outcome', {}, h('span', { className: `badge ${run.state}` }, run.state), ' ', outcome(run.counts, run.state)),
-    bar(run.counts)));
-}
-
-function past() {
-  const list = h('ul.runs', { id: 'runs' });
-  const note = h('p.quiet', { role: 'status' }, 'Reading\u2026');
-  let before = '';
-  const more = h('button.quiet-button', { type: 'button', hidden: true, onclick: () => read() }, 'Older runs');
-  const read = async () => {
-    more.disabled = true;
-    try {
-      const { runs, next } = await json(`runs?limit=${PAGE}${before}`);
-      const first = list.children.length;
-      add(list, runs.map(entry));
-      before = next ? `&before=${next}` : '';
-      more.hidden = !next;
-      note.hidden = list.children.length > 0;
-      write(note, 'No runs yet. The first one that you send is kept here.');
-      if (first) list.children[first]?.querySelector('a').focus();
-    } catch (error) {
-      note.hidden = false;
-      write(note, error.message);
-    } finally {
-      more.disabled = false;
-    }
-  };
-  read();
-  return h('section.past', { 'aria-labelledby': 'past-title' },
-    h('h2', { id: 'past-title', tabIndex: -1 }, 'Runs'), note, list, more);
 }
 
 export function composeView(main, go) {

@@ -1,16 +1,19 @@
 // A run, watched.
 
-import { ApiError, Watch, json } from './api.js';
+import { ApiError, Watch, download, json } from './api.js';
+import { askAgain } from './again.js';
 import { Answers } from './answers.js';
 import { Histogram, Timeline } from './charts.js';
-import { draftOf, label, outcome } from './compose.js';
+import { draftOf } from './compose.js';
 import { $, ago, duration, fill, h, number, say, write } from './dom.js';
 import { openDetail } from './detail.js';
 import { Run } from './model.js';
 import { fold } from './nodeset.js';
+import { badgeOf, forget, label, outcome, short } from './runs.js';
 import { Tiles } from './tiles.js';
 
-const STATS = [['done', 'done'], ['ok', 'ok'], ['failed', 'failed'], ['in_flight', 'in flight'], ['p50', 'p50'],
+const STATS = [['done', 'done'], ['ok', 'ok'], ['failed', 'failed'], ['cancelled', 'cancelled'],
+  ['interrupted', 'interrupted'], ['in_flight', 'in flight'], ['p50', 'p50'],
   ['p90', 'p90'], ['p99', 'p99'], ['elapsed', 'elapsed']];
 const LOOK_MS = 500;
 const APPLY_MS = 40;                    // for taking in what has come, before what is known by then is drawn
@@ -56,10 +59,15 @@ class RunView {
     };
     this.title = h('h1.mono', { tabIndex: -1 }, '\u2026');
     this.where = h('p.mono.quiet.where');
-    this.badge = h('span.badge.running', { id: 'state' }, 'running');
+    this.badge = h('span.badge.running', { id: 'state', role: 'status', 'aria-live': 'polite', 'aria-atomic': 'true' }, 'running');
     this.when = h('span.quiet');
     this.cancel = h('button', { type: 'button', id: 'cancel', hidden: true, onclick: () => this.stop() }, 'Cancel');
-    this.again = h('button', { type: 'button', id: 'again', onclick: () => this.repeat() }, 'Ask again');
+    this.again = h('button', { type: 'button', id: 'again', onclick: () => this.repeat(),
+      title: 'Opens the form as it was filled in' }, 'Ask all again');
+    this.failedAgain = h('button.primary', { type: 'button', id: 'again-failed', hidden: true,
+      onclick: () => this.askAgain() }, 'Ask the failed ones again');
+    this.forget = h('button', { type: 'button', id: 'delete', hidden: true, onclick: () => this.delete() }, 'Delete\u2026');
+    this.links = h('p.links', { id: 'links' });
     this.segments = Object.fromEntries(SEGMENTS.map(name => [name, h('span', { className: name })]));
     this.meter = h('div.bar.large', { role: 'progressbar', 'aria-label': 'Done', 'aria-valuemin': 0 },
       Object.values(this.segments));
@@ -82,7 +90,10 @@ class RunView {
       this.answers.restart();
     } });
     this.different = h('span.quiet');
-    const answers = section('replies', 'Answers', this.different, h('label.check', {}, folding, 'Fold what is the same'));
+    const answers = section('replies', 'Answers', this.different, h('label.check', {}, folding, 'Fold what is the same'),
+      h('div.downloads', { role: 'group', 'aria-label': 'Download the results' }, h('span.quiet', { 'aria-hidden': 'true' }, 'Download'),
+        [['ndjson', 'NDJSON'], ['csv', 'CSV']].map(([format, text]) => h('button', { type: 'button', id: `download-${format}`,
+          'aria-label': `Download as ${text}`, onclick: () => download(this.run.id, format) }, text))));
     this.answers = new Answers(answers, open);
     find.addEventListener('input', () => {
       const many = this.tiles.seek(find.value);
@@ -99,8 +110,8 @@ class RunView {
     });
     fill(main, h('div.watch', {},
       h('div.run-head', {},
-        h('div.run-title', {}, this.title, this.where, h('p', {}, this.badge, ' ', this.when)),
-        h('div.actions', {}, this.cancel, this.again)),
+        h('div.run-title', {}, this.title, this.where, h('p', {}, this.badge, ' ', this.when), this.links),
+        h('div.actions', {}, this.cancel, this.failedAgain, this.again, this.forget)),
       this.alert, this.meter,
       h('dl.stats', {}, STATS.map(([name, text]) => h('div', { className: name }, h('dt', {}, text), this.stats[name]))),
       h('div.panels', {}, hosts, flow, latency, answers)));
@@ -114,7 +125,7 @@ class RunView {
       if (this.closed) return;
       this.first = known;
       this.until = performance.now() + PATIENCE;
-      this.run.progress({ ...known, state: 'running', finished: null });     // it ends after its last result
+      this.run.progress({ ...known, state: 'running', outcome: 'running', finished: null });     // it ends after its last result
       if (known.state === 'running') await this.knowAll(id);
     } catch (error) {
       this.refuse(error);
@@ -179,8 +190,29 @@ class RunView {
   }
 
   ended() {
-    const { state, counts } = this.run.document;
-    say(`The run is ${state}: ${outcome(counts, '')}`);
+    const { counts } = this.run.document;
+    say(`The run is ${badgeOf(this.run.document)[0]}: ${outcome(counts, '')}`);
+  }
+
+  tell(error) {
+    this.alert.hidden = false;
+    write(this.alert, error.message);
+  }
+
+  async askAgain() {
+    this.failedAgain.disabled = true;
+    this.alert.hidden = true;
+    try {
+      await askAgain(this.run.id, this.go);
+    } catch (error) {
+      this.tell(error);
+    } finally {
+      this.failedAgain.disabled = false;
+    }
+  }
+
+  async delete() {
+    if (await forget(this.run.document)) this.go('#/');
   }
 
   async stop() {
@@ -188,8 +220,7 @@ class RunView {
     try {
       await json(`runs/${this.run.id}`, { method: 'DELETE' });     // that it has ended comes after its last result
     } catch (error) {
-      this.alert.hidden = false;
-      write(this.alert, error.message);
+      this.tell(error);
       this.cancel.disabled = false;
     }
   }
@@ -269,13 +300,17 @@ class RunView {
     const { counts } = known;
     const latency = run.latency();
     this.drawTitle(known);
-    write(this.badge, known.state);
-    this.badge.className = `badge ${known.state}`;
+    const [text, name] = badgeOf(known);
+    write(this.badge, text);
+    this.badge.className = `badge ${name}`;
+    this.badge.dataset.state = known.state;
     this.badge.title = known.reason ?? '';
     const took = known.finished ? `, took ${duration((known.finished - known.created) * 1000)}` : '';
-    write(this.when, `${ago(known.created)}${took}`);
+    write(this.when, `${ago(known.created)}${took}${known.reason ? `: ${known.reason}` : ''}`);
     this.cancel.hidden = !run.running;
     this.again.hidden = known.about.method === null || known.about.url === null;
+    this.forget.hidden = run.running;
+    this.drawAgain(known);
     const shown = run.seen;
     const done = run.results.length;
     for (const name of SEGMENTS) this.segments[name].style.width = `${100 * shown[name] / Math.max(counts.total, 1)}%`;
@@ -283,11 +318,24 @@ class RunView {
     this.meter.setAttribute('aria-valuenow', done);
     write(this.stats.done, `${number(done)} / ${number(counts.total)}`);
     write(this.stats.ok, number(shown.ok));
-    write(this.stats.failed, number(shown.failed));
+    for (const name of ['failed', 'cancelled', 'interrupted']) write(this.stats[name], number(shown[name]));
     write(this.stats.in_flight, number(this.inFlight()));
     for (const name of ['p50', 'p90', 'p99']) write(this.stats[name], duration(latency[name]));
     write(this.stats.elapsed, duration(known.finished ? (known.finished - known.created) * 1000 : run.now()));
     write(this.different, run.folded && run.results.length ? `${number(run.groups.size)} different` : '');
+  }
+
+  // The run that it asks again, the one by which it is asked again, or the button for that.
+  drawAgain({ parent, again, counts }) {
+    const left = counts.total - counts.ok;
+    this.failedAgain.hidden = this.run.running || !left || Boolean(again);
+    write(this.failedAgain, counts.failed ? 'Ask the failed ones again' : 'Ask the missing ones again');
+    this.failedAgain.title = `${number(left)} of ${number(counts.total)}: failed, cancelled or interrupted`;
+    if (this.linked === `${parent} ${again}`) return;
+    this.linked = `${parent} ${again}`;
+    fill(this.links,
+      parent && h('span', {}, 'Asks again what had not succeeded of ', h('a.mono', { id: 'parent', href: `#/runs/${parent}` }, `run ${short(parent)}`)),
+      again && h('span', {}, 'What failed is asked again by ', h('a.mono', { id: 'child', href: `#/runs/${again}` }, `run ${short(again)}`)));
   }
 
   // Those that the tiles show; of more than are told one by one, as many as were counted.

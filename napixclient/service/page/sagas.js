@@ -1,19 +1,22 @@
 // Sagas: the newest of them, and one as a table of its steps with the way back.
 
 import { json } from './api.js';
-import { ago, fill, h, say } from './dom.js';
+import { ago, fill, h, say, write } from './dom.js';
 
 const EVERY = 1000;                     // ms between two looks at what is not over
+const COLOURS = { running: 'running', undoing: 'running', committed: 'done', undone: 'cancelled', not_undone: 'failed',
+  done: 'done', failed: 'failed', unknown: 'interrupted' };
 const ENDED = ['committed', 'undone', 'not_undone'];
 const words = state => state.replace('_', ' ');
+const badge = state => h('span', { className: `badge ${COLOURS[state] ?? ''}` }, words(state));
 
 // Shows again and again what `load` gives, until it says that it is over; gives what ends that.
-function repeat(load) {
+export function repeat(load, every = EVERY) {
   let timer = null;
   let left = false;
   const look = async () => {
     const over = await load().catch(() => false);
-    if (!left && !over) timer = setTimeout(look, EVERY);
+    if (!left && !over) timer = setTimeout(look, every);
   };
   look();
   return () => {
@@ -24,20 +27,37 @@ function repeat(load) {
 
 export function sagasView(main, go) {
   const list = h('ul.runs', { id: 'sagas' });
-  const empty = h('p.quiet', {}, 'None yet: POST /sagas takes them.');
-  fill(main, h('h1', {}, 'Sagas'), empty, list);
+  const note = h('p.quiet', { id: 'sagas-note', role: 'status' }, 'Reading\u2026');
+  let last = '';
+  fill(main, h('h1', {}, 'Sagas'),
+    h('p.quiet', {}, 'Steps that are undone, the last first, when a later one fails. Programs submit them: POST /sagas.'), note, list);
+  document.title = 'Sagas \u00b7 napix';
   return repeat(async () => {
-    const { sagas } = await json('sagas');
-    empty.hidden = sagas.length > 0;
-    fill(list, sagas.map(saga => h('li', {}, h('a', { href: `#/sagas/${saga.id}` },
-      `${words(saga.state)}: ${saga.counts.steps} ${saga.counts.steps === 1 ? 'step' : 'steps'}, ${ago(saga.created)}`,
-      saga.reason ? h('span.quiet', {}, ` ${saga.reason}`) : null))));
+    let sagas;
+    try {
+      ({ sagas } = await json('sagas'));
+    } catch (error) {
+      note.hidden = false;
+      write(note, error.message);
+      return false;
+    }
+    note.hidden = sagas.length > 0;
+    write(note, 'No sagas yet.');
+    // What is the same stays: it may have the focus.
+    if (last === (last = JSON.stringify(sagas))) return false;
+    const at = [...list.querySelectorAll('a')].indexOf(document.activeElement);
+    fill(list, sagas.map(saga => h('li', {}, h('a.run', { href: `#/sagas/${saga.id}` },
+      h('span.what', {}, badge(saga.state), ` ${saga.counts.steps} ${saga.counts.steps === 1 ? 'step' : 'steps'}`),
+      h('span.when.quiet', {}, ago(saga.created)),
+      h('span.where.quiet', {}, saga.reason ?? '')))));
+    if (at >= 0) list.querySelectorAll('a')[at]?.focus();
     return false;
   });
 }
 
 export function sagaView(main, id, go) {
-  const state = h('strong', { id: 'saga-state', role: 'status' });
+  const state = h('span.badge', { id: 'saga-state', role: 'status' });
+  document.title = `Saga ${id.slice(0, 8)} \u00b7 napix`;
   const reason = h('p.quiet', { id: 'saga-reason' });
   const rows = h('tbody', { id: 'saga-steps' });
   const abort = h('button', { type: 'button', id: 'saga-abort', onclick: async () => {
@@ -46,6 +66,7 @@ export function sagaView(main, id, go) {
   } }, 'Undo it');
   const heads = ['Wait', 'Step', 'State', 'Request', 'Way back', 'Error'];
   fill(main,
+    h('p', {}, h('a', { href: '#/sagas' }, 'All sagas')),
     h('h1', {}, 'Saga ', h('span.mono', {}, id.slice(0, 8))),
     h('p', {}, state, ' ', abort),
     reason,
@@ -67,6 +88,7 @@ export function sagaView(main, id, go) {
     if (saga.state !== last) {
       state.textContent = words(saga.state);
       state.dataset.state = saga.state;
+      state.className = `badge ${COLOURS[saga.state]}`;
       if (last) say(words(saga.state));
       last = saga.state;
     }
@@ -75,7 +97,7 @@ export function sagaView(main, id, go) {
     fill(rows, saga.steps.map(step => h('tr', { 'data-state': step.state },
       h('td', {}, step.wait),
       h('td', {}, step.name),
-      h('td', {}, words(step.state), step.status === null ? null : ` ${step.status}`),
+      h('td', {}, badge(step.state), step.status === null ? null : ` ${step.status}`),
       h('td.mono', {}, step.request),
       h('td.mono', {}, step.undo.length ? step.undo.join('\n') : '\u2013'),
       h('td', {}, step.error ?? ''))));

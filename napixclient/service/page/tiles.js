@@ -20,6 +20,7 @@ export class Tiles {
     this.run = null;
     this.cursor = 0;
     this.find = '';
+    this.pointed = false;
     this.open = open;
     this.option = h('div.unseen', { id: 'tile', role: 'option', 'aria-selected': 'true' });
     this.box = h('div.tiles', { tabIndex: 0, role: 'listbox', 'aria-label': 'Hosts', 'aria-activedescendant': 'tile' },
@@ -31,9 +32,12 @@ export class Tiles {
     this.hint = new Hint(this.box);
     this.box.addEventListener('keydown', event => this.key(event));
     this.box.addEventListener('focus', () => this.move(this.cursor));
-    this.box.addEventListener('blur', () => this.surface.invalidate());
+    this.box.addEventListener('blur', () => {
+      this.hint.hide();
+      this.surface.invalidate();
+    });
     this.surface.canvas.addEventListener('pointermove', event => this.hover(event));
-    this.surface.canvas.addEventListener('pointerleave', () => this.hint.hide());
+    this.surface.canvas.addEventListener('pointerleave', () => this.rest());
     this.surface.canvas.addEventListener('click', event => {
       const at = this.at(event);
       if (at === null) return;
@@ -187,8 +191,25 @@ export class Tiles {
   hover(event) {
     const at = event.pointerType === 'touch' ? null : this.at(event);
     this.surface.canvas.style.cursor = at === null ? '' : 'pointer';
-    if (at === null) this.hint.hide();
+    this.pointed = at !== null;
+    if (at === null) this.rest();
     else this.hint.show(event.offsetX, event.offsetY, this.hosts[at].name, brief(this.hosts[at]));
+  }
+
+  // The pointer is on no tile: the one that the keyboard is on says its name, if any.
+  rest() {
+    this.pointed = false;
+    this.hint.hide();
+    this.caption();
+  }
+
+  // The name of the tile that the keyboard is on, below it.
+  caption() {
+    const host = this.hosts[this.cursor];
+    if (!host || !this.grid || this.pointed || document.activeElement !== this.box) return;
+    const { columns, across, down } = this.grid;
+    this.hint.show((this.cursor % columns) * across - 12, (Math.floor(this.cursor / columns) + 1) * down - 10,
+      host.name, brief(host));
   }
 
   key(event) {
@@ -200,7 +221,10 @@ export class Tiles {
       const to = this.cursor + steps[event.key];
       const last = this.hosts.length - 1;
       if (Number.isFinite(to) && Math.abs(steps[event.key]) > 1 && (to < 0 || to > last)) { /* stays in its column */ }
-      else this.move(Math.max(Math.min(to, last), 0));
+      else {
+        this.pointed = false;
+        this.move(Math.max(Math.min(to, last), 0));
+      }
     } else if (event.key === 'Enter' || event.key === ' ') this.choose();
     else return;
     event.preventDefault();
@@ -223,6 +247,7 @@ export class Tiles {
     write(this.option, `${host.name}, ${brief(host)}`);
     this.option.setAttribute('aria-posinset', this.cursor + 1);
     this.option.setAttribute('aria-setsize', this.hosts.length);
+    this.caption();
   }
 
   choose() {
