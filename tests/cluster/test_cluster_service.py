@@ -10,7 +10,11 @@ from typing import Any
 import pytest
 
 from napixclient.cluster.broker import Broker
+from napixclient.cluster.lanes import Zone
+from napixclient.cluster.status import look
+from tests.chaos.relay import Relay
 from tests.cluster.kit import Cluster, Servers, until
+from tests.service.browser import MISSING, Browser
 from tests.service.serving import Service, serving
 
 
@@ -167,3 +171,56 @@ def test_what_is_refused_at_start(cluster: Cluster, tmp_path: Path) -> None:
         assert text in str(caught.value) and 'Traceback' not in str(caught.value)
     with pytest.raises(AssertionError, match='name its broker with --via URL'):
         Service(tmp_path / 'runs', *via[2:])
+
+
+def test_status(cluster: Cluster, tmp_path: Path) -> None:
+    """`/cluster` tells of lanes and workers what `napix cluster status` does; without a broker it is 503, not an error."""
+    servers = cluster.servers(2, 30)
+    worker = cluster.worker(0, 2)
+    with serving(tmp_path / 'runs', *cluster.via()) as service:
+        assert service.ask('GET', '/healthz').body == {'status': 'ok', 'runs': 0, 'cluster': True}
+        id = service.start(run_of(servers, 40))['id']
+        until(lambda: any(one['depth'] or one['oldest'] for one in service.ask('GET', '/cluster').body['lanes']))
+        answer = service.ask('GET', '/cluster')
+        assert answer.status == 200, answer.body
+        found: dict[str, Any] = answer.body
+        told: dict[str, Any] = look(Broker(cluster.broker.url), Zone(cluster.zone, cluster.lanes)).document()
+        assert (found['zone'], found['unowned'], found['problems']) == (told['zone'], told['unowned'], told['problems'])
+        owners, others = ([(one['lane'], one['owner']) for one in each['lanes']] for each in (found, told))
+        assert owners == others and any(owner for _, owner in owners)
+        assert {one['name'] for one in found['workers']} == {one['name'] for one in told['workers']}
+        assert found['unowned'] == [1, 3, 5, 7]
+        assert service.ask('DELETE', f'/runs/{id}').status == 200
+        worker.send(signal.SIGTERM)
+        worker.wait()
+        until(lambda: not service.ask('GET', '/cluster').body['workers'])
+    with Relay(cluster.broker.port) as relay:
+        via = [text.replace(f':{cluster.broker.port}', f':{relay.port}') for text in cluster.via()]
+        lonely = Service(tmp_path / 'runs', *via)
+        assert lonely.ask('GET', '/cluster').status == 200
+    try:
+        answer = until(lambda: (found := lonely.ask('GET', '/cluster')).status != 200 and found)
+        assert answer.status == 503 and f'127.0.0.1:{relay.port}' in answer.body['error_text'], answer.body
+        assert lonely.alive()
+    finally:
+        lonely.kill()
+
+
+@pytest.mark.skipif(bool(MISSING), reason=f'{MISSING} is missing: apt install chromium chromium-driver')
+def test_page(cluster: Cluster, tmp_path: Path) -> None:
+    """Where runs ask over a cluster the page has a place for it: workers, lanes without one, and it stays up to date."""
+    cluster.worker(0, 2)
+    with serving(tmp_path / 'runs', *cluster.via()) as service, Browser(tmp_path / 'profile') as browser:
+        browser.open(service.url)
+        browser.until('document.getElementById("cluster-link").checkVisibility()')
+        browser.click('#cluster-link')
+        browser.until('document.querySelectorAll("#cluster-workers tbody tr").length === 1')
+        assert '1 worker' in browser.text('#cluster-state')
+        assert 'No worker has the lanes 1,3,5,7' in browser.text('#cluster-problems')
+        assert browser.run('return document.querySelectorAll("#cluster-lanes tbody tr[data-owned=true]").length') > 0
+        assert browser.text('header nav a[aria-current]') == 'Cluster'
+        cluster.worker(1, 2)
+        browser.until('document.querySelectorAll("#cluster-workers tbody tr").length === 2')
+        browser.until('document.querySelectorAll("#cluster-lanes tbody tr[data-owned=false]").length === 0')
+        browser.until('document.getElementById("cluster-problems").children.length === 0')
+        assert browser.complaints() == []

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import random
 import statistics
-from collections.abc import Iterator
 from decimal import ROUND_HALF_UP, Decimal
 from pathlib import Path
 from typing import Any
@@ -19,85 +18,10 @@ from napixclient.wsgi import ExceptionsCatcher
 from tests import kit
 from tests.saga.world import World
 from tests.service.browser import MISSING, Browser
+from tests.service.pages import compose, escape, show, until_rows, until_stat, until_state, until_text
 from tests.service.serving import Service, serving
 
 pytestmark = pytest.mark.skipif(bool(MISSING), reason=f'{MISSING} is missing: apt install chromium chromium-driver')
-
-
-@pytest.fixture(scope='module')
-def chromium(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
-    """One browser for all tests."""
-    with Browser(tmp_path_factory.mktemp('profile')) as browser:
-        yield browser
-
-
-@pytest.fixture
-def browser(chromium: Browser) -> Iterator[Browser]:
-    """The browser, with nothing open; the page must not have complained of anything."""
-    chromium.open('about:blank')
-    chromium.resize(1280, 900)
-    chromium.prefer()
-    chromium.complaints()
-    yield chromium
-    assert chromium.complaints() == []
-
-
-def compose(browser: Browser, service: Service, hosts: str, **fields: str) -> None:
-    """Fill in the form, and send it; the run is on show when this returns."""
-    browser.open(service.url)
-    for name, text in {'hosts': hosts, **fields}.items():
-        if name == 'method':
-            browser.run(
-                'const field = document.getElementById("field-method"); field.value = arguments[0];'
-                'field.dispatchEvent(new Event("input", {bubbles: true}))',
-                text,
-            )
-        else:
-            browser.write(f'#field-{name}', text)
-    browser.click('#send')
-    browser.until('location.hash.startsWith("#/runs/") && document.getElementById("state")')
-
-
-def show(browser: Browser, service: Service, id: str) -> None:
-    """Go to a run, as from a link that somebody sent."""
-    browser.open('about:blank')
-    browser.open(f'{service.url}#/runs/{id}')
-    browser.until('document.getElementById("state")')
-
-
-def until_state(browser: Browser, state: str) -> None:
-    """Until the run on show is in that state."""
-    browser.until('document.getElementById("state")?.textContent === arguments[0]', state)
-
-
-def until_stat(browser: Browser, name: str, text: str) -> None:
-    """Until a number of the run is that."""
-    browser.until('document.getElementById("stat-" + arguments[0])?.textContent === arguments[1]', name, text)
-
-
-def until_text(browser: Browser, selector: str, text: str) -> None:
-    """Until that is what an element says."""
-    browser.until('document.querySelector(arguments[0])?.textContent === arguments[1]', selector, text)
-
-
-def escape(browser: Browser) -> None:
-    """Press Escape, and see the dialog closed."""
-    browser.keys('Escape')
-    browser.until('!document.querySelector("dialog[open]")')
-
-
-def rows(browser: Browser) -> list[list[str]]:
-    """The answers: badge, count, hosts and a first glance of each."""
-    found: list[list[str]] = browser.run(
-        'return [...document.querySelectorAll("#answers summary")].map(row => [...row.children].map(part => part.textContent))'
-    )
-    return found
-
-
-def until_rows(browser: Browser, count: int) -> list[list[str]]:
-    """Until so many different answers are on show."""
-    browser.until('document.querySelectorAll("#answers summary").length === arguments[0]', count)
-    return rows(browser)
 
 
 def number_of(environ: dict[str, Any]) -> int:
@@ -549,7 +473,7 @@ def test_all_of_it_goes_by_keyboard(browser: Browser, service: Service) -> None:
         until_state(browser, 'cancelled')
     browser.keys('?')
     browser.until('document.getElementById("help").open')
-    assert 'find a host' in browser.text('#help')
+    assert 'find a host, or a run' in browser.text('#help')
     escape(browser)
     browser.keys('/', '0.3', 'Enter')
     browser.until('document.activeElement.classList.contains("tiles")')
