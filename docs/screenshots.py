@@ -68,7 +68,7 @@ def main() -> None:
             browser.open(f'{service.url}#/runs/{id}')
 
         def done() -> None:
-            browser.until('document.getElementById("state")?.textContent === "done"', seconds=60)
+            browser.until('document.getElementById("state")?.dataset.state === "done"', seconds=60)
             gevent.sleep(0.6)  # until all of it is drawn
 
         def keep(name: str) -> None:
