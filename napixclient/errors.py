@@ -114,6 +114,9 @@ class HTTPError(NapixError):
     response: Response | None = None
     elapsed: float | None = None
     attempts: int = 1
+    #: Whether it is known that no server has carried the request out, so that it is safe to ask again, whatever its
+    #: method is (RFC 9110 §9.2.2): nothing was sent, or TCP tells that the server had closed before the request came.
+    unprocessed: bool = False
     #: The worker of a cluster that asked, ``number/of@host``; ``None`` where no worker did.
     worker: str | None = None
     args: tuple[Any, ...]

@@ -112,6 +112,7 @@ class Completion:
             self._figures.failed += 1
             outcome.request = pending.request
             outcome.attempts = max(pending.tries, 1)
+            outcome.unprocessed = not pending.sent
             outcome.keep(self._keeps)
             if isinstance(outcome, DeadlineExceeded) and outcome.phase in ('send', 'read'):
                 self._on_timeout()

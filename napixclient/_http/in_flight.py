@@ -275,6 +275,9 @@ class InFlight:
         if used and connection.parser.untouched and isinstance(error, ProtocolError):
             # Most likely it was closed before anything was sent.
             again = self._outcomes.is_resendable(pending, pending.attempts)
+            if error.unprocessed and self._outcomes.may_be_sent_again(pending):  # RFC 9110 §9.2.2: it never arrived
+                again = True
+                pending.attempts -= 1
             if connection.usage.served:
                 self.closed_unannounced(connection, not again)
             if again:

@@ -256,12 +256,18 @@ class Outcomes:
         It takes nothing of the retry budget: the server had closed, so it has no more to do for that, and an origin
         that was found to close is asked over fresh connections from then on.
         """
-        request = pending.current
-        first = 1 if pending.redirect is None else pending.redirect.sent_before + 1
-        if request.method not in IDEMPOTENT or attempt != first or not request.repeatable:
+        if attempt != self._first(pending) or pending.current.method not in IDEMPOTENT:
             return False
+        return self.may_be_sent_again(pending)
+
+    def may_be_sent_again(self, pending: PendingResponse) -> bool:
+        """Whether a request that has not reached the server may be sent again: it can be, and nobody forbade it."""
         retries = self._retries_of(pending)
-        return retries is None or retries.total is not False
+        return pending.current.repeatable and (retries is None or retries.total is not False)
+
+    def _first(self, pending: PendingResponse) -> int:
+        """The number of the first attempt at what is to be sent now."""
+        return 1 if pending.redirect is None else pending.redirect.sent_before + 1
 
     # -- retries ---------------------------------------------------------------------------------------------------
 

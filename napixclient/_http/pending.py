@@ -116,7 +116,7 @@ class RequestState:
     deadline: float  # of time.monotonic(), for the total
     context: Context | None  # of the call that asked for it
     attempts: int  # tries begun
-    sent: bool  # whether a byte of it ever left
+    sent: bool  # whether a byte of it may ever have reached the server
     signed: Signed | None  # by an authenticator, in the attempt under way or the last one
     retry: Any  # urllib3.Retry as it stands; None before the first failure
     propagated: str | None  # the fields of the call context that its last attempt carried

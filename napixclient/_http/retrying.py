@@ -91,7 +91,7 @@ def _as_urllib3(error: HTTPError) -> Exception | None:
         return urllib3_errors.SSLError(error.message)
     if isinstance(error, ProxyError) and error.phase != 'connect':  # the request was sent
         return urllib3_errors.ProtocolError(error.message)
-    if isinstance(error, (ConnectError, ConnectTimeout)):
+    if isinstance(error, (ConnectError, ConnectTimeout)) or (isinstance(error, ProtocolError) and error.unprocessed):
         return urllib3_errors.ConnectTimeoutError(error.message)
     if isinstance(error, ReadTimeout):
         return urllib3_errors.ReadTimeoutError(nobody, '', error.message)

@@ -14,9 +14,9 @@ import gevent
 from gevent import getcurrent
 
 from ...errors import Cancelled, HTTPError, Phase
-from ...messages import NO_OPTIONS, Request
+from ...messages import IDEMPOTENT, NO_OPTIONS, Request
 from ..pending import NEVER, Completer, PendingResponse
-from .failures import error_of_break
+from .failures import error_of_break, say_unprocessed
 from .feed import BodyFeed
 from .outgoing import Outgoing, send_rest
 from .parser import ResponseParser
@@ -66,6 +66,7 @@ class Connection:
         'state',
         'streamed',
         'usage',
+        'written',
     )
 
     def __init__(self, owner: ConnectionOwner, transport: Transport, parser: ResponseParser) -> None:
@@ -82,6 +83,7 @@ class Connection:
         self.read_seconds: float = NEVER
         self.expires: float = NEVER  # of monotonic(): when the server has been silent for too long
         self.deadline: float = NEVER  # of monotonic(): of the streamed answer
+        self.written: float = 0  # bytes of the request that went out, NEVER where not all did at once
         self._receiver: Receiver[Connection] = Receiver(self, owner, transport, parser)
 
     # -- states ----------------------------------------------------------------------------------------------------
@@ -111,9 +113,8 @@ class Connection:
     def take(self) -> bool:
         """Leave idleness: the loop has to go on for what is coming. False when the server has closed meanwhile."""
         transport, ends = self._transport, self.usage.ends
-        poll = transport.poll or transport.start_polling()
         # The loop may not have had its turn since.
-        if (ends is not NEVER and ends <= monotonic()) or (poll(0) and not transport.is_quiet()):
+        if (ends is not NEVER and ends <= monotonic()) or not transport.is_quiet():
             self.end_idle()
             return False
         transport.reader.ref = True
@@ -157,6 +158,15 @@ class Connection:
         :param max_streamed: bound of one that is handed out in pieces, ``None`` for none.
         """
         assert self.state == 'idle', self.state
+        # What cannot be sent once more would be lost where the server has closed: look, though that is a system call.
+        if (
+            (request.method not in IDEMPOTENT or (request.payload is not None and not request.rereadable))
+            and self.usage.served
+            and not self._transport.is_quiet()
+        ):
+            self.abort()
+            self._owner.unsent(self, pending)
+            return
         now, send = monotonic(), self._transport.send  # a local: that costs less than to call what a slot holds
         self.pending = pending
         pending.holder = self
@@ -177,10 +187,14 @@ class Connection:
         except AGAIN:
             sent = 0
         except OSError as exc:
+            self.written = 0
             self._not_sent(exc)
             return
+        self.written = sent
         if sent != len(data) or request.payload is not None:
             self.outgoing = send_rest(self, self._transport, request, memoryview(data)[sent:])
+            if self.outgoing is not None:
+                self.written = NEVER
 
     def writable(self) -> None:
         """Called by the loop: the socket takes more."""
@@ -213,6 +227,8 @@ class Connection:
         self.pending = self.streamed = None
         if pending is not None:
             error.elapsed = monotonic() - self.started if pending.sent else None
+            if error.unprocessed and pending.attempts == 1:
+                pending.sent = False
             self.abort()
             self._owner.broken(self, pending, error)
             return
@@ -225,7 +241,27 @@ class Connection:
         if self.pending is None and self.streamed is None:
             self.end_idle()
         else:
-            self.fail(error_of_break(exc, self.phase, self.parser.answering, self.usage.served))
+            error = error_of_break(exc, self.phase, self.parser.answering, self.usage.served)
+            if self.pending is not None and self._ended_before(exc):
+                say_unprocessed(error, self.pending.attempts == 1)
+            self.fail(error)
+
+    def _ended_before(self, exc: OSError | None) -> bool:
+        """Whether the server is known to have ended the connection before a byte of the request had reached it.
+
+        TCP's FIN says up to where its sender had received (RFC 9293 §3.10.7.4). Where that is before the request, no
+        program can have read the request when the other side closed. A RST alone says nothing: it is also what becomes
+        of a close with a request unread, and of one that was read a moment ago. Nor does an end of TLS without its
+        goodbye, which is reported in the same way. What TLS writes is longer than the request, so that the beginning of
+        its first record may be acknowledged where this is true, but not the whole of it; and nobody can read less.
+
+        :param exc: how it broke, ``None`` for the server's close.
+        """
+        if self.state == 'reserved' or self.parser.started:
+            return False
+        if not self.written:
+            return True
+        return exc is None and self._transport.unacknowledged() >= self.written
 
     def cut_off(self) -> None:
         """The total time of a streamed answer is up."""

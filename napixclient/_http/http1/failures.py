@@ -7,7 +7,7 @@ from gevent import ssl
 from ...errors import HTTPError, Phase, ProtocolError, TLSError, TruncatedBody
 from ...masking import mask
 
-__all__ = ['error_of_break', 'error_of_parser', 'error_of_source']
+__all__ = ['error_of_break', 'error_of_parser', 'error_of_source', 'say_unprocessed']
 
 #: What names of alerts about certificates have in them (RFC 8446 §6.2).
 _OF_CERTIFICATES = ('CERTIFICATE', 'UNKNOWN_CA', 'ACCESS_DENIED', 'DECRYPT_ERROR')
@@ -30,6 +30,17 @@ def error_of_break(exc: OSError | None, phase: Phase, answering: bool, served: i
         error = ProtocolError(f'the server {why} before it had answered', phase=phase)
     error.__cause__ = exc
     return error
+
+
+def say_unprocessed(error: HTTPError, first: bool) -> None:
+    """Have the error of a broken connection say that the server had closed before the request had reached it.
+
+    :param first: whether it was not tried before, so that no earlier attempt can have been carried out.
+    """
+    error.unprocessed = True
+    error.message += ', and before the request had reached it'
+    if first:
+        error.message += ': not carried out as far as TCP can tell, safe to ask again'
 
 
 def error_of_parser(exc: BaseException) -> HTTPError:

@@ -124,8 +124,12 @@ class Receiver(Generic[CarrierT]):
             connection.lost(None)
             return
         try:
-            if not data and connection.streamed is None and self._cut_short(False):
-                return
+            if not data and connection.streamed is None:
+                if not parser.started:
+                    connection.lost(None)
+                    return
+                if self._cut_short(False):
+                    return
             complete = parser.feed(data) if data else parser.eof()
         except BaseException as exc:
             self._malformed(exc)

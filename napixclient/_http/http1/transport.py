@@ -6,9 +6,12 @@ A watcher is stopped and closed before its socket is: that rule is of iron.
 from __future__ import annotations
 
 import _socket
+import fcntl
 import os
 import select
 import struct
+import sys
+import termios
 from collections.abc import Callable
 from typing import Any, NoReturn
 
@@ -87,6 +90,19 @@ class Transport:
             pass  # whatever it is, the next read meets it as well
         return b''.join(parts)
 
+    def unacknowledged(self) -> int:
+        """Bytes written that the TCP of the other side has not acknowledged, also once the connection has ended.
+
+        The ``SIOCOUTQ`` of Linux (``tcp(7)``); 0, which tells nothing, where there is no such thing.
+        """
+        if sys.platform != 'linux' or self._sock.family not in (socket.AF_INET, socket.AF_INET6):
+            return 0
+        try:
+            answer = fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, bytes(4))
+        except OSError:
+            return 0
+        return int.from_bytes(answer, sys.byteorder)
+
     @property
     def reads(self) -> int:
         """How many calls of ``recv_into`` take about as much as may be taken in a turn of the loop."""
@@ -130,6 +146,9 @@ class Transport:
 
     def is_quiet(self) -> bool:
         """Whether nothing came: neither an end, nor a byte that nobody asked for."""
+        poll = self.poll or self.start_polling()
+        if not poll(0):
+            return True
         try:
             self.recv(1)
         except AGAIN:

@@ -1,0 +1,221 @@
+"""What TCP tells of a request that got no answer: whether it can have been carried out."""
+
+from __future__ import annotations
+
+import pickle
+import sys
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any
+
+import gevent
+import gevent.event
+import pytest
+from gevent import monkey, socket
+from urllib3 import Retry
+
+from napixclient import Cancelled, Client, ClientPool, HTTPError, ProtocolError, QueueTimeout, RefusedError, RemoteError
+from tests import kit
+from tests.kit import ANSWER, CLOSE, FIN, READ, RST, SILENCE, FaultServer, next_id
+
+pytestmark = pytest.mark.usefixtures('tidy')
+
+SAFE = 'not carried out as far as TCP can tell, safe to ask again'
+Write = Callable[[bytes | memoryview], int]
+# The real one: gevent's closes in a later turn of the loop.
+close: Any = monkey.get_original('os', 'close')
+of_linux = pytest.mark.skipif(sys.platform != 'linux', reason='only Linux tells what was acknowledged')
+
+
+class ClosesBehind(kit.Server):
+    """Ends a connection with the same turn of the loop in which it has answered, and does not say so before."""
+
+    every = 40
+
+    def talk(self, peer: kit.Peer) -> None:
+        """Answer so many requests."""
+        for _ in range(self.every):
+            self.read(peer)
+            self.answer(peer)
+        peer.close()
+
+
+@pytest.mark.parametrize('scheme', ['http', 'https'])
+@pytest.mark.parametrize('body', [b'x', None, 'read once'])
+@pytest.mark.parametrize('method', ['POST', 'PATCH', 'PUT', 'PURGE'])
+def test_an_end_behind_an_answer_is_seen(
+    method: str, body: bytes | str | None, scheme: str, authority: kit.Authority
+) -> None:
+    """What cannot be sent twice is not written to a connection whose end has come, however well the server kept it."""
+    tls = authority.server() if scheme == 'https' else None
+    with ClosesBehind(tls=tls) as server, ClientPool(simultaneous=2, ca_certs=authority.ca_certs) as pool:
+        for _ in range(200):
+            content: Any = iter([b'once']) if body == 'read once' else body
+            pool.request(server.host, method, f'/{next_id()}', content)
+        answers = pool.wait(timeout=40)
+        assert [answer.status for answer in answers] == [200] * 200
+        assert {answer.attempts for answer in answers} == {1}
+        assert set(Counter(request.path for request in server.requests).values()) == {1}
+
+
+class ClosesUnderTheWrite(kit.Server):
+    """Closes its first connection in front of a write of a pool: the bytes leave when it is over, and are never read.
+
+    :param answers: those that it has given before.
+    """
+
+    def __init__(self, answers: int = 1, **options: Any) -> None:
+        super().__init__(**options)
+        self.answers = answers
+        self.over = gevent.event.Event()
+
+    def talk(self, peer: kit.Peer) -> None:
+        """Answer, and then do not even read."""
+        if peer.number:
+            super().talk(peer)
+        for _ in range(self.answers):
+            self.read(peer)
+            self.answer(peer)
+        self.over.wait()
+
+    def around(self, send: Write) -> Write:
+        """Write after the close where it is the write that comes too late."""
+        writes = iter(range(1000))
+
+        def write(data: bytes | memoryview) -> int:
+            if self.accepted == 1 and next(writes) == self.answers:
+                self._close()
+            return send(data)
+
+        return write
+
+    def _close(self) -> None:
+        sock = self.peers[0].socket
+        if self.tls is not None:
+            sock.settimeout(0)  # so that unwrap() only says goodbye
+            with suppress(OSError):
+                sock.unwrap()
+        close(sock.detach())
+        self.over.set()
+
+
+class LookedAt(ClientPool):
+    """A pool whose writes pass a last look before the kernel has the bytes, as under the lease of a service."""
+
+    def __init__(self, server: ClosesUnderTheWrite, authenticator: Any = None, **options: Any) -> None:
+        super().__init__(authenticator, **options)
+        self._core.guard = server.around
+
+
+@of_linux
+@pytest.mark.parametrize('scheme', ['http', 'https'])
+@pytest.mark.parametrize('method', ['GET', 'POST', 'PATCH'])
+def test_a_request_that_came_too_late_is_sent_again(method: str, scheme: str, authority: kit.Authority) -> None:
+    """Where TCP tells that the server had closed before the request came, any request goes over another connection."""
+    tls = authority.server() if scheme == 'https' else None
+    with ClosesUnderTheWrite(tls=tls) as server, LookedAt(server, ca_certs=authority.ca_certs) as pool:
+        for _ in range(3):
+            pool.request(server.host, method, f'/{next_id()}', None if method == 'GET' else b'x')
+            [answer] = pool.wait(timeout=20)
+            assert answer.status == 200
+            assert method == 'GET' or answer.attempts == 1
+        assert len(server.requests) == 3
+
+
+@of_linux
+def test_who_wants_no_resend_is_told() -> None:
+    """With ``retries`` that forbid it, the error says that it is safe to ask again."""
+    with ClosesUnderTheWrite() as server, LookedAt(server, retries=Retry(False)) as pool:
+        for _ in range(2):
+            pool.request(server.host, 'POST', f'/{next_id()}', b'x')
+            [outcome] = pool.wait(timeout=20)
+        assert isinstance(outcome, ProtocolError)
+        assert outcome.unprocessed and SAFE in str(outcome)
+        assert pickle.loads(pickle.dumps(outcome)).unprocessed
+        assert len(server.requests) == 1
+
+
+@of_linux
+@pytest.mark.parametrize('tries', [0, 1])
+def test_retries_of_connections_cover_it(tries: int) -> None:
+    """urllib3 counts it among the failures to connect, as the server did not receive it: a POST is tried again too."""
+    with ClosesUnderTheWrite(answers=0) as server:
+        retry = Retry(connect=tries, read=0)
+        pool = LookedAt(server, lambda request: kit.wait_until(lambda: server.accepted), retries=retry)
+        pool.request(server.host, 'POST', f'/{next_id()}', b'x')
+        [outcome] = pool.wait(timeout=20)
+        assert (outcome.status, len(server.requests)) == ((200, 1) if tries else (None, 0))
+        assert tries or (outcome.unprocessed and SAFE in str(outcome))
+
+
+#: What a server does that reads the second request over a connection, and of which nobody can tell what became.
+READ_IT: dict[str, Any] = {
+    'closes': [READ, ANSWER, READ, CLOSE],
+    'resets': [READ, ANSWER, READ, RST],
+    'sends no more': [READ, ANSWER, READ, FIN, SILENCE],
+}
+
+
+@pytest.mark.parametrize('scheme', ['http', 'https'])
+@pytest.mark.parametrize('size', [1, 3_000_000])
+@pytest.mark.parametrize('script', READ_IT)
+def test_what_was_read_is_never_called_unprocessed(
+    script: str, size: int, scheme: str, authority: kit.Authority
+) -> None:
+    """A request that the server has read may have been carried out: it is sent once, and its error promises nothing."""
+    tls = authority.server() if scheme == 'https' else None
+    with FaultServer(READ_IT[script], tls=tls) as server, Client(server.host, ca_certs=authority.ca_certs) as client:
+        client.request('POST', f'/{next_id()}', b'x')
+        with pytest.raises(ProtocolError) as caught:
+            client.request('POST', f'/{next_id()}', b'x' * size)
+        assert not caught.value.unprocessed and SAFE not in str(caught.value)
+        assert len(server.requests) == 2
+
+
+def test_what_was_never_sent() -> None:
+    """A request of which not a byte was sent is safe to ask again; one that the server has read is not."""
+    with kit.serve() as server, FaultServer([READ, SILENCE]) as silent, ClientPool(simultaneous=1) as pool:
+        refused = socket.socket()
+        refused.bind(('127.0.0.1', 0))
+        nobody = f'127.0.0.1:{refused.getsockname()[1]}'
+        sent = pool.request(silent.host, 'POST', f'/{next_id()}', b'x', timeout=0.2)
+        queued = pool.request(silent.host, 'POST', f'/{next_id()}', b'x', timeout=0.1)
+        cancelled = pool.request(silent.host, 'POST', f'/{next_id()}', b'x')
+        cancelled.cancel()
+        unheard = pool.request(nobody, 'POST', '/', b'x')
+        gevent.wait([sent, queued, cancelled, unheard])
+        refused.close()
+        assert isinstance(unheard.exception, RefusedError) and unheard.exception.unprocessed
+        assert isinstance(queued.exception, QueueTimeout) and queued.exception.unprocessed
+        assert isinstance(cancelled.exception, Cancelled) and cancelled.exception.unprocessed
+        assert isinstance(sent.exception, HTTPError) and not sent.exception.unprocessed
+        assert not server.requests
+
+
+def test_what_was_answered() -> None:
+    """An answer of 400 or above leaves open what was carried out."""
+    with kit.serve(lambda *_: (500, {}, b'')) as server, Client(server.host) as client:
+        with pytest.raises(RemoteError) as answered:
+            client.request('POST', '/', b'x')
+        assert not answered.value.unprocessed
+
+
+class LastRequest(kit.Server):
+    """Reads one request, closes, and takes no further connection."""
+
+    def talk(self, peer: kit.Peer) -> None:
+        """Nobody listens when the client hears of it."""
+        self.read(peer)
+        self._listener.close()
+        kit.turn()  # which leaves the closing to a later turn of the loop
+        peer.close()
+
+
+def test_an_earlier_attempt_counts() -> None:
+    """Where a first attempt may have been carried out, a second that found nobody makes nothing safe."""
+    retry = Retry(connect=0, read=1, allowed_methods=None)
+    with LastRequest() as server, Client(server.host, retries=retry) as client:
+        with pytest.raises(RefusedError) as caught:
+            client.request('POST', f'/{next_id()}', b'x')
+        assert caught.value.attempts == 2 and not caught.value.unprocessed
