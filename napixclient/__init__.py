@@ -29,6 +29,7 @@ errors           the error tree
 error_texts      texts about failures: the outline of a chain, foreign texts made harmless
 masking          takes secrets out of texts
 secret_names     which names carry credentials
+peer             the addresses that a connection leads to, and that were tried for it
 hosts            node sets and groups
 histogram        times in buckets, and their quantiles
 checks           what callers give, checked
@@ -74,6 +75,7 @@ if TYPE_CHECKING:
         TruncatedBody,
     )
     from .messages import Headers, Request, RequestOptions, Response
+    from .peer import Peer
     from .pool import ClientPool
     from .saga.errors import SagaFailed
 
@@ -93,6 +95,7 @@ __all__ = [
     'NameResolutionError',
     'NapixError',
     'Options',
+    'Peer',
     'PendingResponse',
     'Phase',
     'ProtocolError',
@@ -117,6 +120,7 @@ _HOMES = {
     'ClientPool': 'pool',
     'Headers': 'messages',
     'Options': '_http.options',
+    'Peer': 'peer',
     'PendingResponse': '_http.pending',
     'Request': 'messages',
     'RequestOptions': 'messages',

@@ -12,7 +12,9 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from ._http.connect.connector import Connector
+from gevent import socket
+
+from ._http.connect.connector import Connector, ConnectWaiter
 from ._http.connect.happy_eyeballs import Address
 from .errors import ConnectError
 from .messages import Origin
@@ -95,7 +97,12 @@ class Allow:
         return bool(self._is_name(name))
 
     def check_literal(self, origin: Origin) -> None:
-        """:raises ValueError: if the host is an address that is not permitted; names are checked once resolved."""
+        """:raises ValueError: if the host is an address that is not permitted; names are checked once resolved.
+
+        Nor is any Unix socket, behind which there may be what rules this machine.
+        """
+        if origin.socket_path is not None:
+            raise ValueError(f'the Unix socket {origin.socket_path} may not be asked: see --allow')
         if _is_literal(origin.host) and not self.permits(origin.host, origin.host):
             raise ValueError(f'{origin.host} may not be asked: see --allow')
 
@@ -116,6 +123,13 @@ class _GuardedConnector(Connector):
         """The address, if it is permitted; others take the slow path, which refuses them."""
         address = super().plain_address(origin)
         return address if address is not None and self._allow.permits(origin.host, origin.host) else None
+
+    def reach_socket(self, path: str, waiter: ConnectWaiter) -> socket.socket:
+        """None is permitted.
+
+        :raises ConnectError: always.
+        """
+        raise ConnectError(f'the Unix socket {path} may not be asked; see --allow', phase='connect')
 
     def admitted(self, host: str, found: list[Address]) -> list[Address]:
         allowed = [address for address in found if self._allow.permits(host, address[1][0])]

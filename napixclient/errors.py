@@ -35,6 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeVar
 from .error_shapes import MAX_TEXT, Nested, nested, parse, pruned
 from .error_texts import MAX_HOPS, frames, one_line, tell
 from .masking import Shown, cut, mask, mask_around, sentence
+from .peer import AnyPeer, Route, listed
 
 if TYPE_CHECKING:
     from .messages import Request, Response
@@ -119,6 +120,8 @@ class HTTPError(NapixError):
     unprocessed: bool = False
     #: The worker of a cluster that asked, ``number/of@host``; ``None`` where no worker did.
     worker: str | None = None
+    #: Of the connection that failed, or that could not be opened.
+    route: Route | None = None
     args: tuple[Any, ...]
     _message: str = ''
     _remote_error: Any = None
@@ -216,6 +219,23 @@ class HTTPError(NapixError):
         return self.response
 
     @property
+    def peer(self) -> AnyPeer | None:
+        """The :class:`Peer` that answered, or was tried last; ``None`` where none was tried.
+
+        Behind a proxy it is that proxy; of a Unix socket it is the path.
+        """
+        if self.route is None:
+            return None if self.response is None else self.response.peer
+        return self.route.peer
+
+    @property
+    def tried(self) -> tuple[AnyPeer, ...]:
+        """The addresses that were tried for the connection of the last attempt, in that order (RFC 8305)."""
+        if self.route is None:
+            return () if self.response is None else self.response.tried
+        return self.route.tried
+
+    @property
     def remote_call(self) -> str | None:
         """Text of the call that failed, without secrets: ``GET http://server.example/captains``."""
         return None if self.request is None else mask(str(self.request))
@@ -275,7 +295,10 @@ class HTTPError(NapixError):
 
     def __str__(self) -> str:
         call = self.remote_call
-        lines = [self._text if call is None else f'{call}: {self._text}']
+        first = self._text if call is None else f'{call}: {self._text}'
+        if self.phase == 'connect' and self.response is None:
+            first += listed(self.tried, first)
+        lines = [first]
         further = nested(self.remote_error)
         tell(further, '  ', lines, {})
         if not further:

@@ -6,7 +6,7 @@ Samplers and processors of spans are not ours: what they raise is logged, and th
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -71,12 +71,25 @@ class Span:
                 span.set_attribute('http.response.status_code', outcome.status)
             if outcome.attempts > 1:
                 span.set_attribute('http.request.resend_count', outcome.attempts - 1)
+            for name, value in _peer_attributes(outcome):
+                span.set_attribute(name, value)
             if isinstance(outcome, HTTPError):
                 span.set_attribute('error.type', str(outcome.status or type(outcome).__name__))
                 span.set_status(self._api.StatusCode.ERROR, '' if outcome.status else outcome.message)
             span.end(when)
         except Exception as exc:
             log.warning('a span was lost: %s', mask(f'{type(exc).__name__}: {exc}'))
+
+
+def _peer_attributes(outcome: Response | HTTPError) -> Iterator[tuple[str, str | int]]:
+    """What there is to say of the other end of the connection."""
+    peer = outcome.peer
+    if isinstance(peer, str):
+        yield 'network.transport', 'unix'
+        yield 'network.peer.address', peer
+    elif peer is not None:
+        yield 'network.peer.address', peer.address
+        yield 'network.peer.port', peer.port
 
 
 class OuterSpan:
@@ -160,12 +173,13 @@ class Tracing:
 
     def _start(self, request: Request, origin: Origin, call_context: CallContext | None) -> Any:
         method = request.method if request.method in _METHODS else '_OTHER'
-        attributes = {
+        attributes: dict[str, str | int] = {
             'http.request.method': method,
             'server.address': origin.host,
-            'server.port': origin.port,
             'url.full': mask(request.full_url),
         }
+        if origin.socket_path is None:
+            attributes['server.port'] = origin.port
         if method == '_OTHER':
             attributes['http.request.method_original'] = request.method
         return self._tracer.start_span(

@@ -109,7 +109,7 @@ class ThreadPort(Port):
         """The answer with a body that is pulled."""
         body = _PulledBody(self, response)
         copy = StreamedResponse(response.request, response.status, response.head, response.elapsed, body, response.url)
-        copy.attempts = response.attempts
+        copy.attempts, copy.route = response.attempts, response.route
         return copy
 
 

@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import gevent
 
 from ..errors import Phase
+from ..peer import Route
 from .completion import Completion, killed
 from .http1.connection import Connection
 from .outcomes import Answered, Deferred, Verdict
@@ -57,6 +58,11 @@ class Answering:
         pending.holder = self
         self._greenlet = gevent.spawn(self._run, step)
         self._greenlet.rawlink(self._ended)
+
+    @property
+    def route(self) -> Route | None:
+        """That of the connection that the challenge came over."""
+        return self._connection.route
 
     def _run(self, step: Callable[[], Verdict]) -> None:
         """In a greenlet."""

@@ -113,6 +113,8 @@ class Completion:
             outcome.request = pending.request
             outcome.attempts = max(pending.tries, 1)
             outcome.unprocessed = not pending.sent
+            if outcome.route is None and outcome.response is None:
+                outcome.route = pending.route
             outcome.keep(self._keeps)
             if isinstance(outcome, DeadlineExceeded) and outcome.phase in ('send', 'read'):
                 self._on_timeout()
@@ -135,6 +137,8 @@ class DeferredHolder:
     """Holds a request that has no connection: it waits to be tried again, is being signed, its answer decoded."""
 
     __slots__ = ('_completion', 'phase')
+    #: It has no connection.
+    route = None
 
     def __init__(self, completion: Completion, phase: Phase) -> None:
         self._completion = completion

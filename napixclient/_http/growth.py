@@ -123,7 +123,7 @@ class Growth:
         if core.guard is not None:
             transport.guard(core.guard)
         parser = ResponseParser(settings.max_header_bytes, settings.max_header_fields)
-        connection = Connection(pool.in_flight, transport, parser)
+        connection = Connection(pool.in_flight, transport, parser, dial.route)
         slot.fill(connection)
         pending = dial.pending
         if pending is not None and pending.outcome is not None:

@@ -210,6 +210,7 @@ class InFlight:
     def _judge(self, connection: Connection, pending: PendingResponse, response: Response, coding: str | None) -> bool:
         """An answer that is not plain; whether somebody is asked first, who holds the connection meanwhile."""
         response.request = pending.request  # whatever becomes of it, both are about the same one
+        pending.last_route = connection.route
         payload = pending.current.payload
         is_challenge = self._challenges.asks and self._challenges.is_challenge(pending, response)
         if is_challenge:
@@ -295,6 +296,7 @@ class InFlight:
     def failed(self, pending: PendingResponse, error: HTTPError) -> None:
         """A request failed: it is tried again, or that is its outcome."""
         if pending.outcome is None:
+            pending.last_route = error.route or pending.route
             if isinstance(error, Timeout):
                 self._growth.timed_out()
             self.completion.act(pending, self._outcomes.of_failure(pending, error))
@@ -350,5 +352,5 @@ def _of_proxy(proxy: Proxy, connection: Connection, error: HTTPError) -> HTTPErr
     else:
         return error
     blamed = ProxyError(f'the proxy {proxy}{what}: {error.message}', phase=error.phase, elapsed=error.elapsed)
-    blamed.__cause__ = error
+    blamed.route, blamed.__cause__ = error.route, error
     return blamed

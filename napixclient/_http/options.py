@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http.cookiejar import CookieJar
 from typing import Any, Literal, TypedDict
 
@@ -56,6 +56,14 @@ class SharedOptions(TypedDict, total=False):
         what the URL of the proxy says.
     :param no_proxy: a list of ``str`` or one ``str`` with commas: hosts, suffixes and networks that are reached
         without the proxy; ``*`` for all. Default: ``None``.
+    :param source_address: ``str``, the address of this machine that connections come from, or a pair of that (``''``
+        for any) and a port (0 for any). Addresses of the other family are not tried. Default: ``None``, the system's
+        choice.
+    :param local_port_range: a pair of ``int``, the first and the last port that connections may come from. Default:
+        ``None``, the system's choice.
+    :param socket_options: a list of triples ``(level, option, value)`` as ``socket.setsockopt`` takes them, set on
+        every socket before it is connected, behind ``TCP_NODELAY``, which is set to 1; on Unix sockets those of the
+        level ``SOL_SOCKET``. Default: ``None``, no more.
     :param resolver: a callable ``(host, port)`` that returns a list of 5-tuples as ``socket.getaddrinfo`` does, or a
         pair of such a list and the seconds for which it is good (a TTL; 30 without). Default: ``None``, the system's
         names.
@@ -95,6 +103,9 @@ class SharedOptions(TypedDict, total=False):
     proxy: str | None
     proxy_auth: Authenticator | None
     no_proxy: str | Iterable[str] | None
+    source_address: str | tuple[str, int] | None
+    local_port_range: tuple[int, int] | None
+    socket_options: Sequence[tuple[int, int, int | bytes]] | None
     resolver: Resolver | None
     redirect: bool
     cookies: CookieJar | None

@@ -42,6 +42,7 @@ class OriginPool:
 
     #: As the holder of a queued request.
     phase: Phase = 'queue'
+    route = None
 
     def __init__(
         self,

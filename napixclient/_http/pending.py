@@ -15,6 +15,7 @@ from ..authenticators.fetching import Way
 from ..checks import is_number
 from ..errors import Cancelled, ConnectTimeout, DeadlineExceeded, HTTPError, Phase, QueueTimeout, Timeout
 from ..messages import Request, Response, Shared, one_of
+from ..peer import Route
 
 __all__ = [
     'Completer',
@@ -40,6 +41,10 @@ class Holder(Protocol):
     @property
     def phase(self) -> Phase:
         """The phase that a timeout now is reported with."""
+
+    @property
+    def route(self) -> Route | None:
+        """The addresses that it has tried for the request, ``None`` for none."""
 
     def drop(self, pending: PendingResponse) -> Completer:
         """Let go of the request at once and give back what it takes; who is returned completes it."""
@@ -102,6 +107,7 @@ class RequestState:
         'deadline',
         'holder',
         'outcome',
+        'last_route',
         'propagated',
         'redirect',
         'retry',
@@ -121,6 +127,7 @@ class RequestState:
     retry: Any  # urllib3.Retry as it stands; None before the first failure
     propagated: str | None  # the fields of the call context that its last attempt carried
     redirect: Redirect | None
+    last_route: Route | None  # of the last attempt that was not the end of it; not there before the first one
 
     @property
     def request(self) -> Request:
@@ -135,6 +142,12 @@ class RequestState:
     def current(self) -> Request:
         """What is to be sent now."""
         return self.request if self.redirect is None else self.redirect.request
+
+    @property
+    def route(self) -> Route | None:
+        """The addresses that were tried last; ``None`` while none was."""
+        found = None if self.holder is None else self.holder.route
+        return getattr(self, 'last_route', None) if found is None else found
 
     @property
     def tries(self) -> int:
@@ -187,7 +200,9 @@ class PendingResponse(RequestState):
             self.wait(deadline_of(timeout))
         outcome = self.outcome
         if outcome is None:
-            raise (_NotAnswered if self.sent else _NotReady)(self.request)
+            not_ready = (_NotAnswered if self.sent else _NotReady)(self.request)
+            not_ready.route = self.route
+            raise not_ready
         if isinstance(outcome, Response):
             return outcome
         raise outcome.with_traceback(None)
@@ -219,6 +234,7 @@ class PendingResponse(RequestState):
     def end(self, error: HTTPError) -> None:
         """Take the request from whoever has it, and make the error its outcome; nothing if it has one already."""
         if self.outcome is None:
+            error.route = self.route
             holder, self.holder = self.holder, None
             if holder is None:
                 self.finish(error)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import copy
 from http.cookiejar import CookieJar
 from typing import Any, Literal, NamedTuple, TypeVar
@@ -20,6 +20,7 @@ from ..errors import HTTPError
 from ..masking import hide, hide_fields
 from ..messages import Headers, Origin, Request, Response, retry_of
 from ..secret_names import add_secret_names
+from .connect.local_end import LocalEnd
 from .connect.proxies import NoProxy, Proxy, proxy_of
 from .decoding import ACCEPT_ENCODING
 from .http1.writer import DefaultFields
@@ -73,6 +74,9 @@ class Settings:
         proxy: str | None = None,
         proxy_auth: Authenticator | None = None,
         no_proxy: str | Iterable[str] | None = None,
+        source_address: str | tuple[str, int] | None = None,
+        local_port_range: tuple[int, int] | None = None,
+        socket_options: Sequence[tuple[int, int, int | bytes]] | None = None,
         resolver: Resolver | None = None,
         redirect: bool = False,
         cookies: CookieJar | None = None,
@@ -115,6 +119,7 @@ class Settings:
         self.proxy_auth: Authenticator | None = _proxy_auth(proxy_auth, self._proxy)
         self._hide_secrets()
         self.no_proxy: NoProxy = NoProxy(no_proxy)
+        self.local_end: LocalEnd = LocalEnd(source_address, local_port_range, socket_options)
         self.resolver: Resolver | None = _callable(resolver, 'resolver')
         self.redirect: bool = true_or_false(redirect, 'redirect')
         self.cookies: CookieJar | None = _jar(cookies)
@@ -170,7 +175,9 @@ class Settings:
 
     def proxy_for(self, origin: Origin) -> Proxy | None:
         """The proxy through which the origin is reached, if any."""
-        return None if self._proxy is None or self.no_proxy.covers(origin) else self._proxy
+        if self._proxy is None or origin.socket_path is not None or self.no_proxy.covers(origin):
+            return None
+        return self._proxy
 
     def clocks_of(self, timeout: float | Timeouts) -> Clocks:
         """Read a request's ``timeout``; what it leaves open is the default."""

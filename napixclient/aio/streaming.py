@@ -14,6 +14,7 @@ from .._bridge.ports import Port
 from .._http.streaming import StreamedResponse
 from ..errors import Cancelled, HTTPError
 from ..messages import Headers, Response
+from ..peer import Route
 
 __all__ = ['AsyncStreamedResponse']
 
@@ -44,6 +45,7 @@ class AsyncStreamedResponse(Response):
 
     def __init__(self, source: StreamedResponse, port: Port, loop: asyncio.AbstractEventLoop) -> None:
         super().__init__(source.request, source.status, source.head, b'', source.elapsed, source.attempts)
+        self.route: Route | None = source.route
         self._url = source.url
         self._port = port
         self._loop = loop

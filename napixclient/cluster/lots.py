@@ -26,6 +26,8 @@ class Entry:
     """
 
     __slots__ = ('began', 'context', 'doubtful', 'key', 'lane', 'lot', 'number', 'pending', 'safe', 'tracker', 'turns')
+    #: What a worker tries, only its outcome tells.
+    route = None
 
     def __init__(
         self,

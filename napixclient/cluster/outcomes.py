@@ -9,6 +9,7 @@ import msgpack
 from .. import errors
 from ..errors import HTTPError, RemoteError
 from ..messages import Request, Response, error_of, is_coded, read_later
+from ..peer import AnyPeer, Peer, Route
 
 __all__ = ['BEGAN', 'OUTCOME', 'REFUSED', 'UNSURE', 'pack_outcome', 'packed', 'response_of', 'restored', 'unpacked']
 
@@ -32,6 +33,7 @@ class AskedResponse(Response):
     def by(cls, worker: str, url: str | None, answer: Response) -> AskedResponse:
         """The answer that this worker got, of this URL where it is not the request's own."""
         self = cls(answer.request, answer.status, answer.head, answer.payload, answer.elapsed, answer.attempts)
+        self.route = answer.route
         self.worker = worker
         self._url = url
         if trailers := answer.trailers.block:
@@ -54,14 +56,14 @@ def pack_outcome(number: int, outcome: Response | HTTPError) -> list[Any]:
     kind = type(outcome).__name__
     while kind not in _KINDS:
         kind = next(base.__name__ for base in type(outcome).__mro__ if base.__name__ in _KINDS)
-    error = [kind, message, outcome.phase, outcome.elapsed, outcome.attempts]
+    error = [kind, message, outcome.phase, outcome.elapsed, outcome.attempts, outcome.route]
     return [OUTCOME, number, error, None if response is None else _packed(response)]
 
 
 def _packed(response: Response) -> list[Any]:
     trailers, coded = response.trailers.block, is_coded(response)
     return [
-        *(response.status, response.head, response.data, response.elapsed, response.attempts),
+        *(response.status, response.head, response.data, response.elapsed, response.attempts, response.route),
         *((coded, trailers) if trailers else (True,) if coded else ()),
     ]
 
@@ -89,8 +91,9 @@ def response_of(packed: list[Any], request: Request, worker: str, url: str | Non
 
     :param url: what answered, where it is not the request's own URL.
     """
-    status, head, data, elapsed, attempts, *rare = packed
+    status, head, data, elapsed, attempts, route, *rare = packed
     response = AskedResponse.by(worker, url, Response(request, status, head, data, elapsed, attempts))
+    response.route = _route(route)
     if rare and rare[0]:
         response.keep_coded()
     if len(rare) > 1:
@@ -105,7 +108,7 @@ def restored(
     if error is None:
         assert response is not None
         return response
-    kind, message, phase, elapsed, attempts = error
+    kind, message, phase, elapsed, attempts, route = error
     made: HTTPError
     if message is None and response is not None:
         made = error_of(response)
@@ -116,4 +119,14 @@ def restored(
         if response is not None:
             read_later(made)
     made.request, made.phase, made.elapsed, made.attempts, made.worker = request, phase, elapsed, attempts, worker
+    made.route = _route(route)
     return made
+
+
+def _route(packed: list[Any] | None) -> Route | None:
+    """The route that was packed: named tuples travel as lists."""
+    return None if packed is None else Route(_peer(packed[0]), tuple(map(_peer, packed[1])))
+
+
+def _peer(packed: Any) -> AnyPeer:
+    return packed if isinstance(packed, str) else Peer(*packed)

@@ -23,7 +23,7 @@ from .json_codec import FINITE, dump_json, is_json, json_text, load_json, redump
 from .methods import IDEMPOTENT, METHODS, in_capitals
 from .multipart import multipart_body
 from .options import Body, CallOptions, ContentOptions, Fields, Params, RequestOptions, WholeOptions
-from .origin import Origin, parse_origin
+from .origin import UNIX, Origin, parse_origin
 from .reference import REDIRECTS, lead, split_reference, split_url, written
 from .request import (
     NO_OPTIONS,
@@ -70,6 +70,7 @@ __all__ = [
     'Response',
     'Shared',
     'Source',
+    'UNIX',
     'WholeOptions',
     'beginning',
     'body_member',

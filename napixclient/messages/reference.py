@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from ..masking import mask
-from .origin import parse_origin, without_userinfo
+from .origin import UNIX, parse_origin, without_userinfo
 from .target import checked_target
 
 __all__ = ['REDIRECTS', 'Reference', 'lead', 'resolve', 'split_reference', 'split_url', 'written']
@@ -23,6 +23,10 @@ _split = re.compile(
 ).fullmatch
 _leading_dots = re.compile(r'(?:\.\.?/)*(?:\.\.?\Z)?').match
 _segments = re.compile(r'/[^/]*|[^/]+').findall
+
+
+#: How the server behind a Unix socket names itself.
+_NAMES_OF_UNIX = frozenset([('http', 'localhost'), ('http', 'localhost:80')])
 
 
 class Reference(NamedTuple):
@@ -96,20 +100,27 @@ def _without_dots(path: str) -> str:
 def lead(base: str, reference: str) -> tuple[str, str]:
     """Where a reference in an answer leads: a host, as :class:`Request` takes it, and the request's target.
 
-    A fragment is not sent. Tabs are dropped, as browsers do.
+    A fragment is not sent. Tabs are dropped, as browsers do. Nothing leads to a Unix socket but what came from it: then
+    ``http://localhost``, by which its server knows itself, is that socket.
 
     :param base: the URL that answered.
     :raises ValueError: when it is not http or https, or no request can be sent there.
     """
-    return _place_of(resolve(base, reference.replace('\t', '')), 'only http and https are followed')
+    found, home = resolve(base, reference.replace('\t', '')), split_reference(base)
+    if (home.scheme or '').lower() == UNIX and (
+        found[:2] == home[:2] or ((found.scheme or '').lower(), (found.authority or '').lower()) in _NAMES_OF_UNIX
+    ):
+        return f'{UNIX}://{home.authority}', checked_target(found.target)
+    return _place_of(found, 'only http and https are followed')
 
 
 def split_url(url: object) -> tuple[str, str]:
     """An absolute URL as a host, as :class:`Request` takes it, and the request's target.
 
-    A fragment is not sent.
+    A fragment is not sent. ``http+unix://%2Frun%2Fx.sock/path`` is a Unix socket and a path; ``unix:///run/x.sock`` has
+    no room for a path, and asks for ``/``.
 
-    :raises ValueError: for what is none, one that is not http or https, or has credentials, or where no request can be
+    :raises ValueError: for what is none, one of another scheme, or one that has credentials, or where no request can be
         sent.
     """
     if not isinstance(url, str):
@@ -123,7 +134,16 @@ def split_url(url: object) -> tuple[str, str]:
             f'credentials do not belong into a URL: {mask(repr(without_userinfo(url)))}; give them as authenticator= '
             'to the client or the pool, such as authenticator=BasicAuth(user, password)'
         )
-    return _place_of(found, f'unknown scheme in URL {mask(repr(url))}: http and https are known')
+    scheme = found.scheme.lower()
+    if scheme == UNIX and found.authority:
+        host = f'{UNIX}://{found.authority}'
+        parse_origin(host)
+        return host, checked_target(found.target)
+    if scheme == 'unix' and not found.authority and found.query is None:  # all of its path is the socket's
+        host = f'unix://{found.path}'
+        parse_origin(host)
+        return host, '/'
+    return _place_of(found, f'unknown scheme in URL {mask(repr(url))}: http, https and {UNIX} are known')
 
 
 def _place_of(found: Reference, unknown: str) -> tuple[str, str]:

@@ -77,7 +77,8 @@ class _Draft:
 class Request(_Draft):
     """One request: frozen, and checked when it is made.
 
-    :param host: where to, as its caller writes it: ``name``, ``name:8002``, ``https://name:8443``.
+    :param host: where to, as its caller writes it: ``name``, ``name:8002``, ``https://name:8443``,
+        ``unix:///run/x.sock``.
     :param method: ``GET``, ``POST`` … as RFC 9110 §9 has it. The eight that everybody knows may be written in lower
         case; any other is sent as it is written, for case counts.
     :param url: path and query, beginning with ``/``. Spaces and what is not ASCII are percent-encoded.
@@ -169,6 +170,8 @@ class Request(_Draft):
     def full_url(self) -> str:
         """The absolute URL: scheme, host, path and query."""
         host = self.host.rstrip('/')
+        if host[:7].lower() == 'unix://':  # the path of the socket would run into that of the URL
+            host = str(parse_origin(host))
         return f'{host if "://" in host else f"http://{host}"}{self.url}'
 
     @property

@@ -12,6 +12,7 @@ from ..error_shapes import MAX_TEXT
 from ..error_texts import one_line, words
 from ..errors import HTTPError, RemoteError, head_of
 from ..masking import cut, hide_fields
+from ..peer import AnyPeer, Route
 from .headers import Headers
 from .json_codec import is_json, is_json_sequence, json_text, load_json
 from .request import Request, Shared, one_of
@@ -42,13 +43,14 @@ class Response:
     """A complete answer.
 
     ``status`` is its status, ``data`` its body as bytes (content coding undone), ``elapsed`` the seconds from the
-    first byte sent to the last byte received, ``request`` the request as its caller made it.
+    first byte sent to the last byte received, ``request`` the request as its caller made it, ``peer`` the address that
+    answered.
 
     A content coding is not undone in a part of a body (206), with ``decode=False``, and where it is not known. Then
     ``data``, and ``text`` and ``json()`` which are made of it, are as ``Content-Encoding`` in ``headers`` says.
     """
 
-    __slots__ = ('_body', 'head', 'payload', '_asked', 'attempts', 'elapsed', 'status', 'trailer_block')
+    __slots__ = ('_body', 'head', 'payload', '_asked', 'attempts', 'elapsed', 'route', 'status', 'trailer_block')
     _asked: Request  # as long as nobody has looked at it perhaps a shared one
     status: int
     elapsed: float
@@ -57,6 +59,7 @@ class Response:
     payload: bytes
     trailer_block: bytes  # the trailers, each behind a CRLF; not set where there are none, as mostly
     _body: Any
+    route: Route | None  # of the connection that it came over
     #: The worker of a cluster that asked, ``number/of@host``; ``None`` where no worker did.
     worker: str | None = None
 
@@ -69,6 +72,7 @@ class Response:
         self.payload = data
         self.elapsed = elapsed
         self.attempts = attempts
+        self.route = None
         self._body = _UNREAD
 
     @classmethod
@@ -85,6 +89,7 @@ class Response:
             answer.elapsed,
             answer.attempts,
         )
+        self.route = answer.route
         if data is None and type(answer._body) is bytes:  # still coded
             self._body = answer._body
         if trailers := answer.trailers.block:
@@ -157,6 +162,19 @@ class Response:
         ``None``.
         """
         return {**head_of(self), 'body': body_member(self) if self.payload else None, 'error': None}
+
+    @property
+    def peer(self) -> AnyPeer | None:
+        """The :class:`Peer` that answered, behind a proxy that proxy; of a Unix socket the path.
+
+        ``None`` where no connection is known, as in an answer that somebody made by hand.
+        """
+        return None if self.route is None else self.route.peer
+
+    @property
+    def tried(self) -> tuple[AnyPeer, ...]:
+        """The addresses that were tried when its connection was opened, in that order (RFC 8305)."""
+        return () if self.route is None else self.route.tried
 
     @property
     def text(self) -> str:
@@ -278,7 +296,9 @@ class Response:
 _UNREAD: Any = ...  # which pickle knows
 
 
-def new_response(request: Request, status: int, head: bytes, data: bytes, elapsed: float) -> Response:
+def new_response(
+    request: Request, status: int, head: bytes, data: bytes, elapsed: float, route: Route | None
+) -> Response:
     """``Response(…)``; a function, because to call a class costs Python three times as much."""
     response = _new_object(Response)
     response._asked = request
@@ -287,6 +307,7 @@ def new_response(request: Request, status: int, head: bytes, data: bytes, elapse
     response.payload = data
     response.elapsed = elapsed
     response.attempts = 1
+    response.route = route
     response._body = _UNREAD
     return response
 

@@ -120,7 +120,7 @@ class ErrorFactory:
         """The error for a request that got no answer."""
         error = self._class(0)(failure.message)
         error.request, error.phase, error.elapsed = failure.request, failure.phase, failure.elapsed
-        error.attempts = failure.attempts
+        error.attempts, error.route = failure.attempts, failure.route
         error.keep(failure)  # which holds the secrets of its request
         return error
 

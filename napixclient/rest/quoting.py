@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from ..checks import is_number
-from ..messages import parse_origin
+from ..messages import UNIX, parse_origin
 
 __all__ = ['Endpoint', 'Fields', 'Params', 'endpoint_of', 'fields_of', 'query_of', 'quoted_path']
 
@@ -36,13 +36,14 @@ class Endpoint(NamedTuple):
 def endpoint_of(url: object) -> Endpoint:
     """Read the URL of a service.
 
-    :raises ValueError: if it is not a URL, has a scheme other than http and https, a query, a fragment or credentials.
+    :raises ValueError: if it is not a URL, has a scheme other than http, https and http+unix, a query, a fragment or
+        credentials.
     """
-    expected = 'expected http://host/path or https://host:port/path'
+    expected = 'expected http://host/path, https://host:port/path or http+unix://%2Frun%2Fx.sock/path'
     if not isinstance(url, str):
         raise ValueError(f'an endpoint is a URL, not {url!r}; {expected}')
     scheme, mark, behind = url.partition('://')
-    if not mark or scheme.lower() not in ('http', 'https'):
+    if not mark or scheme.lower() not in ('http', 'https', UNIX):
         raise ValueError(f'not the URL of an endpoint: {url!r}; {expected}')
     if '?' in url or '#' in url:
         raise ValueError(f'an endpoint has neither a query nor a fragment: {url!r}; a call has params')

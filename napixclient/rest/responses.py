@@ -8,6 +8,7 @@ from .. import messages
 from .._http.pending import PendingResponse
 from ..errors import HTTPError, RemoteError
 from ..messages import Headers
+from ..peer import AnyPeer
 
 __all__ = ['ErrorSource', 'Response', 'answered']
 
@@ -89,6 +90,16 @@ class Response:
     def url(self) -> str:
         """The URL that answered."""
         return self.answer.url
+
+    @property
+    def peer(self) -> AnyPeer | None:
+        """The :class:`napixclient.Peer` that answered, behind a proxy that proxy; of a Unix socket the path."""
+        return self.answer.peer
+
+    @property
+    def tried(self) -> tuple[AnyPeer, ...]:
+        """The addresses that were tried when its connection was opened, in that order."""
+        return self.answer.tried
 
     @property
     def headers(self) -> Headers:

@@ -39,7 +39,7 @@ class AppServer(Server):
         listening: bool = True,
     ) -> None:
         super().__init__(None, gate, tls=tls, address=address, listening=listening)
-        name = self.authority.rpartition(':')[0].strip('[]')
+        name = self.authority.rpartition(':')[0].strip('[]') or self.authority
         # It never listens: its connections come from this server. The name is given, or it would ask the DNS for one.
         self.wsgi: WSGIServer = WSGIServer(
             (name, self.port),

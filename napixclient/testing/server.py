@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import ssl
 import traceback
 from collections.abc import Callable, Mapping
@@ -15,7 +16,7 @@ import gevent.ssl
 from gevent import socket
 from gevent.event import Event
 
-from ..messages import Fields, Headers
+from ..messages import Fields, Headers, parse_origin
 from .gate import Gate
 from .peer import Peer, Received
 from .steps import Drip, Forever, Pause, Script, Step, Wait
@@ -47,7 +48,7 @@ class Server:
         address: str = '127.0.0.1',
         listening: bool = True,
     ) -> None:
-        _check_tls(tls)
+        _check_tls(tls, address)
         self.handler = handler
         #: Holds and counts its requests; an open gate if none was given.
         self.gate: Gate = gate if gate is not None else Gate(opened=True)
@@ -63,17 +64,17 @@ class Server:
         #: The event that the step ``LATER`` waits for.
         self.later: Event = Event()
         self._greenlets: set[gevent.Greenlet[..., Any]] = set()
-        self._listener = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET)
-        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self._listener.bind((address, 0))
-        #: The port.
-        self.port: int = self._listener.getsockname()[1]
+        self._path = address if address.startswith('/') else None
+        self._listener = _bound(address)
+        #: The port; 0 of a Unix socket.
+        self.port: int = 0 if self._path else self._listener.getsockname()[1]
         #: Host and port.
-        self.authority: str = f'[{address}]:{self.port}' if ':' in address else f'{address}:{self.port}'
-        #: The host as a client takes it: ``'127.0.0.1:1234'``, or ``'https://127.0.0.1:1234'`` with TLS.
-        self.host: str = f'https://{self.authority}' if tls else self.authority
-        #: The host as a URL: ``'http://127.0.0.1:1234'``.
-        self.url: str = f'{"https" if tls else "http"}://{self.authority}'
+        self.authority: str = _authority(address, self.port)
+        #: The host as a client takes it: ``'127.0.0.1:1234'``, or ``'https://127.0.0.1:1234'`` with TLS; or of a Unix
+        #: socket ``'unix:///run/x.sock'``.
+        self.host: str = f'unix://{address}' if self._path else f'https://{self.authority}' if tls else self.authority
+        #: The host as a URL: ``'http://127.0.0.1:1234'``, ``'http+unix://%2Frun%2Fx.sock'``.
+        self.url: str = str(parse_origin(self.host))
         if listening:
             self.listen()
 
@@ -95,7 +96,8 @@ class Server:
                 raw, _ = self._listener.accept()
             except OSError:
                 return
-            raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._path is None:
+                raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             peer = self.peers[self.accepted] = Peer(self, raw, self.accepted)
             self.accepted += 1
             talking = gevent.spawn(self._connected, peer)
@@ -209,6 +211,8 @@ class Server:
     def close(self) -> None:
         """Close the server and all its connections, and wait until they are closed. May be called again."""
         self._listener.close()
+        if self._path is not None and os.path.exists(self._path):
+            os.unlink(self._path)
         talking = list(self._greenlets)
         for some in range(0, len(talking), 50):  # killing a thousand at once would block the hub
             gevent.killall(talking[some : some + 50])
@@ -226,9 +230,29 @@ class Server:
         return f'<{type(self).__name__} {self.url}, {len(self.requests)} requests over {self.accepted} connections>'
 
 
-def _check_tls(tls: object) -> None:
+def _bound(address: str) -> socket.socket:
+    """A socket at an address, on a port of its own; at a path where that begins with ``/``."""
+    if address.startswith('/'):
+        listener = socket.socket(socket.AF_UNIX)
+        listener.bind(address)
+        return listener
+    listener = socket.socket(socket.AF_INET6 if ':' in address else socket.AF_INET)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.bind((address, 0))
+    return listener
+
+
+def _authority(address: str, port: int) -> str:
+    if address.startswith('/'):
+        return 'localhost'
+    return f'[{address}]:{port}' if ':' in address else f'{address}:{port}'
+
+
+def _check_tls(tls: object, address: str) -> None:
     if tls is None:
         return
+    if address.startswith('/'):
+        raise ValueError('no TLS is spoken over a Unix socket')
     if not isinstance(tls, gevent.ssl.SSLContext):
         raise ValueError(
             'tls is a gevent.ssl.SSLContext: the handshakes of any other would block every greenlet, '

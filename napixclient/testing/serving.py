@@ -43,10 +43,11 @@ def serve(
     :param gate: holds and counts the requests; without one they are answered at once.
     :param tls: the context of a TLS server, a ``gevent.ssl.SSLContext``: if the process is not patched, an
         ``ssl.SSLContext`` would block every greenlet, the client too.
-    :param address: the address to listen on; ``0.0.0.0`` for all addresses of this machine.
+    :param address: the address to listen on; ``0.0.0.0`` for all addresses of this machine; the path of a Unix socket,
+        which is removed with the server.
     :param listening: ``False`` to refuse connections until ``listen()`` is called.
     :raises TypeError: if it is neither a handler nor a WSGI application, or could be both.
-    :raises ValueError: if ``tls`` would block.
+    :raises ValueError: if ``tls`` would block, or is for a Unix socket.
     """
     kind: Any = AppServer if is_app(app_or_handler) else Server
     server: Server = kind(app_or_handler, gate, tls=tls, address=address, listening=listening)

@@ -6,7 +6,10 @@ name_cache        addresses of names, kept for the time to live (TTL) that the r
 resolvers         the resolvers that come with us: c-ares, and the system's in a thread
 nss               which names need the system's resolver
 threads           threads for calls that nobody can interrupt
+attempts          the addresses that are tried for one
 happy_eyeballs    one of several addresses, raced (RFC 8305)
+local_end         our own end: source address and ports, socket options
+unix_sockets      Unix sockets
 proxies           which proxy, by the options, and which answers are its own; no I/O
 proxy_signing     proves to a proxy who asks
 tunnels           tunnels through a proxy, which may ask who wants one

@@ -17,7 +17,9 @@ from ...masking import Shown, mask
 from ...messages import Origin, Request
 from ..http1.parser import ResponseParser
 from ..settings import Settings
+from .attempts import Attempts
 from .happy_eyeballs import Address, is_limit, literal_family, race
+from .local_end import LocalEnd, LocalEndError
 from .name_cache import Counts, Lookup, LookupWaiter, NameCache
 from .proxies import Proxy
 from .proxy_handshakes import Refusal, ask_socks
@@ -25,6 +27,7 @@ from .proxy_signing import signer_of
 from .tls import TLS
 from .tls_in_tls import relayed
 from .tunnels import Reconnect, Tunnel
+from .unix_sockets import connect_to_path
 
 __all__ = ['ConnectWaiter', 'Connector', 'NoDescriptors', 'connect_error']
 
@@ -43,6 +46,8 @@ class ConnectWaiter(LookupWaiter, Protocol):
     proxy: Proxy | None
     #: Of ``time.monotonic()``: when it has taken too long.
     expires: float
+    #: The addresses that are tried.
+    attempts: Attempts
 
     @property
     def request(self) -> Request | None:
@@ -57,6 +62,8 @@ class Connector:
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
+        #: Where the connections come from.
+        self.local_end: LocalEnd = settings.local_end
         self.names: NameCache = NameCache(settings.resolver)
         self._tls = TLS(settings)
 
@@ -65,6 +72,8 @@ class Connector:
 
         :raises HTTPError: for failures whose kind is known here; :func:`connect_error` makes one of all others.
         """
+        if origin.socket_path is not None:
+            return self.reach_socket(origin.socket_path, waiter)
         if origin.scheme == 'http':
             return self._reach(origin, waiter)
         settings = self._settings
@@ -81,7 +90,11 @@ class Connector:
     def plain_address(self, origin: Origin) -> tuple[int, tuple[str, int]] | None:
         """Family and address of an origin that needs neither a look-up, a proxy nor TLS; ``None`` for any other."""
         family = literal_family(origin.host) if origin.scheme == 'http' else None
-        if family is None or self._settings.proxy_for(origin) is not None:
+        if (
+            family is None
+            or self.local_end.family not in (None, family)
+            or self._settings.proxy_for(origin) is not None
+        ):
             return None
         return family, (origin.host, origin.port)
 
@@ -110,7 +123,7 @@ class Connector:
         """A socket that leads to the origin, straight or through a proxy."""
         proxy = self._settings.proxy_for(origin)
         if proxy is None:
-            return race(self.addresses(origin.host, origin.port, waiter))
+            return self._race(origin.host, origin.port, waiter)
         if proxy.speaks_socks:
             return self._reach_by_socks(proxy, origin, waiter)
         if proxy.forwards(origin):
@@ -137,6 +150,15 @@ class Connector:
                 refusal = exc
         assert refusal is not None  # there was an address
         raise refusal.error
+
+    def _race(self, host: str, port: int, waiter: ConnectWaiter) -> socket.socket:
+        """A socket to whichever address of the host takes the connection first."""
+        addresses = self.local_end.fitting(host, self.addresses(host, port, waiter))
+        return race(addresses, self.local_end, waiter.attempts)
+
+    def reach_socket(self, path: str, waiter: ConnectWaiter) -> socket.socket:
+        """A socket that is connected to a Unix socket; a subclass may refuse."""
+        return connect_to_path(path, self.local_end, waiter.attempts)
 
     # -- through a proxy -------------------------------------------------------------------------------------------
 
@@ -166,7 +188,7 @@ class Connector:
         """A socket to the proxy itself."""
 
         def dial() -> socket.socket:
-            return race(self.addresses(proxy.host, proxy.port, waiter))
+            return self._race(proxy.host, proxy.port, waiter)
 
         return self._tls.secure(proxy.host, proxy.port, None, dial) if proxy.scheme == 'https' else dial()
 
@@ -182,6 +204,13 @@ class Connector:
     def addresses(self, host: str, port: int, waiter: ConnectWaiter) -> list[Address]:
         """The addresses to try; blocks the calling greenlet."""
         return self.admitted(host, self.names.addresses(host, port, waiter))
+
+    def candidates(self, host: str, found: list[Address]) -> list[Address]:
+        """Those of a host's addresses to which a socket of ours is to be connected.
+
+        :raises HTTPError: when none of them can be, or may be.
+        """
+        return self.local_end.fitting(host, self.admitted(host, found))
 
     def admitted(self, host: str, found: list[Address]) -> list[Address]:
         """Those of a host's addresses that may be connected to; a subclass may refuse some.
@@ -211,10 +240,10 @@ def connect_error(exc: BaseException) -> HTTPError:
 
 
 def _blame(proxy: Proxy, exc: Exception) -> HTTPError:
-    """The error for a proxy's failure; that the process may open no more files is not one."""
+    """The error for a proxy's failure; that the process may open no more files, or not from there, is none."""
     error = connect_error(exc)
     return (
         error
-        if isinstance(error, NoDescriptors)
+        if isinstance(error, NoDescriptors) or isinstance(exc, LocalEndError)
         else ProxyError(Shown(f'the proxy {proxy}: {error.message}'), phase='connect')
     )

@@ -14,8 +14,10 @@ from gevent.event import Event
 from ..._log import log
 from ...errors import Cancelled, ConnectTimeout, HTTPError, Phase, ProxyError
 from ...messages import Origin, Request
+from ...peer import Route
 from ..gevent_types import Loop, Socket
 from ..pending import NEVER, Completer, PendingResponse
+from .attempts import Attempts
 from .connector import Connector, connect_error
 from .happy_eyeballs import Address, LoopConnect, race
 from .name_cache import Counts, Lookup
@@ -105,7 +107,7 @@ class Dial:
     """One connection that is being opened, for one request.
 
     Over plain TCP it is looked up and dialled on the loop itself, at half the cost. Whatever may block (a name that has
-    several addresses, a proxy, TLS) runs in a greenlet.
+    several addresses, a proxy, TLS, a Unix socket) runs in a greenlet.
     """
 
     __slots__ = (
@@ -119,6 +121,8 @@ class Dial:
         '_lookup',
         '_resume',
         '_seconds',
+        'attempts',
+        'counts',
         'expires',
         'name',
         'over',
@@ -131,6 +135,8 @@ class Dial:
         self.pending: PendingResponse | None = pending
         self.expires: float = NEVER  # of monotonic(), while it is dialled on the loop
         self.proxy: Proxy | None = None  # the one that is being talked to
+        self.attempts: Attempts = Attempts()
+        self.counts: Counts = owner.lookups
         pending.holder = self
         self._dialer = dialer
         self._owner = owner
@@ -147,6 +153,11 @@ class Dial:
     def phase(self) -> Phase:
         """``queue`` until it has begun."""
         return 'queue' if self._greenlet is None and self._connect is None and self._lookup is None else 'connect'
+
+    @property
+    def route(self) -> Route | None:
+        """The addresses that were tried so far."""
+        return self.attempts.route
 
     def begin(self) -> None:
         """Open, on the loop or in a greenlet; or go on, after a look-up."""
@@ -179,17 +190,17 @@ class Dial:
 
     def _looked_up(self) -> None:
         """The look-up is over: what it found is dialled, or raced, when there is a turn for it."""
-        assert self._lookup is not None
-        if self.over:
+        connector = self._dialer.connector
+        if self.over or self._lookup is None:
             return  # in the very turn in which the look-up ended
         self.name = None
         if self.expires != NEVER:  # it had to wait
             self._left, self.expires = max(self.expires - monotonic(), 0.0), NEVER
         try:
-            addresses = self._dialer.connector.admitted(self._owner.origin.host, self._lookup.result())
+            addresses = connector.candidates(self._owner.origin.host, self._lookup.result())
         except Exception as exc:
             self._dialer.on_loop.discard(self)
-            self._failed(exc)
+            self._finish(None, connect_error(exc))
             return
 
         def go_on() -> None:
@@ -197,7 +208,7 @@ class Dial:
                 self._dial(addresses[0])
             else:
                 self._dialer.on_loop.discard(self)
-                self._run_in_greenlet(lambda: race(addresses))
+                self._run_in_greenlet(lambda: race(addresses, connector.local_end, self.attempts))
 
         self._has_turn = self._has_turn or self._dialer.take_turn(self)
         if self._has_turn:
@@ -206,8 +217,9 @@ class Dial:
             self._resume = go_on
 
     def _dial(self, address: Address) -> None:
+        local_end = self._dialer.connector.local_end
         try:
-            self._connect = LoopConnect(self._dialer.loop, address, self._dialled)
+            self._connect = LoopConnect(self._dialer.loop, address, local_end, self.attempts, self._dialled)
         except OSError as exc:
             self._dialled(None, exc)
         else:
@@ -265,11 +277,6 @@ class Dial:
     # A look-up counts as connecting. Only a look-up by the caller's own resolver, which may not support many at once,
     # keeps its turn: names that no server answers for do not keep other connections from being opened.
 
-    @property
-    def counts(self) -> Counts:
-        """Where its look-ups are counted."""
-        return self._owner.lookups
-
     def lookup_started(self, name: str, takes_turn: bool) -> None:
         """It waits for a look-up from now on; without its turn, unless the look-up takes one."""
         self.name = name
@@ -316,10 +323,8 @@ class Dial:
         if self.over:  # dropped in the very turn in which it was done
             if sock is not None:
                 sock.close()
-        elif error is None or isinstance(error, HTTPError):
-            self._finish(sock, error)
         else:
-            self._failed(error)
+            self._finish(sock, None if error is None else connect_error(error))
         if isinstance(error, (KeyboardInterrupt, SystemExit)):
             raise error  # the program's business
 
@@ -327,7 +332,7 @@ class Dial:
         """The greenlet ended: one that somebody killed before it began has told nobody."""
         if not self.over:
             cause: Any = greenlet.exception or greenlet.value
-            self._failed(cause)
+            self._finish(None, connect_error(cause))
 
     def _too_late(self) -> HTTPError:
         within = f'within {self._seconds:g} s'
@@ -337,9 +342,6 @@ class Dial:
             return ProxyError(f'the proxy {self.proxy}{why}', phase='connect')
         return ConnectTimeout(lookup or f'not connected {within}', phase='connect')
 
-    def _failed(self, cause: BaseException) -> None:
-        self._finish(None, connect_error(cause))
-
     def _finish(self, sock: Any, error: HTTPError | None) -> None:
         self.over = True
         self._release_turn()
@@ -347,5 +349,6 @@ class Dial:
             log.debug('connected to %s', self._owner.origin)
             self._owner.connected(self, sock)
         else:
+            error.route = self.attempts.route
             log.debug('not connected to %s: %s', self._owner.origin, error.message)
             self._owner.not_connected(self, error)

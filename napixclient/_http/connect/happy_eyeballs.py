@@ -19,14 +19,14 @@ from gevent import socket, ssl
 from gevent.select import poll
 
 from ..gevent_types import Loop, Socket, Watcher
+from .attempts import Attempts, InternetAddress
+from .local_end import LocalEnd, LocalEndError, dial
 
-__all__ = ['Address', 'Found', 'LoopConnect', 'by_turns', 'dial', 'is_limit', 'literal_family', 'race']
+__all__ = ['Address', 'Found', 'LoopConnect', 'by_turns', 'is_limit', 'literal_family', 'race']
 
-#: What ``connect()`` takes: host and port, over IPv6 two numbers more.
-Place = tuple[str, int] | tuple[str, int, int, int]
-Address = tuple[int, Place]  # with its family
+Address = tuple[int, InternetAddress]  # with its family
 #: As ``getaddrinfo`` tells of one.
-Found = tuple[int, int, int, str, Place]
+Found = tuple[int, int, int, str, InternetAddress]
 
 #: Milliseconds that an address has before the next one is tried beside it: RFC 8305 §5.
 HEAD_START = 250
@@ -68,25 +68,8 @@ def by_turns(found: Iterable[Found]) -> list[Address]:
     for family, _, _, _, address in found:
         if literal_family(address[0]) is None and '%' not in address[0]:
             raise ValueError(f'{address[0]!r} is not an address')
-        families.setdefault(family, {})[family, cast(Place, tuple(address))] = None
+        families.setdefault(family, {})[family, cast(InternetAddress, tuple(address))] = None
     return [address for turn in zip_longest(*families.values()) for address in turn if address is not None]
-
-
-def dial(family: int, address: Place) -> _socket.socket:
-    """A socket of the standard library that is being connected; it is writable when that is done.
-
-    :raises OSError: when it fails at once.
-    """
-    sock = _socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC, 0)
-    try:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        failure = sock.connect_ex(address)
-        if failure not in (0, errno.EINPROGRESS):
-            raise OSError(failure, os.strerror(failure))
-    except BaseException:
-        sock.close()
-        raise
-    return sock
 
 
 def _ignore(sock: Socket | None, failure: OSError | None) -> None:
@@ -97,15 +80,24 @@ class LoopConnect:
     """A socket that is being connected on the loop, without a greenlet.
 
     :param loop: gevent's.
+    :param local_end: where it comes from.
+    :param attempts: notes what is tried.
     :param done: called with the connected socket, or with why there is none.
     :raises OSError: when it fails at once.
     """
 
     __slots__ = ('_done', '_sock', '_watcher')
 
-    def __init__(self, loop: Loop, address: Address, done: Callable[[Socket | None, OSError | None], object]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        address: Address,
+        local_end: LocalEnd,
+        attempts: Attempts,
+        done: Callable[[Socket | None, OSError | None], object],
+    ) -> None:
         self._done = done
-        self._sock = dial(*address)
+        self._sock = dial(*address, local_end, attempts)
         self._watcher: Watcher = loop.io(self._sock.fileno(), 2)
         self._watcher.start(self._writable)
 
@@ -130,39 +122,45 @@ class LoopConnect:
         self._sock.close()
 
 
-def race(addresses: list[Address]) -> socket.socket:
+def race(addresses: list[Address], local_end: LocalEnd, attempts: Attempts) -> socket.socket:
     """A gevent socket to the first of the addresses that takes the connection; the others are closed.
 
     The next one is tried when the one before has failed, or has not succeeded for a while (RFC 8305 §5).
 
+    :param attempts: notes which are tried, and which one takes it.
     :raises OSError: when none does: the most telling failure.
     """
     waiting = addresses[::-1]
-    dialled: dict[int, _socket.socket] = {}  # descriptor -> socket
+    dialled: dict[int, tuple[_socket.socket, InternetAddress]] = {}  # by descriptor
+    attempts.begin()
     failures: list[OSError] = []
     poller = poll()
     try:
         while waiting or dialled:
             if waiting:
+                family, place = waiting.pop()
                 try:
-                    sock = dial(*waiting.pop())
+                    sock = dial(family, place, local_end, attempts)
+                except LocalEndError:
+                    raise
                 except OSError as exc:
                     failures.append(exc)
                     gevent.sleep(0)  # there may be thousands, and all may fail at once
                     continue
-                dialled[sock.fileno()] = sock
+                dialled[sock.fileno()] = sock, place
                 poller.register(sock, POLLOUT)
             for number, _ in poller.poll(HEAD_START if waiting else None):
-                sock = dialled.pop(number)
+                sock, place = dialled.pop(number)
                 poller.unregister(number)
                 failure = sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
                 if not failure:
+                    attempts.reached(place)
                     return socket.socket(sock.family, socket.SOCK_STREAM, 0, fileno=sock.detach())
                 sock.close()
                 failures.append(OSError(failure, os.strerror(failure)))
         raise _worst(failures)
     finally:
-        for sock in dialled.values():
+        for sock, _ in dialled.values():
             sock.close()
 
 

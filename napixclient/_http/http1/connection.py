@@ -15,6 +15,7 @@ from gevent import getcurrent
 
 from ...errors import Cancelled, HTTPError, Phase
 from ...messages import IDEMPOTENT, NO_OPTIONS, Request
+from ...peer import Route
 from ..pending import NEVER, Completer, PendingResponse
 from .failures import error_of_break, say_unprocessed
 from .feed import BodyFeed
@@ -49,6 +50,7 @@ class Connection:
     """An open connection to one origin.
 
     :param owner: what it reports to.
+    :param route: where it leads.
     """
 
     __slots__ = (
@@ -62,6 +64,7 @@ class Connection:
         'pending',
         'read_seconds',
         'parser',
+        'route',
         'started',
         'state',
         'streamed',
@@ -69,8 +72,11 @@ class Connection:
         'written',
     )
 
-    def __init__(self, owner: ConnectionOwner, transport: Transport, parser: ResponseParser) -> None:
+    def __init__(
+        self, owner: ConnectionOwner, transport: Transport, parser: ResponseParser, route: Route | None
+    ) -> None:
         self._owner = owner
+        self.route: Route | None = route
         self._transport = transport
         self.parser: ResponseParser = parser
         self.usage: Usage = Usage()
@@ -225,6 +231,7 @@ class Connection:
         """End what is in flight, and the connection."""
         pending, body = self.pending, self.streamed
         self.pending = self.streamed = None
+        error.route = self.route
         if pending is not None:
             error.elapsed = monotonic() - self.started if pending.sent else None
             if error.unprocessed and pending.attempts == 1:

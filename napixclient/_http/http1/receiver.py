@@ -12,6 +12,7 @@ from gevent import ssl
 
 from ...errors import HTTPError, NapixError
 from ...messages import Response, new_response
+from ...peer import Route
 from ..pending import NEVER, PendingResponse
 from ..streaming import StreamedResponse
 from .failures import error_of_parser
@@ -40,6 +41,7 @@ class Carrier(Protocol):
     read_seconds: float
     expires: float
     deadline: float
+    route: Route | None
 
     def step(self, event: Event) -> None:
         """Go to the next state."""
@@ -141,7 +143,8 @@ class Receiver(Generic[CarrierT]):
         connection.usage.served += 1
         head = parser.head
         assert head is not None
-        response = new_response(pending.asked, parser.status, head, parser.last, monotonic() - connection.started)
+        elapsed = monotonic() - connection.started
+        response = new_response(pending.asked, parser.status, head, parser.last, elapsed, connection.route)
         if parser.trailers:
             response.trailer_block = parser.trailers
         if connection.state in _MAY_END and parser.keep_alive and not parser.overrun:
@@ -242,7 +245,8 @@ class Receiver(Generic[CarrierT]):
         body, coding = parser.last, parser.coding
         if coding is not None and owner.decodes(pending, parser.status):  # cut, it does not decode
             body, coding = b'', None
-        response = new_response(pending.asked, parser.status, parser.head, body, monotonic() - connection.started)
+        elapsed = monotonic() - connection.started
+        response = new_response(pending.asked, parser.status, parser.head, body, elapsed, connection.route)
         connection.close()
         owner.answered(connection, pending, response, coding)
         return True
@@ -260,6 +264,7 @@ class Receiver(Generic[CarrierT]):
             return
         elapsed, url = monotonic() - connection.started, pending.current.full_url
         response = StreamedResponse(pending.request, parser.status, parser.head, elapsed, feed.body, url)
+        response.route = connection.route
         connection.step('head')
         connection.pending, connection.streamed, connection.deadline = None, feed, pending.deadline
         owner.streaming(connection, pending, response)
