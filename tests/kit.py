@@ -389,7 +389,7 @@ class FullServer(FaultServer):
         self._listener.listen(0)
         self._fillers = []
         for _ in range(4):  # the kernel takes one or two more than the backlog says
-            filler = socket.socket()
+            filler = socket.socket(self._listener.family)
             filler.setblocking(False)
             filler.connect_ex(self._listener.getsockname())
             self._fillers.append(filler)

@@ -36,6 +36,7 @@ class Record:
         self.usage = Usage()
         self.state: State = state
         self.pending: PendingResponse | None = new_pending(Request('h', 'GET', '/'), None)
+        self.route = None
         self.streamed: Any = None
         self.outgoing: Any = None
         self.started = 0.0

@@ -58,6 +58,7 @@ PUBLIC = [
     'NameResolutionError',
     'NapixError',
     'Options',
+    'Peer',
     'PendingResponse',
     'Phase',
     'ProtocolError',

@@ -198,6 +198,8 @@ def test_names_and_attributes(told: Told) -> None:
         'server.port': int(port),
         'url.full': f'http://{host}:{port}/alone?own=***&a=1',
         'http.response.status_code': 200,
+        'network.peer.address': host,
+        'network.peer.port': int(port),
     }
     assert told.requests[1].path == '/alone?own=mine&a=1&own=s3cret-token'
 
