@@ -35,7 +35,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeVar
 from .error_shapes import MAX_TEXT, Nested, nested, parse, pruned
 from .error_texts import MAX_HOPS, frames, one_line, tell
 from .masking import Shown, cut, mask, mask_around, sentence
-from .peer import AnyPeer, Route, listed
+from .peer import AnyPeer, Peer, Route, listed
 
 if TYPE_CHECKING:
     from .messages import Request, Response
@@ -422,7 +422,13 @@ def head_of(outcome: Response | HTTPError) -> dict[str, object]:
         'status': outcome.status or None,
         'ms': _ms(outcome.elapsed),
         'attempts': outcome.attempts,
+        'peer': _member_of(outcome.peer),
+        'tried': [_member_of(peer) for peer in outcome.tried],
     }
+
+
+def _member_of(peer: AnyPeer | None) -> object:
+    return list(peer) if isinstance(peer, Peer) else peer
 
 
 def error_member(outcome: Response | HTTPError) -> dict[str, object] | None:

@@ -74,8 +74,8 @@ def test_a_whole_url_is_a_host_and_a_target(url: str, origin: str, target: str) 
         ('https://user@h/x', 'authenticator='),
         ('http://@h/x', 'authenticator='),
         ('http://a@b:hunter2@h/x', 'authenticator='),
-        ('ftp://h/x', 'http and https are known'),
-        ('ws://h/x', 'http and https are known'),
+        ('ftp://h/x', 'http, https and http.unix are known'),
+        ('ws://h/x', 'http, https and http.unix are known'),
         ('h:9/x', 'not an absolute URL'),
         ('//h/x', 'not an absolute URL'),
         ('/x', 'not an absolute URL'),
@@ -96,6 +96,17 @@ def test_what_is_no_url_of_a_request_is_refused(url: Any, says: str) -> None:
     with pytest.raises(ValueError, match=says) as caught:
         Request.from_url(url)
     assert 'hunter2' not in str(caught.value)
+
+
+def test_from_url_of_a_unix_socket() -> None:
+    """The socket is percent-encoded where a path follows; `unix:` has no room for one."""
+    request = Request.from_url('http+unix://%2Frun%2Fx.sock/path?q=1#f')
+    assert (request.host, request.url) == ('http+unix://%2Frun%2Fx.sock', '/path?q=1')
+    assert Request.from_url(request.full_url).full_url == request.full_url == 'http+unix://%2Frun%2Fx.sock/path?q=1'
+    assert Request.from_url('unix:///run/x.sock').full_url == 'http+unix://%2Frun%2Fx.sock/'
+    for url in 'unix:///run/x.sock?q', 'https+unix://%2Frun%2Fx.sock/', 'http+unix://run/x', 'unix://run/x.sock':
+        with pytest.raises(ValueError):
+            Request.from_url(url)
 
 
 def test_from_url_takes_what_a_request_takes() -> None:

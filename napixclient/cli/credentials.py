@@ -1,4 +1,4 @@
-"""Credentials, TLS and proxies: from flags, then the environment, then a profile."""
+"""Credentials, TLS, proxies and our own address: from flags, then the environment, then a profile."""
 
 from __future__ import annotations
 
@@ -18,13 +18,14 @@ __all__ = ['BadCredentials', 'ConnectionOptions', 'authenticator_of', 'connectio
 
 
 class ConnectionOptions(TypedDict, total=False):
-    """Options of :class:`ClientPool` for TLS and proxies."""
+    """Options of :class:`ClientPool` for TLS, proxies and our own address."""
 
     verify: bool
     ca_certs: str
     cert: str
     proxy: str
     no_proxy: list[str]
+    source_address: str
 
 
 class BadCredentials(ValueError):
@@ -127,6 +128,8 @@ def connection_options(asked: Asked, profile: Profile, hosts: Iterable[str]) -> 
         options['ca_certs'] = os.path.expanduser(ca_certs)
     if asked.cert:
         options['cert'] = os.path.expanduser(asked.cert)
+    if asked.source:
+        options['source_address'] = asked.source
     proxy = asked.proxy or profile.get('proxy')
     straight = asked.no_proxy if asked.no_proxy is not None else _variable('no_proxy')
     without = [entry.strip() for entry in (straight or '').split(',') if entry.strip()]
@@ -149,7 +152,8 @@ def _of_environment(hosts: list[str]) -> tuple[str | None, list[str]]:
     """
     others = _variable('all_proxy')
     proxies = {'https': _variable('https_proxy') or others, 'http': _environ('http_proxy') or others}
-    schemes = {host: parse_origin(host).scheme for host in hosts}
+    origins = {host: parse_origin(host) for host in hosts}
+    schemes = {host: origin.scheme for host, origin in origins.items() if origin.socket_path is None}
     wanted = {proxies[scheme] for scheme in schemes.values()}
     named = wanted - {None}
     if len(named) > 1:

@@ -97,11 +97,12 @@ def json_line(outcome: Outcome) -> str:
 
 
 def log_line(outcome: Outcome, repetition: int, time: float) -> str:
-    """A line of a job log: the same without the body.
+    """A line of a job log: the same without the body and the addresses.
 
     :param time: when it ended, in seconds since 1970.
     """
-    members = {'time': round(time, 3), **_numbered(outcome), 'repeat': repetition, 'error': error_member(outcome)}
+    head = {name: value for name, value in _numbered(outcome).items() if name not in ('peer', 'tried')}
+    members = {'time': round(time, 3), **head, 'repeat': repetition, 'error': error_member(outcome)}
     return f'{_encode(members)}\n'
 
 

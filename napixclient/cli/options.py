@@ -322,6 +322,13 @@ FLAGS = [
         metavar='LIST',
         help='Hosts that are reached without it, with commas between; "*" for all. NO_PROXY in the environment.',
     ),
+    Flag(
+        '--source',
+        topic='credentials',
+        metavar='ADDRESS',
+        callback=_not_empty,
+        help='Connect from this address of the machine.',
+    ),
 ]
 
 
@@ -379,6 +386,7 @@ class Asked:
     insecure: bool
     proxy: str | None
     no_proxy: str | None
+    source: str | None
 
     @property
     def folds(self) -> bool:

@@ -75,6 +75,7 @@ class Curl:
             ('--retry', asked.retries),
             ('--cacert', options.get('ca_certs')),
             ('--cert', options.get('cert')),
+            ('--interface', options.get('source_address')),
             ('--noproxy', ','.join(options.get('no_proxy', ()))),
         ):
             if value:
@@ -88,7 +89,10 @@ class Curl:
     def command(self, request: Request) -> str:
         """The command that sends this request."""
         words = list(self._common)
-        url = f'{parse_origin(request.host)}{request.url}'
+        origin = parse_origin(request.host)
+        if origin.socket_path is not None:
+            words += ['--unix-socket', _word(origin.socket_path)]
+        url = f'{origin if origin.socket_path is None else "http://localhost"}{request.url}'
         if re.search(r'[\[\]{}]', url):
             words.append('-g')
         if '/.' in url:

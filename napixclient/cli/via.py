@@ -12,7 +12,7 @@ from .options import Asked
 __all__ = ['cluster_pool']
 
 #: Flags that are the worker's own business.
-_OF_WORKERS = ('max_connections', 'rate_per_host', 'cacert', 'cert', 'insecure', 'proxy', 'no_proxy')
+_OF_WORKERS = ('max_connections', 'rate_per_host', 'cacert', 'cert', 'insecure', 'proxy', 'no_proxy', 'source')
 
 
 def cluster_pool(asked: Asked, authenticator: Authenticator | None, options: Options) -> Waiting:

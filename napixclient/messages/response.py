@@ -157,9 +157,9 @@ class Response:
         """The response as ``napix --json`` writes it, without ``index``.
 
         Its members are ``host``, ``method``, ``url`` (without secrets), ``status``, ``ms`` (milliseconds from the first
-        byte sent; ``None`` if none was), ``attempts``, ``body`` (JSON as it is decoded, other text as a text, and what
-        is no text as ``{'base64': …}``; ``None`` without one, and where it is streamed) and ``error``, which is
-        ``None``.
+        byte sent; ``None`` if none was), ``attempts``, ``peer`` (a list of address and port, or the path of a Unix
+        socket), ``tried`` (a list of these), ``body`` (JSON as it is decoded, other text as a text, and what is no text
+        as ``{'base64': …}``; ``None`` without one, and where it is streamed) and ``error``, which is ``None``.
         """
         return {**head_of(self), 'body': body_member(self) if self.payload else None, 'error': None}
 

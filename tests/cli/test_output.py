@@ -141,7 +141,7 @@ def test_json(refused: str) -> None:
     first, second, third = objects(out)
     assert code == 1
     assert [list(said) for said in (first, second, third)] == [
-        ['index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'body', 'error']
+        ['index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'peer', 'tried', 'body', 'error']
     ] * 3
     ms = first.pop('ms')
     assert 0 < ms < 5000
@@ -152,6 +152,8 @@ def test_json(refused: str) -> None:
         'url': '/x?q=1',
         'status': 200,
         'attempts': 1,
+        'peer': ['127.0.0.1', good.port],
+        'tried': [['127.0.0.1', good.port]],
         'body': {'a': [1, None]},
         'error': None,
     }

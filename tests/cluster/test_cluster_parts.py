@@ -135,7 +135,15 @@ def test_small_things() -> None:
     assert folded([5, 0, 1, 2, 9]) == '0-2,5,9' and ranges_of([3, 1, 2, 7]) == [[1, 3], [7, 7]]
     broker = Broker('amqps://user:hidden@mq.example/vhost')
     assert broker.shown == "mq.example:5671, virtual host 'vhost'" and 'hidden' not in str(broker.error(OSError('x')))
-    for url in ('http://a', 'amqp://', 'amqp://a:port', 'amqp://a?verify=none', 'amqp://a?cacertfile=x', 'amqps://a?cacertfile=/missing', 7):
+    for url in (
+        'http://a',
+        'amqp://',
+        'amqp://a:port',
+        'amqp://a?verify=none',
+        'amqp://a?cacertfile=x',
+        'amqps://a?cacertfile=/missing',
+        7,
+    ):
         with pytest.raises(ValueError, match='broker|certificates|cacertfile'):
             Broker(url)  # type: ignore[arg-type]
 

@@ -163,7 +163,7 @@ def differences(page: str, blocks: list[Block], printed: str) -> Iterator[str]:
 
 def timeless(text: str) -> str:
     """Times and ports differ from run to run: 0.31, 12.5 ms and 160 ms are all the same."""
-    return re.sub(r'\b127\.0\.0\.1:\d+|\b\d+(\.\d+)? ms\b|\b\d+\.\d+(?=s?\b)', '0', text)
+    return re.sub(r'\b127\.0\.0\.1(?::|",)\d+|\b\d+(\.\d+)? ms\b|\b\d+\.\d+(?=s?\b)', '0', text)
 
 
 def by_host(text: str) -> str:
