@@ -86,8 +86,8 @@ class Signed:
     __slots__ = ('answered', 'attempt', 'proxied', 'request', 'way')
 
     def __init__(self, attempt: int, request: Request, way: Way | None = None) -> None:
-        self.attempt = attempt
-        self.way = way
+        self.attempt: int = attempt
+        self.way: Way | None = way
         #: As it is sent, but for what the cookie jar and the authenticator of a proxy add.
         self.request: Request = request
         #: What the proxy that it is sent to was told of it.
