@@ -16,8 +16,10 @@ import pytest
 
 from napixclient import Cancelled, HTTPError, Request, Response
 from napixclient.aio import AsyncPool, AsyncStreamedResponse
+from napixclient.authenticators import Digest, OAuth2ClientCredentials
 from napixclient.threads import SharedPool
 from tests import kit
+from tests.helpers_digest import ME, Guard
 from tests.helpers_native import begin, in_loop, run, run_loop
 
 if sys.version_info < (3, 11):
@@ -579,6 +581,37 @@ async def test_an_async_method_answers_challenges(challenging: kit.Server) -> No
 
     async with AsyncPool(Signer()) as pool:
         assert (await pool.request(challenging.host, 'GET', '/')).status == 200
+
+
+@in_loop
+async def test_the_librarys_own_answer_challenges(own: dict[str, kit.Server]) -> None:
+    """Digest and client credentials work as in a ClientPool: one nonce and one token for all."""
+    async with AsyncPool(Digest(*ME), simultaneous=1) as pool:
+        for n in range(5):
+            pool.request(own['digest'].host, 'GET', f'/{n}')
+        assert [outcome.status for outcome in await pool.wait()] == [200] * 5
+    assert len(own['digest'].requests) == 6
+    me = OAuth2ClientCredentials(f'http://{own["tokens"].host}/', 'nemo', 'a long secret')
+    async with AsyncPool(me) as pool:
+        for n in range(5):
+            pool.request(own['service'].host, 'GET', f'/{n}')
+        assert [outcome.status for outcome in await pool.wait()] == [200] * 5
+    assert len(own['tokens'].requests) == 1
+
+
+@pytest.fixture
+def own() -> Iterator[dict[str, kit.Server]]:
+    """Servers that want a digest, give tokens, and want the first of these."""
+
+    def service(method: str, path: str, headers: Any, body: bytes) -> Any:
+        return (200 if headers.get('authorization') == 'Bearer first' else 401), {}, None
+
+    with (
+        kit.serve(Guard()) as digest,
+        kit.serve(lambda *_: (200, {}, {'access_token': 'first'})) as tokens,
+        kit.serve(service) as server,
+    ):
+        yield {'digest': digest, 'tokens': tokens, 'service': server}
 
 
 @in_loop

@@ -14,8 +14,10 @@ import gevent
 import pytest
 
 from napixclient import Cancelled, ClientPool, HTTPError, QueueTimeout, Request, Response, StreamedResponse
+from napixclient.authenticators import Digest
 from napixclient.threads import SharedPool
 from tests import kit
+from tests.helpers_digest import ME, Guard
 from tests.helpers_native import begin, in_thread, run
 
 if kit.sys.version_info < (3, 11):
@@ -101,6 +103,23 @@ def test_a_bad_argument_raises_at_once(server: kit.Server) -> None:
     for given in authenticator, Challenged():
         with pytest.raises(ValueError, match='AsyncPool'):
             SharedPool(given)  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def digesting() -> Iterator[kit.Server]:
+    """Wants a digest."""
+    with kit.serve(Guard()) as server:
+        yield server
+
+
+@in_thread
+def test_a_digest(digesting: kit.Server) -> None:
+    """One Digest of a SharedPool keeps one nonce for all threads."""
+    with SharedPool(Digest(*ME), simultaneous=1) as pool:
+        for path in paths(5):
+            pool.request(digesting.host, 'GET', path)
+        assert [outcome.status for outcome in pool.wait()] == [200] * 5
+    assert len(digesting.requests) == 6
 
 
 @in_thread

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from . import Authenticator
 from .digest import Digest
 from .fields import BasicAuth, BearerToken, LoginAuthenticator, TokenIdentifier
+from .oauth2 import OAuth2ClientCredentials, of_parameters
 
 __all__ = ['Description', 'described', 'restored']
 
@@ -23,10 +24,10 @@ def described(authenticator: Authenticator | None) -> Description | None:
     """
     if authenticator is None:
         return None
-    for kind, made in _KINDS.items():
+    for kind, made in _OWN.items():
         if type(authenticator) is made:
             return kind, authenticator.parameters()
-    *names, last = (made.__name__ for made in _KINDS.values())
+    *names, last = (made.__name__ for made in _OWN.values())
     raise ValueError(
         f"an authenticator that travels is one of the library's own: {', '.join(names)} or {last}, not "
         f'{type(authenticator).__name__}'
@@ -38,16 +39,21 @@ def restored(kind: str, parameters: Iterable[Parameter]) -> Authenticator:
 
     :raises ValueError: for an unknown kind, and for parameters that make no sense.
     """
-    if kind not in _KINDS:
+    if kind not in _OWN:
         raise ValueError(f'unknown kind of authenticator: {kind!r}')
-    made: Callable[..., Authenticator] = _KINDS[kind]
-    return made(*parameters)
+    made: Callable[..., Authenticator] = of_parameters if kind == 'oauth2' else _OWN[kind]
+    try:
+        return made(*parameters)
+    except TypeError as exc:
+        raise ValueError(f'parameters that make no {kind} authenticator: {exc}') from exc
 
 
-_KINDS: Mapping[str, type[LoginAuthenticator | TokenIdentifier | BearerToken | BasicAuth | Digest]] = {
+_Own = LoginAuthenticator | TokenIdentifier | BearerToken | BasicAuth | Digest | OAuth2ClientCredentials
+_OWN: Mapping[str, type[_Own]] = {
     'login': LoginAuthenticator,
     'token': TokenIdentifier,
     'bearer': BearerToken,
     'basic': BasicAuth,
     'digest': Digest,
+    'oauth2': OAuth2ClientCredentials,
 }

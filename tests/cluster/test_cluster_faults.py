@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import signal
 import time
 from typing import Any
@@ -11,13 +12,16 @@ from typing import Any
 import pytest
 from urllib3 import Retry
 
-from napixclient import Cancelled, ConnectError, DeadlineExceeded, Interrupted, Request, Response
-from napixclient.authenticators import TokenIdentifier
+from napixclient import Cancelled, ConnectError, DeadlineExceeded, HTTPError, Interrupted, Request, Response
+from napixclient.authenticators import Digest, NetrcAuth, OAuth2ClientCredentials, TokenIdentifier
 from napixclient.cluster import ClusterError, ClusterPool
 from napixclient.cluster.broker import Broker
 from napixclient.cluster.keys import new_key
+from tests import kit
 from tests.cluster.broker import RabbitMQ, free_port
 from tests.cluster.kit import Cluster, until
+from tests.helpers_digest import ME, Guard
+from tests.kit import serve
 
 
 def pool_of(cluster: Cluster, **more: Any) -> ClusterPool:
@@ -75,6 +79,62 @@ def test_authenticator_signs_at_the_worker(cluster: Cluster) -> None:
         pool.request(servers.hosts[0], 'GET', '/d?a=b', headers={'Authorization': 'Own it'})
         assert [outcome.text for outcome in pool.wait() if isinstance(outcome, Response)] == ['Own it']
     assert servers.report()['last'] == '/d?a=b&token=abc'
+
+
+def test_challenges_are_answered_at_the_worker(cluster: Cluster) -> None:
+    """A digest travels: what is challenged is sent once more, as what is sent once only, and the nonce is used again."""
+    guard = Guard(uses=20)
+    cluster.worker()
+    with serve(guard) as server, ClusterPool(cluster.broker.url, Digest(*ME), **cluster.options()) as pool:
+        for _ in range(30):
+            pool.request(server.host, 'POST', '/x', b'body')
+        outcomes = pool.wait(20)
+        assert [(outcome.status, outcome.attempts) for outcome in outcomes] == [(200, 1)] * 30
+    assert guard.verdicts.count('right') == 30 and 'wrong' not in guard.verdicts
+    guard = Guard()
+    with serve(guard) as server, ClusterPool(cluster.broker.url, Digest('x', 'y'), **cluster.options()) as pool:
+        pool.request(server.host, 'GET', '/x')
+        assert [outcome.status for outcome in pool.wait(20)] == [401]
+        assert guard.verdicts == ['unsigned', 'wrong']
+
+
+def test_tokens_are_fetched_by_the_worker(cluster: Cluster) -> None:
+    """Client credentials travel: the worker fetches one token for all, and another when it is refused."""
+    fetched: list[str] = []
+    accepted = {'1'}
+
+    def tokens(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, Any]:
+        fetched.append(path)
+        return (200, {}, {'access_token': str(len(fetched))}) if path == '/token' else (403, {}, None)
+
+    def service(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, Any]:
+        return (200 if headers.get('authorization', '').removeprefix('Bearer ') in accepted else 401), {}, None
+
+    cluster.worker()
+    with serve(tokens) as issuer, serve(service) as server:
+        me = OAuth2ClientCredentials(f'http://{issuer.host}/token', 'nemo', 'a long secret', scope='a')
+        with ClusterPool(cluster.broker.url, me, **cluster.options()) as pool:
+            for _ in range(20):
+                pool.request(server.host, 'GET', '/')
+            assert [outcome.status for outcome in pool.wait(20)] == [200] * 20 and fetched == ['/token']
+            accepted.clear()
+            accepted.add('2')
+            for _ in range(20):
+                pool.request(server.host, 'POST', '/', b'x')
+            assert [outcome.status for outcome in pool.wait(20)] == [200] * 20 and fetched == ['/token'] * 2
+        wrong = OAuth2ClientCredentials(f'http://{issuer.host}/none', 'nemo', 'a long secret')
+        with ClusterPool(cluster.broker.url, wrong, **cluster.options()) as pool:
+            for _ in range(20):
+                pool.request(server.host, 'GET', '/')
+            outcomes = pool.wait(20)
+            assert all(isinstance(error, HTTPError) and error.phase == 'authenticate' for error in outcomes)
+            assert '403' in str(outcomes[0]) and fetched.count('/none') == 1
+    with kit.serve() as server:  # not among what the worker may ask
+        there = OAuth2ClientCredentials(f'http://[::1]:{server.port}/token', 'nemo', 'a long secret')
+        with ClusterPool(cluster.broker.url, there, **cluster.options()) as pool:
+            pool.request(server.host, 'GET', '/')
+            [outcome] = pool.wait(20)
+            assert 'may not be asked' in str(outcome) and not server.requests
 
 
 def test_redirect_to_another_lane(cluster: Cluster) -> None:
@@ -273,6 +333,7 @@ def test_construction() -> None:
         ({'key': key, 'cookies': None}, 'cookies cannot travel'),
         ({'key': key, 'on_request': print}, 'on_request cannot travel'),
         ({'key': key, 'authenticator': lambda request: request}, "one of the library's own"),
+        ({'key': key, 'authenticator': NetrcAuth(os.devnull)}, 'Digest or OAuth2ClientCredentials, not NetrcAuth'),
         ({'key': key, 'zone': 'a b'}, 'zone'),
         ({'key': key, 'simultaneous': 0}, 'simultaneous'),
     ]:

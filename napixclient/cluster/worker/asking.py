@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import OrderedDict, deque
 from collections.abc import Callable
 from contextvars import copy_context
-from functools import lru_cache
 from time import monotonic, time
 from typing import Any, NamedTuple
 
@@ -15,12 +14,10 @@ from ..._http.options import Options
 from ..._http.pending import Batch as Outcomes
 from ..._http.pending import PendingResponse
 from ...allow import Allow
-from ...authenticators import Authenticator
-from ...authenticators.fields import OneField
-from ...authenticators.travelling import Description, restored
+from ...authenticators.fetching import Way
 from ...call_context import current
 from ...errors import HTTPError, QueueTimeout
-from ...messages import IDEMPOTENT, Request
+from ...messages import IDEMPOTENT
 from ...pool import ClientPool
 from ..keys import BadSeal
 from ..lanes import DELIVERIES
@@ -28,6 +25,7 @@ from ..outcomes import BEGAN, REFUSED, UNSURE, pack_outcome
 from ..travel import Batch, Parcel, unpack
 from .fence import Fence, Lease, LeaseOver
 from .saying import Sayer, Ticket
+from .signing import BatchSigner, Sign
 
 __all__ = ['Asker', 'Delivery', 'Figures']
 
@@ -88,26 +86,6 @@ class Figures:
         return (self.done - done) / max(now - since, 0.001)
 
 
-class _Sign(OneField):
-    """Signs each request in the name of who submitted it: its tag says how."""
-
-    def __init__(self) -> None:
-        self._restored: Callable[[Description], Authenticator] = lru_cache(1024)(lambda signer: restored(*signer))
-
-    def line(self, request: Request) -> bytes:
-        """The field that is added: the request's own where nobody signs, or the query says it."""
-        signer = None if request.tag is None else self._restored(request.tag)
-        if isinstance(signer, OneField):
-            return signer.line(request)
-        own = request.headers.getlist('authorization') if request.headers.block else ()
-        return b''.join(b'\r\nAuthorization: %b' % value.encode('latin-1') for value in own)
-
-    def in_query(self, request: Request) -> Request:
-        """The request with what its signer adds to the query, which is the same for each attempt."""
-        signer = None if request.tag is None else self._restored(request.tag)
-        return request if signer is None or isinstance(signer, OneField) else signer(request) or request
-
-
 class Poison(Exception):
     """A batch that no worker has survived: it goes to the dead letters."""
 
@@ -132,10 +110,12 @@ class Asker:
         self._sayer = sayer
         self._cancelled: OrderedDict[str, list[list[int]]] = OrderedDict()
         self._flights: dict[str, _Flight] = {}
-        self._sign = _Sign()
+        self._sign = Sign()
         self._pool = ClientPool(self._sign, cap, **options)
         allow.guard(self._pool)
-        self._pool._core.guard = lease.guard
+        core = self._pool._core
+        core.guard = lease.guard
+        self._way = Way(core.settings, core.dialer)
 
     def ask(self, delivery: Delivery) -> None:
         """Send the requests of a batch, and return when all outcomes are confirmed, so that it may be acknowledged.
@@ -204,7 +184,8 @@ class Asker:
         return fate == 'begun'
 
     def _send(self, delivery: Delivery, batch: Batch, ticket: Ticket) -> None:
-        flight = self._flights[delivery.id] = _Flight(self._pool, self._is_dropped, self._sign, delivery)
+        signer = BatchSigner(self._sign, self._way)
+        flight = self._flights[delivery.id] = _Flight(self._pool, self._is_dropped, signer, delivery)
         try:
             for number, outcome in flight.outcomes(batch.parcels):
                 self.figures.add()
@@ -248,14 +229,14 @@ class _Flight:
     """The requests of a batch that the pool has in hand."""
 
     def __init__(
-        self, pool: ClientPool, is_dropped: Callable[[str, str, int], bool], sign: _Sign, delivery: Delivery
+        self, pool: ClientPool, is_dropped: Callable[[str, str, int], bool], signer: BatchSigner, delivery: Delivery
     ) -> None:
         self.delivery = delivery
         #: Whether something was not sent as the lease was over.
         self.held_back = False
         self._submitter_for = pool._submitter_for
         self._is_dropped = is_dropped
-        self._sign = sign
+        self._signer = signer
         self._under_way: dict[int, Any] = {}
         self._outcomes = Outcomes(self._under_way)
 
@@ -270,22 +251,29 @@ class _Flight:
                 text = 'the total time was up before anything was sent'
                 yield parcel.number, QueueTimeout(text, request=parcel.request, phase='queue')
                 continue
-            self._submit(parcel)
+            signed = self._signer.signed(parcel)
+            if isinstance(signed, HTTPError):
+                yield parcel.number, signed
+            else:
+                self._submit(signed)
         while self._under_way:
             waiting.wait(1, None)
             while waiting.finished:
                 number = waiting.finished.popleft()
                 outcome = self._under_way.pop(number)
+                again = self._signer.answer(number, outcome)
                 if isinstance(outcome, HTTPError) and self._is_held_back(outcome):
                     self.held_back = True
+                elif isinstance(again, Parcel) and not is_dropped(run, reply, number):
+                    self._submit(again)
                 elif not is_dropped(run, reply, number):
-                    yield number, outcome
+                    yield number, again if isinstance(again, HTTPError) else outcome
 
     def _is_held_back(self, error: HTTPError) -> bool:
         return self.held_back or isinstance(error.__cause__, LeaseOver)
 
     def _submit(self, parcel: Parcel) -> None:
-        request, number = self._sign.in_query(parcel.request), parcel.number
+        request, number = parcel.request, parcel.number
         submit = self._submitter_for(request.host).submit
         pending: PendingResponse
         if parcel.context is None:
