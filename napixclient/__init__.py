@@ -74,7 +74,7 @@ if TYPE_CHECKING:
         TLSError,
         TruncatedBody,
     )
-    from .messages import Headers, Request, RequestOptions, Response
+    from .messages import Headers, Request, RequestOptions, Response, ServerSentEvent
     from .peer import Peer
     from .pool import ClientPool
     from .saga.errors import SagaFailed
@@ -108,6 +108,7 @@ __all__ = [
     'RequestOptions',
     'Response',
     'SagaFailed',
+    'ServerSentEvent',
     'StreamedResponse',
     'TLSError',
     'Timeout',
@@ -126,6 +127,7 @@ _HOMES = {
     'RequestOptions': 'messages',
     'Response': 'messages',
     'SagaFailed': 'saga.errors',
+    'ServerSentEvent': 'messages',
     'StreamedResponse': '_http.streaming',
 }
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from typing import Generic, TypeVar
 
 from ..errors import Cancelled, HTTPError
 from ..masking import mask
 from .ports import Port, Pull
 
-__all__ = ['Pieces', 'PulledPiece']
+__all__ = ['Pieces', 'Pulled']
 
 
 class Pieces:
@@ -75,30 +76,33 @@ class Pieces:
             self._rest.extendleft(reversed(parts))
 
 
-class PulledPiece(Pull):
-    """One piece, read by a greenlet of the hub.
+T = TypeVar('T')
 
-    :param pieces: gives the next piece of the answer.
-    :param arrived: called with it at the destination: ``b''`` at the end, the error where the body broke off.
+
+class Pulled(Pull, Generic[T]):
+    """One thing, such as a piece of a body, that a greenlet of the hub waits for.
+
+    :param wait: gives it.
+    :param arrived: called with it at the destination, or with the error where there is none.
     """
 
-    __slots__ = ('_arrived', '_pieces', '_port')
+    __slots__ = ('_arrived', '_port', '_wait')
 
-    def __init__(self, port: Port, pieces: Iterator[bytes], arrived: Callable[[bytes | HTTPError], object]) -> None:
+    def __init__(self, port: Port, wait: Callable[[], T], arrived: Callable[[T | HTTPError], object]) -> None:
         self._port = port
-        self._pieces = pieces
+        self._wait = wait
         self._arrived = arrived
 
     def run(self) -> None:
-        """Read it."""
+        """Wait for it."""
         try:
-            piece: bytes | HTTPError = next(self._pieces, b'')
+            found: T | HTTPError = self._wait()
         except HTTPError as error:
-            piece = error
+            found = error
         except Exception as exc:
-            piece = HTTPError(f'the body could not be read: {type(exc).__name__}: {mask(str(exc))}')
-            piece.__cause__ = exc
-        self._port.post(lambda: self._arrived(piece))
+            found = HTTPError(f'the body could not be read: {type(exc).__name__}: {mask(str(exc))}')
+            found.__cause__ = exc
+        self._port.post(lambda: self._arrived(found))
 
     def refuse(self) -> None:
         """The hub has ended."""

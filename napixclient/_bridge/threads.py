@@ -11,12 +11,13 @@ from typing import Any
 import gevent
 from gevent.hub import get_hub
 
+from .._http.following import Continuing, Fields, Streamed
 from .._http.streaming import StreamedResponse
 from .._log import log
 from ..errors import Cancelled, HTTPError, traceback_of
 from ..messages import Response
 from .batches import CallBatch
-from .bodies import Pieces, PulledPiece
+from .bodies import Pieces, Pulled
 from .ports import Border, Group, Port, Ticket
 
 __all__ = ['Greenlets', 'Natives', 'ThreadPort', 'wait_for']
@@ -110,6 +111,8 @@ class ThreadPort(Port):
         body = _PulledBody(self, response)
         copy = StreamedResponse(response.request, response.status, response.head, response.elapsed, body, response.url)
         copy.attempts, copy.route = response.attempts, response.route
+        if response.continuation is not None:
+            copy.continuation = _PulledContinuation(self, response.continuation)
         return copy
 
 
@@ -187,7 +190,7 @@ class _PulledBody:
                 self._pulling = True
                 self._arrived.clear()
                 self._port.expect()
-                self._port.border.put(PulledPiece(self._port, self._read, self._take))
+                self._port.border.put(Pulled(self._port, partial(next, self._read, b''), self._take))
             self._arrived.wait()
         return True
 
@@ -216,4 +219,42 @@ class _PulledBody:
             self._port.border.put(partial(source.close))
 
     def on_collected(self) -> None:
-        """The hub's answer is collected as well, and frees its connection."""
+        """Nobody can read it any more; called in whatever thread."""
+        if self._source is not None:
+            self._source.on_collected()
+
+
+class _PulledContinuation:
+    """What follows a streamed answer, as a thread asks for it."""
+
+    __slots__ = ('_continuation', '_port')
+
+    def __init__(self, port: ThreadPort, continuation: Continuing) -> None:
+        self._port = port
+        self._continuation = continuation
+
+    def ask(self, fields: Fields, after: HTTPError | None, seconds: float, spent: int) -> StreamedResponse:
+        """Ask in the hub, and wait for the answer."""
+        found: list[Streamed | HTTPError] = []
+        arrived = threading.Event()
+
+        def take(outcome: Streamed | HTTPError) -> None:
+            found.append(outcome)
+            arrived.set()
+
+        self._port.expect()
+        self._port.border.put(Pulled(self._port, partial(self._continuation.ask, fields, after, seconds, spent), take))
+        try:
+            arrived.wait()
+        except BaseException:
+            self.stop(Cancelled('cancelled'))
+            raise
+        (outcome,) = found
+        if isinstance(outcome, HTTPError):
+            raise outcome
+        assert isinstance(outcome, StreamedResponse)
+        return self._port.streamed(outcome)
+
+    def stop(self, error: HTTPError) -> None:
+        """End what is being asked."""
+        self._port.border.put(partial(self._continuation.stop, error))

@@ -19,6 +19,7 @@ pacing         token buckets: rates, and the budget for retries
 adapting       caps that are learned
 reuse          whether a used connection may carry another request
 figures        what is counted for ``stats()``
+spans          the span of a request
 slots          the one ledger: who has a connection, which are idle and for how long, who waits
 clock          deadlines, and the sweep that ends what is overdue
 exchange       what the engine needs of a protocol: HTTP/1.1 has it, HTTP/2 would be a second
@@ -26,6 +27,9 @@ connect        opens connections: names, addresses, proxies, TLS
 http1          HTTP/1.1: one connection, requests written, answers read
 streaming      streamed answers, as their callers have them
 body_stream    a streamed body, between the loop and its reader
+event_stream   server-sent events, over as many answers as it takes
+continuation   asks for what follows a streamed answer
+following      what follows a streamed answer, as those who ask for it know it: protocols
 saving         a body into a file
 decoding       content codings
 cookies        adapts ``http.cookiejar`` to our messages

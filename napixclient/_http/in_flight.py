@@ -10,17 +10,20 @@ from typing import Protocol
 
 from .._log import log
 from ..authenticators import Authenticator
+from ..call_context import current
 from ..errors import HTTPError, ProtocolError, ProxyError, ReadTimeout, Timeout, TLSError
 from ..histogram import BOUNDS
 from ..messages import NO_OPTIONS, Origin, Request, Response, Source
+from ..tracing import Tracing
 from .answering import Answering
 from .completion import Completion, call_hook
 from .connect.proxies import Proxy
+from .continuation import Continuation
 from .core import PoolCore
 from .figures import Figures
 from .http1.connection import Connection
 from .http1.writer import INLINE
-from .outcomes import Outcomes
+from .outcomes import Again, Outcomes
 from .pending import PendingResponse, Redirect
 from .preparer import Preparer
 from .request_queue import RequestQueue
@@ -28,6 +31,7 @@ from .reuse import QUIET_SECONDS, Fitness, Reuse
 from .settings import MAX_BODY
 from .signing import Signing
 from .slots import OriginSlots, Slot
+from .spans import begin_span
 from .streaming import StreamedResponse
 from .throttle import Throttle
 
@@ -64,9 +68,15 @@ class Pool(Protocol):
 
     origin: Origin
     authenticator: Authenticator | None
+    in_flight: InFlight
     queue: RequestQueue
     throttle: Throttle
     figures: Figures
+    tracing: Tracing | None
+
+    @property
+    def pool_for(self) -> Callable[[str], Pool]:
+        """Gives the pool of another host."""
 
     def enqueue(self, pending: PendingResponse) -> None:
         """Send a request, when it is its turn."""
@@ -104,6 +114,7 @@ class InFlight:
         self._pool, self._growth = pool, growth
         self._queue, self._slots, self._figures = pool.queue, growth.slots, pool.figures
         self._settings = settings
+        self._core = core
         self._ledger = core.slots
         self._clock = core.clock
         self._forwarder = proxy if proxy is not None and proxy.forwards(pool.origin) else None
@@ -165,6 +176,12 @@ class InFlight:
         if not self._clock.running:
             self._clock.start()
         connection.start(pending, request, self._preparer.write(pending, request), read_seconds, max_body, max_streamed)
+
+    def send_after(self, pending: PendingResponse, seconds: float) -> None:
+        """Send a request that follows another, after a pause, over a slot of the origin that it is for."""
+        pool, context = self._pool.pool_for(pending.request.host), pending.context
+        begin_span(pool.tracing, pending, pool.origin, None if context is None else context.get(current))
+        pool.in_flight.completion.act(pending, Again(seconds))
 
     def _note(self, pending: PendingResponse) -> None:
         """What there is to do at each request that is sent."""
@@ -249,6 +266,7 @@ class InFlight:
         """The head of a streamed answer is there; the connection stays with its body."""
         if self._pool.throttle.cap is not None:
             self._growth.learn(response)
+        response.continuation = Continuation(pending, self._core, self.send_after)
         self.completion.act(pending, self._outcomes.of_streamed(pending, response))
 
     def received(self, size: int) -> None:

@@ -10,10 +10,10 @@ from gevent.hub import get_hub
 
 from .._log import log
 from ..authenticators import Authenticator
-from ..call_context import current, current_span
+from ..call_context import current
 from ..errors import Cancelled, Phase
 from ..messages import NO_OPTIONS, Origin, Request
-from ..tracing import Span, tracing
+from ..tracing import Tracing, tracing
 from .connect.name_cache import Counts
 from .core import PoolCore
 from .figures import Figures, Stats
@@ -24,6 +24,7 @@ from .pending import NEVER, Batch, Completer, PendingResponse, Redirect, new_pen
 from .request_queue import RequestQueue
 from .reuse import QUIET_SECONDS
 from .slots import OriginSlots
+from .spans import begin_span
 from .throttle import Throttle
 
 __all__ = ['OriginPool']
@@ -73,10 +74,10 @@ class OriginPool:
         #: What was asked for last, by those who ask for the same again and again.
         self.last_asked: Request | None = None
         self._core = core
-        self._pool_for = pool_for
+        self.pool_for: Callable[[str], OriginPool] = pool_for
         self._total = settings.clocks.total
-        self._tracing = tracing()
-        self._observed = self.in_flight.needs_context or self._tracing is not None
+        self.tracing: Tracing | None = tracing()
+        self._observed = self.in_flight.needs_context or self.tracing is not None
 
     def _promised(self) -> int:
         return self.growth.promised
@@ -101,9 +102,7 @@ class OriginPool:
         if self._observed or call_context is not None:
             if self.in_flight.needs_context or call_context is not None:
                 pending.context = contextvars.copy_context()
-            span = None if self._tracing is None else self._tracing.begin(request, self.origin, call_context)
-            if span is not None:
-                _carry(pending, span)
+            begin_span(self.tracing, pending, self.origin, call_context)
             if call_context is not None:  # nobody waits for longer than our own caller does
                 total = min(total, call_context.remaining)
         if total != NEVER:
@@ -146,7 +145,7 @@ class OriginPool:
 
     def send_elsewhere(self, pending: PendingResponse, redirect: Redirect) -> None:
         """Send something else instead, over a slot of the origin that it is for."""
-        pool = self._pool_for(redirect.request.host)
+        pool = self.pool_for(redirect.request.host)
         log.debug('%s: on to %s', self.origin, pool.origin)  # a query may hold a secret
         pending.redirect = redirect
         pool.enqueue_later(pending)
@@ -289,10 +288,3 @@ def _unfinished(pool: OriginPool) -> list[PendingResponse]:
         for pending in (*pool.queue.entries, *connecting, *carried, *pool.in_flight.completion.deferred)
         if pending is not None and pending.outcome is None
     ]
-
-
-def _carry(pending: PendingResponse, span: Span) -> None:
-    """Have the context of the call carry its span, which ends with it."""
-    context = pending.context = pending.context or contextvars.copy_context()
-    context.run(current_span.set, span.fields)
-    pending.rawlink(lambda done: None if done.outcome is None else span.end(done.outcome))

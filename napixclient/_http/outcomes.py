@@ -25,7 +25,7 @@ from .cookies import keep_cookies, sets_cookies
 from .decoding import Decoder
 from .pending import Outcome, PendingResponse, Redirect
 from .redirecting import MovedResponse, redirect_of, without_expectation
-from .retrying import after_failure, after_response
+from .retrying import after_failure, after_response, retries_of
 from .settings import MAX_BODY, Settings
 from .streaming import StreamedResponse
 
@@ -262,7 +262,7 @@ class Outcomes:
 
     def may_be_sent_again(self, pending: PendingResponse) -> bool:
         """Whether a request that has not reached the server may be sent again: it can be, and nobody forbade it."""
-        retries = self._retries_of(pending)
+        retries = retries_of(pending, self._retries)
         return pending.current.repeatable and (retries is None or retries.total is not False)
 
     def _first(self, pending: PendingResponse) -> int:
@@ -270,12 +270,6 @@ class Outcomes:
         return 1 if pending.redirect is None else pending.redirect.sent_before + 1
 
     # -- retries ---------------------------------------------------------------------------------------------------
-
-    def _retries_of(self, pending: PendingResponse) -> Retry | None:
-        if isinstance(pending.retry, Retry):
-            return pending.retry
-        own = pending.asked.options.retries
-        return self._retries if own is None else own
 
     def _unless_retried(
         self,
@@ -285,7 +279,7 @@ class Outcomes:
         conclude: Callable[[PendingResponse, Any], Verdict],
     ) -> Verdict:
         """Try again if ``retries`` says so, else conclude with the last answer or failure."""
-        retries = self._retries_of(pending)
+        retries = retries_of(pending, self._retries)
         if retries is None:
             return conclude(pending, last)
         if type(retries) is Retry:
@@ -301,7 +295,7 @@ class Outcomes:
         conclude: Callable[[PendingResponse, Any], Verdict],
     ) -> Verdict:
         try:
-            seconds = when(self._retries_of(pending), pending, last)
+            seconds = when(retries_of(pending, self._retries), pending, last)
         except BaseException as exc:
             failed = _failed('retries failed', exc, phase='backoff')
             # What is the program's business is raised again by a greenlet: the loop has more to do with this answer.

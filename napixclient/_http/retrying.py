@@ -20,9 +20,17 @@ from ..errors import (
 from ..masking import mask
 from ..messages import Headers, Response
 from .pacing import SIX_HOURS, pause_asked_for
-from .pending import PendingResponse
+from .pending import RequestState
 
-__all__ = ['after_failure', 'after_response']
+__all__ = ['after_failure', 'after_response', 'retries_of']
+
+
+def retries_of(pending: RequestState, default: Retry | None) -> Retry | None:
+    """What says whether a request is tried again: what is left of its own, or its own, or the client's."""
+    if isinstance(pending.retry, Retry):
+        return pending.retry
+    own = pending.asked.options.retries
+    return default if own is None else own
 
 
 class _Answer:
@@ -37,7 +45,7 @@ class _Answer:
         return False
 
 
-def after_failure(retry: Retry | None, pending: PendingResponse, error: HTTPError) -> float | None:
+def after_failure(retry: Retry | None, pending: RequestState, error: HTTPError) -> float | None:
     """Seconds to wait before the next try; ``None`` when the error is the outcome."""
     foreign = _as_urllib3(error)
     if retry is None or foreign is None or not pending.current.repeatable:
@@ -45,7 +53,7 @@ def after_failure(retry: Retry | None, pending: PendingResponse, error: HTTPErro
     return _step(retry, pending, error=foreign)
 
 
-def after_response(retry: Retry | None, pending: PendingResponse, response: Response) -> float | None:
+def after_response(retry: Retry | None, pending: RequestState, response: Response) -> float | None:
     """Seconds to wait before the next try; ``None`` when the answer is the outcome."""
     if retry is None or not pending.current.repeatable:
         return None
@@ -55,7 +63,7 @@ def after_response(retry: Retry | None, pending: PendingResponse, response: Resp
     return _step(retry, pending, answer=answer)
 
 
-def _step(retry: Retry, pending: PendingResponse, error: Exception | None = None, answer: Any = None) -> float | None:
+def _step(retry: Retry, pending: RequestState, error: Exception | None = None, answer: Any = None) -> float | None:
     request = pending.current
     try:
         pending.retry = retry = retry.increment(request.method, mask(request.url), response=answer, error=error)

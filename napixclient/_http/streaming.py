@@ -10,9 +10,12 @@ from functools import partial
 from operator import index
 from typing import IO, Any
 
+from ..checks import whole_number
 from ..errors import Cancelled, HTTPError
-from ..messages import Headers, Request, Response
+from ..messages import MAX_EVENT, Headers, Request, Response, ServerSentEvent
 from .body_stream import ReadableBody
+from .event_stream import EventStream
+from .following import Continuing
 from .saving import save
 
 __all__ = ['StreamedResponse']
@@ -29,7 +32,7 @@ class StreamedResponse(Response):
     body breaks off, and :class:`Cancelled` after ``cancel()``.
     """
 
-    __slots__ = ('_lines_read', '_stream', '_url', '_whole', '__weakref__')
+    __slots__ = ('__weakref__', '_events', '_lines_read', '_stream', '_url', '_whole', 'continuation')
 
     def __init__(
         self, request: Request, status: int, head: bytes, elapsed: float, stream: ReadableBody, url: str
@@ -40,6 +43,9 @@ class StreamedResponse(Response):
         self._url = url
         self._lines_read = 0
         self._whole: bytes | None = None
+        self._events: weakref.ref[EventStream] | None = None
+        #: Asks for what follows.
+        self.continuation: Continuing | None = None
 
     @property
     def url(self) -> str:
@@ -131,18 +137,50 @@ class StreamedResponse(Response):
             written += len(piece)
         return written
 
+    def iter_events(self, max_event: int = MAX_EVENT) -> Iterator[ServerSentEvent]:
+        """The server-sent events (WHATWG HTML §9.2), as they arrive; of a request that accepts ``text/event-stream``.
+
+        When a stream that was asked for with ``GET`` ends or breaks off, the request is sent again, with
+        ``Last-Event-ID``, after as many milliseconds as the server said in ``retry``, or 3 s; while the server cannot
+        be reached the pause grows, up to a minute. The events end when the server answers 204. Leaving the loop gives
+        up the slot.
+
+        :param max_event: bytes of a line, and of the data of an event, at most.
+        :raises InvalidResponse: when an answer is no stream of events.
+        :raises BodyTooLarge: for a line or an event that exceeds its bound.
+        :raises RemoteError: when the server answers 400 or above; there is no further attempt.
+        :raises DeadlineExceeded: when the total ``timeout`` of the request is up.
+        """
+        whole_number(max_event, 'max_event')
+        # To send anything else again, nobody may do but who sent it (RFC 9110 §9.2.2); EventSource only knows GET.
+        continuation = self.continuation if self.request.method == 'GET' else None
+        events = EventStream(self, continuation, max_event)
+        self._events = weakref.ref(events)
+        return events
+
     def close(self) -> None:
         """Give the slot back; what has not been read is lost, and its connection with it."""
         self._stream.close()
+        events = self._following()
+        if events is not None:
+            events.close()
 
     def cancel(self) -> None:
         """Abort the body, from whatever greenlet: its reader gets :class:`Cancelled`."""
-        self._stream.break_off(Cancelled('cancelled', request=self.request))
+        self.break_off(Cancelled('cancelled', request=self.request))
 
     def break_off(self, error: Exception) -> None:
         """Abort the body with an error of the engine's."""
         assert isinstance(error, HTTPError)
         self._stream.break_off(error)
+        events = self._following()
+        if events is not None:
+            events.break_off(error)
+
+    def _following(self) -> EventStream | None:
+        """What reads other answers behind this one, once: it ends this one as well."""
+        events, self._events = self._events, None
+        return None if events is None else events()
 
     @property
     def data(self) -> bytes:
@@ -162,10 +200,13 @@ class StreamedResponse(Response):
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def on_collected(self) -> None:
+        """Nobody reads it any more; called in whatever greenlet or thread."""
+        self._stream.on_collected()
+
     def __del__(self) -> None:
-        stream = getattr(self, '_stream', None)
-        if stream is not None:
-            stream.on_collected()
+        if getattr(self, '_stream', None) is not None:
+            self.on_collected()
 
 
 #: What cuts a piece behind each end of a line, or of a text in a sequence (RFC 7464).

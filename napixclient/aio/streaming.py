@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from functools import partial
 from operator import index
-from typing import Any
+from typing import Any, TypeVar
 
-from .._bridge.bodies import Pieces, PulledPiece
+from .._bridge.bodies import Pieces, Pulled
 from .._bridge.ports import Port
 from .._http.streaming import StreamedResponse
+from ..checks import whole_number
 from ..errors import Cancelled, HTTPError
-from ..messages import Headers, Response
+from ..messages import MAX_EVENT, Headers, Response, ServerSentEvent
 from ..peer import Route
 
 __all__ = ['AsyncStreamedResponse']
+
+T = TypeVar('T')
 
 
 class AsyncStreamedResponse(Response):
@@ -102,6 +105,37 @@ class AsyncStreamedResponse(Response):
         if begun:
             yield b''.join(begun).decode('utf-8', 'replace')
 
+    async def iter_events(self, max_event: int = MAX_EVENT) -> AsyncIterator[ServerSentEvent]:
+        """The server-sent events, as they arrive: see :meth:`napixclient.StreamedResponse.iter_events`.
+
+        Leaving the loop, and cancelling the task that reads, gives up the slot. ``async with`` does so at once; without
+        it, that is when the loop has its turn to close the iterator.
+        """
+        whole_number(max_event, 'max_event')
+        source = self._source
+        assert source is not None
+        try:
+            events = await self._of_hub(partial(source.iter_events, max_event))
+            while (event := await self._of_hub(partial(next, events, None))) is not None:
+                yield event
+        finally:
+            self._port.border.put(partial(source.break_off, Cancelled('the events were closed', request=self.request)))
+
+    async def _of_hub(self, wait: Callable[[], T]) -> T:
+        """What a greenlet of the hub waits for."""
+        arrived: asyncio.Future[T | HTTPError] = self._loop.create_future()
+
+        def take(found: T | HTTPError) -> None:
+            if not arrived.done():
+                arrived.set_result(found)
+
+        self._port.border.put(Pulled(self._port, wait, take))
+        found = await arrived
+        if isinstance(found, HTTPError):
+            found.request = self.request
+            raise found
+        return found
+
     async def read(self, size: int | None = None) -> bytes:
         """So many bytes, fewer only at the end; all that is left without a size."""
         missing = -1 if size is None else index(size)
@@ -131,7 +165,7 @@ class AsyncStreamedResponse(Response):
             if not self._pulling:
                 self._pulling = True
                 self._arrived = self._loop.create_future()
-                self._port.border.put(PulledPiece(self._port, self._read, self._take))
+                self._port.border.put(Pulled(self._port, partial(next, self._read, b''), self._take))
             assert self._arrived is not None
             await asyncio.shield(self._arrived)
         return True

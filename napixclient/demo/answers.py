@@ -91,6 +91,17 @@ def _digest(method: str, path: str, headers: Mapping[str, str], body: bytes) -> 
     return 401, {'WWW-Authenticate': 'Digest realm="vault", nonce="5ea", qop="auth", algorithm=SHA-256'}, None
 
 
+def _events(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    """Two events, then one more, then no more."""
+    last = headers.get('last-event-id')
+    if last == '3':
+        return 204, {}, None
+    said = 'id: 3\ndata: all hands lost\n\n'
+    if last is None:
+        said = 'retry: 10\n\nid: 1\ndata: anchor aweigh\n\nid: 2\nevent: sighting\ndata: a white whale\n\n'
+    return 200, {'Content-Type': 'text/event-stream'}, said
+
+
 def _session(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
     """Tell which cookies came."""
     return 200, {}, {'cookie': headers.get('cookie')}
@@ -132,6 +143,7 @@ _SERVER: dict[str, Handler] = {
     '/elsewhere': _always(None, 302, Location='http://tokens.example/whoami'),
     '/login': _always(None, 204, Set_Cookie='session=de7245'),
     '/session': _session,
+    '/events': _events,
     '/slow': _slow(_LONG, {}),
 }
 #: Hosts that answer alike: by name, by the name that a page resolves itself, and by address.

@@ -5,6 +5,7 @@ options     the options of one request
 content     the content of a request, as other libraries take it
 source      bodies that are read while they are sent
 multipart   forms, with files in them
+events      server-sent events
 response    responses, decoded when they are asked for
 headers     header fields: a block as it came, looked up when asked for
 json_codec  JSON, read and written
@@ -18,6 +19,7 @@ than one or two of their fields.
 """
 
 from .content import FORM, form_of, is_form, multipart_of
+from .events import MAX_EVENT, EventParser, ServerSentEvent, what_is_no_stream
 from .headers import Headers
 from .json_codec import FINITE, dump_json, is_json, json_text, load_json, redump_json
 from .methods import IDEMPOTENT, METHODS, in_capitals
@@ -54,11 +56,13 @@ __all__ = [
     'Body',
     'CallOptions',
     'ContentOptions',
+    'EventParser',
     'FINITE',
     'FORM',
     'Fields',
     'Headers',
     'IDEMPOTENT',
+    'MAX_EVENT',
     'METHODS',
     'NO_OPTIONS',
     'Origin',
@@ -68,6 +72,7 @@ __all__ = [
     'Request',
     'RequestOptions',
     'Response',
+    'ServerSentEvent',
     'Shared',
     'Source',
     'UNIX',
@@ -99,6 +104,7 @@ __all__ = [
     'shared_request',
     'split_reference',
     'split_url',
+    'what_is_no_stream',
     'written',
     'written_json',
 ]
