@@ -71,6 +71,7 @@ PUBLIC = [
     'RequestOptions',
     'Response',
     'SagaFailed',
+    'ServerSentEvent',
     'StreamedResponse',
     'TLSError',
     'Timeout',
