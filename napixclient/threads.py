@@ -14,7 +14,7 @@ from ._bridge.batches import CallBatch
 from ._bridge.feed import Feed
 from ._bridge.futures import ThreadFuture
 from ._bridge.hub import HubThread, is_patched
-from ._bridge.threads import Greenlets, Natives, ThreadPort, wait_for
+from ._bridge.threads import Greenlets, Natives, ThreadPort
 from ._bridge.waits import ThreadBatches
 from ._http.figures import Stats
 from ._http.options import Options, Simultaneous
@@ -31,9 +31,6 @@ from .verbs import PoolVerbs, by_host, requests_to
 from .waiting import unless_failed
 
 __all__ = ['SharedPool']
-
-#: Requests that a stream takes from its iterable for each outcome that it hands out, while there is room.
-_PULLS = 2
 
 
 class SharedPool(PoolVerbs[Body, Future[Response | HTTPError], Future[StreamedResponse | HTTPError]]):
@@ -219,7 +216,11 @@ class SharedPool(PoolVerbs[Body, Future[Response | HTTPError], Future[StreamedRe
         return self._batches.in_order(self._batches.take())
 
     def stream(
-        self, requests: Iterable[Request | tuple[object, ...]], ordered: bool = False, window: int | None = None
+        self,
+        requests: Iterable[Request | tuple[object, ...]],
+        ordered: bool = False,
+        window: int | None = None,
+        timeout: float | None = None,
     ) -> Iterator[Outcome]:
         """Send any number of requests, and hand each outcome out: lazily, in constant memory.
 
@@ -231,31 +232,14 @@ class SharedPool(PoolVerbs[Body, Future[Response | HTTPError], Future[StreamedRe
         :param requests: ``Request`` objects or tuples ``(host, method, url[, body[, headers]])``.
         :param ordered: hand out in the order of ``requests`` instead of as they finish.
         :param window: requests that may be under way or finished and not yet taken; by default ``max_connections``.
+        :param timeout: seconds from this call on for the whole stream; then no more is asked for, what has not finished
+            is cancelled and comes out as a :class:`Timeout` error, and the loop ends as if by itself.
         :raises RuntimeError: when the pool is closed, and in a hook.
         """
         self._batches.check()
         most = self.hub.limit if window is None else whole_number(window, 'window')
-        return self._stream(iter(requests), ordered, most)
-
-    def _stream(
-        self, requests: Iterator[Request | tuple[object, ...]], ordered: bool, window: int
-    ) -> Iterator[Outcome]:
-        feed = Feed(self._port or self._port_of_greenlets(), requests, window)
-        batch, turn = feed.batch, 0
-        with self._batches.streaming(batch):
-            while True:
-                done = batch.done
-                outcome = batch.take(turn) if ordered else batch.take_next()
-                if outcome is not None:
-                    turn += 1
-                    yield outcome
-                    feed.pull(_PULLS)
-                elif not feed.pull(1):
-                    if not batch.entries:
-                        break
-                    wait_for(batch, done + 1, None)
-        if feed.failure is not None:
-            raise feed.failure
+        port = self._port or self._port_of_greenlets()
+        return self._batches.stream(Feed(port, iter(requests), most, deadline_of(timeout)), ordered)
 
     # -- ends ------------------------------------------------------------------------------------------------------
 

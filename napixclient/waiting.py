@@ -13,7 +13,7 @@ import gevent
 from gevent.event import Event
 from gevent.hub import Waiter
 
-from ._http.pending import NEVER, Batch, Outcome, PendingResponse, deadline_of
+from ._http.pending import NEVER, Batch, Outcome, PendingResponse, deadline_of, pause
 from ._options import Unpack, lists
 from .checks import whole_number
 from .errors import HTTPError
@@ -187,7 +187,11 @@ class Waiting(ABC):
         self._batch = batch
 
     def stream(
-        self, requests: Iterable[Request | tuple[object, ...]], ordered: bool = False, window: int | None = None
+        self,
+        requests: Iterable[Request | tuple[object, ...]],
+        ordered: bool = False,
+        window: int | None = None,
+        timeout: float | None = None,
     ) -> Iterator[Outcome]:
         """Send any number of requests, and hand each outcome out: lazily, in constant memory.
 
@@ -199,22 +203,30 @@ class Waiting(ABC):
         :param ordered: hand out in the order of ``requests`` instead of as they finish.
         :param window: requests that may be under way or finished and not yet taken; by default
             ``max_connections``, so that no more wait for their turn, while their time runs, than could have it.
+        :param timeout: seconds from this call on for the whole stream; then no more is asked for, what has not finished
+            is cancelled and comes out as a :class:`Timeout` error, and the loop ends as if by itself.
         """
-        if window is None:
-            window = self._window
-        return _stream(_Feed(self, self._submitter_for, iter(requests), whole_number(window, 'window')), ordered)
+        most = self._window if window is None else whole_number(window, 'window')
+        deadline = deadline_of(timeout)
+        return _stream(_Feed(self, self._submitter_for, iter(requests), most, deadline), ordered)
 
 
 class _Feed:
     """The producing side of a stream: takes requests from the caller's iterable while there is room."""
 
     def __init__(
-        self, pool: Waiting, submitter_for: Callable[[str], Submitter], requests: Iterator[Any], window: int
+        self,
+        pool: Waiting,
+        submitter_for: Callable[[str], Submitter],
+        requests: Iterator[Any],
+        window: int,
+        deadline: float | None,
     ) -> None:
         self.under_way: dict[int, Any] = {}  # what is not yet taken: a PendingResponse, then its outcome
         self.batch = Batch(self.under_way)
         self.over = False
         self.failure: BaseException | None = None
+        self.deadline = deadline  # of ``monotonic()``; ``None`` where there is none, and behind it
         self._pool = pool  # so that it lives for as long as requests may come
         self._submitter_for = submitter_for
         self._requests = requests
@@ -230,6 +242,8 @@ class _Feed:
         under_way = self.under_way
         try:
             for index, given in enumerate(self._requests):
+                if self.over or self.is_late():  # it may have blocked until then, or not have heeded its end
+                    break
                 request = request_of(given)
                 pending = self._submitter_for(request.host).submit(request, self.batch, index)
                 if pending.outcome is None:
@@ -237,6 +251,8 @@ class _Feed:
                 if len(under_way) >= self._window:
                     self._room.clear()
                     self._room.wait()
+                if self.is_late():
+                    break
         except gevent.GreenletExit:
             pass
         except BaseException as exc:  # a gevent.Timeout of the iterable's own, too
@@ -246,12 +262,22 @@ class _Feed:
             if self.batch.wake_at != NEVER:
                 self.batch.wake()
 
+    def is_late(self) -> bool:
+        """Whether the time of the stream is up, and nobody has acted on that."""
+        return self.deadline is not None and monotonic() >= self.deadline
+
+    def expire(self) -> None:
+        """The time of the stream is up: no more is asked for, and what is under way ends."""
+        self.over, self.deadline = True, None
+        self.greenlet.kill(block=False)
+        self.batch.expire()
+
     def wait(self) -> None:
-        """Block until something has finished or the iterable has ended."""
+        """Block until something has finished, the iterable has ended, or the time is up."""
         self.batch.waiter = Waiter()
         self.batch.wake_at = 1
         try:
-            self.batch.waiter.get()
+            pause(self.batch.waiter, self.deadline)
         finally:
             self.batch.wake_at = NEVER
 
@@ -292,11 +318,15 @@ def _stream(feed: _Feed, ordered: bool) -> Iterator[Outcome]:
     batch, finished, turn = feed.batch, feed.batch.finished, 0
     try:
         while True:
+            if feed.is_late():
+                feed.expire()
             if ordered:
                 pending = feed.under_way.get(turn)
                 if pending is not None:
                     if isinstance(pending, PendingResponse):
-                        pending.wait()
+                        pending.wait(feed.deadline)
+                        if pending.outcome is None:  # the time is up
+                            continue
                     finished.clear()
                     turn += 1
                     yield feed.take(turn - 1)

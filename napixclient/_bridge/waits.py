@@ -9,10 +9,15 @@ from contextlib import contextmanager
 from .._http.pending import Outcome
 from .._http.streaming import StreamedResponse
 from .batches import CallBatch
+from .feed import Feed
 from .hub import HubThread
 from .threads import wait_for
 
 __all__ = ['ThreadBatches']
+
+
+#: Requests that a stream takes from its iterable for each outcome that it hands out, while there is room.
+_PULLS = 2
 
 
 class ThreadBatches:
@@ -118,8 +123,29 @@ class ThreadBatches:
             self._hub.expire(batch.tickets())
             wait_for(batch, count, None)
 
+    def stream(self, feed: Feed, ordered: bool) -> Iterator[Outcome]:
+        """Hand out what a feed asks for, which is asked for more between two outcomes."""
+        batch, turn = feed.batch, 0
+        with self._streaming(batch):
+            while True:
+                if feed.is_late():
+                    feed.stop()
+                    self._hub.expire(batch.tickets())
+                done = batch.done
+                outcome = batch.take(turn) if ordered else batch.take_next()
+                if outcome is not None:
+                    turn += 1
+                    yield outcome
+                    feed.pull(_PULLS)
+                elif not feed.pull(1):
+                    if not batch.entries:
+                        break
+                    wait_for(batch, done + 1, feed.deadline)
+        if feed.failure is not None:
+            raise feed.failure
+
     @contextmanager
-    def streaming(self, batch: CallBatch) -> Iterator[None]:
+    def _streaming(self, batch: CallBatch) -> Iterator[None]:
         """This thread has a stream under way, whose requests are dropped at its end if they were not sent."""
         streams = self._streams()
         streams.add(batch)

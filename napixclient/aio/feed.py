@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterable, AsyncIterator, Callable, Iterator
 from contextvars import Context
+from time import monotonic
 from typing import Any
 
 from .._bridge.batches import CallBatch, StreamTicket
@@ -22,10 +23,16 @@ class Feed:
 
     :param context: gives that of a request.
     :param window: requests that may be under way or finished and not yet taken.
+    :param deadline: of ``monotonic()``, when no more is asked for, and what is under way ends.
     """
 
     def __init__(
-        self, port: LoopPort, context: Callable[[], Context], requests: AsyncIterable[Any], window: int
+        self,
+        port: LoopPort,
+        context: Callable[[], Context],
+        requests: AsyncIterable[Any],
+        window: int,
+        deadline: float | None,
     ) -> None:
         self.batch: CallBatch = CallBatch({})
         #: Whether nothing more comes.
@@ -40,21 +47,45 @@ class Feed:
         self._room = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self._stopped = False
+        self._deadline = deadline
+        self._timer: asyncio.TimerHandle | None = None
 
     def start(self) -> None:
         """Begin to take requests."""
-        self._task = self._port.loop.create_task(self._run())
+        loop = self._port.loop
+        if self._deadline is not None:
+            self._timer = loop.call_later(max(self._deadline - monotonic(), 0), self._expire)
+        self._task = loop.create_task(self._run())
 
-    def stop(self) -> None:
-        """Take no more."""
+    def end(self) -> None:
+        """The stream is over: take no more, whatever is left."""
+        self._stop()
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _is_late(self) -> bool:
+        return self._stopped or (self._deadline is not None and monotonic() >= self._deadline)
+
+    def _stop(self) -> None:
         self._stopped = True
         if self._task is not None:
             self._task.cancel()
 
+    def _expire(self) -> None:
+        """The time of the stream is up."""
+        self._stop()
+        self.over = True
+        self._port.border.expire(self.batch.tickets())
+        self.batch.wake()
+
     async def _run(self) -> None:
         batch, port, index = self.batch, self._port, 0
         try:
+            if self._is_late():
+                return
             async for given in self._requests:
+                if self._is_late():  # it may have waited until then, or not have heeded its end
+                    break
                 ticket = StreamTicket(request_of(given), self._context(), port, batch, index)
                 batch.entries[index] = ticket
                 index += 1
@@ -62,6 +93,8 @@ class Feed:
                 if len(batch.entries) >= self._window:
                     self._room.clear()
                     await self._room.wait()
+                if self._is_late():
+                    break
         except asyncio.CancelledError as exc:
             if self._stopped:
                 raise

@@ -274,6 +274,7 @@ class AsyncPool(
         requests: Iterable[Request | tuple[object, ...]] | AsyncIterable[Request | tuple[object, ...]],
         ordered: bool = False,
         window: int | None = None,
+        timeout: float | None = None,
     ) -> AsyncIterator[Outcome]:
         """Send any number of requests, and hand each outcome out: lazily, in constant memory.
 
@@ -285,12 +286,14 @@ class AsyncPool(
         :param requests: ``Request`` objects or tuples ``(host, method, url[, body[, headers]])``.
         :param ordered: hand out in the order of ``requests`` instead of as they finish.
         :param window: requests that may be under way or finished and not yet taken; by default ``max_connections``.
+        :param timeout: seconds from this call on for the whole stream; then no more is asked for, what has not finished
+            is cancelled and comes out as a :class:`Timeout` error, and the loop ends as if by itself.
         :raises RuntimeError: when the pool is closed.
         """
         port = self._here()
         most = self._hub.limit if window is None else whole_number(window, 'window')
         given = requests if isinstance(requests, AsyncIterable) else one_by_one(iter(requests))
-        return self._stream(Feed(port, partial(self._context, port), given, most), port, ordered)
+        return self._stream(Feed(port, partial(self._context, port), given, most, deadline_of(timeout)), port, ordered)
 
     async def _stream(self, feed: Feed, port: LoopPort, ordered: bool) -> AsyncIterator[Outcome]:
         batch, turn = feed.batch, 0
@@ -309,7 +312,7 @@ class AsyncPool(
                     yield outcome
         finally:
             port.end_stream(batch)
-            feed.stop()
+            feed.end()
         if feed.failure is not None:
             raise feed.failure
 

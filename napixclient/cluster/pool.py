@@ -187,14 +187,19 @@ class ClusterPool(Waiting, PoolVerbs[Body, PendingResponse, PendingResponse]):
         return self._but_refused(super().__iter__())
 
     def stream(
-        self, requests: Iterable[Request | tuple[object, ...]], ordered: bool = False, window: int | None = None
+        self,
+        requests: Iterable[Request | tuple[object, ...]],
+        ordered: bool = False,
+        window: int | None = None,
+        timeout: float | None = None,
     ) -> Iterator[Outcome]:
         """As :meth:`~napixclient.ClientPool.stream`.
 
         :param window: requests that may be under way or finished and not yet taken; by default the pool's.
+        :param timeout: seconds from this call on for the whole stream.
         :raises ClusterError: behind the other outcomes, for what the cluster refused; no more is asked then.
         """
-        return self._but_refused(super().stream(self._in_turns(requests), ordered, window))
+        return self._but_refused(super().stream(self._in_turns(requests), ordered, window, timeout))
 
     def _in_turns(self, requests: Iterable[Any]) -> Iterator[Any]:
         """The requests, with a turn for others now and then: what fills a batch is to be published."""
