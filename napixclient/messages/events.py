@@ -40,7 +40,7 @@ class EventParser:
 
     def __init__(self, last_id: str, max_event: int) -> None:
         #: The last event id of all events so far.
-        self.last_id = last_id
+        self.last_id: str = last_id
         #: Milliseconds to wait before the next connection, where the server has said so.
         self.retry: int | None = None
         self._max = max_event
