@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from inspect import iscoroutinefunction
-from typing import Final, Literal, TypeGuard
+from typing import Final, Literal, TypeGuard, TypeVar
 
-__all__ = ['AUTO', 'is_async', 'is_number', 'is_whole', 'true_or_false', 'whole_number', 'count_or_auto']
+__all__ = ['AUTO', 'decider', 'is_async', 'is_number', 'is_whole', 'true_or_false', 'whole_number', 'count_or_auto']
 
+_T = TypeVar('_T')
 #: In the place of a number of simultaneous requests: learn from the answers how many the origin can take.
 AUTO: Final[Literal['auto']] = 'auto'
 
@@ -53,6 +54,19 @@ def true_or_false(value: object, name: str) -> bool:
     """
     if not isinstance(value, bool):
         raise ValueError(f'{name} is True or False, not {value!r}')
+    return value
+
+
+def decider(value: _T, name: str) -> _T:
+    """The value, a function that decides something at once, or ``None``.
+
+    :param name: what the error calls it.
+    :raises ValueError: for what cannot be called, and for an ``async`` function.
+    """
+    if value is not None and not callable(value):
+        raise ValueError(f'{name} is called, so it must be callable, not {value!r}')
+    if is_async(value):
+        raise ValueError(f'{name} decides at once, so it cannot be async: {value!r}')
     return value
 
 

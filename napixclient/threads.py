@@ -40,8 +40,9 @@ class SharedPool(PoolVerbs[Body, Future[Response | HTTPError], Future[StreamedRe
     wait. One gevent hub serves them all, in a native thread that starts with the first request and ends with ``close``,
     with the pool, or with the interpreter. After a fork the child has a new one: what was under way is the parent's.
 
-    Hooks and authenticators run in the hub's thread, each in a greenlet and in a copy of the context of the call. One
-    that blocks the thread itself, as ``time.sleep`` does in a process that is not patched, holds up all requests.
+    Hooks, authenticators and ``retry_on`` run in the hub's thread, each in a greenlet and in a copy of the context of
+    the call. One that blocks the thread itself, as ``time.sleep`` does in a process that is not patched, holds up all
+    requests.
 
     In a process that gevent has patched threads are greenlets: there a :class:`ClientPool` is what they share. A
     ``SharedPool`` works too, and logs a warning.

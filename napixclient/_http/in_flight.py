@@ -134,10 +134,10 @@ class InFlight:
         self._attentive = settings.on_request is not None or pool.throttle.pace is not None or on_send is not None
         hooked = bool(settings.on_request or settings.on_response or settings.on_error)
         #: Whether the requests need the context of their calls.
-        self.needs_context: bool = hooked or self._preparer.asks
+        self.needs_context: bool = hooked or self._preparer.asks or settings.retry_on is not None
         #: Whether an answer that is a success is the outcome, without a further thought.
-        self._simple = (
-            settings.retries is None and settings.cookies is None and not (hooked or self._challenges.informs)
+        self._simple = (settings.retries, settings.retry_on, settings.cookies) == (None, None, None) and not (
+            hooked or self._challenges.informs
         )
         #: Whether a connection that is free may simply take the next request in the queue.
         self._plain = pool.throttle.fixed and not self._preparer.asks
@@ -203,12 +203,13 @@ class InFlight:
         figures = self._figures
         figures.received += len(response.payload)
         figures.latencies.counts[bisect_right(BOUNDS, response.elapsed)] += 1
+        options = pending.asked.options
         if (
             self._simple
             and response.status < 300
             and coding is None
             and pending.attempts == 1
-            and pending.asked.options.retries is None
+            and (options is NO_OPTIONS or (options.retries is None and options.retry_on is None))
         ):
             figures.done += 1
             pending.finish(response)

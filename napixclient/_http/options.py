@@ -15,10 +15,12 @@ from ..authenticators import Authenticator
 from ..errors import HTTPError
 from ..messages import Request, Response
 
-__all__ = ['Options', 'Resolver', 'SharedOptions', 'Simultaneous']
+__all__ = ['Options', 'Resolver', 'RetryOn', 'SharedOptions', 'Simultaneous']
 
 #: How many requests may be in flight to one origin.
 Simultaneous = int | Literal['auto']
+#: Whether an outcome is tried again.
+RetryOn = Callable[[Response | HTTPError], object]
 Resolver = Callable[[str, int], list[Any] | tuple[list[Any], float]]
 
 
@@ -31,6 +33,9 @@ class SharedOptions(TypedDict, total=False):
         60 s between reads, and no total.
     :param retries: :class:`urllib3.Retry` or an ``int``, tries after the first; ``False`` for none at all. Default:
         only an idempotent request whose reused connection turned out to be closed is sent once more.
+    :param retry_on: a callable that is given an outcome, a :class:`Response` or an :class:`HTTPError`, and returns
+        whether the request is tried again, instead of the statuses and failures that ``retries`` names. Those still
+        say how often (without them three times), after which pause, and which methods. Default: ``None``.
     :param retry_budget: ``(share, rate)``, both ``float``: retries may be that share of the requests, and ``rate`` a
         second more; beyond that the last failure is the outcome. ``None`` for no bound. Default: ``(0.2, 10)``.
     :param max_body: ``int``, the largest body in bytes, as sent and as decoded. Default: 64 MiB, and no bound for
@@ -90,6 +95,7 @@ class SharedOptions(TypedDict, total=False):
     max_connections: int | None
     timeout: float | Timeouts | None
     retries: Retry | int | bool | None
+    retry_on: RetryOn | None
     retry_budget: tuple[float, float] | None
     max_body: int | None
     decode: bool

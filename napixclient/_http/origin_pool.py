@@ -23,6 +23,7 @@ from .in_flight import InFlight, OnSend
 from .pending import NEVER, Batch, Completer, PendingResponse, Redirect, new_pending, timeout_of
 from .request_queue import RequestQueue
 from .reuse import QUIET_SECONDS
+from .settings import Settings
 from .slots import OriginSlots
 from .spans import begin_span
 from .throttle import Throttle
@@ -97,8 +98,8 @@ class OriginPool:
         pending = new_pending(request, batch, index)
         call_context = current.get()
         total = self._total
-        if request.options is not NO_OPTIONS and request.options.timeout is not None:
-            total = core.settings.clocks_of(request.options.timeout).total
+        if request.options is not NO_OPTIONS:
+            total = _note_options(pending, core.settings, total)
         if self._observed or call_context is not None:
             if self.in_flight.needs_context or call_context is not None:
                 pending.context = contextvars.copy_context()
@@ -288,3 +289,14 @@ def _unfinished(pool: OriginPool) -> list[PendingResponse]:
         for pending in (*pool.queue.entries, *connecting, *carried, *pool.in_flight.completion.deferred)
         if pending is not None and pending.outcome is None
     ]
+
+
+def _note_options(pending: PendingResponse, settings: Settings, total: float) -> float:
+    """Note what a request sets for itself; its total time.
+
+    :param total: that of the pool.
+    """
+    options = pending.asked.options
+    if options.retry_on is not None:
+        pending.context = contextvars.copy_context()
+    return total if options.timeout is None else settings.clocks_of(options.timeout).total

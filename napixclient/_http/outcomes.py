@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from inspect import isawaitable, iscoroutine
 from time import monotonic
 from typing import Any, NamedTuple
 
@@ -23,9 +24,10 @@ from .connect.proxies import Proxy, is_own, shows_origin
 from .connect.proxy_signing import signer_of
 from .cookies import keep_cookies, sets_cookies
 from .decoding import Decoder
+from .options import RetryOn
 from .pending import Outcome, PendingResponse, Redirect
 from .redirecting import MovedResponse, redirect_of, without_expectation
-from .retrying import after_failure, after_response, retries_of
+from .retrying import UP_TO_THREE, after_failure, after_response, next_try, retries_of
 from .settings import MAX_BODY, Settings
 from .streaming import StreamedResponse
 
@@ -217,28 +219,11 @@ class Outcomes:
             redirect = redirect_of(pending, response, self._settings.redirect)
             if redirect is not None:
                 return Elsewhere(redirect)
-            return Final(response if response.status < 400 else self._refused(response))
+            return Final(response if response.status < 400 else _refused(response, self._forwarder))
         except ProtocolError as error:
             return Final(error)
         except Exception as exc:
             return _failed('cannot read the answer', exc, ProtocolError, response=response, phase='read')
-
-    def _refused(self, response: Response) -> HTTPError:
-        """The error that an answer of 400 or above stands for."""
-        proxy = self._forwarder
-        if proxy is None:
-            return error_of(response)
-        status, fields = response.status, response.headers
-        if not is_own(status, fields):
-            return error_of(response, by='' if shows_origin(fields) else f'by the proxy {proxy}, or through it')
-        if status == 407:
-            return error_of(response, ProxyError)
-        # tinyproxy answers a wrong password with 401. All else is what it says of the origin.
-        return error_of(
-            response,
-            ProxyError if status == 401 or 'proxy-authenticate' in fields else RemoteError,
-            f'by the proxy {proxy}',
-        )
 
     # -- failures --------------------------------------------------------------------------------------------------
 
@@ -278,8 +263,17 @@ class Outcomes:
         last: Outcome,
         conclude: Callable[[PendingResponse, Any], Verdict],
     ) -> Verdict:
-        """Try again if ``retries`` says so, else conclude with the last answer or failure."""
+        """Try again if ``retries`` or ``retry_on`` says so, else conclude with the last answer or failure."""
         retries = retries_of(pending, self._retries)
+        own = pending.asked.options.retry_on
+        retry_on = self._settings.retry_on if own is None else own
+        if retry_on is not None:
+            verdict = conclude(pending, last)
+            if not isinstance(verdict, Final):
+                return verdict
+            counted = retries or UP_TO_THREE
+            ask = partial(_ask_caller, pending, counted, retry_on, self._may_retry, last, verdict.outcome)
+            return Deferred('backoff', ask)
         if retries is None:
             return conclude(pending, last)
         if type(retries) is Retry:
@@ -303,6 +297,66 @@ class Outcomes:
         if seconds is None or monotonic() + seconds >= pending.deadline or not self._may_retry():
             return conclude(pending, last)
         return Again(seconds)
+
+
+def _refused(response: Response, proxy: Proxy | None) -> HTTPError:
+    """The error that an answer of 400 or above stands for.
+
+    :param proxy: what was sent the request itself, if any.
+    """
+    if proxy is None:
+        return error_of(response)
+    status, fields = response.status, response.headers
+    if not is_own(status, fields):
+        return error_of(response, by='' if shows_origin(fields) else f'by the proxy {proxy}, or through it')
+    if status == 407:
+        return error_of(response, ProxyError)
+    # tinyproxy answers a wrong password with 401. All else is what it says of the origin.
+    return error_of(
+        response,
+        ProxyError if status == 401 or 'proxy-authenticate' in fields else RemoteError,
+        f'by the proxy {proxy}',
+    )
+
+
+def _ask_caller(
+    pending: PendingResponse,
+    retries: Retry,
+    retry_on: RetryOn,
+    may_retry: Callable[[], bool],
+    last: Outcome,
+    outcome: Outcome,
+) -> Verdict:
+    """In a greenlet: have the caller decide on an outcome, if the request may be tried again at all.
+
+    :param last: the answer or the failure that the outcome was made of.
+    """
+    if isinstance(outcome, HTTPError):
+        outcome.request, outcome.attempts = pending.request, max(pending.tries, 1)
+    what = 'retries'
+    try:
+        step = next_try(retries, pending, last)
+        if step is None or monotonic() + step.seconds >= pending.deadline:
+            return Final(outcome)
+        what = 'retry_on'
+        if not _wanted(pending, retry_on, outcome) or not may_retry():
+            return Final(outcome)
+    except BaseException as exc:  # a gevent.Timeout of its own, too
+        response = outcome.response if isinstance(outcome, HTTPError) else outcome
+        return _failed(f'{what} failed', exc, response=response, phase='backoff', elapsed=outcome.elapsed)
+    pending.retry = step.retry
+    return Again(step.seconds)
+
+
+def _wanted(pending: PendingResponse, retry_on: RetryOn, outcome: Outcome) -> bool:
+    """Whether the caller wants another try."""
+    context = pending.context
+    again = retry_on(outcome) if context is None else context.copy().run(retry_on, outcome)
+    if isawaitable(again):
+        if iscoroutine(again):
+            again.close()  # nobody awaits it
+        raise TypeError('retry_on returns True or False, and nothing to be awaited')
+    return bool(again)
 
 
 def _final(_: PendingResponse, error: HTTPError) -> Verdict:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 from urllib3 import Retry
 from urllib3 import exceptions as urllib3_errors
@@ -22,7 +22,10 @@ from ..messages import Headers, Response
 from .pacing import SIX_HOURS, pause_asked_for
 from .pending import RequestState
 
-__all__ = ['after_failure', 'after_response', 'retries_of']
+__all__ = ['UP_TO_THREE', 'Try', 'after_failure', 'after_response', 'next_try', 'retries_of']
+
+#: What counts the tries where the caller decides on each, and has not said how many.
+UP_TO_THREE = Retry(3, redirect=0)
 
 
 def retries_of(pending: RequestState, default: Retry | None) -> Retry | None:
@@ -45,12 +48,19 @@ class _Answer:
         return False
 
 
+class Try(NamedTuple):
+    """Another try: what is left then, and the seconds to wait before it."""
+
+    retry: Retry
+    seconds: float
+
+
 def after_failure(retry: Retry | None, pending: RequestState, error: HTTPError) -> float | None:
     """Seconds to wait before the next try; ``None`` when the error is the outcome."""
     foreign = _as_urllib3(error)
     if retry is None or foreign is None or not pending.current.repeatable:
         return None
-    return _step(retry, pending, error=foreign)
+    return _counted(pending, _step(retry, pending, error=foreign))
 
 
 def after_response(retry: Retry | None, pending: RequestState, response: Response) -> float | None:
@@ -60,19 +70,41 @@ def after_response(retry: Retry | None, pending: RequestState, response: Respons
     answer: Any = _Answer(response)
     if not retry.is_retry(pending.current.method, response.status, 'Retry-After' in answer.headers):
         return None
-    return _step(retry, pending, answer=answer)
+    return _counted(pending, _step(retry, pending, answer=answer))
 
 
-def _step(retry: Retry, pending: RequestState, error: Exception | None = None, answer: Any = None) -> float | None:
+def next_try(retry: Retry, pending: RequestState, last: Response | HTTPError) -> Try | None:
+    """Another try where the caller decides; ``None`` where there may be none.
+
+    A body that cannot be read again is not sent again. A method that is not among ``allowed_methods`` is sent once at
+    most, as if ``retries`` decided: it is only tried again where nothing was sent.
+    """
+    if not pending.current.repeatable:
+        return None
+    if isinstance(last, HTTPError):
+        return _step(retry, pending, error=_as_urllib3(last) or urllib3_errors.ProtocolError(last.message))
+    if retry.allowed_methods and pending.current.method not in retry.allowed_methods:
+        return None
+    return _step(retry, pending, answer=_Answer(last))
+
+
+def _counted(pending: RequestState, step: Try | None) -> float | None:
+    if step is None:
+        return None
+    pending.retry = step.retry
+    return step.seconds
+
+
+def _step(retry: Retry, pending: RequestState, error: Exception | None = None, answer: Any = None) -> Try | None:
     request = pending.current
     try:
-        pending.retry = retry = retry.increment(request.method, mask(request.url), response=answer, error=error)
+        retry = retry.increment(request.method, mask(request.url), response=answer, error=error)
     except urllib3_errors.HTTPError:  # used up, or not allowed for this kind of failure
         return None
     delay = None
     if answer is not None and retry.respect_retry_after_header:
         delay = _pause(retry, answer)
-    return max(0.0, delay or retry.get_backoff_time())
+    return Try(retry, max(0.0, delay or retry.get_backoff_time()))
 
 
 def _pause(retry: Retry, answer: Any) -> float | None:

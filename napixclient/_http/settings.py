@@ -15,7 +15,7 @@ from urllib3 import Timeout as Timeouts
 from .._options import refuse_unknown
 from .._version import __version__
 from ..authenticators import Authenticator, authenticator_of
-from ..checks import is_number, is_whole, true_or_false, whole_number
+from ..checks import decider, is_number, is_whole, true_or_false, whole_number
 from ..errors import HTTPError
 from ..masking import hide, hide_fields
 from ..messages import Headers, Origin, Request, Response, retry_of
@@ -24,7 +24,7 @@ from .connect.local_end import LocalEnd
 from .connect.proxies import NoProxy, Proxy, proxy_of
 from .decoding import ACCEPT_ENCODING
 from .http1.writer import DefaultFields
-from .options import Options, Resolver
+from .options import Options, Resolver, RetryOn
 from .pending import NEVER
 from .tls_context import TLSContext
 
@@ -59,6 +59,7 @@ class Settings:
         max_connections: int | None = None,
         timeout: float | Timeouts | None = None,
         retries: Retry | int | bool | None = None,
+        retry_on: RetryOn | None = None,
         retry_budget: tuple[float, float] | None = (0.2, 10),
         max_body: int | None = None,
         decode: bool = True,
@@ -100,6 +101,7 @@ class Settings:
         if timeout is not None:
             self.clocks = self.clocks_of(timeout)
         self.retries: Retry | None = retry_of(retries)
+        self.retry_on: RetryOn | None = decider(retry_on, 'retry_on')
         self.retry_budget: tuple[float, float] | None = _budget(retry_budget)
         self.max_body = max_body
         self.decode: bool = true_or_false(decode, 'decode')

@@ -44,9 +44,9 @@ class AsyncPool(
     wait. One gevent hub makes the requests, in a native thread that starts with the first of them; see ``SharedPool``.
     The event loop is never blocked: outcomes come in groups, and are handed on a hundred in a turn of the loop.
 
-    Hooks and plain authenticators run in the hub's thread, each in a greenlet and in a copy of the context of the call.
-    An authenticator that is an ``async`` function is awaited in the loop of the request's caller, in such a copy as
-    well; so is ``challenged``, if it is one.
+    Hooks, plain authenticators and ``retry_on`` run in the hub's thread, each in a greenlet and in a copy of the
+    context of the call. An authenticator that is an ``async`` function is awaited in the loop of the request's caller,
+    in such a copy as well; so is ``challenged``, if it is one.
 
     :param authenticator: a callable ``Request -> Request``, which may be ``async``, ``{'login': …, 'key': …}``, or
         ``None``; or a ``SharedPool``, whose hub, caps, options and connections are used instead of any given here.

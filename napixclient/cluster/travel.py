@@ -63,6 +63,8 @@ def check(request: Request) -> None:
         raise ValueError('a body from a file or an iterable cannot travel to a worker: give it as bytes')
     if request.stream:
         raise ValueError('stream=True: an answer that is read in pieces cannot travel from a worker')
+    if request.retry_on is not None:
+        raise ValueError('retry_on cannot travel to a worker: say by retries= which statuses are tried again')
     if request.retries is not None and type(request.retries) is not Retry:
         raise ValueError('retries that travel to a worker are a number or a urllib3.Retry, not a class of its own')
 

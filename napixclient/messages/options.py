@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Protocol, TypedDict
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Protocol, TypedDict
 
 from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
@@ -45,6 +45,9 @@ class CallOptions(TypedDict, total=False):
 
     :param timeout: ``float``, seconds in all, or :class:`urllib3.Timeout`. Default: that of the client.
     :param retries: :class:`urllib3.Retry`, an ``int``, or ``False`` for none at all. Default: that of the client.
+    :param retry_on: a callable that is given an outcome, a :class:`Response` or an :class:`HTTPError`, and returns
+        whether the request is tried again, instead of the statuses and failures that ``retries`` names. Those still
+        say how often (without them three times), after which pause, and which methods. Default: that of the client.
     :param max_body: ``int``, the largest body that is accepted, in bytes, as sent and as decoded. Default: that of the
         client.
     :param multipart: a mapping or pairs, the fields of a form (RFC 7578) instead of a body: texts, bytes, numbers,
@@ -60,6 +63,7 @@ class CallOptions(TypedDict, total=False):
 
     timeout: float | Timeouts | None
     retries: Retry | int | bool | None
+    retry_on: Callable[[Any], object] | None
     max_body: int | None
     multipart: Multipart | None
     redirect: bool | None

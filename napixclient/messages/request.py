@@ -9,7 +9,7 @@ from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
 from .._options import Unpack, lists, refuse_unknown
-from ..checks import is_number, is_whole
+from ..checks import decider, is_number, is_whole
 from ..masking import mask_query
 from .content import content_of
 from .headers import NO_HEADERS, Headers
@@ -47,6 +47,7 @@ class OwnOptions(NamedTuple):
     redirect: bool | None = None
     expect: bool = False
     decode: bool | None = None
+    retry_on: Callable[[Any], object] | None = None
 
 
 NO_OPTIONS = OwnOptions()
@@ -140,6 +141,11 @@ class Request(_Draft):
     def retries(self) -> Retry | None:
         """A :class:`urllib3.Retry`, or ``None`` for the client's default."""
         return self.options.retries
+
+    @property
+    def retry_on(self) -> Callable[[Any], object] | None:
+        """What decides whether an outcome is tried again, or ``None`` for the client's default."""
+        return self.options.retry_on
 
     @property
     def stream(self) -> bool:
@@ -347,6 +353,7 @@ def _request_with(
     redirect: bool | None = None,
     expect: bool = False,
     decode: bool | None = None,
+    retry_on: Callable[[Any], object] | None = None,
 ) -> Request:
     if params is not None:
         url = target_with(url, params)
@@ -356,7 +363,8 @@ def _request_with(
         if value is not None and not isinstance(value, bool):
             raise ValueError(f'{name} is True, False or None (the default of the client), not {value!r}')
     request: Any = plain_request(host, method, url, body, headers, tag)
-    options = OwnOptions(timeout, retry_of(retries), bool(stream), max_body, redirect, bool(expect), decode)
+    decider(retry_on, 'retry_on')
+    options = OwnOptions(timeout, retry_of(retries), bool(stream), max_body, redirect, bool(expect), decode, retry_on)
     if options != NO_OPTIONS:
         _write_options(request, options)
     return request  # type: ignore[no-any-return]
@@ -431,6 +439,7 @@ _PARTS = (
     'redirect',
     'expect',
     'decode',
+    'retry_on',
 )
 #: Options that stand for a body.
 _CONTENT = frozenset(['multipart', 'json', 'data', 'files'])
