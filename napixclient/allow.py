@@ -102,7 +102,7 @@ class Allow:
         Nor is any Unix socket, behind which there may be what rules this machine.
         """
         if origin.socket_path is not None:
-            raise ValueError(f'the Unix socket {origin.socket_path} may not be asked: see --allow')
+            raise ValueError(f'the Unix socket {origin.socket_path} may not be asked')
         if _is_literal(origin.host) and not self.permits(origin.host, origin.host):
             raise ValueError(f'{origin.host} may not be asked: see --allow')
 
@@ -129,7 +129,7 @@ class _GuardedConnector(Connector):
 
         :raises ConnectError: always.
         """
-        raise ConnectError(f'the Unix socket {path} may not be asked; see --allow', phase='connect')
+        raise ConnectError(f'the Unix socket {path} may not be asked', phase='connect')
 
     def admitted(self, host: str, found: list[Address]) -> list[Address]:
         allowed = [address for address in found if self._allow.permits(host, address[1][0])]

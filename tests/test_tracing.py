@@ -125,6 +125,8 @@ with Client(good, TokenIdentifier('s3cret-token', 'own')) as client, ClientPool(
         spans('cancelled')
         fails(lambda: silent.request('GET', '/late', timeout=0.05))
         spans('late')
+    fails(lambda: Client('unix:///no/x.sock').request('GET', '/socket'))
+    spans('socket')
     client.request('PROPFIND', '/other')
     spans('other')
     client.request('GET', '/moved', redirect=True)
@@ -202,6 +204,23 @@ def test_names_and_attributes(told: Told) -> None:
         'network.peer.port': int(port),
     }
     assert told.requests[1].path == '/alone?own=mine&a=1&own=s3cret-token'
+
+
+def test_the_other_end(told: Told) -> None:
+    """The address that was connected to, or tried last; of a Unix socket its path; nothing where nothing was tried."""
+    refused, socket = told['refused']['attributes'], told['socket']['attributes']
+    assert (refused['network.peer.address'], refused['network.peer.port']) == ('127.0.0.1', 1)
+    assert {name: socket[name] for name in socket if name.startswith(('server', 'network', 'url'))} == {
+        'server.address': '/no/x.sock',
+        'url.full': 'http+unix://%2Fno%2Fx.sock/socket',
+        'network.transport': 'unix',
+        'network.peer.address': '/no/x.sock',
+    }
+    assert (
+        'network.peer.address' in told['cancelled']['attributes']
+        and 'network.peer.address' in told['late']['attributes']
+    )
+    assert 'network.peer.address' not in told['left']['attributes']
 
 
 def test_the_call_carries_its_span(told: Told) -> None:

@@ -43,7 +43,7 @@ def refusal(pool: ClusterPool, host: str = '127.0.0.1:9', count: int = 5) -> str
 
 
 def test_outcomes_are_those_of_a_pool(cluster: Cluster) -> None:
-    """Outcomes have the caller's own request, status, attempts, elapsed, phase and chain, and their worker."""
+    """Outcomes have the caller's own request, status, attempts, elapsed, phase, chain and peer, and their worker."""
     servers = cluster.servers(2)
     worker = cluster.worker()
     request = Request(servers.hosts[0], 'GET', '/a', tag=object())
@@ -58,6 +58,8 @@ def test_outcomes_are_those_of_a_pool(cluster: Cluster) -> None:
     assert answer.attempts == 1 and answer.elapsed > 0 and answer.headers['content-length'] == '2'
     assert isinstance(lost, ConnectError) and lost.phase == 'connect' and lost.status is None
     assert lost.chain[0].error_class == 'RefusedError' and type(lost).__name__ == 'RefusedError'
+    for outcome in answer, lost:
+        assert str(outcome.peer) == outcome.request.host and outcome.tried == (outcome.peer,)
     assert answer.worker == lost.worker and str(answer.worker).startswith('0/1@') and str(answer.worker) in worker.text
     assert (stats['done'], stats['queued'], stats['in_flight']) == (1, 0, 0)
 

@@ -164,6 +164,8 @@ def narrow(tmp_path_factory: pytest.TempPathFactory) -> Any:
         '0.0.0.0:80',
         '[::]:80',
         '[::ffff:a9fe:a9fe]',
+        'unix:///run/docker.sock',
+        'http+unix://%2Frun%2Fdocker.sock',
     ],
 )
 def test_literals_are_refused_at_once(narrow: Service, host: str) -> None:
