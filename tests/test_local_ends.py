@@ -153,12 +153,12 @@ def test_the_other_family_is_not_tried() -> None:
         with Client('peer.example', source_address='::1', resolver=lambda *_: [address(server.port)] * 2) as client:
             error = failure(client, 'GET', '/')
             assert type(error) is ConnectError and error.peer is None and error.tried == ()
-            assert error.message == 'peer.example has no address of IPv6, and source_address ::1 is one'
+            assert error.message == 'peer.example has no IPv6 address, and source_address ::1 is one'
         with Client(server.host, source_address='::1') as client:
             assert type(failure(client, 'GET', '/')) is ConnectError
         with Client('[::1]:9', source_address='127.0.0.5') as client:
             error = failure(client, 'GET', '/')
-            assert type(error) is ConnectError and 'no address of IPv4' in error.message
+            assert type(error) is ConnectError and 'no IPv4 address' in error.message
         assert server.accepted == 1
 
 
@@ -185,7 +185,7 @@ def test_it_is_not_the_proxy_to_blame() -> None:
             assert type(failure(client, 'GET', '/')) is ConnectError
         with Client('server.example', proxy=proxy.url, source_address='::1') as client:
             error = failure(client, 'GET', '/')
-            assert isinstance(error, ProxyError) and 'no address of IPv6' in error.message
+            assert isinstance(error, ProxyError) and 'no IPv6 address' in error.message
         assert not proxy.accepted
 
 

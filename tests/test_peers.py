@@ -26,6 +26,7 @@ from napixclient import (
     RemoteError,
     Request,
     Response,
+    SagaFailed,
     TruncatedBody,
     rest,
 )
@@ -33,6 +34,7 @@ from napixclient.aio import AsyncPool
 from napixclient.cluster.outcomes import pack_outcome, packed, response_of, restored, unpacked
 from napixclient.errors import copy_for
 from napixclient.peer import Route
+from napixclient.resources import Resources
 from napixclient.threads import SharedPool
 from tests import kit
 from tests.helpers_native import in_loop, in_thread
@@ -389,6 +391,14 @@ def test_in_asyncio() -> None:
     """And those of an asynchronous pool."""
     with serve(respond) as server, FaultServer(listening=False) as dead:
         in_asyncio(host=server.host, dead=dead.host, expected=peer_of(server))
+
+
+def test_replicas_and_sagas() -> None:
+    """Answers of replicas tell it, and an error of a saga that of the step that failed."""
+    with serve(respond) as server, Resources([server.host]) as resources:
+        assert resources.unicast('GET', '/good').peer == peer_of(server)
+        [failed] = [outcome for outcome in outcomes(server, server) if isinstance(outcome, HTTPError)][:1]
+        assert SagaFailed('x', failed=[failed]).peer == peer_of(server)
 
 
 def test_hooks() -> None:

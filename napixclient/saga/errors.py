@@ -18,6 +18,7 @@ from typing import Protocol
 from ..error_texts import one_line
 from ..errors import HTTPError, NapixError
 from ..masking import Shown, mask, sentence
+from ..peer import Route
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -82,6 +83,7 @@ class SagaFailed(HTTPError):
             elapsed=first.elapsed,
         )
         self.attempts: int = first.attempts
+        self.route: Route | None = first.route
         self.keep(first)
         self.failed: list[HTTPError] = list(failed)
         self.undone: list[Told] = list(undone)

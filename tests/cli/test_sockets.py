@@ -101,7 +101,7 @@ def test_source() -> None:
     ('source', 'code', 'why'),
     [
         ('192.0.2.1', 3, 'not an address of this machine'),
-        ('::1', 3, 'has no address of IPv6'),
+        ('::1', 3, 'has no IPv6 address'),
         ('here', 2, 'source_address is an address of this machine'),
         ('', 2, 'it is empty'),
     ],

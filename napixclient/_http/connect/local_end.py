@@ -127,7 +127,7 @@ class LocalEnd:
         if addresses and not fitting:
             name = _NAMES[family]
             raise ConnectError(
-                f'{host} has no address of {name}, and source_address {self._address} is one', phase='connect'
+                f'{host} has no {name} address, and source_address {self._address} is one', phase='connect'
             )
         return fitting
 
