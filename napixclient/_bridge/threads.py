@@ -233,7 +233,12 @@ class _PulledContinuation:
         self._port = port
         self._continuation = continuation
 
-    def ask(self, fields: Fields, after: HTTPError | None, seconds: float, spent: int) -> StreamedResponse:
+    @property
+    def max_body(self) -> int | None:
+        """The bound of a body, in bytes."""
+        return self._continuation.max_body
+
+    def ask(self, fields: Fields, after: HTTPError | None, seconds: float) -> StreamedResponse:
         """Ask in the hub, and wait for the answer."""
         found: list[Streamed | HTTPError] = []
         arrived = threading.Event()
@@ -243,7 +248,7 @@ class _PulledContinuation:
             arrived.set()
 
         self._port.expect()
-        self._port.border.put(Pulled(self._port, partial(self._continuation.ask, fields, after, seconds, spent), take))
+        self._port.border.put(Pulled(self._port, partial(self._continuation.ask, fields, after, seconds), take))
         try:
             arrived.wait()
         except BaseException:

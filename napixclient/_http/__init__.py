@@ -31,6 +31,8 @@ event_stream   server-sent events, over as many answers as it takes
 continuation   asks for what follows a streamed answer
 following      what follows a streamed answer, as those who ask for it know it: protocols
 saving         a body into a file
+part_file      what has come of a body that may go on
+resuming       goes on with a range of what broke off
 decoding       content codings
 cookies        adapts ``http.cookiejar`` to our messages
 settings       the options: defaults and checks

@@ -7,7 +7,7 @@ from time import monotonic
 
 from ..errors import Cancelled, HTTPError, ProtocolError
 from ..masking import mask
-from ..messages import Headers, Request
+from ..messages import Request
 from .core import PoolCore
 from .following import Fields
 from .pending import NEVER, PendingResponse, new_pending
@@ -35,7 +35,13 @@ class Continuation:
         self._before = _follower(pending, pending.request)
         self._under_way: PendingResponse | None = None
 
-    def ask(self, fields: Fields, after: HTTPError | None, seconds: float, spent: int) -> StreamedResponse:
+    @property
+    def max_body(self) -> int | None:
+        """The bound of a body, in bytes."""
+        own = self._before.request.max_body
+        return self._core.settings.max_body if own is None else own
+
+    def ask(self, fields: Fields, after: HTTPError | None, seconds: float) -> StreamedResponse:
         """Ask once more, and wait for the answer.
 
         The parameters are those of :class:`Continuing`.
@@ -45,7 +51,7 @@ class Continuation:
             raise after or ProtocolError('the body of the request cannot be read again', request=before.request)
         if after is not None:
             seconds = self._pause(after)
-        pending = self._under_way = _follower(before, self._request(fields, spent))
+        pending = self._under_way = _follower(before, self._request(fields))
         try:
             self._submit(pending, seconds)
             answer = pending.get()
@@ -88,19 +94,15 @@ class Continuation:
             raise error
         return seconds
 
-    def _request(self, fields: Fields, spent: int) -> Request:
+    def _request(self, fields: Fields) -> Request:
         request = self._before.request
         names = {name.lower() for name in fields}
-        headers = Headers(
-            [
+        return request.replace(
+            headers=[
                 *(pair for pair in request.headers.multi_items() if pair[0].lower() not in names),
                 *((name, value) for name, value in fields.items() if value is not None),
             ]
         )
-        limit = self._core.settings.max_body if request.max_body is None else request.max_body
-        if not spent or limit is None:
-            return request.replace(headers=headers)
-        return request.replace(headers=headers, max_body=max(limit - spent, 0))
 
     def stop(self, error: HTTPError) -> None:
         """End what is being asked, or what is waited for before it is."""

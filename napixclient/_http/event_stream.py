@@ -95,7 +95,7 @@ class EventStream:
         parser = self._parser
         fields = {'Last-Event-ID': parser.last_id.encode() or None}
         try:
-            answer = self._continuation.ask(fields, None, self._pause(), 0)
+            answer = self._continuation.ask(fields, None, self._pause())
         except HTTPError as error:
             if self._ended or not _may_pass(error):
                 raise

@@ -47,12 +47,15 @@ class Streamed(Protocol):
 class Continuing(Protocol):
     """Asks once more what a streamed answer was asked with."""
 
-    def ask(self, fields: Fields, after: HTTPError | None, seconds: float, spent: int) -> Streamed:
+    @property
+    def max_body(self) -> int | None:
+        """The bound of a body, in bytes."""
+
+    def ask(self, fields: Fields, after: HTTPError | None, seconds: float) -> Streamed:
         """Ask, and wait for the answer.
 
         :param after: what broke the answer before, if that is why: then its retries say whether, and when.
         :param seconds: to wait first, otherwise.
-        :param spent: bytes that ``max_body`` leaves less of.
         :raises HTTPError: that, where it may not be tried again, or what came of asking.
         """
 

@@ -14,7 +14,9 @@ from typing import IO
 
 import gevent
 
-__all__ = ['save']
+from .part_file import PartFile
+
+__all__ = ['save', 'save_resumed']
 
 #: Bytes that are copied before others have their turn.
 _STEP = 1 << 20
@@ -31,16 +33,49 @@ def save(path: str | os.PathLike[str], write: Writer) -> int:
     :raises OSError: when the file cannot be written.
     """
     target = os.path.realpath(path)  # a symbolic link stays one
-    try:
-        there = open(path, 'wb', opener=lambda name, _: os.open(name, os.O_WRONLY | os.O_CLOEXEC))
-    except FileNotFoundError:
-        if os.path.basename(os.fspath(path)) in ('', '.'):  # of a directory: realpath forgets that
-            raise
+    there = _opened(path)
+    if there is None:
         return _save_new(target, write)
     with there:
         if stat.S_ISREG(os.fstat(there.fileno()).st_mode):
             return _save_over(there, target, write)
         return write(there)
+
+
+def save_resumed(path: str | os.PathLike[str], url: str, write: Callable[[PartFile], int]) -> int:
+    """Have ``<path>.part`` written, which becomes the file when it is whole; what ``write`` returns.
+
+    :param url: what it comes from.
+    :raises OSError: when it cannot be written.
+    :raises ValueError: where the path is that of a pipe or a device.
+    """
+    target = os.path.realpath(path)
+    there = _opened(path)
+    if there is None:
+        with PartFile.open(target, url, 0o666) as part:
+            written = write(part)
+            part.finish()
+            os.replace(part.file.name, target)
+        return written
+    with there:
+        if not stat.S_ISREG(os.fstat(there.fileno()).st_mode):
+            raise ValueError(f'resume=True is for regular files, and {os.fspath(path)!r} is none')
+        with PartFile.open(target, url, 0o600) as part:
+            os.fchmod(part.file.fileno(), 0o600)  # it may be older than the file
+            written = write(part)
+            part.finish()
+            _put(part.file, there, target)
+    return written
+
+
+def _opened(path: str | os.PathLike[str]) -> IO[bytes] | None:
+    """The file that is there, to be written into; ``None`` where none is."""
+    try:
+        return open(path, 'wb', opener=lambda name, _: os.open(name, os.O_WRONLY | os.O_CLOEXEC))
+    except FileNotFoundError:
+        if os.path.basename(os.fspath(path)) in ('', '.'):  # of a directory: realpath forgets that
+            raise
+        return None
 
 
 def _save_new(target: str, write: Writer) -> int:
@@ -64,14 +99,18 @@ def _save_over(there: IO[bytes], target: str, write: Writer) -> int:
     with _temporary(new):
         written = write(new)
         new.flush()
-        if isinstance(new.name, str) and _resembles(new.fileno(), there.fileno()):
-            try:
-                os.replace(new.name, target)
-                return written
-            except OSError:  # such as a file that something is mounted on
-                pass
-        _overwrite(there, new)
+        _put(new, there, target)
     return written
+
+
+def _put(new: IO[bytes], there: IO[bytes], target: str) -> None:
+    if isinstance(new.name, str) and _resembles(new.fileno(), there.fileno()):
+        try:
+            os.replace(new.name, target)
+            return
+        except OSError:  # such as a file that something is mounted on
+            pass
+    _overwrite(there, new)
 
 
 def _beside(target: str, mode: int) -> IO[bytes]:

@@ -16,7 +16,8 @@ from ..messages import MAX_EVENT, Headers, Request, Response, ServerSentEvent
 from .body_stream import ReadableBody
 from .event_stream import EventStream
 from .following import Continuing
-from .saving import save
+from .resuming import Download
+from .saving import save, save_resumed
 
 __all__ = ['StreamedResponse']
 
@@ -115,7 +116,7 @@ class StreamedResponse(Response):
             raise
         return b''.join(parts)
 
-    def save(self, path: str | os.PathLike[str]) -> int:
+    def save(self, path: str | os.PathLike[str], resume: bool = False) -> int:
         """Write the body to a file, which appears when it is whole; returns the number of bytes.
 
         A file that is there is replaced when the body is whole, and else left as it was. The new one has its owner,
@@ -126,9 +127,24 @@ class StreamedResponse(Response):
 
         A pipe or a device is written to as it is.
 
+        With ``resume=True``, of an answer to a ``GET`` of which nothing was read, it goes on where the body breaks off,
+        as far as ``retries`` allow: with ``Range`` and ``If-Range`` (RFC 9110 §13.1.5), if the answer has a strong ETag
+        or a Last-Modified. What has come is in ``<path>.part`` meanwhile. When this raises it stays there, and the next
+        ``save(path, resume=True)`` of the same URL closes its answer and asks for the rest. What has changed on the
+        server begins anew.
+
         :raises OSError: when the file cannot be written; before anything is read where it may not be.
+        :raises ValueError: for ``resume=True`` where the method is not GET, the request has a Range of its own, or the
+            path is that of a pipe or a device.
         """
-        return save(path, self._copy)
+        if not resume:
+            return save(path, self._copy)
+        request, continuation = self.request, self.continuation
+        if request.method != 'GET' or 'range' in request.headers:
+            raise ValueError('resume=True is for a GET without a Range of its own')
+        if self.status != 200 or continuation is None:
+            return save(path, self._copy)
+        return save_resumed(path, request.full_url, lambda part: Download(self, continuation, part).run())
 
     def _copy(self, file: IO[bytes]) -> int:
         written = 0

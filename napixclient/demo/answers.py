@@ -102,6 +102,11 @@ def _events(method: str, path: str, headers: Mapping[str, str], body: bytes) -> 
     return 200, {'Content-Type': 'text/event-stream'}, said
 
 
+def _tagged(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
+    """An object that does not change."""
+    return (304 if headers.get('if-none-match') == '"7"' else 200), {'ETag': '"7"'}, None
+
+
 def _session(method: str, path: str, headers: Mapping[str, str], body: bytes) -> Answer:
     """Tell which cookies came."""
     return 200, {}, {'cookie': headers.get('cookie')}
@@ -143,6 +148,7 @@ _SERVER: dict[str, Handler] = {
     '/elsewhere': _always(None, 302, Location='http://tokens.example/whoami'),
     '/login': _always(None, 204, Set_Cookie='session=de7245'),
     '/session': _session,
+    '/tagged': _tagged,
     '/events': _events,
     '/slow': _slow(_LONG, {}),
 }

@@ -129,6 +129,19 @@ class Response:
         """
         return Headers.of_block(getattr(self, 'trailer_block', b''))
 
+    def conditional(self) -> Headers:
+        """The header fields that ask for the same again only if it has changed, else for a 304 (RFC 9110 §13.1).
+
+        ``If-None-Match`` where the answer has an ETag, ``If-Modified-Since`` where it has a Last-Modified. A 304
+        without them stands for what it was asked with.
+        """
+        fields, asked = self.headers, self.request.headers if self.status == 304 else Headers()
+        found = {
+            name: fields.getlist(validator) or asked.getlist(name)
+            for name, validator in (('If-None-Match', 'etag'), ('If-Modified-Since', 'last-modified'))
+        }
+        return Headers([(name, values[0]) for name, values in found.items() if len(set(values)) == 1])
+
     @property
     def reason(self) -> str:
         """The reason phrase of the status line; often empty."""
