@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import zlib
 from collections.abc import Iterator
 from typing import Any
 
@@ -305,6 +306,22 @@ def test_a_wrong_type_says_what_it_is() -> None:
         script = [READ, said(b'data: a\n\n', b'HTTP/1.1 200 OK\r\nContent-Type: %b\r\n' % kind), READ, NO_MORE]
         with FaultServer(script) as server, Client(server.host) as client:
             assert next(events(client)).data == 'a'
+
+
+def test_a_coded_stream_is_not_held_up() -> None:
+    """An event in gzip comes when the server has flushed it."""
+    packer = zlib.compressobj(wbits=31)
+    first = packer.compress(b'data: a\n\n') + packer.flush(zlib.Z_SYNC_FLUSH)
+    with (
+        FaultServer(
+            [READ, HEAD + b'Content-Encoding: gzip\r\nConnection: close\r\n\r\n' + first, LATER, CLOSE], [READ, NO_MORE]
+        ) as server,
+        Client(server.host) as client,
+    ):
+        stream = events(client)
+        assert next(stream).data == 'a' and not server.later.is_set()
+        stream.close()
+        server.later.set()
 
 
 def test_an_endless_event_is_an_error() -> None:

@@ -323,6 +323,14 @@ def test_max_body_is_that_of_the_whole(path: Path) -> None:
         assert isinstance(error, BodyTooLarge)
 
 
+def test_nothing_is_a_whole_object_too(path: Path) -> None:
+    """An object of no bytes is saved as a file of none."""
+    with Store(data=b'') as server, Client(server.host) as client:
+        for chunked in False, True:
+            server.whole_head = not chunked
+            assert ask(client).save(path, resume=True) == 0 and path.read_bytes() == b'' and rest_of(path) == []
+
+
 # Over calls ----------------------------------------------------------------------------------------------------------
 
 
@@ -639,7 +647,7 @@ def test_nginx_answers_with_304(nginx: int) -> None:
             pool.request(client.host, 'GET', url, headers=asked)
         assert [(type(answer), answer.status) for answer in pool.wait()] == [(Response, 304)] * 3
         answer = RestClient(f'http://127.0.0.1:{nginx}').get('/object', headers=first.conditional(), success=304)
-        assert answer.status_code == 304
+        assert answer.status_code == 304 and 'if-none-match' in answer.conditional()
 
 
 # Conditions ----------------------------------------------------------------------------------------------------------

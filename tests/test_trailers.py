@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from collections.abc import Iterator
 from typing import Any
 
@@ -153,9 +154,9 @@ def test_every_face() -> None:
         pool.request(server.host, 'GET', '/')
         (found,) = pool.wait()
         assert isinstance(found, Response) and found.trailers['x-sum'] == '9'
-        assert Response.from_response(found).trailers == found.trailers
+        assert Response.from_response(found).trailers == pickle.loads(pickle.dumps(found)).trailers == found.trailers
         assert not Response(Request('h', 'GET', '/'), 200, b'HTTP/1.1 200 OK', b'', 0.1).trailers
-        assert RestClient(server.url).get('/').answer.trailers['x-sum'] == '9'
+        assert RestClient(server.url).get('/').trailers['x-sum'] == '9'
 
 
 @pytest.fixture

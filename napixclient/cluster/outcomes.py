@@ -36,7 +36,7 @@ class AskedResponse(Response):
         self.route = answer.route
         self.worker = worker
         self._url = url
-        if trailers := answer.trailers.block:
+        if trailers := getattr(answer, 'trailer_block', b''):
             self.trailer_block = trailers
         return self
 
@@ -61,7 +61,7 @@ def pack_outcome(number: int, outcome: Response | HTTPError) -> list[Any]:
 
 
 def _packed(response: Response) -> list[Any]:
-    trailers, coded = response.trailers.block, is_coded(response)
+    trailers, coded = getattr(response, 'trailer_block', b''), is_coded(response)
     return [
         *(response.status, response.head, response.data, response.elapsed, response.attempts, response.route),
         *((coded, trailers) if trailers else (True,) if coded else ()),

@@ -107,6 +107,15 @@ class Response:
         return self.answer.headers
 
     @property
+    def trailers(self) -> Headers:
+        """The fields behind the body of a chunked answer: see :attr:`napixclient.Response.trailers`."""
+        return self.answer.trailers
+
+    def conditional(self) -> Headers:
+        """What asks for the same again only if it has changed: see :meth:`napixclient.Response.conditional`."""
+        return self.answer.conditional()
+
+    @property
     def content(self) -> bytes:
         """The body as bytes, with its content coding undone unless ``decode=False``."""
         return self.answer.data
