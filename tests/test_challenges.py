@@ -5,13 +5,13 @@ from __future__ import annotations
 import contextvars
 import gzip
 import io
+import os
 import runpy
 from collections.abc import Callable
 from http.cookiejar import CookieJar
 from typing import Any
 
 import gevent
-import gevent.subprocess
 import pytest
 from gevent.event import Event
 from urllib3 import Retry, Timeout
@@ -377,6 +377,8 @@ def test_it_keeps_its_slot() -> None:
         kit.wait_until(lambda: len(me.challenges) == 2, 'two challenges')
         kit.turn()
         assert len(server.requests) == 2
+        [stats] = pool.stats().values()
+        assert (stats['in_flight'], stats['queued']) == (2, 4)
         go.set()
         assert [outcome.status for outcome in pool.wait()] == [200] * 6
         assert {request.path for request in server.requests[2:4]} == {'/0', '/1'}
@@ -422,6 +424,24 @@ def test_killed_meanwhile_the_slot_is_free() -> None:
         first.cancel()
         assert [outcome.status for outcome in pool.wait()] == [None, 200]
         assert len({request.peer for request in server.requests}) == 1
+
+
+def test_a_fork_meanwhile() -> None:
+    """In the child of a fork the request is the parent's; there it goes on, over its connection."""
+    go = Event()
+    me = Asked(lambda: go.wait() and True)
+    with serve(guarded) as server, ClientPool(me) as pool:
+        pending = pool.request(server.host, 'GET', '/')
+        kit.wait_until(lambda: bool(me.challenges), 'the challenge')
+        child = gevent.os.fork_and_watch()
+        if not child:
+            go.set()
+            kit.turn()
+            os._exit(0 if isinstance(pending.exception, Cancelled) else 1)
+        assert gevent.os.waitpid(child, 0)[1] == 0
+        go.set()
+        assert [outcome.status for outcome in pool.wait()] == [200]
+        assert len(server.requests) == 2 and len({request.peer for request in server.requests}) == 1
 
 
 def test_cookies_of_a_challenge() -> None:

@@ -473,6 +473,15 @@ def test_a_server_and_its_proxy() -> None:
     assert front.verdicts.count('unsigned') == 1 and 'wrong' not in front.verdicts
 
 
+def test_the_next_nonce_of_a_proxy() -> None:
+    """It is announced in ``Proxy-Authentication-Info``."""
+    front = Guard(proxy=True, uses=2, announces=True)
+    with serve(front) as server:
+        with Client('server.example', proxy=f'http://{server.host}', proxy_auth=Digest(*ME)) as client:
+            assert statuses(client, *['/'] * 6) == [200] * 6
+    assert front.verdicts == ['unsigned', *['right'] * 6]
+
+
 def test_what_a_proxy_is_not_told() -> None:
     """Without ``proxy_auth``, the password of the server proves nothing to a proxy, nor that of a proxy to a server."""
     front = Guard('MD5', proxy=True)
@@ -487,10 +496,10 @@ def test_what_a_proxy_is_not_told() -> None:
 class Tunnels(kit.Server):
     """A proxy that wants a digest for its tunnels to ports of 127.0.0.1.
 
-    :param closes: whether it closes the connection behind its challenge.
+    :param closes: whether it closes the connection behind its challenge: not, ``'announced'``, or without a word.
     """
 
-    def __init__(self, guard: Guard, closes: bool) -> None:
+    def __init__(self, guard: Guard, closes: str = '') -> None:
         self.guard, self.closes = guard, closes
         super().__init__()
 
@@ -504,14 +513,14 @@ class Tunnels(kit.Server):
                     peer.send(b'HTTP/1.1 200 Connection established\r\n\r\n')
                     return join(peer, onward)
             lines = ''.join(f'{name}: {value}\r\n' for name, value in fields.items())
-            close = 'Connection: close\r\n' if self.closes else ''
+            close = 'Connection: close\r\n' if self.closes == 'announced' else ''
             peer.send(f'HTTP/1.1 407 No\r\n{lines}{close}Content-Length: 4\r\n\r\nwhy?'.encode())
             if self.closes:
                 return None
 
 
-@pytest.mark.parametrize('closes', [False, True])
-def test_tunnels(closes: bool, authority: kit.Authority) -> None:
+@pytest.mark.parametrize('closes', ['', 'announced', 'silently'])
+def test_tunnels(closes: str, authority: kit.Authority) -> None:
     """A tunnel is asked for once more with the answer, over the same connection or another; stale nonces as well."""
     guard = Guard(proxy=True, uses=1)
     with Tunnels(guard, closes) as proxy, serve(tls=authority.server()) as server:
@@ -539,7 +548,7 @@ def test_an_authenticator_of_a_tunnel_that_raises(authority: kit.Authority) -> N
         def challenged(self, request: Request, response: Response) -> Request:
             raise KeyError(request.method)
 
-    with Tunnels(Guard(proxy=True), False) as proxy:
+    with Tunnels(Guard(proxy=True)) as proxy:
         with Client('https://127.0.0.1:9', proxy=f'http://{proxy.host}', proxy_auth=Broken()) as client:
             with pytest.raises(HTTPError) as caught:
                 client.request('GET', '/')

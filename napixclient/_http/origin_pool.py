@@ -242,9 +242,10 @@ class OriginPool:
     def stats(self) -> Stats:
         """What became of the requests so far: see :meth:`napixclient.Client.stats`."""
         slots = self.slots
-        connecting = sum(dial.pending is not None for dial in slots.connecting)
-        queued = len(self.queue) + connecting + len(self.in_flight.completion.deferred)
-        return self.figures.stats(queued, len(slots.open) - len(slots.idle), self.throttle.limit)
+        waiting = [attempt.phase for attempt in slots.connecting if attempt.pending is not None]
+        challenged = waiting.count('authenticate')
+        queued = len(self.queue) + len(waiting) - challenged + len(self.in_flight.completion.deferred)
+        return self.figures.stats(queued, len(slots.open) - len(slots.idle) + challenged, self.throttle.limit)
 
     # -- ends ------------------------------------------------------------------------------------------------------
 

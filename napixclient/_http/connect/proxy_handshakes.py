@@ -75,6 +75,21 @@ def ask_tunnel(
     head = f'CONNECT {told.url} HTTP/1.1\r\nHost: {told.url}'.encode('latin-1')
     began = monotonic()
     sock.sendall(head + fields + b'\r\n\r\n')
+    received = _read_head(sock, proxy, parser)
+    if not 200 <= parser.status < 300:
+        status, answered = parser.status, parser.head or b''
+        reason = answered.partition(b'\r\n')[0].partition(b' ')[2].decode('latin-1')
+        error = ProxyError(f'the proxy {proxy} refused the tunnel: "{one_line(reason)[:200]}"', phase='connect')
+        body = _refusal(sock, parser, received, seconds)
+        error.response = Response(request or told, status, answered, body, monotonic() - began)
+        return TunnelRefusal(error, error.response, parser.reusable)
+    if parser.overrun:
+        raise ProxyError(f'the proxy {proxy} sent more than its answer to CONNECT', phase='connect')
+    return None
+
+
+def _read_head(sock: socket.socket, proxy: Proxy, parser: ResponseParser) -> bytes:
+    """Read the head of an answer, which the parser then knows, and what came with it."""
     parser.begin('HEAD', None)
     received: list[bytes] = []
     first = b''
@@ -87,16 +102,7 @@ def ask_tunnel(
                 raise ProtocolError(f'it said {first[:20]!r}')
     except ProtocolError as exc:
         raise ProxyError(f'the proxy {proxy} did not answer CONNECT in HTTP: {exc.message}', phase='connect') from exc
-    if not 200 <= parser.status < 300:
-        status, answered = parser.status, parser.head or b''
-        reason = answered.partition(b'\r\n')[0].partition(b' ')[2].decode('latin-1')
-        error = ProxyError(f'the proxy {proxy} refused the tunnel: "{one_line(reason)[:200]}"', phase='connect')
-        body = _refusal(sock, parser, b''.join(received), seconds)
-        error.response = Response(request or told, status, answered, body, monotonic() - began)
-        return TunnelRefusal(error, error.response, parser.reusable)
-    if parser.overrun:
-        raise ProxyError(f'the proxy {proxy} sent more than its answer to CONNECT', phase='connect')
-    return None
+    return b''.join(received)
 
 
 def _refusal(sock: socket.socket, parser: ResponseParser, data: bytes, seconds: float) -> bytes:

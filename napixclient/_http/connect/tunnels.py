@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gevent import socket
 
 from ...authenticators.challenges import is_stale
-from ...errors import HTTPError
+from ...errors import HTTPError, ProxyError
 from ...masking import mask
 from ...messages import Origin, Request
 from ..http1.parser import ResponseParser
@@ -52,9 +52,15 @@ class Tunnel:
         :raises Reconnect: when the answer to its challenge has to go over another connection.
         :raises OSError: when the connection breaks.
         """
+        is_used = False
         while True:
             fields = self._proxy.fields.block or proof_of(self._told)
-            refusal = ask_tunnel(sock, self._proxy, self._told, fields, self._new_parser(), request, seconds)
+            try:
+                refusal = ask_tunnel(sock, self._proxy, self._told, fields, self._new_parser(), request, seconds)
+            except (OSError, ProxyError):
+                if is_used:  # most likely it was closed behind the challenge, without an announcement
+                    raise Reconnect from None
+                raise
             if refusal is None:
                 return
             answer = self._answer(refusal)
@@ -64,6 +70,7 @@ class Tunnel:
             self._answered += 1
             if not refusal.is_kept:
                 raise Reconnect
+            is_used = True
 
     def _answer(self, refusal: TunnelRefusal) -> Request | None:
         """What answers a challenge, where it is one: a second one only where all was right but the nonce."""
