@@ -62,6 +62,12 @@ def test_whose_entry(host: str, expected: str | None, tmp_path: Path) -> None:
     assert NetrcAuth(written(tmp_path, FILE))(request).headers.get('authorization') == expected
 
 
+def test_a_field_of_its_own(tmp_path: Path) -> None:
+    """A request that brings its own proof keeps that, as with curl."""
+    request = Request('127.0.0.1', 'GET', '/', headers={'authorization': 'Own it'})
+    assert NetrcAuth(written(tmp_path, FILE))(request) is request
+
+
 def test_the_default(tmp_path: Path) -> None:
     """`default` is for all other hosts."""
     me = NetrcAuth(str(written(tmp_path, FILE + '\ndefault login nobody password pw')))

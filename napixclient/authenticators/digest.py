@@ -10,7 +10,7 @@ from itertools import count
 from urllib.parse import quote
 
 from ..masking import MASK, hide, mask
-from ..messages import Origin, Request, Response, Source, parse_origin
+from ..messages import Headers, Origin, Request, Response, Source, parse_origin
 from .challenges import Challenge, parameters_of, parse_challenges, quoted
 
 __all__ = ['Digest']
@@ -235,7 +235,8 @@ class _Session:
             fields.append(f'opaque={quoted(told["opaque"])}')
         if qop:
             fields += f'qop={qop}', f'nc={number}'
-        return request.with_line(b'authorization', f'\r\nAuthorization: Digest {", ".join(fields)}'.encode('latin-1'))
+        # Made as any field is, which refuses what none may hold, whatever the server has put into its challenge.
+        return request.with_line(b'authorization', Headers({'Authorization': f'Digest {", ".join(fields)}'}).block)
 
     def _hashed(self, *parts: str) -> str:
         return new(self._hash, ':'.join(parts).encode('latin-1'), usedforsecurity=False).hexdigest()

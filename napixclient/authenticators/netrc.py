@@ -16,8 +16,8 @@ __all__ = ['NetrcAuth']
 class NetrcAuth:
     """``Authorization: Basic …`` for the hosts that a ``.netrc`` file has an entry for, or a ``default``.
 
-    The file is read once, when this is made. Other hosts are sent nothing, and so is another origin that a redirect
-    leads to. No environment variable names another file.
+    The file is read once, when this is made. A request with an ``Authorization`` of its own keeps that. Other hosts
+    are sent nothing, and so is another origin that a redirect leads to. No environment variable names another file.
 
     :param path: of the file. Default: ``~/.netrc``, which need not be there.
     :raises ValueError: if the file cannot be read or makes no sense. As Python's ``netrc``, it refuses a ``~/.netrc``
@@ -60,9 +60,9 @@ class NetrcAuth:
             self._by_host[host.lower()] = signer
 
     def __call__(self, request: Request) -> Request:
-        """Return the request with the password for its host, where there is one."""
+        """Return the request with the password for its host, where there is one and the request brings none itself."""
         signer = self._by_host.get(parse_origin(request.host).host, self._default)
-        return request if signer is None else signer(request)
+        return request if signer is None or 'authorization' in request.headers else signer(request)
 
     def __repr__(self) -> str:
         return mask(f'NetrcAuth({self.path!r})')

@@ -94,7 +94,8 @@ class OAuth2ClientCredentials:
         if self._auth == 'body':
             return request
         # Both are form-encoded first (RFC 6749 §2.3.1), so that either may have a colon.
-        return BasicAuth(quote_plus(self.client_id), quote_plus(self._secret))(request)
+        self._basic = BasicAuth(quote_plus(self.client_id), quote_plus(self._secret))  # which hides what it sends
+        return self._basic(request)
 
     def __call__(self, request: Request) -> Request:
         """Return the request with a token, which is fetched where there is none.
