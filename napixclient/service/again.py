@@ -11,7 +11,7 @@ from .runs import Runs
 from .secrets import with_parameters
 from .submission import BadSubmission, Submission, politely, submission_of
 
-__all__ = ['Given', 'NotAgain', 'ask_again', 'read_given', 'what_is_left']
+__all__ = ['Given', 'NotAgain', 'ask_again', 'read_given', 'request_of', 'what_is_left']
 
 
 class NotAgain(Exception):
@@ -78,7 +78,7 @@ def ask_again(runs: Runs, run: Kept, given: Given) -> Submission:
     failed = _failed(runs, run)
     lacking = [one.request['wants'] for one in failed if 'wants' in one.request]
     _check(given, lacking)
-    requests = [_request(one.request, given) for one in politely(failed)]
+    requests = [request_of(one.request, given) for one in politely(failed)]
     options = {name: value for name, value in run.options.items() if value is not None}
     need = options.pop('need', 0) - run.summary['counts']['ok']
     if need > 0:
@@ -128,8 +128,8 @@ def _check(given: Given, lacking: list[dict[str, Any]]) -> None:
         raise NotAgain('body: none is missing')
 
 
-def _request(kept: dict[str, Any], given: Given) -> dict[str, Any]:
-    """A request as it is submitted."""
+def request_of(kept: dict[str, Any], given: Given) -> dict[str, Any]:
+    """A request of the store as it is submitted."""
     request = {name: kept[name] for name in ('host', 'method', 'url', 'tag')}
     if 'headers' in kept:
         return {**request, 'headers': kept['headers'], 'body': kept['body']}

@@ -57,7 +57,7 @@ def asked_again(to: Connection, ids: Iterable[str]) -> dict[str, str]:
 def not_succeeded(to: Connection, id: str) -> list[Failed]:
     """The requests of a run without a result that is good; none where they are not kept."""
     good: set[int] = set()
-    doubtful: set[int] = set()
+    doubtful = {one.number for one in left(to, id) if one.sent}  # where results could not be kept
     for number, numbers, text in to.stream('SELECT number, numbers, line FROM results WHERE run = :run', {'run': id}):
         for one, line in zip([number] if numbers is None else json.loads(numbers), text.split('\n'), strict=True):
             if is_good(line):

@@ -16,6 +16,7 @@ from .problems import BadRequest
 __all__ = ['filter_of', 'flag', 'is_number', 'number', 'query_of', 'wants_csv']
 
 is_number = re.compile(r'[0-9]{1,15}', re.ASCII).fullmatch
+_is_weight = re.compile(r'\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*', re.ASCII).fullmatch
 #: Characters of a text by which runs are filtered.
 _LONGEST_TEXT = 200
 
@@ -51,10 +52,19 @@ def wants_csv(query: dict[str, str], accept: str) -> bool:
     """Whether results are CSV: as the query says, else as the media types do."""
     form = query.get('format')
     if form is None:
-        return accept.partition(';')[0].partition(',')[0].strip().lower() == 'text/csv'
+        weights = dict(map(_weight, accept.lower().split(',')))
+        lines = max(weights.get(media, 0.0) for media in ('application/x-ndjson', 'application/*', '*/*'))
+        return weights.get('text/csv', 0.0) > lines
     if form not in ('csv', 'ndjson'):
         raise BadRequest('format: csv or ndjson')
     return form == 'csv'
+
+
+def _weight(item: str) -> tuple[str, float]:
+    """A media type of ``Accept``, and its weight (RFC 9110 §12.4.2)."""
+    media, *parameters = item.split(';')
+    found = [match[1] for match in map(_is_weight, parameters) if match]
+    return media.strip(), float(found[0]) if found else 1.0
 
 
 def filter_of(query: dict[str, str]) -> Filter:

@@ -6,10 +6,12 @@ import csv
 import io
 import json
 import sqlite3
+import string
 from collections import Counter
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl, urlencode
 
 import gevent
 import pytest
@@ -17,11 +19,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from napixclient import Client
+from napixclient.allow import Allow
+from napixclient.service.again import Given, request_of
 from napixclient.service.csv_form import COLUMNS, row_of
 from napixclient.service.database import open_database
-from napixclient.service.rows import Kept
+from napixclient.service.rows import Kept, read_requests, rows_of
 from napixclient.service.store import Store
+from napixclient.service.submission import kept_all, read_submission, submission_of
 from tests import kit
+from tests.chaos.postgres import PostgreSQL
 from tests.service.serving import LONG, Service, ok, serving
 
 JSON = {'Content-Type': 'application/json'}
@@ -227,6 +233,62 @@ def test_secrets_are_asked_for_and_everything_else_is_kept(tmp_path: Path) -> No
     assert b's3cr3t' not in kept and b'Bearer new' not in kept
 
 
+WORDS = st.text(alphabet='abcXYZ019-_é&= "\\', min_size=1, max_size=12)
+VALUES = st.recursive(
+    st.none() | st.booleans() | st.integers() | WORDS,
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(WORDS | st.sampled_from(['password', 'key']), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+NAMES = st.sampled_from(['Accept', 'X-Plain', 'Authorization', 'Cookie', 'X-Api-Key', 'x-trace'])
+PRINTABLE = st.text(alphabet=string.ascii_letters + string.digits + '=/+;., ', min_size=1, max_size=20).map(str.strip)
+
+
+@settings(max_examples=200, deadline=None)
+@given(
+    headers=st.dictionaries(NAMES, PRINTABLE, max_size=4),
+    parameters=st.lists(
+        st.tuples(st.sampled_from(['a', 'token', 'api_key', 'q']), WORDS), max_size=3, unique_by=itemgetter(0)
+    ),
+    body=st.none() | WORDS | st.dictionaries(WORDS | st.sampled_from(['password', 'pin']), VALUES, max_size=3),
+    tag=VALUES,
+)
+def test_what_is_asked_again_is_what_was_asked(
+    headers: dict[str, str], parameters: list[tuple[str, str]], body: Any, tag: Any
+) -> None:
+    """What the store keeps of a request, with the secrets that are wanted, is the same request; no secret field is kept."""
+    given = {
+        'host': 'localhost:1',
+        'method': 'PUT',
+        'url': f'/x?{urlencode(parameters)}',
+        'headers': headers,
+        'body': body,
+    }
+    allow = Allow((), loopback=True)
+    first = read_submission(json.dumps({'requests': [{**given, 'tag': tag}]}).encode(), 1, allow)
+    [(_, row)] = rows_of(kept_all(first.items, first.secrets or None))
+    [kept] = read_requests(row)
+    if 'headers' not in kept:
+        wants = kept['wants']
+        if wants['url']:
+            return  # a value that stands in the path, too: such a request is not asked again
+        assert not {'authorization', 'cookie', 'x-api-key'} & {name.lower() for name in kept['kept']['headers']}
+        secret = Given(
+            {name.lower(): headers[name] for name in wants['headers']},
+            {name: value for name, value in parameters if name in wants['parameters']},
+            body if wants['body'] else None,
+        )
+    else:
+        secret = Given({}, {}, None)
+    second = submission_of({'requests': [request_of(kept, secret)]}, 1, allow)
+    one, two = first.items[0].request, second.items[0].request
+    assert one is not None and two is not None
+    assert (one.method, one.payload) == (two.method, two.payload)
+    assert sorted(one.headers.multi_items()) == sorted(two.headers.multi_items())
+    assert parse_qsl(one.url.partition('?')[2]) == parse_qsl(two.url.partition('?')[2])
+
+
 def test_requests_are_kept_for_as_long_as_they_can_be_asked_again(tmp_path: Path) -> None:
     """Of a run that has all it asked for the store forgets the requests; of another with the run."""
     moody = Moody()
@@ -255,6 +317,35 @@ def test_a_store_of_an_older_release_is_taken_over(tmp_path: Path) -> None:
         assert service.show(id)['outcome'] == 'failed'
         answer = again(service, id)
         assert answer.status == 409 and 'not kept' in answer.body['error_text']
+
+
+def test_instances_that_share_a_store_make_one_run(postgres: PostgreSQL) -> None:
+    """Whichever instance is asked, and at the same time, there is one new run; both list, filter and forget the runs of all."""
+    moody = Moody()
+    moody.down = {'/Down_1'}
+    url = postgres.create('again')
+    with kit.serve(moody) as server, serving(url) as first, serving(url) as second:
+        requests = [{'host': server.host, 'url': path} for path in ('/', '/Down_1')]
+        run, _ = first.run({'requests': requests})
+        asked = [gevent.spawn(again, service, run['id']) for service in (first, second) * 4]
+        answers = [one.get(timeout=LONG) for one in asked]
+        assert len({answer.body['id'] for answer in answers}) == 1
+        assert Counter(answer.status for answer in answers) == {201: 1, 200: 7}
+        child = answers[0].body['id']
+        kit.wait_until(lambda: second.show(child)['outcome'] == 'failed', 'the run ends', LONG)
+        for service in first, second:
+            for query, expected in {
+                'outcome=failed': [child],
+                'outcome=done_with_failures&text=get': [run['id']],
+                'text=down_1': [child],
+                'text=down%25': [],
+                f'text={run["id"]}': [run['id']],
+                'text=%00%C3%A9': [],
+            }.items():
+                found = ok(service.ask('GET', f'/runs?{query}')).body['runs']
+                assert [one['id'] for one in found] == expected, query
+        assert second.ask('DELETE', f'/runs/{child}?forget=1').status == 204
+        assert first.ask('GET', f'/runs/{child}').status == 404
 
 
 # The list ---------------------------------------------------------------------------------------------------------------
@@ -374,9 +465,9 @@ def test_results_are_downloaded_as_csv(service: Service) -> None:
     answer = ok(service.ask('GET', f'/runs/{run["id"]}/results?format=csv'))
     assert answer.headers['content-disposition'] == f'attachment; filename="napix-{run["id"]}.csv"'
     assert ok(service.ask('GET', f'/runs/{run["id"]}/results', None, {'Accept': 'text/csv'})).data == answer.data
-    found = table(answer)
-    assert tuple(found[0]) == COLUMNS
-    assert [row['body'] for row in found] == [
+    cells = table(answer)
+    assert tuple(cells[0]) == COLUMNS
+    assert [row['body'] for row in cells] == [
         bodies[0],
         '{"n": 1.10, "big": 12345678901234567890}',
         '-5',
@@ -385,16 +476,26 @@ def test_results_are_downloaded_as_csv(service: Service) -> None:
         '',
         '',
     ]
-    for row, result in zip(found, results, strict=True):
+    for row, result in zip(cells, results, strict=True):
         assert (row['host'], row['state'], row['url']) == (result['host'], result['state'], result['url'])
         assert (int(row['seq']), float(row['ms']), int(row['attempts'])) == tuple(
             result[name] for name in ('seq', 'ms', 'attempts')
         )
-    assert json.loads(found[2]['tag']) == {'n': 2} and found[-1]['tag'] == 'none'
-    assert (found[-1]['status'], found[-1]['error_class']) == ('', results[-1]['error']['class'])
+    assert json.loads(cells[2]['tag']) == {'n': 2} and cells[-1]['tag'] == 'none'
+    assert (cells[-1]['status'], cells[-1]['error_class']) == ('', results[-1]['error']['class'])
     assert len(table(ok(service.ask('GET', f'/runs/{run["id"]}/results?format=csv&from=5')))) == 2
     assert ok(service.ask('GET', f'/runs/{run["id"]}/results?format=csv&follow=1')).data == answer.data
     assert service.ask('GET', f'/runs/{run["id"]}/results?format=xls').status == 400
+    for accept, media in {
+        'text/csv;q=0.5, application/x-ndjson': 'application/x-ndjson',
+        'text/csv, */*;q=0.1': 'text/csv',
+        'text/html, text/csv;q=0.9, */*;q=0.8': 'text/csv',
+        'text/csv;q=0': 'application/x-ndjson',
+        '*/*': 'application/x-ndjson',
+        'text/csv;q=x': 'text/csv',
+    }.items():
+        found = service.ask('GET', f'/runs/{run["id"]}/results', None, {'Accept': accept})
+        assert found.headers['content-type'].partition(';')[0] == media, accept
     assert (
         service.ask('GET', f'/runs/{run["id"]}/results?format=ndjson')
         .headers['content-disposition']
