@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable
 from contextvars import copy_context
 from functools import partial
 from typing import Any
+from urllib.parse import parse_qs
 
 import gevent
 from gevent.threadpool import ThreadPool
@@ -34,7 +35,7 @@ from .problems import (
     UnsupportedMediaType,
     UpgradeRequired,
 )
-from .query import filter_of, flag, is_number, number, query_of, wants_csv
+from .query import filter_of, flag, is_number, number, wants_csv
 from .runs import Busy, Runs
 from .segments import Form
 from .submission import BadSubmission, Submission, read_submission
@@ -203,7 +204,7 @@ class Api:
 
     def read_limit(self, environ: Environ) -> int:
         """How many the caller wants to see."""
-        limit = number(query_of(environ), 'limit', 50)
+        limit = number(_query(environ), 'limit', 50)
         if not 1 <= limit <= MOST_RUNS:
             raise BadRequest(f'limit: from 1 to {MOST_RUNS}')
         return limit
@@ -219,7 +220,7 @@ class Api:
         return _json(start_response, document, status, fields)
 
     def _list(self, environ: Environ, start_response: StartResponse) -> Answer:
-        query, limit = query_of(environ), self.read_limit(environ)
+        query, limit = _query(environ), self.read_limit(environ)
         before = None
         if 'before' in query:
             before = self._runs.store.find(query['before']) if _is_id(query['before']) else None
@@ -242,7 +243,7 @@ class Api:
         return document
 
     def _delete(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
-        if flag(query_of(environ), 'forget'):
+        if flag(_query(environ), 'forget'):
             return self._forget(start_response, id)
         if not _is_id(id) or not self._runs.cancel(id):
             raise NotFound('there is no run of that id')
@@ -271,7 +272,7 @@ class Api:
     # -- watching --------------------------------------------------------------------------------------------------
 
     def _results(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
-        query = query_of(environ)
+        query = _query(environ)
         seq = number(query, 'from', 0)
         follow, is_csv = flag(query, 'follow'), wants_csv(query, environ.get('HTTP_ACCEPT', ''))
         self._document(id)
@@ -284,7 +285,7 @@ class Api:
         return self._stream(environ, id, seq, form) if follow else page(self._feeds, id, seq, form)
 
     def _events(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
-        seq = number(query_of(environ), 'from', 0)
+        seq = number(_query(environ), 'from', 0)
         last = environ.get('HTTP_LAST_EVENT_ID')
         if last is not None:
             if not is_number(last):
@@ -308,7 +309,7 @@ class Api:
         return []
 
     def _watch(self, environ: Environ, start_response: StartResponse, id: str) -> Answer:
-        seq = number(query_of(environ), 'from', 0)
+        seq = number(_query(environ), 'from', 0)
         self._document(id)
         _check_handshake(environ)
         upgrade = environ['napix.session']
@@ -353,6 +354,15 @@ def _send(
 ) -> list[bytes]:
     start_response(status, [('Content-Type', media), ('Content-Length', str(len(data))), *_PLAIN, *fields])
     return [data]
+
+
+def _query(environ: Environ) -> dict[str, str]:
+    """The parameters; of several of a name the last."""
+    try:
+        found = parse_qs(environ.get('QUERY_STRING', ''), keep_blank_values=True, max_num_fields=100)
+    except ValueError as exc:
+        raise BadRequest('the query cannot be read') from exc
+    return {name: values[-1] for name, values in found.items()}
 
 
 def _check_handshake(environ: Environ) -> None:

@@ -6,28 +6,17 @@ All of it raises :class:`BadRequest`, naming the parameter.
 from __future__ import annotations
 
 import re
-from urllib.parse import parse_qs
 
-from ..wsgi.environ import Environ
 from .counts import OUTCOMES, STATES
 from .listing import Filter
 from .problems import BadRequest
 
-__all__ = ['filter_of', 'flag', 'is_number', 'number', 'query_of', 'wants_csv']
+__all__ = ['filter_of', 'flag', 'is_number', 'number', 'wants_csv']
 
 is_number = re.compile(r'[0-9]{1,15}', re.ASCII).fullmatch
 _is_weight = re.compile(r'\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*', re.ASCII).fullmatch
 #: Characters of a text by which runs are filtered.
 _LONGEST_TEXT = 200
-
-
-def query_of(environ: Environ) -> dict[str, str]:
-    """The parameters; of several of a name the last."""
-    try:
-        found = parse_qs(environ.get('QUERY_STRING', ''), keep_blank_values=True, max_num_fields=100)
-    except ValueError as exc:
-        raise BadRequest('the query cannot be read') from exc
-    return {name: values[-1] for name, values in found.items()}
 
 
 def number(query: dict[str, str], name: str, default: int) -> int:

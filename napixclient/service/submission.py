@@ -429,10 +429,8 @@ def kept(item: Item, given: Request | OwnOptions | None, secrets: Secrets | None
     :raises BadSubmission: for what cannot be written down.
     """
     try:
-        if given is None:
+        if given is None or item.secret:
             return f'{{{item.members}}}'
-        if item.secret:
-            return _kept_in_part(item, secrets)
         if isinstance(given, OwnOptions):
             if secrets is None:
                 return f'{{{item.members},"headers":{{}},"body":null}}'
@@ -442,7 +440,7 @@ def kept(item: Item, given: Request | OwnOptions | None, secrets: Secrets | None
         if secrets:
             sent = {'url': given.url, 'headers': headers, 'body': given.body}
             if secrets.without(sent) != sent:  # masked it would be another request
-                return _kept_in_part(item, secrets)
+                return f'{{{item.members}}}'
         if given.url is not item.url:
             item = item._replace(url=given.url, target='')
         body = 'null' if given.body is None else _body_text(given)
@@ -451,10 +449,21 @@ def kept(item: Item, given: Request | OwnOptions | None, secrets: Secrets | None
         raise BadSubmission(f'requests[{item.number}]: cannot be written down: {exc}') from exc
 
 
-def _kept_in_part(item: Item, secrets: Secrets | None) -> str:
-    """A request without its secrets, and where they were: it cannot be sent, unless somebody gives them once more."""
-    given, secrets = item.request, secrets or Secrets()
+def _kept_or_part(item: Item, secrets: Secrets | None) -> str:
+    """All of a request, or what is no secret of it, and where its secrets were: so it can be asked again with them."""
+    text = kept(item, item.given, secrets)
+    if (secrets is None and not item.secret) or text != f'{{{item.members}}}':
+        return text
+    given = item.request
     assert given is not None
+    try:
+        return f'{text[:-1]},{_parts_of(item, given, secrets or Secrets())}}}'
+    except (ValueError, TypeError, RecursionError) as exc:
+        raise BadSubmission(f'requests[{item.number}]: cannot be written down: {exc}') from exc
+
+
+def _parts_of(item: Item, given: Request, secrets: Secrets) -> str:
+    """The members ``kept``, without secrets, and ``wants``."""
     headers = dict(given.headers.multi_items()) if given.headers.block else {}
     shown = {
         name: value for name, value in headers.items() if not is_secret_field(name) and secrets.without(value) == value
@@ -469,7 +478,7 @@ def _kept_in_part(item: Item, secrets: Secrets | None) -> str:
         'url': mask_url(given.url) != item.url,
     }
     body = 'null' if given.body is None or masks_body else _body_text(given)
-    return f'{{{item.members},"kept":{{"headers":{_encode(shown)},"body":{body}}},"wants":{_encode(wants)}}}'
+    return f'"kept":{{"headers":{_encode(shown)},"body":{body}}},"wants":{_encode(wants)}'
 
 
 def kept_all(items: list[Item], secrets: Secrets | None) -> Iterator[str | Alike]:
@@ -482,7 +491,7 @@ def kept_all(items: list[Item], secrets: Secrets | None) -> Iterator[str | Alike
         if secrets is None and isinstance(some[0].given, OwnOptions) and _are_alike(some):
             yield _kept_alike(some)
         else:
-            yield from [kept(item, item.given, secrets) for item in some]
+            yield from [_kept_or_part(item, secrets) for item in some]
 
 
 def _are_alike(items: list[Item]) -> bool:

@@ -316,6 +316,7 @@ def test_a_run_is_deleted_after_it_was_named(browser: Browser, tmp_path: Path) -
         browser.until('document.querySelectorAll("#runs li").length === 2 && document.activeElement.matches("#runs a")')
         assert service.ask('GET', f'/runs/{ids[0]}').status == 404
         show(browser, service, ids[1])
+        until_state(browser, 'done')
         browser.click('#delete')
         browser.until('document.getElementById("forget").open')
         assert 'GET /n1' in browser.text('#forget')

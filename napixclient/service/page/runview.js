@@ -62,7 +62,7 @@ class RunView {
     this.badge = h('span.badge.running', { id: 'state', role: 'status', 'aria-live': 'polite', 'aria-atomic': 'true' }, 'running');
     this.when = h('span.quiet');
     this.cancel = h('button', { type: 'button', id: 'cancel', hidden: true, onclick: () => this.stop() }, 'Cancel');
-    this.again = h('button', { type: 'button', id: 'again', onclick: () => this.repeat(),
+    this.again = h('button', { type: 'button', id: 'again', hidden: true, onclick: () => this.repeat(),
       title: 'Opens the form as it was filled in' }, 'Ask all again');
     this.failedAgain = h('button.primary', { type: 'button', id: 'again-failed', hidden: true,
       onclick: () => this.askAgain() }, 'Ask the failed ones again');
