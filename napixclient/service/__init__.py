@@ -5,15 +5,19 @@ service     the parts put together
 gunicorn    the service under gunicorn
 access      who may ask: host, origin, credentials
 api         routes, and the documents they take and give
+query       the query of a request
 openapi     the description of the API
 page        serves the files of the page
 metrics     the figures at ``/metrics``
 watching    what watchers are sent: lines, events, WebSocket messages
 flight      the requests of a run in flight: given to the pool, and their outcomes taken
 via         runs that ask over the workers of a cluster
+cluster_api, again_openapi  the route that tells of it; descriptions of that and of asking again
 following   hands results to all who watch
 runs        takes new runs, takes over those that were left
 run         one that is under way
+listing     the list of runs, filtered
+again, again_api  what has not succeeded of a run, asked in another
 keeping     commits results, and what is to be sent next
 lanes       which requests are to be sent next
 lease       the right to send, where others share the store
@@ -23,11 +27,13 @@ saga_submission, saga_store, saga_journal  what is posted, what is kept of it, a
 saga_api, saga_openapi  routes of sagas, and their description
 submission  what is posted, read and checked
 results     a result as a line of JSON
+lines, csv_form  such lines, read; and written as CSV
 segments    results that were committed together
 counts      the progress of a run
 slices      JSON of any size, decoded in slices
 secrets     the secrets of a run, taken out of what is kept and shown
 store       runs in a database
+queries, rows  what is read from it, and how its rows are written
 nonces      those of signed requests, in the same database
 database    threads that talk to one
 sqlite      a store in a file
