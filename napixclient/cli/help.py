@@ -13,7 +13,7 @@ WIDTH = 80
 SUMMARY = 'send HTTP requests to many servers at once'
 SYNOPSIS = (
     'napix METHOD HOSTS URL [ITEM...] [FLAGS]',
-    'napix demo | serve [FLAGS] | saga show|undo JOURNAL',
+    'napix demo [--serve] | serve [FLAGS] | saga show|undo JOURNAL',
     'napix worker [FLAGS] | cluster key|status',
     'napix completion SHELL | man | help TOPIC',
 )

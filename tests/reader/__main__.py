@@ -2,6 +2,7 @@
 
 Each page's blocks are pasted into one file and run by plain Python, in a fresh virtual environment that has what the
 first line of the page says, beside the servers of `napix demo --serve`. What a page shows is compared with what is printed.
+With `--patched` gevent has patched the process first, but for the page on threads.
 """
 
 from __future__ import annotations
@@ -57,6 +58,8 @@ def pages() -> Iterator[Page]:
 
 def main(names: list[str]) -> int:
     """Read, and tell of each page; 1 if one of them does not hold."""
+    how = ['-m', 'gevent.monkey'] if '--patched' in names else []
+    names = [name for name in names if name != '--patched']
     wanted = [page for page in pages() if not names or page.name in names]
     began, failed = time.monotonic(), 0
     with tempfile.TemporaryDirectory(prefix='reader-') as folder, ThreadPoolExecutor(READERS) as workers:
@@ -68,7 +71,7 @@ def main(names: list[str]) -> int:
         }
         with serving(environments[SERVERS.install].result()) as exported:
             print(f'the servers are up after {time.monotonic() - began:.0f} s', flush=True)
-            readings = [workers.submit(read, page, Path(folder), environments, exported) for page in wanted]
+            readings = [workers.submit(read, page, how, Path(folder), environments, exported) for page in wanted]
             for page, reading in zip(wanted, readings, strict=True):
                 complaint, seconds = reading.result()
                 failed += bool(complaint)
@@ -140,7 +143,11 @@ def environment(home: Path, programs: Path, exported: dict[str, str] | None = No
 
 
 def read(
-    page: Page, folder: Path, environments: dict[tuple[str, ...], Future[Path]], exported: dict[str, str]
+    page: Page,
+    how: list[str],
+    folder: Path,
+    environments: dict[tuple[str, ...], Future[Path]],
+    exported: dict[str, str],
 ) -> tuple[str, float]:
     """Do what a page says; what does not hold, and the seconds that it took."""
     if page.needs is None:
@@ -152,7 +159,7 @@ def read(
     (directory / 'pasted.py').write_text(source)
     began = time.monotonic()
     done = subprocess.run(
-        [programs / 'python', 'pasted.py'],
+        [programs / 'python', *([] if page.name.endswith('threads.rst') else how), 'pasted.py'],
         cwd=directory,
         env=environment(directory, programs, exported if page.needs.servers else {}),
         stdin=subprocess.DEVNULL,

@@ -18,7 +18,7 @@ _kept: set[str] = set()
 SECONDS = 30
 #: Programs that serve until they are ended: what they say when they are up, and what has them listen on a free port.
 SERVING = {
-    'gunicorn': (r'Listening at: (http\S+)', {'GUNICORN_CMD_ARGS': '--bind 127.0.0.1:0'}),
+    'gunicorn': (r'Listening at: (http\S+)', {'GUNICORN_CMD_ARGS': '--bind 127.0.0.1:0 --graceful-timeout 1'}),
     'uvicorn': (r'running on (http\S+)', {'UVICORN_PORT': '0'}),
 }
 
