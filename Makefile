@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-timed test-faces test-programs test-docs-reader test-service-full test-patched test-cluster test-zaqar test-chaos test-saga coverage fuzz soak soak-cluster bench docs lint clean
+.PHONY: help demo test test-timed test-faces test-programs test-docs-reader test-service-full test-patched test-cluster test-zaqar test-chaos test-saga test-servers coverage fuzz soak soak-cluster bench docs lint clean
 # Two pips in one environment would break each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -25,6 +25,7 @@ help:
 	@echo 'make test-saga   sagas whose process is killed at 100 random points (ARGS=--full: 500)'
 	@echo 'make coverage   how much of the code the runs since make test began have reached'
 	@echo 'make test-zaqar  the Marconi client against Zaqar, Keystone and Redis, which it installs in .zaqar/'
+	@echo 'make test-servers   real servers, from nginx to Tomcat, which it installs (ARGS=--quick: some of them)'
 	@echo 'make fuzz    fuzzers that draw new cases each time (--seconds N, --hypothesis-seed=N)'
 	@echo 'make soak    a million requests, a tenth killed: memory stays flat (needs nginx; --requests N, --seed N)'
 	@echo 'make soak-cluster   a million requests over workers that are killed every 20 s, the broker once (--requests N)'
@@ -120,6 +121,11 @@ test-zaqar: $(VENV)/.installed-all,test
 fuzz: $(VENV)/.installed-all,test
 	$(BIN)/python -m tests.fuzz $(ARGS)
 
+# nginx, HAProxy, Apache and the rest in their real forms: installed where that can be done, and asked as a user would.
+test-servers: $(VENV)/.installed-all,test
+	$(BIN)/python -m tests.servers.install $(filter --quick,$(ARGS))
+	$(BIN)/python -m tests.servers $(ARGS)
+
 soak: $(VENV)/.installed-all,test
 	$(BIN)/python -m tests.soak $(ARGS)
 
@@ -143,7 +149,7 @@ lint: $(VENV)/.installed-all,lint
 	PYTHONPATH=.:typings $(BIN)/basedpyright --pythonpath $(BIN)/python --verifytypes napixclient --ignoreexternal
 
 clean:
-	rm -rf $(VENV) .zaqar .tox build dist *.egg-info docs/_build .coverage .coverage.* \
+	rm -rf $(VENV) .zaqar .servers .tox build dist *.egg-info docs/_build .coverage .coverage.* \
 		.hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache *.log
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
