@@ -190,7 +190,7 @@ class SharedPool(PoolVerbs[Body, Future[Response | HTTPError], Future[StreamedRe
     ) -> dict[str, Outcome]:
         """Ask each host the same, and wait: see :meth:`napixclient.ClientPool.map`.
 
-        :param options: those of :class:`WholeOptions`:
+        :param options: those of :class:`RequestOptions`, but for ``stream``:
         """
         requests = requests_to(SharedPool.request, hosts, method, url, body, headers, options)
         return by_host(requests, self.stream(requests.values()))

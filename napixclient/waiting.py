@@ -112,7 +112,7 @@ class Waiting(ABC):
         what has not been sent; what is in flight finishes in the background.
 
         :param hosts: as ``request`` takes them. Nothing is sent unless all can be asked.
-        :param options: those of :class:`WholeOptions`:
+        :param options: those of :class:`RequestOptions`, but for ``stream``:
         :raises ValueError: for a part that cannot be sent, and for a body that can be read only once.
         :raises TypeError: for an option that there is not.
         """

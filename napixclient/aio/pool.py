@@ -226,7 +226,7 @@ class AsyncPool(
 
         A task that is cancelled meanwhile cancels the requests.
 
-        :param options: those of :class:`WholeOptions`:
+        :param options: those of :class:`RequestOptions`, but for ``stream``:
         """
         given: Any = body
         if body is not None and hasattr(body, '__aiter__'):
