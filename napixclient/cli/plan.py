@@ -11,6 +11,7 @@ from urllib3 import Timeout as Timeouts
 from .._http.options import Options
 from ..authenticators import LoginAuthenticator, TokenIdentifier
 from ..hosts import BadHosts, Groups, expand
+from ..messages import METHODS, in_capitals
 from ..pool import ClientPool
 from ..secret_names import add_secret_names
 from ..waiting import Waiting
@@ -18,7 +19,7 @@ from .credentials import BadCredentials, ConnectionOptions, authenticator_of, co
 from .hostfiles import read_groups, read_hosts, without
 from .items import BadItem, Items
 from .joblog import BadLog, Done
-from .options import METHODS, Asked
+from .options import Asked
 from .targets import BadUrl, Targets
 from .via import cluster_pool
 
@@ -94,9 +95,10 @@ def _check(asked: Asked) -> None:
 
 
 def _method(text: str) -> str:
-    """The method; only the usual ones may be written in small letters."""
-    if text.upper() in METHODS:
-        return text.upper()
+    """The method; only those that everybody knows may be written in small letters."""
+    known = in_capitals(text.lower())
+    if known in METHODS:
+        return known
     if text != text.upper():
         raise BadUsage(f'{text!r} is neither a method nor a command')
     return text

@@ -31,6 +31,7 @@ def sent(server: kit.HandlerServer) -> kit.Received:
         ('Post', 'POST'),
         ('delete', 'DELETE'),
         ('head', 'HEAD'),
+        ('trace', 'TRACE'),
         ('PROPFIND', 'PROPFIND'),
     ],
 )

@@ -7,12 +7,13 @@ import logging
 import os
 import signal
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from urllib3 import Retry
 
-from napixclient import Cancelled, ConnectError, DeadlineExceeded, HTTPError, Interrupted, Request, Response
+from napixclient import Cancelled, ConnectError, DeadlineExceeded, HTTPError, Interrupted, Request, Response, Timeout
 from napixclient.authenticators import Digest, NetrcAuth, OAuth2ClientCredentials, TokenIdentifier
 from napixclient.cluster import ClusterError, ClusterPool
 from napixclient.cluster.broker import Broker
@@ -62,6 +63,47 @@ def test_outcomes_are_those_of_a_pool(cluster: Cluster) -> None:
         assert str(outcome.peer) == outcome.request.host and outcome.tried == (outcome.peer,)
     assert answer.worker == lost.worker and str(answer.worker).startswith('0/1@') and str(answer.worker) in worker.text
     assert (stats['done'], stats['queued'], stats['in_flight']) == (1, 0, 0)
+
+
+def test_the_short_ways_are_those_of_a_pool(cluster: Cluster) -> None:
+    """Verbs, whole URLs, other bodies, `map`, and a stream with a clock; what cannot travel is refused at once."""
+    servers = cluster.servers(2)
+    cluster.worker()
+    with pool_of(cluster) as pool:
+        assert pool.get(f'http://{servers.hosts[0]}/a#b').get().ok
+        pool.post(servers.hosts[0], '/b', json='text')
+        pool.put(servers.hosts[1], '/c', data={'d': 1})
+        first, *answers = pool.wait()
+        assert first.raise_for_status() is first and [answer.ok for answer in answers] == [True, True]
+        assert first.as_dict()['body'] == 'ok'
+        lost = f'127.0.0.1:{free_port()}'
+        found = pool.map([servers.hosts[1], lost, servers.hosts[0], lost], 'get', '/e')
+        assert {host: outcome.ok for host, outcome in found.items()} == {
+            servers.hosts[1]: True,
+            lost: False,
+            servers.hosts[0]: True,
+        }
+        assert list(found) == [servers.hosts[1], lost, servers.hosts[0]] and pool.wait() == []
+        for options, says in ({'retry_on': bool}, 'retry_on cannot travel'), ({'stream': True}, 'cannot travel'):
+            with pytest.raises(ValueError, match=says):
+                pool.get(servers.hosts[0], '/', **options)  # type: ignore[arg-type]
+        assert pool.wait() == []
+    with pytest.raises(ValueError, match='retry_on cannot travel'):
+        pool_of(cluster, retry_on=bool)
+
+
+def test_a_stream_ends_when_its_time_is_up(cluster: Cluster) -> None:
+    """What is under way comes out as a timeout, here for want of a worker; no more is pulled."""
+    pulled = []
+
+    def requests() -> Iterator[tuple[str, str, str]]:
+        while True:
+            pulled.append(len(pulled))
+            yield '127.0.0.1:9', 'GET', '/'
+
+    with pool_of(cluster) as pool:
+        outcomes = list(pool.stream(requests(), window=5, timeout=1))
+        assert len(outcomes) == len(pulled) == 5 and all(isinstance(outcome, Timeout) for outcome in outcomes)
 
 
 def test_authenticator_signs_at_the_worker(cluster: Cluster) -> None:

@@ -26,6 +26,15 @@ def body_of(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any
     )
 
 
+def test_a_known_method_may_be_in_small_letters(service: Service) -> None:
+    """It is sent and shown in capitals, also where many requests share it; any other is as it was written."""
+    with kit.serve(body_of) as server:
+        requests = [{'host': server.host, 'method': method, 'url': '/a'} for method in ('get', 'put', 'get', 'report')]
+        _, results = service.run({'requests': requests, 'ordered': True})
+    assert [one['method'] for one in results] == ['GET', 'PUT', 'GET', 'report']
+    assert [one['body']['method'] for one in results] == ['GET', 'PUT', 'GET', 'report']
+
+
 def test_a_run_is_submitted_watched_and_read_again(service: Service) -> None:
     """Every request has one result, numbered from 0, with its tag, its place and the fields of `napix --json`."""
     with kit.serve(body_of) as server:
