@@ -324,6 +324,17 @@ def test_a_coded_stream_is_not_held_up() -> None:
         server.later.set()
 
 
+def test_lines_that_make_no_event_hold_nobody_up() -> None:
+    """Others run while a server sends empty lines and comments without end."""
+    with FaultServer([READ, UNTIL_CLOSE, Forever(b'\n:\n' * 10_000)]) as server, Client(server.host) as client:
+        reader = gevent.spawn(error_of, lambda: next(events(client)))
+        for _ in range(100):
+            gevent.sleep(0)
+        assert not reader.ready()
+        client.cancel()
+        assert isinstance(reader.get(timeout=kit.LONG), Cancelled)
+
+
 def test_an_endless_event_is_an_error() -> None:
     """What would fill the memory is a BodyTooLarge that names its bound, and there is no further attempt."""
     for piece in b'x' * 10_000, b'data: ' + b'x' * 10_000 + b'\n':

@@ -181,6 +181,9 @@ class _PulledBody:
         """Who reads on reads these first."""
         self._pieces.put_back(parts)
 
+    def give_turn(self) -> None:
+        """Threads need not."""
+
     def _fill(self) -> bool:
         pieces = self._pieces
         while not pieces.has_some():

@@ -69,6 +69,9 @@ class ReadableBody(Protocol):
     def unread(self, parts: Sequence[bytes | memoryview]) -> None:
         """Who reads on reads these first."""
 
+    def give_turn(self) -> None:
+        """Let others run before the next piece, of which there may be many."""
+
     def break_off(self, error: HTTPError) -> None:
         """The body is not wanted any more: its reader gets the error."""
 
@@ -211,6 +214,10 @@ class BodyStream:
         """Something was thrown in, such as a ``gevent.Timeout``: who reads on misses nothing."""
         if self._error is None:
             self._rest.extendleft(reversed(parts))
+
+    def give_turn(self) -> None:
+        """Let others run before the next piece, of which there may be many."""
+        gevent.sleep(0)
 
     def _fill(self) -> bool:
         """Wait until there is something to read; false at the end."""

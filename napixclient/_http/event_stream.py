@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import cast
 
 from ..errors import (
@@ -39,14 +39,28 @@ class EventStream:
     :param answer: the first one.
     :param continuation: asks for the next; ``None`` where the events end with the first.
     :param max_event: bytes of a line, and of the data of an event, at most.
+    :param give_turn: called before each piece of an answer: thousands of its lines may make no event.
     :raises InvalidResponse: when the answer is no stream of events.
     """
 
-    __slots__ = ('__weakref__', '_answer', '_continuation', '_ended', '_error', '_events', '_failures', '_parser')
+    __slots__ = (
+        '__weakref__',
+        '_answer',
+        '_continuation',
+        '_ended',
+        '_error',
+        '_events',
+        '_failures',
+        '_give_turn',
+        '_parser',
+    )
 
-    def __init__(self, answer: Streamed, continuation: Continuing | None, max_event: int) -> None:
+    def __init__(
+        self, answer: Streamed, continuation: Continuing | None, max_event: int, give_turn: Callable[[], object]
+    ) -> None:
         self._answer: Streamed | None = answer
         self._continuation = continuation
+        self._give_turn = give_turn
         last_id = answer.request.headers.get('last-event-id', '').encode('latin-1').decode('utf-8', 'replace')
         self._parser = EventParser(last_id, max_event)
         self._events: deque[ServerSentEvent] = deque()
@@ -75,6 +89,7 @@ class EventStream:
         return self._events.popleft()
 
     def _read(self, answer: Streamed) -> None:
+        self._give_turn()
         try:
             piece = next(answer.iter_bytes(), b'')
             self._events.extend(self._parser.feed(piece))

@@ -170,7 +170,7 @@ class StreamedResponse(Response):
         whole_number(max_event, 'max_event')
         # To send anything else again, nobody may do but who sent it (RFC 9110 §9.2.2); EventSource only knows GET.
         continuation = self.continuation if self.request.method == 'GET' else None
-        events = EventStream(self, continuation, max_event)
+        events = EventStream(self, continuation, max_event, self._stream.give_turn)
         self._events = weakref.ref(events)
         return events
 
