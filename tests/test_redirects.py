@@ -489,6 +489,20 @@ def test_ten_are_followed() -> None:
         assert (len(server.requests), server.accepted) == (11, 1)
 
 
+@pytest.mark.parametrize('most', [0, 1, 3, 12])
+def test_as_many_as_the_client_says(most: int) -> None:
+    """With ``max_redirects`` so many are followed, and one more is an error that names the bound."""
+    with serve(moving) as server, Client(server.host, redirect=True, max_redirects=most) as client:
+        url = '/end'
+        for _ in range(most):
+            url = to(at(server, url))
+        assert client.request('GET', url).data == b'/end'
+        error = failure(client, 'GET', to(at(server, url)))
+        assert isinstance(error, ProtocolError)
+        assert f'more than {most} redirect' in str(error)
+        assert len(server.requests) == 2 * (most + 1)
+
+
 # What stays behind ---------------------------------------------------------------------------------------------------
 
 

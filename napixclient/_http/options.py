@@ -72,8 +72,10 @@ class SharedOptions(TypedDict, total=False):
     :param resolver: a callable ``(host, port)`` that returns a list of 5-tuples as ``socket.getaddrinfo`` does, or a
         pair of such a list and the seconds for which it is good (a TTL; 30 without). Default: ``None``, the system's
         names.
-    :param redirect: ``bool``, follow redirects (RFC 9110 §15.4), ten at most; credentials never follow to another
-        origin. Default: ``False``.
+    :param redirect: ``bool``, follow redirects (RFC 9110 §15.4); credentials never follow to another origin. Default:
+        ``False``.
+    :param max_redirects: ``int``, redirects of one request that are followed at most; one more is a
+        :class:`ProtocolError`. Default: 10.
     :param cookies: an :class:`http.cookiejar.CookieJar` to keep cookies in and to take them from. Default: ``None``,
         none are kept.
     :param rate: ``float``, requests a second to each origin at most, tries and redirects included; at most one
@@ -114,6 +116,7 @@ class SharedOptions(TypedDict, total=False):
     socket_options: Sequence[tuple[int, int, int | bytes]] | None
     resolver: Resolver | None
     redirect: bool
+    max_redirects: int
     cookies: CookieJar | None
     rate: float | None
     on_request: Callable[[Request], object] | None

@@ -216,7 +216,7 @@ class Outcomes:
         try:
             if response.status == 417 and pending.current.expects and pending.current.repeatable:
                 return Elsewhere(without_expectation(pending))
-            redirect = redirect_of(pending, response, self._settings.redirect)
+            redirect = redirect_of(pending, response, self._settings.redirect, self._settings.max_redirects)
             if redirect is not None:
                 return Elsewhere(redirect)
             return Final(response if response.status < 400 else _refused(response, self._forwarder))

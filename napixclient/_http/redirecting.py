@@ -10,8 +10,9 @@ from ..messages import REDIRECTS, Headers, Request, Response, lead, parse_origin
 from ..secret_names import is_secret_field
 from .pending import PendingResponse, Redirect
 
-__all__ = ['MovedResponse', 'redirect_of', 'without_credentials', 'without_expectation']
+__all__ = ['MAX_REDIRECTS', 'MovedResponse', 'redirect_of', 'without_credentials', 'without_expectation']
 
+#: Redirects of one request that are followed, unless its client says otherwise.
 MAX_REDIRECTS = 10
 #: Fields that tell of the body, beside those that begin with ``Content-`` (RFC 9110 §15.4).
 OF_CONTENT = frozenset(['digest', 'repr-digest', 'last-modified', 'expect'])
@@ -41,10 +42,13 @@ def without_credentials(headers: Headers) -> Headers:
     return Headers(pair for pair in headers.multi_items() if not is_secret_field(pair[0]))
 
 
-def redirect_of(pending: PendingResponse, response: Response, default: bool) -> Redirect | None:
+def redirect_of(
+    pending: PendingResponse, response: Response, default: bool, most: int = MAX_REDIRECTS
+) -> Redirect | None:
     """What to send next; ``None`` when the answer is to be handed out as it is.
 
     :param default: whether redirects are followed where the request does not say.
+    :param most: redirects of one request that are followed.
     :raises ProtocolError: when the redirect cannot be followed.
     """
     wanted = pending.asked.options.redirect
@@ -54,9 +58,12 @@ def redirect_of(pending: PendingResponse, response: Response, default: bool) -> 
     if not locations:
         return None
     followed = 1 if pending.redirect is None else pending.redirect.followed + 1
-    if followed > MAX_REDIRECTS:
+    if followed > most:
         raise ProtocolError(
-            f'more than {MAX_REDIRECTS} redirects', response=response, phase='read', elapsed=response.elapsed
+            f'more than {most} redirect{"" if most == 1 else "s"}',
+            response=response,
+            phase='read',
+            elapsed=response.elapsed,
         )
     request = pending.current
     try:

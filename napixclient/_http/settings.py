@@ -26,6 +26,7 @@ from .decoding import ACCEPT_ENCODING
 from .http1.writer import DefaultFields
 from .options import Options, Resolver, RetryOn
 from .pending import NEVER
+from .redirecting import MAX_REDIRECTS
 from .tls_context import TLSContext
 
 __all__ = ['Clocks', 'Settings']
@@ -80,6 +81,7 @@ class Settings:
         socket_options: Sequence[tuple[int, int, int | bytes]] | None = None,
         resolver: Resolver | None = None,
         redirect: bool = False,
+        max_redirects: int = MAX_REDIRECTS,
         cookies: CookieJar | None = None,
         rate: float | None = None,
         on_request: Callable[[Request], object] | None = None,
@@ -124,6 +126,7 @@ class Settings:
         self.local_end: LocalEnd = LocalEnd(source_address, local_port_range, socket_options)
         self.resolver: Resolver | None = _callable(resolver, 'resolver')
         self.redirect: bool = true_or_false(redirect, 'redirect')
+        self.max_redirects: int = whole_number(max_redirects, 'max_redirects', least=0)
         self.cookies: CookieJar | None = _jar(cookies)
         self.rate: float | None = _rate(rate)
         self.on_request: Callable[[Request], object] | None = _callable(on_request, 'on_request')
