@@ -1,11 +1,23 @@
-"""Checks of what callers give: counts, numbers, flags."""
+"""Checks of what callers give: counts, numbers, flags, times."""
 
 from __future__ import annotations
 
+import re
 from inspect import iscoroutinefunction
+from math import isfinite
 from typing import Final, Literal, TypeGuard, TypeVar
 
-__all__ = ['AUTO', 'decider', 'is_async', 'is_number', 'is_whole', 'true_or_false', 'whole_number', 'count_or_auto']
+__all__ = [
+    'AUTO',
+    'decider',
+    'is_async',
+    'is_number',
+    'is_whole',
+    'seconds_of',
+    'true_or_false',
+    'whole_number',
+    'count_or_auto',
+]
 
 _T = TypeVar('_T')
 #: In the place of a number of simultaneous requests: learn from the answers how many the origin can take.
@@ -73,3 +85,30 @@ def decider(value: _T, name: str) -> _T:
 def is_async(given: object) -> bool:
     """Whether what it returns is to be awaited: it is an ``async`` function, or has such a ``__call__``."""
     return iscoroutinefunction(given) or iscoroutinefunction(getattr(type(given), '__call__', None))  # noqa: B004  # it is not asked whether there is one
+
+
+_duration = re.compile(
+    r'(?:(?P<d>\d+(?:\.\d+)?)d)?(?:(?P<h>\d+(?:\.\d+)?)h)?(?:(?P<m>\d+(?:\.\d+)?)m)?(?:(?P<s>\d+(?:\.\d+)?)s)?'
+    r'(?:(?P<ms>\d+(?:\.\d+)?)ms)?',
+    re.ASCII,
+).fullmatch
+_UNITS = {'d': 86400, 'h': 3600, 'm': 60, 's': 1, 'ms': 0.001}
+
+
+def seconds_of(text: str, unit: float = 1) -> float:
+    """A time as people write it, in seconds: ``90``, ``1m30s``, ``500ms``, ``2h``, ``1.5d``.
+
+    :param unit: the seconds that a plain number counts.
+    :raises ValueError: for anything else, and for what is not finite.
+    """
+    found = _duration(text)
+    try:
+        if found is None or not text:
+            seconds = float(text) * unit
+        else:
+            seconds = sum(float(number) * _UNITS[name] for name, number in found.groupdict().items() if number)
+    except ValueError:
+        raise ValueError(f'{text!r} is not a number of seconds, nor a time such as 500ms, 5s, 1m30s or 2h') from None
+    if not isfinite(seconds):
+        raise ValueError(f'{text} is not a number of seconds')
+    return seconds

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from napixclient import Client, ClientPool, Request, rest
-from napixclient.checks import is_number, is_whole
+from napixclient.checks import is_number, is_whole, seconds_of
 from napixclient.resources import Resources, Shards
 from napixclient.wsgi import SignatureGuard
 
@@ -65,3 +65,36 @@ def test_kinds_of_numbers() -> None:
     """A whole number is a number, a float is no whole number even where it is one, and a bool is neither."""
     assert [is_whole(value) for value in (0, -1, 10**30, 1.0, True, '1', None)] == [True] * 3 + [False] * 4
     assert [is_number(value) for value in (0, 1.5, float('inf'), False, '1', None, 1j)] == [True] * 3 + [False] * 4
+
+
+@pytest.mark.parametrize(
+    ('text', 'seconds'),
+    [
+        ('5', 5),
+        ('0.25', 0.25),
+        ('1e3', 1000),
+        ('-2', -2),
+        ('5s', 5),
+        ('500ms', 0.5),
+        ('1m30s', 90),
+        ('1.5m', 90),
+        ('2h', 7200),
+        ('1d2h3m4s5ms', 93784.005),
+        ('0s', 0),
+    ],
+)
+def test_times(text: str, seconds: float) -> None:
+    """A plain number is of seconds, or of the unit that is meant; with units their sum, the greatest first."""
+    assert seconds_of(text) == pytest.approx(seconds)
+    assert seconds_of('2', unit=86400) == 172800
+    assert seconds_of('2h', unit=86400) == 7200
+
+
+@pytest.mark.parametrize(
+    'text', ['', 's', '5x', '5 s', '1s1m', '5S', '-5s', '.5s', '5s5', '1m30', 'ms', '1,5s', 'nan', 'inf', '1e999', '٥s']
+)
+def test_what_is_no_time(text: str) -> None:
+    """Anything else is refused, with what was written."""
+    with pytest.raises(ValueError, match='is not a number of seconds') as caught:
+        seconds_of(text)
+    assert text in str(caught.value)
