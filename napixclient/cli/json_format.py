@@ -1,0 +1,84 @@
+"""Outcomes as JSON: a line of ``--json``, a line of a job log."""
+
+from __future__ import annotations
+
+import json
+import re
+from base64 import b64encode
+from collections.abc import Callable
+
+from ..errors import error_member, head_of
+from ..messages import Response, exact_text, written_json
+from .formats import Format
+from .outcomes import Outcome, answered_of, breaks, milliseconds, tag_of
+
+__all__ = ['JsonLines', 'body_of', 'error_of', 'headers_of', 'log_line']
+
+_not_ascii = re.compile('[^\x00-\x7f]').sub
+quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
+_encode: Callable[[object], str] = json.JSONEncoder(separators=(',', ':')).encode
+
+
+class JsonLines(Format):
+    """Writes each outcome as a JSON object on one line, in ASCII.
+
+    :param include: whether it has the header fields too.
+    """
+
+    def __init__(self, include: bool) -> None:
+        self._include = include
+
+    def show(self, outcome: Outcome) -> str:
+        """The line of an outcome."""
+        response = answered_of(outcome)
+        body = 'null' if response is None else body_of(response)
+        headers = f',"headers":{headers_of(response)}' if self._include else ''
+        return f'{_encode(_numbered(outcome))[:-1]}{headers},"body":{body},"error":{error_of(outcome)}}}\n'
+
+
+def log_line(outcome: Outcome, repetition: int, time: float, sent: str) -> str:
+    """A line of a job log: the same without the body and the addresses.
+
+    :param time: when it ended, in seconds since 1970.
+    :param sent: a digest of the body of the request; empty without one.
+    """
+    head = {name: value for name, value in _numbered(outcome).items() if name not in ('peer', 'tried')}
+    members = {'time': round(time, 3), **head, 'repeat': repetition}
+    if sent:
+        members['sent'] = sent
+    return f'{_encode({**members, "error": error_member(outcome)})}\n'
+
+
+def _numbered(outcome: Outcome) -> dict[str, object]:
+    """The members before the body; here they have a number, and a time even if nothing was sent."""
+    return {'index': tag_of(outcome).number, **head_of(outcome), 'ms': round(milliseconds(outcome), 3)}
+
+
+def headers_of(response: Response | None) -> str:
+    """The header fields in JSON, by their names in small letters: a text, or a list where a name comes twice."""
+    found: dict[str, list[str]] = {}
+    for name, value in () if response is None else response.headers.multi_items():
+        found.setdefault(name.lower(), []).append(value)
+    return json.dumps(
+        None if response is None else {name: values if values[1:] else values[0] for name, values in found.items()},
+        separators=(',', ':'),
+    )
+
+
+def error_of(outcome: Outcome) -> str:
+    """The error in JSON: class, text and chain; ``null`` where there is none."""
+    return _encode(error_member(outcome))
+
+
+def body_of(response: Response) -> str:
+    """The body in JSON: JSON stays as it is, other text is a string, and binary data is ``{"base64": …}``."""
+    data = response.data
+    if not data:
+        return 'null'
+    text = written_json(response)
+    if text is not None:
+        if '\n' in text or '\r' in text:
+            text = breaks(' ', text.strip())
+        return text if text.isascii() else _not_ascii(lambda found: quoted(found[0])[1:-1], text)
+    text = exact_text(response)
+    return f'{{"base64":"{b64encode(data).decode()}"}}' if text is None else quoted(text)
