@@ -3,21 +3,28 @@
 command      the command and its subcommands, and how errors are printed
 options      every flag, declared once
 plan         a command line, checked as a whole
+selecting    who is asked for what: hosts and URLs
 hostfiles    hosts and groups from files
+urls         URLs as targets, and words told apart
+ranges       URLs with ranges
+layout       which URLs each host is asked for, numbered
+varfiles     variables of hosts from files; hostvars has them, filling fills them in
 items        request items in the syntax of HTTPie
 credentials  credentials, TLS and proxies, from flags, environment and profile
-targets      the requests of a run, numbered
+targets      the requests of a run, created one by one
 via          the pool of a run over the workers of a cluster
 schedule     which request is next
 run          one run, from its first request to the exit code
-formats      how an outcome is written: a line, JSON, the chain of an error
-printing     prints outcomes as they arrive
-folding      identical answers once, and how the others differ
-joblog       the log from which a run can be resumed
-tally        counts, summary and exit code
+watch        the same run again and again, and what has changed
+formats      the formats of answers: one entry for each
+             (printing, json_format, csv_format, template, folding)
+outcomes     what is shown of an outcome
+joblog       the log from which a run can be resumed; digests tells whether the same would be sent
+tally        counts, closing line and exit code
+summary      rates, quantiles and a histogram
 live         the live table
 stdio        standard output and standard error, without holding up the loop
-showing      shows requests before they are sent
+showing      requests and answers as texts; curl as commands of curl
 saga         ``napix saga``: the journals of sagas
 signals      SIGINT and SIGTERM
 help         the text of the help

@@ -56,7 +56,13 @@ def _send(**asked: object) -> int:
     _loaded(_YOUNG_OF_RUN)
     try:
         plan = Plan(Asked(**asked))  # type: ignore[arg-type]  # click has checked them
-        return show(plan) if plan.asked.curl or plan.asked.dry_run else Run(plan).go()
+        if plan.only_shows:
+            return show(plan)
+        if plan.asked.watch is not None:
+            from .watch import Watch
+
+            return Watch(plan).go()
+        return Run(plan).go()
     except BadUsage as exc:
         raise click.UsageError(str(exc)) from exc
 
@@ -68,8 +74,9 @@ napix: click.Command = click.Command(
     add_help_option=False,
     params=[
         click.Argument(['method'], shell_complete=complete_methods, is_eager=True),
-        click.Argument(['hosts'], shell_complete=complete_hosts),
-        click.Argument(['url'], shell_complete=complete_urls),
+        # Which of them is what depends on what they are: see urls.words_of.
+        click.Argument(['hosts'], shell_complete=complete_hosts, required=False),
+        click.Argument(['url'], shell_complete=complete_urls, required=False),
         click.Argument(['items'], nargs=-1, metavar='ITEM'),
         *FLAGS,
         click.Option(

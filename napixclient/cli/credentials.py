@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TypedDict
 
-from ..authenticators import LoginAuthenticator, TokenIdentifier
+from ..authenticators import Authenticator, LoginAuthenticator, TokenIdentifier
 from ..messages import parse_origin
 from ..profiles import Profile, read_profile
 from .hostfiles import name_of
@@ -57,13 +57,61 @@ def profile_of(asked: Asked) -> Profile:
 # Credentials ---------------------------------------------------------------------------------------------------------
 
 
-def authenticator_of(asked: Asked, profile: Profile) -> LoginAuthenticator | TokenIdentifier | None:
-    """What signs the requests or adds the token; flags come before the environment, and that before the profile.
+#: The flags that say who asks, of which there is one at most, and what each does.
+_WAYS = {
+    'login': 'sign the requests',
+    'token': 'send a token',
+    'bearer': 'send a token in a header field',
+    'auth': 'send name and password',
+    'digest': 'prove that you know the password',
+}
+#: The authenticators of flags that no variable and no profile stands for, by their names in the library.
+_OWN = {'bearer': 'BearerToken', 'auth': 'BasicAuth', 'digest': 'Digest'}
 
-    :raises BadCredentials: for a login without a key, a key without a login, a login and a token.
+
+def authenticator_of(asked: Asked, profile: Profile) -> Authenticator | None:
+    """What proves who asks; flags come before the environment, and that before the profile.
+
+    :raises BadCredentials: for a login without a key, a key without a login, and two of them at once.
     """
-    if asked.login and asked.token:
-        raise BadCredentials('--login and --token exclude each other: sign the requests, or send a token')
+    given = [name for name in _WAYS if getattr(asked, name)]
+    if len(given) > 1:
+        one, other = given[:2]
+        raise BadCredentials(f'--{one} and --{other} exclude each other: {_WAYS[one]}, or {_WAYS[other]}')
+    try:
+        if given and given[0] in _OWN:
+            if asked.key:
+                raise BadCredentials(f'--key and --{given[0]} exclude each other: the key is that of --login')
+            return _own(asked, given[0])
+        return _of_napix(asked, profile)
+    except UnicodeEncodeError as exc:
+        raise BadCredentials('the login, the key or the token is not a text in UTF-8') from exc
+    except BadItem as exc:
+        raise BadCredentials(str(exc)) from exc
+
+
+def _own(asked: Asked, name: str) -> Authenticator:
+    """The authenticator of ``--bearer``, ``--auth`` or ``--digest``."""
+    flag, given = f'--{name}', getattr(asked, name)
+    secret = _secret(flag, given)
+    parts = [secret] if name == 'bearer' else secret.split(':', 1)
+    if name != 'bearer' and len(parts) < 2:
+        where = f' in the file {given[1:]}' if given.startswith('@') else ''
+        raise BadCredentials(f'{flag} takes NAME:PASSWORD; there is no ":"{where}')
+    _warn_of_secret(asked, flag, given)
+    from .. import authenticators
+
+    try:
+        made: Callable[..., Authenticator] = getattr(authenticators, _OWN[name])
+        return made(*parts)
+    except UnicodeEncodeError:
+        raise
+    except ValueError as exc:
+        raise BadCredentials(f'{flag}: {exc}') from exc
+
+
+def _of_napix(asked: Asked, profile: Profile) -> LoginAuthenticator | TokenIdentifier | None:
+    """What signs the requests or adds the token to the query."""
     login, token = asked.login, asked.token
     if asked.key and not login:
         login = _environ('NAPIX_LOGIN') or profile.get('login')
@@ -77,33 +125,25 @@ def authenticator_of(asked: Asked, profile: Profile) -> LoginAuthenticator | Tok
         login, token = profile.get('login'), profile.get('token')
         if login and token:
             raise BadCredentials('the profile has both a login and a token: sign the requests, or send a token')
-    try:
-        if token:
-            authenticator = TokenIdentifier(_secret('--token', token))
-            _warn_of_secret(asked, '--token', asked.token, 'NAPIX_TOKEN')
-            return authenticator
-        if not login:
-            return None
-        key = asked.key or _environ('NAPIX_KEY') or profile.get('key')
-        if not key:
-            raise BadCredentials('--login without a key: set NAPIX_KEY in the environment, or give --key @FILE')
-        signer = LoginAuthenticator(login, _secret('--key', key))
-        _warn_of_secret(asked, '--key', asked.key, 'NAPIX_KEY')
-        return signer
-    except UnicodeEncodeError as exc:
-        raise BadCredentials('the login, the key or the token is not a text in UTF-8') from exc
-    except BadItem as exc:
-        raise BadCredentials(str(exc)) from exc
+    if token:
+        authenticator = TokenIdentifier(_secret('--token', token))
+        _warn_of_secret(asked, '--token', asked.token, 'NAPIX_TOKEN')
+        return authenticator
+    if not login:
+        return None
+    key = asked.key or _environ('NAPIX_KEY') or profile.get('key')
+    if not key:
+        raise BadCredentials('--login without a key: set NAPIX_KEY in the environment, or give --key @FILE')
+    signer = LoginAuthenticator(login, _secret('--key', key))
+    _warn_of_secret(asked, '--key', asked.key, 'NAPIX_KEY')
+    return signer
 
 
-def _warn_of_secret(asked: Asked, flag: str, given: str | None, variable: str) -> None:
+def _warn_of_secret(asked: Asked, flag: str, given: str | None, variable: str | None = None) -> None:
     """Warn: every user of the machine sees command lines in the list of processes. ``--curl`` sends nothing."""
     if given and not given.startswith('@') and not asked.curl:
-        print(
-            f'napix: {flag}: a secret on the command line shows in the list of processes; give {flag} @FILE, or set '
-            f'{variable}',
-            file=sys.stderr,
-        )
+        instead = f'give {flag} @FILE' + (f', or set {variable}' if variable else '')
+        print(f'napix: {flag}: a secret on the command line shows in the list of processes; {instead}', file=sys.stderr)
 
 
 def _secret(flag: str, value: str) -> str:

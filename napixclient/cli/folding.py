@@ -3,55 +3,76 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator
+import re
+import sys
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 
-from ..error_texts import escaped
+from ..error_texts import escaped, one_line
+from ..errors import HTTPError
 from ..hosts import Groups, fold
-from ..messages import exact_text, redump_json, written_json
-from .formats import Outcome, answered_of, chain_of, status_of
+from ..messages import Response, exact_text, redump_json, written_json
+from .formats import Format
+from .outcomes import Outcome, chain_of, head_of, in_place_of_body, shown_answer_of, status_of
+from .stdio import BOLD, CYAN, GREEN, OFF, RED, colours
 
-__all__ = ['Folder']
+__all__ = ['Folded', 'answer_lines', 'coloured_difference']
 
 _LINE = '-' * 15
+#: A server that asked another one may repeat what it was answered.
+_without_status = re.compile(r'\A"[^"]*" ?').sub
 
 
 class _Group:
     """Hosts with the same answer."""
 
-    def __init__(self, shown: list[str]) -> None:
+    def __init__(self, outcome: Outcome, include: bool) -> None:
         self.hosts: dict[str, None] = {}
-        self.shown = shown
+        self.shown = answer_lines(outcome, include)
         self.count = 0
+        self.failed = isinstance(outcome, HTTPError)
 
 
-class Folder:
-    """Groups identical answers. It holds each different answer once, and the names of all hosts.
+class Folded(Format):
+    """Shows identical answers once. It holds each different answer once, and the names of all hosts.
 
     :param groups: what ``@name`` stands for.
     :param regroup: write ``@name`` instead of all hosts of a group.
-    :param spread: give each member of a JSON document its own line, for readable differences.
+    :param include: whether the header fields are a part of the answer; when it was made (``Date``) is none.
+    :param compares: show what most answered, and how the other answers differ from it.
     """
 
-    def __init__(self, groups: Groups, regroup: bool, spread: bool) -> None:
+    def __init__(self, groups: Groups, *, regroup: bool, include: bool, compares: bool) -> None:
         self._groups = groups
         self._regroup = regroup
-        self._spread = spread
-        self._found: dict[tuple[str, bytes | str], _Group] = {}
+        self._include = include
+        self._compares = compares
+        self._coloured = colours(sys.stdout)
+        self._found: dict[tuple[str, bytes | str, str], _Group] = {}
 
-    def add(self, outcome: Outcome) -> None:
+    def show(self, outcome: Outcome) -> str:
         """Add it to the group with the same answer."""
-        response = answered_of(outcome)
+        response = shown_answer_of(outcome)
         content = response.data if response is not None else getattr(outcome, 'message', '')
-        group = self._found.get((status_of(outcome), content))
+        key = status_of(outcome), content, '' if response is None else '\n'.join(_head_lines(response, self._include))
+        group = self._found.get(key)
         if group is None:
-            group = self._found[status_of(outcome), content] = _Group(_shown(outcome, self._spread))
+            group = self._found[key] = _Group(outcome, self._include)
         group.hosts[outcome.request.host] = None
         group.count += 1
+        return ''
+
+    def end(self) -> Iterator[str]:
+        """The lines of all groups, the largest first; or those of the largest, and how the others differ from it."""
+        if self._compares and self._found:
+            yield from self._differences()
+            return
+        for group in self._ranked():
+            yield from self._block(group)
 
     def _ranked(self) -> list[_Group]:
-        """The groups, largest first; those of equal size in the order of arrival."""
-        return sorted(self._found.values(), key=lambda group: -group.count)
+        """The groups, largest first; of equal ones good answers first, then what came first."""
+        return sorted(self._found.values(), key=lambda group: (-group.count, group.failed))
 
     def _name(self, group: _Group) -> str:
         count = (
@@ -59,36 +80,66 @@ class Folder:
         )
         return f'{fold(group.hosts, self._groups, self._regroup)} ({count})'
 
-    def blocks(self) -> Iterator[str]:
-        """The lines of all groups, the largest first."""
-        for group in self._ranked():
-            yield from (_LINE, self._name(group), _LINE, *group.shown)
+    def _block(self, group: _Group) -> Iterator[str]:
+        name, (first, *others) = self._name(group), group.shown
+        if self._coloured:
+            name, first = f'{BOLD}{name}{OFF}', f'{RED if group.failed else GREEN}{first}{OFF}'
+        yield from (_LINE, name, _LINE, first, *others)
 
-    def differences(self) -> Iterator[str]:
+    def _differences(self) -> Iterator[str]:
         """The lines of the largest group, then how each of the others differs from it."""
-        ranked = self._ranked()
-        for most in ranked[:1]:
-            yield from (_LINE, self._name(most), _LINE, *most.shown)
-            for other in ranked[1:]:
-                yield from difflib.unified_diff(
-                    most.shown, other.shown, self._name(most), self._name(other), lineterm=''
-                )
+        most, *others = self._ranked()
+        yield from self._block(most)
+        for other in others:
+            lines = difflib.unified_diff(most.shown, other.shown, self._name(most), self._name(other), lineterm='')
+            yield from coloured_difference(lines) if self._coloured else lines
 
 
-def _shown(outcome: Outcome, spread: bool) -> list[str]:
-    """The lines of an answer: its status, then its body; or the error."""
-    response = answered_of(outcome)
+def coloured_difference(lines: Iterable[str]) -> Iterator[str]:
+    """The lines of a difference, for a terminal: what is gone in red, what is new in green."""
+    for line in lines:
+        colour = BOLD if line.startswith(('---', '+++')) else {'-': RED, '+': GREEN, '@': CYAN}.get(line[:1], '')
+        yield f'{colour}{line}{OFF}' if colour else line
+
+
+def answer_lines(outcome: Outcome, include: bool = False) -> list[str]:
+    """The lines of an answer: its status, then its body, JSON member by member; or the error, with its whole chain.
+
+    :param include: whether the header fields stand between.
+    """
+    response = shown_answer_of(outcome)
     if response is None:
         return [f'{status_of(outcome)}: {escaped(getattr(outcome, "message", ""))}']
-    reason = escaped(response.reason)
-    first = f'{response.status} {reason}'.rstrip()
+    first = f'{response.status} {escaped(response.reason)}'.rstrip()
+    head = _head_lines(response, include)
     if chain := chain_of(outcome):
-        return [first, *chain[1:]]
+        return [first, *head, *_own_words(outcome, chain), *chain[1:]]
+    return [first, *head, *_body_lines(response)]
+
+
+def _own_words(outcome: Outcome, chain: list[str]) -> list[str]:
+    """What the server itself said of its failure, if that is more than those behind it said."""
+    hop = outcome.chain[0] if isinstance(outcome, HTTPError) else None
+    if hop is None or not hop.error_text:
+        return []
+    text = _without_status('', one_line(hop.error_text))
+    if any(text in line for line in chain[1:]):
+        return []
+    return [f'{one_line(hop.error_class)}: {text}' if hop.error_class else text]
+
+
+def _head_lines(response: Response, include: bool) -> list[str]:
+    if include:
+        return [line for line in head_of(response) if not line.lower().startswith('date:')][1:]
+    return [] if response.data else [escaped(line) for line in [in_place_of_body(response)] if line]
+
+
+def _body_lines(response: Response) -> list[str]:
     body = response.body
-    if spread and isinstance(body, (dict, list)):
+    if isinstance(body, (dict, list)):
         with suppress(RecursionError):  # it is shown as it is
-            return [first, *map(escaped, redump_json(body, indent=2, ensure_ascii=False).split('\n'))]
+            return [*map(escaped, redump_json(body, indent=2, ensure_ascii=False).split('\n'))]
     for text in written_json(response), exact_text(response):
         if text is not None:
-            return [first, *map(escaped, text.splitlines())]
-    return [first, repr(response.data)]
+            return [*map(escaped, text.splitlines())]
+    return [repr(response.data)]

@@ -51,6 +51,11 @@ TOPICS = [
         '/etc/clustershell. The samples of its package do not count.',
         'URL is a path and a query. Numbers in it are written like those of hosts: /vm/[1-100] asks each host for all '
         'of them. {host} in URL and items is the host with its port, without scheme.',
+        'In the place of HOSTS and URL may stand URLs, http://web[1-9].example/status, also in a file. Items follow '
+        'them as well.',
+        'With --vars {name} in URL, header fields and items is a variable of the host, and {{ and }} are braces. In '
+        'CSV the first line has the names and the first column the hosts; JSON and YAML have an object, host -> '
+        'variables. In a URL the values are quoted.',
     ),
     Topic(
         'items',
@@ -68,7 +73,14 @@ TOPICS = [
         'A backslash before a separator makes it a character like any other. "--" stands before items that begin '
         'with "-".',
     ),
-    Topic('limits', 'how many at once, how long, how often, and when to stop'),
+    Topic(
+        'limits',
+        'how many at once, how long, how often, and when to stop',
+        'A TIME is a number of seconds, or such as 500ms, 5s, 1m30s, 2h.',
+        '-n and --duration make a load: with -q and --summary there is nothing but rates, quantiles and a histogram.',
+        '--watch shows all answers once, and then those that have changed, with what is gone (-) and what is new (+); '
+        'standard error tells when. Ctrl-C ends it.',
+    ),
     Topic(
         'output',
         'what is shown: lines, JSON, folded answers, differences',
@@ -76,13 +88,22 @@ TOPICS = [
         'with tabs between them and control characters escaped. On a terminal the lines have columns, and a table '
         'below them shows how far each host is. Only results go to standard output. When a server failed because one '
         'behind it did, standard error tells the chain.',
+        'Where there is no body, its place has the field Location (or Allow) of the answer. -i shows all fields, as '
+        'they came.',
         'An object of --json has index, host, method, url, status, ms, attempts, body (JSON as it is, other text as a '
-        'string, what is no text as {"base64": ...}) and error (class, text and chain, or null).',
+        'string, {"base64": ...} for what is no text) and error (class, text and chain, or null); with -i also '
+        'headers, by their names in small letters.',
+        'In --template {body.size} and {headers.location} are members of members, empty where an answer has none; {{ '
+        'and }} are braces, \\n and \\t the end of a line and a tab. A cell of --csv that a spreadsheet would take for '
+        'a formula has a quotation mark before it.',
         'NO_COLOR, CLICOLOR_FORCE and CLICOLOR say whether there are colours.',
     ),
     Topic(
         'resume',
         'going on after a failure: job logs, who failed',
+        'A job log that exists is gone on with by --resume only; without it napix asks on a terminal, and refuses '
+        'elsewhere. A request is the same if host, method, URL and body are: the log has a digest of the body. Header '
+        'fields are not compared.',
         'A torn last line of a job log, of a run that was killed, does not count.',
     ),
     Topic(
@@ -144,7 +165,7 @@ def screen() -> str:
         [
             ('METHOD', 'get, post, put, patch, delete, head, options, or any other in capitals'),
             ('HOSTS', "web[1-9].example:8002, https://a,b, @group, '.' with --hostfile"),
-            ('URL', 'a path such as /status'),
+            ('URL', 'a path such as /status; without HOSTS http://web[1-9].example/status'),
             ('ITEM', 'key=value key:=json param==value Header:value field@file @file'),
         ]
     )

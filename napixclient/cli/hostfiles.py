@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from ..hosts import BadHosts, Groups, expand
 from ..profiles import config_directory
 
-__all__ = ['name_of', 'read_bytes', 'read_groups', 'read_hosts', 'without']
+__all__ = ['lines_of', 'name_of', 'read_bytes', 'read_groups', 'read_hosts', 'without']
 
 
 def read_groups(path: str | None) -> Groups:
@@ -24,7 +24,7 @@ def read_groups(path: str | None) -> Groups:
         if not os.path.exists(path):
             return Groups(path)
     groups: dict[str, str] = {}
-    for number, line in enumerate(_lines_of(path, path), 1):
+    for number, line in enumerate(lines_of(path, path), 1):
         text = line.partition('#')[0].strip()
         name, mark, nodes = text.partition(':')
         if text and not (mark and name.strip() and nodes.strip()):
@@ -40,14 +40,14 @@ def read_hosts(path: str, groups: Groups | None = None) -> Iterator[str]:
     :raises BadHosts: with the name of the file, and the number of the line if there is one.
     """
     name = 'standard input' if path == '-' else path
-    for number, line in enumerate(_lines_of(path, name), 1):
+    for number, line in enumerate(lines_of(path, name), 1):
         try:
             yield from expand(line.partition('#')[0], groups)
         except BadHosts as exc:
             raise BadHosts(f'{name}, line {number}: {exc}') from exc
 
 
-def _lines_of(path: str, name: str) -> list[str]:
+def lines_of(path: str, name: str) -> list[str]:
     """The lines of a text file; ``-`` is standard input.
 
     :param name: of the file, for the error.

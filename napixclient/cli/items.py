@@ -15,14 +15,14 @@ from urllib.parse import urlencode
 
 from ..masking import hide_fields
 from ..messages import Body, Request, dump_json, load_json, multipart_body
-from .hostfiles import name_of, read_bytes
+from .filling import Filler
+from .hostfiles import read_bytes
+from .hostvars import BadVars
 
-__all__ = ['HOST', 'BadItem', 'Content', 'Items', 'Upload', 'read_text']
+__all__ = ['BadItem', 'Content', 'Items', 'Upload', 'read_text']
 
 #: The longest comes first where several begin at the same place.
 _find_separator = re.compile(r':=@|==@|=@|:@|:=|==|=|:|@|;').search
-#: Stands for the host, with its port and without scheme.
-HOST = '{host}'
 #: Bytes from which a body is read while it is sent, instead of being held in memory.
 _LARGE = 2**20
 
@@ -51,10 +51,12 @@ class Content(NamedTuple):
 class Items:
     """The items of a command line, parsed and checked once.
 
+    :param filler: fills in what stands for something else in them.
     :raises BadItem: for a malformed item.
     """
 
-    def __init__(self, texts: Iterable[str]) -> None:
+    def __init__(self, texts: Iterable[str], filler: Filler | None = None) -> None:
+        self.filler: Filler = filler or Filler()
         self.headers: list[tuple[str, str]] = []
         self.params: list[tuple[str, str]] = []
         self.fields: list[tuple[str, str | Upload]] = []  # of JSON or of a form; uploads among them
@@ -76,18 +78,20 @@ class Items:
             *self.params,
             *((name, value) for name, value in self.fields if isinstance(value, (str, _Json))),
         ]
-        hide_fields(self, ((name, value.strip('"') if isinstance(value, _Json) else value) for name, value in written))
-        self.per_host: bool = any(HOST in name or HOST in value for name, value in written)
+        hide_fields(
+            self,
+            (
+                (name, value.strip('"') if isinstance(value, _Json) else value)
+                for name, value in written
+                if not (self.filler.has_variables and self.filler.fills(value))  # a name is no secret
+            ),
+        )
+        self.per_host: bool = any(map(self.filler.fills, (text for pair in written for text in pair)))
         self._same = None if self.per_host else self._make('')
 
     def for_host(self, host: str) -> Content:
         """What is sent to this host."""
         return self._make(host) if self._same is None else self._same
-
-    @staticmethod
-    def filled(text: str, host: str) -> str:
-        """The text with ``{host}`` replaced by the host's name."""
-        return text.replace(HOST, name_of(host))
 
     def _take(self, text: str) -> None:
         name, separator, value = _split(text)
@@ -99,7 +103,7 @@ class Items:
             case '=':
                 self.fields.append((name, value))
             case ':=':
-                self.fields.append((name, _json(value, text)))
+                self.fields.append((name, _json(value, text, self.filler.has_variables)))
             case '==':
                 self.params.append((name, value))
             case ':':
@@ -125,26 +129,34 @@ class Items:
 
     def _make(self, host: str) -> Content:
         def fill(text: str) -> str:
-            return self.filled(text, host)
+            return self.filler.fill(text, host)
 
         headers = [(fill(name), fill(value)) for name, value in self.headers]
-        body, content_type = self._body_of(fill)
+        body, content_type = self._body_of(fill, host)
         if content_type is not None and not any(name.lower() == 'content-type' for name, _ in headers):
             headers.append(('Content-Type', content_type))
         return Content(urlencode([(fill(name), fill(value)) for name, value in self.params]), headers, body)
 
-    def _body_of(self, fill: Callable[[str], str]) -> tuple[Body | None, str | None]:
+    def _body_of(self, fill: Callable[[str], str], host: str) -> tuple[Body | None, str | None]:
         """The body and its type."""
         if self.is_form:
             return multipart_body([(fill(name), _part(value, fill)) for name, value in self.fields])
         if self.fields:
             values = {
-                fill(name): load_json(fill(value)) if isinstance(value, _Json) else fill(value)
+                fill(name): self._json_for(name, value, host) if isinstance(value, _Json) else fill(value)
                 for name, value in self.fields
                 if not isinstance(value, Upload)
             }
             return dump_json(values, 'the body'), 'application/json'
         return self._body, self._type
+
+    def _json_for(self, name: str, value: str, host: str) -> object:
+        try:
+            return self.filler.fill_json(value, host)
+        except BadVars:
+            raise
+        except ValueError as exc:
+            raise BadItem(f'{f"{name}:={value}"!r:.200} is not JSON for {host}: {exc}') from exc
 
 
 class _Json(str):
@@ -169,11 +181,13 @@ def _split(text: str) -> tuple[str, str, str]:
     raise BadItem(f'{text!r} is not an item: key=value, key:=json, param==value, Header:value, field@file or @file')
 
 
-def _json(value: str, text: str) -> _Json:
+def _json(value: str, text: str, has_variables: bool) -> _Json:
     try:
         # It is parsed again for each host, as {host} may stand in it.
         load_json(value, finite=True)
     except ValueError as exc:
+        if has_variables and '{' in value:  # it may become JSON for each host
+            return _Json(value)
         raise BadItem(f'{text!r}: what follows ":=" is not JSON that can be sent: {exc}') from exc
     return _Json(value)
 

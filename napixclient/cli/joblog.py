@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 from time import time
 from typing import Any
 
 from ..masking import mask
 from ..messages import load_json
-from .formats import Outcome, log_line, tag_of
+from .json_format import log_line
+from .outcomes import Outcome, tag_of
 from .targets import Targets
 
-__all__ = ['BadLog', 'Done', 'JobLog']
+__all__ = ['BadLog', 'Done', 'JobLog', 'take_up']
 
 Key = tuple[str, str, str, int]
 
@@ -27,7 +29,8 @@ class Done:
     """
 
     def __init__(self, path: str) -> None:
-        self._keys: set[Key] = set()
+        #: Digests of the bodies that were sent.
+        self._sent: dict[Key, str] = {}
         #: Bytes of whole lines, and whether the last of them lacks its end.
         self.size: int = 0
         self.open_ended: bool = False
@@ -48,25 +51,49 @@ class Done:
             raise BadLog(f'{where} is no line of a job log')
         if found is None:
             return False
-        key, failed = found
-        (self._keys.discard if failed else self._keys.add)(key)  # the last line of a request counts
+        key, sent, failed = found
+        if failed:  # the last line of a request counts
+            self._sent.pop(key, None)
+        else:
+            self._sent[key] = sent
         self.size += len(line)
         self.open_ended = not line.endswith(b'\n')
         return True
 
     def has(self, targets: Targets, place: int, turn: int) -> bool:
-        """Whether this request succeeded."""
+        """Whether this request succeeded, with the same body."""
         url = mask(targets.url(place, turn))
-        return (targets.hosts[place], targets.method, url, targets.repetition(turn)) in self._keys
+        key = targets.hosts[place], targets.method, url, targets.repetition(place, turn)
+        return self._sent.get(key) == targets.digest(place)
 
 
-def _key(line: bytes) -> tuple[Key, bool] | None:
-    """The request of a line, and whether it failed; ``None`` if it is not a line of a job log."""
+def take_up(path: str) -> Done | None:
+    """What to do with a job log of an earlier run, if there is one: ask on a terminal, refuse elsewhere.
+
+    :return: the log to go on with, or ``None`` to begin anew.
+    :raises BadLog: if nobody can be asked, or whoever was asked wants neither.
+    """
+    if not os.path.isfile(path) or not os.path.getsize(path):
+        return None
+    what = f'the job log {path} is that of an earlier run'
+    if sys.stdin is None or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise BadLog(f'{what}: go on with that one by --resume, or remove the file')
+    print(f'napix: {what}: [r]esume it, [o]verwrite it, or [q]uit? ', end='', file=sys.stderr, flush=True)
+    answer = sys.stdin.readline().strip().lower()
+    if answer in ('r', 'resume'):
+        return Done(path)
+    if answer in ('o', 'overwrite'):
+        return None
+    raise BadLog(f'{what}, and is left as it is')
+
+
+def _key(line: bytes) -> tuple[Key, str, bool] | None:
+    """The request of a line, its digest, and whether it failed; ``None`` if it is not a line of a job log."""
     try:
         parsed: Any = load_json(line)
         status = parsed['status']
         key = str(parsed['host']), str(parsed['method']), mask(str(parsed['url'])), int(parsed.get('repeat', 0))
-        return key, parsed.get('error') is not None or status is None or int(status) >= 400
+        return key, str(parsed.get('sent', '')), parsed.get('error') is not None or status is None or int(status) >= 400
     except (ArithmeticError, AttributeError, KeyError, TypeError, ValueError):
         return None
 
@@ -91,7 +118,9 @@ class JobLog:
 
     def write(self, outcome: Outcome, targets: Targets) -> None:
         """Write a line at once."""
-        self._file.write(log_line(outcome, targets.repetition(tag_of(outcome).turn), time()).encode('ascii'))
+        tag = tag_of(outcome)
+        line = log_line(outcome, targets.repetition(tag.place, tag.turn), time(), targets.digest(tag.place))
+        self._file.write(line.encode('ascii'))
 
     def close(self) -> None:
         """Close the file."""

@@ -24,7 +24,7 @@ from rich.text import Text
 from ..error_texts import duration
 from ..errors import HTTPError
 from ..messages import Request
-from .formats import Outcome, milliseconds, status_of, tag_of
+from .outcomes import Outcome, milliseconds, status_of, tag_of
 from .schedule import Schedule
 from .stdio import Output, colours, is_same_terminal, write
 from .tally import Tally
@@ -48,11 +48,15 @@ class _Cell(NamedTuple):
 
 
 class Board:
-    """The data behind the table."""
+    """The data behind the table.
 
-    def __init__(self, schedule: Schedule, tally: Tally) -> None:
+    :param seconds: how long requests are begun, where that and not their number ends the run.
+    """
+
+    def __init__(self, schedule: Schedule, tally: Tally, seconds: float | None = None) -> None:
         self._schedule = schedule
         self._tally = tally
+        self._seconds = seconds
         self._targets = schedule.targets
         self._few = len(self._targets.hosts) <= 4 * _ROWS
         self._waiting: dict[int, tuple[int, float]] = {}  # number -> place and beginning, the longest wait first
@@ -106,10 +110,12 @@ class Board:
 
     def _progress(self, width: int) -> Table:
         tally, grid = self._tally, Table.grid(padding=(0, 2, 0, 0), expand=True)
-        ended = tally.ended + tally.done
-        wide, bad = len(f'{tally.asked:,}'), tally.bad + tally.silent  # so that the bar stands still
+        ended, total, of_all = float(tally.ended + tally.done), float(max(tally.asked, 1)), f'/{tally.asked:,}'
+        if self._seconds is not None:  # of the time, as nobody knows how many there will be
+            ended, total, of_all = min(tally.seconds, self._seconds), self._seconds, ''
+        wide, bad = max(len(of_all) - 1, 5), tally.bad + tally.silent  # so that the bar stands still
         parts = [
-            (f'{ended:>{wide},}/{tally.asked:,}', 'bold'),
+            (f'{tally.ended + tally.done:>{wide},}{of_all}', 'bold'),
             (f'{tally.good:>{wide},} ok', 'green'),
             (f'{bad:,} failed', 'red' if bad else 'dim'),
             (f'{len(self._waiting):>{min(wide, 5)},} waiting', ''),
@@ -122,7 +128,7 @@ class Board:
         texts = [Text(text, style=style) for text, style in parts]
         used = sum(map(len, texts)) + 2 * len(texts)
         bar = ProgressBar(
-            total=max(tally.asked, 1),
+            total=total,
             completed=ended,
             width=max(width - used - 2, 4),
             complete_style='green',
@@ -147,7 +153,7 @@ class Board:
         failed = min(len(self._failed), max(room // 3, room - len(waiting)))
         cells = waiting[: room - failed] + list(self._failed)[:failed]
         cells += list(self._good)[: room - len(cells)]
-        to_come = self._schedule.unasked
+        to_come = self._schedule.unasked if self._seconds is None else 0
         return (
             cells,
             f'{len(hosts):,} hosts in all, {to_come:,} requests to come' if to_come else f'{len(hosts):,} hosts in all',

@@ -1,38 +1,38 @@
-"""The formats in which an outcome is written: as a line, as JSON, as the chain of an error."""
+"""What an outcome is to the command: its status, its time, and what is shown of it, as texts."""
 
 from __future__ import annotations
 
-import json
 import re
-from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Iterator
 from time import monotonic
 
 from ..error_texts import escaped
-from ..errors import HTTPError, error_member, head_of
-from ..messages import Response, exact_text, written_json
+from ..errors import HTTPError
+from ..messages import Response, written_json
 from .targets import Tag
 
 __all__ = [
     'Outcome',
     'answered_of',
-    'body_of',
+    'breaks',
     'chain_of',
-    'json_line',
-    'log_line',
+    'head_of',
+    'in_place_of_body',
+    'is_answer',
     'milliseconds',
     'piece_of',
+    'shown_answer_of',
+    'status_line_of',
     'status_of',
     'tag_of',
 ]
 
 Outcome = Response | HTTPError
 
-_not_ascii = re.compile('[^\x00-\x7f]').sub
 #: In JSON a line ends between two tokens only.
-_breaks = re.compile(r'\s*[\r\n]\s*').sub
-quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
-_encode: Callable[[object], str] = json.JSONEncoder(separators=(',', ':')).encode
+breaks = re.compile(r'\s*[\r\n]\s*').sub
+#: Fields that are the answer where there is no body: where it is now (RFC 9110 §10.2.2), what may be asked (§10.2.1).
+_ANSWERS = ('Location', 'Allow')
 #: Characters of a body of which a terminal can show something.
 _PIECE = 2000
 
@@ -48,9 +48,19 @@ def answered_of(outcome: Outcome) -> Response | None:
     return outcome.response if isinstance(outcome, HTTPError) else outcome
 
 
+def shown_answer_of(outcome: Outcome) -> Response | None:
+    """The answer, where that is what is shown; ``None`` where it is the message of an error."""
+    return answered_of(outcome) if is_answer(outcome) else None
+
+
+def is_answer(outcome: Outcome) -> bool:
+    """Whether it is what a server answered; an answer that could not be followed, or not be read, is an error."""
+    return outcome.status is not None and (not isinstance(outcome, HTTPError) or outcome.status >= 400)
+
+
 def status_of(outcome: Outcome) -> str:
     """The status, or the class of the error."""
-    return type(outcome).__name__ if outcome.status is None else str(outcome.status)
+    return str(outcome.status) if is_answer(outcome) else type(outcome).__name__
 
 
 def milliseconds(outcome: Outcome) -> float:
@@ -67,16 +77,36 @@ def piece_of(outcome: Outcome, longest: int | None = None) -> str:
 
     :param longest: characters that can be shown.
     """
-    response = answered_of(outcome)
+    response = shown_answer_of(outcome)
     if response is None:
         assert isinstance(outcome, HTTPError)
         text = outcome.message
+    elif not response.data:
+        text = in_place_of_body(response)
     else:
         as_json = written_json(response)
         text = (response.text if as_json is None else as_json).removesuffix('\n').removesuffix('\r')
         if as_json is not None and '\n' in text:
-            text = _breaks(' ', text)
+            text = breaks(' ', text)
     return escaped(text if longest is None else ' '.join(text[:_PIECE].split())[:longest])
+
+
+def in_place_of_body(response: Response) -> str:
+    """The field that is the answer where there is no body: ``Location: /vm/1``; empty without one."""
+    headers = response.headers
+    return next((f'{name}: {headers[name]}' for name in _ANSWERS if name in headers), '')
+
+
+def status_line_of(response: Response) -> str:
+    """``HTTP/1.1 204 No Content``."""
+    return escaped(response.head.split(b'\r\n', 1)[0].decode('latin-1'))
+
+
+def head_of(response: Response) -> Iterator[str]:
+    """The status line and the header fields, as they came, a line each."""
+    yield status_line_of(response)
+    for name, value in response.headers.multi_items():
+        yield escaped(f'{name}: {value}')
 
 
 def chain_of(outcome: Outcome) -> list[str]:
@@ -84,42 +114,3 @@ def chain_of(outcome: Outcome) -> list[str]:
     if isinstance(outcome, HTTPError) and outcome.response is not None and len(outcome.chain) > 1:
         return [escaped(line) for line in str(outcome).splitlines()]
     return []
-
-
-# JSON ----------------------------------------------------------------------------------------------------------------
-
-
-def json_line(outcome: Outcome) -> str:
-    """The outcome as a JSON object on one line, in ASCII: what ``as_dict()`` has, and the body as it was written."""
-    response = answered_of(outcome)
-    body = 'null' if response is None else body_of(response)
-    return f'{_encode(_numbered(outcome))[:-1]},"body":{body},"error":{_encode(error_member(outcome))}}}\n'
-
-
-def log_line(outcome: Outcome, repetition: int, time: float) -> str:
-    """A line of a job log: the same without the body and the addresses.
-
-    :param time: when it ended, in seconds since 1970.
-    """
-    head = {name: value for name, value in _numbered(outcome).items() if name not in ('peer', 'tried')}
-    members = {'time': round(time, 3), **head, 'repeat': repetition, 'error': error_member(outcome)}
-    return f'{_encode(members)}\n'
-
-
-def _numbered(outcome: Outcome) -> dict[str, object]:
-    """The members before the body; here they have a number, and a time even if nothing was sent."""
-    return {'index': tag_of(outcome).number, **head_of(outcome), 'ms': round(milliseconds(outcome), 3)}
-
-
-def body_of(response: Response) -> str:
-    """The body in JSON: JSON stays as it is, other text is a string, and binary data is ``{"base64": …}``."""
-    data = response.data
-    if not data:
-        return 'null'
-    text = written_json(response)
-    if text is not None:
-        if '\n' in text or '\r' in text:
-            text = _breaks(' ', text.strip())
-        return text if text.isascii() else _not_ascii(lambda found: quoted(found[0])[1:-1], text)
-    text = exact_text(response)
-    return f'{{"base64":"{b64encode(data).decode()}"}}' if text is None else quoted(text)

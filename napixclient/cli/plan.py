@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import os
-import random
 
 from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
 
 from .._http.options import Options
-from ..authenticators import LoginAuthenticator, TokenIdentifier
-from ..hosts import BadHosts, Groups, expand
+from ..authenticators import Authenticator
+from ..hosts import Groups
 from ..messages import METHODS, in_capitals
 from ..pool import ClientPool
 from ..secret_names import add_secret_names
 from ..waiting import Waiting
-from .credentials import BadCredentials, ConnectionOptions, authenticator_of, connection_options, profile_of
-from .hostfiles import read_groups, read_hosts, without
-from .items import BadItem, Items
-from .joblog import BadLog, Done
+from .credentials import ConnectionOptions, authenticator_of, connection_options, profile_of
+from .filling import Filler
+from .formats import Format, format_of
+from .hostfiles import read_groups
+from .items import Items
+from .joblog import Done, take_up
 from .options import Asked
-from .targets import BadUrl, Targets
+from .selecting import layout_of
+from .targets import Targets
+from .urls import Words, words_of
 from .via import cluster_pool
 
 __all__ = ['BadUsage', 'Plan', 'pool_options']
@@ -43,18 +46,19 @@ class Plan:
 
     def __init__(self, asked: Asked) -> None:
         self.asked = asked
-        _check(asked)
         try:
+            method = _method(asked.method)
+            words = words_of([asked.hosts, asked.url, *asked.items], bool(asked.urls))
+            _check(asked, words)
             add_secret_names(asked.secret)
             self.groups: Groups = read_groups(asked.groups)
-            self.items: Items = Items(asked.items)
-            hosts = _hosts(asked, self.groups)
-            self.targets: Targets = Targets(
-                _method(asked.method), hosts, asked.url, self.items, asked.repeat or 1, asked.serial
-            )
+            self.items: Items = Items(words.items, _filler(asked, self.groups))
+            self.targets: Targets = Targets(method, layout_of(asked, words, self.groups), self.items)
+            #: How answers are written.
+            self.format: Format = format_of(asked, self.targets, self.groups)
             profile = profile_of(asked)
-            self.authenticator: LoginAuthenticator | TokenIdentifier | None = authenticator_of(asked, profile)
-            self.connecting: ConnectionOptions = connection_options(asked, profile, hosts)
+            self.authenticator: Authenticator | None = authenticator_of(asked, profile)
+            self.connecting: ConnectionOptions = connection_options(asked, profile, self.targets.hosts)
             self.done: Done | None = Done(asked.joblog) if asked.resume and asked.joblog is not None else None
             #: What sends the requests.
             self.pool: Waiting = self._open_pool()
@@ -62,25 +66,36 @@ class Plan:
                 os.makedirs(asked.output, exist_ok=True)
             if asked.failed_out is not None:
                 open(asked.failed_out, 'a').close()  # before anything is sent; what is in it may be the hosts
-        except (BadHosts, BadItem, BadCredentials, BadUrl, BadLog) as exc:
-            raise BadUsage(str(exc)) from exc
+            if asked.joblog is not None and not asked.resume and not self.only_shows:
+                self.done = take_up(asked.joblog)
         except OSError as exc:
             raise BadUsage(f'cannot write {exc.filename}: {exc.strerror}') from exc
-        except ValueError as exc:
+        except ValueError as exc:  # BadHosts, BadUrl, BadItem and their like
             raise BadUsage(str(exc)) from exc
+
+    @property
+    def only_shows(self) -> bool:
+        """Whether nothing is sent."""
+        return self.asked.curl or self.asked.dry_run
 
     def _open_pool(self) -> Waiting:
         asked, options = self.asked, pool_options(self.asked)
-        if asked.via is not None and not asked.curl and not asked.dry_run:
+        if asked.via is not None and not self.only_shows:
             return cluster_pool(asked, self.authenticator, options)
         all_options: Options = {**options, **self.connecting}
         return ClientPool(self.authenticator, asked.simultaneous or 2, **all_options)
 
 
-def _check(asked: Asked) -> None:
+def _filler(asked: Asked, groups: Groups) -> Filler:
+    if asked.vars is None:
+        return Filler()
+    from .varfiles import read_vars  # which few runs need
+
+    return Filler(read_vars(asked.vars, groups))
+
+
+def _check(asked: Asked, words: Words) -> None:
     """Refuse flags that exclude each other."""
-    if asked.json and asked.folds:
-        raise BadUsage('--json and --fold exclude each other: answers are shown one by one, or together')
     for flag, value in ('--via-key', asked.via_key), ('--zone', asked.zone), ('--lanes', asked.lanes):
         if value is not None and asked.via is None:
             raise BadUsage(f'{flag} is of a cluster: name its broker with --via URL')
@@ -88,9 +103,16 @@ def _check(asked: Asked) -> None:
         raise BadUsage('--curl and --dry-run exclude each other')
     if asked.resume and asked.joblog is None:
         raise BadUsage('--resume needs the job log of the run to take up: name it with --joblog FILE')
-    if asked.hosts == '.' and not asked.hostfile:
+    if asked.hostfile and words.hosts is None:
+        raise BadUsage('--hostfile and URLs exclude each other: the hosts of a file need a path, as in . /path')
+    if asked.urls and words.hosts is not None:
+        raise BadUsage('--urls is in the place of HOSTS and URL: leave these out')
+    if asked.watch is not None and (asked.joblog is not None or asked.resume):
+        raise BadUsage('--watch and --joblog exclude each other: a log has one outcome of each request')
+    if words.hosts == '.' and not asked.hostfile:
         raise BadUsage('"." stands for the hosts of a file: name one with --hostfile FILE')
-    if [asked.hosts, *asked.hostfile].count('-') + sum(item.endswith('@-') for item in asked.items) > 1:
+    readers = [words.hosts, *asked.hostfile, *asked.urls].count('-') + sum(item.endswith('@-') for item in words.items)
+    if readers > 1:
         raise BadUsage('"-" is standard input, which can be read only once')
 
 
@@ -100,29 +122,9 @@ def _method(text: str) -> str:
     if known in METHODS:
         return known
     if text != text.upper():
-        raise BadUsage(f'{text!r} is neither a method nor a command')
+        more = f'; the method comes first: napix get {text}' if '://' in text else ''
+        raise BadUsage(f'{text!r} is neither a method nor a command{more}')
     return text
-
-
-def _hosts(asked: Asked, groups: Groups) -> list[str]:
-    """The hosts, each once, in the order in which they were named."""
-    try:
-        named = dict.fromkeys(
-            () if asked.hosts == '.' else read_hosts('-', groups) if asked.hosts == '-' else expand(asked.hosts, groups)
-        )
-        for path in asked.hostfile:
-            named.update(dict.fromkeys(read_hosts(path, groups)))
-        excluded = [host for text in asked.exclude for host in expand(text, groups)]
-    except BadHosts as exc:
-        raise BadUsage(str(exc)) from exc
-    hosts = list(without(named, excluded)) if excluded else list(named)
-    if not hosts:
-        raise BadUsage(
-            'no hosts: all of them are excluded' if named else 'no hosts: neither HOSTS nor --hostfile names one'
-        )
-    if asked.pick is not None and asked.pick < len(hosts):
-        hosts = [hosts[place] for place in sorted(random.sample(range(len(hosts)), asked.pick))]
-    return hosts
 
 
 def pool_options(asked: Asked) -> Options:
@@ -132,6 +134,10 @@ def pool_options(asked: Asked) -> Options:
         options['max_connections'] = asked.max_connections
     if asked.rate_per_host is not None:
         options['rate'] = asked.rate_per_host
+    if asked.follow or asked.max_redirects is not None:
+        options['redirect'] = True
+    if asked.max_redirects is not None:
+        options['max_redirects'] = asked.max_redirects
     if asked.connect_timeout is not None:
         total = Timeouts.DEFAULT_TIMEOUT if asked.timeout is None else asked.timeout
         options['timeout'] = Timeouts(connect=asked.connect_timeout, total=total)

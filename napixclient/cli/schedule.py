@@ -5,13 +5,23 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Iterator
 from time import monotonic
+from typing import NamedTuple
 
 from gevent.event import Event
 
 from ..messages import Request
 from .targets import Targets
 
-__all__ = ['Schedule']
+__all__ = ['Bounds', 'Schedule']
+
+
+class Bounds(NamedTuple):
+    """The rate and the times of a run; ``None`` is no bound."""
+
+    rate: float | None = None  # requests a second in all
+    end: float | None = None  # ``monotonic()`` after which no request begins or goes on
+    enough: float | None = None  # ``monotonic()`` after which no request begins; those under way go on
+    timeout: float | None = None  # seconds of each request, if they differ from those of the pool
 
 
 class Schedule:
@@ -21,9 +31,7 @@ class Schedule:
 
     :param cap: requests in flight to one host at most.
     :param ordered: give them in the order of their numbers, however many a host has in flight.
-    :param rate: requests a second in all, or ``None``.
-    :param end: ``monotonic()`` at which the run ends: no request begins or goes on after it.
-    :param timeout: seconds for each request, ``None`` for the default of the pool.
+    :param bounds: its rate and its times.
     :param skip: ``(place, turn)`` -> whether to leave this request out.
     """
 
@@ -33,9 +41,7 @@ class Schedule:
         cap: int,
         *,
         ordered: bool = False,
-        rate: float | None = None,
-        end: float | None = None,
-        timeout: float | None = None,
+        bounds: Bounds | None = None,
         skip: Callable[[int, int], bool] | None = None,
     ) -> None:
         self.targets = targets
@@ -49,9 +55,7 @@ class Schedule:
         self.late: bool = False
         self._cap = cap
         self._ordered = ordered
-        self._rate = rate
-        self._end = end
-        self._timeout = timeout
+        self._rate, self._end, self._enough, self._timeout = bounds or Bounds()
         self._skip = skip
         self._under_way = [0] * len(targets.hosts)
         self._next = [0] * len(targets.hosts)  # turn
@@ -69,10 +73,10 @@ class Schedule:
                 continue
             if self._rate is not None:
                 due = max(due, monotonic() - 1 / self._rate)
-                while not self._stopped and not self._over() and monotonic() < due:
+                while not self._stopped and not self._over() and not self._has_enough() and monotonic() < due:
                     self._pause(due)
                 due += 1 / self._rate
-            if self._end is not None and self._over() or self._stopped:
+            if self._end is not None and self._over() or self._stopped or self._has_enough():
                 return
             request = make(place, turn, self._timeout if self._end is None else self._time_left())
             self.asked += 1
@@ -82,12 +86,15 @@ class Schedule:
 
     def _pause(self, until: float) -> None:
         self._change.clear()
-        self._change.wait(min(until, self._end or until) - monotonic())
+        self._change.wait(min(until, self._end or until, self._enough or until) - monotonic())
 
     def _over(self) -> bool:
         if self._end is not None and monotonic() >= self._end:
             self.late = True
         return self.late
+
+    def _has_enough(self) -> bool:
+        return self._enough is not None and monotonic() >= self._enough
 
     def _time_left(self) -> float:
         assert self._end is not None
@@ -106,11 +113,10 @@ class Schedule:
 
     def _in_order(self) -> Iterator[tuple[int, int]]:
         for batch in self._batches():
-            for turn in range(self.targets.turns):
-                for place in batch:
-                    self._under_way[place] += 1
-                    self._next[place] = turn + 1
-                    yield place, turn
+            for place, turn in self.targets.order(batch):
+                self._under_way[place] += 1
+                self._next[place] = turn + 1
+                yield place, turn
 
     def _by_turns(self) -> Iterator[tuple[int, int]]:
         ready, under_way, upcoming, turns = self._ready, self._under_way, self._next, self.targets.turns
@@ -127,7 +133,7 @@ class Schedule:
                 upcoming[place] = turn + 1
                 under_way[place] += 1
                 yield place, turn
-                if turn + 1 < turns:
+                if turn + 1 < turns(place):
                     if under_way[place] < self._cap:
                         ready.append(place)
                     else:
@@ -161,8 +167,8 @@ class Schedule:
         """The hosts whose requests have not all ended."""
         return [
             host
-            for host, under_way, upcoming in zip(self.targets.hosts, self._under_way, self._next, strict=True)
-            if under_way or upcoming < self.targets.turns
+            for place, host in enumerate(self.targets.hosts)
+            if self._under_way[place] or self._next[place] < self.targets.turns(place)
         ]
 
     @property

@@ -1,24 +1,20 @@
-"""Shows requests before they are sent: as curl commands, as text without secrets, as targets."""
+"""Shows what is sent and what is answered, without secrets: targets, requests, answers."""
 
 from __future__ import annotations
 
-import re
-import shlex
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
-from ..authenticators import Authenticator, LoginAuthenticator, TokenIdentifier
-from ..error_texts import escaped
+from ..authenticators import Authenticator
+from ..error_texts import duration, escaped
+from ..errors import HTTPError
 from ..masking import MASK, mask
-from ..messages import Request, parse_origin
-from ..secret_names import is_secret_field, is_secret_parameter
-from .credentials import ConnectionOptions
-from .items import Items, Upload
-from .options import Asked
+from ..messages import Headers, Request, is_coded
+from ..secret_names import is_secret_field
+from .outcomes import Outcome, answered_of, milliseconds, status_line_of
 
-__all__ = ['Curl', 'request_lines', 'target_line']
+__all__ = ['answer_lines', 'request_lines', 'target_line']
 
-SECRET = '$NAPIX_TOKEN'
-#: Bytes of a body that are shown at most.
+#: Bytes of a body that are shown, unless all are asked for.
 _LONGEST = 2000
 
 
@@ -27,22 +23,67 @@ def target_line(request: Request) -> str:
     return f'{mask(str(request))}\n'
 
 
-def request_lines(request: Request, authenticator: Authenticator | None) -> Iterator[str]:
-    """The lines of a request as ``curl -v`` shows them, without secrets."""
-    sent = (authenticator(request) if authenticator is not None else None) or request
+def request_lines(
+    request: Request, authenticator: Authenticator | None, defaults: Headers | None = None, whole: bool = False
+) -> Iterator[str]:
+    """The lines of a request as ``curl -v`` shows them, without secrets.
+
+    :param defaults: the fields that are sent where the request does not set them.
+    :param whole: show the body whole, however long it is.
+    """
+    # One that answers challenges counts its calls: it is asked by the client only.
+    asks = authenticator is not None and not hasattr(authenticator, 'challenged')
+    sent = (authenticator(request) if authenticator is not None and asks else None) or request
     yield f'> {mask(str(sent))}'
-    for name, value in sent.headers.multi_items():
-        yield f'> {name}: {MASK if is_secret_field(name) else mask(escaped(value))}'
+    own = sent.headers.multi_items()
+    named = {name.lower() for name, _ in own}
+    more = [pair for pair in ([] if defaults is None else defaults.multi_items()) if pair[0].lower() not in named]
+    yield from _fields('>', [('Host', sent.authority), *more, *own])
     data = sent.body
     if isinstance(data, bytes) and data:
         yield '>'
-        text = data[:_LONGEST].decode('utf-8', 'replace')
-        for line in _masked_body(text, sent.headers.get('content-type', '')).splitlines():
-            yield f'> {escaped(line)}'
-        if len(data) > _LONGEST:
-            yield f'> … {len(data):,} bytes in all'
+        yield from _body('>', data, sent.headers.get('content-type', ''), whole)
     elif data is not None and not isinstance(data, bytes):
         yield f'>\n> the content of {getattr(data, "name", "a file")}'
+
+
+def answer_lines(outcome: Outcome, whole: bool = False) -> Iterator[str]:
+    """The lines of an answer as ``curl -v`` shows them, without secrets; or of an error without an answer.
+
+    :param whole: show the body whole, however long it is.
+    """
+    call, response = mask(str(outcome.request)), answered_of(outcome)
+    tries = '' if outcome.attempts == 1 else f', at attempt {outcome.attempts}'
+    after = f'after {duration(milliseconds(outcome) / 1000)}{tries}'
+    if isinstance(outcome, HTTPError) and (response is None or response.status < 400):
+        yield f'* {call} failed {after}: {type(outcome).__name__}: {escaped(outcome.message)}'
+    else:
+        yield f'* {call} answered {after}'
+    if response is None:
+        return
+    if response.url != outcome.request.full_url:
+        yield f'* {mask(response.url)} is where redirects led'
+    yield f'< {status_line_of(response)}'
+    yield from _fields('<', response.headers.multi_items())
+    if response.data:
+        yield '<'
+        if is_coded(response):
+            yield f'< {len(response.data):,} bytes in the coding {response.headers.get("content-encoding")}'
+        else:
+            yield from _body('<', response.data, response.headers.get('content-type', ''), whole)
+
+
+def _fields(mark: str, fields: Iterable[tuple[str, str]]) -> Iterator[str]:
+    for name, value in fields:
+        yield f'{mark} {escaped(name)}: {MASK if is_secret_field(name) else mask(escaped(value))}'
+
+
+def _body(mark: str, data: bytes, content_type: str, whole: bool) -> Iterator[str]:
+    shown = data if whole else data[:_LONGEST]
+    for line in _masked_body(shown.decode('utf-8', 'replace'), content_type).splitlines():
+        yield f'{mark} {escaped(line)}'
+    if len(shown) < len(data):
+        yield f'{mark} … {len(data):,} bytes in all'
 
 
 def _masked_body(text: str, content_type: str) -> str:
@@ -50,134 +91,3 @@ def _masked_body(text: str, content_type: str) -> str:
     if content_type.lower().startswith('application/x-www-form-urlencoded'):
         return mask(f'?{text}')[1:]
     return mask(text)
-
-
-# curl ----------------------------------------------------------------------------------------------------------------
-
-
-class Curl:
-    """Writes requests as curl commands, with ``$NAPIX_TOKEN`` instead of secrets."""
-
-    def __init__(
-        self, asked: Asked, items: Items, authenticator: Authenticator | None, options: ConnectionOptions
-    ) -> None:
-        self._items = items
-        self._authenticator = authenticator
-        self._common = self._flags(asked, options)
-
-    @staticmethod
-    def _flags(asked: Asked, options: ConnectionOptions) -> list[str]:
-        """The flags that all commands share."""
-        flags = ['curl', '-sS']
-        for flag, value in (
-            ('--max-time', asked.timeout),
-            ('--connect-timeout', asked.connect_timeout),
-            ('--retry', asked.retries),
-            ('--cacert', options.get('ca_certs')),
-            ('--cert', options.get('cert')),
-            ('--interface', options.get('source_address')),
-            ('--noproxy', ','.join(options.get('no_proxy', ()))),
-        ):
-            if value:
-                flags += [flag, _word(f'{value:g}' if isinstance(value, float) else str(value))]
-        if asked.insecure:
-            flags.append('-k')
-        if proxy := options.get('proxy'):
-            flags += ['-x', _proxy(proxy)]
-        return flags
-
-    def command(self, request: Request) -> str:
-        """The command that sends this request."""
-        words = list(self._common)
-        origin = parse_origin(request.host)
-        if origin.socket_path is not None:
-            words += ['--unix-socket', _word(origin.socket_path)]
-        url = f'{origin if origin.socket_path is None else "http://localhost"}{request.url}'
-        if re.search(r'[\[\]{}]', url):
-            words.append('-g')
-        if '/.' in url:
-            words.append('--path-as-is')
-        words += (
-            ['-I']
-            if request.method == 'HEAD'
-            else []
-            if request.method == 'GET' and request.body is None
-            else ['-X', _word(request.method)]
-        )
-        # The fields that curl would add are not those that napix sends.
-        named = {name.lower() for name in request.headers}
-        if 'accept' not in named:
-            words += ['-H', "'Accept: application/json'"]
-        if self._items.is_form:
-            named.add('content-type')
-        elif request.body is not None and 'content-type' not in named:
-            words += ['-H', "'Content-Type:'"]
-        for name, value in request.headers.multi_items():
-            if not (self._items.is_form and name.lower() == 'content-type'):
-                words += ['-H', _header(name, value)]
-        words += self._body(request)
-        if isinstance(self._authenticator, LoginAuthenticator):
-            words += ['-H', f'"Authorization: {SECRET}"']
-        if isinstance(self._authenticator, TokenIdentifier):
-            mark = '&' if '?' in url else '?'
-            return ' '.join([*words, _quoted(f'{mask(url)}{mark}token={MASK}')])
-        return ' '.join([*words, _masked(url)])
-
-    def _body(self, request: Request) -> list[str]:
-        if self._items.is_form:
-            words = []
-            for name, value in self._items.fields:
-                if isinstance(value, Upload):
-                    words += ['-F', _masked(f'{name}=@{value.path};type={value.content_type}')]
-                else:
-                    words += ['--form-string', _member(name, self._items.filled(value, request.host))]
-            return words
-        if self._items.file is not None:
-            return ['--data-binary', _word(f'@{self._items.file}')]
-        return [] if request.body is None else ['--data-raw', _masked(request.body.decode())]
-
-
-def _word(text: str) -> str:
-    return shlex.quote(text)
-
-
-def _masked(text: str) -> str:
-    """A word of the shell in which secrets are masked."""
-    shown = mask(text.replace(MASK, '\0'))  # a mask of the caller's own is none of ours, and NUL is in no argument
-    return _quoted(shown).replace('\0', MASK) if MASK in shown else _word(text)
-
-
-def _quoted(shown: str) -> str:
-    """A word of the shell with each mask replaced by the secret."""
-    return f'"{SECRET.join(map(_escape, shown.split(MASK)))}"'
-
-
-def _header(name: str, value: str) -> str:
-    if not value:
-        return _word(f'{name};')
-    if not is_secret_field(name):
-        return _masked(f'{name}: {value}')
-    scheme, blank, secret = value.partition(' ')
-    return _with_secret(f'{name}: {scheme} ' if blank and secret else f'{name}: ', '')
-
-
-def _member(name: str, value: str) -> str:
-    """A field of a form."""
-    return _with_secret(f'{name}=', '') if is_secret_parameter(name) else _masked(f'{name}={value}')
-
-
-def _proxy(url: str) -> str:
-    """The URL of a proxy, with its password hidden."""
-    before, mark, place = url.rpartition('@')
-    scheme, slashes, credentials = before.partition('://')
-    user, colon, _ = credentials.partition(':')
-    return _with_secret(f'{scheme}{slashes}{user}:', f'@{place}') if mark and colon else _word(url)
-
-
-def _with_secret(before: str, after: str) -> str:
-    """A word of the shell with the secret in it."""
-    return f'"{_escape(before)}{SECRET}{_escape(after)}"'
-
-
-def _escape(text: str) -> str:
-    return re.sub(r'([\\"$`])', r'\\\1', text)

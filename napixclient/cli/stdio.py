@@ -17,7 +17,10 @@ import gevent
 from gevent import monkey, socket
 from gevent.event import Event
 
-__all__ = ['Output', 'colours', 'is_same_terminal', 'tell', 'write']
+__all__ = ['BOLD', 'CYAN', 'DIM', 'GREEN', 'OFF', 'RED', 'Output', 'colours', 'is_same_terminal', 'tell', 'write']
+
+#: What a terminal obeys: colours, and none.
+BOLD, DIM, RED, GREEN, CYAN, OFF = '\x1b[1m', '\x1b[2m', '\x1b[31m', '\x1b[32m', '\x1b[36m', '\x1b[0m'
 
 _poll = monkey.get_original('select', 'poll')
 #: Bytes that are ready and not written at most, before who makes more of them waits.

@@ -2,23 +2,18 @@
 
 from __future__ import annotations
 
-import re
+from collections.abc import Iterator
 from time import monotonic
 from typing import NamedTuple
 
+from ..masking import mask
 from ..messages import Request, plain_request
-from .items import HOST, Content, Items
+from .digests import digest_of
+from .items import Content, Items
+from .layout import Layout
+from .ranges import BadUrl
 
-__all__ = ['BadUrl', 'Tag', 'Targets', 'Urls']
-
-# It has at least one "-" or ",": many servers use names such as "ids[0]".
-_find_ranges = re.compile(r'\[(\d+(?:-\d+(?:/\d+)?)?(?:,\d+(?:-\d+(?:/\d+)?)?)*)\]', re.ASCII).finditer
-#: Digits of a number in a range, and requests of a run, at most: more would take years.
-_DIGITS, _MOST = 15, 10**15
-
-
-class BadUrl(ValueError):
-    """The URL cannot be sent, or a range in it makes no sense."""
+__all__ = ['Tag', 'Targets']
 
 
 class Tag(NamedTuple):
@@ -30,111 +25,68 @@ class Tag(NamedTuple):
     began: float  # ``monotonic()`` when the pool took it
 
 
-class _Numbers:
-    """A range as in a node set, ``1-5/2,08-10``; its numbers are not held in memory."""
-
-    def __init__(self, text: str) -> None:
-        self._parts: list[tuple[range, int]] = []
-        for piece in text.split(','):
-            first, last, step = re.fullmatch(r'(\d+)(?:-(\d+)(?:/(\d+))?)?', piece).groups()  # type: ignore[union-attr]
-            if len(max(first, last or '', step or '', key=len)) > _DIGITS:
-                raise BadUrl(f'[{text}] is not a range: {piece!r} has more than {_DIGITS} digits')
-            numbers = range(int(first), int(last or first) + 1, int(step or 1) or 1)
-            if not numbers or step is not None and int(step) == 0:
-                raise BadUrl(f'[{text}] is not a range: {piece!r} is empty')
-            self._parts.append((numbers, len(first) if first.startswith('0') else 0))
-        self.count = sum(len(numbers) for numbers, _ in self._parts)
-
-    def __getitem__(self, at: int) -> str:
-        for numbers, width in self._parts:
-            if at < len(numbers):
-                return str(numbers[at]).zfill(width)
-            at -= len(numbers)
-        raise IndexError(at)
-
-
-class Urls:
-    """A URL with ranges, as a sequence of URLs.
-
-    :raises BadUrl: if a range is empty.
-    """
-
-    def __init__(self, text: str) -> None:
-        self._pieces: list[str | _Numbers] = []
-        end = 0
-        for found in _find_ranges(text):
-            if '-' in found[1] or ',' in found[1]:
-                self._pieces += [text[end : found.start()], _Numbers(found[1])]
-                end = found.end()
-        self._pieces.append(text[end:])
-        self.count: int = 1
-        for piece in self._pieces:
-            self.count *= piece.count if isinstance(piece, _Numbers) else 1
-
-    def __getitem__(self, number: int) -> str:
-        texts = []
-        for piece in reversed(self._pieces):  # the last range turns first
-            if isinstance(piece, _Numbers):
-                number, at = divmod(number, piece.count)
-                texts.append(piece[at])
-            else:
-                texts.append(piece)
-        return ''.join(reversed(texts))
-
-
 class Targets:
     """All requests of a run, numbered in the order of ``--ordered``: batch by batch, the hosts in turn.
 
-    :param serial: hosts in a batch; ``None`` for all.
-    :raises BadUrl: if the URL cannot be sent.
+    :param layout: which hosts are asked for what, and how often.
+    :param items: what is sent to each.
+    :raises BadUrl: if a URL cannot be sent.
     :raises ValueError: if a host is malformed, or its request cannot be made.
     """
 
-    def __init__(
-        self, method: str, hosts: list[str], url: str, items: Items, repeat: int = 1, serial: int | None = None
-    ) -> None:
+    def __init__(self, method: str, layout: Layout, items: Items) -> None:
         self.method = method
-        self.hosts = hosts
-        self._urls = Urls(url)
+        self.hosts: list[str] = layout.hosts
+        self.serial: int = layout.serial
+        self._layout = layout
         self._items = items
-        self._per_host = HOST in url or items.per_host
-        self.repeat = repeat
-        self.serial: int = serial or len(hosts)
-        #: Requests to each host.
-        self.turns: int = self._urls.count * repeat
-        self._check(url)
-        if self.turns * len(hosts) > _MOST:
-            raise BadUrl(f'{self.turns * len(hosts):.0e} requests are more than a run can have')
+        self._filler = items.filler
+        self.turns = layout.turns
+        self.index = layout.index
+        self.at = layout.at
+        self.repetition = layout.repetition
+        self._digest: str | None = None
+        self._content = None if items.per_host else items.for_host('')
+        only = layout.only()
+        # A single URL, which is the same for all hosts: it need not be made anew.
+        self._plain = None if only is None or self._filler.fills(only) else only
+        self._check()
 
     def __len__(self) -> int:
-        return len(self.hosts) * self.turns
+        return len(self._layout)
 
-    def _check(self, url: str) -> None:
+    def _check(self) -> None:
         """Refuse what cannot be sent, before anything is sent."""
-        if not url.startswith('/'):
-            raise BadUrl(f'{url!r} does not begin with "/": give a path such as /captains, after the hosts')
-        first = self._urls[0].replace(HOST, 'host')
-        try:
-            Request('host', self.method, first)
-        except ValueError as exc:
-            raise BadUrl(str(exc)) from exc
-        for host in self.hosts:
-            Request(host, self.method, first)
-        self._plain = None if self._per_host else self._urls[0] if self._urls.count == 1 else None
-        self._content = self._items.for_host('') if not self._items.per_host else None
+        known: set[str] = set()
+        for place, pattern in self._layout.patterns():
+            if not pattern.startswith('/'):
+                raise BadUrl(f'{pattern!r} does not begin with "/": give a path such as /captains, after the hosts')
+            host = self.hosts[place]
+            url = self._filler.fill(pattern, host, in_url=True)
+            if url not in known:
+                known.add(url)
+                try:
+                    Request('host', self.method, url)
+                except ValueError as exc:
+                    raise BadUrl(str(exc)) from exc
+            Request(host, self.method, url, None, self.content(place).headers if self._filler.has_variables else None)
 
-    def index(self, place: int, turn: int) -> int:
-        """The number of the request with this place and turn."""
-        batch = place // self.serial * self.serial
-        size = min(self.serial, len(self.hosts) - batch)
-        return batch * self.turns + turn * size + place - batch
+    def labels(self) -> Iterator[str]:
+        """The names of all targets, as they are shown."""
+        if not self._layout.shows_urls:
+            return iter(self.hosts)
+        return (f'{self.hosts[place]}{mask(pattern)}' for place, pattern in self._layout.patterns())
 
-    def at(self, index: int) -> tuple[int, int]:
-        """Place and turn of the request with this number."""
-        batch = index // (self.serial * self.turns) * self.serial
-        size = min(self.serial, len(self.hosts) - batch)
-        turn, place = divmod(index - batch * self.turns, size)
-        return batch + place, turn
+    def label(self, tag: Tag) -> str:
+        """The name of a request, as it is shown: its host, and the URL where there are several."""
+        host = self.hosts[tag.place]
+        return f'{host}{mask(self.url(tag.place, tag.turn))}' if self._layout.shows_urls else host
+
+    def order(self, batch: range) -> Iterator[tuple[int, int]]:
+        """Places and turns of the requests to a batch of hosts, in the order of their numbers."""
+        first = self.index(batch[0], 0)
+        count = sum(map(self.turns, batch))
+        return map(self.at, range(first, first + count))
 
     def request(self, place: int, turn: int, timeout: float | None = None) -> Request:
         """Create a request; its tag is a :class:`Tag`.
@@ -149,17 +101,24 @@ class Targets:
             return plain_request(host, self.method, url, content.body, content.headers or None, tag)
         return Request(host, self.method, url, content.body, content.headers, timeout=timeout, tag=tag)
 
+    def content(self, place: int) -> Content:
+        """What is sent to the host at this place."""
+        return self._content or self._items.for_host(self.hosts[place])
+
+    def digest(self, place: int) -> str:
+        """A digest of the body that is sent to the host at this place; empty without one."""
+        if self._items.per_host:
+            return digest_of(self._items, self.hosts[place])
+        if self._digest is None:
+            self._digest = digest_of(self._items, '')
+        return self._digest
+
     def url(self, place: int, turn: int, content: Content | None = None) -> str:
         """Path and query of a request, as they are sent."""
-        if self._plain is not None:
-            url = self._plain
-        else:
-            url = self._urls[turn % self._urls.count]
-            if self._per_host:
-                url = self._items.filled(url, self.hosts[place])
-        query = (content or self._items.for_host(self.hosts[place])).query
+        url = self._plain
+        if url is None:
+            url = self._layout.pattern(place, turn)
+            if self._filler.fills(url):
+                url = self._filler.fill(url, self.hosts[place], in_url=True)
+        query = (content or self.content(place)).query
         return f'{url}{"&" if "?" in url else "?"}{query}' if query else url
-
-    def repetition(self, turn: int) -> int:
-        """How many times the same request went to that host before."""
-        return turn // self._urls.count

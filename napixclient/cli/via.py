@@ -27,6 +27,8 @@ def cluster_pool(asked: Asked, authenticator: Authenticator | None, options: Opt
             raise ValueError(
                 f'{flag} and --via exclude each other: it is for the workers to know (napix worker --help)'
             )
+    if asked.max_redirects is not None:
+        raise ValueError('--max-redirects and --via exclude each other: ten redirects are followed, with --follow')
     if asked.simultaneous == 'auto':
         raise ValueError('--simultaneous auto and --via exclude each other: the cap is that of the workers')
     key = asked.via_key or os.environ.get('NAPIX_CLUSTER_KEY')
@@ -36,7 +38,7 @@ def cluster_pool(asked: Asked, authenticator: Authenticator | None, options: Opt
         from ..cluster import ClusterPool
     except ImportError as exc:
         raise ValueError(f"--via needs {exc.name}: pip install 'napixclient[cluster]'") from exc
-    given = {name: value for name, value in options.items() if name in ('timeout', 'retries')}
+    given = {name: value for name, value in options.items() if name in ('timeout', 'retries', 'redirect')}
     more = {name: value for name, value in (('zone', asked.zone), ('lanes', asked.lanes)) if value is not None}
     assert asked.via is not None
     return ClusterPool(asked.via, authenticator, asked.simultaneous or 2, key=key, **more, **given)  # type: ignore[arg-type]
