@@ -96,6 +96,31 @@ def test_token(flags: list[str], env: dict[str, str], config: dict[str, str], tm
     assert 's3cret' not in out + err + (tmp_path / 'log').read_text()
 
 
+@pytest.mark.parametrize(
+    ('flags', 'field'),
+    [
+        (['--bearer', '@token'], 'Bearer s3cret'),
+        (['--bearer', 's3cret'], 'Bearer s3cret'),
+        (['--auth', '@pair'], 'Basic bmVtbzpzM2M6cmV0'),
+        (['--auth', 'nemo:s3c:ret'], 'Basic bmVtbzpzM2M6cmV0'),
+    ],
+)
+def test_http_authentication(flags: list[str], field: str, config: dict[str, str], tmp_path: Path) -> None:
+    """--bearer and --auth go into the header, come before environment and profile, and are shown nowhere."""
+    (tmp_path / 'pair').write_text('nemo:s3c:ret\n')
+    env = {'NAPIX_TOKEN': 'other', 'NAPIX_PROFILE': 'signs', **config}
+    with answering('no', 403) as server:
+        log = tmp_path / 'log'
+        code, out, err = napix('get', server.host, '/x', *flags, '-v', '--joblog', log, directory=tmp_path, **env)
+        curl = napix('get', server.host, '/x', *flags, '--curl', directory=tmp_path, **env).out
+    (request,) = server.requests
+    assert (code, request.path, request.headers['authorization']) == (1, '/x', field)
+    assert '> Authorization: ***' in err
+    assert not any(secret in out + err + log.read_text() + curl for secret in ('s3cret', 's3c:ret', field.split()[1]))
+    assert ('a secret on the command line' in err) == (flags[1][0] != '@')
+    assert '$NAPIX_TOKEN' in curl
+
+
 def test_nobody(config: dict[str, str]) -> None:
     """Without either nothing is added; empty variables, a key without a login, a profile not asked for, are none."""
     with answering() as server:

@@ -279,7 +279,7 @@ def test_fold(refused: str) -> None:
             blocks = dict(zip([first, *others][0::2], [first, *others][1::2], strict=True))
             assert first == f'127.0.0.1:[{",".join(map(str, ports))}] (3)\n'
             assert blocks == {
-                first: '200 OK\n{"v": 2}\n',
+                first: '200 OK\n{\n  "v": 2\n}\n',
                 f'{servers[1].host} (1)\n': '200 OK\nx\\ty\n',
                 f'{refused} (1)\n': 'RefusedError: connection refused\n',
                 f'{servers[4].host} (1)\n': '502 Bad Gateway\n  because GET http://storage.example/volumes answered '
@@ -326,7 +326,14 @@ def test_summary(refused: str) -> None:
     assert (code, len(out.splitlines())) == (1, 20)
     assert re.search(r'^20 requests to 4 hosts in [\d.]+ s: 10 below 400, 5 at 400 or above, 5 without', err)
     assert re.search(r'\n  200 +10 +50\.0 %\n  503 +5 +25\.0 %\n  RefusedError +5 +25\.0 %\n', err)
-    assert re.search(r'of 15 answers\n  fastest [\d.]+ ms   mean .*   slowest .*\n  50 % .* 90 % .* 95 % .* 99 % ', err)
+    assert re.search(r'\n +5  RefusedError: connection refused\n', err)
+    found = dict(re.findall(r'^  (total|requests/s|fastest|slowest|average) +([\d.,]+)', err, re.MULTILINE))
+    assert list(found) == ['total', 'requests/s', 'fastest', 'slowest', 'average']
+    shares = re.findall(r'^  (\d+)% in ([\d.]+) ms$', err, re.MULTILINE)
+    assert [share for share, _ in shares] == ['10', '25', '50', '75', '90', '95', '99']
+    times = [float(time) for _, time in shares]
+    assert sorted(times) == times
+    assert float(found['fastest']) <= times[0] and times[-1] <= float(found['slowest'])
     counts = [int(count) for count in re.findall(r'  up to .*? m?s +(\d+)(?:  [■▏]+)?$', err, re.MULTILINE)]
     assert (len(counts), sum(counts)) == (10, 15)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 
 from tests import kit
-from tests.cli.programs import napix, started
+from tests.cli.programs import everything_on, napix, started, terminal
 from tests.cli.servers import answering, fields, hosts_of, several
 
 
@@ -65,10 +67,8 @@ def test_joblog_and_resume(tmp_path: Path, refused: str) -> None:
         assert len(log.read_text().splitlines()) == 5
         code, out, err = napix('post', hosts, '/x', '--joblog', log, '--resume')
         assert (code, out) == (0, '')
-        # Another request is another; and without --resume all is asked anew.
+        # Another request is another.
         assert len(napix('get', hosts, '/x', '--joblog', log, '--resume').out.splitlines()) == 3
-        assert len(napix('post', hosts, '/x', '--joblog', log).out.splitlines()) == 3
-        assert len(log.read_text().splitlines()) == 3
 
 
 def test_torn_line(tmp_path: Path) -> None:
@@ -166,3 +166,82 @@ def test_failed_out(tmp_path: Path, refused: str) -> None:
         napix('get', '.', '/', '--hostfile', file, '--failed-out', file, '--timeout', '0.3')
         assert len(file.read_text().split(',')) >= 1
         assert good.host not in file.read_text()
+
+
+# Logs that exist, and bodies -----------------------------------------------------------------------------------------
+
+
+def test_a_log_that_exists(tmp_path: Path) -> None:
+    """Without --resume a job log with lines in it is left alone: what to do is told, and nothing is sent."""
+    log = tmp_path / 'log'
+    with answering() as server:
+        run = ('get', server.host, '/', '--joblog', log)
+        assert napix(*run).code == 0
+        before = log.read_bytes()
+        code, out, err = napix(*run)
+        assert (code, out, log.read_bytes(), len(server.requests)) == (2, '', before, 1)
+        assert err == (
+            f'napix: the job log {log} is that of an earlier run: go on with that one by --resume, or remove the file\n'
+        )
+        assert napix(*run, '--dry-run').code == 0  # nothing is written then
+        assert log.read_bytes() == before
+        log.write_bytes(b'')
+        assert napix(*run).code == 0
+        assert napix('get', server.host, '/', '--joblog', '/dev/null').code == 0
+
+
+@pytest.mark.parametrize(
+    ('answer', 'asked', 'lines', 'code'), [('r', 0, 1, 0), ('o', 1, 1, 0), ('q', 0, 1, 2), ('', 0, 1, 2)]
+)
+def test_a_log_that_exists_on_a_terminal(answer: str, asked: int, lines: int, code: int, tmp_path: Path) -> None:
+    """On a terminal it is asked: resume, overwrite, or leave it."""
+    log = tmp_path / 'log'
+    with answering() as server, terminal() as (master, slave):
+        run = ('get', server.host, '/', '--joblog', log)
+        napix(*run)
+        with started(*run, stdin=slave, stdout=slave, stderr=slave) as process:
+            os.write(master, f'{answer}\n'.encode())
+            shown = everything_on(master, process)
+        assert '[r]esume it, [o]verwrite it, or [q]uit?' in shown
+        assert (process.returncode, len(server.requests) - 1, len(log.read_text().splitlines())) == (code, asked, lines)
+
+
+def test_resume_compares_bodies(tmp_path: Path) -> None:
+    """A request with another body is another, whatever makes the body: JSON, a form, a file, a variable, a secret."""
+    (tmp_path / 'one').write_bytes(b'1' * 10)
+    (tmp_path / 'two').write_bytes(b'2' * 10)
+    (tmp_path / 'large').write_bytes(b'1' * (2 << 20))
+    (tmp_path / 'other').write_bytes(b'1' * (2 << 20) + b'2')
+    for first, other in (
+        (['a=1'], ['a=2']),
+        (['a=1'], []),
+        (['at={host}', 'n:=1'], ['at={host}', 'n:=2']),
+        (['f@one'], ['f@two']),
+        (['f@one', 'a=1'], ['f@one', 'a=2']),
+        (['@one'], ['@two']),
+        (['@large'], ['@other']),
+        (['password=pa55word'], ['password=pa66word']),
+    ):
+        log = tmp_path / 'log'
+        log.unlink(missing_ok=True)
+        with several('a', 'b') as servers:
+            run = ('post', hosts_of(servers), '/', '--joblog', log)
+            assert napix(*run, *first, directory=tmp_path).code == 0
+            assert napix(*run, *first, '--resume', directory=tmp_path).out == ''
+            assert len(napix(*run, *other, '--resume', directory=tmp_path).out.splitlines()) == 2
+            assert [len(server.requests) for server in servers] == [2, 2]
+
+
+def test_a_digest_tells_no_password(tmp_path: Path) -> None:
+    """Of a body with a secret the log has no digest by which somebody could try passwords out."""
+    log, digests = tmp_path / 'log', []
+    with answering() as server:
+        for password in 'pa55word', 'pa66word':
+            log.unlink(missing_ok=True)
+            napix('post', server.host, '/', f'password={password}', 'name=nemo', '--joblog', log)
+            digests.append(json.loads(log.read_text())['sent'])
+            whole = sha256(server.requests[-1].body).hexdigest()
+            assert whole[:8] not in digests[-1]
+    one, other = digests
+    assert (one[:16], one[16:] == other[16:]) == (other[:16], False)
+    assert len(one) == 20
