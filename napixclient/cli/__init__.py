@@ -29,6 +29,7 @@ saga         ``napix saga``: the journals of sagas
 signals      SIGINT and SIGTERM
 help         the text of the help
 manpage      the man page
+missing      what to install where a package is missing
 completion   completion of command lines
 demo, peers  ``napix demo``, and its servers
 pages        the servers of the documentation, which are in ``napixclient.demo``
@@ -78,8 +79,19 @@ def _patch_for_run() -> None:
 def main() -> int:
     """Run ``napix`` with the arguments of this process and return its exit code.
 
-    It patches the process before anything else, so call it only in a process of its own.
+    It patches the process before anything else, so call it only in a process of its own. Where a package is missing,
+    one line says what to install.
     """
+    try:
+        return _main()
+    except ImportError as exc:
+        from .missing import what_to_install
+
+        print('napix:', what_to_install(exc, *sys.argv[1:2]), file=sys.stderr)
+        return 2
+
+
+def _main() -> int:
     gc.set_threshold(_LOADING)
     try:
         if '_NAPIX_COMPLETE' not in os.environ and not _TELLS.intersection(sys.argv[1:2]):

@@ -140,10 +140,8 @@ def _demo(arguments: list[str]) -> int:
 
 def _serve(arguments: list[str]) -> int:
     """Pass the arguments on to the service, which is imported only here because it needs an extra of its own."""
-    try:
-        from ..service.command import serve
-    except ImportError as exc:
-        raise click.UsageError(f"the service needs {exc.name}: pip install 'napixclient[service]'") from exc
+    from ..service.command import serve
+
     _loaded(_YOUNG)
     code = serve.main(arguments, prog_name='napix serve', standalone_mode=False)
     return code if isinstance(code, int) else 0
@@ -151,10 +149,8 @@ def _serve(arguments: list[str]) -> int:
 
 def _of_cluster(name: str, arguments: list[str]) -> int:
     """Pass the arguments on to the cluster's commands, which need an extra of their own as well."""
-    try:
-        from ..cluster import command
-    except ImportError as exc:
-        raise click.UsageError(f"the cluster needs {exc.name}: pip install 'napixclient[cluster]'") from exc
+    from ..cluster import command
+
     called: click.Command = command.worker if name == 'worker' else command.cluster
     code = called.main(arguments, prog_name=f'napix {name}', standalone_mode=False)
     return code if isinstance(code, int) else 0
@@ -201,6 +197,8 @@ def run() -> int:
             _complain(exc.strerror or str(exc))
         # Python must not try again to write the rest when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ImportError:
+        raise  # main says what to install
     except Exception as exc:  # pragma: no cover  # nothing is known that leads here
         _complain(f'this is a fault of napix itself: {type(exc).__name__}: {exc}')
     return 1
