@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import re
 import resource
@@ -17,6 +18,7 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 
+from ..checks import seconds_of
 from .access import is_loopback
 from .database import StoreError
 from .handler import Server
@@ -72,7 +74,19 @@ def _default_store() -> str:
     return f'sqlite:///{os.path.join(os.path.abspath(state), "napix", "runs.sqlite")}'
 
 
-_SECONDS = click.FloatRange(min=0, min_open=True)
+def _time(context: click.Context, parameter: click.Parameter, value: str, unit: int = 1) -> float:
+    """A time above 0, in units; a plain number counts them."""
+    try:
+        found = math.inf if value.lower() in ('inf', 'infinity') else seconds_of(value, unit) / unit
+    except ValueError as exc:
+        raise click.BadParameter(str(exc)) from exc
+    if found < 0 or found == 0 and parameter.name != 'drain_timeout':
+        raise click.BadParameter(f'{value} is not in the range of times: it is above 0')
+    return found
+
+
+def _days(context: click.Context, parameter: click.Parameter, value: str) -> float:
+    return _time(context, parameter, value, 86400)
 
 
 @click.command(context_settings={'help_option_names': ['-h', '--help']})
@@ -128,42 +142,42 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 )
 @click.option(
     '--header-timeout',
-    type=_SECONDS,
-    default=10,
+    default='10',
     show_default=True,
-    metavar='SECONDS',
+    metavar='TIME',
+    callback=_time,
     help='For the head of a request.',
 )
 @click.option(
     '--slow-timeout',
-    type=_SECONDS,
-    default=10,
+    default='10',
     show_default=True,
-    metavar='SECONDS',
+    metavar='TIME',
+    callback=_time,
     help='For a peer that takes or sends nothing.',
 )
 @click.option(
     '--ping-every',
-    type=_SECONDS,
-    default=20,
+    default='20',
     show_default=True,
-    metavar='SECONDS',
+    metavar='TIME',
+    callback=_time,
     help='Between two pings of a WebSocket.',
 )
 @click.option(
     '--ping-timeout',
-    type=_SECONDS,
-    default=40,
+    default='40',
     show_default=True,
-    metavar='SECONDS',
+    metavar='TIME',
+    callback=_time,
     help='Of silence, after which a WebSocket is dropped.',
 )
 @click.option(
     '--drain-timeout',
-    type=click.FloatRange(min=0),
-    default=10,
+    default='10',
     show_default=True,
-    metavar='SECONDS',
+    metavar='TIME',
+    callback=_time,
     help='For runs to finish after SIGTERM.',
 )
 @click.option(
@@ -210,10 +224,10 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 )
 @click.option(
     '--keep-days',
-    type=_SECONDS,
-    default=30,
+    default='30',
     show_default=True,
-    metavar='DAYS',
+    metavar='DAYS|TIME',
+    callback=_days,
     help='Forget runs that ended before that.',
 )
 @click.option(

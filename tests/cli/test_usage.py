@@ -213,6 +213,20 @@ def test_bad_usage_sends_nothing(tmp_path: Path) -> None:
     assert f"{tmp_path}/hosts, line 2: 'web[1-' is not a node set" in err
 
 
+def test_times_of_the_service() -> None:
+    """`napix serve` takes times as the other commands do, and refuses what is none by the name of the flag."""
+    names = ['--header-timeout', '--slow-timeout', '--ping-every', '--ping-timeout', '--drain-timeout', '--keep-days']
+    good = [
+        ['serve', *(word for name in names for word in (name, time)), '--bind', 'x'] for time in ('1m30s', '7', 'inf')
+    ]
+    for code, _, err in at_once(*good, ['serve', '--drain-timeout', '0', '--bind', 'x']):
+        assert (code, "'--bind': 'x' is not ADDRESS:PORT" in err) == (2, True), err
+    for name, (code, _, err) in zip(names, at_once(*(['serve', name, '1x'] for name in names)), strict=True):
+        assert (code, f"'{name}': '1x' is not a number of seconds, nor a time" in err) == (2, True), err
+    for name in names[:4]:
+        assert f"'{name}': 0s is not in the range of times: it is above 0" in napix('serve', name, '0s').err
+
+
 def test_both_variables() -> None:
     """A login and a token in the environment: which one is meant?"""
     code, _, err = napix('get', 'a', '/', NAPIX_LOGIN='a', NAPIX_TOKEN='b')
