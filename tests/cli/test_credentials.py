@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import hmac
+import re
 from collections.abc import Iterator
+from hashlib import sha256
 from pathlib import Path
 from urllib.parse import parse_qs
 
 import pytest
 
+from napixclient import authenticators
 from tests import kit
 from tests.cli.programs import napix, started
 from tests.cli.servers import answering, fields
@@ -119,6 +122,47 @@ def test_http_authentication(flags: list[str], field: str, config: dict[str, str
     assert not any(secret in out + err + log.read_text() + curl for secret in ('s3cret', 's3c:ret', field.split()[1]))
     assert ('a secret on the command line' in err) == (flags[1][0] != '@')
     assert '$NAPIX_TOKEN' in curl
+
+
+class Challenging:
+    """A server that asks for the password of `nemo` as Digest does (RFC 7616), SHA-256 with `auth`."""
+
+    def __init__(self) -> None:
+        self.server = kit.serve(self.answer)
+
+    def answer(
+        self, method: str, path: str, headers: dict[str, str], body: bytes
+    ) -> tuple[int, dict[str, str], object]:
+        """200 for who knows it."""
+        said = dict(re.findall(r'(\w+)="?([^",]*)"?', headers.get('authorization', '')))
+        if said.get('uri') == path and self.proof(method, said) == said['response']:
+            return 200, {}, {'name': said['username']}
+        return 401, {'WWW-Authenticate': 'Digest realm="sea", qop="auth", algorithm=SHA-256, nonce="a1"'}, None
+
+    @staticmethod
+    def proof(method: str, said: dict[str, str]) -> str:
+        """The response that the password makes."""
+
+        def digest(*texts: str) -> str:
+            return sha256(':'.join(texts).encode()).hexdigest()
+
+        known = digest(said['username'], 'sea', 's3c:ret')
+        asked = digest(method, said['uri'])
+        return digest(known, said['nonce'], said['nc'], said['cnonce'], said['qop'], asked)
+
+
+@pytest.mark.skipif(not hasattr(authenticators, 'Digest'), reason='the library has no Digest yet')
+def test_digest(tmp_path: Path) -> None:
+    """--digest answers the challenges of servers, from flag or file, and shows neither password nor proof."""
+    challenging = Challenging()
+    (tmp_path / 'pair').write_text('nemo:s3c:ret\n')
+    with challenging.server as server:
+        for given, code in ('@pair', 0), ('nemo:s3c:ret', 0), ('nemo:wrong', 1):
+            found, out, err = napix('get', server.host, '/[1-2]?x=1', '--digest', given, '-v', directory=tmp_path)
+            assert (found, out.count('nemo')) == (code, 2 - 2 * code), err
+            assert not any(secret in out + err for secret in ('s3c:ret', 'wrong', 'response='))
+    curl = napix('get', 'a', '/', '--digest', 'nemo:s3c:ret', '--curl').out
+    assert curl.startswith('curl -sS ') and ' --digest -u "nemo:$NAPIX_TOKEN" ' in curl
 
 
 def test_nobody(config: dict[str, str]) -> None:
