@@ -29,7 +29,7 @@ class HostVars:
     def __init__(self, path: str, found: Mapping[str, Mapping[str, str]]) -> None:
         self._path = path
         self._found = found
-        self._names = list(dict.fromkeys(name for variables in found.values() for name in variables))
+        self._names = dict.fromkeys(name for variables in found.values() for name in variables)
         secrets = {
             value
             for variables in found.values()

@@ -21,9 +21,7 @@ def layout_of(asked: Asked, words: Words, groups: Groups) -> Layout:
     :raises BadHosts: for what is no node set, and a file that cannot be read.
     :raises BadUrl: for what is no URL, and when there is nobody left to ask.
     """
-    repeat = asked.repeat if asked.duration is not None and asked.watch is None else asked.repeat or 1
-    if asked.watch is not None:
-        repeat = 1  # and -n says how often to look
+    repeat = _repetitions(asked)
     if words.hosts is not None and words.url is not None:
         named = dict.fromkeys(read_hosts('-', groups) if words.hosts == '-' else _expanded(words.hosts, groups))
         for path in asked.hostfile:
@@ -36,6 +34,14 @@ def layout_of(asked: Asked, words: Words, groups: Groups) -> Layout:
         return Grid(hosts, paths.pop(), repeat, asked.serial)
     chosen = set(hosts)
     return Listed(((host, path) for host, path in entries if host in chosen), repeat, asked.serial)
+
+
+def _repetitions(asked: Asked) -> int | None:
+    """How often each request is made in one run; ``None`` for as often as there is time."""
+    if asked.watch is not None:
+        return 1  # -n says how many runs there are
+    endless = asked.duration is not None and not (asked.curl or asked.dry_run)
+    return asked.repeat if endless else asked.repeat or 1
 
 
 def _expanded(text: str, groups: Groups) -> Iterable[str]:

@@ -43,6 +43,8 @@ def read_vars(path: str, groups: Groups) -> HostVars:
             hosts = list(expand(nodes, groups))
         except BadHosts as exc:
             raise BadVars(f'{path}: {exc}') from exc
+        if not hosts:
+            raise BadVars(f'{path}: {nodes!r} names no host')
         for host in hosts:
             if host in found:
                 raise BadVars(f'{path} has {host} twice')

@@ -82,7 +82,7 @@ class Changes(Format):
         """What is written of an outcome, if it has changed."""
         number, lines = tag_of(outcome).number, answer_lines(outcome, self._include)
         before, self._known[number] = self._known.get(number), lines
-        changed = before is not None and [*map(_untimed, before)] != [*map(_untimed, lines)]
+        changed = not self._first and [*map(_untimed, before or ())] != [*map(_untimed, lines)]
         self._changed += changed
         if not (changed or self._shows_all):
             return ''

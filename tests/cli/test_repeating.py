@@ -117,6 +117,12 @@ def test_summary_of_nothing(refused: str) -> None:
     assert re.search(r'\nerrors:\n +3  RefusedError: connection refused\n', err)
 
 
+def test_a_load_is_shown_before_it_is_sent() -> None:
+    """--dry-run shows each request of a load once, or -n times: it has no end of its own."""
+    assert napix('get', 'a,b', '/', '--duration', '1h', '--dry-run').out == 'GET http://a/\nGET http://b/\n'
+    assert napix('get', 'a', '/', '--duration', '1h', '-n', 2, '--dry-run').out == 'GET http://a/\n' * 2
+
+
 # Watching ------------------------------------------------------------------------------------------------------------
 
 
@@ -148,6 +154,18 @@ def test_watch_in_other_formats() -> None:
     with Turning({'v': 1}, {'v': 1}, {'v': 2}) as turning, answering() as still:
         out = napix('get', f'{turning.server.host},{still.host}', '/', '--watch', '10ms', '-n', 4, '--fold').out
         assert (out.count('"v": 1'), out.count('"v": 2'), out.count(f'{still.host} (1)')) == (1, 1, 2)
+
+
+def test_watch_shows_what_was_not_answered_before() -> None:
+    """An answer that comes for the first time is new, whatever the run before did not wait for."""
+    gate = kit.Gate()
+    with Turning('fine', (500, 'x')) as quick, kit.serve(gate=gate) as slow:
+        run = ('get', f'{slow.host},{quick.server.host}', '/', '--watch', '100ms', '-n', 2, '--need', 1)
+        with started(*run) as process:
+            assert process.stdout.readline().startswith(quick.server.host.encode())
+            gate.open()
+            assert slow.host in fields(process.stdout.read().decode())
+            assert process.wait(timeout=30) == 0
 
 
 def test_watch_is_for_a_time() -> None:

@@ -270,7 +270,8 @@ from gevent import monkey
 from napixclient.cli import main
 sys.argv = ['napix', 'get', sys.argv[1], '/', '--quiet']
 code = main()
-watched = {'rich', 'ClusterShell', 'configparser', 'html.entities', 'napixclient.cli.help'}
+ours = {f'napixclient.cli.{name}' for name in ('help', 'csv_format', 'template', 'folding', 'varfiles', 'watch', 'curl')}
+watched = {'rich', 'ClusterShell', 'configparser', 'html.entities', 'yaml', *ours}
 print(code, monkey.is_module_patched('socket'), sorted(watched & {*sys.modules} - before))
 """,
             server.host,

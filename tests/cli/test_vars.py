@@ -104,6 +104,7 @@ BAD = {
     'a number': ('v.json', '5', ['/'], 'v.json is neither an object, host -> variables, nor a list of objects'),
     'no object': ('v.json', '{"127.0.0.1": 5}', ['/'], "v.json: '127.0.0.1' has no object of variables"),
     'no first member': ('v.json', '[{}]', ['/'], 'v.json: entry 1 is no object whose first member is the host'),
+    'no host in a row': ('v.csv', 'host,a\n,1\n', ['/'], "v.csv: '' names no host"),
     'no node set': ('v.csv', 'host,a\nweb[1-,1\n', ['/'], "v.csv: 'web[1-' is not a node set"),
     'a line break': ('v.json', '{"127.0.0.1": {"a": "x\\ny"}}', ['/', 'X-A:{a}'], 'X-A'),
     'a fragment': ('v.csv', 'host,a\n127.0.0.1,1\n', ['/{a}#x'], 'a fragment is never sent'),

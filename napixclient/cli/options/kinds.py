@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
-from ...checks import seconds_of
-
 __all__ = ['COUNT', 'FILE', 'RATE', 'SECONDS', 'Share', 'ShareType', 'Simultaneous']
 
 
@@ -74,6 +72,8 @@ class _Seconds(_NumberParam):
 
     def convert(self, value: object, param: click.Parameter | None, context: click.Context | None) -> float:
         """Read the time, in seconds."""
+        from ...checks import seconds_of  # which help and completion do without
+
         try:
             seconds = seconds_of(str(value))
         except ValueError as exc:
