@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 
 from ..error_texts import escaped
@@ -30,7 +30,7 @@ __all__ = [
 Outcome = Response | HTTPError
 
 #: In JSON a line ends between two tokens only.
-breaks = re.compile(r'\s*[\r\n]\s*').sub
+breaks: Callable[[str, str], str] = re.compile(r'\s*[\r\n]\s*').sub
 #: Fields that are the answer where there is no body: where it is now (RFC 9110 §10.2.2), what may be asked (§10.2.1).
 _ANSWERS = ('Location', 'Allow')
 #: Characters of a body of which a terminal can show something.

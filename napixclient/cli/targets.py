@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from time import monotonic
 from typing import NamedTuple
 
@@ -41,10 +41,10 @@ class Targets:
         self._layout = layout
         self._items = items
         self._filler = items.filler
-        self.turns = layout.turns
-        self.index = layout.index
-        self.at = layout.at
-        self.repetition = layout.repetition
+        self.turns: Callable[[int], int] = layout.turns
+        self.index: Callable[[int, int], int] = layout.index
+        self.at: Callable[[int], tuple[int, int]] = layout.at
+        self.repetition: Callable[[int, int], int] = layout.repetition
         self._digest: str | None = None
         self._content = None if items.per_host else items.for_host('')
         only = layout.only()

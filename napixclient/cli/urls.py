@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from ..hosts import BadHosts, Groups, expand
@@ -13,7 +13,7 @@ from .ranges import BadUrl
 
 __all__ = ['Words', 'is_url', 'read_urls', 'targets_of', 'words_of']
 
-is_url = re.compile(r'https?://', re.IGNORECASE).match
+is_url: Callable[[str], object] = re.compile(r'https?://', re.IGNORECASE).match
 # A slash within brackets is that of a node set: web[0-10/2].
 _find_end = re.compile(r'(?:\[[^\[\]]*\]|[^\[\]/?#])*').match
 _find_user = re.compile(r'[^,!&^\[\]]@').search
