@@ -212,8 +212,8 @@ def main() -> None:
         return (503, {'Content-Type': 'text/plain'}, 'out of order') if headers['host'] == 'web3' else {'load': 1}
 
     with serve(some) as server:
-        frames = record(['get', 'web[1-40]', '/status', '--repeat', '25', '--summary', '-q'], 100, 18, server.port)
-        (pictures / 'napix-summary.svg').write_text(drawn(frames[-1:], 100, 18))
+        frames = record(['get', 'web[1-40]', '/status', '--repeat', '25', '--summary', '-q'], 100, 33, server.port)
+        (pictures / 'napix-summary.svg').write_text(drawn(frames[-1:], 100, 33))
     with serve(many) as server:
         frames = record(['get', 'web[1-5000]', '/status'], 120, 30, server.port)
         middle = frames[len(frames) // 2]

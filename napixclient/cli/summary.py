@@ -81,9 +81,9 @@ def summary_lines(times: Times, seconds: float) -> Iterator[str]:
     if times.answers:
         for name in 'fastest', 'slowest', 'average':
             yield f'  {name}     {_ms(getattr(times, name))}'
-        yield f'time to the answer, of {times.answers:,} answers:'
+        yield f'histogram of the times of {times.answers:,} answers:'
         yield from _histogram(times.bars())
-        yield 'of all answers came:'
+        yield 'quantiles:'
         for percent in _QUANTILES:
             yield f'  {percent}% in {_ms(times.quantile(percent / 100))}'
     yield 'statuses:'
