@@ -98,16 +98,17 @@ def _own(asked: Asked, name: str) -> Authenticator:
     if name != 'bearer' and len(parts) < 2:
         where = f' in the file {given[1:]}' if given.startswith('@') else ''
         raise BadCredentials(f'{flag} takes NAME:PASSWORD; there is no ":"{where}')
-    _warn_of_secret(asked, flag, given)
     from .. import authenticators
 
+    made: Callable[..., Authenticator] = getattr(authenticators, _OWN[name])
     try:
-        made: Callable[..., Authenticator] = getattr(authenticators, _OWN[name])
-        return made(*parts)
+        authenticator = made(*parts)
     except UnicodeEncodeError:
         raise
     except ValueError as exc:
         raise BadCredentials(f'{flag}: {exc}') from exc
+    _warn_of_secret(asked, flag, given)
+    return authenticator
 
 
 def _of_napix(asked: Asked, profile: Profile) -> LoginAuthenticator | TokenIdentifier | None:

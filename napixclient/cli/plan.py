@@ -109,6 +109,8 @@ def _check(asked: Asked, words: Words) -> None:
         raise BadUsage('--urls is in the place of HOSTS and URL: leave these out')
     if asked.watch is not None and (asked.joblog is not None or asked.resume):
         raise BadUsage('--watch and --joblog exclude each other: a log has one outcome of each request')
+    if asked.serial is not None and asked.duration is not None and asked.watch is None:
+        raise BadUsage('--serial and --duration exclude each other: the next hosts would never have their turn')
     if words.hosts == '.' and not asked.hostfile:
         raise BadUsage('"." stands for the hosts of a file: name one with --hostfile FILE')
     readers = [words.hosts, *asked.hostfile, *asked.urls].count('-') + sum(item.endswith('@-') for item in words.items)
