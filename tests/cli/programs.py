@@ -230,23 +230,25 @@ def resize(descriptor: int, columns: int, lines: int) -> None:
     fcntl.ioctl(descriptor, termios.TIOCSWINSZ, struct.pack('HHHH', lines, columns, 0, 0))
 
 
-def everything_on(master: int, process: Any) -> str:
-    """What is written to a terminal until the program ends; lines end as the program wrote them."""
-    out = b''
+def everything_on(master: int, slave: int, process: Any) -> str:
+    """What is written to a terminal until the program ends; lines end as the program wrote them.
+
+    The kernel moves it from their side to ours when it comes to it, so we write a mark behind it, and read up to that.
+    """
+    out, mark = b'', b'\0the end\0'
     ended = gevent.spawn(process.wait)
-    while not ended.ready() or readable(master):
-        try:
-            gevent.socket.wait_read(master, timeout=0.02, timeout_exc=TimeoutError())
-            out += os.read(master, 65536)
-        except TimeoutError:
-            continue
-    ended.get()
-    return out.decode().replace('\r\n', '\n')
 
+    def set_mark() -> None:
+        ended.get()
+        gevent.socket.wait_write(slave, timeout=60)
+        os.write(slave, mark)
 
-def readable(descriptor: int) -> bool:
-    """Whether there is something to read now."""
-    return struct.unpack('i', fcntl.ioctl(descriptor, termios.FIONREAD, b'\0' * 4))[0] > 0
+    marking = gevent.spawn(set_mark)
+    while not out.endswith(mark):
+        gevent.socket.wait_read(master, timeout=60)
+        out += os.read(master, 65536)
+    marking.get()
+    return out.removesuffix(mark).decode().replace('\r\n', '\n')
 
 
 def on_terminal(
@@ -255,7 +257,7 @@ def on_terminal(
     """Run `napix` with its standard output on a terminal; with `both` standard error too."""
     with terminal(columns, lines) as (master, slave):
         with started(*arguments, stdout=slave, stderr=slave if both else PIPE, fresh=fresh, **env) as process:
-            out = everything_on(master, process)
+            out = everything_on(master, slave, process)
             err = b'' if both else process.stderr.read()
             return kit.Finished(process.wait(), out, err.decode())
 

@@ -80,7 +80,8 @@ def test_include_in_json(refused: str) -> None:
         first, second = objects(out)
     assert (code, first['headers']) == (1, {'x-one': '1', 'link': ['a', 'b'], 'content-length': '0'})
     assert second['headers'] is None
-    assert list(first) == ['index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'headers', 'body', 'error']
+    head_of = ['index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'peer', 'tried']
+    assert list(first) == [*head_of, 'headers', 'body', 'error']
 
 
 def test_include_in_folded_answers() -> None:

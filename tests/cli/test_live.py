@@ -66,7 +66,7 @@ def watched(*arguments: object, columns: int, lines: int, act: Callable[[int], N
     with terminal(columns, lines) as (master, slave):
         with started(*arguments, stdout=slave, stderr=slave) as process:
             acting = gevent.spawn(act, slave)
-            out = everything_on(master, process)
+            out = everything_on(master, slave, process)
             acting.get()
     screen = Screen(columns, lines)
     screen.feed(out)
@@ -146,7 +146,7 @@ def test_apart() -> None:
     with kit.serve(lambda *_: gevent.sleep(0.5)) as server, terminal() as (master, slave):
         with started('get', server.host, '/', '-v', '--json', stderr=slave) as process:
             reading = gevent.spawn(process.stdout.read)
-            err = everything_on(master, process)
+            err = everything_on(master, slave, process)
             assert re.fullmatch(rb'{"index":0,.*}\n', reading.get())
     screen = Screen(80, 40)
     screen.feed(err)
@@ -171,7 +171,7 @@ def test_narrower() -> None:
         with terminal(80, 24) as (master, slave):
             with started('get', hosts_of(servers), '/', stdout=slave, stderr=slave) as process:
                 acting = gevent.spawn(act, slave)
-                out = everything_on(master, process)
+                out = everything_on(master, slave, process)
                 acting.get()
                 assert process.returncode == 0
     assert 'Traceback' not in out
@@ -196,7 +196,7 @@ def test_interrupted() -> None:
         with terminal() as (master, slave):
             with started('get', hosts_of(servers), '/', stdout=slave, stderr=slave) as process:
                 acting = gevent.spawn(act, process)
-                out = everything_on(master, process)
+                out = everything_on(master, slave, process)
                 acting.get()
                 assert process.returncode == 130
     screen = Screen(80, 40)

@@ -201,7 +201,7 @@ def test_a_log_that_exists_on_a_terminal(answer: str, asked: int, lines: int, co
         napix(*run)
         with started(*run, stdin=slave, stdout=slave, stderr=slave) as process:
             os.write(master, f'{answer}\n'.encode())
-            shown = everything_on(master, process)
+            shown = everything_on(master, slave, process)
         assert '[r]esume it, [o]verwrite it, or [q]uit?' in shown
         assert (process.returncode, len(server.requests) - 1, len(log.read_text().splitlines())) == (code, asked, lines)
 
