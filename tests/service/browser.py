@@ -40,6 +40,7 @@ KEYS = {
     'Backspace': '\ue003',
 }
 SECONDS = 30.0
+_STARTS = 3
 
 _FLAGS = (
     'headless',
@@ -64,16 +65,9 @@ class Browser:
     """
 
     def __init__(self, profile: Path, width: int = 1280, height: int = 900) -> None:
-        self._driver: Any = gevent.subprocess.Popen(
-            ['chromedriver', '--port=0'],
-            stdin=gevent.subprocess.DEVNULL,
-            stdout=gevent.subprocess.PIPE,
-            stderr=gevent.subprocess.DEVNULL,
-            start_new_session=True,
-            env={**os.environ, 'HOME': str(profile)},
-        )
+        port = self._start(profile)
         try:
-            self._client = Client(f'127.0.0.1:{self._port()}', timeout=60)
+            self._client = Client(f'127.0.0.1:{port}', timeout=60)
             flags = [*_FLAGS, f'user-data-dir={profile}', f'window-size={width},{height}']
             options = {
                 'browserName': 'chrome',
@@ -87,12 +81,27 @@ class Browser:
             self._end()
             raise
 
-    def _port(self) -> int:
-        with gevent.Timeout(SECONDS):
-            for line in self._driver.stdout:
-                match = re.search(rb'started successfully on port (\d+)', line)
-                if match:
-                    return int(match[1])
+    def _start(self, profile: Path) -> int:
+        """Start the driver; it ends at once where its port of IPv4 is taken in IPv6, and then tries another."""
+        for _ in range(_STARTS):
+            self._driver: Any = gevent.subprocess.Popen(
+                ['chromedriver', '--port=0'],
+                stdin=gevent.subprocess.DEVNULL,
+                stdout=gevent.subprocess.PIPE,
+                stderr=gevent.subprocess.DEVNULL,
+                start_new_session=True,
+                env={**os.environ, 'HOME': str(profile)},
+            )
+            try:
+                with gevent.Timeout(SECONDS):
+                    for line in self._driver.stdout:
+                        match = re.search(rb'started successfully on port (\d+)', line)
+                        if match:
+                            return int(match[1])
+            except BaseException:
+                self._end()
+                raise
+            self._end()
         raise RuntimeError('chromedriver does not start')
 
     def __enter__(self) -> Browser:
