@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import base64
+import os
 import pickle
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qs
 
+import gevent
 import pytest
 from gevent.event import Event
 from urllib3 import Timeout
@@ -272,6 +274,25 @@ def test_nobody_waits_any_more() -> None:
             pool.request(server.host, 'GET', '/')
             assert [outcome.status for outcome in pool.wait()][-1] == 200
         assert len(issuer.forms) == 2
+
+
+def test_a_fork_meanwhile() -> None:
+    """The child of a fork does not wait for what its parent is fetching: it fetches a token of its own."""
+    issuer, go = Issuer(), Event()
+    issuer.gate = go.wait
+    with serve(issuer) as tokens, serve(Service()) as server:
+        me = credentials(tokens)
+        with ClientPool(me) as pool:
+            pool.request(server.host, 'GET', '/')
+            kit.wait_until(lambda: bool(issuer.forms), 'a fetch')
+            child = gevent.os.fork_and_watch()
+            if not child:
+                signed = me(Request('server.example', 'GET', '/'))
+                os._exit(0 if signed.headers['authorization'] == 'Bearer token-2' else 1)
+            kit.wait_until(lambda: len(issuer.forms) == 2, 'the fetch of the child')
+            go.set()
+            assert gevent.os.waitpid(child, 0)[1] == 0
+            assert [outcome.text for outcome in pool.wait()] == ['token-1']  # type: ignore[union-attr]
 
 
 # How it is fetched ---------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import weakref
 from collections.abc import Iterable, Mapping
 from contextvars import Context
 from time import monotonic
@@ -79,6 +81,7 @@ class OAuth2ClientCredentials:
         self._token: _Token | None = None
         #: By hub: a fetch of one thread cannot be waited for in another.
         self._flights: dict[Hub, _Flight] = {}
+        _all.add(self)
 
     def _new_request(self) -> Request:
         """What asks for a token."""
@@ -120,6 +123,10 @@ class OAuth2ClientCredentials:
     def parameters(self) -> tuple[str | float | None, ...]:
         """What it is made of, secrets included: for one who makes the same elsewhere."""
         return (*(self.token_url, self.client_id, self._secret, self._scope, self._audience, self._auth, self._early),)
+
+    def forget_fetches(self) -> None:
+        """In the child of a fork: what is being fetched is the parent's."""
+        self._flights.clear()
 
     def __reduce__(self) -> tuple[object, tuple[str | float | None, ...]]:
         return of_parameters, self.parameters()
@@ -167,6 +174,17 @@ class OAuth2ClientCredentials:
         hub = get_hub()
         if self._flights.get(hub) is flight:
             del self._flights[hub]
+
+
+_all: weakref.WeakSet[OAuth2ClientCredentials] = weakref.WeakSet()
+
+
+def _after_fork() -> None:
+    for one in list(_all):
+        one.forget_fetches()
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class _Flight:
