@@ -9,8 +9,8 @@ from io import StringIO
 from ..errors import HTTPError
 from ..masking import mask
 from ..messages import exact_text
-from .formats import Format
-from .json_format import body_of, headers_of
+from .formats import Format, body_of
+from .json_format import headers_of
 from .outcomes import Outcome, answered_of, in_place_of_body, milliseconds, tag_of
 
 __all__ = ['Csv']

@@ -6,15 +6,22 @@ both here. Each module is imported only by a run that asks for its format.
 
 from __future__ import annotations
 
+import json
+import re
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from typing import NamedTuple
 
 from ..hosts import Groups
+from ..messages import Response, exact_text, written_json
 from .options import Asked
-from .outcomes import Outcome
+from .outcomes import Outcome, breaks
 from .targets import Targets
 
-__all__ = ['FORMATS', 'BadFormat', 'Format', 'format_of']
+__all__ = ['FORMATS', 'BadFormat', 'Format', 'body_of', 'format_of', 'quoted']
+
+_not_ascii = re.compile('[^\x00-\x7f]').sub
+quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
 
 
 class BadFormat(ValueError):
@@ -111,3 +118,20 @@ def format_of(asked: Asked, targets: Targets, groups: Groups) -> Format:
     if not wanted and (asked.quiet or asked.duration is not None and asked.watch is None):
         return Format()
     return (wanted or [FORMATS['lines']])[0].make(Context(asked, targets, groups))
+
+
+# What several formats write ------------------------------------------------------------------------------------------
+
+
+def body_of(response: Response) -> str:
+    """The body in JSON: JSON stays as it is, other text is a string, and binary data is ``{"base64": …}``."""
+    data = response.data
+    if not data:
+        return 'null'
+    text = written_json(response)
+    if text is not None:
+        if '\n' in text or '\r' in text:
+            text = breaks(' ', text.strip())
+        return text if text.isascii() else _not_ascii(lambda found: quoted(found[0])[1:-1], text)
+    text = exact_text(response)
+    return f'{{"base64":"{b64encode(data).decode()}"}}' if text is None else quoted(text)

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
-from base64 import b64encode
 from collections.abc import Callable
 
 from ..errors import error_member, head_of
-from ..messages import Response, exact_text, written_json
-from .formats import Format
-from .outcomes import Outcome, answered_of, breaks, milliseconds, tag_of
+from ..messages import Response
+from .formats import Format, body_of
+from .outcomes import Outcome, answered_of, milliseconds, tag_of
 
-__all__ = ['JsonLines', 'body_of', 'error_of', 'headers_of', 'log_line']
+__all__ = ['JsonLines', 'error_of', 'headers_of', 'log_line']
 
-_not_ascii = re.compile('[^\x00-\x7f]').sub
-quoted: Callable[[str], str] = json.encoder.encode_basestring_ascii
 _encode: Callable[[object], str] = json.JSONEncoder(separators=(',', ':')).encode
 
 
@@ -68,17 +64,3 @@ def headers_of(response: Response | None) -> str:
 def error_of(outcome: Outcome) -> str:
     """The error in JSON: class, text and chain; ``null`` where there is none."""
     return _encode(error_member(outcome))
-
-
-def body_of(response: Response) -> str:
-    """The body in JSON: JSON stays as it is, other text is a string, and binary data is ``{"base64": …}``."""
-    data = response.data
-    if not data:
-        return 'null'
-    text = written_json(response)
-    if text is not None:
-        if '\n' in text or '\r' in text:
-            text = breaks(' ', text.strip())
-        return text if text.isascii() else _not_ascii(lambda found: quoted(found[0])[1:-1], text)
-    text = exact_text(response)
-    return f'{{"base64":"{b64encode(data).decode()}"}}' if text is None else quoted(text)
