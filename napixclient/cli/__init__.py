@@ -8,7 +8,9 @@ hostfiles    hosts and groups from files
 urls         URLs as targets, and words told apart
 ranges       URLs with ranges
 layout       which URLs each host is asked for, numbered
-varfiles     variables of hosts from files; hostvars has them, filling fills them in
+varfiles     variables of hosts, from files
+hostvars     variables of hosts, by their names
+filling      fills hosts and variables in
 items        request items in the syntax of HTTPie
 credentials  credentials, TLS and proxies, from flags, environment and profile
 targets      the requests of a run, created one by one
@@ -16,15 +18,21 @@ via          the pool of a run over the workers of a cluster
 schedule     which request is next
 run          one run, from its first request to the exit code
 watch        the same run again and again, and what has changed
-formats      the formats of answers: one entry for each
-             (printing, json_format, csv_format, template, folding)
+formats      the formats of answers, an entry for each
+printing     the format of lines, and files with bodies
+json_format  the format of --json, and the lines of job logs
+csv_format   the format of --csv
+template     the format of --template
+folding      identical answers once, and how the others differ
 outcomes     what is shown of an outcome
-joblog       the log from which a run can be resumed; digests tells whether the same would be sent
+joblog       the log from which a run can be resumed
+digests      whether a resumed run would send the same
 tally        counts, closing line and exit code
 summary      rates, quantiles and a histogram
 live         the live table
 stdio        standard output and standard error, without holding up the loop
-showing      requests and answers as texts; curl as commands of curl
+showing      requests and answers as texts
+curl         requests as commands of curl
 saga         ``napix saga``: the journals of sagas
 signals      SIGINT and SIGTERM
 help         the text of the help

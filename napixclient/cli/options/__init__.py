@@ -1,9 +1,9 @@
 """The command line: every flag, declared once, for parsing, help, man page and completion.
 
-flag         a flag, and the topic of the help that it belongs to
-kinds        what may follow a flag: counts, shares, times, rates
-hosts, limits, output, resume, credentials
-             the flags of each topic
+flag                       a flag, and the topic of the help that it belongs to
+kinds                      what may follow a flag: counts, shares, times, rates
+hosts, limits, output      the flags of these topics
+resume, credentials        the flags of these topics
 """
 
 from __future__ import annotations
