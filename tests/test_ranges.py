@@ -249,6 +249,21 @@ def test_what_does_not_decode_is_no_error_as_it_came(fields: list[str], stream: 
         assert client.request('GET', '/', decode=False, stream=stream).data  # which is the connection's end
 
 
+@pytest.mark.parametrize('of_client', [False, True])
+def test_every_way_to_read_gives_it_as_it_came(of_client: bool, tmp_path: Path) -> None:
+    """In pieces, by sizes, whole and into a file: the coded bytes, whoever said that they stay so."""
+    own = {} if of_client else {'decode': False}
+    with serve(stored) as server, Client(server.host, decode=not of_client) as client:
+
+        def ask() -> Any:
+            return client.request('GET', '/', stream=True, **own)  # type: ignore[call-overload]
+
+        assert b''.join(ask()) == b''.join(ask().iter_bytes(7)) == ask().read() == STORED
+        with ask() as found:
+            assert found.read(10) + found.data == STORED
+        assert ask().save(tmp_path / 'saved') == len(STORED) and (tmp_path / 'saved').read_bytes() == STORED
+
+
 def test_bounds_as_it_came() -> None:
     """The bound is that of the bytes that came: what they would decode to does not count."""
     bomb = gzip.compress(bytes(10**6))

@@ -27,7 +27,7 @@ class MultipartSource(Source):
         super().__init__(tuple(parts))
         lengths = [part.length if isinstance(part, Source) else len(part) for part in parts]
         known = [length for length in lengths if length is not None]
-        self.length = sum(known) if len(known) == len(lengths) else None
+        self.length: int | None = sum(known) if len(known) == len(lengths) else None
 
     def _sources(self) -> Iterator[Source]:
         return (part for part in self.stream if isinstance(part, Source))
