@@ -11,7 +11,7 @@ import pytest
 
 import napixclient
 from napixclient import Phase, aio, authenticators, cluster, marconi, resources, rest, saga, testing, threads, wsgi
-from tests.reader.pages import DOCS, PAGES, ROOT, blocks_of, is_run, needs_of
+from tests.reader.pages import DOCS, MARK, PAGES, ROOT, Block, blocks_of, differences, is_run, needs_of
 
 PUBLIC = (
     [(napixclient, name) for name in napixclient.__all__ if name != '__version__']
@@ -51,6 +51,19 @@ def test_a_page_with_examples_says_in_its_first_line_what_they_need(page: Path) 
         assert (needs := needs_of(page)) and needs.install[0].startswith('.')
         if page.suffix == '.rst':
             assert re.search(r'\A(?:\.\. .+\n\n?)*.+\n===+\n\nTo run the examples: `pip install ', page.read_text())
+
+
+def test_a_page_that_shows_what_is_not_printed_is_found() -> None:
+    """An output that differs is told with its line; times, ports, and blocks that show no output are not compared."""
+    blocks = [
+        Block('python', 1, 'print(1.5)\n'),
+        Block('text', 3, '2.5\n'),
+        Block('pycon', 5, '>>> 1 + 1\n3\n>>> 1 / 0\nTraceback (most recent call last):\nZeroDivisionError: ...\n'),
+        Block('console', 9, '$ echo one\ntwo\n$ pip install .\n'),
+        Block('console', 12, '$ echo one\n'),
+    ]
+    printed = ''.join(f'{MARK}{number}\n{text}' for number, text in enumerate(['1.5\n', '', '2\n', 'one\n', 'one\n']))
+    assert [complaint.partition(': ')[0] for complaint in differences('page', blocks, printed)] == ['page:5', 'page:9']
 
 
 # What the pages tell of ----------------------------------------------------------------------------------------------
