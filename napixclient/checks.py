@@ -75,7 +75,9 @@ def decider(value: _T, name: str) -> _T:
     :param name: what the error calls it.
     :raises ValueError: for what cannot be called, and for an ``async`` function.
     """
-    if value is not None and not callable(value):
+    if value is None:
+        return value
+    if not callable(value):
         raise ValueError(f'{name} is called, so it must be callable, not {value!r}')
     if is_async(value):
         raise ValueError(f'{name} decides at once, so it cannot be async: {value!r}')

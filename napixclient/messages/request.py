@@ -20,7 +20,7 @@ from .options import Body, CallOptions, Fields, Params, RequestOptions, RequestP
 from .origin import _origins, parse_origin
 from .reference import split_url
 from .source import Source
-from .target import checked_target, is_checked, target_with
+from .target import checked_target, remembered, target_with
 
 __all__ = [
     'NO_OPTIONS',
@@ -396,7 +396,7 @@ def plain_request(
         parse_origin(host)
     if method.__class__ is not str or method not in METHODS:
         method = method_of(method)
-    if url.__class__ is not str or not is_checked(url):
+    if url.__class__ is not str or url not in remembered:
         url = checked_target(url)
     draft: Any = _new_object(_Draft)
     draft.host = host

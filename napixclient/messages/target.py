@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
-__all__ = ['checked_target', 'is_checked', 'target_with']
+__all__ = ['checked_target', 'remembered', 'target_with']
 
 _is_target = re.compile(r'/[!$-~]*|\*').fullmatch  # visible ASCII but '"' and '#'
 _has_control = re.compile(r'[\x00-\x1f\x7f]').search
 _REMEMBERED = 8192
-_targets: set[str] = set()
-#: Whether a target is one that passed before.
-is_checked = _targets.__contains__
+#: Targets that passed before: to look here costs less than any call.
+remembered: set[str] = set()
 
 
 def checked_target(url: object) -> str:
@@ -25,9 +24,9 @@ def checked_target(url: object) -> str:
     if not (isinstance(url, str) and _is_target(url)):
         url = target_with(url, None)
     if len(url) < 200:
-        if len(_targets) >= _REMEMBERED:
-            _targets.clear()
-        _targets.add(url)
+        if len(remembered) >= _REMEMBERED:
+            remembered.clear()
+        remembered.add(url)
     return url
 
 
