@@ -125,6 +125,8 @@ def split_url(url: object) -> tuple[str, str]:
     """
     if not isinstance(url, str):
         raise ValueError(f'a URL is a text such as "http://name:8002/path", not {url!r}')
+    if url != url.strip():
+        raise ValueError(f'white space around a URL: {mask(repr(without_userinfo(url)))}')
     found = split_reference(url)
     if found.scheme is None or found.authority is None:
         shown = mask(repr(without_userinfo(url)))
