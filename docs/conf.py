@@ -14,6 +14,7 @@ from sphinx.util.docutils import SphinxDirective
 DOCS = Path(__file__).parent
 sys.path.insert(0, str(DOCS))
 
+import servers  # noqa: E402
 import tables  # noqa: E402
 
 import napixclient  # noqa: E402
@@ -78,6 +79,17 @@ class BenchmarkTable(SphinxDirective):
         return self.parse_text_to_nodes(tables.as_rst(tables.CASES[self.arguments[0]](tables.figures())))
 
 
+class ServersTable(SphinxDirective):
+    """`.. servers:: TABLE`: a table of what was counted on real servers."""
+
+    required_arguments = 1
+
+    def run(self) -> list[nodes.Node]:
+        """Make the table anew from what was counted."""
+        self.env.note_dependency(str(servers.SERVERS))
+        return self.parse_text_to_nodes(tables.as_rst(servers.TABLES[self.arguments[0]](servers.figures())))
+
+
 class NapixFlags(SphinxDirective):
     """`.. napix-flags:: TOPIC`: the flags of the command that belong to a topic of its help."""
 
@@ -120,6 +132,7 @@ def find_public_name(app: Sphinx, env: Any, node: Any, contnode: nodes.Node) -> 
 def setup(app: Sphinx) -> None:
     """Called by Sphinx."""
     app.add_directive('benchmark', BenchmarkTable)
+    app.add_directive('servers', ServersTable)
     app.add_directive('napix-flags', NapixFlags)
     app.connect('builder-inited', need_the_benchmark)
     app.connect('missing-reference', find_public_name)

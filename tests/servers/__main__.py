@@ -10,6 +10,7 @@ import argparse
 import datetime
 import json
 import platform
+import signal
 import subprocess
 import sys
 import tempfile
@@ -142,6 +143,7 @@ def main() -> bool:
     parser.add_argument('--only', metavar='NAMES', help='servers whose name has one of these in it, between commas')
     parser.add_argument('--json', metavar='FILE', type=Path, help='write down what was counted')
     given = parser.parse_args()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # which ends the servers too
     names = [name.lower() for name in (given.only or '').split(',')]
     chosen = [
         server

@@ -49,13 +49,18 @@ class Ledger:
     def __init__(self, path: Path) -> None:
         path.touch()
         path.chmod(0o666)
-        self._file = path.open()
+        self._path = path
+        self._read = 0  # bytes
 
     def read(self) -> tuple[Counter[str], int]:
         """Since the last time: how often each request was begun, and how many were under way at a time."""
         begun: Counter[str] = Counter()
         now = most = 0
-        for line in self._file.read().splitlines():
+        with self._path.open('rb') as file:
+            file.seek(self._read)
+            data = file.read()
+        self._read += len(data)
+        for line in data.decode().splitlines():
             what, _, request = line.partition(' ')
             if what == 'B':
                 begun[request] += 1

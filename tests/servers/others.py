@@ -1,6 +1,6 @@
 """Other clients at the same work: `python others.py CLIENT WORK`, with what to do as JSON in the first line of stdin.
 
-Runs in the environment of Python's servers. It prints `begun` when it has begun, and at the end a JSON object: for each
+Runs in the environment of Python's servers. It prints `begun` when some answers have come, and at the end a JSON object: for each
 id what came, a status or the text of a failure. A connection that is refused is tried again, as with napixclient. CLIENT
 is `aiohttp` or `pycurl`; WORK is `closing`, where each request says that it is the last one of its connection; `keep`, two
 POSTs over each connection, so many seconds apart; `reload`, POSTs until stdin ends; or `hosts`, so many POSTs.
@@ -15,6 +15,8 @@ import threading
 import time
 
 TRIES, PAUSE = 100, 0.1
+#: Answers after which it has begun.
+ENOUGH = 20
 
 
 def body_of(work):
@@ -22,11 +24,24 @@ def body_of(work):
     return None if work == 'closing' else b'x' * 20
 
 
+class Came(dict):
+    """What came, by id. It prints `begun` when there is something."""
+
+    def __setitem__(self, request, what):
+        super().__setitem__(request, what)
+        if len(self) == ENOUGH:
+            self.begin()
+
+    def begin(self):
+        """It has begun, or is over."""
+        print('begun', flush=True)
+
+
 class Aiohttp:
     """aiohttp, with connections of one session."""
 
     def __init__(self, work, told):
-        self.work, self.told, self.came = work, told, {}
+        self.work, self.told, self.came = work, told, Came()
 
     async def ask(self, session, host, request):
         """One request; what came."""
@@ -82,7 +97,7 @@ class Curl:
     """libcurl, a handle and so a connection for each thread."""
 
     def __init__(self, work, told):
-        self.work, self.told, self.came = work, told, {}
+        self.work, self.told, self.came = work, told, Came()
 
     def ask(self, handle, host, request):
         """One request; what came."""
@@ -164,12 +179,13 @@ def main():
     ended = threading.Event()
     if work == 'reload':
         threading.Thread(target=lambda: (sys.stdin.read(), ended.set()), daemon=True).start()
-    print('begun', flush=True)
     runner = (Aiohttp if client == 'aiohttp' else Curl)(work, told)
     if client == 'aiohttp':
         asyncio.run(runner.run(ended))
     else:
         runner.run(ended)
+    if len(runner.came) < ENOUGH:
+        runner.came.begin()
     print(json.dumps(runner.came))
 
 

@@ -59,7 +59,11 @@ class Work:
 
     def _pool(self, simultaneous: int, **options: Any) -> ClientPool:
         return ClientPool(
-            simultaneous=simultaneous, proxy=self._proxy, timeout=Timeout(10, 5), max_header_bytes=1 << 18, **options
+            simultaneous=simultaneous,
+            proxy=self._proxy,
+            timeout=Timeout(connect=10, read=5),
+            max_header_bytes=1 << 18,
+            **options,
         )
 
     def _ask(
@@ -263,7 +267,7 @@ class Work:
                 self._reload(lambda: None)
             elif work == 'hosts':
                 for _ in range(3):
-                    gevent.sleep(0.3)
+                    gevent.sleep(0.2)
                     self._running.reload()
             printed, complaints = process.communicate(timeout=SECONDS)
         finally:
