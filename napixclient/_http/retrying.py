@@ -131,7 +131,9 @@ def _as_urllib3(error: HTTPError) -> Exception | None:
         return urllib3_errors.SSLError(error.message)
     if isinstance(error, ProxyError) and error.phase != 'connect':  # the request was sent
         return urllib3_errors.ProtocolError(error.message)
-    if isinstance(error, (ConnectError, ConnectTimeout)) or (isinstance(error, ProtocolError) and error.unprocessed):
+    # Where writing failed, whoever keeps us from writing, such as a lease that is over, says what follows.
+    too_late = isinstance(error, ProtocolError) and error.unprocessed and error.__cause__ is None
+    if too_late or isinstance(error, (ConnectError, ConnectTimeout)):
         return urllib3_errors.ConnectTimeoutError(error.message)
     if isinstance(error, ReadTimeout):
         return urllib3_errors.ReadTimeoutError(nobody, '', error.message)
