@@ -1,9 +1,9 @@
 """Other clients at the same work: `python others.py CLIENT WORK`, with what to do as JSON in the first line of stdin.
 
-Runs in the environment of Python's servers. It prints `begun` when some answers have come, and at the end a JSON object: for each
-id what came, a status or the text of a failure. A connection that is refused is tried again, as with napixclient. CLIENT
-is `aiohttp` or `pycurl`; WORK is `closing`, where each request says that it is the last one of its connection; `keep`, two
-POSTs over each connection, so many seconds apart; `reload`, POSTs until stdin ends; or `hosts`, so many POSTs.
+Runs in the environment of Python's servers. It prints `begun` when some answers have come, and at the end a JSON object:
+for each id what came, a status or the text of a failure. A connection that is refused is tried again, as with napixclient.
+CLIENT is `aiohttp` or `pycurl`; WORK is `closing`, where each request says that it is the last one of its connection;
+`keep`, two POSTs over each connection, so many seconds apart; `reload`, POSTs until stdin ends; or `hosts`, so many POSTs.
 """
 
 import asyncio
