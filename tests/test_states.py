@@ -37,7 +37,7 @@ class Recorded(Connection):
 
     def __init__(self, owner: Owner, sock: Any, seen: set[tuple[State, Event]]) -> None:
         self.seen = seen
-        super().__init__(owner, Transport(sock, get_hub().loop), ResponseParser(65536, 100))
+        super().__init__(owner, Transport(sock, get_hub().loop), ResponseParser(65536, 100), None)
 
     @property
     def state(self) -> State:  # type: ignore[override]
@@ -172,7 +172,7 @@ def test_a_step(state: State, event: Event) -> None:
     """A step is one of the table, or is refused and changes nothing."""
     ours, theirs = socket.socketpair()
     with theirs:
-        connection = Connection(Owner(), Transport(ours, get_hub().loop), ResponseParser(65536, 100))
+        connection = Connection(Owner(), Transport(ours, get_hub().loop), ResponseParser(65536, 100), None)
         try:
             connection.state = state
             if (state, event) in TRANSITIONS:

@@ -112,7 +112,8 @@ class Completion:
             self._figures.failed += 1
             outcome.request = pending.request
             outcome.attempts = max(pending.tries, 1)
-            outcome.unprocessed = not pending.sent
+            # What is known of one connection is so of the request where it was the only one.
+            outcome.unprocessed = not pending.sent or (outcome.unprocessed and pending.attempts == 1)
             if outcome.route is None and outcome.response is None:
                 outcome.route = pending.route
             outcome.keep(self._keeps)

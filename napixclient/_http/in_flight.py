@@ -113,10 +113,7 @@ class InFlight:
         proxy = settings.proxy_for(pool.origin)
         self._pool, self._growth = pool, growth
         self._queue, self._slots, self._figures = pool.queue, growth.slots, pool.figures
-        self._settings = settings
-        self._core = core
-        self._ledger = core.slots
-        self._clock = core.clock
+        self._settings, self._core, self._ledger, self._clock = settings, core, core.slots, core.clock
         self._forwarder = proxy if proxy is not None and proxy.forwards(pool.origin) else None
         self._preparer = Preparer(settings, pool.origin, authenticator, self._forwarder, core.dialer)
         self._outcomes = Outcomes(settings, pool.origin, authenticator, self._forwarder, core.may_retry)

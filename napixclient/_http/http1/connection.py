@@ -17,7 +17,7 @@ from ...errors import Cancelled, HTTPError, Phase
 from ...messages import IDEMPOTENT, NO_OPTIONS, Request
 from ...peer import Route
 from ..pending import NEVER, Completer, PendingResponse
-from .failures import error_of_break, say_unprocessed
+from .failures import error_of_break, note_what_arrived
 from .feed import BodyFeed
 from .outgoing import Outgoing, send_rest
 from .parser import ResponseParser
@@ -136,8 +136,7 @@ class Connection:
     def reserve(self, pending: PendingResponse, helper: gevent.Greenlet[..., None]) -> None:
         """Hold the slot for a request whose authenticator is still running, in the greenlet ``helper``."""
         self.step('reserve')
-        self.pending = pending
-        self.helper = helper
+        self.pending, self.helper = pending, helper
         pending.holder = self
         self.expires = NEVER
 
@@ -160,18 +159,13 @@ class Connection:
         """The fast path: send a request, as the authenticator left it. What goes wrong is reported to the owner.
 
         :param data: its head, with its body where that is bytes and small.
-        :param max_body: bound of a body that is read whole, in bytes.
-        :param max_streamed: bound of one that is handed out in pieces, ``None`` for none.
+        :param max_body: bound of a body that is read whole, in bytes; ``max_streamed`` of one in pieces, or ``None``.
         """
         assert self.state == 'idle', self.state
         # What cannot be sent once more would be lost where the server has closed: look, though that is a system call.
-        if (
-            (request.method not in IDEMPOTENT or (request.payload is not None and not request.rereadable))
-            and self.usage.served
-            and not self._transport.is_quiet()
-        ):
-            self.abort()
-            self._owner.unsent(self, pending)
+        risky = request.method not in IDEMPOTENT or (request.payload is not None and not request.rereadable)
+        if risky and self.usage.served and not self._transport.is_quiet():
+            self._leave_unsent(pending)
             return
         now, send = monotonic(), self._transport.send  # a local: that costs less than to call what a slot holds
         self.pending = pending
@@ -194,7 +188,7 @@ class Connection:
             sent = 0
         except OSError as exc:
             self.written = 0
-            self._not_sent(exc)
+            self.send_failed(exc)
             return
         self.written = sent
         if sent != len(data) or request.payload is not None:
@@ -208,21 +202,18 @@ class Connection:
             self._transport.writer.stop()
             self._receiver.readable()  # TLS had something to say before it could read on
 
-    def _not_sent(self, exc: OSError) -> None:
-        """The connection broke before a byte of the request went out."""
-        if not self.usage.served:
-            self.send_failed(exc)
-            return
-        # What the server may have sent answers nothing of this request.
-        pending, self.pending = self.pending, None
-        assert pending is not None
+    def _leave_unsent(self, pending: PendingResponse) -> None:
+        """The server has closed; what it may have sent answers nothing of this request, of which no byte went out."""
+        self.pending = None
         self.abort()
         self._owner.unsent(self, pending)
 
     def send_failed(self, exc: OSError) -> None:
         """The connection broke while the request, or part of it, was still to go out."""
+        if not self.written and self.usage.served and self.pending is not None:
+            self._leave_unsent(self.pending)
         # Who reads a streamed answer hears what there is of it.
-        if self.streamed is None and not self._receiver.answered_early():
+        elif self.streamed is None and not self._receiver.answered_early():
             self.lost(exc)
 
     # -- ends ------------------------------------------------------------------------------------------------------
@@ -234,8 +225,6 @@ class Connection:
         error.route = self.route
         if pending is not None:
             error.elapsed = monotonic() - self.started if pending.sent else None
-            if error.unprocessed and pending.attempts == 1:
-                pending.sent = False
             self.abort()
             self._owner.broken(self, pending, error)
             return
@@ -249,26 +238,9 @@ class Connection:
             self.end_idle()
         else:
             error = error_of_break(exc, self.phase, self.parser.answering, self.usage.served)
-            if self.pending is not None and self._ended_before(exc):
-                say_unprocessed(error, self.pending.attempts == 1)
+            if self.pending is not None and self.state != 'reserved' and not self.parser.started:
+                note_what_arrived(error, exc, self.written, self._transport, self.pending.attempts == 1)
             self.fail(error)
-
-    def _ended_before(self, exc: OSError | None) -> bool:
-        """Whether the server is known to have ended the connection before a byte of the request had reached it.
-
-        TCP's FIN says up to where its sender had received (RFC 9293 §3.10.7.4). Where that is before the request, no
-        program can have read the request when the other side closed. A RST alone says nothing: it is also what becomes
-        of a close with a request unread, and of one that was read a moment ago. Nor does an end of TLS without its
-        goodbye, which is reported in the same way. What TLS writes is longer than the request, so that the beginning of
-        its first record may be acknowledged where this is true, but not the whole of it; and nobody can read less.
-
-        :param exc: how it broke, ``None`` for the server's close.
-        """
-        if self.state == 'reserved' or self.parser.started:
-            return False
-        if not self.written:
-            return True
-        return exc is None and self._transport.unacknowledged() >= self.written
 
     def cut_off(self) -> None:
         """The total time of a streamed answer is up."""
@@ -323,5 +295,4 @@ class Connection:
         del self._receiver
 
     def __repr__(self) -> str:
-        state = self.state if self.state in ('closed', 'idle') else self.phase
-        return f'<Connection {state}, {self.usage.served} served>'
+        return f'<Connection {self.state}, {self.usage.served} served>'

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from gevent import ssl
 
 from ...errors import HTTPError, Phase, ProtocolError, TLSError, TruncatedBody
 from ...masking import mask
 
-__all__ = ['error_of_break', 'error_of_parser', 'error_of_source', 'say_unprocessed']
+__all__ = ['error_of_break', 'error_of_parser', 'error_of_source', 'note_what_arrived']
 
 #: What names of alerts about certificates have in them (RFC 8446 §6.2).
 _OF_CERTIFICATES = ('CERTIFICATE', 'UNKNOWN_CA', 'ACCESS_DENIED', 'DECRYPT_ERROR')
@@ -32,11 +34,28 @@ def error_of_break(exc: OSError | None, phase: Phase, answering: bool, served: i
     return error
 
 
-def say_unprocessed(error: HTTPError, first: bool) -> None:
-    """Have the error of a broken connection say that the server had closed before the request had reached it.
+class Socket(Protocol):
+    """The connection's own end of TCP."""
 
+    def unacknowledged(self) -> int:
+        """Bytes that were written and that the peer has not acknowledged."""
+
+
+def note_what_arrived(error: HTTPError, exc: OSError | None, written: float, socket: Socket, first: bool) -> None:
+    """Have the error of a broken connection say so where not a byte of the request can have been read.
+
+    TCP's FIN says up to where its sender had received (RFC 9293 §3.10.7.4). Where that is before the request, no
+    program can have read the request when the other side closed. A RST alone says nothing: it is also what becomes of a
+    close with a request unread, and of one that was read a moment ago. Nor does an end of TLS without its goodbye,
+    which is reported in the same way. What TLS writes is longer than the request, so that the beginning of its first
+    record may be acknowledged where this is true, but not the whole of it; and nobody can read less.
+
+    :param exc: how it broke, ``None`` for the server's close.
+    :param written: bytes of the request that went out, more than there can be where not all did at once.
     :param first: whether it was not tried before, so that no earlier attempt can have been carried out.
     """
+    if written and (exc is not None or socket.unacknowledged() < written):
+        return
     error.unprocessed = True
     error.message += ', and before the request had reached it'
     if first:
