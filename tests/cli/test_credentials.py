@@ -11,7 +11,6 @@ from urllib.parse import parse_qs
 
 import pytest
 
-from napixclient import authenticators
 from tests import kit
 from tests.cli.programs import napix, started
 from tests.cli.servers import answering, fields
@@ -151,7 +150,6 @@ class Challenging:
         return digest(known, said['nonce'], said['nc'], said['cnonce'], said['qop'], asked)
 
 
-@pytest.mark.skipif(not hasattr(authenticators, 'Digest'), reason='the library has no Digest yet')
 def test_digest(tmp_path: Path) -> None:
     """--digest answers the challenges of servers, from flag or file, and shows neither password nor proof."""
     challenging = Challenging()
