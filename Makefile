@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-timed test-faces test-programs test-docs-reader test-service-full test-patched test-cluster test-zaqar test-chaos test-saga test-servers coverage fuzz soak soak-cluster bench docs lint clean
+.PHONY: help demo test test-timed test-faces test-programs test-docs-reader test-service-full test-patched test-cluster test-zaqar test-chaos test-saga test-servers test-servers-quick coverage fuzz soak soak-cluster bench docs lint clean
 # Two pips in one environment would break each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -14,7 +14,7 @@ ARGS ?=
 help:
 	@echo 'make demo    a fan-out over servers that it starts itself'
 	@echo 'make test    the tests of the library, in unpatched processes'
-	@echo 'make test-timed   those of them that have a limit in seconds, alone and untraced'
+	@echo 'make test-timed   all tests that have a limit in seconds, alone and untraced'
 	@echo 'make test-patched   the same in processes that gevent has patched'
 	@echo 'make test-faces  the tests of what stands on the library: servers, replicas and shards, REST, queues'
 	@echo 'make test-programs   the tests of the command and of the service'
@@ -40,8 +40,8 @@ demo: $(VENV)/.installed-all
 	$(BIN)/napix demo $(ARGS)
 
 # In thirds side by side, as most tests wait more than they work. ARGS names tests: they run in both kinds of process.
-SERVING := $(addprefix tests/test_,catcher.py challenges.py chains.py disorder.py docs.py examples.py guard.py naming.py \
-	sessions.py typing.py)
+SERVING := $(addprefix tests/test_,catcher.py challenges.py chains.py digest.py disorder.py docs.py events.py examples.py \
+	guard.py local_ends.py naming.py oauth2.py peers.py resuming.py sessions.py typing.py unix_sockets.py unprocessed.py)
 # Those that start programs of their own, threads, or a DNS server.
 PROGRAMS := $(addprefix tests/test_,aio.py hub_thread.py interrupts.py kills.py names.py threads.py)
 # Those that read the source or start processes of their own: patching changes nothing there.
@@ -51,8 +51,6 @@ SECOND := $(filter-out $(SERVING) $(PROGRAMS),$(wildcard tests/test_[g-r]*.py))
 THIRD := $(filter-out $(SERVING) $(PROGRAMS),$(wildcard tests/test_[s-z]*.py))
 TRACED := $(BIN)/coverage run -m pytest
 TOGETHER := $(BIN)/python tests/together.py
-# Limits in seconds are laws only where nothing traces and nothing runs beside. Failures are asked again, each suite alone.
-TIMED := -m pytest -m timed
 
 test: $(VENV)/.installed-all,test
 ifeq ($(ARGS),)
@@ -63,18 +61,18 @@ else
 	$(BIN)/python tests/patched.py $(ARGS)
 endif
 
+# Limits in seconds are laws only where nothing traces and nothing runs beside.
 test-timed: $(VENV)/.installed-all,test
-	$(TOGETHER) --alone '$(BIN)/python $(TIMED) $(FIRST) $(SECOND) $(THIRD) $(PROGRAMS)'
+	$(TOGETHER) --alone '$(BIN)/python -m pytest -m timed --ignore=tests/cluster --ignore=tests/zaqar tests $(ARGS)'
 
 test-faces: $(VENV)/.installed-all,test
-	$(TOGETHER) '$(TRACED) tests/resources $(SERVING)' '$(TRACED) tests/rest tests/marconi tests/saga' '$(TRACED) $(PROGRAMS)' \
-		--alone '$(BIN)/python $(TIMED) tests/resources $(SERVING) tests/rest tests/saga'
+	$(TOGETHER) '$(TRACED) tests/resources $(SERVING)' '$(TRACED) tests/rest tests/marconi tests/saga' '$(TRACED) $(PROGRAMS)'
 
 # About half of the tests of the service, by what they take.
 KEPT := $(wildcard tests/service/test_service_[k-l]*.py)
 test-programs: $(VENV)/.installed-all,test
 	$(TOGETHER) '$(TRACED) tests/cli' '$(TRACED) $(filter-out $(KEPT),$(wildcard tests/service/test_*.py))' \
-		'$(TRACED) $(KEPT)' --alone '$(BIN)/python $(TIMED) tests/cli tests/service'
+		'$(TRACED) $(KEPT)'
 
 # In virtual environments of its own, with what the pages say; ARGS names pages.
 test-docs-reader: $(VENV)/.installed-all,test
@@ -100,8 +98,7 @@ coverage: $(VENV)/.installed-all,test
 test-patched: $(VENV)/.installed-all,test
 	$(TOGETHER) '$(BIN)/python tests/patched.py $(filter-out $(UNPATCHED),$(FIRST))' \
 		'$(BIN)/python tests/patched.py $(filter-out $(UNPATCHED),$(SECOND))' \
-		'$(BIN)/python tests/patched.py $(filter-out $(UNPATCHED),$(THIRD))' \
-		--alone '$(BIN)/python tests/patched.py -m timed $(FIRST) $(SECOND) $(THIRD) $(PROGRAMS)'
+		'$(BIN)/python tests/patched.py $(filter-out $(UNPATCHED),$(THIRD))'
 	$(TOGETHER) '$(BIN)/python tests/patched.py tests/resources $(filter-out $(UNPATCHED),$(SERVING))' \
 		'$(BIN)/python tests/patched.py tests/rest tests/marconi tests/saga' '$(BIN)/python tests/patched.py $(PROGRAMS)'
 
@@ -125,6 +122,10 @@ fuzz: $(VENV)/.installed-all,test
 test-servers: $(VENV)/.installed-all,test
 	$(BIN)/python -m tests.servers.install $(filter --quick,$(ARGS))
 	$(BIN)/python -m tests.servers $(ARGS)
+
+# Those of them that are quick.
+test-servers-quick: $(VENV)/.installed-all,test
+	$(MAKE) test-servers ARGS=--quick
 
 soak: $(VENV)/.installed-all,test
 	$(BIN)/python -m tests.soak $(ARGS)

@@ -43,9 +43,7 @@ class Suite:
         self.name = f'[{number}]'
         self.cache = Path(folder, str(number))
         self.command = [*shlex.split(line), '-o', f'cache_dir={self.cache}']
-        self.environment = {name: value for name, value in os.environ.items() if name != 'BESIDE'}
-        if beside:
-            self.environment['BESIDE'] = '1'
+        self.environment = {**os.environ, 'BESIDE': '1'} if beside else dict(os.environ)
         self.process: subprocess.Popen[bytes] | None = None
 
     def start(self, *more: str) -> None:
