@@ -56,7 +56,7 @@ def pack_outcome(number: int, outcome: Response | HTTPError) -> list[Any]:
     kind = type(outcome).__name__
     while kind not in _KINDS:
         kind = next(base.__name__ for base in type(outcome).__mro__ if base.__name__ in _KINDS)
-    error = [kind, message, outcome.phase, outcome.elapsed, outcome.attempts, outcome.route]
+    error = [kind, message, outcome.phase, outcome.elapsed, outcome.attempts, outcome.route, outcome.unprocessed]
     return [OUTCOME, number, error, None if response is None else _packed(response)]
 
 
@@ -108,7 +108,7 @@ def restored(
     if error is None:
         assert response is not None
         return response
-    kind, message, phase, elapsed, attempts, route = error
+    kind, message, phase, elapsed, attempts, route, unprocessed = error
     made: HTTPError
     if message is None and response is not None:
         made = error_of(response)
@@ -119,7 +119,7 @@ def restored(
         if response is not None:
             read_later(made)
     made.request, made.phase, made.elapsed, made.attempts, made.worker = request, phase, elapsed, attempts, worker
-    made.route = _route(route)
+    made.route, made.unprocessed = _route(route), unprocessed
     return made
 
 

@@ -59,6 +59,7 @@ def test_outcomes_are_those_of_a_pool(cluster: Cluster) -> None:
     assert answer.attempts == 1 and answer.elapsed > 0 and answer.headers['content-length'] == '2'
     assert isinstance(lost, ConnectError) and lost.phase == 'connect' and lost.status is None
     assert lost.chain[0].error_class == 'RefusedError' and type(lost).__name__ == 'RefusedError'
+    assert lost.unprocessed is True
     for outcome in answer, lost:
         assert str(outcome.peer) == outcome.request.host and outcome.tried == (outcome.peer,)
     assert answer.worker == lost.worker and str(answer.worker).startswith('0/1@') and str(answer.worker) in worker.text
