@@ -18,7 +18,7 @@ from typing import Any
 import gevent
 import gevent.subprocess
 
-from napixclient import Client
+from napixclient import Client, RemoteError
 
 __all__ = ['KEYS', 'MISSING', 'Browser']
 
@@ -209,8 +209,19 @@ class Browser:
         return str(next(iter(found.values())))
 
     def click(self, selector: str) -> None:
-        """Press on an element, as a pointer does: it must be seen, and nothing may lie over it."""
-        self.command('POST', f'/element/{self._element(selector)}/click')
+        """Press on an element, as a pointer does: it must be seen, and nothing may lie over it.
+
+        Where it moves or is drawn anew at that moment, it is looked for again.
+        """
+        end = time.monotonic() + SECONDS
+        while True:
+            try:
+                self.command('POST', f'/element/{self._element(selector)}/click')
+                return
+            except RemoteError as exc:
+                if exc.status not in (400, 404) or time.monotonic() > end:
+                    raise
+            time.sleep(0.05)
 
     def write(self, selector: str, text: str) -> None:
         """Replace what is written in a field."""

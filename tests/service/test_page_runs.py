@@ -175,7 +175,7 @@ def test_credentials_that_are_not_kept_are_asked_for(browser: Browser, service: 
             browser.run('return document.getElementById("again-headers-Authorization").value') == 'Bearer f1rst-secret'
         )
         escape(browser)
-        assert not browser.run('return document.querySelector("#again-fields input")')
+        browser.until('!document.querySelector("#again-fields input")')
         assert service.show(id)['again'] is None
         browser.reload()  # who composed it is gone
         until_text(browser, '#state', 'failed')

@@ -149,7 +149,7 @@ def test_delete_aborts(service: Service) -> None:
         ({'name': 'a b'}, 'name'),
         ({'find': {'method': 'GET', 'url': '/{json.id}'}}, 'earlier'),
         ({'idempotency': 1}, 'idempotency'),
-        ({'method': 'get'}, 'method'),
+        ({'method': 'G T'}, 'method'),
         ({'surprise': 1}, 'surprise'),
     ],
 )
