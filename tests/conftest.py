@@ -6,6 +6,7 @@ import gc
 import importlib.util
 import os
 import resource
+import signal
 import socket
 from collections.abc import Generator, Iterator
 from typing import Any
@@ -65,6 +66,10 @@ class SkipWhatIsMissing:
 def pytest_configure(config: pytest.Config) -> None:
     """Called by pytest."""
     config.pluginmanager.register(SkipWhatIsMissing())
+    if (
+        signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    ):  # a shell's `&`: what we start would not hear of Ctrl-C either
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.hookimpl(wrapper=True)

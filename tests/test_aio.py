@@ -604,11 +604,11 @@ def own() -> Iterator[dict[str, kit.Server]]:
     """Servers that want a digest, give tokens, and want the first of these."""
 
     def service(method: str, path: str, headers: Any, body: bytes) -> Any:
-        return (200 if headers.get('authorization') == 'Bearer first' else 401), {}, None
+        return (200 if headers.get('authorization') == 'Bearer t0ken-1' else 401), {}, None
 
     with (
         kit.serve(Guard()) as digest,
-        kit.serve(lambda *_: (200, {}, {'access_token': 'first'})) as tokens,
+        kit.serve(lambda *_: (200, {}, {'access_token': 't0ken-1'})) as tokens,
         kit.serve(service) as server,
     ):
         yield {'digest': digest, 'tokens': tokens, 'service': server}

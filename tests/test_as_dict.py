@@ -29,7 +29,7 @@ CHAINED = {
     'remote_elapsed': 0.0041234,
     'remote_error': {'error_class': 'OSError', 'error_text': 'vg-13 is offline'},
 }
-MEMBERS = ['host', 'method', 'url', 'status', 'ms', 'attempts', 'body', 'error']
+MEMBERS = ['host', 'method', 'url', 'status', 'ms', 'attempts', 'peer', 'tried', 'body', 'error']
 
 
 def by_path(method: str, path: str, headers: Any, body: bytes) -> tuple[int, Any, Any]:
@@ -183,7 +183,7 @@ def test_without_an_answer_it_is_the_line_of_the_command() -> None:
 def test_an_error_of_ones_own_has_members(server: kit.Server) -> None:
     """Without a request there is no host; after a retry and after pickle the members are the same."""
     found = HTTPError('no').as_dict()
-    assert [found[name] for name in MEMBERS[:-1]] == [None, None, None, None, None, 1, None]
+    assert [found[name] for name in MEMBERS[:-1]] == [None, None, None, None, None, 1, None, [], None]
     assert (found['error']['class'], found['error']['text']) == ('HTTPError', 'no')
     tried = outcome_of(server.host, '/503', retries=Retry(1, status_forcelist=[503]))
     assert tried.as_dict()['attempts'] == 2

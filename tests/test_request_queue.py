@@ -14,6 +14,7 @@ class Holder:
     """Has the requests of one queue in hand, as the pool of an origin has."""
 
     phase = 'queue'
+    route = None
 
     def __init__(self) -> None:
         self.queue = RequestQueue()
