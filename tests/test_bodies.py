@@ -288,6 +288,20 @@ def test_read_after_close() -> None:
         assert (found.status, found.headers['content-length']) == (200, '6')
 
 
+def test_closing_ends_whoever_reads() -> None:
+    """`close()` from another greenlet ends what waits for the next piece with Cancelled, however it reads."""
+    head = HEAD + b'Content-Type: text/event-stream\r\nContent-Length: 99\r\n\r\n'
+    readings = ('read', 'iter_bytes', 'iter_lines', 'iter_events')
+    with FaultServer(*[[READ, head + b'data', SILENCE]] * len(readings)) as server, Client(server.host) as client:
+        for how in readings:
+            found: Any = client.request('GET', '/', stream=True)
+            reader = gevent.spawn(error_of, lambda found=found, how=how: list(getattr(found, how)()))
+            gevent.sleep(0.01)
+            found.close()
+            error = reader.get(timeout=20)
+            assert isinstance(error, Cancelled) and error.request is found.request
+
+
 def test_read_to_its_end_then_closed() -> None:
     """To close what was read to its end changes nothing: there is no error, and the connection is used again."""
     with serve(lambda *_: (200, None, 'abc')) as server, Client(server.host) as client:

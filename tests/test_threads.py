@@ -383,6 +383,19 @@ def test_a_streamed_answer_is_read_by_a_thread(large: kit.Server) -> None:
         assert asked().read() == whole
 
 
+def test_another_thread_closes_a_streamed_answer() -> None:
+    """Whoever waits for the next piece gets Cancelled, with the answer as its caller knows it."""
+    with kit.FaultServer([kit.READ, b'HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nhalf', kit.SILENCE]) as server:
+        with SharedPool() as pool:
+            response: Any = run(lambda: pool.request(server.host, 'GET', '/', stream=True).result())
+            assert run(response.read, 4) == b'half'
+            reader = begin(lambda: pytest.raises(Cancelled, response.read).value)
+            gevent.sleep(0.01)
+            run(response.close)
+            error = reader.get(timeout=kit.LONG)
+    assert error.response is response and error.request is response.request
+
+
 def test_a_streamed_answer_that_breaks_off() -> None:
     """Its reader gets the error, with the answer as its caller knows it; `cancel` of the pool is one as well."""
     script = [kit.READ, b'HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf', kit.LATER, kit.CLOSE]

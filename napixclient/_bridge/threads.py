@@ -198,14 +198,19 @@ class _PulledBody:
         return True
 
     def _take(self, piece: bytes | HTTPError) -> None:
-        response = self.response()
-        if isinstance(piece, HTTPError) and response is not None:
-            piece.request, piece.response = response.request, response
+        if isinstance(piece, HTTPError):
+            self._tell(piece)
         if self._source is not None:
             self.trailers = self._source.trailers.block
         self._pieces.put(piece)
         self._pulling = False
         self._arrived.set()
+
+    def _tell(self, error: HTTPError) -> None:
+        """Tell an error what it is of."""
+        response = self.response()
+        if response is not None:
+            error.request, error.response = response.request, response
 
     def break_off(self, error: HTTPError) -> None:
         """The body is not wanted any more, by whoever reads it."""
@@ -218,7 +223,9 @@ class _PulledBody:
         """Give the slot back; what has not been read is lost."""
         source, self._source = self._source, None
         if source is not None:
-            self._pieces.break_off(Cancelled('the answer was closed before it was read to its end'))
+            error = Cancelled('the answer was closed before it was read to its end')
+            self._tell(error)
+            self._pieces.break_off(error)
             self._port.border.put(partial(source.close))
 
     def on_collected(self) -> None:

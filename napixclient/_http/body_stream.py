@@ -293,6 +293,7 @@ class BodyStream:
             self._ended = True
             if self._error is None:
                 self._set_error(Cancelled('the answer was closed before it was read to its end'))
+            self._changed.set()  # another greenlet may be reading
         if source is not None:
             source.discard()
 

@@ -211,7 +211,8 @@ class AsyncStreamedResponse(Response):
         """Give the slot back; what has not been read is lost, and its connection with it."""
         if not self._pieces.ended and self._source is not None:
             self._port.border.put(partial(self._source.close))
-        self._pieces.break_off(Cancelled('the answer was closed before it was read to its end'))
+        what = 'the answer was closed before it was read to its end'
+        self._pieces.break_off(Cancelled(what, request=self.request, response=self))
 
     close = aclose
 
