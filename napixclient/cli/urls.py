@@ -13,7 +13,7 @@ from .ranges import BadUrl
 
 __all__ = ['Words', 'is_url', 'read_urls', 'targets_of', 'words_of']
 
-is_url: Callable[[str], object] = re.compile(r'https?://', re.IGNORECASE).match
+is_url: Callable[[str], object] = re.compile(r'(?:https?|http\+unix)://', re.IGNORECASE).match
 # A slash within brackets is that of a node set: web[0-10/2].
 _find_end = re.compile(r'(?:\[[^\[\]]*\]|[^\[\]/?#])*').match
 _find_user = re.compile(r'[^,!&^\[\]]@').search
@@ -31,7 +31,8 @@ class Words(NamedTuple):
 def words_of(given: Iterable[str | None], from_files: bool) -> Words:
     """Tell hosts, paths, URLs and items apart.
 
-    What begins with ``http://`` or ``https://`` is a URL, unless a path follows it: then it is a host.
+    What begins with ``http://``, ``https://`` or ``http+unix://`` is a URL, unless a path follows it: then it is a
+    host.
 
     :param from_files: whether there are URLs in files, so that none need be here.
     :raises BadUrl: if hosts or path are missing.

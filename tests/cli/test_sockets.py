@@ -34,6 +34,18 @@ def test_a_socket(directory: Path) -> None:
             assert said['body'] == {'path': '/x', 'host': 'localhost'}
 
 
+def test_the_url_of_a_socket(directory: Path) -> None:
+    """It may be given whole, or on a line of a file of URLs, as one of the network."""
+    with kit.serve(told, address=f'{directory}/x.sock') as server:
+        url = f'{server.url}/x?a=1'
+        code, out, err = napix('get', url, 'b==2', '--json')
+        [said] = objects(out)
+        assert (code, said['host'], said['url']) == (0, server.url, '/x?a=1&b=2'), err
+        (directory / 'urls').write_text(f'{server.url}/1\n{server.url}/2\n')
+        napix('get', '--urls', str(directory / 'urls'))
+        assert sorted(request.path for request in server.requests) == ['/1', '/2', '/x?a=1&b=2']
+
+
 def test_node_sets_of_sockets(directory: Path) -> None:
     """A node set names several sockets; --fold folds them, -o writes a file for each, --exclude leaves one out."""
     with (
