@@ -482,6 +482,10 @@ def test_what_cannot_be_resumed_is_refused(path: Path) -> None:
             response.save('/dev/null', resume=True)
         with ask(client) as response, pytest.raises(FileNotFoundError):
             response.save(path.parent / 'no' / 'saved', resume=True)
+        for begin in (lambda answer: answer.read(5), lambda answer: next(answer.iter_bytes(5))):
+            with ask(client) as response, pytest.raises(ValueError, match='nothing was read'):
+                begin(response)  # its place in the file would not be that in the body
+                response.save(path, resume=True)
         assert rest_of(path) == [] and not path.exists()
 
 

@@ -33,7 +33,7 @@ class StreamedResponse(Response):
     body breaks off, and :class:`Cancelled` after ``cancel()``.
     """
 
-    __slots__ = ('__weakref__', '_events', '_lines_read', '_stream', '_url', '_whole', 'continuation')
+    __slots__ = ('__weakref__', '_begun', '_events', '_lines_read', '_stream', '_url', '_whole', 'continuation')
 
     def __init__(
         self, request: Request, status: int, head: bytes, elapsed: float, stream: ReadableBody, url: str
@@ -42,6 +42,7 @@ class StreamedResponse(Response):
         self._stream = stream
         stream.response = weakref.ref(self)
         self._url = url
+        self._begun = False  # whether somebody has begun to read it
         self._lines_read = 0
         self._whole: bytes | None = None
         self._events: weakref.ref[EventStream] | None = None
@@ -71,6 +72,7 @@ class StreamedResponse(Response):
         """The body as it arrives, or in pieces of ``size`` bytes, the last of which may be shorter."""
         if size is not None and index(size) < 1:
             raise ValueError(f'size is a number of bytes above 0, not {size!r}')
+        self._begun = True
         return iter(self._stream.next if size is None else partial(self.read, size), b'')
 
     def iter_lines(self) -> Iterator[str]:
@@ -82,6 +84,7 @@ class StreamedResponse(Response):
             yield line.decode('utf-8', 'replace')
 
     def _lines(self, end: bytes) -> Iterator[tuple[int, bytes]]:
+        self._begun = True
         begun: list[bytes] = []  # of a line whose end has not come
         cut = _cuts[end]
         try:
@@ -102,6 +105,7 @@ class StreamedResponse(Response):
     def read(self, size: int | None = None) -> bytes:
         """So many bytes, fewer only at the end; all that is left without a size."""
         missing = -1 if size is None else index(size)
+        self._begun = True
         parts: list[bytes | memoryview] = []
         if missing < 0:
             self._stream.gather()
@@ -134,17 +138,22 @@ class StreamedResponse(Response):
         server begins anew.
 
         :raises OSError: when the file cannot be written; before anything is read where it may not be.
-        :raises ValueError: for ``resume=True`` where the method is not GET, the request has a Range of its own, or the
-            path is that of a pipe or a device.
+        :raises ValueError: for ``resume=True`` where the method is not GET, the request has a Range of its own, some of
+            the body was read, or the path is that of a pipe or a device.
         """
         if not resume:
             return save(path, self._copy)
         request, continuation = self.request, self.continuation
         if request.method != 'GET' or 'range' in request.headers:
             raise ValueError('resume=True is for a GET without a Range of its own')
+        if self._begun:
+            raise ValueError('resume=True is for an answer of which nothing was read')
         if self.status != 200 or continuation is None:
             return save(path, self._copy)
-        return save_resumed(path, request.full_url, lambda part: Download(self, continuation, part).run())
+        try:
+            return save_resumed(path, request.full_url, lambda part: Download(self, continuation, part).run())
+        finally:
+            self._begun = False  # what this has read is in the part: it may go on
 
     def _copy(self, file: IO[bytes]) -> int:
         written = 0
