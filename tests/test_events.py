@@ -214,6 +214,21 @@ def test_who_is_interrupted_reads_on() -> None:
         assert [one.data for one in stream] == ['d'] and asked_from(server) == [None] * 3
 
 
+def test_interruptions_do_not_prolong_the_pause() -> None:
+    """Who looks for an event again and again, for less than the pause each time, is connected after it all the same."""
+    with (
+        FaultServer([READ, said(b'retry: 1000\ndata: a\n\n'), READ, said(b'data: b\n\n'), READ, NO_MORE]) as server,
+        Client(server.host) as client,
+    ):
+        stream, found = events(client), []
+        for _ in range(50):
+            with gevent.Timeout(0.3, False):
+                for one in stream:
+                    found.append(one.data)
+                break
+        assert found == ['a', 'b'] and len(server.requests) == 3
+
+
 def test_a_server_that_cannot_be_reached_is_asked_again() -> None:
     """While it is silent, or closes before it answers, the stream waits for it."""
     with (

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterator
+from time import monotonic
 from typing import cast
 
 from ..errors import (
@@ -47,6 +48,7 @@ class EventStream:
         '__weakref__',
         '_answer',
         '_continuation',
+        '_due',
         '_ended',
         '_error',
         '_events',
@@ -65,6 +67,7 @@ class EventStream:
         self._parser = EventParser(last_id, max_event)
         self._events: deque[ServerSentEvent] = deque()
         self._failures = 0  # to reach the server, in a row
+        self._due: float | None = None  # of monotonic(): when to connect, once that is known
         self._ended = False
         self._error: HTTPError | None = None  # with which it was ended
         self._check(answer)
@@ -109,14 +112,18 @@ class EventStream:
         assert self._continuation is not None
         parser = self._parser
         fields = {'Last-Event-ID': parser.last_id.encode() or None}
+        now = monotonic()
+        if self._due is None:  # who was interrupted does not begin the pause anew, which might never end
+            self._due = now + self._pause()
         try:
-            answer = self._continuation.ask(fields, None, self._pause())
+            answer = self._continuation.ask(fields, None, max(self._due - now, 0.0))
         except HTTPError as error:
             if self._ended or not _may_pass(error):
                 raise
             self._failures += 1
+            self._due = None
             return
-        self._failures = 0
+        self._failures, self._due = 0, None
         self._answer = answer
         parser.begin()
         if self._ended:  # meanwhile
