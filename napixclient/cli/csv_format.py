@@ -15,7 +15,7 @@ from .outcomes import Outcome, answered_of, in_place_of_body, milliseconds, tag_
 
 __all__ = ['Csv']
 
-TITLES = ('index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'body', 'error')
+TITLES = ('index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'peer', 'tried', 'body', 'error')
 #: What a spreadsheet takes for a formula, which may run programs: a cell that begins so, unless it is just a number.
 _is_formula = re.compile(r'\s*[=+\-@\uff1d\uff0b\uff0d\uff20]').match
 _is_number = re.compile(r'[+-]?\d+(\.\d+)?([eE][+-]?\d+)?', re.ASCII).fullmatch
@@ -49,9 +49,12 @@ class Csv(Format):
             '' if outcome.status is None else str(outcome.status),
             f'{milliseconds(outcome):.3f}',
             str(outcome.attempts),
+            '' if outcome.peer is None else str(outcome.peer),
+            ' '.join(map(str, outcome.tried)),
         ]
         if self._include:
-            cells.append(headers_of(answered_of(outcome)))
+            response = answered_of(outcome)
+            cells.append('' if response is None else headers_of(response))
         error = f'{type(outcome).__name__}: {outcome.message}' if isinstance(outcome, HTTPError) else ''
         return self._record([*cells, _body(outcome), error])
 

@@ -90,9 +90,9 @@ TOPICS = [
         'behind it did, standard error tells the chain.',
         'Where there is no body, its place has the field Location (or Allow) of the answer. -i shows all fields, as '
         'they came.',
-        'An object of --json has index, host, method, url, status, ms, attempts, body (JSON as it is, other text as a '
-        'string, {"base64": ...} for what is no text) and error (class, text and chain, or null); with -i also '
-        'headers, by their names in small letters.',
+        'An object of --json has index, host, method, url, status, ms, attempts, peer and tried (the address that '
+        'answered, and all that were tried), body (JSON as it is, other text as a string, {"base64": ...} for what is '
+        'no text) and error (class, text and chain, or null); with -i also headers, by their names in small letters.',
         'In --template {body.size} and {headers.location} are members of members, empty where an answer has none; {{ '
         'and }} are braces, \\n and \\t the end of a line and a tab. A cell of --csv that a spreadsheet would take for '
         'a formula has a quotation mark before it.',

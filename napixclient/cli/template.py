@@ -15,9 +15,9 @@ from .outcomes import Outcome
 
 __all__ = ['Template']
 
-#: The members of ``--json``; of these two members can be named too.
-FIELDS = ('index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'headers', 'body', 'error')
-_DEEPER = ('headers', 'body', 'error')
+#: The members of ``--json``; of some, members can be named too.
+FIELDS = ('index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'peer', 'tried', 'headers', 'body', 'error')
+_DEEPER = ('peer', 'tried', 'headers', 'body', 'error')
 _OF_ERROR = ('class', 'text', 'chain')
 _tokens = re.compile(r'\{\{|\}\}|\{([^{}]*)\}|[{}]|\\[nt\\]|[^{}\\]+|\\').finditer
 _WRITTEN = {'{{': '{', '}}': '}', r'\n': '\n', r'\t': '\t', '\\\\': '\\'}

@@ -134,12 +134,15 @@ def test_csv(refused: str) -> None:
     with several(*bodies) as servers:
         code, out, _ = napix('get', f'{hosts_of(servers)},{refused}', '/x?token=s3cret', '--csv', '--ordered')
     titles, *rows = csv.reader(io.StringIO(out))
-    assert titles == ['index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'body', 'error']
+    assert titles == [
+        'index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'peer', 'tried', 'body', 'error'
+    ]  # fmt: skip
     found = [dict(zip(titles, row, strict=True)) for row in rows]
     assert (code, [row['index'] for row in found]) == (1, list('0123456'))
     assert [row['host'] for row in found] == [*(server.host for server in servers), refused]
     assert {row['url'] for row in found} == {'/x?token=***'}
     assert [row['status'] for row in found] == ['200'] * 5 + ['502', '']
+    assert all(row['peer'] == row['tried'] == row['host'] for row in found)
     assert [row['body'] for row in found[:5]] == [bodies[0], 'one\ntwo', '{"a": [1, "b"]}', '{"base64":"/wA="}', '']
     assert found[5]['error'].startswith('RemoteError: "502 Bad Gateway"')
     assert (found[6]['body'], found[6]['error']) == ('', 'RefusedError: connection refused')
@@ -177,6 +180,22 @@ def test_csv_with_heads() -> None:
     assert row['body'] == 'Location: /vm/7'
 
 
+def test_csv_has_empty_cells_where_nothing_was_answered() -> None:
+    """Without an answer there are no header fields, and without a connection no address."""
+    (row,) = csv.DictReader(io.StringIO(napix('get', 'nowhere.invalid', '/', '--csv', '-i').out))
+    assert [name for name, cell in row.items() if not cell] == ['status', 'peer', 'tried', 'headers', 'body']
+
+
+def test_csv_and_template_have_all_that_json_has() -> None:
+    """Each member of --json is a column of --csv, and a name in a template."""
+    with several('fine') as (server,):
+        (one,) = objects(napix('get', server.host, '/', '--json', '-i').out)
+        titles = napix('get', server.host, '/', '--csv', '-i').out.partition('\n')[0]
+        shown = napix('get', server.host, '/', '--template', ' '.join(f'{{{name}}}' for name in one))
+    assert titles.split(',') == list(one)
+    assert shown.code == 0
+
+
 # Templates -----------------------------------------------------------------------------------------------------------
 
 
@@ -198,6 +217,14 @@ def test_template(template: str, shown: str) -> None:
     body = {'disk': {'size': 1.5, 'tags': ['a', 'b'], 'up': True, 'none': None}, 'text': 'a\tb'}
     with kit.serve(lambda *_: (200, {'X-One': '1'}, body)) as server:
         assert napix('get', server.host, '/x?token=s3cret', '--template', template).out == f'{shown}\n'
+
+
+def test_template_of_addresses() -> None:
+    """The address that answered is there, whole and in its parts."""
+    with several('fine') as (server,):
+        out = napix('get', server.host, '/', '--template', '{peer} {peer.0}:{peer.1} {tried}').out
+    address, port = server.host.split(':')
+    assert out == f'["{address}", {port}] {server.host} [["{address}", {port}]]\n'
 
 
 def test_template_of_errors(refused: str) -> None:

@@ -127,7 +127,7 @@ BAD: list[tuple[list[str | bytes], str]] = [
     (['get', 'a', '/', '--template', '{nobody}'], '{nobody} is no member; there are index, host, method, url, status'),
     (
         ['get', 'a', '/', '--template', '{status.code}'],
-        '{status.code}: status has no members; headers, body, error have',
+        '{status.code}: status has no members; peer, tried, headers, body, error have',
     ),
     (['get', 'a', '/', '--template', '{error.kind}'], 'error has class, text, chain'),
     (['get', 'a', '/', '--template', '{}'], '{} is no member'),
