@@ -23,10 +23,10 @@ class HostVars:
     """The variables of hosts.
 
     :param path: the name of the file, for errors.
-    :param found: host -> variable -> value.
+    :param found: host -> variable -> value; ``None`` for one that is no text, such as a list.
     """
 
-    def __init__(self, path: str, found: Mapping[str, Mapping[str, str]]) -> None:
+    def __init__(self, path: str, found: Mapping[str, Mapping[str, str | None]]) -> None:
         self._path = path
         self._found = found
         self._names = dict.fromkeys(name for variables in found.values() for name in variables)
@@ -42,10 +42,10 @@ class HostVars:
     def value(self, host: str, name: str) -> str:
         """The value of a variable. A host is found with its scheme and port, without scheme, and without port.
 
-        :raises BadVars: if there is no such host, or it has no such variable.
+        :raises BadVars: if there is no such host, it has no such variable, or that is neither a text nor a number.
         """
         if name not in self._names:
-            known = ', '.join(['host', *self._names][:20])
+            known = ', '.join([*dict.fromkeys(['host', *self._names])][:20])
             raise BadVars(
                 f'{{{name}}} is no variable of {self._path}, which has {known}; write {{{{ and }}}} for braces'
             )
@@ -54,5 +54,8 @@ class HostVars:
             if key in self._found:
                 if name not in self._found[key]:
                     raise BadVars(f'{self._path} has no {name!r} for {key}')
-                return self._found[key][name]
+                value = self._found[key][name]
+                if value is None:
+                    raise BadVars(f'{self._path}: {name!r} of {key!r} is neither a text nor a number')
+                return value
         raise BadVars(f'{self._path} has no variables for {written}')

@@ -17,7 +17,8 @@ from .hostvars import BadVars, HostVars
 __all__ = ['read_vars']
 
 #: Names of hosts, the name of their column if it has one, and the variables.
-_Rows = Iterator[tuple[str, str, dict[str, str]]]
+_Variables = dict[str, str | None]
+_Rows = Iterator[tuple[str, str, _Variables]]
 
 
 def read_vars(path: str, groups: Groups) -> HostVars:
@@ -37,7 +38,7 @@ def read_vars(path: str, groups: Groups) -> HostVars:
         raise BadVars(f'cannot read {path}: {exc.strerror}') from exc
     except UnicodeDecodeError as exc:
         raise BadVars(f'{path} is not a text in UTF-8') from exc
-    found: dict[str, dict[str, str]] = {}
+    found: dict[str, _Variables] = {}
     for nodes, title, variables in _READERS[kind](text, path):
         try:
             hosts = list(expand(nodes, groups))
@@ -97,24 +98,24 @@ def _rows_of(document: Any, path: str) -> _Rows:
         for host, variables in document.items():
             if not isinstance(variables, dict) and variables not in (None, ''):
                 raise BadVars(f'{path}: {host!r} has no object of variables')
-            yield host, '', _texts(variables or {}, host, path)
+            yield host, '', _texts(variables or {})
     elif isinstance(document, list):
         for number, one in enumerate(document, 1):
             host = next(iter(one.values()), None) if isinstance(one, dict) else None
             if not isinstance(host, str):
                 raise BadVars(f'{path}: entry {number} is no object whose first member is the host')
-            yield host, next(iter(one)), _texts(dict(list(one.items())[1:]), host, path)
+            yield host, next(iter(one)), _texts(dict(list(one.items())[1:]))
     else:
         raise BadVars(f'{path} is neither an object, host -> variables, nor a list of objects')
 
 
-def _texts(variables: dict[str, Any], host: str, path: str) -> dict[str, str]:
-    """The values as texts; ``null`` is a variable that the host does not have."""
-    texts = {}
+def _texts(variables: dict[str, Any]) -> _Variables:
+    """The values as texts; ``null`` is a variable that the host does not have, a list one that cannot be named."""
+    texts: _Variables = {}
     for name, value in variables.items():
         if isinstance(value, (dict, list)):
-            raise BadVars(f'{path}: {name!r} of {host!r} is neither a text nor a number')
-        if value is not None:
+            texts[name] = None
+        elif value is not None:
             texts[name] = {True: 'true', False: 'false'}[value] if isinstance(value, bool) else value
     return texts
 

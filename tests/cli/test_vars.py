@@ -90,6 +90,7 @@ def test_hosts_of_variables(tmp_path: Path) -> None:
 BAD = {
     'no host': ('v.csv', 'host,port\nother,1\n', ['/{port}'], 'v.csv has no variables for 127.0.0.1:'),
     'no variable': ('v.csv', 'host,port\n127.0.0.1,1\n', ['/{prot}'], '{prot} is no variable of v.csv, which has host'),
+    'known ones': ('v.csv', 'host,a\n127.0.0.1,1\n', ['/{b}'], 'v.csv, which has host, a; write'),
     'no value': ('v.csv', 'host,a,b\n127.0.0.1,,1\n', ['/{a}{b}'], '{a} is no variable of v.csv'),
     'null': ('v.json', '{"127.0.0.1": {"a": null}, "x": {"a": 1}}', ['/{a}'], "v.json has no 'a' for 127.0.0.1"),
     'in a header': ('v.csv', 'host,a\n127.0.0.1,1\n', ['/', 'X-A:{b}'], '{b} is no variable'),
@@ -100,7 +101,7 @@ BAD = {
     'no CSV': ('v.csv', 'host,a\n"127.0.0.1"x,1\n', ['/'], 'v.csv, line 2 is not CSV'),
     'no JSON': ('v.json', '{', ['/'], 'v.json is not JSON'),
     'no YAML': ('v.yaml', 'a: [', ['/'], 'v.yaml is not YAML'),
-    'nested': ('v.yaml', '127.0.0.1: {a: {b: 1}}', ['/'], "'a' of '127.0.0.1' is neither a text nor a number"),
+    'nested': ('v.yaml', '127.0.0.1: {a: {b: 1}}', ['/{a}'], "'a' of '127.0.0.1' is neither a text nor a number"),
     'a number': ('v.json', '5', ['/'], 'v.json is neither an object, host -> variables, nor a list of objects'),
     'no object': ('v.json', '{"127.0.0.1": 5}', ['/'], "v.json: '127.0.0.1' has no object of variables"),
     'no first member': ('v.json', '[{}]', ['/'], 'v.json: entry 1 is no object whose first member is the host'),
@@ -120,6 +121,20 @@ def test_what_is_missing_is_told_before_anything_is_sent(case: str, tmp_path: Pa
         code, out, err = napix('post', server.host, *words, '--vars', name, directory=tmp_path)
         assert (code, out, err.count('\n'), server.requests) == (2, '', 1, []), err
     assert complaint in err
+
+
+@pytest.mark.parametrize(
+    ('name', 'content'),
+    [
+        ('v.json', '{"127.0.0.1": {"a": "1", "tags": ["x"], "disk": {"size": 1}}}'),
+        ('v.yaml', '127.0.0.1: {a: 1, t: [x]}'),
+    ],
+)
+def test_lists_and_objects_of_an_inventory_are_let_be(name: str, content: str, tmp_path: Path) -> None:
+    """An inventory may hold more than texts and numbers: that is an error only where it is named."""
+    (tmp_path / name).write_text(content)
+    code, out, err = napix('get', '127.0.0.1', '/{a}', '--vars', name, '--dry-run', directory=tmp_path)
+    assert (code, out, err) == (0, 'GET http://127.0.0.1/1\n', '')
 
 
 def test_secrets_among_variables(tmp_path: Path) -> None:
