@@ -31,8 +31,7 @@ class Words(NamedTuple):
 def words_of(given: Iterable[str | None], from_files: bool) -> Words:
     """Tell hosts, paths, URLs and items apart.
 
-    What begins with ``http://``, ``https://`` or ``http+unix://`` is a URL, unless a path follows it: then it is a
-    host.
+    What begins with ``http://``, ``https://`` or ``http+unix://`` is a URL, unless a path follows: then it is a host.
 
     :param from_files: whether there are URLs in files, so that none need be here.
     :raises BadUrl: if hosts or path are missing.

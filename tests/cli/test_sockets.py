@@ -79,6 +79,19 @@ def test_a_socket_that_is_not_there(directory: Path) -> None:
         assert (code, out) == (2, '') and why in err
 
 
+def test_a_url_of_a_socket(directory: Path) -> None:
+    """The URL that --dry-run shows is a target as well, with a node set in it too, on the command line and in a file."""
+    with kit.serve(told, address=f'{directory}/x1.sock') as one, kit.serve(told, address=f'{directory}/x2.sock') as two:
+        shown = napix('get', f'unix://{directory}/x[1-2].sock', '/x?a=1', '--dry-run').out
+        urls = [line.split()[1] for line in shown.splitlines()]
+        (directory / 'urls').write_text('\n'.join(urls))
+        for words in urls, [urls[0].replace('x1', 'x[1-2]')], ['--urls', f'{directory}/urls']:
+            code, out, err = napix('get', *words)
+            assert code == 0 and set(fields(out)) == {one.url, two.url}, err
+        assert {request.path for request in [*one.requests, *two.requests]} == {'/x?a=1'}
+        assert len(one.requests) == len(two.requests) == 3
+
+
 def test_proxies_are_for_others(directory: Path) -> None:
     """What the environment or a flag says of proxies is not for sockets."""
     with kit.serve(told, address=f'{directory}/x.sock') as server, kit.serve(told) as proxy:
