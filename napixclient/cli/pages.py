@@ -36,12 +36,12 @@ def demo(serving: bool, port: int, certificates: bool) -> int:
         if exc.errno != errno.EADDRINUSE:
             raise
         raise click.UsageError(f'port {port} or {port + 1} is in use: choose another one with --port') from exc
+    signals.raise_exit()  # whoever reads the line may end us at once
     elsewhere = '' if found == PORT else f' {VARIABLE}={found}'
     click.echo(
         f'The servers of the documentation are up on 127.0.0.1:{found}, until Ctrl-C.\n'
         'Where you run its examples, first say where their hosts are:\n\n'
         f'  export GEVENT_RESOLVER={Names.__module__.rpartition(".")[0]}.{Names.__name__}{elsewhere}\n'
     )
-    signals.raise_exit()
     Event().wait()
     return 0
