@@ -95,7 +95,7 @@ def main() -> int:
     except ImportError as exc:
         from .missing import what_to_install
 
-        print('napix:', what_to_install(exc, *sys.argv[1:2]), file=sys.stderr)
+        print('napix:', what_to_install(exc, *sys.argv[1:]), file=sys.stderr)
         return 2
 
 

@@ -20,6 +20,8 @@ from .options import FLAGS, Asked
 __all__ = ['napix', 'run']
 
 _HELP = ('--help', '-h')
+#: Commands with flags of their own, and a help of them.
+_PROGRAMS = ('demo', 'serve', 'worker', 'cluster')
 #: Objects that are made between two collections of garbage by what serves, and by a run, which makes little garbage.
 _YOUNG, _YOUNG_OF_RUN = 10_000, 50_000
 
@@ -129,54 +131,59 @@ def _command(name: str, rest: list[str]) -> int:
     return 0
 
 
-def _demo(arguments: list[str]) -> int:
-    """Pass the arguments on to the demo."""
-    from .pages import demo
+def _program(name: str) -> click.Command:
+    """A command with flags of its own, imported only here: some need an extra of their own."""
+    if name == 'demo':
+        from .pages import demo
 
-    _loaded(_YOUNG)
-    code = demo.main(arguments, prog_name='napix demo', standalone_mode=False)
-    return code if isinstance(code, int) else 0
+        return demo
+    if name == 'serve':
+        from ..service.command import serve
 
-
-def _serve(arguments: list[str]) -> int:
-    """Pass the arguments on to the service, which is imported only here because it needs an extra of its own."""
-    from ..service.command import serve
-
-    _loaded(_YOUNG)
-    code = serve.main(arguments, prog_name='napix serve', standalone_mode=False)
-    return code if isinstance(code, int) else 0
-
-
-def _of_cluster(name: str, arguments: list[str]) -> int:
-    """Pass the arguments on to the cluster's commands, which need an extra of their own as well."""
+        return serve
     from ..cluster import command
 
-    called: click.Command = command.worker if name == 'worker' else command.cluster
-    code = called.main(arguments, prog_name=f'napix {name}', standalone_mode=False)
+    return command.worker if name == 'worker' else command.cluster
+
+
+def _delegate(name: str, arguments: list[str]) -> int:
+    """Pass the arguments on to such a command, and return its exit code."""
+    program = _program(name)
+    if name in ('demo', 'serve'):
+        _loaded(_YOUNG)
+    code = program.main(arguments, prog_name=f'napix {name}', standalone_mode=False)
     return code if isinstance(code, int) else 0
+
+
+def _completed() -> click.Command:
+    """What the command line that a shell completes is of."""
+    words = os.environ.get('COMP_WORDS', '').split()[1:2]
+    if words and words[0] in _PROGRAMS:
+        with contextlib.suppress(ImportError):  # it is not installed
+            return click.Group('napix', {words[0]: _program(words[0])})
+    return napix
 
 
 def _dispatch(arguments: list[str]) -> int:
-    if not arguments and not asked_for():
+    if asked_for():
+        _completed().main(prog_name='napix', complete_var=VARIABLE)  # does not return
+    if not arguments:
         raise click.UsageError('nothing to do: napix METHOD HOSTS URL sends requests, napix --help tells more')
-    if not asked_for():
-        name, rest = arguments[0], arguments[1:]
-        if name in _HELP and rest:
-            name = 'help'
-        if name == 'demo':
-            return _demo(rest)
-        if name == 'serve':
-            return _serve(rest)
-        if name in ('worker', 'cluster'):
-            return _of_cluster(name, rest)
-        if name in COMMANDS:
-            if name == 'saga' and any(word in _HELP for word in rest):
-                name, rest = 'help', ['saga']
-            if any(word in _HELP for word in rest):
-                _show_help()
-                return 0
-            return _command(name, rest)
-    code = napix.main(arguments, prog_name='napix', standalone_mode=False, complete_var=VARIABLE)
+    name, rest = arguments[0], arguments[1:]
+    if name in _HELP and rest:
+        name = 'help'
+    if name == 'help' and len(rest) == 1 and rest[0] in _PROGRAMS:
+        name, rest = rest[0], ['--help']
+    if name in _PROGRAMS:
+        return _delegate(name, rest)
+    if name in COMMANDS:
+        if name == 'saga' and any(word in _HELP for word in rest):
+            name, rest = 'help', ['saga']
+        if any(word in _HELP for word in rest):
+            _show_help()
+            return 0
+        return _command(name, rest)
+    code = napix.main(arguments, prog_name='napix', standalone_mode=False)
     return code if isinstance(code, int) else 0
 
 

@@ -8,14 +8,15 @@ __all__ = ['what_to_install']
 _EXTRAS = {'serve': 'service', 'worker': 'cluster', 'cluster': 'cluster'}
 
 
-def what_to_install(missing: ImportError, command: str = '') -> str:
+def what_to_install(missing: ImportError, *words: str) -> str:
     """One line that says what to install.
 
-    :param command: the first word behind ``napix``.
+    :param words: those behind ``napix``.
     :raises ImportError: the error itself, if it is a module of ours that is missing.
     """
     name = (missing.name or '').partition('.')[0]
     if not name or name == __name__.partition('.')[0]:
         raise missing
+    command = next((word for word in words if word not in ('help', '--help', '-h')), '')
     what = f'napix {command}' if command in _EXTRAS else 'napix'
     return f"{what} needs {name}, which is not installed: pip install 'napixclient[{_EXTRAS.get(command, 'cli')}]'"

@@ -81,6 +81,6 @@ def test_without_the_service(tmp_path: Path) -> None:
         ('worker', 'celery', 'cluster'),
         ('cluster', 'celery', 'cluster'),
     ):
-        for more in [], ['--help']:
-            assert fresh.napix(command, *more) == (2, '', line(f'napix {command}', missing, extra))
+        for words in [command], [command, '--help'], ['help', command]:
+            assert fresh.napix(*words) == (2, '', line(f'napix {command}', missing, extra))
     assert fresh.napix('get', '@web', '/') == (2, '', line('napix', 'ClusterShell', 'cli'))

@@ -337,6 +337,14 @@ def test_help_fits_a_screen() -> None:
     assert all(len(line) <= 80 for line in out.splitlines())
 
 
+@pytest.mark.parametrize('name', ['demo', 'serve', 'worker', 'cluster'])
+def test_help_of_a_command(name: str) -> None:
+    """A command with flags of its own has its help behind it and before it."""
+    behind, before = at_once([name, '--help'], ['help', name])
+    assert before == behind
+    assert before.code == 0 and before.out.startswith(f'Usage: napix {name} ')
+
+
 def test_topics() -> None:
     """Behind it are topics, in which every flag is told of."""
     topics = ['hosts', 'items', 'limits', 'output', 'resume', 'credentials', 'exit']
@@ -398,6 +406,9 @@ def test_completion(tmp_path: Path) -> None:
     assert completed('get', 'x,@w', XDG_CONFIG_HOME=str(tmp_path)) == ['x,@web', 'x,@wide']
     assert completed('help', 'ex') == ['exit']
     assert completed('completion', '') == ['bash', 'zsh', 'fish']
+    assert completed('demo', '--') == ['--serve', '--port', '--ca-certs', '--help']
+    assert completed('serve', '--max-b') == ['--max-body']
+    assert completed('cluster', '') == ['key', 'status']
     out = napix(_NAPIX_COMPLETE='fish_complete', COMP_WORDS='napix get . / --hostfile ', COMP_CWORD='').out
     assert out.startswith('file,')
 
