@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 from urllib3 import Retry
 from urllib3 import Timeout as Timeouts
@@ -32,6 +33,8 @@ __all__ = ['BadUsage', 'Plan', 'pool_options']
 _AGAIN = (429, 502, 503, 504)
 #: Seconds before the second retry; the first is immediate, and the wait doubles for each later one.
 _BACKOFF = 0.2
+#: Where an item should stand: no separator is in it.
+_is_path = re.compile('/[^=:;@]*').fullmatch
 
 
 class BadUsage(ValueError):
@@ -105,7 +108,7 @@ def _check(asked: Asked, words: Words) -> None:
         raise BadUsage('--resume needs the job log of the run to take up: name it with --joblog FILE')
     if asked.hostfile and words.hosts is None:
         raise BadUsage('--hostfile and URLs exclude each other: the hosts of a file need a path, as in . /path')
-    if asked.urls and words.hosts is not None:
+    if asked.urls and (words.hosts is not None or any(map(_is_path, words.items))):
         raise BadUsage('--urls is in the place of HOSTS and URL: leave these out')
     if asked.watch is not None and (asked.joblog is not None or asked.resume):
         raise BadUsage('--watch and --joblog exclude each other: a log has one outcome of each request')

@@ -81,7 +81,7 @@ def summary_lines(times: Times, seconds: float) -> Iterator[str]:
     if times.answers:
         for name in 'fastest', 'slowest', 'average':
             yield f'  {name}     {_ms(getattr(times, name))}'
-        yield f'histogram of the times of {times.answers:,} answers:'
+        yield f'histogram of the times of {times.answers:,} {"answer" if times.answers == 1 else "answers"}:'
         yield from _histogram(times.bars())
         yield 'quantiles:'
         for percent in _QUANTILES:

@@ -144,6 +144,7 @@ BAD: list[tuple[list[str | bytes], str]] = [
     (['get', 'http://a/x#y'], 'a fragment is never sent'),
     (['get', 'http://a/x', '--hostfile', 'README.md'], '--hostfile and URLs exclude each other'),
     (['get', 'http://a/x', '-x', 'a'], 'no hosts: all of them are excluded'),
+    (['get', 'a', '/x', '--urls', 'README.md'], '--urls is in the place of HOSTS and URL: leave these out'),
     (['get', 'http://a', '/x', '--urls', 'README.md'], '--urls is in the place of HOSTS and URL: leave these out'),
     (['get', '--urls', 'no/such/file'], 'cannot read no/such/file: No such file or directory'),
     (['get', '--urls', 'LICENSE'], "LICENSE, line 1: 'MIT License' is no URL: one begins with http:// or https://"),
