@@ -191,7 +191,7 @@ class RunView {
 
   ended() {
     const { counts } = this.run.document;
-    say(`The run is ${badgeOf(this.run.document)[0]}: ${outcome(counts, '')}`);
+    say(`Run ${badgeOf(this.run.document)[0]}: ${outcome(counts, '')}`);
   }
 
   tell(error) {
