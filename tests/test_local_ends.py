@@ -351,6 +351,12 @@ def test_what_makes_no_sense(option: str, value: Any) -> None:
             make(**{option: value})  # type: ignore[operator]
 
 
+def test_a_source_is_shown_as_it_was_given() -> None:
+    """The error has the text, not the pair that is made of it."""
+    with pytest.raises(ValueError, match="not 'localhost'$"):
+        Client('server.example', source_address='localhost')
+
+
 def test_a_port_and_a_range() -> None:
     """A fixed port and a range of ports exclude each other."""
     with pytest.raises(ValueError, match='local_port_range'):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterable
+from ipaddress import ip_address
 from typing import TypedDict
 
 from ..authenticators import Authenticator, LoginAuthenticator, TokenIdentifier
@@ -161,7 +162,7 @@ def _secret(flag: str, value: str) -> str:
 def connection_options(asked: Asked, profile: Profile, hosts: Iterable[str]) -> ConnectionOptions:
     """The options of the pool for TLS and proxies.
 
-    :raises BadCredentials: if the environment names two proxies for one run.
+    :raises BadCredentials: if the environment names two proxies for one run, and for a source that is no address.
     """
     options: ConnectionOptions = {'verify': not asked.insecure}
     ca_certs = asked.cacert or profile.get('ca_certs')
@@ -170,6 +171,10 @@ def connection_options(asked: Asked, profile: Profile, hosts: Iterable[str]) -> 
     if asked.cert:
         options['cert'] = os.path.expanduser(asked.cert)
     if asked.source:
+        try:
+            ip_address(asked.source)
+        except ValueError:
+            raise BadCredentials(f'--source takes an address such as 10.0.0.5, not {asked.source!r}') from None
         options['source_address'] = asked.source
     proxy = asked.proxy or profile.get('proxy')
     straight = asked.no_proxy if asked.no_proxy is not None else _variable('no_proxy')

@@ -127,7 +127,7 @@ def test_source() -> None:
     [
         ('192.0.2.1', 3, 'not an address of this machine'),
         ('::1', 3, 'has no IPv6 address'),
-        ('here', 2, 'source_address is an address of this machine'),
+        ('here', 2, "--source takes an address such as 10.0.0.5, not 'here'"),
         ('', 2, 'it is empty'),
     ],
 )

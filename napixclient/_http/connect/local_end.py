@@ -176,10 +176,9 @@ def _source(value: object) -> tuple[str, int]:
     """Address and port; empty and 0 where any will do."""
     if value is None:
         return '', 0
-    if isinstance(value, str) and value:
-        value = value, 0
-    if isinstance(value, (tuple, list)) and len(value) == 2:
-        address, port = value
+    pair = (value, 0) if isinstance(value, str) and value else value
+    if isinstance(pair, (tuple, list)) and len(pair) == 2:
+        address, port = pair
         if isinstance(address, str) and is_whole(port) and 0 <= port < 65536 and (not address or _is_address(address)):
             return address, port
     raise ValueError(
