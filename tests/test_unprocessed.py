@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import sys
 from collections import Counter
@@ -121,6 +122,77 @@ def test_a_request_that_came_too_late_is_sent_again(method: str, scheme: str, au
             assert answer.status == 200
             assert method == 'GET' or answer.attempts == 1
         assert len(server.requests) == 3
+
+
+class SendsNoMore(ClosesUnderTheWrite):
+    """Ends its own direction in front of a write of a pool, and goes on with the script: it may read what comes."""
+
+    def __init__(self, *script: Any, **options: Any) -> None:
+        super().__init__(**options)
+        self.script = script
+
+    def talk(self, peer: kit.Peer) -> None:
+        """On its first connection, answer before and play the script after."""
+        if peer.number:
+            kit.Server.talk(self, peer)
+        self.read(peer)
+        self.answer(peer)
+        self.over.wait()
+        self.play(self.script, peer)
+
+    def _close(self) -> None:
+        sock = self.peers[0].socket
+        if self.tls is not None:
+            sock.settimeout(0)
+            with suppress(OSError):
+                sock.unwrap()
+        with monkey.get_original('socket', 'socket')(fileno=os.dup(sock.fileno())) as same:
+            same.shutdown(socket.SHUT_WR)
+        self.over.set()
+
+
+@of_linux
+@pytest.mark.parametrize('scheme', ['http', 'https'])
+@pytest.mark.parametrize('then', [(), (CLOSE,), (SILENCE,)])
+def test_who_sends_no_more_may_read_on(then: Any, scheme: str, authority: kit.Authority) -> None:
+    """A FIN that came before the request is no proof where no RST follows: it is sent once, and nothing is promised."""
+    tls = authority.server() if scheme == 'https' else None
+    with SendsNoMore(READ, *then, tls=tls) as server, LookedAt(server, ca_certs=authority.ca_certs) as pool:
+        for _ in range(2):
+            pool.request(server.host, 'POST', f'/{next_id()}', b'x')
+            [outcome] = pool.wait(timeout=20)
+        assert isinstance(outcome, ProtocolError)
+        assert not outcome.unprocessed and SAFE not in str(outcome)
+        kit.wait_until(lambda: len(server.requests) == 2)
+        kit.turn()
+        assert len(server.requests) == server.accepted + 1 == 2
+
+
+@of_linux
+def test_a_reset_that_comes_later() -> None:
+    """As over links with delay: behind a FIN it is waited for the RST, and the request is sent again."""
+    statuses = []
+    for _ in range(10):  # the system may be quicker to acknowledge, in which case nothing is known
+        with SendsNoMore(kit.Pause(0.002), CLOSE) as server, LookedAt(server) as pool:
+            for _ in range(2):
+                pool.request(server.host, 'POST', f'/{next_id()}', b'x')
+                [outcome] = pool.wait(timeout=20)
+            statuses.append(outcome.status)
+            assert len(server.requests) == 1 + (outcome.status == 200)
+    assert 200 in statuses
+
+
+@of_linux
+@pytest.mark.parametrize('how', ['cancel', 'close'])
+def test_nothing_is_left_of_the_wait_for_a_reset(how: str) -> None:
+    """A request that waits for it is in flight like any other: it can be cancelled."""
+    with SendsNoMore(SILENCE) as server, LookedAt(server) as pool:
+        pool.request(server.host, 'POST', f'/{next_id()}', b'x').get()
+        last = pool.request(server.host, 'POST', f'/{next_id()}', b'x')
+        server.over.wait()
+        kit.turn()
+        (last.cancel if how == 'cancel' else pool.close)()
+        assert isinstance(last.exception, Cancelled) and not last.exception.unprocessed
 
 
 @of_linux

@@ -37,24 +37,25 @@ def error_of_break(exc: OSError | None, phase: Phase, answering: bool, served: i
 class Socket(Protocol):
     """The connection's own end of TCP."""
 
-    def unacknowledged(self) -> int:
-        """Bytes that were written and that the peer has not acknowledged."""
+    def refused(self) -> int:
+        """Bytes that were written and that the peer has not acknowledged, but answered with a RST."""
 
 
 def note_what_arrived(error: HTTPError, exc: OSError | None, written: float, socket: Socket, first: bool) -> None:
     """Have the error of a broken connection say so where not a byte of the request can have been read.
 
-    TCP's FIN says up to where its sender had received (RFC 9293 §3.10.7.4). Where that is before the request, no
-    program can have read the request when the other side closed. A RST alone says nothing: it is also what becomes of a
-    close with a request unread, and of one that was read a moment ago. Nor does an end of TLS without its goodbye,
-    which is reported in the same way. What TLS writes is longer than the request, so that the beginning of its first
-    record may be acknowledged where this is true, but not the whole of it; and nobody can read less.
+    TCP's FIN says up to where its sender had received (RFC 9293 §3.10.7.4), but not that it reads no more. That is what
+    a RST says which follows it and answers the request (§3.10.7.1). With both, no program can have read the request. A
+    RST alone says nothing: it is also what becomes of a close with a request unread, and of one that was read a moment
+    ago. Nor does an end of TLS without its goodbye, which is reported in the same way. What TLS writes is longer than
+    the request, so that the beginning of its first record may be acknowledged where this is true, but not the whole of
+    it; and nobody can read less.
 
     :param exc: how it broke, ``None`` for the server's close.
     :param written: bytes of the request that went out, more than there can be where not all did at once.
     :param first: whether it was not tried before, so that no earlier attempt can have been carried out.
     """
-    if written and (exc is not None or socket.unacknowledged() < written):
+    if written and (exc is not None or socket.refused() < written):
         return
     error.unprocessed = True
     error.message += ', and before the request had reached it'

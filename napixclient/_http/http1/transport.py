@@ -13,6 +13,7 @@ import struct
 import sys
 import termios
 from collections.abc import Callable
+from time import monotonic
 from typing import Any, NoReturn
 
 from gevent import monkey, socket, ssl
@@ -34,6 +35,10 @@ _MUCH = 262144
 _RECORDS = 8
 _ABORT = struct.pack('ii', 1, 0)
 _READ, _WRITE = 1, 2
+#: The state of a socket that met a RST, as Linux numbers them (TCP_CLOSE).
+_CLOSED = 7
+#: Seconds between two looks for what TCP says at last, and for all of them.
+_LOOK_SECONDS, _WORD_SECONDS = 0.005, 0.3
 # The real one, also in a patched process: it is asked for what is there, and never waits.
 _poll = monkey.get_original('select', 'poll')
 
@@ -45,7 +50,7 @@ class Transport:
     :param loop: gevent's loop.
     """
 
-    __slots__ = ('_recv', '_sock', 'loop', 'poll', 'reader', 'recv', 'send', 'writer')
+    __slots__ = ('_recv', '_sock', '_timer', 'loop', 'poll', 'reader', 'recv', 'send', 'writer')
     recv: Callable[[int], bytes]
     _recv: Callable[[int], bytes]
     send: Write
@@ -68,6 +73,7 @@ class Transport:
         self.reader: Any = loop.io(sock.fileno(), _READ)
         #: The watcher that calls when the socket takes more; made when it is first needed.
         self.writer: Any = None
+        self._timer: Any = None
         #: ``poll(0)`` tells whether something may have come; made by ``start_polling``.
         self.poll: Callable[[int], object] | None = None
 
@@ -90,18 +96,54 @@ class Transport:
             pass  # whatever it is, the next read meets it as well
         return b''.join(parts)
 
-    def unacknowledged(self) -> int:
-        """Bytes written that the TCP of the other side has not acknowledged, also once the connection has ended.
+    def refused(self) -> int:
+        """Bytes written that the TCP of the other side has neither acknowledged nor will: it answered them with a RST.
 
-        The ``SIOCOUTQ`` of Linux (``tcp(7)``); 0, which tells nothing, where there is no such thing.
+        0, which tells nothing, where the system is not Linux.
         """
-        if sys.platform != 'linux' or self._sock.family not in (socket.AF_INET, socket.AF_INET6):
-            return 0
+        return self._unacknowledged() if self._is_reset() else 0
+
+    def wait_for_word(self, written: float, then: Callable[[], object]) -> bool:
+        """Call back once when it is known what becomes of bytes that a FIN did not acknowledge, or never will be.
+
+        A RST comes back from a socket that is closed. For one that only sends no more the system acknowledges them,
+        within 0.2 seconds on Linux, as its program may still read them.
+
+        :param written: how many that are.
+        :returns: whether there is something to wait for; false without a call where there is not.
+        """
+        if self._is_reset() or self._unacknowledged() < written:
+            return False
+        self.reader.stop()  # an end is always readable
+        until = monotonic() + _WORD_SECONDS
+        timer = self._timer = self.loop.timer(_LOOK_SECONDS, _LOOK_SECONDS)
+
+        def look() -> None:
+            if self._is_reset() or self._unacknowledged() < written or monotonic() >= until:
+                timer.stop()
+                then()
+
+        timer.start(look)
+        return True
+
+    def _is_reset(self) -> bool:
+        """Whether a RST has come: ``TCP_INFO`` of Linux (``tcp(7)``)."""
         try:
-            answer = fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, bytes(4))
+            return self._of_linux and self._sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _CLOSED
+        except OSError:
+            return False
+
+    def _unacknowledged(self) -> int:
+        """Bytes that were written and not acknowledged, also once the connection has ended: ``SIOCOUTQ``."""
+        try:
+            answer = fcntl.ioctl(self._sock.fileno(), termios.TIOCOUTQ, bytes(4)) if self._of_linux else bytes(4)
         except OSError:
             return 0
         return int.from_bytes(answer, sys.byteorder)
+
+    @property
+    def _of_linux(self) -> bool:
+        return sys.platform == 'linux' and self._sock.family in (socket.AF_INET, socket.AF_INET6)
 
     @property
     def reads(self) -> int:
@@ -159,11 +201,11 @@ class Transport:
 
     def close(self) -> None:
         """Stop and close the watchers, then the socket."""
-        for watcher in (self.reader, self.writer):
+        for watcher in (self.reader, self.writer, self._timer):
             if watcher is not None:
                 watcher.stop()
                 watcher.close()
-        self.reader = self.writer = None
+        self.reader = self.writer = self._timer = None
         self.recv = self._recv = self.send = closed
         self._sock.close()
 
