@@ -233,25 +233,14 @@ class Connection:
         self.end_at_once()
 
     def lost(self, exc: OSError | None) -> None:
-        """The connection broke, or was closed by the server."""
+        """The connection broke, or was closed by the server: before it had answered where there is no exception."""
         if self.pending is None and self.streamed is None:
             self.end_idle()
-        elif exc is not None or not self._in_doubt or not self._transport.wait_for_word(self.written, self._break):
-            self._break(exc)
-
-    @property
-    def _in_doubt(self) -> bool:
-        """Whether a request that cannot simply be sent again is all that went out since the last answer."""
-        pending = self.pending
-        asked = pending is not None and self.state == 'reading' and pending.current.method not in IDEMPOTENT
-        return asked and not self.parser.started and 0 < self.written < NEVER
-
-    def _break(self, exc: OSError | None = None) -> None:
-        """Report what is in flight."""
-        error = error_of_break(exc, self.phase, self.parser.answering, self.usage.served)
-        if self.pending is not None and self.state != 'reserved' and not self.parser.started:
-            note_what_arrived(error, exc, self.written, self._transport, self.pending.attempts == 1)
-        self.fail(error)
+        elif exc or self.state == 'reserved' or not self._transport.wait_for_word(self.written, self.lost):
+            error = error_of_break(exc, self.phase, self.parser.answering, self.usage.served)
+            if self.pending is not None and self.state != 'reserved' and not self.parser.started:
+                note_what_arrived(error, exc, self.written, self._transport, self.pending.attempts == 1)
+            self.fail(error)
 
     def cut_off(self) -> None:
         """The total time of a streamed answer is up."""

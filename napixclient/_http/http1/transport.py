@@ -103,16 +103,16 @@ class Transport:
         """
         return self._unacknowledged() if self._is_reset() else 0
 
-    def wait_for_word(self, written: float, then: Callable[[], object]) -> bool:
-        """Call back once when it is known what becomes of bytes that a FIN did not acknowledge, or never will be.
+    def wait_for_word(self, written: float, then: Callable[[None], object]) -> bool:
+        """Call back, with nothing, when it is clear what becomes of bytes that a FIN did not acknowledge, or never will.
 
         A RST comes back from a socket that is closed. For one that only sends no more the system acknowledges them,
         within 0.2 seconds on Linux, as its program may still read them.
 
         :param written: how many that are.
-        :returns: whether there is something to wait for; false without a call where there is not.
+        :returns: whether there is something to wait for; false without a call where there is not, or was before.
         """
-        if self._is_reset() or self._unacknowledged() < written:
+        if not written or self._timer is not None or self._is_reset() or self._unacknowledged() < written:
             return False
         self.reader.stop()  # an end is always readable
         until = monotonic() + _WORD_SECONDS
@@ -121,7 +121,7 @@ class Transport:
         def look() -> None:
             if self._is_reset() or self._unacknowledged() < written or monotonic() >= until:
                 timer.stop()
-                then()
+                then(None)
 
         timer.start(look)
         return True
