@@ -17,6 +17,7 @@ from gevent import monkey, socket
 from urllib3 import Retry
 
 from napixclient import Cancelled, Client, ClientPool, HTTPError, ProtocolError, QueueTimeout, RefusedError, RemoteError
+from napixclient.resources import Resources
 from tests import kit
 from tests.kit import ANSWER, CLOSE, FIN, READ, RST, SILENCE, FaultServer, next_id
 
@@ -210,12 +211,13 @@ def test_who_wants_no_resend_is_told() -> None:
 
 @of_linux
 @pytest.mark.parametrize('tries', [0, 1])
-def test_retries_of_connections_cover_it(tries: int) -> None:
+@pytest.mark.parametrize('proxied', [False, True])
+def test_retries_of_connections_cover_it(tries: int, proxied: bool) -> None:
     """urllib3 counts it among the failures to connect, as the server did not receive it: a POST is tried again too."""
     with ClosesUnderTheWrite(answers=0) as server:
-        retry = Retry(connect=tries, read=0)
-        pool = LookedAt(server, lambda request: kit.wait_until(lambda: server.accepted), retries=retry)
-        pool.request(server.host, 'POST', f'/{next_id()}', b'x')
+        retry, proxy = Retry(connect=tries, read=0), f'http://{server.host}' if proxied else None
+        pool = LookedAt(server, lambda request: kit.wait_until(lambda: server.accepted), retries=retry, proxy=proxy)
+        pool.request('origin.example' if proxied else server.host, 'POST', f'/{next_id()}', b'x')
         [outcome] = pool.wait(timeout=20)
         assert (outcome.status, len(server.requests)) == ((200, 1) if tries else (None, 0))
         assert tries or (outcome.unprocessed and SAFE in str(outcome))
@@ -291,3 +293,18 @@ def test_an_earlier_attempt_counts() -> None:
         with pytest.raises(RefusedError) as caught:
             client.request('POST', f'/{next_id()}', b'x')
         assert caught.value.attempts == 2 and not caught.value.unprocessed
+
+
+@pytest.mark.parametrize('method', ['GET', 'PUT'])
+def test_an_earlier_host_counts(method: str) -> None:
+    """The same of a ``unicast`` that one host may have carried out, and that finds nobody at the next."""
+    nobody = socket.socket()
+    nobody.bind(('127.0.0.1', 0))
+    refusing = f'127.0.0.1:{nobody.getsockname()[1]}'
+    with nobody, LastRequest() as server, Resources([server.host, refusing]) as resources:
+        with pytest.raises(HTTPError) as caught:
+            resources.unicast(method, f'/{next_id()}', attempts=2)
+        assert len(server.requests) == 1 and not caught.value.unprocessed
+        with pytest.raises(RefusedError) as refused:  # now nobody is anywhere
+            resources.unicast(method, f'/{next_id()}', attempts=2)
+        assert refused.value.unprocessed

@@ -368,5 +368,5 @@ def _of_proxy(proxy: Proxy, connection: Connection, error: HTTPError) -> HTTPErr
     else:
         return error
     blamed = ProxyError(f'the proxy {proxy}{what}: {error.message}', phase=error.phase, elapsed=error.elapsed)
-    blamed.route, blamed.__cause__ = error.route, error
+    blamed.route, blamed.unprocessed, blamed.__cause__ = error.route, error.unprocessed, error
     return blamed

@@ -129,7 +129,7 @@ def _as_urllib3(error: HTTPError) -> Exception | None:
     nobody: Any = None
     if isinstance(error, TLSError):
         return urllib3_errors.SSLError(error.message)
-    if isinstance(error, ProxyError) and error.phase != 'connect':  # the request was sent
+    if isinstance(error, ProxyError) and error.phase != 'connect' and not error.unprocessed:  # the request was sent
         return urllib3_errors.ProtocolError(error.message)
     # Where writing failed, whoever keeps us from writing, such as a lease that is over, says what follows.
     too_late = isinstance(error, ProtocolError) and error.unprocessed and error.__cause__ is None

@@ -53,6 +53,7 @@ class Tries:
         self._tried = False  # whether it was given to a host at all
         self._slow: Flight | Share | None = None  # the flight that was too slow, if a hedge was sent
         self._outcome: Response | HTTPError | None = None
+        self._unprocessed = True  # whether that is known of all tries that failed
         self._idempotent = request.method in IDEMPOTENT
         self._delay = hedging.delay(quantile) if quantile is not None and self._idempotent else None
         self._hedge_at = NEVER
@@ -73,6 +74,7 @@ class Tries:
             self._hedging.leave(self)
         self._landing.leave(self._slow)
         if isinstance(outcome, HTTPError):
+            outcome.unprocessed = self._unprocessed and outcome.unprocessed
             raise outcome.with_traceback(None)
         return outcome
 
@@ -88,6 +90,8 @@ class Tries:
                 self._hedge(landing.flights[0])
                 continue
             flight.account()
+            failed = flight.pending.exception
+            self._unprocessed = self._unprocessed and failed is not None and failed.unprocessed
             outcome = self._outcome = self._better(flight.outcome)
             if not is_failure(outcome) or not (landing.flights or self._try_again(flight)):
                 return outcome
