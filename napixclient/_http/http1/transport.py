@@ -104,7 +104,7 @@ class Transport:
         return self._unacknowledged() if self._is_reset() else 0
 
     def wait_for_word(self, written: float, then: Callable[[None], object]) -> bool:
-        """Call back, with nothing, when it is clear what becomes of bytes that a FIN did not acknowledge, or never will.
+        """Call back, with nothing, when it is clear, or never will be, what becomes of bytes that no FIN acknowledged.
 
         A RST comes back from a socket that is closed. For one that only sends no more the system acknowledges them,
         within 0.2 seconds on Linux, as its program may still read them.
