@@ -6,7 +6,7 @@
 #   list meet: lighttpd, which wants the connection closed, passes TE on and announces `Connection: close, te`;
 #   gunicorn compares the whole value with "close", takes the list for something else, and answers
 #   `Connection: keep-alive`; lighttpd then waits for the end that it asked for, as a HEAD has no body whose
-#   length would tell. Either alone is unremarkable. daphne 4.2.3 in gunicorn's place never answers.
+#   length would tell. Either alone is unremarkable.
 # Versions: lighttpd 1.4.69 (Debian 12), gunicorn 27.0.1.
 # Date: 2026-11-30
 # Source: RFC 9110 §7.6.1 (Connection is a list: #connection-option) and §10.1.4 (TE); gunicorn's settings:

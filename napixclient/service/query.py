@@ -6,6 +6,7 @@ All of it raises :class:`BadRequest`, naming the parameter.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 from .counts import OUTCOMES, STATES
 from .listing import Filter
@@ -13,7 +14,7 @@ from .problems import BadRequest
 
 __all__ = ['filter_of', 'flag', 'is_number', 'number', 'wants_csv']
 
-is_number = re.compile(r'[0-9]{1,15}', re.ASCII).fullmatch
+is_number: Callable[[str], re.Match[str] | None] = re.compile(r'[0-9]{1,15}', re.ASCII).fullmatch
 _is_weight = re.compile(r'\s*q\s*=\s*([01](?:\.[0-9]{0,3})?)\s*', re.ASCII).fullmatch
 #: Characters of a text by which runs are filtered.
 _LONGEST_TEXT = 200
