@@ -4,8 +4,8 @@
 # What happens: for an answer whose header comes at once and whose body takes a second more, the instrumentation
 #   of requests records 1.0 s and that of urllib3 1.0 s, but 0.0 s where urllib3 is asked for a stream
 #   (`preload_content=False`), and that of aiohttp always 0.0 s: it ends when the header is there, though the
-#   caller reads the body inside its `async with`. A download that breaks in the middle is a span without error
-#   there. A move from requests to aiohttp halves the duration in the panel without making anything faster.
+#   caller reads the body inside its `async with`, and so before a download can break. A move from requests to
+#   aiohttp lowers the duration in the panel without making anything faster.
 # Versions: opentelemetry-sdk 1.45.1; instrumentations of requests, urllib3 and aiohttp-client 0.66b1;
 #   requests 2.34.2, urllib3 2.8.0, aiohttp 3.14.5.
 # Date: 2026-11-30
@@ -21,7 +21,8 @@ set -euo pipefail
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 python3 -m venv "$folder/venv"
-"$folder/venv/bin/pip" install -qq --no-compile --disable-pip-version-check requests==2.34.2 urllib3==2.8.0 aiohttp==3.14.5 \
+"$folder/venv/bin/pip" install -qq --no-compile --disable-pip-version-check \
+  requests==2.34.2 urllib3==2.8.0 aiohttp==3.14.5 \
   opentelemetry-sdk==1.45.1 opentelemetry-instrumentation-requests==0.66b1 \
   opentelemetry-instrumentation-urllib3==0.66b1 opentelemetry-instrumentation-aiohttp-client==0.66b1
 

@@ -75,7 +75,8 @@ class Program(http.server.BaseHTTPRequestHandler):
 
 
 def nginx(port, behind):
-    paths = ''.join(f'{name}_temp_path {folder}/{name}; ' for name in ('client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'))
+    kinds = 'client_body', 'proxy', 'fastcgi', 'uwsgi', 'scgi'
+    paths = ''.join(f'{kind}_temp_path {folder}/{kind}; ' for kind in kinds)
     (folder / 'nginx.conf').write_text(f"""
 daemon off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/nginx.log;
 events {{ }}

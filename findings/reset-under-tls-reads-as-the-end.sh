@@ -20,12 +20,12 @@ set -euo pipefail
 command -v openssl > /dev/null || { echo 'openssl is missing: apt-get install openssl'; exit 77; }
 python=python3
 for each in python3 /usr/bin/python3; do
-  # The finding is one of 3.10, 3.11 before 3.11.9 and 3.12 before 3.12.3.
+  # Those of which it is known.
   if "$each" -c 'import sys; v = sys.version_info[:3]; sys.exit(not (
-    (3, 10) <= v < (3, 11, 9) or (3, 12) <= v < (3, 12, 3)))'; then python=$each; break; fi
+    (3, 10) <= v <= (3, 11, 7) or (3, 12) <= v <= (3, 12, 1)))'; then python=$each; break; fi
   python=
 done
-[ -n "$python" ] || { echo 'this needs a Python 3.10, 3.11 before 3.11.9, or 3.12 before 3.12.3'; exit 77; }
+[ -n "$python" ] || { echo 'this needs a Python from 3.10.0 to 3.11.7, or 3.12.0 or 3.12.1'; exit 77; }
 
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
