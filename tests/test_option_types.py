@@ -40,7 +40,7 @@ ASK = REQUEST - {'stream'} | {'headers'}
         (AskOptions, ASK),
         (UnicastOptions, ASK | keywords(Resources.unicast)),
         (BroadcastOptions, ASK | keywords(Resources.broadcast)),
-        (VerbOptions, REQUEST - {'stream', 'tag'} | keywords(Client.request)),
+        (VerbOptions, REQUEST - {'tag'} | keywords(Client.request)),
         (CatcherOptions, keywords(ExceptionsCatcher)),
     ],
     ids=lambda given: getattr(given, '__name__', ''),

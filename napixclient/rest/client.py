@@ -7,8 +7,10 @@ from typing import Any, TypeVar
 
 from gevent.local import local
 
+from .. import messages
 from .._http.options import SharedOptions, Simultaneous
 from .._http.redirecting import without_credentials
+from .._http.streaming import StreamedResponse
 from .._options import Unpack, lists, refuse_unknown
 from ..authenticators import Credentials
 from ..checks import count_or_auto, whole_number
@@ -55,9 +57,12 @@ class FormOptions(CallOptions, total=False):
 
     :param files: a mapping or pairs of names and files, sent as a multipart form with the fields of ``data``; see
         :class:`napixclient.RequestOptions`. Default: ``None``.
+    :param stream: ``bool``, hand the answer out at its head: its :attr:`Response.stream` is read in pieces. Default:
+        ``False``.
     """
 
     files: object
+    stream: bool
 
 
 @lists(FormOptions)
@@ -79,6 +84,7 @@ class VerbOptions(CallOptions, total=False):
     json: object
     data: object
     files: object
+    stream: bool
     success: Success
 
 
@@ -258,6 +264,9 @@ class Client:
         response = Response(None, self._errors, answer)
         if answer.status == success if isinstance(success, int) else answer.status in success:
             return response
+        if isinstance(answer, StreamedResponse):  # which may never end: the error is not to read it
+            answer.close()
+            response = Response(None, self._errors, messages.Response.from_response(answer, b''))
         raise self._errors.refused(response)
 
     @classmethod

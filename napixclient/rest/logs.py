@@ -13,6 +13,7 @@ import gevent
 
 from .._http.pending import PendingResponse
 from .._http.settings import Settings
+from .._http.streaming import StreamedResponse
 from ..error_texts import escaped
 from ..errors import HTTPError
 from ..masking import cut, hide_fields, mask, sentence
@@ -71,12 +72,13 @@ def log_outcome(request: Request, outcome: Response | HTTPError, bodies: bool) -
     if response is None:  # a sentence of ours
         recv.debug(sentence(_printable([f'{mask(str(request))}: {outcome!r}'])))
         return
+    streamed = isinstance(response, StreamedResponse)  # its body is its reader's
     lines = [
-        f'{request}: {response.status} {response.reason}, {len(response.data)} bytes '
+        f'{request}: {response.status} {response.reason}, {"a stream of" if streamed else len(response.data)} bytes '
         f'in {response.elapsed * 1000:.1f} ms',
         *_lines(response.headers.multi_items()),
     ]
-    if bodies:
+    if bodies and not streamed:
         lines += _body(response.data)
     _tell(recv, lines, holder)
 

@@ -6,6 +6,7 @@ from typing import Any, Protocol, TypeVar
 
 from .. import messages
 from .._http.pending import PendingResponse
+from .._http.streaming import StreamedResponse
 from ..errors import HTTPError, RemoteError
 from ..messages import Headers
 from ..peer import AnyPeer
@@ -57,6 +58,17 @@ class Response:
             self._answer = answered(self._pending, self._errors)
             self._pending = None
         return self._answer
+
+    @property
+    def stream(self) -> StreamedResponse:
+        """The answer to a call with ``stream=True``, which is read in pieces, saved, or read as events.
+
+        :raises ValueError: of any other call, and of an answer of 400 or above, which is read whole.
+        """
+        answer = self.answer
+        if not isinstance(answer, StreamedResponse):
+            raise ValueError('the answer was read whole: ask for one to be read in pieces with stream=True')
+        return answer
 
     @property
     def status_code(self) -> int:
