@@ -29,7 +29,7 @@ from napixclient.aio import AsyncPool
 from napixclient.messages import MAX_EVENT, EventParser
 from napixclient.threads import SharedPool
 from tests import kit
-from tests.helpers_native import in_loop, in_thread
+from tests.helpers_native import begin, in_loop, in_thread, run
 from tests.kit import CLOSE, LATER, READ, RST, SILENCE, FaultServer, Forever, wait_until
 from tests.test_bodies import error_of
 
@@ -484,6 +484,19 @@ def test_threads(server: FaultServer) -> None:
             break
         assert pool.request(server.host, 'GET', '/').result(timeout=kit.LONG).status == 200
         assert asked_from(server)[:3] == [None, '1', '1']
+
+
+def test_closing_the_pool_of_a_thread_that_waits_to_ask_again() -> None:
+    """It gets Cancelled: the end of the pool is told it once."""
+    with FaultServer([READ, said(b'retry: 60000\ndata: a\n\n')]) as server:
+        pool = run(SharedPool)
+        response: Any = run(lambda: pool.request(server.host, 'GET', '/', stream=True).result())
+        stream = response.iter_events()
+        assert run(next, stream).data == 'a'
+        reader = begin(lambda: pytest.raises(Cancelled, next, stream))
+        gevent.sleep(0.05)  # it asks the pool meanwhile
+        run(pool.close)
+        reader.get(timeout=kit.LONG)
 
 
 @in_loop

@@ -264,7 +264,7 @@ class _PulledContinuation:
         except BaseException:
             self.stop(Cancelled('cancelled'))
             raise
-        (outcome,) = found
+        outcome = found[0]  # the end of the hub is told once more
         if isinstance(outcome, HTTPError):
             raise outcome
         assert isinstance(outcome, StreamedResponse)
