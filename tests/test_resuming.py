@@ -35,7 +35,7 @@ from napixclient import (
 from napixclient.rest import Client as RestClient
 from napixclient.threads import SharedPool
 from tests import kit
-from tests.helpers_native import in_thread
+from tests.helpers_native import begin, in_thread, run
 from tests.helpers_proxy import on_some_port, path_of
 from tests.kit import wait_until
 from tests.test_bodies import error_of
@@ -736,3 +736,41 @@ def test_a_thread(store: Store, path: Path) -> None:
                 assert isinstance(error, TruncatedBody) and (path.parent / 'saved.part').stat().st_size == 51_000
         assert size == len(DATA) and path.read_bytes() == DATA and rest_of(path) == []
         assert asked(store) == [None, 'bytes=1000-', None, 'bytes=51000-']
+
+
+TAGGED = b'HTTP/1.1 %s\r\nETag: "1"\r\nContent-Length: %d\r\n'
+
+
+@pytest.fixture(params=['pause', 'answer'])
+def broken_off(request: pytest.FixtureRequest) -> Iterator[kit.FaultServer]:
+    """Breaks off, so that a retry waits long; or breaks off, and says nothing more in the answer with the rest."""
+    whole = [kit.READ, TAGGED % (b'200 OK', 9) + b'\r\nabc', kit.CLOSE]
+    silent = [kit.READ, TAGGED % (b'206 P', 6) + b'Content-Range: bytes 3-8/9\r\n\r\n', kit.SILENCE]
+    with kit.FaultServer(whole, whole if request.param == 'pause' else silent) as server:
+        server.seconds = 60 if request.param == 'pause' else 0  # type: ignore[attr-defined]
+        yield server
+
+
+@pytest.mark.parametrize('end', ['close', 'cancel'])
+def test_the_answer_ends_what_follows_it(broken_off: Any, path: Path, end: str) -> None:
+    """`close()` and `cancel()` end a download that waits to ask for the rest, or reads it; what has come stays."""
+    retries = urllib3.Retry(3, backoff_factor=broken_off.seconds)
+    with Client(broken_off.host, simultaneous=1, retries=retries) as client:
+        response: Any = client.request('GET', '/', stream=True)
+        reader = gevent.spawn(error_of, lambda: response.save(path, resume=True))
+        gevent.sleep(0.1)  # it has come as far as it comes
+        getattr(response, end)()
+        error = reader.get(timeout=kit.LONG)
+        assert isinstance(error, Cancelled) and error.request is response.request
+        assert rest_of(path) == ['saved.part', 'saved.part.validator']
+        wait_until(lambda: client.stats()['in_flight'] == 0)
+
+
+def test_another_thread_ends_what_follows(broken_off: Any, path: Path) -> None:
+    """As another greenlet does."""
+    with SharedPool(retries=urllib3.Retry(3, backoff_factor=broken_off.seconds)) as pool:
+        response: Any = run(lambda: pool.request(broken_off.host, 'GET', '/', stream=True).result())
+        reader = begin(error_of, lambda: response.save(path, resume=True))
+        gevent.sleep(0.1)  # it has come as far as it comes
+        run(response.cancel)
+        assert isinstance(reader.get(timeout=kit.LONG), Cancelled)

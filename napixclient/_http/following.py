@@ -8,7 +8,7 @@ from typing import Protocol
 from ..errors import HTTPError
 from ..messages import Headers, Request
 
-__all__ = ['Continuing', 'Fields', 'Streamed']
+__all__ = ['Continuing', 'Fields', 'Follower', 'Streamed']
 
 #: Header fields instead of the request's own of these names; ``None`` for none.
 Fields = Mapping[str, str | bytes | None]
@@ -35,13 +35,26 @@ class Streamed(Protocol):
         """The body as it arrives."""
 
     def close(self) -> None:
-        """Give the slot back."""
+        """Give the slot back, and end what follows."""
+
+    def release(self) -> None:
+        """Give the slot back; what follows this answer goes on."""
 
     def on_collected(self) -> None:
         """Nobody reads it any more; called in whatever greenlet or thread."""
 
     def break_off(self, error: Exception) -> None:
         """Abort the body with an error."""
+
+
+class Follower(Protocol):
+    """Reads an answer, and those that follow it."""
+
+    def close(self) -> None:
+        """End it: its reader gets Cancelled."""
+
+    def break_off(self, error: HTTPError) -> None:
+        """End it, from whatever greenlet: its reader gets the error."""
 
 
 class Continuing(Protocol):

@@ -6,7 +6,7 @@ import re
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple, cast
 
-from ..errors import BodyTooLarge, HTTPError, InvalidResponse, RemoteError
+from ..errors import BodyTooLarge, Cancelled, HTTPError, InvalidResponse, RemoteError
 from ..messages import Headers, Response
 from .following import Continuing, Fields, Streamed
 from .part_file import Kept, PartFile
@@ -35,7 +35,8 @@ class Download:
     """
 
     def __init__(self, answer: Streamed, continuation: Continuing, part: PartFile) -> None:
-        self._first = answer
+        self._first = self._answer = answer
+        self._error: HTTPError | None = None  # with which it was ended
         self._continuation = continuation
         self._part = part
         #: The coding that it is kept in, as it came; ``None`` where there is none, or it is undone.
@@ -50,18 +51,32 @@ class Download:
         """
         answer = self._begin()
         while answer is not None:
+            self._answer = answer
             try:
+                if self._error is not None:
+                    raise self._error
                 self._copy(answer)
             except HTTPError as error:
-                answer.close()
+                answer.release()
                 answer = self._ask(error)
             except BaseException:
                 if answer is not self._first:  # which is its caller's
-                    answer.close()
+                    answer.release()
                 raise
             else:
                 answer = self._ask(None) if self._total is not None and self._part.size < self._total else None
         return self._part.size
+
+    def close(self) -> None:
+        """End it: its reader gets Cancelled."""
+        self.break_off(Cancelled('the answer was closed before it was read to its end', request=self._first.request))
+
+    def break_off(self, error: HTTPError) -> None:
+        """End it, from whatever greenlet: its reader gets the error."""
+        self._error = error
+        self._continuation.stop(error)
+        if self._answer is not self._first:  # which is ended already
+            self._answer.break_off(error)
 
     def _begin(self) -> Streamed | None:
         """What is to be read first; ``None`` where all of it was there before."""
@@ -70,12 +85,12 @@ class Download:
             part.begin(None)
         if not answer.coded and _coding_of(answer.headers) is not None:
             # What is decoded has no place in what was coded: have it without.
-            answer.close()
+            answer.release()
             return self._ask(None)
         if not part.size or part.kept is None or part.kept != self._kept_of(answer):
             return self._anew(answer)
         self._total = _length_of(answer.headers)
-        answer.close()
+        answer.release()
         return None if part.size == self._total else self._ask(None)
 
     def _anew(self, answer: Streamed) -> Streamed:
@@ -116,11 +131,11 @@ class Download:
             if answer.status == 200:
                 return self._anew(answer)
             if answer.status != 206 or not ranged:
-                answer.close()
+                answer.release()
                 raise _invalid(answer, f'the status is {answer.status}, neither 200 nor that of the part asked for')
             if self._fits(answer):
                 return answer
-            answer.close()
+            answer.release()
             after = None if self._has_changed(answer) else _invalid(answer, 'it is not the part that was asked for')
             part.begin(None)
 
@@ -153,7 +168,7 @@ class Download:
             return False
         limit = self._continuation.max_body
         if limit is not None and span.end > limit:
-            answer.close()
+            answer.release()
             raise _failure(BodyTooLarge, answer, f'the body is larger than {limit} bytes')
         self._end, self._total = span.end, span.total
         return True

@@ -15,7 +15,8 @@ from ..errors import Cancelled, HTTPError
 from ..messages import MAX_EVENT, Headers, Request, Response, ServerSentEvent
 from .body_stream import ReadableBody
 from .event_stream import EventStream
-from .following import Continuing
+from .following import Continuing, Follower
+from .part_file import PartFile
 from .resuming import Download
 from .saving import save, save_resumed
 
@@ -33,7 +34,7 @@ class StreamedResponse(Response):
     body breaks off, and :class:`Cancelled` after ``cancel()``.
     """
 
-    __slots__ = ('__weakref__', '_begun', '_events', '_lines_read', '_stream', '_url', '_whole', 'continuation')
+    __slots__ = ('__weakref__', '_begun', '_follower', '_lines_read', '_stream', '_url', '_whole', 'continuation')
 
     def __init__(
         self, request: Request, status: int, head: bytes, elapsed: float, stream: ReadableBody, url: str
@@ -45,7 +46,7 @@ class StreamedResponse(Response):
         self._begun = False  # whether somebody has begun to read it
         self._lines_read = 0
         self._whole: bytes | None = None
-        self._events: weakref.ref[EventStream] | None = None
+        self._follower: weakref.ref[Follower] | None = None
         #: Asks for what follows.
         self.continuation: Continuing | None = None
 
@@ -150,8 +151,14 @@ class StreamedResponse(Response):
             raise ValueError('resume=True is for an answer of which nothing was read')
         if self.status != 200 or continuation is None:
             return save(path, self._copy)
+
+        def run(part: PartFile) -> int:
+            download = Download(self, continuation, part)
+            self._follower = weakref.ref(download)
+            return download.run()
+
         try:
-            return save_resumed(path, request.full_url, lambda part: Download(self, continuation, part).run())
+            return save_resumed(path, request.full_url, run)
         finally:
             self._begun = False  # what this has read is in the part: it may go on
 
@@ -180,15 +187,19 @@ class StreamedResponse(Response):
         # To send anything else again, nobody may do but who sent it (RFC 9110 §9.2.2); EventSource only knows GET.
         continuation = self.continuation if self.request.method == 'GET' else None
         events = EventStream(self, continuation, max_event, self._stream.give_turn)
-        self._events = weakref.ref(events)
+        self._follower = weakref.ref(events)
         return events
 
     def close(self) -> None:
         """Give the slot back; what has not been read is lost, and its connection with it."""
+        self.release()
+        follower = self._following()
+        if follower is not None:
+            follower.close()
+
+    def release(self) -> None:
+        """Give the slot back; what follows this answer goes on."""
         self._stream.close()
-        events = self._following()
-        if events is not None:
-            events.close()
 
     def cancel(self) -> None:
         """Abort the body, from whatever greenlet: its reader gets :class:`Cancelled`."""
@@ -198,14 +209,14 @@ class StreamedResponse(Response):
         """Abort the body with an error of the engine's."""
         assert isinstance(error, HTTPError)
         self._stream.break_off(error)
-        events = self._following()
-        if events is not None:
-            events.break_off(error)
+        follower = self._following()
+        if follower is not None:
+            follower.break_off(error)
 
-    def _following(self) -> EventStream | None:
+    def _following(self) -> Follower | None:
         """What reads other answers behind this one, once: it ends this one as well."""
-        events, self._events = self._events, None
-        return None if events is None else events()
+        follower, self._follower = self._follower, None
+        return None if follower is None else follower()
 
     @property
     def data(self) -> bytes:
