@@ -119,7 +119,7 @@ class Request(_Draft):
     ) -> Request:
         """A request of an absolute URL: ``Request.from_url('http://name:8002/path?query')``.
 
-        :param url: ``http://…`` or ``https://…``; a fragment is dropped.
+        :param url: ``http://…``, ``https://…`` or ``http+unix://%2Frun%2Fx.sock/…``; a fragment is dropped.
         :param options: those of :class:`RequestOptions`:
         :raises ValueError: for what is no such URL, for one with credentials, and as :class:`Request` does.
         """
