@@ -251,6 +251,11 @@ def everything_on(master: int, slave: int, process: Any) -> str:
     return out.removesuffix(mark).decode().replace('\r\n', '\n')
 
 
+def readable(descriptor: int) -> bool:
+    """Whether there is something to read now."""
+    return struct.unpack('i', fcntl.ioctl(descriptor, termios.FIONREAD, b'\0' * 4))[0] > 0
+
+
 def on_terminal(
     *arguments: object, columns: int = 80, lines: int = 40, both: bool = False, fresh: bool = False, **env: str
 ) -> kit.Finished:
