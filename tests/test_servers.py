@@ -41,15 +41,29 @@ def test_what_was_carried_out_is_counted(ledger: Any) -> None:
     failed = ProtocolError('broken')
     outcomes = [(first, answer(first)), (second, failed), (third, answer(third, 413))]
     cell = count(book, outcomes, 2, is_right)
-    assert cell == Cell(3, 2, 1, 1, 1, {'ProtocolError: broken': 1, '413': 1})
+    assert cell == Cell(3, 2, 1, doubled=1, over=1, said={'ProtocolError: broken': 1, '413': 1})
     assert count(book, [], 2, is_right) == Cell()  # what was read is not counted again
+
+
+def test_what_the_server_knows_nothing_of_is_lost(ledger: Any) -> None:
+    """A good answer to what was not carried out is no good answer, nor an error that denies what was."""
+    book, path = ledger
+    first, second = new_ids(2)
+    path.write_text(f'E q\nE q\nB {first}\n')
+    denies = ProtocolError('closed')
+    denies.unprocessed = True
+    cell = count(book, [(first, denies), (second, answer(second))], 0, is_right)
+    said = {'ProtocolError: closed': 1, '200, but it was not carried out': 1}
+    assert cell == Cell(2, 2, 1, 1, over=1, said=said)  # what began before does not hide what is over the cap
+    assert count(book, [(second, answer(second, 413))], 0, lambda *_: True) == Cell(1)
 
 
 def test_others_are_counted_alike(ledger: Any) -> None:
     """What another client tells is held against the same ledger."""
     book, path = ledger
     path.write_text('B a\nE a\nB a\nE a\nB b\n')
-    assert count_others(book, {'a': 200, 'b': 'closed', 'c': 503}) == Cell(3, 2, 1, 1, 0, {'closed': 1, '503': 1})
+    counted = count_others(book, {'a': 200, 'b': 'closed', 'c': 503})
+    assert counted == Cell(3, 2, 1, doubled=1, said={'closed': 1, '503': 1})
 
 
 #: What was counted, what aiohttp lost, what the server is known for, and whether that is wrong.
@@ -66,6 +80,7 @@ VERDICTS: list[tuple[str, Cell, int, dict[str, str], bool]] = [
     ('keep', Cell(200, lost=9, said={'ProtocolError: reset': 9}), 0, {}, True),
     ('keep', Cell(200, lost=9, said={'ProtocolError: reset': 9}), 7, {}, False),
     ('reload', Cell(200, lost=90, said={'503': 90}), 0, {}, False),
+    ('reload', Cell(200, lost=1, denied=1, said={'ProtocolError: closed': 1}), 9, {'reload': 'it closes'}, True),
     ('reload', Cell(200, lost=1, said={'ProtocolError: safe to ask again': 1}), 0, {}, True),
 ]
 

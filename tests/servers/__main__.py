@@ -30,7 +30,7 @@ from tests.servers.counting import Cell, Ledger
 from tests.servers.install import PYTHON
 from tests.servers.programs import NotRunning, Running, free_port
 from tests.servers.table import SERVERS, Missing, Place, Server, application, version_of
-from tests.servers.work import Other, Work
+from tests.servers.work import Failed, Other, Work
 
 #: How much of the work is done in the quick run.
 QUICK = 0.4
@@ -76,13 +76,15 @@ def run(server: Server, share: float) -> Row:
     try:
         row.version = version_of(server)
         if server.behind and not PYTHON.exists():
-            raise Missing('there is nothing to run the application behind it')
+            raise Missing('aiohttp, which runs the application behind it, is not installed')
         with tempfile.TemporaryDirectory(prefix='servers-') as name, ExitStack() as stack:
             _work(server, row, Path(name), stack, share)
     except (Missing, NotRunning) as exc:
         row.why = str(exc)
         if isinstance(exc, NotRunning):
             row.wrong.append(f'it does not run: {exc}')
+    except (Failed, subprocess.TimeoutExpired) as exc:
+        row.wrong.append(f'another client fails: {exc}')
     row.seconds = time.monotonic() - began
     if row.cells:
         row.wrong += verdicts.wrongs(server, row.cells, row.others)
@@ -150,6 +152,8 @@ def main() -> bool:
         for server in SERVERS
         if (server.quick or not given.quick or given.only) and any(name in server.name.lower() for name in names)
     ]
+    if not chosen:
+        parser.error(f'no server has one of these in its name: {given.only}')
     began, rows = time.monotonic(), []
     for server in chosen:
         rows.append(run(server, QUICK if given.quick else 1.0))

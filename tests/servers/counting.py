@@ -26,6 +26,7 @@ class Cell:
     :param asked: requests.
     :param lost: those that were not answered as they are on a good day.
     :param carried: those of the lost that the server had carried out.
+    :param denied: those of them of which the error says that nobody had.
     :param doubled: those that it carried out twice.
     :param over: how many more it carried out at a time than it was asked to.
     :param said: what came in place of the answers, and how often.
@@ -34,6 +35,7 @@ class Cell:
     asked: int = 0
     lost: int = 0
     carried: int = 0
+    denied: int = 0
     doubled: int = 0
     over: int = 0
     said: dict[str, int] = field(default_factory=dict)
@@ -55,6 +57,7 @@ class Ledger:
     def read(self) -> tuple[Counter[str], int]:
         """Since the last time: how often each request was begun, and how many were under way at a time."""
         begun: Counter[str] = Counter()
+        under_way: Counter[str] = Counter()  # by request: what ends here may have begun before
         now = most = 0
         with self._path.open('rb') as file:
             file.seek(self._read)
@@ -64,7 +67,11 @@ class Ledger:
             what, _, request = line.partition(' ')
             if what == 'B':
                 begun[request] += 1
-            now += 1 if what == 'B' else -1
+                under_way[request] += 1
+                now += 1
+            elif under_way[request]:
+                under_way[request] -= 1
+                now -= 1
             most = max(most, now)
         return begun, most
 
@@ -95,7 +102,11 @@ def count(
         if not right(request, outcome):
             cell.lost += 1
             cell.carried += request in begun
+            cell.denied += isinstance(outcome, HTTPError) and outcome.unprocessed and request in begun
             said[told(outcome)] += 1
+        elif isinstance(outcome, Response) and outcome.ok and request not in begun:
+            cell.lost += 1
+            said[f'{outcome.status}, but it was not carried out'] += 1
     cell.over = max(0, most - simultaneous) if simultaneous is not None else 0
     cell.said = dict(said)
     return cell

@@ -47,7 +47,7 @@ def found(program: str) -> str | None:
     """The path of a program or file; Debian keeps servers in /usr/sbin, which is not on everybody's PATH."""
     if program.startswith('/'):
         return program if os.path.exists(program) else None
-    return shutil.which(program, path=f'{os.environ["PATH"]}:/usr/sbin:/sbin')
+    return shutil.which(program, path=f'{os.environ.get("PATH", os.defpath)}:/usr/sbin:/sbin')
 
 
 def install(quick: bool) -> None:

@@ -161,8 +161,8 @@ class Curl:
         if self.work == 'keep':
             threads = [threading.Thread(target=twice, args=(gap,)) for gap in told['gaps']]
         else:
-            each = told['simultaneous'] if len(told['hosts']) == 1 else 1
-            threads = [threading.Thread(target=again, args=(host,)) for host in told['hosts'] for _ in range(each)]
+            each = range(told['simultaneous'])
+            threads = [threading.Thread(target=again, args=(host,)) for host in told['hosts'] for _ in each]
         for thread in threads:
             thread.start()
         for thread in threads:

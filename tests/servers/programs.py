@@ -110,13 +110,14 @@ class Running:
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._process.poll() is None:
-            os.kill(self._process.pid, signal.SIGTERM)
-            try:
+        try:
+            if self._process.poll() is None:
+                os.kill(self._process.pid, signal.SIGTERM)
                 self._process.wait(3)
-            except subprocess.TimeoutExpired:
-                pass
-        self._kill()
+        except subprocess.TimeoutExpired:
+            pass
+        finally:  # also for who interrupts twice
+            self._kill()
 
 
 def free_port() -> int:

@@ -23,6 +23,8 @@ def wrongs(server: Server, cells: Mapping[str, Cell], others: Mapping[str, Mappi
         aiohttp = others.get('aiohttp', {}).get(work)
         if cell.doubled:
             found.append(f'{work}: {cell.doubled} doubled')
+        if cell.denied:
+            found.append(f'{work}: {cell.denied} carried out that were called unprocessed: {cell.said}')
         if cell.over:
             found.append(f'{work}: {cell.over} over the cap')
         if work in server.known:

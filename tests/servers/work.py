@@ -34,6 +34,10 @@ def is_right(request: str, outcome: Outcome) -> bool:
     return isinstance(outcome, Response) and outcome.status == 200 and outcome.data == request.encode()
 
 
+class Failed(Exception):
+    """Another client did not do the work."""
+
+
 class Work:
     """The work on one server.
 
@@ -274,6 +278,6 @@ class Work:
             process.kill()
             process.wait()
         if process.returncode:
-            raise RuntimeError(f'{client}: {complaints.decode().strip()[-300:]}')
+            raise Failed(f'{client}: {complaints.decode().strip()[-300:]}')
         time.sleep(0.3 if work == 'hosts' else 0)
         return count_others(self._ledger, json.loads(printed))
