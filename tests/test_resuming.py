@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import gevent
+import gevent.os
 import gevent.socket
 import pytest
 import urllib3
@@ -774,3 +775,43 @@ def test_another_thread_ends_what_follows(broken_off: Any, path: Path) -> None:
         gevent.sleep(0.1)  # it has come as far as it comes
         run(response.cancel)
         assert isinstance(reader.get(timeout=kit.LONG), Cancelled)
+
+
+# Forks ---------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize('there', [False, True])
+@pytest.mark.parametrize('resume', [False, True])
+def test_a_fork_meanwhile(resume: bool, there: bool, tmp_path: Path) -> None:
+    """In the child of a fork a file that is being saved is the parent's: nothing is written to it, or removed."""
+    data = DATA[:6000]  # of which a file keeps the beginning in its buffer
+    head = b'HTTP/1.1 200 OK\r\nETag: "a"\r\nContent-Length: 6000\r\n\r\n'
+    path = tmp_path / 'saved'
+    if there:
+        path.write_bytes(OTHER)
+    with (
+        kit.FaultServer([kit.READ, head + data[:3000], kit.LATER, data[3000:]]) as server,
+        Client(server.host) as client,
+    ):
+        answer: Any = client.request('GET', '/', stream=True)
+
+        def save() -> int | Cancelled:
+            try:
+                return int(answer.save(path, resume=resume))
+            except Cancelled as error:
+                return error
+
+        saving = gevent.spawn(save)
+        wait_until(lambda: client.stats()['bytes'] >= 3000)
+        kit.turn()
+        before = sorted(os.listdir(tmp_path))
+        child = gevent.os.fork_and_watch()
+        if not child:
+            saving.join(10)
+            kept = sorted(os.listdir(tmp_path)) == before
+            os._exit(0 if isinstance(saving.value, Cancelled) and kept else 1)
+        assert gevent.os.waitpid(child, 0)[1] == 0
+        server.later.set()
+        assert saving.get(timeout=10) == len(data)
+        assert path.read_bytes() == data
+        assert os.listdir(tmp_path) == ['saved']

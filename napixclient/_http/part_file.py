@@ -12,6 +12,8 @@ from contextlib import contextmanager, suppress
 from hashlib import sha256
 from typing import IO, NamedTuple
 
+from .own_files import Hold, hold
+
 __all__ = ['Kept', 'PartFile']
 
 
@@ -31,10 +33,12 @@ class PartFile:
 
     :param file: the first, open.
     :param url: what it is a part of; only its digest is written, for a query may hold a secret.
+    :param held: knows whether the file is still ours.
     """
 
-    def __init__(self, file: IO[bytes], url: str) -> None:
+    def __init__(self, file: IO[bytes], url: str, held: Hold) -> None:
         self.file = file
+        self._held = held
         self._url = sha256(url.encode('utf-8', 'surrogatepass')).hexdigest()
         self._validator_path = f'{file.name}.validator'
         #: By what the rest is asked for; ``None`` where nothing can go on.
@@ -51,12 +55,12 @@ class PartFile:
         :raises OSError: when it cannot be written, or somebody else is writing it.
         """
         path = f'{target}.part'
-        with _locked(path, mode) as file:
-            part = cls(file, url)
+        with _locked(path, mode) as file, hold(file) as held:
+            part = cls(file, url, held)
             try:
                 yield part
             except BaseException:
-                if part.kept is None or not part.size:
+                if not held.left and (part.kept is None or not part.size):
                     part.finish()
                     os.unlink(path)
                 raise
@@ -64,13 +68,21 @@ class PartFile:
                 os.unlink(path)
 
     def finish(self) -> None:
-        """All of it is in the file, and there is nothing more to ask for."""
+        """All of it is in the file, and there is nothing more to ask for.
+
+        :raises Cancelled: in the child of a fork: the file is the parent's.
+        """
+        self._held.check()
         self.file.flush()
         with suppress(FileNotFoundError):
             os.unlink(self._validator_path)
 
     def begin(self, kept: Kept | None) -> None:
-        """Begin anew; in this order, so that nothing old is ever taken for a part of something new."""
+        """Begin anew; in this order, so that nothing old is ever taken for a part of something new.
+
+        :raises Cancelled: in the child of a fork: the file is the parent's.
+        """
+        self._held.check()
         with suppress(FileNotFoundError):
             os.unlink(self._validator_path)
         self.file.seek(0)

@@ -14,6 +14,7 @@ from typing import IO
 
 import gevent
 
+from .own_files import Hold, hold
 from .part_file import PartFile
 
 __all__ = ['save', 'save_resumed']
@@ -36,7 +37,7 @@ def save(path: str | os.PathLike[str], write: Writer) -> int:
     there = _opened(path)
     if there is None:
         return _save_new(target, write)
-    with there:
+    with hold(there), there:
         if stat.S_ISREG(os.fstat(there.fileno()).st_mode):
             return _save_over(there, target, write)
         return write(there)
@@ -57,7 +58,7 @@ def save_resumed(path: str | os.PathLike[str], url: str, write: Callable[[PartFi
             part.finish()
             os.replace(part.file.name, target)
         return written
-    with there:
+    with hold(there), there:
         if not stat.S_ISREG(os.fstat(there.fileno()).st_mode):
             raise ValueError(f'resume=True is for regular files, and {os.fspath(path)!r} is none')
         with PartFile.open(target, url, 0o600) as part:
@@ -79,8 +80,10 @@ def _opened(path: str | os.PathLike[str]) -> IO[bytes] | None:
 
 
 def _save_new(target: str, write: Writer) -> int:
-    with _temporary(_beside(target, 0o666)) as file:  # the system takes away what the umask says
+    file = _beside(target, 0o666)  # the system takes away what the umask says
+    with _temporary(file) as held:
         written = write(file)
+        held.check()
         file.flush()
         os.replace(file.name, target)
     return written
@@ -96,8 +99,9 @@ def _save_over(there: IO[bytes], target: str, write: Writer) -> int:
         new = _beside(target, 0o600)
     except OSError:  # nothing new can be made there
         new = tempfile.TemporaryFile()
-    with _temporary(new):
+    with _temporary(new) as held:
         written = write(new)
+        held.check()
         new.flush()
         _put(new, there, target)
     return written
@@ -121,15 +125,16 @@ def _beside(target: str, mode: int) -> IO[bytes]:
 
 
 @contextmanager
-def _temporary(file: IO[bytes]) -> Iterator[IO[bytes]]:
+def _temporary(file: IO[bytes]) -> Iterator[Hold]:
     """Closed at the end, and removed unless it got another name."""
-    try:
-        with file:
-            yield file
-    finally:
-        if isinstance(file.name, str):  # else it never had one
-            with suppress(FileNotFoundError):
-                os.unlink(file.name)
+    with hold(file) as held:
+        try:
+            with file:
+                yield held
+        finally:
+            if isinstance(file.name, str) and not held.left:  # else it never had one, or the parent goes on
+                with suppress(FileNotFoundError):
+                    os.unlink(file.name)
 
 
 def _resembles(new: int, old: int) -> bool:
