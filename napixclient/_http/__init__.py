@@ -32,6 +32,7 @@ continuation   asks for what follows a streamed answer
 following      what follows a streamed answer, as those who ask for it know it: protocols
 saving         a body into a file
 part_file      what has come of a body that may go on
+own_files      files that are written by one process alone, also after a fork
 resuming       goes on with a range of what broke off
 decoding       content codings
 cookies        adapts ``http.cookiejar`` to our messages
