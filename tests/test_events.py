@@ -214,6 +214,19 @@ def test_who_is_interrupted_reads_on() -> None:
         assert [one.data for one in stream] == ['d'] and asked_from(server) == [None] * 3
 
 
+@pytest.mark.parametrize('how', ['iter_events', 'iter_lines', 'iter_bytes', 'read'])
+def test_what_is_read_behind_a_loop_that_was_left(how: str) -> None:
+    """The slot was given up: whoever reads on is told so."""
+    with FaultServer([READ, HEAD + b'Content-Length: 99\r\n\r\ndata: a\n\ndata: b\n\n', SILENCE]) as server:
+        with Client(server.host) as client:
+            response: Any = client.request('GET', '/', stream=True)
+            for one in response.iter_events():
+                assert one.data == 'a'
+                break
+            reader = gevent.spawn(error_of, lambda: list(getattr(response, how)()))
+            assert isinstance(reader.get(timeout=kit.LONG), Cancelled)
+
+
 def test_interruptions_do_not_prolong_the_pause() -> None:
     """Who looks for an event again and again, for less than the pause each time, is connected after it all the same."""
     with (

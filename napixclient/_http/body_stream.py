@@ -287,6 +287,19 @@ class BodyStream:
 
     def close(self) -> None:
         """Give the slot back; what has not been read is lost, and its connection with it."""
+        source = self._leave()
+        if source is not None:
+            source.discard()
+
+    def on_collected(self) -> None:
+        """Who read it does so no more; the slot must not be lost. Whoever holds the answer still is told."""
+        if self._source is not None:
+            source = self._leave()
+            if source is not None:
+                source.on_collected()
+
+    def _leave(self) -> BodySource | None:
+        """Read no more; what gives the slot back, if it was not given back before."""
         source, self._source = self._source, None
         if source is not None or self.left:
             self._discard()
@@ -294,10 +307,4 @@ class BodyStream:
             if self._error is None:
                 self._set_error(Cancelled('the answer was closed before it was read to its end'))
             self._changed.set()  # another greenlet may be reading
-        if source is not None:
-            source.discard()
-
-    def on_collected(self) -> None:
-        """Nobody can read it any more; the slot must not be lost."""
-        if self._source is not None:
-            self._source.on_collected()
+        return source
