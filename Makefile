@@ -6,7 +6,7 @@ BIN := $(VENV)/bin
 ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-timed test-faces test-programs test-docs-reader test-service-full test-patched test-cluster test-zaqar test-chaos test-saga test-servers test-servers-quick coverage fuzz soak soak-cluster bench docs lint clean
+.PHONY: help demo test test-timed test-faces test-programs test-docs-reader test-service-full test-patched test-faces-patched test-cluster test-zaqar test-chaos test-saga test-servers test-servers-quick coverage fuzz soak soak-cluster bench docs lint clean
 # Two pips in one environment would break each other.
 .NOTPARALLEL:
 .DELETE_ON_ERROR:
@@ -16,6 +16,7 @@ help:
 	@echo 'make test    the tests of the library, in unpatched processes'
 	@echo 'make test-timed   all tests that have a limit in seconds, alone and untraced'
 	@echo 'make test-patched   the same in processes that gevent has patched'
+	@echo 'make test-faces-patched   the same in processes that gevent has patched; CI has no time for them'
 	@echo 'make test-faces  the tests of what stands on the library: servers, replicas and shards, REST, queues'
 	@echo 'make test-programs   the tests of the command and of the service'
 	@echo 'make test-docs-reader   the examples of the documentation, as a reader runs them: fresh environments, napix demo --serve'
@@ -100,8 +101,13 @@ test-patched: $(VENV)/.installed-all,test
 	$(TOGETHER) '$(BIN)/python tests/patched.py $(filter-out $(UNPATCHED),$(FIRST))' \
 		'$(BIN)/python tests/patched.py $(filter-out $(UNPATCHED),$(SECOND))' \
 		'$(BIN)/python tests/patched.py $(filter-out $(UNPATCHED),$(THIRD))'
-	$(TOGETHER) '$(BIN)/python tests/patched.py tests/resources $(filter-out $(UNPATCHED),$(SERVING))' \
-		'$(BIN)/python tests/patched.py tests/rest tests/marconi tests/saga' '$(BIN)/python tests/patched.py $(PROGRAMS)'
+	$(TOGETHER) '$(BIN)/python tests/patched.py $(filter-out $(UNPATCHED),$(SERVING))' \
+		'$(BIN)/python tests/patched.py $(PROGRAMS)'
+
+# What stands on the library, patched.
+test-faces-patched: $(VENV)/.installed-all,test
+	$(TOGETHER) '$(BIN)/python tests/patched.py tests/resources' '$(BIN)/python tests/patched.py tests/rest tests/marconi' \
+		'$(BIN)/python tests/patched.py tests/saga'
 
 # Real workers, servers that count, and RabbitMQ, which the tests start themselves.
 test-cluster: $(VENV)/.installed-all,test
