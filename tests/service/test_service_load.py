@@ -137,7 +137,8 @@ def test_a_slow_watcher_holds_nobody(tmp_path: Path, port: int) -> None:
         assert slow.code == quick.code == 1000
 
 
-def test_schemathesis(tmp_path: Path) -> None:
+@pytest.mark.parametrize('phases', ['examples,coverage', 'fuzzing'])
+def test_schemathesis(phases: str, tmp_path: Path) -> None:
     """What schemathesis makes of `/openapi.json` is answered as the document says.
 
     That a run is still there after DELETE is how it is meant: DELETE cancels.
@@ -157,7 +158,7 @@ def test_schemathesis(tmp_path: Path) -> None:
                 '--exclude-checks',
                 'use_after_free',
                 '--phases',
-                'examples,coverage,fuzzing',
+                phases,
                 '--max-examples',
                 '100' if os.environ.get('FULL') else '10',
                 '--seed',
