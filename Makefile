@@ -49,8 +49,8 @@ PROGRAMS := $(addprefix tests/test_,aio.py hub_thread.py interrupts.py kills.py 
 # Those that read the source or start processes of their own: patching changes nothing there.
 UNPATCHED := $(addprefix tests/test_,api.py design.py docs.py examples.py habits.py sentences.py typing.py)
 FIRST := $(filter-out $(SERVING) $(PROGRAMS),$(wildcard tests/test_[a-f]*.py))
-SECOND := $(filter-out $(SERVING) $(PROGRAMS),$(wildcard tests/test_[g-r]*.py))
-THIRD := $(filter-out $(SERVING) $(PROGRAMS),$(wildcard tests/test_[s-z]*.py))
+SECOND := $(filter-out $(SERVING) $(PROGRAMS),$(wildcard tests/test_[g-q]*.py))
+THIRD := $(filter-out $(SERVING) $(PROGRAMS),$(wildcard tests/test_[r-z]*.py))
 TRACED := $(BIN)/coverage run -m pytest
 TOGETHER := $(BIN)/python tests/together.py
 
