@@ -14,7 +14,8 @@ __all__ = ['begin_span']
 
 def begin_span(tracing: Tracing | None, pending: PendingResponse, origin: Origin, call: CallContext | None) -> None:
     """Have the context of the call carry the span of a request, where there is one."""
-    span = None if tracing is None else tracing.begin(pending.request, origin, call)
+    # What was asked may stand for several alike: to look at one of them would make it.
+    span = None if tracing is None else tracing.begin(pending.asked, origin, call)
     if span is not None:
         context = pending.context = pending.context or contextvars.copy_context()
         context.run(current_span.set, span.fields)
