@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: waitress 3.0.2, uvicorn 0.54.0, httptools 0.9.0, h11 0.16.0, Python 3.11.7.
 # One would guess: the connection of a client that deletes or revalidates much is kept best of all: a 204 and a 304
 #   have no body, so they end with their header, and need neither Content-Length nor chunks (RFC 9112 §6.3).
 # What happens: waitress closes after each 204 and each 304, and says `Connection: close`, whatever the program does:
@@ -6,8 +7,6 @@
 #   connections after both, until a 304 names the length of what did not change, as RFC 9110 §8.6 allows: with
 #   httptools it then closes, without having said so, as it still expects that many bytes from the program; a
 #   client that sends the next request at once meets the close. With h11 the same uvicorn keeps it.
-# Versions: waitress 3.0.2, uvicorn 0.54.0, httptools 0.9.0, h11 0.16.0, Python 3.11.7.
-# Date: 2026-11-30
 # Source: RFC 9112 §6.3 and §9.3; RFC 9110 §8.6 ("A server MAY send a Content-Length header field in a 304").
 # Output seen (connections for 3 requests, and what the last answer said):
 #                        200            204            304            304 with length

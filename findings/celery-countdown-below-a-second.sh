@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: celery and kombu 5.7.0, amqp 5.4.2, RabbitMQ 3.10.8 (Debian 12), CPython 3.11.
 # Celery: with quorum queues apply_async(countdown=0.5) raises ValueError, and countdown=1.9 runs after one second.
 #
 # One would guess that a countdown below a second is a short wait, or none, whatever kind of queue the task goes to.
@@ -7,7 +8,6 @@
 # anything is sent; the same for an eta that is less than a second away. Inside of a task retry(countdown=0.5) turns
 # that into Reject without requeue: the message is dropped. 0, and what lies in the past, are sent at once.
 #
-# Versions: celery and kombu 5.7.0, amqp 5.4.2, RabbitMQ 3.10.8 (Debian 12), CPython 3.11. Date: 2026-11-30.
 # Source: Celery's documentation of apply_async: "countdown (float): Number of seconds into the future that the task
 # should execute"; the page on quorum queues speaks of native delayed delivery, not of whole seconds.
 # Seen:

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: celery and kombu 5.7.0, amqp 5.4.2, gevent 26.9.0, RabbitMQ 3.10.8 (Debian 12), CPython 3.11.
 # Celery: a prefetch that a worker was given when it was made holds until its first reconnect, and then grows silently.
 #
 # One would guess that initial_prefetch_count, set once by a bootstep when the consumer is made, is what every later
@@ -7,8 +8,6 @@
 # queue, and says so at INFO only: "Skipping prefetch count reduction". A worker of 20 greenlets that was to hold 3
 # messages of each queue holds 20 of each from then on, and what it holds, nobody else gets.
 #
-# Versions: celery and kombu 5.7.0, amqp 5.4.2, gevent 26.9.0, RabbitMQ 3.10.8 (Debian 12), CPython 3.11.
-# Date: 2026-11-30.
 # Source: Celery's documentation, worker_enable_prefetch_count_reduction: after a lost connection the prefetch is
 # reduced, and restored as tasks end; of growing beyond what it was it says nothing.
 # Seen:

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: ClusterShell 1.10.1, CPython 3.11.
 # ClusterShell: freshly installed by pip, with nothing configured, @all is 131 machines.
 #
 # One would guess that the group @all of an installation that nobody has configured is empty, or an error.
@@ -7,7 +8,6 @@
 # them as well; and regroup() calls the real nodes of a site by these names, if they happen to be called example.
 # A program that sends to "@all" by default, or fans out over @compute, asks a resolver for 128 strangers.
 #
-# Versions: ClusterShell 1.10.1, CPython 3.11. Date: 2026-11-30.
 # Source: ClusterShell's documentation, "Node groups configuration": it speaks of /etc/clustershell/groups.conf,
 # for an administrator to write; the comment of the file that is installed says "Feel free to edit to fit your needs".
 # Seen:

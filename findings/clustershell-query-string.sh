@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: ClusterShell 1.10.1, CPython 3.11.
 # ClusterShell: a host or URL with a question mark is no node; the set is empty, and nobody says so.
 #
 # One would guess that NodeSet("web1/status?full") is a set of one, as NodeSet("web1/status") is, or an error:
@@ -7,7 +8,6 @@
 # the empty set: no error, no warning. One such entry vanishes from among others, and "web[1-3]!web*", meant
 # to leave none, leaves all three.
 #
-# Versions: ClusterShell 1.10.1, CPython 3.11. Date: 2026-11-30.
 # Source: ClusterShell's documentation, "Node wildcards", says that they match the nodes of the group source, not
 # what becomes of a pattern that matches none. What NodeSet cannot read, such as a bad range, raises elsewhere.
 # Seen:

@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: opentelemetry-sdk 1.45.1; instrumentations of requests, urllib3 and aiohttp-client 0.66b1;
+#   requests 2.34.2, urllib3 2.8.0, aiohttp 3.14.5.
 # One would guess: the metric `http.client.request.duration` of OpenTelemetry, and the span of a GET, mean the same
 #   whichever library asked: they share a name, a unit and a convention, so one panel can show both.
 # What happens: for an answer whose header comes at once and whose body takes a second more, the instrumentation
@@ -6,9 +8,6 @@
 #   (`preload_content=False`), and that of aiohttp always 0.0 s: it ends when the header is there, though the
 #   caller reads the body inside its `async with`, and so before a download can break. A move from requests to
 #   aiohttp lowers the duration in the panel without making anything faster.
-# Versions: opentelemetry-sdk 1.45.1; instrumentations of requests, urllib3 and aiohttp-client 0.66b1;
-#   requests 2.34.2, urllib3 2.8.0, aiohttp 3.14.5.
-# Date: 2026-11-30
 # Source: OpenTelemetry's semantic conventions: the metric is the "Duration of HTTP client requests" and no more;
 #   only the page of spans says that a client span may or may not include the reading of the body.
 # Output seen (seconds):

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: HAProxy 2.6.12 (Debian 12), requests 2.34.2, urllib3 2.8.0, aiohttp 3.14.5, Python 3.11.7.
 # One would guess: HAProxy's early hint (103) is an answer in passing. RFC 9110 §15.2 says that a client has to
 #   parse any 1xx in front of the final answer even if it does not expect one, so the 200 behind it is what the
 #   caller of requests, urllib3 and http.client gets.
@@ -6,9 +7,6 @@
 #   seen: it stays unread on the connection, which urllib3 then drops and opens anew, so the same comes each
 #   time. `response.ok` of requests is True. aiohttp gets the 200. Only 100 is passed over by
 #   http.client (its documentation does not say so); all that is built upon it inherits this.
-# Versions: HAProxy 2.6.12 (Debian 12), requests 2.34.2, urllib3 2.8.0, aiohttp 3.14.5,
-#   Python 3.11.7.
-# Date: 2026-11-30
 # Source: RFC 9110 §15.2 ("A client MUST be able to parse one or more 1xx responses received prior to a final
 #   response, even if the client does not expect one"). RFC 8297 §3 warns of servers that send hints unasked.
 # Output seen:

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: Apache httpd 2.4.71 (Debian 12), wsgiref of Python 3.11.7, curl 7.88.1.
 # One would guess: `Expect: 100-continue` is an offer to wait a little. RFC 9110 §10.1.1: a client must not wait
 #   for ever, and curl sends its body after a second without an answer; so a program behind Apache that knows no
 #   100 costs that second, as it does when asked directly.
@@ -8,8 +9,6 @@
 #   request all that time, and carries it out or not as it likes. That an answer of HTTP/1.0 came from the same
 #   program a moment before changes nothing. Without Expect, or with Apache's `Proxy100Continue Off`, the same
 #   POST takes milliseconds. curl makes this offer by itself for bodies above 1 MB.
-# Versions: Apache httpd 2.4.71 (Debian 12), wsgiref of Python 3.11.7, curl 7.88.1.
-# Date: 2026-11-30
 # Source: RFC 9110 §10.1.1: a client "SHOULD NOT wait for an indefinite period before sending the content", and a
 #   proxy that believes from past interaction that the next server only supports HTTP/1.0 MAY send the 100
 #   itself. Apache's mod_proxy has the directive Proxy100Continue, On by default.

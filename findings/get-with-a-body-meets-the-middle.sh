@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: nginx 1.22.1, HAProxy 2.6.12, Apache httpd 2.4.71, Varnish 7.1.1, Squid 5.7, lighttpd 1.4.69
+#   (Debian 12).
 # One would guess: a GET with a body (Elasticsearch's and OpenSearch's `GET /_search`) is either passed on whole or
 #   refused with an error that names the body. RFC 9110 §9.3.1: content in a GET has no generally defined semantics
 #   "and might lead some implementations to reject the request".
@@ -6,8 +8,6 @@
 #   its body and without Content-Length, so the server answers 200 to a search without its query: all documents.
 #   Squid answers 411 Length Required to a request that has a Content-Length. lighttpd answers 400. A POST with
 #   the same body arrives through all six.
-# Versions: nginx 1.22.1, HAProxy 2.6.12, Apache httpd 2.4.71, Varnish 7.1.1, Squid 5.7, lighttpd 1.4.69 (Debian 12).
-# Date: 2026-11-30
 # Source: RFC 9110 §9.3.1 and §15.5.12 (411 is for a request without Content-Length). Squid's `request_entities` and
 #   lighttpd's `server.http-parseopts` change it, and a VCL of one's own: Varnish' built-in one unsets `bereq.body`.
 # Output seen:

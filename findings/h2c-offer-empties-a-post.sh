@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: uvicorn 0.54.0, httptools 0.9.0, h11 0.16.0, curl 7.88.1 (Debian 12).
 # One would guess: `curl --http2 -d hello http://…`, which offers HTTP/2 by `Upgrade: h2c` along with the POST, is
 #   a plain HTTP/1.1 POST for a server that does not speak HTTP/2. RFC 9110 §7.8: a server may ignore Upgrade.
 #   uvicorn does ignore it, and says so in its log.
@@ -8,8 +9,6 @@
 #   arrives whole. Content-Length still says 5. httptools stops at the end of the header of a request with
 #   Upgrade (`HttpParserUpgrade`) and never parses the body; uvicorn takes that for the end of the request.
 #   Java's HttpClient makes this offer with each cleartext request unless it is told HTTP_1_1.
-# Versions: uvicorn 0.54.0, httptools 0.9.0, h11 0.16.0, curl 7.88.1 (Debian 12).
-# Date: 2026-11-30
 # Source: RFC 9110 §7.8; RFC 7540 §3.2 ("Requests that contain a payload body MUST be sent in their entirety
 #   before the client can send HTTP/2 frames"). uvicorn's page of settings names speed as the difference of the
 #   two parsers. It is known to uvicorn (its issue 2722, open).

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: ClusterShell 1.10.1, python-hostlist 2.3.0, CPython 3.11.
 # python-hostlist meets ClusterShell: what one folds, the other refuses.
 #
 # One would guess that node[01-100], the notation of the tools of clusters, is one notation.
@@ -7,7 +8,6 @@
 # both spellings, ClusterShell its own. A list that one program folds and another reads works up to 99 nodes, and
 # breaks with the hundredth.
 #
-# Versions: ClusterShell 1.10.1, python-hostlist 2.3.0, CPython 3.11. Date: 2026-11-30.
 # Source: python-hostlist says that it "knows how to expand and collect Slurm hostlist expressions"; ClusterShell's
 # change for padding of mixed lengths (1.9) has "add check when parsing bogus ranges like 01-010".
 # Seen:

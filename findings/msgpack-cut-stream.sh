@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: msgpack 1.2.4, CPython 3.11.
 # MessagePack: a stream that is cut in the middle of a message ends like a whole one.
 #
 # One would guess that iterating over msgpack.Unpacker(file) raises when the file ends inside a message,
@@ -7,7 +8,6 @@
 # unpack() on the same Unpacker raises OutOfData both at a clean end and at a cut one, so that it does not tell
 # them apart either. What does: tell(), the offset behind the last whole message, against the bytes that came.
 #
-# Versions: msgpack 1.2.4, CPython 3.11. Date: 2026-11-30.
 # Source: docstring of msgpack.unpackb ("Raises ValueError when packed is incomplete"); README of msgpack-python,
 # "Streaming unpacking", shows the loop and does not speak of a stream that is cut.
 # Seen:

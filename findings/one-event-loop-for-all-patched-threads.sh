@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: gevent 26.9.0, greenlet 3.5.6, Python 3.11.7.
 # One would guess: two threads may each call `asyncio.run`, so the two workers of a ThreadPoolExecutor may use a
 #   library that does so inside; gevent's patched threads keep to that, since each has its own `threading.local`,
 #   `get_ident` and `current_thread`, and asyncio keeps its running loop "per thread".
@@ -8,8 +9,6 @@
 #   patched threads share. So it works in each test with one worker and fails under load. Worse, code that asks
 #   `asyncio.get_running_loop()` in order to find out whether it is called from a coroutine is told so in a thread
 #   that has nothing to do with asyncio.
-# Versions: gevent 26.9.0, greenlet 3.5.6, Python 3.11.7.
-# Date: 2026-11-30
 # Source: Python's documentation of asyncio.get_running_loop, "Return the running event loop in the current OS thread";
 #   gevent's, which presents monkey.patch_all as what makes the standard library cooperative. Known to gevent (its
 #   issue 2026, open).

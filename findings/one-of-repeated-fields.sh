@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: cheroot 11.1.2, tinyproxy 1.11.1 (Debian 12).
 # One would guess: a header that is sent as two fields (`Prefer: return=minimal`, `Prefer: wait=5`; Forwarded,
 #   baggage and tracestate come so too) arrives as two fields or as one with a comma. RFC 9110 §5.3 lets a
 #   recipient join them because that changes no meaning, and RFC 7240 §2 shows Prefer in both forms.
@@ -6,8 +7,6 @@
 #   names (Accept, Via and the like) and overwrites all others. tinyproxy, as a proxy in front of anything,
 #   passes on only the first of them. Neither logs it, both answer 200. Through tinyproxy to cheroot it is the
 #   first, to cheroot alone the last; only the one field with a comma arrives whole everywhere.
-# Versions: cheroot 11.1.2, tinyproxy 1.11.1 (Debian 12).
-# Date: 2026-11-30
 # Source: RFC 9110 §5.2 and §5.3; RFC 7240 §2; W3C Trace Context, tracestate, allows several fields.
 # Output seen:
 #   two fields, cheroot:             Prefer: wait=5

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: PostgreSQL 15.18 (Debian 12), psycopg 3.3.9, CPython 3.11.
 # PostgreSQL: a unique column of URLs takes 100,000 characters, and refuses 2,700.
 #
 # One would guess that an index on text has a limit in characters or bytes: what takes a longer value takes a
@@ -9,7 +10,6 @@
 # passes, production fails on the first pre-signed link. Without the index both fit. A unique index on a digest of
 # the URL has no such limit; a UNIQUE constraint or a primary key on the URL itself does.
 #
-# Versions: PostgreSQL 15.18 (Debian 12), psycopg 3.3.9, CPython 3.11. Date: 2026-11-30.
 # Source: PostgreSQL's documentation, "B-Tree indexes": an entry "cannot exceed approximately one-third of a
 # page (after TOAST compression, if applicable)"; that of CREATE TABLE and of the type text names no limit.
 # Seen:

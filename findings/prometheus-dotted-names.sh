@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: prometheus_client 0.26.0, CPython 3.11.
 # prometheus_client: two metrics that the registry holds apart are one and the same to most scrapers.
 #
 # One would guess that names which a registry takes without a word are told apart when they are scraped: it raises
@@ -7,7 +8,6 @@
 # not ask for escaping=allow-utf-8 gets both as http_requests_total: twice the same series in one answer, with
 # different values, and twice its TYPE line. Even prometheus_client's own reader then finds two families of one name.
 #
-# Versions: prometheus_client 0.26.0, CPython 3.11. Date: 2026-11-30.
 # Source: prometheus.io, "UTF-8 metric and label name escaping schemes" (underscores is what an Accept header without
 # the parameter gets); the exposition format wants at most one TYPE line for a name, and each series once.
 # Seen:

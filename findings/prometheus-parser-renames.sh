@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: prometheus_client 0.26.0, CPython 3.11.
 # prometheus_client: its parser hands out names of series that the server never sent.
 #
 # One would guess that text_string_to_metric_families, which reads what a server exposes at /metrics, gives each
@@ -8,7 +9,6 @@
 # shows, and that every query in Prometheus uses, finds nothing, and a proxy that parses and exposes again has
 # renamed the series. The text format asks for no such suffix, and plenty of exporters have counters without.
 #
-# Versions: prometheus_client 0.26.0, CPython 3.11. Date: 2026-11-30.
 # Source: prometheus.io, "Exposition formats", text format: a sample's name is any metric name, for a counter too;
 # the suffix _total is a rule of OpenMetrics, whose parser is another module of the same package.
 # Seen:

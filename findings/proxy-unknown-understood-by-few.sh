@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: nginx 1.22.1, HAProxy 2.6.12, Varnish 7.1.1 (Debian 12), gunicorn 27.0.1.
 # One would guess: a receiver of the PROXY protocol takes the line `PROXY UNKNOWN`, with which a balancer passes on
 #   a connection whose client it cannot or will not name (its own health check, a client of a UNIX socket). The
 #   specification knows two forms of it, gives the longer one as the worst case that a receiver must have room
@@ -7,8 +8,6 @@
 #   takes the short one and resets the connection at the long one; Varnish closes without an answer at both;
 #   gunicorn answers 400 to both, the one receiver from which the sender gets a reason. All four take `PROXY TCP4`,
 #   so a setup that works for each request can fail for each health check.
-# Versions: nginx 1.22.1, HAProxy 2.6.12, Varnish 7.1.1 (Debian 12), gunicorn 27.0.1.
-# Date: 2026-11-30
 # Source: the PROXY protocol, versions 1 & 2 (HAProxy's doc/proxy-protocol.txt), §2.1: "the receiver must ignore
 #   anything presented before the CRLF is found" after UNKNOWN, and the worst case "PROXY UNKNOWN
 #   ffff:f...f:ffff ffff:f...f:ffff 65535 65535".

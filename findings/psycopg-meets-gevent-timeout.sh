@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: psycopg 3.3.9 (binary), gevent 26.9.0, PostgreSQL 15.18 (Debian 12), CPython 3.11.
 # psycopg 3 meets gevent.Timeout: the statement that one gave up is committed, behind a connection that was closed.
 #
 # One would guess that a statement interrupted by gevent.Timeout, or by killing its greenlet, is cancelled: psycopg 3
@@ -9,7 +10,6 @@
 # either: with autocommit an UPDATE that was given up and closed is committed seconds later.
 # What helps: statement_timeout, a pool (it closes what comes back ACTIVE), or conn.cancel_safe() before closing.
 #
-# Versions: psycopg 3.3.9 (binary), gevent 26.9.0, PostgreSQL 15.18 (Debian 12), CPython 3.11. Date: 2026-11-30.
 # Source: psycopg's documentation, "Concurrent operations": gevent is supported once it has patched; "Interrupting
 # async operations using Ctrl-C".
 # Seen:

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: RabbitMQ 3.10.8 (Debian 12), amqp 5.4.2 (py-amqp), CPython 3.11.
 # RabbitMQ: deleting a quorum queue "if empty" or "if unused" closes the connection, with all its consumers.
 #
 # One would guess that queue.delete(if_empty=True) deletes the queue or fails on its channel (406, as for a classic
@@ -7,7 +8,6 @@
 # tidy-up that removes idle queues takes down the consumers on the other channels, and their unacknowledged messages
 # are delivered again. A consumer after basic_qos with global=True ends it likewise.
 #
-# Versions: RabbitMQ 3.10.8 (Debian 12), amqp 5.4.2 (py-amqp), CPython 3.11. Date: 2026-11-30.
 # Source: AMQP 0-9-1, reply codes: 540 is an error of the connection, 406 one of the channel; for queue.delete
 # with if-empty the reference names 406 alone.
 # Seen:

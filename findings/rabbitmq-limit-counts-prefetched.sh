@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: RabbitMQ 3.10.8 (Debian 12), amqp 5.4.2 (py-amqp), CPython 3.11.
 # RabbitMQ: a delivery limit throws away messages that no consumer has begun.
 #
 # One would guess that x-delivery-limit counts the attempts to work on a message: "poison messages" are those that
@@ -8,7 +9,6 @@
 # along that waited in its buffer. Without a dead-letter exchange they are gone, and the publisher has its confirm. The
 # smaller the prefetch, the fewer are lost.
 #
-# Versions: RabbitMQ 3.10.8 (Debian 12), amqp 5.4.2 (py-amqp), CPython 3.11. Date: 2026-11-30.
 # Source: RabbitMQ's guide "Quorum Queues", "Poison Message Handling": it speaks of a consumer that requeues a
 # delivery repeatedly, not of one that goes away.
 # Seen:

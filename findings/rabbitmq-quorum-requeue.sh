@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: RabbitMQ 3.10.8 (Debian 12), amqp 5.4.2 (py-amqp), CPython 3.11.
 # RabbitMQ: a message that is put back keeps its place in a classic queue, and goes behind all others in a quorum queue.
 #
 # One would guess that a quorum queue keeps the order that RabbitMQ's guide to confirms promises for requeueing.
@@ -7,7 +8,6 @@
 # the order of the rejections, not of the queue. So "put it back, it is not its turn yet" reorders the work of a host,
 # and a consumer that puts back what it cannot do yet walks through the whole queue instead of spinning on its head.
 #
-# Versions: RabbitMQ 3.10.8 (Debian 12), amqp 5.4.2 (py-amqp), CPython 3.11. Date: 2026-11-30.
 # Source: RabbitMQ's guide "Consumer Acknowledgements and Publisher Confirms": "When a message is requeued, it
 # will be placed to its original position in its queue, if possible".
 # Seen:

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: redis 8.1.0 (redis-py), Redis 7.0.15 (Debian 12), CPython 3.11.
 # redis-py: blpop(queue, timeout=7) does not return after 7 seconds, but raises after about a minute.
 #
 # One would guess that the time given to a command which waits on the server is the time that the client waits, and
@@ -9,7 +10,6 @@
 # queue all is well, so that tests pass; a worker on an idle queue fails. Redis(socket_timeout=None), or one that is
 # longer than the command's, is as before.
 #
-# Versions: redis 8.1.0 (redis-py), Redis 7.0.15 (Debian 12), CPython 3.11. Date: 2026-11-30.
 # Source: redis.io, BLPOP: "timeout ... specifying the maximum number of seconds to block"; redis-py's docstring of
 # blpop: "If timeout is 0, then block indefinitely".
 # Seen:

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: redis 8.1.0 (redis-py), Redis 7.0.15 (Debian 12), CPython 3.11.
 # redis-py: one call of incr() counts two when the connection is lost behind it.
 #
 # One would guess that a client does not send a command again of which it cannot know whether the server ran it, if
@@ -8,7 +9,6 @@
 # instead of answering: the caller gets 2, no error and no log. MULTI ... EXEC likewise. Up to 5.2 the default was
 # not to retry; Retry(NoBackoff(), 0) is that.
 #
-# Versions: redis 8.1.0 (redis-py), Redis 7.0.15 (Debian 12), CPython 3.11. Date: 2026-11-30.
 # Source: RFC 9110, section 9.2.2, is the rule that clients of HTTP keep, and what one expects elsewhere; on
 # redis-py's page about retries the error decides what is sent again, the command does not.
 # Seen:

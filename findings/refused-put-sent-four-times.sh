@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: urllib3 2.8.0, requests 2.34.2, Python 3.11.7.
 # One would guess: `PoolManager().request('PUT', url, body=…, timeout=0.5)` without `retries` gives the answer that
 #   comes, whatever its status, and gives it soon: the default `Retry(3)` has an empty `status_forcelist`, so it is
 #   for connections that fail and for redirects, as the user guide says ("By default, urllib3 will retry requests
@@ -9,8 +10,6 @@
 #   the caller for three hours (urllib3 bounds one sleep at six); a body that is too large (413) crosses the wire
 #   four times. Without the Retry-After, with another status, or with POST, it is one request. requests, which is
 #   built upon urllib3, sends one in each case.
-# Versions: urllib3 2.8.0, requests 2.34.2, Python 3.11.7.
-# Date: 2026-11-30
 # Source: urllib3's user guide, "Retrying Requests"; its reference names the three statuses at
 #   `Retry.RETRY_AFTER_STATUS_CODES`, and True as the default of `respect_retry_after_header`.
 # Output seen:

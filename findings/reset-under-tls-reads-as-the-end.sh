@@ -1,4 +1,6 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: CPython 3.11.7 and Debian 12's 3.11.2, also 3.10.13 and 3.12.1, with OpenSSL 3.0.19; 3.9.18
+#   and 3.13.0 raise ConnectionResetError.
 # One would guess: a connection that is reset while an answer arrives is a ConnectionResetError, under TLS as
 #   without it. An answer without Content-Length ends with the connection, so whether it was ended or broken off is
 #   all that tells a whole answer from a part of one.
@@ -7,9 +9,6 @@
 #   no error. Since Python 3.10 the read goes through SSL_read_ex, whose failures were all taken for an EOF, and
 #   an EOF is what `suppress_ragged_eofs`, True by default, turns into b''. With it False the reset is an
 #   SSLEOFError, which names the wrong cause but is an error.
-# Versions: CPython 3.11.7 and Debian 12's 3.11.2, also 3.10.13 and 3.12.1, with OpenSSL 3.0.19; 3.9.18 and 3.13.0
-#   raise ConnectionResetError.
-# Date: 2026-11-30
 # Source: Python's documentation of ssl, `suppress_ragged_eofs`: it speaks of an "unexpected EOF" that the other end
 #   causes, not of a reset. Mended by CPython's gh-115627 (2024), which Debian 12 does not have.
 # Output seen:

@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: lighttpd 1.4.69 (Debian 12), gunicorn 27.0.1.
 # One would guess: `Connection: TE` with `TE: trailers`, which a client sends that can read trailers, changes nothing
 #   for a HEAD. RFC 9110 §7.6.1: the fields that Connection names are for the next hop and end there.
 # What happens: through lighttpd's mod_proxy to gunicorn (gthread) a HEAD with these two fields takes as long as
@@ -7,8 +8,6 @@
 #   gunicorn compares the whole value with "close", takes the list for something else, and answers
 #   `Connection: keep-alive`; lighttpd then waits for the end that it asked for, as a HEAD has no body whose
 #   length would tell. Either alone is unremarkable.
-# Versions: lighttpd 1.4.69 (Debian 12), gunicorn 27.0.1.
-# Date: 2026-11-30
 # Source: RFC 9110 §7.6.1 (Connection is a list: #connection-option) and §10.1.4 (TE); gunicorn's settings:
 #   `keepalive`, "The number of seconds to wait for requests on a Keep-Alive connection".
 # Output seen (seconds, gunicorn with --keep-alive 3):

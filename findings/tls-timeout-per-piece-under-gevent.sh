@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: gevent 26.9.0, greenlet 3.5.6, Python 3.11.7, OpenSSL 3.0.19.
 # One would guess: `settimeout(0.5)` bounds one `recv` of a TLS socket in a process patched by gevent as it does
 #   in any other: a peer that has not delivered a byte of content after half a second is a TimeoutError.
 # What happens: plain Python computes one deadline for the whole SSL_read and SSL_do_handshake. gevent's
@@ -6,8 +7,6 @@
 #   content can be delivered before a TLS record is whole. A peer that sends its records byte by byte, 50 ms
 #   apart, holds a `recv` with 0.5 s for some 3 s, and a handshake for more than a minute (here a record of
 #   content of 62 bytes is used). One record has up to 16 KB: at one byte per 0.4 s that is two hours.
-# Versions: gevent 26.9.0, greenlet 3.5.6, Python 3.11.7, OpenSSL 3.0.19.
-# Date: 2026-11-30
 # Source: Python's documentation of ssl, "Changed in version 3.5: The socket timeout is no longer reset each
 #   time bytes are received or sent. The socket timeout is now the maximum total duration" (of SSLSocket.read
 #   and do_handshake). gevent's documentation of its ssl module names no difference.

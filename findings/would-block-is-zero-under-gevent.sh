@@ -1,4 +1,5 @@
 #!/usr/bin/env bash
+# 2026-11-30. Versions: gevent 26.9.0, greenlet 3.5.6, Python 3.11.7, OpenSSL 3.0.19.
 # One would guess: `send` of a TLS socket that does not block and whose peer does not read raises SSLWantWriteError,
 #   as Python's documentation says, in a process patched by gevent too: `recv` of the same socket raises
 #   SSLWantReadError there, and `send` of a plain socket BlockingIOError.
@@ -6,8 +7,6 @@
 #   loop of the usual form, which adds up what `send` returns and leaves upon SSLWantWriteError to wait in a
 #   selector, never leaves: it turns at full speed without giving way to the hub, so no other greenlet runs
 #   again, not even the one that would read. (This script stops at the first 0.)
-# Versions: gevent 26.9.0, greenlet 3.5.6, Python 3.11.7, OpenSSL 3.0.19.
-# Date: 2026-11-30
 # Source: Python's documentation of ssl, "Notes on non-blocking sockets": "Most SSLSocket methods will raise either
 #   SSLWantWriteError or SSLWantReadError instead of BlockingIOError if an I/O operation would block".
 # Output seen:

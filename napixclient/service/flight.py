@@ -139,7 +139,7 @@ class PoolFlight(Flight):
 
     def inherit(self, number: int, request: Request) -> None:
         """A pool knows of nothing that it has not sent."""
-        raise NotImplementedError
+        raise AssertionError('only a run over a cluster inherits requests')
 
     def kept(self, numbers: list[int]) -> None:
         """Nobody else has a copy."""
