@@ -38,15 +38,15 @@ def main() -> None:
     posts: Counter[str] = Counter()
     first = None
     with ClusterPool(orders['broker'], key=orders['key'], **orders.get('options', {})) as pool:
-        for outcome in pool.stream(requests(orders)):
+        for done, outcome in enumerate(pool.stream(requests(orders)), 1):
             first = first or time.monotonic() - began
             kind = type(outcome).__name__ if outcome.status is None else str(outcome.status)
             kinds[kind] += 1
             if outcome.request.method == 'POST':
                 posts[kind] += 1
             numbers[outcome.request.tag] += 1
-            if orders.get('tell') and sum(numbers.values()) % orders['tell'] == 0:
-                print(json.dumps({'done': len(numbers)}), flush=True)
+            if orders.get('tell') and done % orders['tell'] == 0:
+                print(json.dumps({'done': done}), flush=True)
     seconds = time.monotonic() - began
     print(
         json.dumps(
