@@ -97,7 +97,7 @@ class Hearing:
             self._outbox.leave(entry)
             self._outbox.add(entry)
 
-    def _finish(self, entry: Entry, worker: str, error: list[Any] | None, packed: list[Any] | None) -> None:
+    def _finish(self, entry: Entry, worker: str, error: tuple[Any, ...] | None, packed: tuple[Any, ...] | None) -> None:
         pending = entry.pending
         request = pending.request
         url = None if pending.redirect is None else pending.redirect.request.full_url

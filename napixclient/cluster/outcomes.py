@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import msgpack
@@ -74,19 +75,19 @@ def packed(worker: str, entries: list[list[object]]) -> bytes:
     return data
 
 
-def unpacked(data: bytes) -> tuple[str, list[list[Any]]]:
+def unpacked(data: bytes) -> tuple[str, tuple[tuple[Any, ...], ...]]:
     """Who says it, and what.
 
     :raises ValueError: for what makes no sense.
     """
     try:
-        worker, entries = msgpack.unpackb(data, raw=False)
+        worker, entries = msgpack.unpackb(data, raw=False, use_list=False)
     except (TypeError, msgpack.UnpackException) as exc:
         raise ValueError(f'a reply makes no sense: {exc}') from exc
     return worker, entries
 
 
-def response_of(packed: list[Any], request: Request, worker: str, url: str | None = None) -> AskedResponse:
+def response_of(packed: tuple[Any, ...], request: Request, worker: str, url: str | None = None) -> AskedResponse:
     """The answer that was packed.
 
     :param url: what answered, where it is not the request's own URL.
@@ -102,7 +103,7 @@ def response_of(packed: list[Any], request: Request, worker: str, url: str | Non
 
 
 def restored(
-    error: list[Any] | None, response: AskedResponse | None, request: Request, worker: str
+    error: tuple[Any, ...] | None, response: AskedResponse | None, request: Request, worker: str
 ) -> Response | HTTPError:
     """The outcome that was packed, of the caller's own request."""
     if error is None:
@@ -123,10 +124,11 @@ def restored(
     return made
 
 
-def _route(packed: list[Any] | None) -> Route | None:
-    """The route that was packed: named tuples travel as lists."""
+@lru_cache(4096)
+def _route(packed: tuple[Any, ...] | None) -> Route | None:
+    """The route that was packed: named tuples travel as tuples. The answers of an origin share theirs."""
     return None if packed is None else Route(_peer(packed[0]), tuple(map(_peer, packed[1])))
 
 
-def _peer(packed: Any) -> AnyPeer:
+def _peer(packed: str | tuple[Any, ...]) -> AnyPeer:
     return packed if isinstance(packed, str) else Peer(*packed)

@@ -61,6 +61,8 @@ def check(request: Request) -> None:
     """:raises ValueError: for a request that cannot travel."""
     if isinstance(request.payload, Source):
         raise ValueError('a body from a file or an iterable cannot travel to a worker: give it as bytes')
+    if request.options is NO_OPTIONS:
+        return
     if request.stream:
         raise ValueError('stream=True: an answer that is read in pieces cannot travel from a worker')
     if request.retry_on is not None:
