@@ -25,7 +25,10 @@ error_shapes     the shapes in which servers of any kind describe a failure
 tracing          calls as spans of OpenTelemetry
 messages         Request, Response, Headers: frozen values; JSON; which methods are idempotent
 call_context     what a call hands on along a chain of servers
+tracebacks       tracebacks as logs show them
 errors           the error tree
+hops             the calls of a chain of servers
+members          outcomes as members of a JSON object
 error_texts      texts about failures: the outline of a chain, foreign texts made harmless
 masking          takes secrets out of texts
 secret_names     which names carry credentials

@@ -26,16 +26,16 @@ Two more are below HTTPError: ClientError of ``napixclient.rest``, ClusterError 
 
 from __future__ import annotations
 
-import traceback
 from collections.abc import Callable
-from contextlib import suppress
 from copy import copy
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, NoReturn, TypeVar
 
-from .error_shapes import MAX_TEXT, Nested, nested, parse, pruned
+from .error_shapes import nested, parse
 from .error_texts import MAX_HOPS, frames, one_line, tell
-from .masking import Shown, cut, mask, mask_around, sentence
-from .peer import AnyPeer, Peer, Route, listed
+from .hops import Hop, hops_of, shown
+from .masking import Shown, mask, sentence
+from .members import error_member, head_of
+from .peer import AnyPeer, Route, listed
 
 if TYPE_CHECKING:
     from .messages import Request, Response
@@ -66,29 +66,6 @@ __all__ = [
 
 #: What was going on when a request failed, in the order of its life; ``backoff`` is the wait before another attempt.
 Phase = Literal['queue', 'connect', 'authenticate', 'send', 'expect', 'read', 'backoff']
-
-#: Characters of a text of another server's in a hop.
-_LONGEST = 8 * MAX_TEXT
-
-
-class Hop(NamedTuple):
-    """One call of a chain of servers, with what its answer said.
-
-    ``remote_call`` is the text of the call (``None`` where the document does not say), ``status`` the HTTP status
-    or ``None``, ``elapsed`` seconds or ``None``, ``traceback`` the list that the server sent or ``None``. The texts
-    are without secrets, and cut where they are very long.
-    """
-
-    remote_call: str | None
-    status: int | None
-    error_class: str | None
-    error_text: str | None
-    elapsed: float | None = None
-    traceback: list[Any] | None = None
-
-    def __repr__(self) -> str:
-        shown = [*map(repr, self[:-1]), mask(repr(pruned(self.traceback, MAX_TEXT, [_LONGEST])))]
-        return sentence(f'Hop({", ".join(map("{}={}".format, self._fields, shown))})')
 
 
 class NapixError(Exception):
@@ -246,15 +223,7 @@ class HTTPError(NapixError):
 
         Where a fan-out failed on several hosts, the first of them is followed; ``str()`` shows all.
         """
-        calls: list[Nested] = []
-        further, seen = nested(self.remote_error), set()
-        while further and (len(calls) < MAX_HOPS or id(further[0].document) not in seen):
-            seen.add(id(further[0].document))
-            calls.append(further[0])
-            further = nested(further[0].document)
-        if len(calls) >= MAX_HOPS:
-            calls[MAX_HOPS - 2 :] = calls[-1:]  # the middle goes, never the root
-        return [self._own_hop(), *map(_hop, calls)]
+        return [self._own_hop(), *hops_of(self.remote_error)]
 
     @property
     def root(self) -> Hop:
@@ -280,7 +249,7 @@ class HTTPError(NapixError):
         error_class, text, traceback = parse(self.remote_error)
         if self.remote_error is None:
             error_class, text = Shown(self._kind), sentence(self.message)
-        return Hop(self.remote_call, self.status or None, _shown(error_class), _shown(text), self.elapsed, traceback)
+        return Hop(self.remote_call, self.status or None, shown(error_class), shown(text), self.elapsed, traceback)
 
     def read_when_asked(self, read: Reader) -> None:
         """Leave the message and ``remote_error`` unread until somebody asks for one of them."""
@@ -407,80 +376,3 @@ def copy_for(error: _E, request: Request) -> _E:
     copied = copy(error)
     copied.__cause__, copied._keeps, copied.request = error.__cause__, error._keeps, request
     return copied
-
-
-# As members of an object ----------------------------------------------------------------------------------------------
-
-
-def head_of(outcome: Response | HTTPError) -> dict[str, object]:
-    """What was asked and what came of it, as members of a JSON object; the body and the error come behind them."""
-    request: Request | None = outcome.request
-    return {
-        'host': None if request is None else request.host,
-        'method': None if request is None else request.method,
-        'url': None if request is None else mask(request.url),
-        'status': outcome.status or None,
-        'ms': _ms(outcome.elapsed),
-        'attempts': outcome.attempts,
-        'peer': _member_of(outcome.peer),
-        'tried': [_member_of(peer) for peer in outcome.tried],
-    }
-
-
-def _member_of(peer: AnyPeer | None) -> object:
-    return list(peer) if isinstance(peer, Peer) else peer
-
-
-def error_member(outcome: Response | HTTPError) -> dict[str, object] | None:
-    """The error as a member of that object; ``None`` for an answer."""
-    if not isinstance(outcome, HTTPError):
-        return None
-    chain = [
-        {
-            'remote_call': hop.remote_call,
-            'status': hop.status,
-            'error_class': hop.error_class,
-            'error_text': hop.error_text,
-            'ms': _ms(hop.elapsed),
-        }
-        for hop in outcome.chain
-    ]
-    return {'class': type(outcome).__name__, 'text': outcome.message, 'chain': chain}
-
-
-def _ms(seconds: float | None) -> float | None:
-    return None if seconds is None else round(seconds * 1000, 3)
-
-
-# Hops ----------------------------------------------------------------------------------------------------------------
-
-
-def _hop(one: Nested) -> Hop:
-    error_class, text, traceback = parse(one.document)
-    if one.cut:  # it was not this call that was answered so
-        return Hop(None, None, _shown(error_class), _shown(text), None, traceback)
-    return Hop(_shown(one.call), one.status, _shown(error_class), _shown(text), one.elapsed, traceback)
-
-
-def traceback_of(exc: BaseException) -> str:
-    """The traceback as Python prints it, without secrets."""
-    sentences: list[str] = []
-    left: list[BaseException | None] = [exc]
-    seen: set[int] = set()
-    while left:
-        one = left.pop()
-        if one is None or id(one) in seen:
-            continue
-        seen.add(id(one))
-        left += [one.__cause__, one.__context__]
-        members = getattr(one, 'exceptions', None)
-        if isinstance(members, tuple):
-            left += [member for member in members if isinstance(member, BaseException)]
-        if isinstance(one, NapixError) or (isinstance(one, OSError) and one.errno and one.filename is None):
-            with suppress(Exception):  # its __str__ may be the caller's
-                sentences.append(str(one))
-    return mask_around(''.join(traceback.format_exception(exc)).rstrip(), sentences)
-
-
-def _shown(text: str | None) -> str | None:
-    return None if text is None else mask(cut(text, _LONGEST))

@@ -16,7 +16,8 @@ from .._http.gevent_types import Loop, Sender
 from .._http.origins import Origins
 from .._http.pending import Batch
 from .._log import log
-from ..errors import Cancelled, HTTPError, traceback_of
+from ..errors import Cancelled, HTTPError
+from ..tracebacks import traceback_of
 from .ports import Port, Pull, Ticket
 
 __all__ = ['Dispatcher', 'Entry']

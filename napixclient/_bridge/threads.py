@@ -14,8 +14,9 @@ from gevent.hub import get_hub
 from .._http.following import Continuing, Fields, Streamed
 from .._http.streaming import StreamedResponse
 from .._log import log
-from ..errors import Cancelled, HTTPError, traceback_of
+from ..errors import Cancelled, HTTPError
 from ..messages import Response
+from ..tracebacks import traceback_of
 from .batches import CallBatch
 from .bodies import Pieces, Pulled
 from .ports import Border, Group, Port, Ticket

@@ -10,7 +10,8 @@ from typing import Any, Protocol, TypeAlias, TypeVar
 import gevent
 
 from .._log import log
-from ..errors import DeadlineExceeded, HTTPError, Phase, traceback_of
+from ..errors import DeadlineExceeded, HTTPError, Phase
+from ..tracebacks import traceback_of
 from .figures import Figures
 from .gevent_types import Loop, Watcher
 from .outcomes import Again, Answered, Deferred, Elsewhere, Final, Verdict

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 
-from ..errors import error_member, head_of
+from ..errors import HTTPError
+from ..members import error_member, head_of
 from ..messages import Response
 from .formats import Format, body_of
 from .outcomes import Outcome, answered_of, milliseconds, tag_of
@@ -42,7 +43,7 @@ def log_line(outcome: Outcome, repetition: int, time: float, sent: str) -> str:
     members = {'time': round(time, 3), **head, 'repeat': repetition}
     if sent:
         members['sent'] = sent
-    return f'{_encode({**members, "error": error_member(outcome)})}\n'
+    return f'{_encode({**members, "error": _error_of(outcome)})}\n'
 
 
 def _numbered(outcome: Outcome) -> dict[str, object]:
@@ -63,4 +64,8 @@ def headers_of(response: Response | None) -> str:
 
 def error_of(outcome: Outcome) -> str:
     """The error in JSON: class, text and chain; ``null`` where there is none."""
-    return _encode(error_member(outcome))
+    return _encode(_error_of(outcome))
+
+
+def _error_of(outcome: Outcome) -> dict[str, object] | None:
+    return error_member(outcome) if isinstance(outcome, HTTPError) else None

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 from ..error_shapes import MAX_TEXT
 from ..error_texts import one_line, words
-from ..errors import HTTPError, RemoteError, head_of
+from ..errors import HTTPError, RemoteError
 from ..masking import cut, hide_fields
+from ..members import head_of
 from ..peer import AnyPeer, Route
 from .headers import Headers
 from .json_codec import is_json, is_json_sequence, json_text, load_json

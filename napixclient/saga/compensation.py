@@ -14,10 +14,11 @@ from .._http.pacing import pause_asked_for
 from .._http.pending import PendingResponse
 from .._log import log
 from ..call_context import current
-from ..errors import HTTPError, traceback_of
+from ..errors import HTTPError
 from ..masking import mask
 from ..messages import Origin, Request, Response, parse_origin
 from ..pool import ClientPool
+from ..tracebacks import traceback_of
 from .journal import Lines
 from .lines import error_text, undo_line
 from .resolving import resolve

@@ -13,10 +13,11 @@ from gevent.event import Event
 from .._http.pacing import pause_asked_for
 from .._http.pending import NEVER, Outcome, timeout_of
 from .._log import log
-from ..errors import Cancelled, HTTPError, traceback_of
+from ..errors import Cancelled, HTTPError
 from ..masking import mask
 from ..messages import Response
 from ..pool import ClientPool
+from ..tracebacks import traceback_of
 from .arrivals import Arrivals
 from .journal import Lines, NoJournal
 from .judging import Verdict, judged, says_later

@@ -8,17 +8,9 @@ from collections.abc import Callable, Collection, Iterable, Mapping
 from ..call_context import MAX_VIA, CallContext, extract, is_id
 from ..checks import is_whole
 from ..error_documents import document_of, encode, failed_calls
-from ..errors import (
-    DeadlineExceeded,
-    HTTPError,
-    NapixError,
-    QueueTimeout,
-    ReadTimeout,
-    RemoteError,
-    Timeout,
-    traceback_of,
-)
+from ..errors import DeadlineExceeded, HTTPError, NapixError, QueueTimeout, ReadTimeout, RemoteError, Timeout
 from ..masking import sentence
+from ..tracebacks import traceback_of
 from .answering import Answer, asked
 from .environ import App, Environ, StartResponse, accepts_problems, path_of, text_of
 from .naming import default_id
