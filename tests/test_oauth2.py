@@ -6,6 +6,7 @@ import base64
 import os
 import pickle
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
 
@@ -16,6 +17,7 @@ from urllib3 import Timeout
 
 from napixclient import Client, ClientPool, HTTPError, ProtocolError, RefusedError, RemoteError, Request, rest
 from napixclient.authenticators import OAuth2ClientCredentials
+from napixclient.messages import parse_origin
 from tests import kit
 from tests.kit import serve
 
@@ -363,9 +365,21 @@ def test_repr_and_pickle() -> None:
     assert pickle.loads(pickle.dumps(me)).parameters() == me.parameters()
 
 
+def test_a_token_of_a_unix_socket(tmp_path: Path) -> None:
+    """Tokens may be given on a Unix socket, by an agent beside us."""
+    path = str(tmp_path / 'x.sock')
+    with serve(Issuer(), address=path) as tokens, serve(Service()) as server:
+        with Client(
+            server.host, OAuth2ClientCredentials(f'{parse_origin(tokens.host)}/token?a=b', 'nemo', SECRET)
+        ) as client:
+            assert client.request('GET', '/').text == 'token-1'
+        assert tokens.requests[0].path == '/token?a=b'
+
+
 @pytest.mark.parametrize(
     ('arguments', 'options'),
     [
+        (('unix:///run/login.sock#x', 'a', 'b'), {}),
         (('login.example/token', 'a', 'b'), {}),
         (('ftp://login.example/token', 'a', 'b'), {}),
         (('http://user:pw@login.example/', 'a', 'b'), {}),

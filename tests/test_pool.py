@@ -1708,15 +1708,16 @@ def test_resolver_that_raises(raised: type[BaseException]) -> None:
         assert_right(pool.wait()[0])
 
 
-@pytest.mark.parametrize('returned', [[], None, 7, ['x'], [(1, 2)]])
+@pytest.mark.parametrize('returned', [[], None, 7, '127.0.0.1', ['127.0.0.1'], [(1, 2)], ('127.0.0.1', 9)])
 def test_resolver_that_returns_nonsense(returned: Any) -> None:
-    """A resolver that returns no addresses makes a typed error, and nothing else suffers."""
+    """A resolver that returns no addresses makes a typed error that says what it is to return, and nothing else suffers."""
     with serve() as server, ClientPool(resolver=lambda *_: returned) as pool:
         ask(pool, 'peer.example', timeout=1)
         good = ask(pool, server)
         error, _ = pool.wait()
-        assert isinstance(error, HTTPError)
+        assert isinstance(error, NameResolutionError)
         assert error.phase == 'connect'
+        assert returned == [] or 'as socket.getaddrinfo does' in error.message, error.message
         assert_right(good.get())
 
 

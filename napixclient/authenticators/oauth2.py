@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping
 from contextvars import Context
 from time import monotonic
 from typing import Literal
-from urllib.parse import quote_plus, urlencode, urlsplit
+from urllib.parse import quote_plus, urlencode
 
 import gevent
 from gevent.hub import Hub, get_hub
@@ -16,7 +16,7 @@ from gevent.hub import Hub, get_hub
 from ..checks import is_number
 from ..errors import ProtocolError
 from ..masking import MASK, hide, mask
-from ..messages import Request, Response
+from ..messages import Request, Response, split_url
 from .fetching import Fetch, fetch_here
 from .fields import BasicAuth, BearerToken
 
@@ -36,7 +36,8 @@ class OAuth2ClientCredentials:
     straight. Where it fails, all that wait end with an ``HTTPError`` of phase ``authenticate`` whose ``__cause__`` is
     that failure, and the next request tries again.
 
-    :param token_url: where tokens are given, ``https://login.example/oauth2/token``.
+    :param token_url: where tokens are given, ``https://login.example/oauth2/token``; on a Unix socket
+        ``http+unix://%2Frun%2Flogin.sock/token``.
     :param client_id: who asks.
     :param client_secret: the secret of that client.
     :param scope: scopes to ask for: names, or one text with spaces between them.
@@ -258,12 +259,11 @@ def _parts_of(url: object) -> tuple[str, str]:
     if not isinstance(url, str):
         raise ValueError(f'{expected}, not {type(url).__name__}')
     try:
-        parts = urlsplit(url)
+        if '#' not in url:
+            return split_url(url)
     except ValueError:
-        raise ValueError(expected) from None
-    if parts.scheme not in ('http', 'https') or not parts.netloc or '@' in parts.netloc or parts.fragment:
-        raise ValueError(expected)
-    return f'{parts.scheme}://{parts.netloc}', f'{parts.path or "/"}{"?" if parts.query else ""}{parts.query}'
+        pass
+    raise ValueError(expected)
 
 
 def of_parameters(

@@ -62,10 +62,16 @@ def literal_family(host: str) -> int | None:
 def by_turns(found: Iterable[Found]) -> list[Address]:
     """What ``getaddrinfo`` returned: each address once, the families by turns, the first one's first (RFC 8305 §4).
 
-    :raises ValueError: for a name among them: to look it up would hold the hub.
+    :raises ValueError: for what is none, and for a name among them: to look it up would hold the hub.
     """
     families: dict[int, dict[Address, None]] = {}
-    for family, _, _, _, address in found:
+    if not isinstance(found, Iterable) or isinstance(found, str):
+        raise ValueError(f'a resolver returns a list of 5-tuples as socket.getaddrinfo does, not {found!r}')
+    for one in found:
+        try:
+            family, _, _, _, address = one
+        except (TypeError, ValueError):
+            raise ValueError(f'a resolver returns 5-tuples as socket.getaddrinfo does, not {one!r}') from None
         if literal_family(address[0]) is None and '%' not in address[0]:
             raise ValueError(f'{address[0]!r} is not an address')
         families.setdefault(family, {})[family, cast(InternetAddress, tuple(address))] = None
