@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import urllib3
 
 from napixclient import Cancelled, HTTPError, Request, Response
 from napixclient.aio import AsyncPool, AsyncStreamedResponse
@@ -21,6 +22,7 @@ from napixclient.threads import SharedPool
 from tests import kit
 from tests.helpers_digest import ME, Guard
 from tests.helpers_native import begin, in_loop, run, run_loop
+from tests.test_resuming import DATA, Store
 
 if sys.version_info < (3, 11):
     from exceptiongroup import ExceptionGroup
@@ -436,6 +438,68 @@ def test_another_task_closes_a_streamed_answer(how: str) -> None:
     head = b'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9\r\n\r\n'
     with kit.FaultServer([kit.READ, head, kit.SILENCE]) as server:
         run_loop(body)
+
+
+def test_a_download_goes_on_where_it_broke_off(tmp_path: Path) -> None:
+    """`save` writes the file as that of any other streamed answer does, and asks for the rest with `resume=True`."""
+    path = tmp_path / 'file'
+
+    async def body() -> None:
+        async with AsyncPool(retries=urllib3.Retry(5, backoff_factor=0)) as pool:
+            response: Any = await pool.request(store.host, 'GET', '/', stream=True)
+            assert await response.save(path, resume=True) == len(DATA)
+            response = await pool.request(store.host, 'GET', '/', stream=True)
+            async with response:
+                assert await response.save(path) == len(DATA)
+            assert path.read_bytes() == DATA
+            response = await pool.request(store.host, 'GET', '/', stream=True)
+            with pytest.raises(IsADirectoryError):
+                await response.save(tmp_path)
+            assert await response.read(4) == DATA[:4]
+            with pytest.raises(ValueError, match='nothing was read'):
+                await response.save(path)
+            await response.close()
+
+    with Store(100_000, 50_000) as store:
+        run_loop(body)
+    assert list(tmp_path.iterdir()) == [path]
+
+
+class Stalling(Store):
+    """Stands still in the middle of its first answer."""
+
+    stalled = False
+
+    def talk(self, peer: kit.Peer) -> None:
+        """Say half of it, the first time."""
+        if self.stalled:
+            super().talk(peer)
+            return
+        self.stalled = True
+        self.read(peer)
+        peer.send(b'HTTP/1.1 200 OK\r\nETag: "1"\r\nContent-Length: %d\r\n\r\n' % len(DATA) + DATA[:100_000])
+        peer.drain()
+
+
+def test_a_task_that_is_cancelled_while_it_saves(tmp_path: Path) -> None:
+    """It gives up its slot, and the next one goes on behind what has come."""
+    path, part = tmp_path / 'file', tmp_path / 'file.part'
+
+    async def body() -> None:
+        async with AsyncPool(simultaneous=1) as pool:
+            response: Any = await pool.request(store.host, 'GET', '/', stream=True)
+            saving = asyncio.create_task(response.save(path, resume=True))
+            await until(lambda: part.exists() and part.stat().st_size)
+            saving.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await saving
+            response = await pool.request(store.host, 'GET', '/', stream=True)
+            assert await response.save(path, resume=True) == len(DATA)
+
+    with Stalling() as store:
+        run_loop(body)
+        assert store.requests[-1].headers['range'].startswith('bytes=')
+    assert path.read_bytes() == DATA
 
 
 def test_a_streamed_answer_that_is_cut_off() -> None:

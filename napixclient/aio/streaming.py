@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from operator import index
 from typing import Any, TypeVar
@@ -53,7 +54,7 @@ class AsyncStreamedResponse(Response):
         self._port = port
         self._loop = loop
         self._source: StreamedResponse | None = source
-        self._read = source.iter_bytes()
+        self._read: Iterator[bytes] | None = None  # as long as nobody has begun
         self._pieces = Pieces()
         self._pulling = False
         self._arrived: asyncio.Future[None] | None = None
@@ -121,6 +122,36 @@ class AsyncStreamedResponse(Response):
         finally:
             self._port.border.put(partial(source.break_off, Cancelled('the events were closed', request=self.request)))
 
+    async def save(self, path: str | os.PathLike[str], resume: bool = False) -> int:
+        """Write the body to a file, which appears when it is whole: see :meth:`napixclient.StreamedResponse.save`.
+
+        The file is written in the thread of the pool. A task that is cancelled meanwhile gives up the slot; with
+        ``resume=True`` what has come is kept for the next time.
+
+        :returns: the number of bytes.
+        :raises OSError: when the file cannot be written.
+        :raises ValueError: when some of the body was read, and as there.
+        """
+        source = self._source
+        if source is None or self._read is not None:
+            raise ValueError('save() is for an answer of which nothing was read')
+
+        def write() -> int | OSError | ValueError:
+            try:
+                return source.save(path, resume)
+            except (OSError, ValueError) as exc:
+                return exc
+
+        try:
+            found = await self._of_hub(write)
+        except asyncio.CancelledError:
+            self._port.border.put(partial(source.break_off, Cancelled('cancelled', request=self.request)))
+            raise
+        if isinstance(found, Exception):
+            raise found
+        self._pieces.put(b'')
+        return found
+
     async def _of_hub(self, wait: Callable[[], T]) -> T:
         """What a greenlet of the hub waits for."""
         arrived: asyncio.Future[T | HTTPError] = self._loop.create_future()
@@ -132,7 +163,7 @@ class AsyncStreamedResponse(Response):
         self._port.border.put(Pulled(self._port, wait, take))
         found = await arrived
         if isinstance(found, HTTPError):
-            found.request = self.request
+            found.request, found.response = self.request, self
             raise found
         return found
 
@@ -163,6 +194,9 @@ class AsyncStreamedResponse(Response):
             if pieces.ended:
                 return False
             if not self._pulling:
+                if self._read is None:
+                    assert self._source is not None
+                    self._read = self._source.iter_bytes()
                 self._pulling = True
                 self._arrived = self._loop.create_future()
                 self._port.border.put(Pulled(self._port, partial(next, self._read, b''), self._take))
