@@ -423,20 +423,23 @@ def test_a_reader_that_is_cancelled_loses_nothing() -> None:
 
 @pytest.mark.parametrize('how', ['iter_bytes', 'iter_lines', 'iter_events'])
 def test_another_task_closes_a_streamed_answer(how: str) -> None:
-    """Whoever waits for the next piece gets Cancelled, which knows the request."""
+    """Whoever waits for the next piece gets Cancelled, which knows the request, however far the wait has come."""
+    turns = [0, 5, 10, 20, 30, 40, 60, 80, 200]
 
     async def body() -> None:
         async with AsyncPool() as pool:
-            response: Any = await pool.request(server.host, 'GET', '/', stream=True)
-            reading = asyncio.create_task(anext(getattr(response, how)()))
-            await asyncio.sleep(0.01)
-            await response.close()
-            with pytest.raises(Cancelled) as caught:
-                await asyncio.wait_for(reading, kit.LONG)
-            assert caught.value.request is response.request
+            for count in turns:
+                response: Any = await pool.request(server.host, 'GET', '/', stream=True)
+                reading = asyncio.create_task(anext(getattr(response, how)()))
+                for _ in range(count):
+                    await asyncio.sleep(0)
+                await response.close()
+                with pytest.raises(Cancelled) as caught:
+                    await asyncio.wait_for(reading, kit.LONG)
+                assert caught.value.request is response.request
 
     head = b'HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9\r\n\r\n'
-    with kit.FaultServer([kit.READ, head, kit.SILENCE]) as server:
+    with kit.FaultServer(*[[kit.READ, head, kit.SILENCE] for _ in turns]) as server:
         run_loop(body)
 
 

@@ -243,9 +243,9 @@ class AsyncStreamedResponse(Response):
 
     async def aclose(self) -> None:
         """Give the slot back; what has not been read is lost, and its connection with it."""
-        if not self._pieces.ended and self._source is not None:
-            self._port.border.put(partial(self._source.close))
         what = 'the answer was closed before it was read to its end'
+        if not self._pieces.ended and self._source is not None:
+            self._port.border.put(partial(self._source.break_off, Cancelled(what, request=self.request)))
         self._pieces.break_off(Cancelled(what, request=self.request, response=self))
 
     close = aclose
