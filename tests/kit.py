@@ -423,9 +423,13 @@ class Finished(NamedTuple):
     err: str
 
 
-def environment(**more: str) -> dict[str, str]:
-    """The environment of our programs: warnings are errors, our tree is importable, nothing else is said to Python."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith('PYTHON')}
+def environment(traced: bool = True, **more: str) -> dict[str, str]:
+    """The environment of our programs: warnings are errors, our tree is importable, nothing else is said to Python.
+
+    :param traced: whether coverage, where it runs, is to trace them too: many at once are late then.
+    """
+    others = 'PYTHON' if traced else ('PYTHON', 'COVERAGE_')
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(others)}
     return {**kept, 'PYTHONPATH': str(ROOT), 'PYTHONWARNINGS': 'error', **more}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import gevent
 
-SECONDS = 30.0
+SECONDS = 50.0
 
 
 def side_by_side(*tables: Iterable[Any]) -> Callable[[Callable[..., None]], Callable[..., None]]:

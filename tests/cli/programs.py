@@ -32,9 +32,9 @@ PIPE, DEVNULL = gevent.subprocess.PIPE, gevent.subprocess.DEVNULL
 OURS = ('NO_COLOR', 'CLICOLOR', 'CLICOLOR_FORCE', 'FORCE_COLOR', 'COLUMNS', 'LINES', 'XDG_CONFIG_HOME', 'SSL_CERT_FILE')
 
 
-def environment(**more: str) -> dict[str, str]:
+def environment(traced: bool = True, **more: str) -> dict[str, str]:
     """Warnings are errors, and nothing of the tester's own."""
-    inherited = kit.environment(TERM='xterm-256color')
+    inherited = kit.environment(traced, TERM='xterm-256color')
     kept = {
         name: value
         for name, value in inherited.items()
@@ -155,19 +155,21 @@ def started(
     stdin: Any = DEVNULL,
     stderr: Any = PIPE,
     fresh: bool = False,
+    traced: bool = True,
     directory: Any = kit.ROOT,
     **env: str,
 ) -> Iterator[Any]:
     """`napix` with these arguments; it must have ended at the end, and is killed where the test fails.
 
     :param fresh: by a start of Python, as users start it, not by a fork.
+    :param traced: whether coverage, where it runs, traces a fresh one.
     """
     texts = [given if isinstance(given, bytes) else str(given).encode() for given in arguments]
     process: Any
     if fresh:
         process = gevent.subprocess.Popen(
             [sys.executable, '-m', 'napixclient', *texts],
-            env=environment(**env),
+            env=environment(traced, **env),
             cwd=directory,
             stdin=stdin,
             stdout=stdout,
@@ -257,11 +259,19 @@ def readable(descriptor: int) -> bool:
 
 
 def on_terminal(
-    *arguments: object, columns: int = 80, lines: int = 40, both: bool = False, fresh: bool = False, **env: str
+    *arguments: object,
+    columns: int = 80,
+    lines: int = 40,
+    both: bool = False,
+    fresh: bool = False,
+    traced: bool = True,
+    **env: str,
 ) -> kit.Finished:
     """Run `napix` with its standard output on a terminal; with `both` standard error too."""
     with terminal(columns, lines) as (master, slave):
-        with started(*arguments, stdout=slave, stderr=slave if both else PIPE, fresh=fresh, **env) as process:
+        with started(
+            *arguments, stdout=slave, stderr=slave if both else PIPE, fresh=fresh, traced=traced, **env
+        ) as process:
             out = everything_on(master, slave, process)
             err = b'' if both else process.stderr.read()
             return kit.Finished(process.wait(), out, err.decode())

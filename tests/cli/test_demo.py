@@ -107,7 +107,7 @@ def test_in_a_pipe(shown: kit.Finished) -> None:
 @side_by_side([80, 200])
 def test_on_a_terminal(columns: int) -> None:
     """On a terminal it is coloured and says the same."""
-    code, out, err = on_terminal('demo', fresh=True, columns=columns)
+    code, out, err = on_terminal('demo', fresh=True, traced=False, columns=columns)
     assert (code, err) == (0, '')
     assert '\x1b[' in out
     plain = re.sub(r'\x1b\[[0-9;]*m', '', out)
@@ -148,7 +148,7 @@ def test_interrupted(case: tuple[Callable[[Process, Marked], None], int]) -> Non
     """Ctrl-C or SIGTERM, whenever it comes, ends it without a traceback, and no process is left."""
     moment, number = case
     marked = Marked()
-    with started('demo', fresh=True, **marked.environment) as process:
+    with started('demo', fresh=True, traced=False, **marked.environment) as process:
         moment(process, marked)
         code, _, err = interrupt(process, number)
     assert marked.alive() == []
@@ -159,7 +159,7 @@ def test_interrupted(case: tuple[Callable[[Process, Marked], None], int]) -> Non
 def test_interrupted_at_the_terminal() -> None:
     """Ctrl-C at a terminal goes to the peers as well: they leave it to the demo, whom a second one does not stop."""
     marked = Marked()
-    with started('demo', fresh=True, **marked.environment) as process:
+    with started('demo', fresh=True, traced=False, **marked.environment) as process:
         choosing(process, marked)
         for pid in marked.alive():
             os.kill(pid, signal.SIGINT)
@@ -171,7 +171,7 @@ def test_interrupted_at_the_terminal() -> None:
 def test_killed(moment: Callable[[Process, Marked], None]) -> None:
     """Its peers end also when nobody is left to end them."""
     marked = Marked()
-    with started('demo', fresh=True, **marked.environment) as process:
+    with started('demo', fresh=True, traced=False, **marked.environment) as process:
         moment(process, marked)
         process.kill()
         process.wait()
@@ -181,7 +181,7 @@ def test_killed(moment: Callable[[Process, Marked], None]) -> None:
 def test_broken_pipe() -> None:
     """A reader who leaves is no reason to say anything, or to leave processes behind."""
     marked = Marked()
-    with started('demo', fresh=True, **marked.environment) as process:
+    with started('demo', fresh=True, traced=False, **marked.environment) as process:
         process.stdout.readline()
         process.stdout.close()
         process.stdout = None

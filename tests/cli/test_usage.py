@@ -195,11 +195,12 @@ BAD: list[tuple[list[str | bytes], str]] = [
 ]
 
 
-def test_bad_usage() -> None:
+@pytest.mark.parametrize('first', range(4))
+def test_bad_usage(first: int) -> None:
     """Bad usage is 2 and one line that names the mistake, never a traceback."""
-    wrong = []
-    for start in range(0, len(BAD), 8):
-        part = BAD[start : start + 8]
+    wrong, cases = [], BAD[first::4]
+    for start in range(0, len(cases), 8):
+        part = cases[start : start + 8]
         for (words, complaint), (code, out, err) in zip(part, at_once(*(words for words, _ in part)), strict=True):
             if (code, out) != (2, '') or not re.fullmatch(r'napix: [^\n]+\n', err) or complaint not in err:
                 wrong.append((words, complaint, code, out, err))
