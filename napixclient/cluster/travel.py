@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from time import monotonic, time
 from typing import Any, NamedTuple
 
@@ -23,6 +23,8 @@ _RETRY = (
     *('total', 'connect', 'read', 'redirect', 'status', 'other', 'allowed_methods', 'status_forcelist'),
     *('backoff_factor', 'backoff_max', 'backoff_jitter', 'raise_on_status', 'respect_retry_after_header'),
 )
+#: The field that goes with a body that was given as a mapping or a list.
+_OF_JSON = Headers({'Content-Type': 'application/json'})
 
 
 class Parcel(NamedTuple):
@@ -86,6 +88,8 @@ def pack(batch: Batch, defaults: Request, headers: Headers) -> bytes:
         if not kinds or kinds[-1] != kind:
             kinds.append(kind)
         fields = _merged(request.headers, headers) if headers else request.headers
+        if request.payload is not None and isinstance(request.body, (Mapping, list)):
+            fields = _merged(fields, _OF_JSON)  # what the bytes were made of does not travel
         requests.append(
             [
                 *(number, request.host, request.method, request.url, fields.block or None, request.payload),

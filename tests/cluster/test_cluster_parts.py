@@ -74,6 +74,8 @@ def test_requests_travel_whole() -> None:
         Request('a.example', 'POST', '/p?q=1', {'size': 1}, {'X-Own': 'mine'}, retries=retry, timeout=Timeout(2, 3)),
         Request('https://b.example:8443', 'GET', '/', max_body=10, decode=False),
         Request('c.example', 'GET', '/'),
+        Request('c.example', 'PUT', '/', [1], {'content-type': 'application/x+json'}),
+        Request('c.example', 'PUT', '/', b'[1]'),
     ]
     defaults = Request('host', 'GET', '/', max_body=77, retries=1)
     parcels = [Parcel(number, request, time() + 100, False, None) for number, request in enumerate(requests)]
@@ -81,9 +83,10 @@ def test_requests_travel_whole() -> None:
     data = pack(Batch(3, signer, parcels), defaults, Headers({'X-Own': 'general', 'X-More': 'yes'}))
     cap, found, there = unpack(data)
     assert (cap, found) == (3, signer)
-    first, second, third = (parcel.request for parcel in there)
+    first, second, third, *puts = (parcel.request for parcel in there)
     assert (first.host, first.method, first.url, first.payload) == ('a.example', 'POST', '/p?q=1', b'{"size":1}')
-    assert first.headers.multi_items() == [('X-Own', 'mine'), ('X-More', 'yes')] and first.max_body == 77
+    assert first.headers.multi_items() == [('X-Own', 'mine'), ('X-More', 'yes'), ('Content-Type', 'application/json')]
+    assert [put.headers.get('content-type') for put in puts] == ['application/x+json', None] and first.max_body == 77
     assert first.retries is not None and first.retries.status_forcelist == {503} and first.retries.total == 3
     assert isinstance(first.timeout, Timeout) and 90 < (first.timeout.total or 0) <= 100
     assert (second.max_body, second.decode, second.tag) == (10, False, signer)
