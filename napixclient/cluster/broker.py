@@ -101,7 +101,8 @@ class Broker:
         connection = self.prepare()
         try:
             with gevent.Timeout(CONNECT_SECONDS, TimeoutError('no answer in time')):
-                connection.connect()
+                # kombu's connect() tries a second time by itself, outside of this time.
+                connection.ensure_connection(max_retries=0, reraise_as_library_errors=False)
         except BaseException:
             leave(connection, lost=True)
             raise

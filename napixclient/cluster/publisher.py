@@ -140,6 +140,8 @@ class Publisher:
     def _connect(self) -> None:
         if self._connection is not None:
             return
+        if self._since is None:
+            self._since = monotonic()
         self._connection = self._broker.connect()
         self._open_channel()
 

@@ -68,7 +68,7 @@ class Replies:
             self.greenlet.kill(timeout=2)
 
     def _run(self) -> None:
-        pause, since = AGAIN_SECONDS, None
+        pause, since = AGAIN_SECONDS, monotonic()
         while not self._closing:
             try:
                 self._consume()
@@ -76,8 +76,7 @@ class Replies:
                 log.info('the broker at %s: %s', self._broker.address, mask(repr(exc)))
                 if self.ready.is_set():
                     self.ready.clear()
-                    pause, since = AGAIN_SECONDS, None
-                since = since or monotonic()
+                    pause, since = AGAIN_SECONDS, monotonic()
                 self._failed(exc, monotonic() - since)
                 gevent.sleep(pause)
                 pause = min(2 * pause, MOST_SECONDS)

@@ -40,8 +40,8 @@ __all__ = ['Submitter']
 #: Seconds behind the deadline in which the worker's own word on it may come.
 GRACE_SECONDS = 0.5
 SWEEP_SECONDS = 0.25
-#: Seconds for which a broker that was never reached may not answer.
-UNREACHED_SECONDS = 7.0
+#: Seconds for which a broker that was never reached may not answer: one attempt that ends in silence, or several.
+UNREACHED_SECONDS = 5.5
 
 
 class Submitter:

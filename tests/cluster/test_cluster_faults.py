@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -241,13 +242,15 @@ def test_another_number_of_lanes(cluster: Cluster) -> None:
         ('amqp://guest:wrong@127.0.0.1:{port}//', 'refuses the login'),
         ('amqp://guest:guest@127.0.0.1:{port}/nowhere', 'no such virtual host'),
         ('amqp://guest:guest@127.0.0.1:{free}//', 'cannot be reached'),
+        ('amqp://guest:guest@127.0.0.1:{silent}//', 'cannot be reached'),
     ],
 )
 def test_broker_that_refuses(cluster: Cluster, url: str, text: str) -> None:
     """A broker that refuses is one error within ten seconds of the first use, without the password."""
-    where = url.format(port=cluster.broker.port, free=free_port())
+    silent = socket.create_server(('127.0.0.1', 0))
+    where = url.format(port=cluster.broker.port, free=free_port(), silent=silent.getsockname()[1])
     began = time.monotonic()
-    with ClusterPool(where, **cluster.options(timeout=20)) as pool:
+    with silent, ClusterPool(where, **cluster.options(timeout=20)) as pool:
         found = refusal(pool)
         assert time.monotonic() - began < 15  # ten, on a machine that does nothing else
         with pytest.raises(ClusterError):  # once more, as it is tried anew
