@@ -57,15 +57,15 @@ class Broker:
             raise ValueError(f'{expected}; its parameters are {", ".join(_FILES)}, not {", ".join(sorted(unknown))}')
         if query and parts.scheme == 'amqp':
             raise ValueError('files of certificates are for amqps://')
-        password = unquote(parts.password or 'guest')
-        if parts.password:
+        name, password = unquote(parts.username or 'guest'), unquote(parts.password or 'guest')
+        if password != name:  # the name is no secret, and texts have to tell it
             hide(self, password)
         self.address: str = f'{parts.hostname}:{port or _PORTS[parts.scheme]}'
         path = unquote(parts.path[1:])
         self._options: dict[str, Any] = {
             'hostname': unquote(parts.hostname),
             'port': port or _PORTS[parts.scheme],
-            'userid': unquote(parts.username or 'guest'),
+            'userid': name,
             'password': password,
             'virtual_host': path or '/',
             'transport': 'amqp',

@@ -6,6 +6,7 @@ from pathlib import Path
 from time import time
 
 import pytest
+from amqp.exceptions import AccessRefused
 from urllib3 import Retry, Timeout
 
 from napixclient import DeadlineExceeded, Request, Response
@@ -138,6 +139,8 @@ def test_small_things() -> None:
     assert folded([5, 0, 1, 2, 9]) == '0-2,5,9' and ranges_of([3, 1, 2, 7]) == [[1, 3], [7, 7]]
     broker = Broker('amqps://user:hidden@mq.example/vhost')
     assert broker.shown == "mq.example:5671, virtual host 'vhost'" and 'hidden' not in str(broker.error(OSError('x')))
+    alike = Broker('amqp://alike:alike@mq.example/')  # the name is no secret
+    assert "does not permit 'alike'" in str(alike.error(AccessRefused('no')))
     for url in (
         'http://a',
         'amqp://',
