@@ -422,6 +422,36 @@ def test_unknown_version(cluster: Cluster) -> None:
     connection.release()
 
 
+def test_what_is_no_batch(cluster: Cluster) -> None:
+    """A message that nobody can make sense of goes to the dead letters; it ends no worker, nor do words to all."""
+    servers = cluster.servers(1)
+    worker = cluster.worker()
+    connection = Broker(cluster.broker.url).connect()
+    channel = connection.channel()
+    whole = {'lang': 'py', 'task': 'napix.fan_out', 'id': 'run.1'}
+    for headers in (
+        {'task': 'napix.fan_out'},
+        {**whole, 'task': 'another'},
+        {**whole, 'timelimit': 'x'},
+        {**whole, 'sent': 'x'},
+        {},
+    ):
+        message = channel.prepare_message(
+            b'x', content_type='application/x-napix', headers=headers, properties={'reply_to': 'napix.reply.run'}
+        )
+        channel.basic_publish(message, '', f'napix.{cluster.zone}.{cluster.lanes}.0')
+    words = {'method': 'napix_cancel', 'arguments': {'run': 'mine', 'ranges': [[0, 9], [0]]}}
+    for body in json.dumps(words), '{}', 'x':
+        message = channel.prepare_message(body, content_type='application/json', content_encoding='utf-8')
+        channel.basic_publish(message, 'napix.pidbox', '')
+    until(lambda: channel.queue_declare(f'napix.{cluster.zone}.{cluster.lanes}.dead', passive=True)[1] == 5)
+    connection.release()
+    with pool_of(cluster, run='mine') as pool:
+        pool.request(servers.hosts[0], 'GET', '/')
+        assert [outcome.status for outcome in pool.wait(20)] == [200]
+    assert not worker.ended and 'Traceback' not in worker.text and "is no batch: KeyError('id')" in worker.text
+
+
 def test_poison(cluster: Cluster) -> None:
     """A batch with which each worker dies goes to the dead letters at last, and its caller is told."""
     servers = cluster.servers(1, 30)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable
 from typing import Any
 
@@ -10,12 +11,15 @@ from celery.exceptions import Reject
 from celery.worker.strategy import default
 from kombu import entity, serialization
 
+from ...masking import mask
 from ..broker import HEARTBEAT, Broker
 from ..lanes import Zone
 from ..publisher import SEALED
 from .asking import Asker, Delivery, Poison
 
 __all__ = ['App', 'TASK', 'make_app']
+
+log: logging.Logger = logging.getLogger('napixclient.cluster')
 
 TASK = 'napix.fan_out'
 
@@ -92,7 +96,11 @@ def strategy(task: object, app: App, consumer: object, **options: object) -> Cal
     def take_batch(message: Any, *rest: Any, **more: Any) -> object:
         if message.content_type != SEALED or not message.properties.get('reply_to'):
             return message.reject()
-        return take(message, *rest, **more)
+        try:
+            return take(message, *rest, **more)
+        except (LookupError, TypeError, ValueError, AttributeError) as exc:  # of its headers: they would end the worker
+            log.warning('a message in %s is no batch: %s', message.delivery_info.get('routing_key'), mask(repr(exc)))
+            return None if message.acknowledged else message.reject()
 
     return take_batch
 

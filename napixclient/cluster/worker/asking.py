@@ -204,7 +204,11 @@ class Asker:
         return ranges is not None and any(first <= number <= last for first, last in ranges)
 
     def cancel(self, run: str, ranges: list[list[int]]) -> None:
-        """Drop requests of a run: what is not sent, and what is in flight."""
+        """Drop requests of a run: what is not sent, and what is in flight.
+
+        :raises TypeError, ValueError: for what is no range.
+        """
+        ranges = [[int(first), int(last)] for first, last in ranges]
         known = self._cancelled.setdefault(run, [])
         known += ranges
         self._cancelled.move_to_end(run)

@@ -95,6 +95,8 @@ class Program:
         listener.close()
         self._publisher.close(2)
         self._asker.close()
+        if self.failure is None and worker.exitcode:
+            self.failure = 'the worker ended by an error of its own; with -v it logs which'
         if self.failure is not None:
             click.echo(f'napix: {self.failure}', err=True)
             return 1
