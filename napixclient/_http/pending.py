@@ -26,6 +26,7 @@ __all__ = [
     'RequestState',
     'Signed',
     'deadline_of',
+    'drop_unsent',
     'new_pending',
     'pause',
 ]
@@ -378,8 +379,7 @@ class Batch:
     def drop_unsent(self) -> None:
         """Cancel what has not been sent; what is in flight finishes in the background."""
         for pending in _queued_first(self.unfinished()):
-            if pending.holder is None or pending.holder.phase in _UNSENT:
-                pending.cancel()
+            drop_unsent(pending)
 
 
 def _queued_first(unfinished: list[PendingResponse]) -> list[PendingResponse]:
@@ -388,6 +388,18 @@ def _queued_first(unfinished: list[PendingResponse]) -> list[PendingResponse]:
 
 
 _UNSENT = frozenset(['queue', 'connect', 'authenticate', 'backoff'])
+
+
+def drop_unsent(pending: PendingResponse) -> None:
+    """Cancel a request that has not been sent.
+
+    Whether one is sent that is another process's by now, that process knows: its holder has ``recall``, and asks it.
+    """
+    holder = pending.holder
+    if holder is None or holder.phase in _UNSENT:
+        pending.cancel()
+    elif hasattr(holder, 'recall'):
+        holder.recall()
 
 
 def timeout_of(pending: PendingResponse, clock: str) -> Timeout:

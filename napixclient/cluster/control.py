@@ -12,11 +12,12 @@ from kombu.pidbox import Mailbox
 
 from .broker import Broker, leave
 
-__all__ = ['CANCEL', 'EXCHANGE', 'WHO', 'cancel', 'mailbox', 'ranges_of', 'workers']
+__all__ = ['CANCEL', 'EXCHANGE', 'RECALL', 'WHO', 'mailbox', 'ranges_of', 'withdraw', 'workers']
 
 #: The exchange of the cluster's remote control.
 EXCHANGE = 'napix'
-CANCEL = 'napix_cancel'
+#: Drop requests, also those in flight; drop what is not sent, and say so.
+CANCEL, RECALL = 'napix_cancel', 'napix_recall'
 WHO = 'napix_who'
 #: Seconds that workers have to answer.
 ANSWER_SECONDS = 1.0
@@ -28,15 +29,17 @@ def mailbox(connection: Any) -> Any:
     return kombu(EXCHANGE, type='fanout', accept=['json'], serializer='json')(connection)
 
 
-def cancel(broker: Broker, run: str, numbers: Iterable[int]) -> None:
-    """Have workers drop these requests of a run, and cut off those in flight.
+def withdraw(broker: Broker, run: str, numbers: dict[str, list[int]]) -> None:
+    """Have workers drop requests of a run.
 
+    :param numbers: theirs, by ``CANCEL`` and ``RECALL``.
     :raises OSError, AMQPError: when the broker cannot be reached.
     """
     connection = broker.connect()
     try:
-        arguments = {'run': run, 'ranges': ranges_of(numbers)}
-        mailbox(connection)._broadcast(CANCEL, arguments, reply=False)
+        said = mailbox(connection)
+        for what, which in numbers.items():
+            said._broadcast(what, {'run': run, 'ranges': ranges_of(which)}, reply=False)
     finally:
         leave(connection)
 

@@ -12,7 +12,7 @@ import gevent
 
 from ..masking import mask
 from .broker import FAILURES, leave
-from .control import cancel, workers
+from .control import withdraw, workers
 from .errors import ClusterError
 from .lots import Lane
 from .plan import Plan
@@ -50,9 +50,9 @@ class Lookout:
                 self._warned = True
                 gevent.spawn(self._look_for_owners, silent)
 
-    def drop(self, numbers: list[int]) -> None:
+    def withdraw(self, numbers: dict[str, list[int]]) -> None:
         """Tell workers to drop these requests."""
-        self._unless_failed(lambda: cancel(self._plan.broker, self._plan.run, numbers))
+        self._unless_failed(lambda: withdraw(self._plan.broker, self._plan.run, numbers))
 
     def _ask_around(self) -> None:
         zone = self._plan.zone

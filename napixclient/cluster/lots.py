@@ -17,6 +17,9 @@ class Tracker(Completer, Protocol):
     def forget(self, entry: Entry) -> None:
         """The request has an outcome, or is about to: nobody waits for a worker any more."""
 
+    def recall(self, entry: Entry) -> None:
+        """The request is not to be sent, if it is not yet; the worker says what became of it."""
+
 
 class Entry:
     """One request under way: who holds its ``PendingResponse``.
@@ -68,6 +71,10 @@ class Entry:
         """Let go of the request at once; the worker is told to do so as well."""
         self.tracker.forget(self)
         return self.tracker
+
+    def recall(self) -> None:
+        """Have the worker send it no more; it ends as cancelled, or with its outcome where it was sent before."""
+        self.tracker.recall(self)
 
 
 class Lot:

@@ -21,6 +21,7 @@ from ..call_context import current
 from ..errors import DeadlineExceeded, Interrupted, copy_for
 from ..messages import IDEMPOTENT, Request
 from .broker import is_final
+from .control import CANCEL, RECALL
 from .counts import HostCounts
 from .errors import ClusterError
 from .hearing import Hearing
@@ -59,7 +60,7 @@ class Submitter:
         self._outbox = Outbox(plan, self._on_fate)
         self._lookout = Lookout(plan, self.fail)
         self._next_deadline = float('inf')
-        self._dropped: list[int] = []  # numbers that workers are to be told to drop
+        self._withdrawn: dict[str, list[int]] = {}  # numbers that workers are to be told to drop, by how
         self._reached = False
         self._replies: Replies | None = None
         #: What may be acknowledged, of a run that outlives its process.
@@ -153,10 +154,17 @@ class Submitter:
     def forget(self, entry: Entry) -> None:
         """Nobody waits for the request any more: workers are told to drop it, many at a time."""
         if entry.lot is not None or entry.inherited:
-            if not self._dropped and not self.closed:
-                gevent.spawn_later(LINGER_SECONDS, self._tell_dropped)
-            self._dropped.append(entry.key if entry.inherited else entry.number)
+            self._withdraw(CANCEL, entry)
         self._outbox.leave(entry)
+
+    def recall(self, entry: Entry) -> None:
+        """The request is not to be sent any more: workers are told so, and say what became of it."""
+        self._withdraw(RECALL, entry)
+
+    def _withdraw(self, how: str, entry: Entry) -> None:
+        if not self._withdrawn and not self.closed:
+            gevent.spawn_later(LINGER_SECONDS, self._tell_withdrawn)
+        self._withdrawn.setdefault(how, []).append(entry.key if entry.inherited else entry.number)
 
     def interrupt(self, entry: Entry, why: str) -> None:
         """Nobody knows what became of the request."""
@@ -232,9 +240,9 @@ class Submitter:
 
     # -- what takes a while ----------------------------------------------------------------------------------------
 
-    def _tell_dropped(self) -> None:
-        numbers, self._dropped = self._dropped, []
-        self._lookout.drop(numbers)
+    def _tell_withdrawn(self) -> None:
+        numbers, self._withdrawn = self._withdrawn, {}
+        self._lookout.withdraw(numbers)
 
     def leave(self, seconds: float) -> set[int]:
         """Leave the broker, and what is under way to another process.
@@ -268,8 +276,8 @@ class Submitter:
         self._sweeper.close()
         publisher, replies = self._outbox.publisher, self._replies
         self._outbox.publisher = self._replies = None
-        if self._dropped:
-            self._tell_dropped()
+        if self._withdrawn:
+            self._tell_withdrawn()
         if publisher is not None and replies is not None:
             publisher.close()
             replies.close()

@@ -296,6 +296,27 @@ def test_cancel(cluster: Cluster) -> None:
         assert servers.report()['seen'] < 400 and servers.report()['seen'] - seen < 100
 
 
+@pytest.mark.parametrize('method', ['GET', 'POST'])
+def test_a_loop_that_is_left(cluster: Cluster, method: str) -> None:
+    """Leaving a loop or a stream drops what workers have not sent; what is in flight ends, and others are asked."""
+    servers = cluster.servers(1, 0.1)
+    cluster.worker()
+    with pool_of(cluster) as pool:
+        stream = pool.stream((servers.hosts[0], method, f'/a{number}') for number in range(400))
+        assert next(stream).status == 200
+        stream.close()  # type: ignore[attr-defined]
+        pool.request(servers.hosts[0], method, '/b')
+        assert [outcome.status for outcome in pool.wait()] == [200]
+        asked = [pool.request(servers.hosts[0], method, f'/c{number}') for number in range(400)]
+        assert [outcome.status for outcome in pool.wait_unordered(3)] == [200] * 3
+        until(lambda: pool.stats()[servers.hosts[0]]['in_flight'] == 0)
+        stats, report = pool.stats()[servers.hosts[0]], servers.report()
+    assert {type(one.exception) for one in asked if not one.successful()} == {Cancelled}
+    assert stats['done'] + stats['failed'] == 801
+    assert (report['seen'], report['different']) == (stats['done'], stats['done'])  # none was cut off
+    assert report['seen'] < 400
+
+
 def test_broker_shows_no_secret(cluster: Cluster) -> None:
     """Nothing of a request is in plain in the queues, neither in bodies nor in headers."""
     connection = Broker(cluster.broker.url).connect()

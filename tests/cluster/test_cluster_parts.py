@@ -17,6 +17,7 @@ from napixclient.cluster.lanes import Zone, folded, jump
 from napixclient.cluster.ledger import Ledger
 from napixclient.cluster.outcomes import pack_outcome, packed, response_of, restored, unpacked
 from napixclient.cluster.travel import Batch, Parcel, pack, unpack
+from napixclient.cluster.worker.withdrawn import Numbers, Withdrawn
 from napixclient.messages import Headers
 from tests import kit
 
@@ -111,6 +112,33 @@ def test_outcomes_travel_whole() -> None:
     lost = restored(second, None, request, worker)
     assert type(lost) is DeadlineExceeded and lost.message == 'late' and lost.elapsed == 3.0
     assert lost.request is request and lost.worker == '0/1@here'
+
+
+def test_what_is_withdrawn() -> None:
+    """Numbers are held as ranges, in whatever order they come; what is no range is refused, and changes nothing."""
+    numbers, rest = Numbers(), set(range(200))
+    for first, last in (
+        (50, 60),
+        (10, 10),
+        (61, 62),
+        (12, 13),
+        (11, 11),
+        (55, 70),
+        (0, 3),
+        (100, 150),
+        (5, 120),
+        (4, 4),
+    ):
+        numbers.add(first, last)
+        rest -= set(range(first, last + 1))
+        assert {number for number in range(200) if number not in numbers} == rest
+    withdrawn = Withdrawn()
+    for wrong in ([[1]], [[1, 2], [3, None]], 'x', 7, [['a', 1]]):
+        with pytest.raises((TypeError, ValueError)):
+            withdrawn.add('run', wrong)  # type: ignore[arg-type]
+    assert not withdrawn.has('run', 1)
+    withdrawn.add('run', [[1, 2]])
+    assert withdrawn.has('run', 2) and not withdrawn.has('run', 3) and not withdrawn.has('other', 1)
 
 
 def test_what_may_be_acknowledged() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from contextvars import copy_context
 from time import monotonic, time
@@ -12,11 +12,11 @@ from gevent.event import Event
 
 from ..._http.options import Options
 from ..._http.pending import Batch as Outcomes
-from ..._http.pending import PendingResponse
+from ..._http.pending import PendingResponse, drop_unsent
 from ...allow import Allow
 from ...authenticators.fetching import Way
 from ...call_context import current
-from ...errors import HTTPError, QueueTimeout
+from ...errors import Cancelled, HTTPError, QueueTimeout
 from ...messages import IDEMPOTENT
 from ...pool import ClientPool
 from ..keys import BadSeal
@@ -26,11 +26,10 @@ from ..travel import Batch, Parcel, unpack
 from .fence import Fence, Lease, LeaseOver
 from .saying import Sayer, Ticket
 from .signing import BatchSigner, Sign
+from .withdrawn import Numbers, Withdrawn
 
 __all__ = ['Asker', 'Delivery', 'Figures']
 
-#: Runs of which something was cancelled, and that are remembered.
-MOST_CANCELLED = 10_000
 #: Seconds over which a rate is measured.
 RATE_SECONDS = 10.0
 
@@ -108,7 +107,8 @@ class Asker:
         #: Set when the connection is closed, so that batches that have not begun may be let go.
         self.released: Event = Event()
         self._sayer = sayer
-        self._cancelled: OrderedDict[str, list[list[int]]] = OrderedDict()
+        self._cancelled = Withdrawn()
+        self._recalled = Withdrawn()
         self._flights: dict[str, _Flight] = {}
         self._sign = Sign()
         self._pool = ClientPool(self._sign, cap, **options)
@@ -185,7 +185,7 @@ class Asker:
 
     def _send(self, delivery: Delivery, batch: Batch, ticket: Ticket) -> None:
         signer = BatchSigner(self._sign, self._way)
-        flight = self._flights[delivery.id] = _Flight(self._pool, self._is_dropped, signer, delivery)
+        flight = self._flights[delivery.id] = _Flight(self._pool, self._is_dropped, self._recalled, signer, delivery)
         try:
             for number, outcome in flight.outcomes(batch.parcels):
                 self.figures.add()
@@ -198,25 +198,28 @@ class Asker:
 
     def _is_dropped(self, run: str, reply: str, number: int) -> bool:
         """Whether nobody waits for the outcome of a request."""
-        if self._sayer.is_gone(reply):
-            return True
-        ranges = self._cancelled.get(run)
-        return ranges is not None and any(first <= number <= last for first, last in ranges)
+        return self._sayer.is_gone(reply) or self._cancelled.has(run, number)
 
     def cancel(self, run: str, ranges: list[list[int]]) -> None:
         """Drop requests of a run: what is not sent, and what is in flight.
 
         :raises TypeError, ValueError: for what is no range.
         """
-        ranges = [[int(first), int(last)] for first, last in ranges]
-        known = self._cancelled.setdefault(run, [])
-        known += ranges
-        self._cancelled.move_to_end(run)
-        while len(self._cancelled) > MOST_CANCELLED:
-            self._cancelled.popitem(last=False)
-        for flight in list(self._flights.values()):
-            if flight.delivery.run == run:
-                flight.cancel(ranges)
+        numbers = self._cancelled.add(run, ranges)
+        for flight in self._flights_of(run):
+            flight.cancel(numbers)
+
+    def recall(self, run: str, ranges: list[list[int]]) -> None:
+        """Send these requests of a run no more; what is in flight goes on.
+
+        :raises TypeError, ValueError: for what is no range.
+        """
+        numbers = self._recalled.add(run, ranges)
+        for flight in self._flights_of(run):
+            flight.recall(numbers)
+
+    def _flights_of(self, run: str) -> list[_Flight]:
+        return [flight for flight in self._flights.values() if flight.delivery.run == run]
 
     def cut_off(self) -> None:
         """End all that is in flight: the lanes are another's, or the time is up."""
@@ -233,13 +236,19 @@ class _Flight:
     """The requests of a batch that the pool has in hand."""
 
     def __init__(
-        self, pool: ClientPool, is_dropped: Callable[[str, str, int], bool], signer: BatchSigner, delivery: Delivery
+        self,
+        pool: ClientPool,
+        is_dropped: Callable[[str, str, int], bool],
+        recalled: Withdrawn,
+        signer: BatchSigner,
+        delivery: Delivery,
     ) -> None:
         self.delivery = delivery
         #: Whether something was not sent as the lease was over.
         self.held_back = False
         self._submitter_for = pool._submitter_for
         self._is_dropped = is_dropped
+        self._recalled = recalled
         self._signer = signer
         self._under_way: dict[int, Any] = {}
         self._outcomes = Outcomes(self._under_way)
@@ -250,6 +259,9 @@ class _Flight:
         now, waiting = time(), self._outcomes
         for parcel in parcels:
             if is_dropped(run, reply, parcel.number) or self.held_back:
+                continue
+            if self._recalled.has(run, parcel.number):
+                yield parcel.number, Cancelled('cancelled', request=parcel.request, phase='queue')
                 continue
             if parcel.deadline <= now:
                 text = 'the total time was up before anything was sent'
@@ -288,10 +300,19 @@ class _Flight:
             pending = context.run(submit, request, self._outcomes, number)
         self._under_way[number] = pending if pending.outcome is None else pending.outcome
 
-    def cancel(self, ranges: list[list[int]] | None = None) -> None:
+    def cancel(self, numbers: Numbers | None = None) -> None:
         """End these, or all."""
-        for number, pending in list(self._under_way.items()):
-            if isinstance(pending, PendingResponse) and (
-                ranges is None or any(first <= number <= last for first, last in ranges)
-            ):
-                pending.cancel()
+        for pending in self._among(numbers):
+            pending.cancel()
+
+    def recall(self, numbers: Numbers) -> None:
+        """End those of these that are not sent."""
+        for pending in self._among(numbers):
+            drop_unsent(pending)
+
+    def _among(self, numbers: Numbers | None) -> list[PendingResponse]:
+        return [
+            pending
+            for number, pending in self._under_way.items()
+            if isinstance(pending, PendingResponse) and (numbers is None or number in numbers)
+        ]

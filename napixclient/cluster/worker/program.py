@@ -17,7 +17,7 @@ from celery.worker import WorkController, state
 from ..._http.options import Options
 from ...allow import Allow
 from ..broker import FAILURES, Broker
-from ..control import CANCEL, WHO, workers
+from ..control import CANCEL, RECALL, WHO, workers
 from ..keys import Keyring
 from ..lanes import Zone, folded
 from ..publisher import Publisher
@@ -89,7 +89,11 @@ class Program:
             without_heartbeat=True,
             ready_callback=self._say_ready,
         )
-        handlers: dict[str, Callable[..., object]] = {CANCEL: self._asker.cancel, WHO: self.describe}
+        handlers: dict[str, Callable[..., object]] = {
+            CANCEL: self._asker.cancel,
+            RECALL: self._asker.recall,
+            WHO: self.describe,
+        }
         listener = Listener(self.config.broker, self._node, handlers)
         worker.start()
         listener.close()
