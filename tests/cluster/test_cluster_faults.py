@@ -258,6 +258,18 @@ def test_broker_that_refuses(cluster: Cluster, url: str, text: str) -> None:
     assert text in found and 'wrong' not in found
 
 
+def test_worker_without_permission(cluster: Cluster) -> None:
+    """A worker whose login may not do all that it has to says so in one line, and ends with 1."""
+    cluster.broker.control('add_user', cluster.zone, 'secret')
+    for rights in ('.*', '^$', '.*'), ('.*', '.*', '^$'):  # to configure, to write, to read
+        cluster.broker.control('set_permissions', cluster.zone, *rights)
+        cluster.url = cluster.broker.url.replace('guest:guest', f'{cluster.zone}:secret')
+        worker = cluster.worker(ready=False)
+        assert worker.wait() == 1, worker.text
+        [line] = worker.lines
+        assert f'does not permit {cluster.zone!r} to do this' in line, worker.text
+
+
 def test_host_that_is_not_allowed(cluster: Cluster) -> None:
     """A host that no worker may ask is the outcome of its request, which names it and --allow."""
     servers = cluster.servers(1)

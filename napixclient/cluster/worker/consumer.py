@@ -182,6 +182,17 @@ class LaneConsumer(Consumer):  # type: ignore[misc]
                     log.warning('%s; trying again', self.app.broker.error(exc).message)
                 gevent.sleep(AGAIN_SECONDS)
 
+    def start(self) -> None:
+        """Consume, and connect again as often as needed.
+
+        :raises WorkerShutdown: when the broker refuses.
+        """
+        try:
+            super().start()
+        except FAILURES as exc:
+            self.app.program.failure = self.app.broker.error(exc).message
+            raise WorkerShutdown(1) from exc
+
     def on_connection_error_after_connected(self, exc: BaseException) -> None:
         """Say so in one line."""
         log.warning('the connection to the broker is lost: %s', mask(str(exc) or type(exc).__name__))
