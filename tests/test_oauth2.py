@@ -148,6 +148,7 @@ def test_a_new_token_that_is_refused() -> None:
         ([], None, 1),
         (None, 10, 1),
         ('1e400', None, 1),
+        (10**400, None, 1),
         ('nan', None, 1),
         (True, None, 1),
     ],

@@ -236,7 +236,7 @@ def _seconds(told: object) -> float:
     """``expires_in``; endless where nobody can read it."""
     try:
         return float(told) if isinstance(told, (int, float, str)) and not isinstance(told, bool) else NEVER
-    except ValueError:
+    except (ValueError, OverflowError):  # no number, or an integer of hundreds of digits
         return NEVER
 
 
