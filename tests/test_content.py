@@ -170,6 +170,29 @@ def test_files_are_a_multipart_form(server: kit.Server, tmp_path: Path) -> None:
         assert [part[3] for part in parts(server)] == [b'a', b'b']
 
 
+def test_a_file_may_have_header_fields(server: kit.Server) -> None:
+    """They stand in its part; those that describe the part are still its own."""
+    fields = {'X-Checksum': 'abc', 'Content-Disposition': 'attachment'}
+    with Client(server.host) as client:
+        for given in {'files': {'f': ('n', b'x', 'a/b', fields)}}, {'multipart': {'f': ('n', b'x', 'a/b', fields)}}:
+            client.post('/', **given)
+            assert parts(server) == [('f', 'n', 'a/b', b'x')]
+            assert b'\r\nX-Checksum: abc\r\n' in sent(server)[1] and b'attachment' not in sent(server)[1]
+
+
+@pytest.mark.parametrize('none', [{}, [], ()])
+def test_no_files_are_no_multipart_form(server: kit.Server, none: Any) -> None:
+    """They are as if they had not been given, as with requests: what was collected may be nothing."""
+    with Client(server.host) as client, RestClient(server.url) as rest:
+        for post in client.post, rest.post:
+            post('/', files=none)
+            assert sent(server) == (None, b'')
+            post('/', data={'a': 'b'}, files=none)
+            assert sent(server) == (FORM, b'a=b')
+            post('/', json=[1], files=none)
+            assert sent(server) == ('application/json', b'[1]')
+
+
 # Together ------------------------------------------------------------------------------------------------------------
 
 
@@ -190,7 +213,7 @@ def test_files_are_a_multipart_form(server: kit.Server, tmp_path: Path) -> None:
         ({'data': [1, 2]}, TypeError, 'an? int in it is no pair'),
         ({'data': 7}, TypeError, 'a body is a dict, list, text'),
         ({'files': 'a.txt'}, TypeError, 'files is a mapping or pairs'),
-        ({'files': {'a': ('b',)}}, ValueError, r'\(file name, value, content type\)'),
+        ({'files': {'a': ('b',)}}, ValueError, r'\(file name, value, content type, headers\)'),
         ({'files': {'a': 7}}, TypeError, 'a file, a text or bytes, or .name, file., not int'),
     ],
 )

@@ -170,8 +170,9 @@ def test_names_are_escaped_as_html_says(name: Any, written: bytes, value: Any) -
     'value',
     [
         *(object(), None, {'a': 'b'}, ['a'], iter([b'a']), Path('a'), True),
-        *(('name',), ('name', b'', 'a/b', {}), ('name', None), ('name', {}), ('name', 5.5j), (7, b'x')),
+        *(('name',), ('name', b'', 'a/b', {}, 1), ('name', None), ('name', {}), ('name', 5.5j), (7, b'x')),
         *(('name', b'x', 7), ('name', b'x', 'a/b\r\nX: y'), ('na\0me', b'x'), ('name', [7])),
+        *(('name', b'x', None, fields) for fields in (5, 'text', {'X Y': 'z'}, {'X': 'y\r\nZ: z'}, {'X': object()})),
         RequestField('f', b'x', None, {'X\r\nY': 'z'}),
     ],
     ids=repr,

@@ -18,7 +18,7 @@ A request is checked once, so that what lies below may write it as it stands. Mo
 than one or two of their fields.
 """
 
-from .content import FORM, form_of, is_form, multipart_of
+from .content import FORM, form_of, given_files, is_form, multipart_of
 from .events import MAX_EVENT, EventParser, ServerSentEvent, what_is_no_stream
 from .headers import Headers
 from .json_codec import FINITE, dump_json, is_json, json_text, load_json, redump_json
@@ -83,6 +83,7 @@ __all__ = [
     'error_of',
     'exact_text',
     'form_of',
+    'given_files',
     'in_capitals',
     'is_coded',
     'is_form',

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from .json_codec import dump_json
 
-__all__ = ['FORM', 'JSON', 'Content', 'content_of', 'form_of', 'is_form', 'multipart_of']
+__all__ = ['FORM', 'JSON', 'Content', 'content_of', 'form_of', 'given_files', 'is_form', 'multipart_of']
 
 FORM = 'application/x-www-form-urlencoded'
 JSON = 'application/json'
@@ -28,6 +28,7 @@ def content_of(body: object, multipart: object, json: object, data: object, file
     :raises ValueError: where more than one of them is given, but for ``data`` with ``files``.
     :raises TypeError: for what is of no use in its place.
     """
+    files = given_files(files)
     named = {'body': body, 'multipart': multipart, 'json': json, 'data': data, 'files': files}
     given = [name for name, value in named.items() if value is not None]
     if len(given) > 1 and given != ['data', 'files']:
@@ -54,6 +55,11 @@ def form_of(data: object) -> bytes:
     :raises TypeError: for what is none.
     """
     return urlencode(list(_fields(data))).encode()
+
+
+def given_files(files: object) -> object:
+    """Those that were given; ``None`` where there is none among them: what a program has collected may be nothing."""
+    return None if isinstance(files, (Mapping, list, tuple)) and not files else files
 
 
 def multipart_of(data: object, files: object) -> list[tuple[str, object]]:

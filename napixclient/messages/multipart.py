@@ -9,6 +9,7 @@ from urllib3.fields import RequestField, guess_content_type
 from urllib3.filepost import choose_boundary
 
 from ..checks import is_number
+from .headers import NO_HEADERS, Headers
 from .options import Multipart
 from .source import Source
 
@@ -92,10 +93,15 @@ def _fields_of(fields: Multipart) -> Iterator[RequestField]:
 
 def _field_of(name: str, value: object) -> RequestField:
     content_type: object = None
+    fields = NO_HEADERS
     if isinstance(value, (tuple, list)):
-        if len(value) not in (2, 3):
-            raise ValueError(f'field {name!r}: a file is (file name, value) or (file name, value, content type)')
+        if len(value) not in (2, 3, 4):
+            raise ValueError(
+                f'field {name!r}: a file is (file name, value), (file name, value, content type) or '
+                '(file name, value, content type, headers)'
+            )
         file_name, value, *given = value
+        fields = Headers(given[1]) if len(given) > 1 else fields
     elif hasattr(value, 'read'):
         file_name, given = _name_of(value) or name, []
     else:
@@ -112,7 +118,7 @@ def _field_of(name: str, value: object) -> RequestField:
     content_type = given[0] if given else None if file_name is None else guess_content_type(file_name)
     if not isinstance(content_type, (str, type(None))):
         raise TypeError(f'field {name!r}: a content type is a text, not {type(content_type).__name__}')
-    field = RequestField(name, value, file_name)  # type: ignore[arg-type]  # which only keeps the value
+    field = RequestField(name, value, file_name, dict(fields))  # type: ignore[arg-type]  # which only keeps the value
     field.make_multipart(content_type=content_type)
     return field
 

@@ -36,7 +36,7 @@ Body = Iterable[object] | Readable
 Fields = Mapping[str, object] | Iterable[tuple[str, object]]
 #: Parameters of a query; a list as a value repeats its name.
 Params = str | Mapping[str, object] | Iterable[tuple[str, object]]
-#: Fields of a form: texts, bytes, numbers, files, ``(file name, value)`` or ``(file name, value, content type)``.
+#: Fields of a form: texts, bytes, numbers, files, ``(file name, value[, content type[, headers]])``.
 Multipart = Mapping[str, object] | Iterable[tuple[str, object] | RequestField]
 
 
@@ -51,8 +51,8 @@ class CallOptions(TypedDict, total=False):
     :param max_body: ``int``, the largest body that is accepted, in bytes, as sent and as decoded. Default: that of the
         client.
     :param multipart: a mapping or pairs, the fields of a form (RFC 7578) instead of a body: texts, bytes, numbers,
-        files, ``(file name, value)`` or ``(file name, value, content type)``, where the value may be an iterable of
-        bytes. Files and iterables are read while they are sent. Default: ``None``.
+        files, or ``(file name, value[, content type[, headers]])``, where the value may be an iterable of bytes. Files
+        and iterables are read while they are sent. Default: ``None``.
     :param redirect: ``bool``, follow redirects (RFC 9110 §15.4), ten at most; credentials never follow to another
         origin. Default: that of the client.
     :param expect: ``bool``, have the server agree before the body is sent (``Expect: 100-continue``, RFC 9110
@@ -77,7 +77,8 @@ class ContentOptions(TypedDict, total=False):
     :param json: any value of JSON but ``None``, sent as JSON. Default: ``None``.
     :param data: a mapping or a list of pairs, sent as a form; all else is sent as it is. Default: ``None``.
     :param files: a mapping or pairs of names and files, sent as a multipart form with the fields of ``data``; a file is
-        an open file, a text, bytes, or ``(file name, file)`` or ``(file name, file, content type)``. Default: ``None``.
+        an open file, a text, bytes, or ``(file name, file[, content type[, headers]])``; an empty mapping or list is as
+        ``None``. Default: ``None``.
     """
 
     json: object

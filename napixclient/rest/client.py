@@ -21,6 +21,7 @@ from ..messages import (
     Headers,
     dump_json,
     form_of,
+    given_files,
     is_form,
     multipart_of,
     parse_origin,
@@ -216,7 +217,7 @@ class Client:
         if options and not FormOptions.__optional_keys__.issuperset(options):
             refuse_unknown(Client.request, options, FormOptions.__optional_keys__)
         fields = None if headers is None else fields_of(headers)
-        files = options.pop('files', None)
+        files = given_files(options.pop('files', None))
         if files is not None:
             options['multipart'] = _multipart(json, data, files, options)
             data = None

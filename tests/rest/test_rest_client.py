@@ -312,7 +312,7 @@ def test_data(rest: Client, data: Any) -> None:
         ({'json': 1, 'data': 'x'}, ValueError),
         ({'data': {'a': {}}}, TypeError),
         ({'data': [1]}, TypeError),
-        ({'data': 'x', 'files': {}}, TypeError),
+        ({'data': 'x', 'files': {'f': 'x'}}, TypeError),
         ({'json': 1, 'files': {'f': 'x'}}, ValueError),
         ({'multipart': {'a': 'b'}, 'files': {'f': 'x'}}, ValueError),
         ({'data': 7}, TypeError),
