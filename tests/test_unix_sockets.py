@@ -335,6 +335,16 @@ def test_a_rest_client(path: str) -> None:
 
 
 @pytest.mark.usefixtures('oracle')
+def test_a_rest_client_of_the_root(path: str) -> None:
+    """The socket alone, as other clients take it, is the root of its server; one that is none is refused."""
+    with serve(lambda method, url, *_: {'path': url}, address=path) as server, rest.Client(server.host) as client:
+        assert [client.get(asked).json['path'] for asked in ('', '/', '/a', 'b')] == ['/', '/', '/a', '/b']
+        assert client.endpoint_url == server.host and client.get('a').url == f'{server.url}/a'
+    with pytest.raises(ValueError, match='absolute path'):
+        rest.Client('unix://x.sock')
+
+
+@pytest.mark.usefixtures('oracle')
 def test_cookies(path: str) -> None:
     """The cookies of one socket are not those of another."""
     jar = CookieJar()

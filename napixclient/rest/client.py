@@ -103,7 +103,8 @@ class Client:
     A call leaves no state in the client, so any number of greenlets may use it. Like a :class:`napixclient.Client`, it
     belongs to the thread and the process that made it.
 
-    :param endpoint_url: where the service is, ``https://host:port/some/api``; paths are joined to it.
+    :param endpoint_url: where the service is, ``https://host:port/some/api``; paths are joined to it. On a Unix socket
+        ``unix:///run/x.sock``, or with a path ``http+unix://%2Frun%2Fx.sock/some/api``.
     :param token: sent with each call as ``X-Auth-Token``.
     :param authenticator: as for :class:`napixclient.Client`: a callable ``Request -> Request``,
         ``{'login': …, 'key': …}``, or ``None``. It may be combined with a token.

@@ -34,15 +34,20 @@ class Endpoint(NamedTuple):
 
 
 def endpoint_of(url: object) -> Endpoint:
-    """Read the URL of a service.
+    """Read the URL of a service; ``unix:///run/x.sock`` is the root of the server on that socket.
 
-    :raises ValueError: if it is not a URL, has a scheme other than http, https and http+unix, a query, a fragment or
-        credentials.
+    :raises ValueError: if it is not a URL, has a scheme other than http, https, unix and http+unix, a query, a fragment
+        or credentials.
     """
-    expected = 'expected http://host/path, https://host:port/path or http+unix://%2Frun%2Fx.sock/path'
+    expected = (
+        'expected http://host/path, https://host:port/path, unix:///run/x.sock or http+unix://%2Frun%2Fx.sock/path'
+    )
     if not isinstance(url, str):
         raise ValueError(f'an endpoint is a URL, not {url!r}; {expected}')
     scheme, mark, behind = url.partition('://')
+    if mark and scheme.lower() == 'unix':
+        parse_origin(url)
+        return Endpoint(url, '/', '')
     if not mark or scheme.lower() not in ('http', 'https', UNIX):
         raise ValueError(f'not the URL of an endpoint: {url!r}; {expected}')
     if '?' in url or '#' in url:
