@@ -538,7 +538,7 @@ def redirecting() -> Iterator[kit.Server]:
 
 @in_loop
 async def test_a_body_may_be_async(server: kit.Server, redirecting: kit.Server) -> None:
-    """It is read in the loop of its caller, piece by piece; one that begins anew each time can be sent again."""
+    """It is read in the loop of its caller, as ``data`` too; one that begins anew each time can be sent again."""
     loop = asyncio.get_running_loop()
     who: ContextVar[str] = ContextVar('who', default='nobody')
     who.set('the caller')
@@ -558,6 +558,9 @@ async def test_a_body_may_be_async(server: kit.Server, redirecting: kit.Server) 
         assert server.requests[0].body == b'012'
         assert (await pool.request(redirecting.host, 'PUT', '/', Again())).status == 200
         assert [request.body for request in redirecting.requests] == [b'012'] * 3
+        await pool.post(server.host, '/', data=pieces())
+        await pool.map([server.host], 'POST', '/', data=pieces())
+        assert [request.body for request in server.requests] == [b'012'] * 3
 
 
 @in_loop

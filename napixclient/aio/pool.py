@@ -134,7 +134,7 @@ class AsyncPool(
         awaits its requests one by one, calls ``await pool.wait()`` now and then.
 
         :param host: ``name``, ``name:8002``, ``[::1]:80``, ``http://name`` or ``https://name:8443``.
-        :param body: also an async iterable of bytes, which is read in this loop.
+        :param body: also an async iterable of bytes, which is read in this loop; so may ``data`` be.
         :param options: those of :class:`RequestOptions`; with ``stream=True`` the result is an
             :class:`AsyncStreamedResponse`:
         :raises ValueError: for a part that cannot be sent. Everything later is part of the outcome.
@@ -145,7 +145,7 @@ class AsyncPool(
         if body is not None and hasattr(body, '__aiter__'):
             body = async_body(body, port)
         request = (
-            request_with(AsyncPool.request, host, method, url, body, headers, options)
+            request_with(AsyncPool.request, host, method, url, body, headers, _with_async_data(options, port))
             if options
             else plain_request(host, method, url, body, headers)
         )
@@ -229,8 +229,10 @@ class AsyncPool(
         :param options: those of :class:`RequestOptions`, but for ``stream``:
         """
         given: Any = body
+        port = self._here()
         if body is not None and hasattr(body, '__aiter__'):
-            given = async_body(given, self._here())
+            given = async_body(given, port)
+        options = _with_async_data(options, port)
         requests = requests_to(AsyncPool.request, hosts, method, url, given, headers, options)
         return by_host(requests, [outcome async for outcome in self.stream(requests.values())])
 
@@ -373,6 +375,12 @@ class AsyncPool(
 
     def __repr__(self) -> str:
         return f'<AsyncPool {self._hub}>'
+
+
+def _with_async_data(options: Any, port: LoopPort) -> Any:
+    """The options, with an async iterable as ``data`` read as one that is the body is."""
+    data = options.get('data')
+    return options if not hasattr(data, '__aiter__') else {**options, 'data': async_body(data, port)}
 
 
 @contextmanager
