@@ -248,7 +248,11 @@ def test_bearer() -> None:
     ]
 
 
-@pytest.mark.parametrize(('user', 'password'), [('Aladdin', 'open sesame'), ('ü', '£'), ('', ''), ('u', 'a:b:c')])
+#: With a no-break space, one that is as wide as a letter, and a character that joins others.
+ODD = 'n\xa0', 'p\u3000\u200d'
+
+
+@pytest.mark.parametrize(('user', 'password'), [('Aladdin', 'open sesame'), ('ü', '£'), ('', ''), ('u', 'a:b:c'), ODD])
 def test_basic(user: str, password: str) -> None:
     """RFC 7617 §2, in UTF-8."""
     [field] = values(sent(BasicAuth(user, password)(Request('h', 'GET', '/')))[1], 'authorization')
@@ -322,8 +326,9 @@ def test_authorization_of_the_client_s_defaults() -> None:
         lambda: BasicAuth('a', 5),
         lambda: BasicAuth('a\r\n', 'c'),
         lambda: BasicAuth('a', 'c\0'),
+        lambda: BasicAuth('a', 'c\ud800'),
     ],
-    ids=range(28),
+    ids=range(29),
 )
 def test_bad_parts(make: Any) -> None:
     """What cannot be sent is a ValueError when the authenticator is made, not at each request."""

@@ -118,6 +118,7 @@ def test_a_body_as_part_of_the_proof() -> None:
         ('MD5', '', 'Jäsøn Doe', 'username'),
         ('MD5', 'userhash=false', 'a "quoted" \\name', 'username'),
         ('SHA-256', 'charset=UTF-8', 'plain', 'username'),
+        ('MD5', '', 'Jäsøn\xa0Doe\u200d', 'username'),
     ],
 )
 def test_how_the_user_is_told(algorithm: str, more: str, name: str, sent: str) -> None:
@@ -146,7 +147,7 @@ def test_the_hash_of_a_user() -> None:
     assert f'username="{hashed}", userhash=true' in answer.headers['authorization']
 
 
-@pytest.mark.parametrize('bad', ['a\nb', 'a\0', 5, None, b'x'])
+@pytest.mark.parametrize('bad', ['a\nb', 'a\0', 'a\x7f', '\ud800', 5, None, b'x'])
 def test_what_is_no_name(bad: Any) -> None:
     """What is no text, or has control characters, is a ValueError that does not repeat it."""
     for arguments in (bad, 'password'), ('name', bad):

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from ..masking import MASK, hide, mask
 from ..messages import Headers, Origin, Request, Response, Source, parse_origin
 from .challenges import Challenge, parameters_of, parse_challenges, quoted
+from .fields import can_be_told
 
 __all__ = ['Digest']
 
@@ -41,7 +42,7 @@ class Digest:
 
     def __init__(self, username: str, password: str) -> None:
         for part in username, password:
-            if not isinstance(part, str) or not part.isprintable():
+            if not can_be_told(part):
                 raise ValueError('user name and password are texts without control characters (RFC 7616 §3.4)')
         hide(self, password)
         self.username = username

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from base64 import b64encode
 from collections.abc import Callable
 from hashlib import sha256
@@ -17,7 +18,24 @@ from ..secret_names import add_secret_parameter
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-__all__ = ['AnonAuthenticator', 'BasicAuth', 'BearerToken', 'LoginAuthenticator', 'OneField', 'TokenIdentifier']
+__all__ = [
+    'AnonAuthenticator',
+    'BasicAuth',
+    'BearerToken',
+    'LoginAuthenticator',
+    'OneField',
+    'TokenIdentifier',
+    'can_be_told',
+]
+
+
+def can_be_told(part: object) -> bool:
+    """Whether it is a text without control characters (CTL of RFC 5234 §B.1), as user names and passwords are."""
+    return isinstance(part, str) and _is_text(part) is not None
+
+
+#: Any others, such as a no-break space; surrogates are no characters, and have no bytes in UTF-8.
+_is_text = re.compile(r'[^\x00-\x1f\x7f\ud800-\udfff]*').fullmatch
 
 
 class OneField:
@@ -192,7 +210,7 @@ class BasicAuth(OneField):
 
     def __init__(self, username: str, password: str) -> None:
         for part in username, password:
-            if not isinstance(part, str) or not part.isprintable():
+            if not can_be_told(part):
                 raise ValueError('user name and password are texts without control characters (RFC 7617 §2)')
         if ':' in username:
             raise ValueError('a user name with a colon cannot be sent with Basic authentication (RFC 7617 §2)')
