@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import base64
+import copy
 import hashlib
 import hmac
+import pickle
 import sys
 import time
 import urllib.parse
+from collections.abc import Callable
 from types import MappingProxyType
 from typing import Any
 
@@ -25,6 +28,7 @@ from napixclient.authenticators import (
     TokenIdentifier,
     authenticator_of,
 )
+from napixclient.testing import FakeClock
 from tests import kit
 
 SIGN = LoginAuthenticator('root', 'toor')
@@ -411,6 +415,18 @@ def test_repr_hides_secrets(authenticator: Any) -> None:
     assert 'hush' not in shown and base64.b64encode(b'root:hush').decode() not in shown
     with ClientPool(authenticator) as pool, Client('h', authenticator) as client:
         assert 'hush' not in repr(pool) + repr(client)
+
+
+@pytest.mark.parametrize('through', [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))])
+def test_copies_sign_alike(through: Callable[[Any], Any]) -> None:
+    """Each can be copied, and pickled for another process; what comes of it adds the same."""
+    request = Request('h', 'GET', '/x')
+    for one in TokenIdentifier('hush', 'key'), BearerToken('hush'), BasicAuth('root', 'hush'), AnonAuthenticator():
+        same = through(one)
+        assert repr(same) == repr(one) and sent(same(request)) == sent(one(request))
+    for signer in SIGN, LoginAuthenticator('root', b'toor', clock=FakeClock(time.time())):
+        same = through(signer)
+        assert repr(same) == repr(signer) and verify('GET', '/x', sent(same(request))[1], b'toor')['login'] == 'root'
 
 
 @pytest.mark.parametrize('kind', [AnonAuthenticator, LoginAuthenticator, TokenIdentifier, BearerToken, BasicAuth])

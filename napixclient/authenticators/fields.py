@@ -6,6 +6,7 @@ import os
 import re
 from base64 import b64encode
 from collections.abc import Callable
+from functools import partial
 from hashlib import sha256
 from time import time
 from typing import TYPE_CHECKING
@@ -129,6 +130,9 @@ class LoginAuthenticator(OneField):
         if self._clock is not time:
             raise ValueError('a LoginAuthenticator with a clock of its own cannot travel')
         return self.login, self._key
+
+    def __reduce__(self) -> tuple[Callable[..., LoginAuthenticator], tuple[str, str | bytes]]:
+        return partial(LoginAuthenticator, clock=self._clock), (self.login, self._key)  # no hash can be copied
 
     def __repr__(self) -> str:
         return mask(f'LoginAuthenticator({self.login!r}, key={MASK})')
