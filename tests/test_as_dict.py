@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import pickle
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -15,6 +16,7 @@ from napixclient.aio import AsyncPool
 from napixclient.resources import Resources
 from napixclient.rest import Client as RestClient
 from napixclient.rest import ClientError
+from napixclient.testing import CLOSE, READ, FaultServer
 from napixclient.threads import SharedPool
 from tests import kit
 from tests.cli.programs import napix
@@ -215,3 +217,64 @@ async def test_outcomes_of_an_async_pool_have_them(server: kit.Server) -> None:
         assert bad.body == CHAINED
         with pytest.raises(RemoteError):
             bad.raise_for_status()
+
+
+# Copies of what is streamed ------------------------------------------------------------------------------------------
+
+COPIES = [copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))]
+
+
+@pytest.fixture
+def breaking() -> Iterator[kit.Server]:
+    """Breaks off in its first answer."""
+    with FaultServer([READ, b'HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nabc', CLOSE]) as server:
+        yield server
+
+
+def check_broken(error: TruncatedBody, through: Callable[[Any], Any]) -> None:
+    """A copy of an error says the same."""
+    same = through(error)
+    assert type(same) is TruncatedBody and (same.as_dict(), str(same)) == (error.as_dict(), str(error))
+    assert same.status == 200 and same.response.headers == {'Content-Length': '10'} and same.peer == error.peer
+
+
+@pytest.mark.parametrize('through', COPIES)
+def test_an_error_of_a_streamed_answer_can_be_copied(breaking: kit.Server, through: Callable[[Any], Any]) -> None:
+    """It goes to another process as any other does, with the head of its answer."""
+    with Client(breaking.host, retries=False) as client, client.get('/', stream=True) as answer:
+        with pytest.raises(TruncatedBody) as caught:
+            answer.read()
+        check_broken(caught.value, through)
+
+
+@in_thread
+def test_a_thread_copies_an_error_of_a_streamed_answer(breaking: kit.Server) -> None:
+    """Likewise."""
+    with SharedPool(retries=False) as pool, pool.get(breaking.host, '/', stream=True).result() as answer:
+        with pytest.raises(TruncatedBody) as caught:
+            answer.read()
+        for through in COPIES:
+            check_broken(caught.value, through)
+
+
+@in_loop
+async def test_a_task_copies_an_error_of_a_streamed_answer(breaking: kit.Server) -> None:
+    """Likewise."""
+    async with AsyncPool(retries=False) as pool, await pool.get(breaking.host, '/', stream=True) as answer:
+        with pytest.raises(TypeError, match='can be neither copied nor pickled'):
+            copy.copy(answer)
+        with pytest.raises(TruncatedBody) as caught:
+            await answer.read()
+        for through in COPIES:
+            check_broken(caught.value, through)
+
+
+@pytest.mark.parametrize('through', COPIES)
+def test_a_streamed_answer_is_copied_when_it_is_over(server: kit.Server, through: Callable[[Any], Any]) -> None:
+    """As long as it is read a copy is refused, and takes nothing away; then it is an answer with what was read."""
+    with Client(server.host) as client, client.get('/200', stream=True) as answer:
+        with pytest.raises(TypeError, match='can be neither copied nor pickled: read or close it'):
+            through(answer)
+        assert answer.body == {'a': 200}
+        same = through(answer)
+        assert type(same) is Response and (same.body, same.as_dict()['peer']) == (answer.body, list(answer.peer))

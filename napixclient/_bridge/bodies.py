@@ -25,6 +25,11 @@ class Pieces:
         #: Why nothing more comes, where it broke off.
         self.error: HTTPError | None = None
 
+    @property
+    def over(self) -> bool:
+        """Whether nothing is left to read."""
+        return self.ended and (self.error is not None or not self._rest)
+
     def put(self, piece: bytes | HTTPError) -> None:
         """Something has come: ``b''`` is the end."""
         if self.ended:

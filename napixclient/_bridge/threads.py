@@ -161,6 +161,11 @@ class _PulledBody:
         self._pulling = False
         self._arrived = threading.Event()
 
+    @property
+    def over(self) -> bool:
+        """Whether it was read to its end, or broke off."""
+        return self._pieces.over
+
     def gather(self) -> None:
         """All that is left is going to be read: it crosses the border in pieces all the same."""
 

@@ -51,6 +51,10 @@ class ReadableBody(Protocol):
     #: The answer that reads it, weakly.
     response: Callable[[], Response | None]
 
+    @property
+    def over(self) -> bool:
+        """Whether it was read to its end, or broke off."""
+
     def gather(self) -> None:
         """All that is left is going to be read: it may be received into one place."""
 
@@ -169,6 +173,11 @@ class BodyStream:
     def left(self) -> bool:
         """Whether there is something received that was not read."""
         return bool(self._rest or self._pieces or self._steps is not None)
+
+    @property
+    def over(self) -> bool:
+        """Whether it was read to its end, or broke off."""
+        return self._source is None and (self._error is not None or not self.left)
 
     def gather(self) -> None:
         """Have all that is left come as one piece, where its size is known: to join many costs as much again."""

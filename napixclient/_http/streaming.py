@@ -6,6 +6,7 @@ import os
 import re
 import weakref
 from collections.abc import Iterator
+from copy import copy
 from functools import partial
 from operator import index
 from typing import IO, Any
@@ -20,7 +21,7 @@ from .part_file import PartFile
 from .resuming import Download
 from .saving import save, save_resumed
 
-__all__ = ['StreamedResponse']
+__all__ = ['StreamedResponse', 'at_rest']
 
 
 class StreamedResponse(Response):
@@ -230,6 +231,9 @@ class StreamedResponse(Response):
         """What is left of the body, decoded as that of a :class:`Response` is."""
         return self.data or None if self.coded else super().body
 
+    def __reduce__(self) -> Any:
+        return copy, (at_rest(self, self._stream.over, self._whole),)
+
     def __enter__(self) -> StreamedResponse:
         return self
 
@@ -243,6 +247,16 @@ class StreamedResponse(Response):
     def __del__(self) -> None:
         if getattr(self, '_stream', None) is not None:
             self.on_collected()
+
+
+def at_rest(answer: Response, is_over: bool, whole: bytes | None) -> Response:
+    """A streamed answer as it is copied and pickled, such as with an error that has it: with what was read whole.
+
+    :raises TypeError: while its body is still to be read, which can be done in one place only.
+    """
+    if not is_over:
+        raise TypeError('an answer that is still streamed can be neither copied nor pickled: read or close it before')
+    return Response.from_response(answer, whole or b'')
 
 
 #: What cuts a piece behind each end of a line, or of a text in a sequence (RFC 7464).

@@ -6,13 +6,14 @@ import asyncio
 import os
 import re
 from collections.abc import AsyncIterator, Callable, Iterator
+from copy import copy
 from functools import partial
 from operator import index
 from typing import Any, TypeVar
 
 from .._bridge.bodies import Pieces, Pulled
 from .._bridge.ports import Port
-from .._http.streaming import StreamedResponse
+from .._http.streaming import StreamedResponse, at_rest
 from ..checks import whole_number
 from ..errors import Cancelled, HTTPError
 from ..messages import MAX_EVENT, Headers, Response, ServerSentEvent
@@ -249,6 +250,9 @@ class AsyncStreamedResponse(Response):
         self._pieces.break_off(Cancelled(what, request=self.request, response=self))
 
     close = aclose
+
+    def __reduce__(self) -> Any:
+        return copy, (at_rest(self, self._pieces.over, self._whole),)
 
     async def __aenter__(self) -> AsyncStreamedResponse:
         return self
