@@ -370,6 +370,20 @@ def test_others_have_their_turn(place: Path) -> None:
 # What has no name ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize('resume', [False, True])
+@pytest.mark.parametrize('there', [False, True])
+def test_a_path_in_bytes(place: Path, there: bool, resume: bool) -> None:
+    """It is one as for `open`, of a name that is not in UTF-8 too; a directory is none."""
+    path = os.fsencode(place) + b'/\xff'
+    if there:
+        Path(os.fsdecode(path)).write_bytes(b'old')
+    with serve(lambda *_: b'new body') as server, Client(server.host) as client:
+        assert client.get('/', stream=True).save(path, resume=resume) == 8  # type: ignore[arg-type]
+        with pytest.raises(OSError), client.get('/', stream=True) as answer:
+            answer.save(os.fsencode(place) + b'/none/', resume=resume)  # type: ignore[arg-type]
+    assert os.listdir(os.fsencode(place)) == [b'\xff'] and Path(os.fsdecode(path)).read_bytes() == b'new body'
+
+
 def test_what_is_known_by_its_descriptor(place: Path) -> None:
     """A pipe and a file that was removed are written to through the name of their descriptor."""
     reading, writing_end = os.pipe()

@@ -33,6 +33,7 @@ def save(path: str | os.PathLike[str], write: Writer) -> int:
 
     :raises OSError: when the file cannot be written.
     """
+    path = os.fsdecode(path)  # which may be bytes, as for open()
     target = os.path.realpath(path)  # a symbolic link stays one
     there = _opened(path)
     if there is None:
@@ -50,6 +51,7 @@ def save_resumed(path: str | os.PathLike[str], url: str, write: Callable[[PartFi
     :raises OSError: when it cannot be written.
     :raises ValueError: where the path is that of a pipe or a device.
     """
+    path = os.fsdecode(path)
     target = os.path.realpath(path)
     there = _opened(path)
     if there is None:
@@ -60,7 +62,7 @@ def save_resumed(path: str | os.PathLike[str], url: str, write: Callable[[PartFi
         return written
     with hold(there), there:
         if not stat.S_ISREG(os.fstat(there.fileno()).st_mode):
-            raise ValueError(f'resume=True is for regular files, and {os.fspath(path)!r} is none')
+            raise ValueError(f'resume=True is for regular files, and {path!r} is none')
         with PartFile.open(target, url, 0o600) as part:
             os.fchmod(part.file.fileno(), 0o600)  # it may be older than the file
             written = write(part)
@@ -69,12 +71,12 @@ def save_resumed(path: str | os.PathLike[str], url: str, write: Callable[[PartFi
     return written
 
 
-def _opened(path: str | os.PathLike[str]) -> IO[bytes] | None:
+def _opened(path: str) -> IO[bytes] | None:
     """The file that is there, to be written into; ``None`` where none is."""
     try:
         return open(path, 'wb', opener=lambda name, _: os.open(name, os.O_WRONLY | os.O_CLOEXEC))
     except FileNotFoundError:
-        if os.path.basename(os.fspath(path)) in ('', '.'):  # of a directory: realpath forgets that
+        if os.path.basename(path) in ('', '.'):  # of a directory: realpath forgets that
             raise
         return None
 
