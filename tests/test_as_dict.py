@@ -8,11 +8,13 @@ import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import gevent
 import pytest
 from urllib3 import Retry
 
 from napixclient import Client, ClientPool, HTTPError, ReadTimeout, RefusedError, RemoteError, Response, TruncatedBody
 from napixclient.aio import AsyncPool
+from napixclient.error_documents import document_of
 from napixclient.resources import Resources
 from napixclient.rest import Client as RestClient
 from napixclient.rest import ClientError
@@ -197,6 +199,24 @@ def test_a_timeout_tells_how_long_it_took() -> None:
     with kit.Mute() as mute:
         error = outcome_of(mute.host, '/', timeout=0.1)
     assert not isinstance(error, (Response, ReadTimeout)) and error.as_dict()['ms'] == round(error.elapsed * 1000, 3)
+
+
+@pytest.mark.parametrize(
+    'through', [lambda it: it, copy.copy, copy.deepcopy, lambda it: pickle.loads(pickle.dumps(it))]
+)
+def test_who_waits_no_longer_is_told_a_kind_that_is_known(through: Callable[[Any], Any]) -> None:
+    """What ``get`` raises is a Timeout, or DeadlineExceeded where the request was sent, in all that names it."""
+    with kit.Mute() as mute, ClientPool(simultaneous=1) as pool:
+        sent, queued = pool.request(mute.host, 'GET', '/'), pool.request(mute.host, 'GET', '/')
+        kit.wait_until(lambda: sent.sent, 'it is sent')
+        for pending, kind in (sent, 'DeadlineExceeded'), (queued, 'Timeout'):
+            with pytest.raises(HTTPError) as caught:
+                pending.get(timeout=0)
+            error = through(caught.value)
+            assert isinstance(error, gevent.Timeout) and repr(error).startswith(f'<{kind} GET ')
+            assert error.as_dict()['error']['class'] == error.chain[0].error_class == kind
+            assert document_of(error, 504, 'GET', '/')['error_class'] == kind
+        pool.cancel()
 
 
 @in_thread

@@ -72,6 +72,10 @@ class _NotAnswered(_NotReady, DeadlineExceeded):
     """The same when the request had been sent: a server that gives up for it is late, not busy."""
 
 
+# Texts, members and documents name the kind that callers know.
+_NotReady.__name__, _NotAnswered.__name__ = 'Timeout', 'DeadlineExceeded'
+
+
 class Redirect(NamedTuple):
     """What is sent instead of a request, after a redirect."""
 

@@ -42,6 +42,9 @@ class _NotReady(Timeout, gevent.Timeout):
     __repr__ = Timeout.__repr__
 
 
+_NotReady.__name__ = 'Timeout'  # texts and members name the kind that callers know
+
+
 # gevent's class is generic in its types only.
 if TYPE_CHECKING:
     _AnyResult = AsyncResult[Any]
