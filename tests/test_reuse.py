@@ -279,6 +279,21 @@ def test_keep_alive_timeout(method: str) -> None:
         assert client._pool.in_flight.reuse._limit is None
 
 
+@pytest.mark.parametrize('method', ['GET', 'POST'])
+@pytest.mark.parametrize('asks', [True, False])
+def test_keep_alive_announced_to_who_asks(method: str, asks: bool) -> None:
+    """Servers that announce their end only to who says `Connection: keep-alive`, as Apache httpd does, can be asked."""
+
+    def handle(method: str, path: str, headers: Any, body: bytes) -> Any:
+        asked = headers.get('connection', '').lower() == 'keep-alive'
+        return 200, {'Connection': 'Keep-Alive', 'Keep-Alive': 'timeout=0'} if asked else {}, kit.id_of(path)
+
+    fields = {'Connection': 'keep-alive'} if asks else {}
+    with kit.serve(handle) as server, ClientPool(simultaneous=1, headers=fields) as pool:
+        assert {answer.status for answer in ask(pool, server, method, 4)} == {200}
+        assert server.accepted == (4 if asks else 1)
+
+
 # Real servers --------------------------------------------------------------------------------------------------------
 
 UVICORN = """

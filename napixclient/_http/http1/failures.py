@@ -45,11 +45,13 @@ def note_what_arrived(error: HTTPError, exc: OSError | None, written: float, soc
     """Have the error of a broken connection say so where not a byte of the request can have been read.
 
     TCP's FIN says up to where its sender had received (RFC 9293 §3.10.7.4), but not that it reads no more. That is what
-    a RST says which follows it and answers the request (§3.10.7.1). With both, no program can have read the request. A
-    RST alone says nothing: it is also what becomes of a close with a request unread, and of one that was read a moment
-    ago. Nor does an end of TLS without its goodbye, which is reported in the same way. What TLS writes is longer than
-    the request, so that the beginning of its first record may be acknowledged where this is true, but not the whole of
-    it; and nobody can read less.
+    a RST says which follows it and answers the request (§3.10.7.1). With both, only a program that reads on after it
+    has given up answering, and breaks off at once, can have read the request; none is known.
+
+    A RST alone says nothing: it is also what becomes of a close with a request unread, and of one that was read a
+    moment ago, and TCP_INFO is the same of both. Nor does an end of TLS without its goodbye, which is reported in the
+    same way. What TLS writes is longer than the request, so that the beginning of its first record may be acknowledged
+    where this is true, but not the whole of it; and nobody can read less.
 
     :param exc: how it broke, ``None`` for the server's close.
     :param written: bytes of the request that went out, more than there can be where not all did at once.
