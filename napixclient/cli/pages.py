@@ -7,6 +7,7 @@ import errno
 import click
 from gevent.event import Event
 
+from .._counts import WholeNumber
 from ..demo import Names
 from ..demo.names import PORT, VARIABLE
 from ..demo.serving import ca_certs, serve
@@ -18,7 +19,12 @@ __all__ = ['demo']
 @click.command(context_settings={'help_option_names': ['-h', '--help']})
 @click.option('--serve', 'serving', is_flag=True, help='Start the servers that the documentation asks, until Ctrl-C.')
 @click.option(
-    '--port', type=click.IntRange(0, 65534), default=PORT, show_default=True, help='Their port; the next is taken too.'
+    '--port',
+    type=WholeNumber(0, 65534),
+    metavar='N',
+    default=PORT,
+    show_default=True,
+    help='Their port; the next is taken too.',
 )
 @click.option('--ca-certs', 'certificates', is_flag=True, help='Print the certificate that vouches for theirs.')
 def demo(serving: bool, port: int, certificates: bool) -> int:

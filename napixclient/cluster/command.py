@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from .._counts import Number, WholeNumber
 from .._http.options import Options
 from ..allow import Allow
 from .broker import FAILURES, Broker
@@ -32,7 +33,7 @@ _ZONE = click.option(
 )
 _LANES = click.option(
     '--lanes',
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     metavar='K',
     default=LANES,
     show_default=True,
@@ -42,8 +43,8 @@ _LANES = click.option(
 
 @click.command('worker', context_settings=_HELP)
 @_BROKER
-@click.option('--number', type=click.IntRange(min=0), metavar='I', default=0, show_default=True, help='Which it is.')
-@click.option('--of', type=click.IntRange(min=1), metavar='N', default=1, show_default=True, help='How many there are.')
+@click.option('--number', type=WholeNumber(min=0), metavar='I', default=0, show_default=True, help='Which it is.')
+@click.option('--of', type=WholeNumber(min=1), metavar='N', default=1, show_default=True, help='How many there are.')
 @click.option(
     '--key',
     metavar='@FILE',
@@ -58,7 +59,7 @@ _LANES = click.option(
 )
 @click.option(
     '--simultaneous',
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     metavar='N',
     default=2,
     show_default=True,
@@ -66,8 +67,8 @@ _LANES = click.option(
 )
 @_ZONE
 @_LANES
-@click.option('--rate-per-host', type=click.FloatRange(min=0, min_open=True), metavar='N', help='Requests a second.')
-@click.option('--max-connections', type=click.IntRange(min=1), metavar='N', help='Connections open at once.')
+@click.option('--rate-per-host', type=Number(min=0, min_open=True), metavar='N', help='Requests a second.')
+@click.option('--max-connections', type=WholeNumber(min=1), metavar='N', help='Connections open at once.')
 @click.option('--cacert', metavar='FILE', help='Certificates to trust, instead of those of the system.')
 @click.option('--cert', metavar='FILE', help='The certificate, with its key, to show to servers.')
 @click.option('--insecure', is_flag=True, help='Accept any certificate.')

@@ -18,6 +18,7 @@ import gevent
 from gevent import socket
 from gevent.event import Event
 
+from .._counts import WholeNumber
 from ..checks import seconds_of
 from .access import is_loopback
 from .database import StoreError
@@ -198,18 +199,18 @@ def _days(context: click.Context, parameter: click.Parameter, value: str) -> flo
 )
 @click.option(
     '--max-requests',
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     default=100_000,
     show_default=True,
     metavar='N',
     help='Requests of one run.',
 )
 @click.option(
-    '--max-runs', type=click.IntRange(min=1), default=20, show_default=True, metavar='N', help='Runs under way at once.'
+    '--max-runs', type=WholeNumber(min=1), default=20, show_default=True, metavar='N', help='Runs under way at once.'
 )
 @click.option(
     '--max-connections',
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     default=1000,
     show_default=True,
     metavar='N',
@@ -217,7 +218,7 @@ def _days(context: click.Context, parameter: click.Parameter, value: str) -> flo
 )
 @click.option(
     '--connections-per-run',
-    type=click.IntRange(min=1),
+    type=WholeNumber(min=1),
     metavar='N',
     help='Connections that one run opens; with --via, requests that workers have of it. '
     '[default: what the limit on open files allows, up to 1024; 4000]',
@@ -250,7 +251,7 @@ def _days(context: click.Context, parameter: click.Parameter, value: str) -> flo
     help='The keys of the cluster. NAPIX_CLUSTER_KEY in the environment.',
 )
 @click.option('--zone', metavar='NAME', help='Which cluster of that broker. [default: default]')
-@click.option('--lanes', type=click.IntRange(min=1), metavar='K', help='How many lanes it has. [default: 64]')
+@click.option('--lanes', type=WholeNumber(min=1), metavar='K', help='How many lanes it has. [default: 64]')
 @click.option('--log-json', is_flag=True, help='Log in JSON, a line for each record.')
 def serve(bind: tuple[str, int], store: str | None, mounts: tuple[str, ...], log_json: bool, **options: Any) -> int:
     """Serve fan-outs over HTTP: submit them, watch them, come back to them.

@@ -103,6 +103,8 @@ BAD: list[tuple[list[str | bytes], str]] = [
             ('--rate-per-host', 'x', "'x' is not"),
             ('--serial', '0', '0 is not in the range'),
             ('--max-fail', 'x', "'x' is not a valid integer"),
+            ('--retries', '1.5', "'1.5' is not a valid integer"),
+            ('--repeat', '', "'' is not a valid integer"),
             ('--need', '0', '0 is not in the range'),
             ('--pick', '0', '0 is not in the range'),
             ('--repeat', '0', '0 is not in the range'),
@@ -230,6 +232,22 @@ def test_times_of_the_service() -> None:
         assert (code, f"'{name}': '1x' is not a number of seconds, nor a time" in err) == (2, True), err
     for name in names[:4]:
         assert f"'{name}': 0s is not in the range of times: it is above 0" in napix('serve', name, '0s').err
+
+
+def test_numbers_of_all_commands() -> None:
+    """What is no number is called none; nobody has to know what click calls an integer range."""
+    lines = [
+        ['get', 'a', '/', '-n', 'x'],
+        ['demo', '--port', 'x'],
+        ['serve', '--max-runs', 'x'],
+        ['worker', '--broker', 'amqp://a', '--number', 'x'],
+        ['cluster', 'status', '--broker', 'amqp://a', '--lanes', 'x'],
+    ]
+    for words, (code, _, err) in zip(lines, at_once(*lines), strict=True):
+        assert (code, err.endswith(": 'x' is not a valid integer\n")) == (2, True), (words, err)
+    err = napix('worker', '--broker', 'amqp://a', '--rate-per-host', 'x').err
+    assert err.endswith(": 'x' is not a valid number\n")
+    assert 'RANGE' not in napix('demo', '--help').out
 
 
 def test_both_variables() -> None:

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 import click
 
+from ..._counts import WholeNumber
+
 __all__ = ['COUNT', 'FILE', 'RATE', 'SECONDS', 'Share', 'ShareType', 'Simultaneous']
 
 
@@ -102,5 +104,5 @@ class Simultaneous(_SimultaneousParam):
 
 SECONDS = _Seconds()
 RATE = _Rate()
-COUNT = click.IntRange(min=1)
+COUNT = WholeNumber(min=1)
 FILE = click.Path()

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import click
-
+from ..._counts import WholeNumber
 from .flag import Flag, not_empty
 from .kinds import COUNT, RATE, SECONDS, ShareType, Simultaneous
 
@@ -48,7 +47,7 @@ LIMITS = [
         '--retries',
         topic='limits',
         metavar='N',
-        type=click.IntRange(min=0),
+        type=WholeNumber(min=0),
         help='Try again up to N times: when the connection fails, and after 429, 502, 503, 504 where asking '
         'twice does no harm.',
     ),
@@ -57,7 +56,7 @@ LIMITS = [
         '--max-redirects',
         topic='limits',
         metavar='N',
-        type=click.IntRange(min=0),
+        type=WholeNumber(min=0),
         help='Follow N redirects at most; one more is an error.',
     ),
     Flag('-n', '--repeat', topic='limits', metavar='N', type=COUNT, help='Ask each host N times.'),
