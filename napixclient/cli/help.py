@@ -54,8 +54,8 @@ TOPICS = [
         'In the place of HOSTS and URL may stand URLs, http://web[1-9].example/status, also in a file. Items follow '
         'them as well.',
         'With --vars {name} in URL, header fields and items is a variable of the host, and {{ and }} are braces. In '
-        'CSV the first line has the names and the first column the hosts; JSON and YAML have an object, host -> '
-        'variables. In a URL the values are quoted.',
+        'CSV the first line has the names, and the column "host", or else the first one, the hosts; JSON and YAML have '
+        'an object, host -> variables. In a URL the values are quoted.',
     ),
     Topic(
         'items',

@@ -24,8 +24,9 @@ _Rows = Iterator[tuple[str, str, _Variables]]
 def read_vars(path: str, groups: Groups) -> HostVars:
     """The variables of hosts in a file, whose name ends in ``.csv``, ``.json``, ``.yaml`` or ``.yml``.
 
-    In CSV the first line has the names, and the first column the hosts. JSON and YAML have an object, host ->
-    variables, or a list of objects, of which the first member is the host. A host may be a node set.
+    In CSV the first line has the names, and the column ``host`` the hosts, or the first one where none has that name.
+    JSON and YAML have an object, host -> variables, or a list of objects, each with the host in the member ``host``, or
+    in its first one. A host may be a node set.
 
     :raises BadVars: if it cannot be read, or is something else.
     """
@@ -59,13 +60,16 @@ def _from_csv(text: str, path: str) -> _Rows:
     rows = csv.reader(StringIO(text, newline=''), delimiter=delimiter, strict=True)
     try:
         titles = [title.strip() for title in next(rows, [])]
+        at = titles.index('host') if 'host' in titles else 0
         for row in rows:
             cells = [cell.strip() for cell in row]
             if not any(cells):
                 continue
             if len(cells) > len(titles):
                 raise BadVars(f'{path}, line {rows.line_num}: {len(cells)} cells, and {len(titles)} titles above them')
-            yield cells[0], titles[0], {title: cell for title, cell in zip(titles[1:], cells[1:], strict=False) if cell}
+            pairs = [*zip(titles, cells, strict=False)]
+            nodes = pairs.pop(at)[1] if at < len(pairs) else ''
+            yield nodes, titles[at], {title: cell for title, cell in pairs if cell}
     except csv.Error as exc:
         raise BadVars(f'{path}, line {rows.line_num} is not CSV: {exc}') from exc
 
@@ -101,10 +105,14 @@ def _rows_of(document: Any, path: str) -> _Rows:
             yield host, '', _texts(variables or {})
     elif isinstance(document, list):
         for number, one in enumerate(document, 1):
-            host = next(iter(one.values()), None) if isinstance(one, dict) else None
+            members = dict(one) if isinstance(one, dict) else {}
+            title = 'host' if isinstance(members.get('host'), str) else next(iter(members), '')
+            host = members.pop(title, None)
             if not isinstance(host, str):
-                raise BadVars(f'{path}: entry {number} is no object whose first member is the host')
-            yield host, next(iter(one)), _texts(dict(list(one.items())[1:]))
+                raise BadVars(
+                    f'{path}: entry {number} is no object whose first member is the host, nor has it a "host"'
+                )
+            yield host, title, _texts(members)
     else:
         raise BadVars(f'{path} is neither an object, host -> variables, nor a list of objects')
 

@@ -16,6 +16,10 @@ TABLES = {
     'a.json': '{{"{one}": {{"port": 8080, "zone": "a \\"b\\", c"}}, "{two}": {{"port": "010", "zone": "ü/1"}}}}',
     'b.json': '[{{"host": "{one}", "port": 8080, "zone": "a \\"b\\", c"}}, {{"host": "{two}", "port": "010", "zone": "ü/1"}}]',
     'a.yaml': "# ours\n'{one}':\n  port: 8080\n  zone: a \"b\", c\n'{two}': {{port: 010, zone: ü/1}}\n",
+    'c.csv': 'port,host,zone\n8080,{one},"a ""b"", c"\n010,{two},ü/1\n',
+    'd.csv': 'node,port,zone\n{one},8080,"a ""b"", c"\n{two},010,ü/1\n',
+    'c.json': '[{{"port": 8080, "host": "{one}", "zone": "a \\"b\\", c"}}, {{"zone": "ü/1", "port": "010", "host": "{two}"}}]',
+    'd.json': '[{{"node": "{one}", "port": 8080, "zone": "a \\"b\\", c", "host": [5]}}, {{"node": "{two}", "port": "010", "zone": "ü/1"}}]',
     'b.yml': "- host: '{one}'\n  port: 8080\n  zone: a \"b\", c\n- host: '{two}'\n  port: 010\n  zone: ü/1\n",
 }
 
@@ -106,6 +110,7 @@ BAD = {
     'no object': ('v.json', '{"127.0.0.1": 5}', ['/'], "v.json: '127.0.0.1' has no object of variables"),
     'no first member': ('v.json', '[{}]', ['/'], 'v.json: entry 1 is no object whose first member is the host'),
     'no host in a row': ('v.csv', 'host,a\n,1\n', ['/'], "v.csv: '' names no host"),
+    'no host in a short row': ('v.csv', 'a,host\n1\n', ['/'], "v.csv: '' names no host"),
     'no node set': ('v.csv', 'host,a\nweb[1-,1\n', ['/'], "v.csv: 'web[1-' is not a node set"),
     'a line break': ('v.json', '{"127.0.0.1": {"a": "x\\ny"}}', ['/', 'X-A:{a}'], 'X-A'),
     'a fragment': ('v.csv', 'host,a\n127.0.0.1,1\n', ['/{a}#x'], 'a fragment is never sent'),
