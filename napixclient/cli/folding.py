@@ -13,7 +13,7 @@ from ..errors import HTTPError
 from ..hosts import Groups, fold
 from ..messages import Response, exact_text, redump_json, written_json
 from .formats import Format
-from .outcomes import Outcome, chain_of, head_of, in_place_of_body, shown_answer_of, status_of
+from .outcomes import Outcome, answering_field, chain_of, head_of, shown_answer_of, status_of
 from .stdio import BOLD, CYAN, GREEN, OFF, RED, colours
 
 __all__ = ['Folded', 'answer_lines', 'coloured_difference']
@@ -131,7 +131,7 @@ def _own_words(outcome: Outcome, chain: list[str]) -> list[str]:
 def _head_lines(response: Response, include: bool) -> list[str]:
     if include:
         return [line for line in head_of(response) if not line.lower().startswith('date:')][1:]
-    return [] if response.data else [escaped(line) for line in [in_place_of_body(response)] if line]
+    return [] if response.data else [escaped(line) for line in [answering_field(response)] if line]
 
 
 def _body_lines(response: Response) -> list[str]:

@@ -88,8 +88,8 @@ TOPICS = [
         'with tabs between them and control characters escaped. On a terminal the lines have columns, and a table '
         'below them shows how far each host is. Only results go to standard output. When a server failed because one '
         'behind it did, standard error tells the chain.',
-        'Where there is no body, its place has the field Location (or Allow) of the answer. -i shows all fields, as '
-        'they came.',
+        'Where there is no body, its place has the field Location (or Allow) of the answer, or WWW-Authenticate, '
+        'Proxy-Authenticate or Retry-After. -i shows all fields as they came, secrets too.',
         'An object of --json has index, host, method, url, status, ms, attempts, peer and tried (the address that '
         'answered, and all that were tried), body (JSON as it is, other text as a string, {"base64": ...} for what is '
         'no text) and error (class, text and chain, or null); with -i also headers, by their names in small letters.',

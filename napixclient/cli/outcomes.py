@@ -14,6 +14,7 @@ from .targets import Tag
 __all__ = [
     'Outcome',
     'answered_of',
+    'answering_field',
     'breaks',
     'chain_of',
     'head_of',
@@ -33,6 +34,8 @@ Outcome = Response | HTTPError
 breaks: Callable[[str, str], str] = re.compile(r'\s*[\r\n]\s*').sub
 #: Fields that are the answer where there is no body: where it is now (RFC 9110 §10.2.2), what may be asked (§10.2.1).
 _ANSWERS = ('Location', 'Allow')
+#: Those that say what to do next (RFC 9110 §11.6.1, §11.7.1, §10.2.3); they may be others in each answer.
+_ADVICE = ('WWW-Authenticate', 'Proxy-Authenticate', 'Retry-After')
 #: Characters of a body of which a terminal can show something.
 _PIECE = 2000
 
@@ -92,9 +95,18 @@ def piece_of(outcome: Outcome, longest: int | None = None) -> str:
 
 
 def in_place_of_body(response: Response) -> str:
+    """What is shown where there is no body: the field that is the answer, or of an error, what to do next."""
+    return answering_field(response) or (_field_of(response, _ADVICE) if response.status >= 400 else '')
+
+
+def answering_field(response: Response) -> str:
     """The field that is the answer where there is no body: ``Location: /vm/1``; empty without one."""
+    return _field_of(response, _ANSWERS)
+
+
+def _field_of(response: Response, names: tuple[str, ...]) -> str:
     headers = response.headers
-    return next((f'{name}: {headers[name]}' for name in _ANSWERS if name in headers), '')
+    return next((f'{name}: {headers[name]}' for name in names if name in headers), '')
 
 
 def status_line_of(response: Response) -> str:

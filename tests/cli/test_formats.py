@@ -7,6 +7,7 @@ import io
 import json
 import re
 from typing import Any
+from uuid import uuid4
 
 import pytest
 
@@ -14,7 +15,7 @@ from napixclient.cli.formats import FORMATS, Format
 from napixclient.cli.options import FLAGS
 from tests import kit
 from tests.cli.programs import napix, on_terminal
-from tests.cli.servers import fields, hosts_of, objects, several
+from tests.cli.servers import answering, fields, hosts_of, objects, several
 from tests.cli.test_output import CHAINED, LINE
 
 
@@ -82,6 +83,20 @@ def test_include_in_json(refused: str) -> None:
     assert second['headers'] is None
     head_of = ['index', 'host', 'method', 'url', 'status', 'ms', 'attempts', 'peer', 'tried']
     assert list(first) == [*head_of, 'headers', 'body', 'error']
+
+
+def test_what_is_missing_in_place_of_the_body() -> None:
+    """An error without a body shows who is to be told, or when to come back; folded answers are not split by that."""
+    for status, name in (401, 'WWW-Authenticate'), (407, 'Proxy-Authenticate'), (429, 'Retry-After'):
+        answer = lambda *_, status=status, name=name: (status, {name: f'{uuid4()}'}, b'')  # noqa: E731
+        with kit.serve(answer) as one, kit.serve(answer) as two:
+            hosts = hosts_of([one, two])
+            for _, _, text in fields(napix('get', hosts, '/').out).values():
+                assert re.fullmatch(f'{name}: [-0-9a-f]{{36}}', text)
+            assert napix('get', hosts, '/', '--csv').out.count(f',{name}: ') == 2
+            assert napix('get', hosts, '/', '--fold').out.count(LINE) == 2
+    with answering(b'', status=503) as bare:
+        assert fields(napix('get', bare.host, '/').out)[bare.host][2] == ''
 
 
 def test_include_in_folded_answers() -> None:
