@@ -7,20 +7,41 @@ import re
 import sys
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from typing import NamedTuple
 
 from ..error_texts import escaped, one_line
 from ..errors import HTTPError
 from ..hosts import Groups, fold
 from ..messages import Response, exact_text, redump_json, written_json
 from .formats import Format
-from .outcomes import Outcome, answering_field, chain_of, head_of, shown_answer_of, status_of
+from .outcomes import Outcome, answering_field, chain_of, head_of, shown_answer_of, status_of, tag_of
 from .stdio import BOLD, CYAN, GREEN, OFF, RED, colours
 
-__all__ = ['Folded', 'answer_lines', 'coloured_difference']
+__all__ = ['Folded', 'Shown', 'coloured_difference']
 
 _LINE = '-' * 15
 #: A server that asked another one may repeat what it was answered.
 _without_status = re.compile(r'\A"[^"]*" ?').sub
+
+
+class Shown(NamedTuple):
+    """An answer as it is shown."""
+
+    lines: list[str]
+    failed: bool
+
+    @classmethod
+    def of(cls, outcome: Outcome, include: bool) -> Shown:
+        """That of an outcome.
+
+        :param include: whether the header fields are a part of it.
+        """
+        return cls(_answer_lines(outcome, include), isinstance(outcome, HTTPError))
+
+    def difference(self, other: Shown, name: str = '', other_name: str = '', context: int = 3) -> Iterator[str]:
+        """How another answer differs from it. An error in its place does not make its body a list of what is gone."""
+        own = self.lines[:1] if other.failed and not self.failed else self.lines
+        return difflib.unified_diff(own, other.lines, name, other_name, n=context, lineterm='')
 
 
 class _Group:
@@ -28,9 +49,9 @@ class _Group:
 
     def __init__(self, outcome: Outcome, include: bool) -> None:
         self.hosts: dict[str, None] = {}
-        self.shown = answer_lines(outcome, include)
+        self.shown = Shown.of(outcome, include)
         self.count = 0
-        self.failed = isinstance(outcome, HTTPError)
+        self.first = tag_of(outcome).number
 
 
 class Folded(Format):
@@ -59,6 +80,7 @@ class Folded(Format):
         if group is None:
             group = self._found[key] = _Group(outcome, self._include)
         group.hosts[outcome.request.host] = None
+        group.first = min(group.first, tag_of(outcome).number)
         group.count += 1
         return ''
 
@@ -71,8 +93,8 @@ class Folded(Format):
             yield from self._block(group)
 
     def _ranked(self) -> list[_Group]:
-        """The groups, largest first; of equal ones good answers first, then what came first."""
-        return sorted(self._found.values(), key=lambda group: (-group.count, group.failed))
+        """The groups, largest first; of equal ones good answers first, then that of the host that is named first."""
+        return sorted(self._found.values(), key=lambda group: (-group.count, group.shown.failed, group.first))
 
     def _name(self, group: _Group) -> str:
         count = (
@@ -81,9 +103,9 @@ class Folded(Format):
         return f'{fold(group.hosts, self._groups, self._regroup)} ({count})'
 
     def _block(self, group: _Group) -> Iterator[str]:
-        name, (first, *others) = self._name(group), group.shown
+        name, (first, *others) = self._name(group), group.shown.lines
         if self._coloured:
-            name, first = f'{BOLD}{name}{OFF}', f'{RED if group.failed else GREEN}{first}{OFF}'
+            name, first = f'{BOLD}{name}{OFF}', f'{RED if group.shown.failed else GREEN}{first}{OFF}'
         yield from (_LINE, name, _LINE, first, *others)
 
     def _differences(self) -> Iterator[str]:
@@ -91,7 +113,7 @@ class Folded(Format):
         most, *others = self._ranked()
         yield from self._block(most)
         for other in others:
-            lines = difflib.unified_diff(most.shown, other.shown, self._name(most), self._name(other), lineterm='')
+            lines = most.shown.difference(other.shown, self._name(most), self._name(other))
             yield from coloured_difference(lines) if self._coloured else lines
 
 
@@ -102,7 +124,7 @@ def coloured_difference(lines: Iterable[str]) -> Iterator[str]:
         yield f'{colour}{line}{OFF}' if colour else line
 
 
-def answer_lines(outcome: Outcome, include: bool = False) -> list[str]:
+def _answer_lines(outcome: Outcome, include: bool) -> list[str]:
     """The lines of an answer: its status, then its body, JSON member by member; or the error, with its whole chain.
 
     :param include: whether the header fields stand between.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from time import localtime, monotonic, strftime
 import gevent
 
 from . import signals
-from .folding import answer_lines, coloured_difference
+from .folding import Shown, coloured_difference
 from .formats import Format, format_of
 from .outcomes import Outcome, tag_of
 from .plan import Plan
@@ -31,7 +30,7 @@ class Watch:
 
     def __init__(self, plan: Plan) -> None:
         self._plan = plan
-        self._known: dict[int, list[str]] = {}
+        self._known: dict[int, Shown] = {}
 
     def go(self) -> int:
         """Repeat it, close the pool, and return the exit code of the last run."""
@@ -65,7 +64,7 @@ class Changes(Format):
     :param first: whether there is nothing to compare with yet.
     """
 
-    def __init__(self, inner: Format, known: dict[int, list[str]], plan: Plan, first: bool) -> None:
+    def __init__(self, inner: Format, known: dict[int, Shown], plan: Plan, first: bool) -> None:
         self._inner = inner
         self._known = known
         self._include = plan.asked.include
@@ -80,19 +79,19 @@ class Changes(Format):
 
     def show(self, outcome: Outcome) -> str:
         """What is written of an outcome, if it has changed."""
-        number, lines = tag_of(outcome).number, answer_lines(outcome, self._include)
-        before, self._known[number] = self._known.get(number), lines
-        changed = not self._first and [*map(_untimed, before or ())] != [*map(_untimed, lines)]
+        number, shown = tag_of(outcome).number, Shown.of(outcome, self._include)
+        before, self._known[number] = self._known.get(number), shown
+        changed = not self._first and (before is None or _untimed(before) != _untimed(shown))
         self._changed += changed
         if not (changed or self._shows_all):
             return ''
         text = self._inner.show(outcome)
         if changed and before is not None and isinstance(self._inner, Lines):
-            text += ''.join(f'    {line}\n' for line in self._difference(before, lines))
+            text += ''.join(f'    {line}\n' for line in self._difference(before, shown))
         return text
 
-    def _difference(self, before: list[str], after: list[str]) -> Iterator[str]:
-        lines = list(difflib.unified_diff(before, after, lineterm='', n=1))[2:]
+    def _difference(self, before: Shown, after: Shown) -> Iterator[str]:
+        lines = list(before.difference(after, context=1))[2:]
         return coloured_difference(lines) if self._coloured else iter(lines)
 
     def note(self, outcome: Outcome) -> str:
@@ -110,5 +109,5 @@ class Changes(Format):
         return f'{strftime("%H:%M:%S", localtime())}: {self._changed} of {tally.asked} changed\n'
 
 
-def _untimed(line: str) -> str:
-    return _without_times('', line)
+def _untimed(shown: Shown) -> list[str]:
+    return [_without_times('', line) for line in shown.lines]

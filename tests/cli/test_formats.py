@@ -14,7 +14,7 @@ import pytest
 from napixclient.cli.formats import FORMATS, Format
 from napixclient.cli.options import FLAGS
 from tests import kit
-from tests.cli.programs import napix, on_terminal
+from tests.cli.programs import napix, on_terminal, started
 from tests.cli.servers import answering, fields, hosts_of, objects, several
 from tests.cli.test_output import CHAINED, LINE
 
@@ -258,6 +258,33 @@ def test_a_good_answer_is_the_norm_on_ties(refused: str) -> None:
         for hosts in f'{bad.host},{good.host}', f'{good.host},{other.host},{refused}':
             out = napix('get', hosts, '/', '--diff').out
             assert out.startswith(f'{LINE}\n{good.host} (1)\n{LINE}\n200 OK\nfine\n--- {good.host} (1)\n')
+
+
+def test_the_norm_on_ties_is_the_first_of_the_hosts() -> None:
+    """Of equally many good answers the norm is that of the host that is named first, whichever came first."""
+    gate = kit.Gate()
+    with (
+        kit.serve(lambda *_: (200, None, 'slow'), gate=gate) as slow,
+        kit.serve(lambda *_: (200, None, 'quick')) as quick,
+    ):
+        with started('get', f'{slow.host},{quick.host}', '/', '--diff', '--joblog', '/dev/stderr') as process:
+            assert quick.host in process.stderr.readline().decode()
+            gate.open()
+            assert process.stdout.read().decode().startswith(f'{LINE}\n{slow.host} (1)\n{LINE}\n')
+            assert process.wait(timeout=30) == 0
+
+
+def test_an_error_is_not_compared_with_a_good_body(refused: str) -> None:
+    """--diff does not list the body of a good answer as gone where others failed; what errors say is compared."""
+    good = {'name': 'web', 'v': 1}
+    with several(good, good, (500, 'x\ny'), (503, 'x\nz')) as servers:
+        hosts = [server.host for server in servers]
+        out = napix('get', f'{hosts_of(servers)},{refused}', '/', '--diff').out
+        assert f'+++ {hosts[2]} (1)\n@@ -1 +1,3 @@\n-200 OK\n+500 Internal Server Error\n+x\n+y\n' in out
+        assert f'+++ {refused} (1)\n@@ -1 +1 @@\n-200 OK\n+RefusedError: connection refused\n' in out
+        assert '-{' not in out
+        out = napix('get', hosts_of(servers[2:]), '/', '--diff').out
+        assert out.endswith('-500 Internal Server Error\n+503 Service Unavailable\n x\n-y\n+z\n')
 
 
 def test_fold_keeps_the_whole_chain() -> None:

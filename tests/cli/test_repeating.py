@@ -138,7 +138,12 @@ def test_watch() -> None:
     assert {'    -  "v": 1,', '    +  "v": 2,'} <= set(lines)
     at = next(at for at, line in enumerate(lines) if line.startswith(f'{host}\t500'))
     assert at > 2
-    assert {'    -200 OK', '    +500 Internal Server Error', '    +x'} <= set(lines[at:])
+    assert [line for line in lines[at:] if line[:1] == ' '] == [
+        '    @@ -1 +1,2 @@',
+        '    -200 OK',
+        '    +500 Internal Server Error',
+        '    +x',
+    ]
     assert len([line for line in lines if not line.startswith(' ')]) == 4
     first, *changes = err.splitlines()
     assert first.startswith('2 hosts in ')
