@@ -53,6 +53,12 @@ class _Group:
         self.count = 0
         self.first = tag_of(outcome).number
 
+    def add(self, other: _Group) -> None:
+        """Take the hosts of another one."""
+        self.hosts |= other.hosts
+        self.count += other.count
+        self.first = min(self.first, other.first)
+
 
 class Folded(Format):
     """Shows identical answers once. It holds each different answer once, and the names of all hosts.
@@ -94,7 +100,16 @@ class Folded(Format):
 
     def _ranked(self) -> list[_Group]:
         """The groups, largest first; of equal ones good answers first, then that of the host that is named first."""
-        return sorted(self._found.values(), key=lambda group: (-group.count, group.shown.failed, group.first))
+        return sorted(self._alike(), key=lambda group: (-group.count, group.shown.failed, group.first))
+
+    def _alike(self) -> Iterable[_Group]:
+        """The groups; those that are shown alike, such as JSON with other white space, are one."""
+        found: dict[tuple[str, ...], _Group] = {}
+        for group in self._found.values():
+            known = found.setdefault(tuple(group.shown.lines), group)
+            if known is not group:
+                known.add(group)
+        return found.values()
 
     def _name(self, group: _Group) -> str:
         count = (

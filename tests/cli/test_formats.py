@@ -274,6 +274,21 @@ def test_the_norm_on_ties_is_the_first_of_the_hosts() -> None:
             assert process.wait(timeout=30) == 0
 
 
+def test_what_is_shown_alike_is_one_answer() -> None:
+    """JSON with other white space, and a text with another end of line, are no other answers: each host is in a group."""
+    kind = {'Content-Type': 'application/json'}
+    bodies: list[Any] = [b'{"v":1}', b'{"v": 1}\n', b'{\n "v": 1}', {'v': 2}]
+    servers = [kit.serve(lambda *_, body=body: (200, kind, body)) for body in bodies]
+    with servers[0], servers[1], servers[2], servers[3]:
+        for flag in '--fold', '--diff':
+            out = napix('get', hosts_of(servers), '/', flag).out
+            first = out.splitlines()[1]
+            assert first.endswith(' (3)') and out.count('"v": 1') == 1 + (flag == '--diff')
+            assert f'{servers[3].host} (1)' in out
+    with several('fine', 'fine\n', 'fine\r\n') as texts:
+        assert napix('get', hosts_of(texts), '/', '--fold').out.endswith(f' (3)\n{LINE}\n200 OK\nfine\n')
+
+
 def test_an_error_is_not_compared_with_a_good_body(refused: str) -> None:
     """--diff does not list the body of a good answer as gone where others failed; what errors say is compared."""
     good = {'name': 'web', 'v': 1}
