@@ -95,7 +95,8 @@ def _lines(context: Context) -> Format:
     return Lines(context.targets, context.asked.include)
 
 
-#: Name -> entry. Without any of them each answer is a line, and with ``--quiet`` or ``--duration`` nothing.
+#: Name -> entry. Without any of them each answer is a line; with ``--quiet`` or ``--duration`` nothing, but with
+#: ``--watch`` what has changed.
 FORMATS: Mapping[str, Entry] = {
     'json': Entry('--json', lambda asked: asked.json, _json),
     'csv': Entry('--csv', lambda asked: asked.csv, _csv),
@@ -115,7 +116,7 @@ def format_of(asked: Asked, targets: Targets, groups: Groups) -> Format:
         one, other = wanted[:2]
         why = ': answers are shown one by one, or together' if other.flag == '--fold' else ''
         raise BadFormat(f'{one.flag} and {other.flag} exclude each other{why}')
-    if not wanted and (asked.quiet or asked.duration is not None and asked.watch is None):
+    if not wanted and asked.watch is None and (asked.quiet or asked.duration is not None):
         return Format()
     return (wanted or [FORMATS['lines']])[0].make(Context(asked, targets, groups))
 

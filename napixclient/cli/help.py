@@ -78,8 +78,8 @@ TOPICS = [
         'how many at once, how long, how often, and when to stop',
         'A TIME is a number of seconds, or such as 500ms, 5s, 1m30s, 2h.',
         '-n and --duration make a load: with -q and --summary there is nothing but rates, quantiles and a histogram.',
-        '--watch shows all answers once, and then those that have changed, with what is gone (-) and what is new (+); '
-        'standard error tells when. Ctrl-C ends it.',
+        '--watch shows all answers once (with -q none), and then those that have changed, with what is gone (-) and '
+        'what is new (+); standard error tells when. Ctrl-C ends it.',
     ),
     Topic(
         'output',

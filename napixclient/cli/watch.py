@@ -68,7 +68,8 @@ class Changes(Format):
         self._inner = inner
         self._known = known
         self._include = plan.asked.include
-        self._shows_all = first or plan.asked.folds
+        only_changes = plan.asked.quiet and isinstance(inner, Lines)
+        self._shows_all = first and not only_changes or plan.asked.folds
         self._first = first
         self._changed = 0
         self._coloured = colours(sys.stdout)

@@ -150,6 +150,16 @@ def test_watch() -> None:
     assert [re.sub(r'^\d\d:\d\d:\d\d', 'T', line) for line in changes] == ['T: 1 of 2 changed'] * 2
 
 
+def test_a_quiet_watch() -> None:
+    """With -q nothing is shown but what has changed, and how; other formats begin with all answers, as ever."""
+    for flags, count in ((), 1), (('--json',), 2):
+        with Turning({'v': 1}, {'v': 1}, {'v': 2}) as turning:
+            code, out, err = napix('get', turning.server.host, '/', '--watch', '10ms', '-n', 4, '-q', *flags)
+        lines = [line for line in out.splitlines() if line[:1] != ' ']
+        assert (code, len(lines), '"v": 2' in lines[-1], err) == (0, count, True, '')
+        assert ('    +  "v": 2' in out) == (not flags)
+
+
 def test_watch_in_other_formats() -> None:
     """--json, --csv and --template have a record for what has changed; folded answers are shown again, all of them."""
     for flags, count in (('--json',), 3), (('--csv',), 4), (('--template', '{body.v}'), 3):
