@@ -15,7 +15,7 @@ import click
 
 from .._version import __version__
 from .completion import COMMANDS, SHELLS, VARIABLE, asked_for, complete_hosts, complete_methods, complete_urls, script
-from .options import FLAGS, Asked
+from .options import FLAGS, METHODS, Asked
 
 __all__ = ['napix', 'run']
 
@@ -104,14 +104,14 @@ napix: click.Command = click.Command(
 def _command(name: str, rest: list[str]) -> int:
     """Run a subcommand of the command itself; return its exit code."""
     if name == 'help' and rest:
-        from .help import SAGA, TOPICS, topic_text
+        from .help import TOPICS, text_about
 
-        found = [topic for topic in (*TOPICS, SAGA) if topic.name == rest[0]]
-        if not found or len(rest) > 1:
+        text = text_about(rest[0]) if len(rest) == 1 else None
+        if text is None:
             raise click.UsageError(
-                f'{" ".join(rest)!r} is no topic of the help: {", ".join(topic.name for topic in TOPICS)}'
+                f'{" ".join(rest)!r} is no topic of the help: {", ".join(topic.name for topic in TOPICS)}; nor a flag'
             )
-        click.echo(topic_text(found[0]), nl=False)
+        click.echo(text, nl=False)
     elif name == 'completion':
         if len(rest) != 1 or rest[0] not in SHELLS:
             raise click.UsageError(f'name the shell: napix completion {"|".join(SHELLS)}')
@@ -172,11 +172,11 @@ def _dispatch(arguments: list[str]) -> int:
     name, rest = arguments[0], arguments[1:]
     if name in _HELP and rest:
         name = 'help'
-    if name == 'help' and len(rest) == 1 and rest[0] in _PROGRAMS:
+    if name == 'help' and len(rest) == 1 and (rest[0] in COMMANDS or rest[0].upper() in METHODS):
         name, rest = rest[0], ['--help']
     if name in _PROGRAMS:
         return _delegate(name, rest)
-    if name in COMMANDS:
+    if name in COMMANDS or (name.upper() in METHODS and rest == ['--help']):
         if name == 'saga' and any(word in _HELP for word in rest):
             name, rest = 'help', ['saga']
         if any(word in _HELP for word in rest):

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import textwrap
 from collections.abc import Iterator
 
 from .options import FLAGS, Flag
 
-__all__ = ['EXAMPLES', 'SAGA', 'SUMMARY', 'SYNOPSIS', 'TOPICS', 'Topic', 'screen', 'topic_text']
+__all__ = ['EXAMPLES', 'SAGA', 'SUMMARY', 'SYNOPSIS', 'TOPICS', 'Topic', 'screen', 'text_about']
 
 WIDTH = 80
 SUMMARY = 'send HTTP requests to many servers at once'
@@ -15,7 +16,7 @@ SYNOPSIS = (
     'napix METHOD HOSTS URL [ITEM...] [FLAGS]',
     'napix demo [--serve] | serve [FLAGS] | saga show|undo JOURNAL',
     'napix worker [FLAGS] | cluster key|status',
-    'napix completion SHELL | man | help TOPIC',
+    'napix completion SHELL | man | help TOPIC|FLAG',
 )
 
 
@@ -37,7 +38,7 @@ class Topic:
 TOPICS = [
     Topic(
         'hosts',
-        'which servers: node sets, groups, files; ranges in URLs',
+        'which servers: node sets, groups, files, --urls; --vars of each',
         'HOSTS is a node set, as ClusterShell has them. A host may carry a scheme and a port. '
         '"." stands for no hosts but those of --hostfile, "-" for those on standard input.',
         [
@@ -75,7 +76,7 @@ TOPICS = [
     ),
     Topic(
         'limits',
-        'how many at once, how long, how often, and when to stop',
+        'how many at once, how long, how often: --timeout, -n, --watch',
         'A TIME is a number of seconds, or such as 500ms, 5s, 1m30s, 2h.',
         '-n and --duration make a load: with -q and --summary there is nothing but rates, quantiles and a histogram.',
         '--watch shows all answers once (with -q none), and then those that have changed, with what is gone (-) and '
@@ -83,7 +84,7 @@ TOPICS = [
     ),
     Topic(
         'output',
-        'what is shown: lines, JSON, folded answers, differences',
+        'what is shown: lines, --json, --csv, --template, --fold, --diff',
         'In a pipe each answer is a line as soon as it is there: host, status or kind of error, milliseconds and body, '
         'with tabs between them and control characters escaped. On a terminal the lines have columns, and a table '
         'below them shows how far each host is. Only results go to standard output. When a server failed because one '
@@ -100,7 +101,7 @@ TOPICS = [
     ),
     Topic(
         'resume',
-        'going on after a failure: job logs, who failed',
+        'going on after a failure: --joblog, --resume, --failed-out',
         'A job log that exists is gone on with by --resume only; without it napix asks on a terminal, and refuses '
         'elsewhere. A request is the same if host, method, URL and body are: the log has a digest of the body. Header '
         'fields are not compared.',
@@ -169,29 +170,47 @@ def screen() -> str:
             ('ITEM', 'key=value key:=json param==value Header:value field@file @file'),
         ]
     )
-    lines += ['', 'napix help TOPIC tells more, with all flags:']
+    lines += ['', 'napix help TOPIC tells more, with all flags; napix help --json tells of one:']
     lines += _table([(topic.name, topic.line) for topic in TOPICS])
     lines += ['']
     lines += [f'  $ {command}' for command, _ in EXAMPLES[:3]]
     return '\n'.join(lines) + '\n'
 
 
-def topic_text(topic: Topic) -> str:
-    """The text of a topic for a terminal."""
+def text_about(name: str) -> str | None:
+    """The text about a topic or a flag for a terminal; ``None`` if there is none of this name."""
+    for topic in (*TOPICS, SAGA):
+        if topic.name == name:
+            return _topic_text(topic)
+    return next((_flag_text(flag) for flag in FLAGS if {name, f'--{name}'} & {*flag.opts}), None)
+
+
+def _topic_text(topic: Topic) -> str:
     return '\n'.join([f'{topic.name}: {topic.line}', *_body(topic)]) + '\n'
+
+
+def _flag_text(flag: Flag) -> str:
+    """Its help, and what its topic says of it."""
+    (topic,) = (topic for topic in TOPICS if topic.name == flag.topic)
+    names = re.compile(rf'(?<![\w-])({"|".join(map(re.escape, flag.opts))})(?![\w-])').search
+    told = [text for text in topic.paragraphs if isinstance(text, str) and names(text)]
+    lines = _table([(flag.written, flag.help or '')])
+    for paragraph in [*told, f'"napix help {topic.name}" tells more.']:
+        lines += ['', *_wrapped(paragraph)]
+    return '\n'.join(lines) + '\n'
 
 
 def _body(topic: Topic) -> Iterator[str]:
     for paragraph in topic.paragraphs:
         yield ''
-        yield from (
-            _table(paragraph)
-            if isinstance(paragraph, list)
-            else textwrap.wrap(paragraph, WIDTH, break_on_hyphens=False, break_long_words=False)
-        )
+        yield from _table(paragraph) if isinstance(paragraph, list) else _wrapped(paragraph)
     if topic.flags:
         yield ''
         yield from _table([(flag.written, flag.help or '') for flag in topic.flags])
+
+
+def _wrapped(paragraph: str) -> list[str]:
+    return textwrap.wrap(paragraph, WIDTH, break_on_hyphens=False, break_long_words=False)
 
 
 def _table(rows: list[tuple[str, str]]) -> list[str]:

@@ -379,6 +379,24 @@ def test_topics() -> None:
         assert any(f'  {flag.written}  ' in text for text in shown), flag.written
 
 
+def test_help_of_a_flag() -> None:
+    """A flag is a topic too, by each of its names: its help, what its topic says of it, and the name of that."""
+    for words in ['help', '--json'], ['--help', '--json'], ['help', 'json']:
+        code, out, err = napix(*words)
+        assert (code, err, all(len(line) <= 80 for line in out.splitlines())) == (0, '', True)
+        assert out.startswith('  --json  Show each answer as a JSON object on a line.\n\nAn object of --json has index')
+        assert out.endswith('\n\n"napix help output" tells more.\n')
+    for flag, one in zip(FLAGS, at_once(*(['help', flag.opts[0]] for flag in FLAGS)), strict=True):
+        assert one.out.startswith(f'  {flag.written}  '), flag.written
+    assert napix('help', 'output').out.startswith('output: ')
+    assert napix('help', '-n').out.startswith('  -n, --repeat N  ')
+    overview = napix('--help').out
+    for name in 'get', 'man', 'completion':
+        assert napix('help', name).out == overview
+    for flag in '--csv', '--watch', '--vars', '--json', '--template', '--diff', '--urls', '--joblog':
+        assert flag in overview
+
+
 # The man page --------------------------------------------------------------------------------------------------------
 
 
