@@ -36,6 +36,8 @@ _EVERY, _FIRST = 0.1, 0.2
 #: Lines of hosts at most, and cells of a host's name.
 _ROWS, _NAME = 12, 44
 _STATE, _TIME = 16, 9
+#: Cells of the bar at least.
+_SHORTEST = 4
 
 
 class _Cell(NamedTuple):
@@ -122,6 +124,9 @@ class Board:
             (f'{tally.ended / max(tally.seconds, 0.001):,.0f}/s', 'dim'),
             (_clock(tally.seconds), 'dim'),
         ]
+        for dispensable in 4, 3, 1:  # on a narrow terminal
+            if sum(len(text) + 2 for text, _ in parts) > width - _SHORTEST - 2:
+                del parts[dispensable]
         grid.add_column(ratio=1)
         for _ in parts:
             grid.add_column(no_wrap=True, justify='right')
@@ -130,7 +135,7 @@ class Board:
         bar = ProgressBar(
             total=total,
             completed=ended,
-            width=max(width - used - 2, 4),
+            width=max(width - used - 2, _SHORTEST),
             complete_style='green',
             finished_style='green',
             style='bright_black',

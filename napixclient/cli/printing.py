@@ -9,14 +9,15 @@ from urllib.parse import quote
 from ..errors import HTTPError
 from .formats import Format
 from .outcomes import Outcome, answered_of, chain_of, head_of, milliseconds, piece_of, status_of, tag_of
-from .stdio import DIM, GREEN, OFF, RED, colours
+from .stdio import DIM, GREEN, OFF, RED, colours, columns_of
 from .targets import Targets
 
 __all__ = ['Files', 'Lines', 'chain_lines']
 
 #: The width of the hosts' column on a terminal, at most.
 WIDTH = 44
-_UNKNOWN = 80
+#: Characters between the columns, and the fewest that a body is cut to.
+_BETWEEN, _LEAST = len('  ' + ' ' + ' ms  '), 8
 
 
 class Lines(Format):
@@ -32,8 +33,7 @@ class Lines(Format):
         self._columns = sys.stdout.isatty()
         self._coloured = colours(sys.stdout)
         self._width = min(max(map(len, hosts)), WIDTH)
-        # A terminal that does not know its size says 0.
-        self._size = os.get_terminal_size(sys.stdout.fileno()).columns or _UNKNOWN if self._columns else 0
+        self._size = columns_of(sys.stdout) or 0
 
     def show(self, outcome: Outcome) -> str:
         """The line, with its end."""
@@ -57,15 +57,18 @@ class Lines(Format):
     def _in_columns(self, outcome: Outcome, host: str, status: str, ms: str) -> str:
         from rich.cells import cell_len, set_cell_size
 
-        head, tail = f'{host.ljust(self._width)}  ', f'{status:<12} {ms:>7} ms  '
-        room = max(self._size - len(head) - len(tail), 0)
+        cells = [host.ljust(self._width), f'{status:<12}', f'{ms:>7}']
+        if self._size - sum(map(len, cells)) - _BETWEEN < _LEAST:
+            cells = [host, f'{status} ', ms]  # a narrow terminal has no room for columns
+        room = max(self._size - sum(map(len, cells)) - _BETWEEN, 0)
         piece = piece_of(outcome, self._size)
         if cell_len(piece) > room:
             piece = set_cell_size(piece, room - 1) + '…' if room else ''
+        host, status, ms = cells
         if self._coloured:
-            colour = RED if isinstance(outcome, HTTPError) else GREEN
-            return f'{head}{colour}{status:<12}{OFF} {ms:>7} ms  {DIM}{piece}{OFF}\n'
-        return f'{head}{tail}{piece}'.rstrip() + '\n'
+            status = f'{RED if isinstance(outcome, HTTPError) else GREEN}{status}{OFF}'
+            piece = piece and f'{DIM}{piece}{OFF}'
+        return f'{host}  {status} {ms} ms  {piece}'.rstrip() + '\n'
 
 
 def chain_lines(outcome: Outcome) -> str:

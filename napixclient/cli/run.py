@@ -20,7 +20,7 @@ from .outcomes import Outcome, tag_of
 from .plan import BadUsage, Plan
 from .printing import Files
 from .schedule import Bounds, Schedule
-from .stdio import Output, tell
+from .stdio import Output, columns_of, tell
 from .summary import Times
 from .tally import Tally
 
@@ -215,7 +215,7 @@ class Run:
         finally:
             self._output.close(self._patience)
         if self._tally.times is not None:
-            tell(''.join(f'{line}\n' for line in self._tally.summary()))
+            tell(''.join(f'{line}\n' for line in self._tally.summary(columns_of(sys.stderr))))
         elif not self._asked.quiet:
             tell(self._closing_line(self._tally))
 

@@ -17,7 +17,20 @@ import gevent
 from gevent import monkey, socket
 from gevent.event import Event
 
-__all__ = ['BOLD', 'CYAN', 'DIM', 'GREEN', 'OFF', 'RED', 'Output', 'colours', 'is_same_terminal', 'tell', 'write']
+__all__ = [
+    'BOLD',
+    'CYAN',
+    'DIM',
+    'GREEN',
+    'OFF',
+    'RED',
+    'Output',
+    'colours',
+    'columns_of',
+    'is_same_terminal',
+    'tell',
+    'write',
+]
 
 #: What a terminal obeys: colours, and none.
 BOLD, DIM, RED, GREEN, CYAN, OFF = '\x1b[1m', '\x1b[2m', '\x1b[31m', '\x1b[32m', '\x1b[36m', '\x1b[0m'
@@ -28,6 +41,8 @@ _ROOM = 1 << 18
 #: What a pipe takes at once when it says that it takes something (POSIX: PIPE_BUF).
 _PIECE = 4096
 _POLLOUT = 4
+#: Columns of a terminal that does not know its size.
+_UNKNOWN = 80
 
 
 def colours(stream: TextIO) -> bool:
@@ -64,6 +79,11 @@ def write(descriptor: int, data: bytes) -> None:
             view = view[os.write(descriptor, view[:_PIECE]) :]
         except BlockingIOError:  # somebody else has made it so
             socket.wait_write(descriptor)
+
+
+def columns_of(stream: TextIO) -> int | None:
+    """The columns of the terminal that it goes to; ``None`` if it is none. One that does not know its size says 0."""
+    return os.get_terminal_size(stream.fileno()).columns or _UNKNOWN if stream.isatty() else None
 
 
 def tell(text: str) -> None:

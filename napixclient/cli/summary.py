@@ -12,8 +12,8 @@ from .outcomes import Outcome, is_answer, milliseconds, status_of
 
 __all__ = ['Times', 'summary_lines']
 
-#: Bars of the histogram, and their greatest length.
-_BARS, _LONGEST = 10, 40
+#: Bars of the histogram, and their greatest and smallest length.
+_BARS, _LONGEST, _SHORTEST = 10, 40, 8
 _QUANTILES = (10, 25, 50, 75, 90, 95, 99)
 #: Different errors that are told apart.
 _MOST_ERRORS = 20
@@ -70,10 +70,11 @@ class Times:
         return list(zip(edges, counts, strict=True))
 
 
-def summary_lines(times: Times, seconds: float) -> Iterator[str]:
+def summary_lines(times: Times, seconds: float, columns: int | None = None) -> Iterator[str]:
     """The lines of the summary.
 
     :param seconds: how long the run took.
+    :param columns: of the terminal; the bars are as long as that allows.
     """
     ended = sum(times.statuses.values())
     yield f'  total       {seconds:.2f} s'
@@ -82,7 +83,7 @@ def summary_lines(times: Times, seconds: float) -> Iterator[str]:
         for name in 'fastest', 'slowest', 'average':
             yield f'  {name}     {_ms(getattr(times, name))}'
         yield f'histogram of the times of {times.answers:,} {"answer" if times.answers == 1 else "answers"}:'
-        yield from _histogram(times.bars())
+        yield from _histogram(times.bars(), columns)
         yield 'quantiles:'
         for percent in _QUANTILES:
             yield f'  {percent}% in {_ms(times.quantile(percent / 100))}'
@@ -96,11 +97,13 @@ def summary_lines(times: Times, seconds: float) -> Iterator[str]:
             yield f'  {count:>9,}  {text}'
 
 
-def _histogram(bars: list[tuple[float, int]]) -> Iterator[str]:
+def _histogram(bars: list[tuple[float, int]], columns: int | None) -> Iterator[str]:
     most = max(count for _, count in bars)
-    for edge, count in bars:
-        bar = '■' * round(_LONGEST * count / most) or ('▏' if count else '')
-        yield f'  up to {_ms(edge):>9}  {count:>9,}  {bar}'.rstrip()
+    heads = [f'  up to {_ms(edge):>9}  {count:>9,}  ' for edge, count in bars]
+    longest = min(_LONGEST, max((columns or math.inf) - max(map(len, heads)) - 1, _SHORTEST))
+    for head, (_, count) in zip(heads, bars, strict=True):
+        bar = '■' * round(longest * count / most) or ('▏' if count else '')
+        yield f'{head}{bar}'.rstrip()
 
 
 def _ms(value: float) -> str:

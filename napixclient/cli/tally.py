@@ -82,8 +82,11 @@ class Tally:
         what = hosts if self.asked == self.hosts else f'{self.asked} requests to {hosts}'
         return f'{what} in {self.seconds:.2f} s: {", ".join(parts)}'
 
-    def summary(self) -> Iterator[str]:
-        """The closing line, and those of a summary."""
+    def summary(self, columns: int | None) -> Iterator[str]:
+        """The closing line, and those of a summary.
+
+        :param columns: of the terminal, if there is one.
+        """
         yield str(self)
         if self.times is not None:
-            yield from summary_lines(self.times, self.seconds)
+            yield from summary_lines(self.times, self.seconds, columns)

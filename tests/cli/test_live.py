@@ -181,6 +181,27 @@ def test_narrower() -> None:
         assert 'nautilus' in on_terminal('get', server.host, '/', columns=0, lines=0).out
 
 
+def test_a_narrow_terminal() -> None:
+    """In 40 columns each answer is a line with a piece of its body, bars fit, and the table says in words that are whole."""
+    gate = kit.Gate()
+    with several({'name': 'nautilus'}, (503, b''), gate=gate) as servers:
+
+        def act(slave: int) -> None:
+            gate.wait_for(2)
+            gevent.sleep(0.5)  # for a frame of the table
+            gate.open()
+
+        screen = watched('get', hosts_of(servers), '/', '--summary', columns=40, lines=40, act=act)
+    for server in servers:
+        (line,) = (line for line in screen.everything if line.startswith(server.host))
+        assert re.match(r'[\d.:]+  (200  [\d.]+ ms  \{"na.*…|503  [\d.]+ ms)$', line), line
+    table = next(rows for rows in screen.snapshots if any('━' in line for line in rows))
+    (progress,) = (line for line in table if '━' in line)
+    assert re.fullmatch(r'━+ +0/2  0 failed  \d+:\d\d', progress.strip()), progress
+    bars = [line for line in screen.everything if '■' in line]
+    assert bars and all(line.startswith('  up to ') for line in bars), bars  # none is wrapped
+
+
 def test_interrupted() -> None:
     """Ctrl-C tells who is pending above the table; the second takes the table away, and the closing line ends it."""
     gate = kit.Gate()
