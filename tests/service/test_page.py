@@ -77,6 +77,36 @@ def test_a_fan_out_is_composed_sent_and_watched_live(browser: Browser, service: 
     assert (run['simultaneous'], run['timeout'], run['about']['url']) == (3, 30, '/ships?x=1')
 
 
+def test_only_failures_are_red_and_the_rate_is_told(browser: Browser, service: Service) -> None:
+    """A number of failures is red from 1 up; how many ended a second is told while it runs and after; all of it fits."""
+    colours = 'return ["ok", "failed"].map(name => getComputedStyle(document.getElementById("stat-" + name)).color)'
+    gate = kit.Gate()
+    with kit.serve(gate=gate) as server, kit.serve(lambda *_: (500, None, 'x')) as failing:
+        good = service.start({'requests': [{'host': server.host}] * 2, 'simultaneous': 2})
+        first, _ = gate.wait_for(2)
+        show(browser, service, good['id'])
+        until_stat(browser, 'rate', '–')
+        first.release()
+        browser.until('/^[0-9.,]+[/]s$/.test(document.getElementById("stat-rate").textContent)')
+        gate.open()
+        until_state(browser, 'done')
+        until_stat(browser, 'failed', '0')
+        ok, failed = browser.run(colours)
+        assert ok == failed
+        bad = service.start({'requests': [{'host': failing.host}] * 5})
+        show(browser, service, bad['id'])
+        until_stat(browser, 'failed', '5')
+    until_state(browser, 'done')
+    ok, failed = browser.run(colours)
+    assert ok != failed
+    run = service.show(bad['id'])
+    told = browser.run('return document.getElementById("stat-rate").textContent').removesuffix('/s').replace(',', '')
+    assert float(told) == pytest.approx(5 / (run['finished'] - run['created']), rel=0.1)
+    for width in 1280, 1070, 900, 700, 390:
+        browser.resize(width, 900)
+        assert browser.run('const s = document.querySelector(".stats"); return s.scrollWidth <= s.clientWidth'), width
+
+
 #: Notes, at every frame, what the page says in its different places.
 SAMPLING = """
 window.samples = new Set();

@@ -65,6 +65,12 @@ export function duration(ms) {
   return `${Math.round(ms / 3600000)} h`;
 }
 
+export function rate(count, ms) {
+  if (!count || !(ms > 0)) return '\u2013';
+  const each = count * 1000 / ms;
+  return `${each < 9.95 ? each.toFixed(1) : number(Math.round(each))}/s`;
+}
+
 export function ago(seconds) {
   const passed = Date.now() / 1000 - seconds;
   if (passed < 45) return 'just now';

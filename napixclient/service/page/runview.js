@@ -5,7 +5,7 @@ import { askAgain } from './again.js';
 import { Answers } from './answers.js';
 import { Histogram, Timeline } from './charts.js';
 import { draftOf } from './compose.js';
-import { $, ago, duration, fill, h, number, say, write } from './dom.js';
+import { $, ago, duration, fill, h, number, rate, say, write } from './dom.js';
 import { openDetail } from './detail.js';
 import { Run } from './model.js';
 import { fold } from './nodeset.js';
@@ -14,7 +14,7 @@ import { Tiles } from './tiles.js';
 
 const STATS = [['done', 'done'], ['ok', 'ok'], ['failed', 'failed'], ['cancelled', 'cancelled'],
   ['interrupted', 'interrupted'], ['in_flight', 'in flight'], ['p50', 'p50'],
-  ['p90', 'p90'], ['p99', 'p99'], ['elapsed', 'elapsed']];
+  ['p90', 'p90'], ['p99', 'p99'], ['rate', 'rate'], ['elapsed', 'elapsed']];
 const LOOK_MS = 500;
 const APPLY_MS = 40;                    // for taking in what has come, before what is known by then is drawn
 const LONGEST_REST = 100;               // ms between two drawings, at most; else five times what one took
@@ -321,7 +321,10 @@ class RunView {
     for (const name of ['failed', 'cancelled', 'interrupted']) write(this.stats[name], number(shown[name]));
     write(this.stats.in_flight, number(this.inFlight()));
     for (const name of ['p50', 'p90', 'p99']) write(this.stats[name], duration(latency[name]));
-    write(this.stats.elapsed, duration(known.finished ? (known.finished - known.created) * 1000 : run.now()));
+    this.stats.failed.classList.toggle('some', shown.failed > 0);
+    const elapsed = known.finished ? (known.finished - known.created) * 1000 : run.now();
+    write(this.stats.rate, rate(shown.ok + shown.failed, elapsed));
+    write(this.stats.elapsed, duration(elapsed));
     write(this.different, run.folded && run.results.length ? `${number(run.groups.size)} different` : '');
   }
 
