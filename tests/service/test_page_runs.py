@@ -368,6 +368,24 @@ def test_every_field_of_the_form_explains_itself(browser: Browser, service: Serv
     assert browser.text('#compose-alert').startswith('Stop after: a number')
 
 
+def test_r_goes_to_the_list_of_runs(browser: Browser, service: Service) -> None:
+    """From a run and from the sagas as well as from the form beside the list: as the help says."""
+    with kit.serve() as server:
+        id = service.start({'requests': [{'host': server.host}]})['id']
+        service.follow(id)
+    for place in f'#/runs/{id}', '#/sagas':
+        browser.open('about:blank')
+        browser.open(f'{service.url}{place}')
+        browser.until('document.querySelector("main h1")')
+        if place.endswith(id):
+            until_state(browser, 'done')
+        browser.keys('r')
+        browser.until('location.hash === "#/" && document.activeElement.id === "past-title"')
+        browser.until('document.querySelector("#runs a")')
+    browser.keys('r')
+    browser.until('document.activeElement === document.querySelector("#runs a")')
+
+
 def test_the_tile_that_the_keyboard_is_on_says_its_name(browser: Browser, service: Service) -> None:
     """It is seen, with how the host fares, where tiles have no names too; it goes when the focus does."""
     with kit.serve(address='0.0.0.0') as server:

@@ -53,7 +53,12 @@ const SHORTCUTS = {
     if (location.hash === '#/' || !location.hash) $('field-hosts')?.focus();
     else go('#/');
   },
-  r: () => ($('runs')?.querySelector('a') ?? $('home')).focus(),
+  r: () => {
+    const toList = () => ($('runs').querySelector('a') ?? $('past-title')).focus();
+    if ($('runs')) return toList();
+    addEventListener('hashchange', toList, { once: true });       // once its view is there
+    go('#/');
+  },
   s: () => go('#/sagas'),
   '/': () => ($('find') ?? $('filter-text'))?.focus(),
   t: () => document.querySelector('.tiles')?.focus(),
