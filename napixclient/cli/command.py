@@ -183,7 +183,14 @@ def _dispatch(arguments: list[str]) -> int:
             _show_help()
             return 0
         return _command(name, rest)
-    code = napix.main(arguments, prog_name='napix', standalone_mode=False)
+    try:
+        code = napix.main(arguments, prog_name='napix', standalone_mode=False)
+    except click.NoSuchOption as exc:
+        from .elsewhere import hint
+
+        if (text := hint(exc.option_name)) is None:
+            raise
+        raise click.UsageError(f'No such option {exc.option_name!r}: {text}') from exc
     return code if isinstance(code, int) else 0
 
 

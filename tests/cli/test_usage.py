@@ -12,6 +12,7 @@ import gevent.subprocess
 import pytest
 
 from napixclient import __version__
+from napixclient.cli.elsewhere import hint
 from napixclient.cli.options import FLAGS
 from tests import kit
 from tests.cli.programs import at_once, environment, napix
@@ -182,6 +183,15 @@ BAD: list[tuple[list[str | bytes], str]] = [
     (['get', 'a', '/', '--proxy', 'gopher://a'], 'proxy is a URL'),
     (['get', 'a', '/', '--proxy', 'http://p', '--no-proxy', '<x>'], 'no_proxy: expected hosts'),
     (['get', 'a', '/', '--nonsense'], '--nonsense'),
+    (['get', 'a', '/', '-H', 'X: y'], "No such option '-H': header fields are items behind the URL, Name:value"),
+    (['post', 'a', '/', '--data', '{}'], "'--data': what is sent are items behind the URL, key=value, key:=json or"),
+    (['post', 'a', '/', '--data={}'], "'--data': what is sent are items"),
+    (['post', 'a', '/', '--form', 'a=b'], "'--form': a form is what has a file among its items, field@file"),
+    (['-X', 'POST', 'http://a/'], "'-X': the method comes first, as in napix post HOSTS URL"),
+    (['get', 'a', '/', '-u', 'a:b'], "'-u': --auth @FILE has a name and a password"),
+    (['get', 'a', '/', '-c', '5'], "'-c': --simultaneous N is for each host, --max-connections N for all"),
+    (['get', 'a', '/', '-z', '5s'], "'-z': it is --duration TIME here"),
+    (['get', '-w', 'a', '/'], "'-w': the hosts come behind the method"),
     (['get', 'a', '/', '--json=1'], "'--json' does not take a value"),
     (['get', b'\xff', '/'], 'not a host'),
     (['get', 'a', b'/\xff'], 'codec'),
@@ -254,6 +264,11 @@ def test_both_variables() -> None:
     """A login and a token in the environment: which one is meant?"""
     code, _, err = napix('get', 'a', '/', NAPIX_LOGIN='a', NAPIX_TOKEN='b')
     assert (code, err) == (2, 'napix: NAPIX_LOGIN and NAPIX_TOKEN are both set: sign the requests, or send a token\n')
+
+
+def test_hints_are_about_flags_that_there_are_not() -> None:
+    """A flag that is declared, now or later, has its own meaning: no hint speaks of it."""
+    assert hint('-H') and not [name for flag in FLAGS for name in flag.opts if hint(name)]
 
 
 # Help ----------------------------------------------------------------------------------------------------------------
