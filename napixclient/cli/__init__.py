@@ -38,6 +38,7 @@ signals      SIGINT and SIGTERM
 help         the text of the help
 manpage      the man page
 missing      what to install where a package is missing
+elsewhere    what to write for flags of other programs
 completion   completion of command lines
 demo, peers  ``napix demo``, and its servers
 pages        the servers of the documentation, which are in ``napixclient.demo``
