@@ -368,6 +368,25 @@ def test_every_field_of_the_form_explains_itself(browser: Browser, service: Serv
     assert browser.text('#compose-alert').startswith('Stop after: a number')
 
 
+def test_times_are_written_as_for_the_command(browser: Browser, service: Service) -> None:
+    """Timeout and deadline are seconds, or such as 1m30s and 500ms; what is no time is named, and nothing is sent."""
+    with kit.serve() as server:
+        for timeout, seconds in ('1m30s', 90), ('2m', 120), ('500ms', 0.5), ('7', 7), (' 1.5 ', 1.5):
+            compose(browser, service, server.host, timeout=timeout)
+            until_state(browser, 'done')
+            assert service.show(browser.run('return location.hash').rpartition('/')[2])['timeout'] == seconds
+        browser.open('about:blank')
+        browser.open(service.url)
+        browser.run('document.querySelector("details.more").open = true')
+        browser.write('#field-hosts', server.host)
+        for deadline in '1x', '5s1m', '1.2.3s':
+            browser.write('#field-deadline', deadline)
+            browser.click('#send')
+            until_text(browser, '#compose-alert', f'Deadline: a number of seconds, or such as 1m30s, not “{deadline}”')
+            assert browser.run('return document.activeElement.id') == 'field-deadline'
+        assert len(server.requests) == 5
+
+
 def test_r_goes_to_the_list_of_runs(browser: Browser, service: Service) -> None:
     """From a run and from the sagas as well as from the form beside the list: as the help says."""
     with kit.serve() as server:

@@ -59,12 +59,22 @@ function isStructured(text) {
   }
 }
 
-function numberOf(name, label) {
+function numberOf(name, label, what = 'a number') {
   const text = (draft[name] ?? '').trim();
   if (!text) return undefined;
   const value = Number(text);
-  if (!Number.isFinite(value)) throw new Error(`${label}: a number, not \u201c${text}\u201d`);
+  if (!Number.isFinite(value)) throw new Error(`${label}: ${what}, not \u201c${text}\u201d`);
   return value;
+}
+
+// A time as the command takes it too: 5, 5s, 1m30s, 500ms.
+const UNITS = { d: 86400, h: 3600, m: 60, s: 1, ms: 0.001 };
+const isTime = /^(?=.)(?:\d+(?:\.\d+)?d)?(?:\d+(?:\.\d+)?h)?(?:\d+(?:\.\d+)?m)?(?:\d+(?:\.\d+)?s)?(?:\d+(?:\.\d+)?ms)?$/;
+
+function secondsOf(name, label) {
+  const text = (draft[name] ?? '').trim();
+  if (!isTime.test(text)) return numberOf(name, label, 'a number of seconds, or such as 1m30s');
+  return [...text.matchAll(/([\d.]+)(ms|[dhms])/g)].reduce((sum, [, many, unit]) => sum + Number(many) * UNITS[unit], 0);
 }
 
 // The text that is posted. JSON is put in as it was written, so that its numbers keep their digits.
@@ -74,7 +84,7 @@ function submission() {
   const simultaneous = (draft.simultaneous ?? '').trim();
   const options = {
     simultaneous: simultaneous === 'auto' ? 'auto' : numberOf('simultaneous', 'Simultaneous'),
-    timeout: numberOf('timeout', 'Timeout'), deadline: numberOf('deadline', 'Deadline'),
+    timeout: secondsOf('timeout', 'Timeout'), deadline: secondsOf('deadline', 'Deadline'),
     retries: numberOf('retries', 'Retries'), need: numberOf('need', 'Stop after'),
     ordered: draft.ordered || undefined, redirect: draft.redirect || undefined,
   };
@@ -113,11 +123,11 @@ function form(go) {
     field('body', 'Body', body, bodyHint),
     h('div.row', {},
       field('simultaneous', 'Simultaneous', input({ inputMode: 'numeric' }), 'Requests at a time to one host, or auto.'),
-      field('timeout', 'Timeout', input({ inputMode: 'decimal', placeholder: '60' }), 'Seconds that one request may take.')),
+      field('timeout', 'Timeout', input({ inputMode: 'decimal', placeholder: '60' }), 'What one request may take: seconds, or such as 500ms, 2m.')),
     h('details.more', { open: Boolean(draft.deadline || draft.retries || draft.need || draft.ordered || draft.redirect) },
       h('summary', {}, 'More options'),
       h('div.row', {},
-        field('deadline', 'Deadline', input({ inputMode: 'decimal' }), 'Seconds that all of it may take.'),
+        field('deadline', 'Deadline', input({ inputMode: 'decimal' }), 'What all of it may take: seconds, or such as 30s, 1m30s.'),
         field('retries', 'Retries', input({ inputMode: 'numeric', placeholder: '0' }), 'Of requests that may be repeated.'),
         field('need', 'Stop after', input({ inputMode: 'numeric', placeholder: 'all' }),
           'So many good answers (below 400) are enough: the other requests are then cancelled.')),
