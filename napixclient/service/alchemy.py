@@ -167,6 +167,8 @@ def open_alchemy(url: str) -> Database:
         url = f'postgresql+psycopg://{url.partition("://")[2]}'  # the same driver with every release of SQLAlchemy
     try:
         made = make_url(url)
+        if made.get_backend_name() not in _DIALECTS:
+            raise StoreError(f'cannot open the store: {made.get_backend_name()} is not one of {", ".join(_DIALECTS)}')
         more = (
             {}
             if made.get_backend_name() != 'postgresql'
@@ -176,8 +178,8 @@ def open_alchemy(url: str) -> Database:
         )
         # We keep connections ourselves.
         engine = create_engine(made, poolclass=NullPool, hide_parameters=True, connect_args=more)
-    except (ArgumentError, NoSuchModuleError, ImportError) as exc:
+    except ArgumentError as exc:  # what was given may hold a secret
+        raise StoreError('not a store; expected a URL: sqlite:///PATH or postgresql://HOST/DATABASE') from exc
+    except (NoSuchModuleError, ImportError) as exc:
         raise StoreError(f'cannot open the store: {str(exc).splitlines()[0]}') from exc
-    if engine.dialect.name not in _DIALECTS:
-        raise StoreError(f'cannot open the store: {engine.dialect.name} is not one of {", ".join(_DIALECTS)}')
     return Database(lambda: _Alchemy(engine), exclusive=False)

@@ -260,6 +260,16 @@ def test_numbers_of_all_commands() -> None:
     assert 'RANGE' not in napix('demo', '--help').out
 
 
+def test_what_is_no_store() -> None:
+    """`napix serve` says which stores there are, whatever SQLAlchemy has to say, and repeats no password of a URL."""
+    for store, complaint in (
+        ('mysql://nemo:pa55word@a/b', 'cannot open the store: mysql is not one of postgresql, sqlite'),
+        ('runs.sqlite pa55word', 'not a store; expected a URL: sqlite:///PATH or postgresql://HOST/DATABASE'),
+    ):
+        code, _, err = napix('serve', '--bind', '127.0.0.1:0', '--store', store)
+        assert (code, err.endswith(f'napix: {complaint}\n'), 'pa55word' in err) == (2, True, False), err
+
+
 def test_both_variables() -> None:
     """A login and a token in the environment: which one is meant?"""
     code, _, err = napix('get', 'a', '/', NAPIX_LOGIN='a', NAPIX_TOKEN='b')
