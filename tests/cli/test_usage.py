@@ -270,6 +270,16 @@ def test_what_is_no_store() -> None:
         assert (code, err.endswith(f'napix: {complaint}\n'), 'pa55word' in err) == (2, True, False), err
 
 
+@pytest.mark.parametrize('name', ['', 'nope', 'nope.x.Names', 'napixclient.dmeo.Names', 'napixclient.demo.Nmaes'])
+def test_a_resolver_that_there_is_not(name: str) -> None:
+    """One line says which variable names it, as the line of the examples to export may be mistyped; no traceback."""
+    for words in ['get', 'web1.example', '/'], ['demo', '--serve', '--port', '0']:
+        code, out, err = napix(*words, fresh=True, GEVENT_RESOLVER=name)
+        last = err.splitlines()[-1]
+        assert (code, out) == (2, ''), err
+        assert last.startswith(f'napix: GEVENT_RESOLVER={name} in the environment names no class: '), err
+
+
 def test_both_variables() -> None:
     """A login and a token in the environment: which one is meant?"""
     code, _, err = napix('get', 'a', '/', NAPIX_LOGIN='a', NAPIX_TOKEN='b')
