@@ -1,5 +1,5 @@
 #!/bin/sh
-# From nothing to two workers, on one machine with Debian; the how-to "Beyond one machine" explains each step.
+# From nothing to two workers, on one machine with Debian; docs/howto/cluster.rst explains each step.
 set -eu
 
 # 1. the extra, on the machines of the workers and of those that ask

@@ -39,7 +39,7 @@ class RequestDefaults(TypedDict, total=False):
     """What each request of a :class:`ClusterPool` has unless it says otherwise.
 
     :param timeout: ``float``, seconds from ``request()`` to the outcome, the time in the broker included, or
-        :class:`urllib3.Timeout`. Default: 25 minutes.
+        :class:`urllib3.Timeout`. Default, and at most: 25 minutes.
     :param retries: :class:`urllib3.Retry` or an ``int``, tries after the first; ``False`` for none at all. Default:
         only an idempotent request whose reused connection turned out to be closed is sent once more.
     :param max_body: ``int``, the largest body in bytes, as sent and as decoded. Default: 64 MiB.
@@ -83,7 +83,7 @@ class ClusterPool(Waiting, PoolVerbs[Body, PendingResponse, PendingResponse]):
     :param zone: which of the clusters that share the broker.
     :param batch: requests that travel together at most.
     :param window: requests that may be with the broker and the workers at once.
-    :param run: a name for this run, part of the name of its queue. Default: one of its own.
+    :param run: a name for this run, with which that of its queue begins; several may have the same. Default: none.
     :param defaults: those of :class:`RequestDefaults`:
     :raises ValueError: for what makes no sense, and for what cannot travel.
     :raises TypeError: for an option that there is not.
@@ -115,7 +115,8 @@ class ClusterPool(Waiting, PoolVerbs[Body, PendingResponse, PendingResponse]):
             Broker(broker),
             Keyring(key),
             Zone(zone, lanes),
-            uuid.uuid4().hex if run is None else run,
+            # One that ended, or that goes on elsewhere, must not share its queue and numbers with another of its name.
+            '.'.join([*([run] if run else []), uuid.uuid4().hex]),
             whole_number(simultaneous, 'simultaneous'),
             signer=described(authenticator_of(authenticator)),
             batch=whole_number(batch, 'batch'),

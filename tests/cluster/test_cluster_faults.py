@@ -308,6 +308,26 @@ def test_cancel(cluster: Cluster) -> None:
         assert servers.report()['seen'] < 400 and servers.report()['seen'] - seen < 100
 
 
+def test_runs_of_the_same_name(cluster: Cluster) -> None:
+    """Several runs may have the same name, at once and after each other: each has its own outcomes."""
+    servers = cluster.servers(1, 0.1)
+    cluster.worker()
+    with pool_of(cluster, run='same', headers={'Authorization': 'first'}) as first:
+        for _ in range(20):
+            first.request(servers.hosts[0], 'GET', '/')
+        for ends in True, False:
+            with pool_of(cluster, run='same', headers={'Authorization': 'second'}) as second:
+                for _ in range(5):
+                    second.request(servers.hosts[0], 'GET', '/')
+                if ends:
+                    until(lambda: servers.report()['seen'])
+                else:
+                    assert [outcome.text for outcome in second.wait() if isinstance(outcome, Response)] == [
+                        'second'
+                    ] * 5
+        assert [outcome.text for outcome in first.wait() if isinstance(outcome, Response)] == ['first'] * 20
+
+
 @pytest.mark.parametrize('method', ['GET', 'POST'])
 def test_a_loop_that_is_left(cluster: Cluster, method: str) -> None:
     """Leaving a loop or a stream drops what workers have not sent; what is in flight ends, and others are asked."""
@@ -473,13 +493,13 @@ def test_what_is_no_batch(cluster: Cluster) -> None:
             b'x', content_type='application/x-napix', headers=headers, properties={'reply_to': 'napix.reply.run'}
         )
         channel.basic_publish(message, '', f'napix.{cluster.zone}.{cluster.lanes}.0')
-    words = {'method': 'napix_cancel', 'arguments': {'run': 'mine', 'ranges': [[0, 9], [0]]}}
+    words = {'method': 'napix_cancel', 'arguments': {'run': 'run', 'ranges': [[0, 9], [0]]}}
     for body in json.dumps(words), '{}', 'x':
         message = channel.prepare_message(body, content_type='application/json', content_encoding='utf-8')
         channel.basic_publish(message, 'napix.pidbox', '')
     until(lambda: channel.queue_declare(f'napix.{cluster.zone}.{cluster.lanes}.dead', passive=True)[1] == 5)
     connection.release()
-    with pool_of(cluster, run='mine') as pool:
+    with pool_of(cluster) as pool:
         pool.request(servers.hosts[0], 'GET', '/')
         assert [outcome.status for outcome in pool.wait(20)] == [200]
     assert not worker.ended and 'Traceback' not in worker.text and "is no batch: KeyError('id')" in worker.text
