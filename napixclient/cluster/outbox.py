@@ -127,11 +127,11 @@ class Outbox:
         for safe in True, False:
             waiting = lane.safe if safe else lane.unsafe
             while waiting:
-                if self._flying >= self._plan.window:
+                room = self._plan.window - self._flying
+                if room <= 0:
                     self._stalled = True
                     return
-                most = self._plan.batch if safe else UNSAFE_LOT
-                taken = _first(waiting, most)
+                taken = _first(waiting, min(room, self._plan.batch if safe else UNSAFE_LOT))
                 entries = [entry for entry in taken if entry.pending.outcome is None]
                 if entries:
                     self._publish_lot(lane, safe, entries)

@@ -292,6 +292,22 @@ def test_no_worker(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
     assert len(caplog.records) == 1 and 'no worker has lane' in caplog.text
 
 
+@pytest.mark.parametrize('method', ['GET', 'POST'])
+def test_window(cluster: Cluster, method: str) -> None:
+    """No more requests than the window are with the broker and the workers at once; the others follow."""
+    servers = cluster.servers(1, 0.05)
+    with pool_of(cluster, window=7) as pool:
+        asked = [pool.request(servers.hosts[0], method, f'/{number}') for number in range(40)]
+        until(lambda: pool.stats()[servers.hosts[0]]['in_flight'])
+        assert [pool.stats()[servers.hosts[0]][state] for state in ('in_flight', 'queued')] == [7, 33]
+        cluster.worker()
+        while not all(one.ready() for one in asked):
+            assert pool.stats()[servers.hosts[0]]['in_flight'] <= 7
+            time.sleep(0.01)
+        assert [outcome.status for outcome in pool.wait()] == [200] * 40
+    assert servers.report()['different'] == servers.report()['seen'] == 40
+
+
 def test_cancel(cluster: Cluster) -> None:
     """cancel() ends all at once, and workers stop asking."""
     servers = cluster.servers(2, 0.2)
