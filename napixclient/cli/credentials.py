@@ -65,9 +65,10 @@ _WAYS = {
     'bearer': 'send a token in a header field',
     'auth': 'send name and password',
     'digest': 'prove that you know the password',
+    'netrc': 'send what ~/.netrc has',
 }
 #: The authenticators of flags that no variable and no profile stands for, by their names in the library.
-_OWN = {'bearer': 'BearerToken', 'auth': 'BasicAuth', 'digest': 'Digest'}
+_OWN = {'bearer': 'BearerToken', 'auth': 'BasicAuth', 'digest': 'Digest', 'netrc': 'NetrcAuth'}
 
 
 def authenticator_of(asked: Asked, profile: Profile) -> Authenticator | None:
@@ -92,13 +93,9 @@ def authenticator_of(asked: Asked, profile: Profile) -> Authenticator | None:
 
 
 def _own(asked: Asked, name: str) -> Authenticator:
-    """The authenticator of ``--bearer``, ``--auth`` or ``--digest``."""
+    """The authenticator of ``--bearer``, ``--auth``, ``--digest`` or ``--netrc``."""
     flag, given = f'--{name}', getattr(asked, name)
-    secret = _secret(flag, given)
-    parts = [secret] if name == 'bearer' else secret.split(':', 1)
-    if name != 'bearer' and len(parts) < 2:
-        where = f' in the file {given[1:]}' if given.startswith('@') else ''
-        raise BadCredentials(f'{flag} takes NAME:PASSWORD; there is no ":"{where}')
+    parts = [] if name == 'netrc' else _parts(flag, name, given)
     from .. import authenticators
 
     made: Callable[..., Authenticator] = getattr(authenticators, _OWN[name])
@@ -108,8 +105,19 @@ def _own(asked: Asked, name: str) -> Authenticator:
         raise
     except ValueError as exc:
         raise BadCredentials(f'{flag}: {exc}') from exc
-    _warn_of_secret(asked, flag, given)
+    if parts:
+        _warn_of_secret(asked, flag, given)
     return authenticator
+
+
+def _parts(flag: str, name: str, given: str) -> list[str]:
+    """What a flag was given: a token, or a name and a password."""
+    secret = _secret(flag, given)
+    parts = [secret] if name == 'bearer' else secret.split(':', 1)
+    if name != 'bearer' and len(parts) < 2:
+        where = f' in the file {given[1:]}' if given.startswith('@') else ''
+        raise BadCredentials(f'{flag} takes NAME:PASSWORD; there is no ":"{where}')
+    return parts
 
 
 def _of_napix(asked: Asked, profile: Profile) -> LoginAuthenticator | TokenIdentifier | None:

@@ -109,6 +109,8 @@ def _credentials(asked: Asked) -> list[str]:
     """The flags that say who asks, without secrets; signatures and tokens of the query are made with the request."""
     if asked.bearer:
         return ['-H', f'"Authorization: Bearer {SECRET}"']
+    if asked.netrc:
+        return ['--netrc']
     given = asked.auth or asked.digest
     if not given:
         return []

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from base64 import b64encode
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -161,6 +162,25 @@ def test_digest(tmp_path: Path) -> None:
             assert not any(secret in out + err for secret in ('s3c:ret', 'wrong', 'response='))
     curl = napix('get', 'a', '/', '--digest', 'nemo:s3c:ret', '--curl').out
     assert curl.startswith('curl -sS ') and ' --digest -u "nemo:$NAPIX_TOKEN" ' in curl
+
+
+def test_netrc(tmp_path: Path) -> None:
+    """--netrc sends each host what ~/.netrc has for it, as curl does, shows it nowhere, and refuses to let others read."""
+    path = tmp_path / '.netrc'
+    path.write_text('machine 127.0.0.1 login nemo password s3cret\n')
+    path.chmod(0o600)
+    with kit.serve() as server:
+        hosts = f'127.0.0.1:{server.port},localhost:{server.port}'
+        code, out, err = napix('get', hosts, '/', '--netrc', '-v', HOME=str(tmp_path))
+        said = {request.headers['host']: request.headers.get('authorization') for request in server.requests}
+        proof = b64encode(b'nemo:s3cret').decode()
+        assert said == {server.authority: f'Basic {proof}', f'localhost:{server.port}': None}
+        assert code == 0 and not any(secret in out + err for secret in (proof, 's3cret'))
+        assert napix('get', server.host, '/', '--netrc', HOME=str(tmp_path / 'none')).code == 0
+        path.chmod(0o644)
+        found = napix('get', server.host, '/', '--netrc', HOME=str(tmp_path))
+        assert found.code == 2 and found.err.startswith('napix: --netrc: ') and len(server.requests) == 3
+    assert ' --netrc http://a/' in napix('get', 'a', '/', '--netrc', '--curl').out
 
 
 def test_nobody(config: dict[str, str]) -> None:

@@ -159,6 +159,7 @@ BAD: list[tuple[list[str | bytes], str]] = [
     (['get', 'a', '/', '--auth', 'a:b\x01'], '--auth: user name and password are texts without control characters'),
     (['get', 'a', '/', '--bearer', 't', '--auth', 'a:b'], '--bearer and --auth exclude each other'),
     (['get', 'a', '/', '--token', 't', '--digest', 'a:b'], '--token and --digest exclude each other'),
+    (['get', 'a', '/', '--auth', 'a:b', '--netrc'], '--auth and --netrc exclude each other'),
     (['get', 'a', '/', '--auth', 'nemo'], '--auth takes NAME:PASSWORD; there is no ":"'),
     (['get', 'a', '/', '--auth', '@MANIFEST.in'], 'NAME:PASSWORD; there is no ":" in the file MANIFEST.in'),
     (['get', 'a', '/', '--bearer', '@no-such-file'], "'--bearer @no-such-file': cannot read the file"),

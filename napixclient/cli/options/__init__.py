@@ -86,6 +86,7 @@ class Asked:
     bearer: str | None
     auth: str | None
     digest: str | None
+    netrc: bool
     profile: str | None
     cacert: str | None
     cert: str | None

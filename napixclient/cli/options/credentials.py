@@ -52,6 +52,11 @@ CREDENTIALS = [
         help='Answer challenges of Digest with the NAME:PASSWORD in this file.',
     ),
     Flag(
+        '--netrc',
+        topic='credentials',
+        help='Send each host the user and the password that ~/.netrc has for it, as Authorization: Basic.',
+    ),
+    Flag(
         '--profile',
         topic='credentials',
         metavar='NAME',
