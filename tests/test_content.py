@@ -231,8 +231,9 @@ def test_another_content_replaces_what_was_there() -> None:
     assert (changed.body, changed.headers.get('content-type'), changed.headers['a']) == ([1], None, 'b')
     assert changed.tag == 't' and changed.replace(data={'c': 2}).headers['content-type'] == FORM
     assert form.replace(files={'f': 'x'}).headers['content-type'].startswith('multipart/form-data')
-    same = form.replace(json=None, url='/x')
-    assert (same.body, same.headers['content-type']) == (b'a=1', FORM)
+    for none in {'json': None}, {'files': None}, {'files': {}}, {'files': []}:
+        same = form.replace(url='/x', **none)
+        assert (same.body, same.headers['content-type']) == (b'a=1', FORM)
 
 
 def test_a_request_knows_its_object() -> None:

@@ -11,7 +11,7 @@ from urllib3 import Timeout as Timeouts
 from .._options import Unpack, lists, refuse_unknown
 from ..checks import decider, is_number, is_whole
 from ..masking import mask_query
-from .content import content_of
+from .content import content_of, given_files
 from .headers import NO_HEADERS, Headers
 from .json_codec import dump_json
 from .methods import METHODS, method_of
@@ -192,7 +192,8 @@ class Request(_Draft):
         :raises TypeError: for a part that there is not.
         """
         parts: dict[str, Any] = {name: getattr(self, name) for name in _PARTS if name not in changes}
-        kept = 'body' not in changes and all(changes.get(name) is None for name in _CONTENT)
+        content = {**changes, 'files': given_files(changes.get('files'))}
+        kept = 'body' not in changes and all(content.get(name) is None for name in _CONTENT)
         if kept:  # what was checked, whatever became of the caller's object since
             parts['body'] = self.payload
         elif 'body' not in changes:  # then the old one goes, and the type that it had
