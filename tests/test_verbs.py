@@ -74,15 +74,16 @@ def test_a_whole_url_is_a_host_and_a_target(url: str, origin: str, target: str) 
         ('https://user@h/x', 'authenticator='),
         ('http://@h/x', 'authenticator='),
         ('http://a@b:hunter2@h/x', 'authenticator='),
-        ('ftp://h/x', 'http, https and http.unix are known'),
-        ('ws://h/x', 'http, https and http.unix are known'),
+        ('ftp://h/x', 'http, https, unix and http.unix are known'),
+        ('ws://h/x', 'http, https, unix and http.unix are known'),
         ('h:9/x', 'not an absolute URL'),
         ('//h/x', 'not an absolute URL'),
         ('/x', 'not an absolute URL'),
         ('', 'not an absolute URL'),
         ('http:/x', 'not an absolute URL'),
         ('user:hunter2@h/x', 'not an absolute URL'),
-        ('http:///x', 'it names no host'),
+        ('http:///x', "not an absolute URL: 'http:///x'; it names no host"),
+        ('http://', "'http://'; it names no host"),
         ('http://h:99999/', 'not a host'),
         ('http://::1/', 'not a host'),
         ('http://h /x', 'not a host'),
@@ -107,8 +108,13 @@ def test_from_url_of_a_unix_socket() -> None:
     assert (request.host, request.url) == ('http+unix://%2Frun%2Fx.sock', '/path?q=1')
     assert Request.from_url(request.full_url).full_url == request.full_url == 'http+unix://%2Frun%2Fx.sock/path?q=1'
     assert Request.from_url('unix:///run/x.sock').full_url == 'http+unix://%2Frun%2Fx.sock/'
-    for url in 'unix:///run/x.sock?q', 'https+unix://%2Frun%2Fx.sock/', 'http+unix://run/x', 'unix://run/x.sock':
+    for url in 'https+unix://%2Frun%2Fx.sock/', 'http+unix://run/x':
         with pytest.raises(ValueError):
+            Request.from_url(url)
+    for url in 'unix:///run/x.sock?q', 'unix://run/x.sock', 'http+unix:///run/x.sock', 'http+unix://':
+        with pytest.raises(
+            ValueError, match=r'not the URL of a Unix socket: .*; expected unix:///run/x\.sock, or with a'
+        ):
             Request.from_url(url)
 
 

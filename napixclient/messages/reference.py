@@ -145,7 +145,14 @@ def split_url(url: object) -> tuple[str, str]:
         host = f'unix://{found.path}'
         parse_origin(host)
         return host, '/'
-    return _place_of(found, f'unknown scheme in URL {mask(repr(url))}: http, https and {UNIX} are known')
+    if scheme in ('unix', UNIX):
+        raise ValueError(
+            f'not the URL of a Unix socket: {mask(repr(url))}; expected unix:///run/x.sock, or with a path '
+            'http+unix://%2Frun%2Fx.sock/path'
+        )
+    if scheme in ('http', 'https') and not found.authority:
+        raise ValueError(f'not an absolute URL: {mask(repr(url))}; it names no host')
+    return _place_of(found, f'unknown scheme in URL {mask(repr(url))}: http, https, unix and {UNIX} are known')
 
 
 def _place_of(found: Reference, unknown: str) -> tuple[str, str]:
