@@ -547,7 +547,7 @@ def test_as_it_came(path: Path) -> None:
 # A real server -------------------------------------------------------------------------------------------------------
 
 NGINX = """
-daemon off; error_log {directory}/error.log; pid {directory}/pid; worker_processes 1;
+daemon off; master_process off; error_log {directory}/error.log; pid {directory}/pid;
 events {{ worker_connections 64; }}
 http {{
     access_log {directory}/access.log; default_type application/octet-stream; types {{ application/json json; }}
