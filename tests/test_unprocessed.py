@@ -8,10 +8,12 @@ import sys
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import gevent
 import gevent.event
+import gevent.subprocess
 import pytest
 from gevent import monkey, socket
 from urllib3 import Retry
@@ -245,6 +247,49 @@ def test_what_was_read_is_never_called_unprocessed(
             client.request('POST', f'/{next_id()}', b'x' * size)
         assert not caught.value.unprocessed and SAFE not in str(caught.value)
         assert len(server.requests) == 2
+
+
+#: Carries out a request when its head has come, and prints it; a large one it answers with a RST.
+ACTS_ON_HEADS = """
+import socket, ssl, struct, sys
+context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+context.load_cert_chain(sys.argv[1])
+listener = socket.create_server(('127.0.0.1', 0))
+print(listener.getsockname()[1], flush=True)
+while True:
+    peer = context.wrap_socket(listener.accept()[0], server_side=True)
+    while data := peer.recv(16384):
+        print(data.split()[1].decode(), flush=True)
+        if len(data) > 1000:
+            peer.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack('ii', 1, 0))
+            break
+        peer.sendall(b'HTTP/1.1 200 OK\\r\\nContent-Length: 0\\r\\n\\r\\n')
+    peer.close()
+"""
+
+
+@pytest.mark.parametrize('kept', [True, False])
+def test_a_write_that_fails_behind_its_first_record(kept: bool, tmp_path: Path, authority: kit.Authority) -> None:
+    """TLS writes record after record: where one fails, the server may have read those before, and acted on the head."""
+    chain = tmp_path / 'chain.pem'
+    authority.certificate('127.0.0.1').private_key_and_cert_chain_pem.write_to_path(str(chain))
+    process = gevent.subprocess.Popen(
+        [sys.executable, '-c', ACTS_ON_HEADS, str(chain)], stdout=gevent.subprocess.PIPE, text=True
+    )
+    try:
+        host = f'https://127.0.0.1:{int(process.stdout.readline())}'
+        large = [f'/{next_id()}' for _ in range(40)]
+        for path in large:  # a matter of chance, each of them
+            with Client(host, ca_certs=authority.ca_certs) as client:
+                if kept:
+                    client.request('POST', f'/{next_id()}', b'x')
+                with pytest.raises(ProtocolError) as caught:
+                    client.request('POST', path, b'x' * 60_000)
+                assert not caught.value.unprocessed and SAFE not in str(caught.value)
+    finally:
+        process.kill()
+        carried_out = Counter(process.communicate()[0].split())
+    assert [carried_out[path] for path in large] == [1] * len(large)
 
 
 def test_what_was_never_sent() -> None:

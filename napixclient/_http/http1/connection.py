@@ -187,7 +187,7 @@ class Connection:
         except AGAIN:
             sent = 0
         except OSError as exc:
-            self.written = 0
+            self.written = NEVER if self._transport.may_have_sent(len(data), exc) else 0
             self.send_failed(exc)
             return
         self.written = sent

@@ -96,6 +96,17 @@ class Transport:
             pass  # whatever it is, the next read meets it as well
         return b''.join(parts)
 
+    def may_have_sent(self, size: int, exc: OSError) -> bool:
+        """Whether the peer can have read something of a write that failed.
+
+        TLS writes one record after the other, and does not say how many went out before one failed. Of a record that is
+        not whole nobody can read anything (RFC 8446 §5.2).
+
+        :param size: of what was to be written.
+        :param exc: how it failed; without a number, it was kept from TLS and from the system.
+        """
+        return size > RECORD and exc.errno is not None and isinstance(self._sock, ssl.SSLSocket)
+
     def refused(self) -> int:
         """Bytes written that the TCP of the other side has neither acknowledged nor will: it answered them with a RST.
 
