@@ -182,6 +182,23 @@ def test_small_things() -> None:
             Broker(url)  # type: ignore[arg-type]
 
 
+def test_a_task_makes_no_backend() -> None:
+    """The tasks of a worker share the backend of results, which does nothing, rather than make one each."""
+    done = kit.run_program(
+        """
+import gevent
+from napixclient.cluster.broker import Broker
+from napixclient.cluster.lanes import Zone
+from napixclient.cluster.worker.app import TASK, make_app
+app = make_app(Broker('amqp://a'), Zone(), [0], None)
+first, second = (gevent.spawn(lambda: app.tasks[TASK].backend).get() for _ in range(2))
+print(first is second)
+""",
+        patched=True,
+    )
+    assert done.out == 'True\n', done.err
+
+
 def test_without_the_extra() -> None:
     """Without the extra, the import says in one line what to install; the core never imports Celery."""
     done = kit.run_program(

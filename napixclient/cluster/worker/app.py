@@ -64,6 +64,7 @@ def make_app(broker: Broker, zone: Zone, lanes: list[int], asker: Asker) -> App:
         task_create_missing_queues=False,
         accept_content=['napix', 'json'],  # JSON is that of remote control
         task_ignore_result=True,
+        result_backend_thread_safe=True,  # or each task makes a new one, which then does nothing
         task_acks_late=True,
         task_reject_on_worker_lost=True,
         task_acks_on_failure_or_timeout=False,
