@@ -3,10 +3,8 @@
 # One would guess: `send` of a TLS socket that does not block and whose peer does not read raises SSLWantWriteError,
 #   as Python's documentation says, in a process patched by gevent too: `recv` of the same socket raises
 #   SSLWantReadError there, and `send` of a plain socket BlockingIOError.
-# What happens: gevent's `send` returns 0, which `socket.send` otherwise never does for data that is not empty. A
-#   loop of the usual form, which adds up what `send` returns and leaves upon SSLWantWriteError to wait in a
-#   selector, never leaves: it turns at full speed without giving way to the hub, so no other greenlet runs
-#   again, not even the one that would read. (This script stops at the first 0.)
+# What happens: gevent's `send` returns 0, which `socket.send` otherwise never does for data that is not empty. Code
+#   that adds up what `send` returns, and waits in a selector upon SSLWantWriteError, is not told that it has to wait.
 # Source: Python's documentation of ssl, "Notes on non-blocking sockets": "Most SSLSocket methods will raise either
 #   SSLWantWriteError or SSLWantReadError instead of BlockingIOError if an I/O operation would block".
 # Output seen:
