@@ -33,6 +33,8 @@ __all__ = ['ClusterPool', 'RequestDefaults']
 _is_run = re.compile(r'[0-9A-Za-z._-]{1,128}').fullmatch
 #: The options of a pool that travel with its requests; all others belong to the worker that sends them.
 _TRAVEL = frozenset(['timeout', 'retries', 'max_body', 'decode', 'redirect', 'headers', 'secret_names'])
+#: Requests of a stream that are taken between two turns of others.
+_TURN = 64
 
 
 class RequestDefaults(TypedDict, total=False):
@@ -203,13 +205,17 @@ class ClusterPool(Waiting, PoolVerbs[Body, PendingResponse, PendingResponse]):
         return self._but_refused(super().stream(self._in_turns(requests), ordered, window, timeout))
 
     def _in_turns(self, requests: Iterable[Any]) -> Iterator[Any]:
-        """The requests, with a turn for others now and then: what fills a batch is to be published."""
+        """The requests, with a turn for others now and then: what fills a batch is to be published.
+
+        gevent's loop looks at sockets after several turns only, unless it sleeps: the dozen round trips of a connection
+        to the broker would take as long as a window of requests.
+        """
         for number, request in enumerate(requests, 1):
             if self._submitter.untold is not None:
                 return
             yield request
-            if not number % 128:
-                gevent.sleep(0)
+            if not number % _TURN:
+                gevent.sleep(0 if self._submitter.reached else 0.001)
 
     def _but_refused(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
         refused = False

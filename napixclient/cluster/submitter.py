@@ -61,7 +61,8 @@ class Submitter:
         self._lookout = Lookout(plan, self.fail)
         self._next_deadline = float('inf')
         self._withdrawn: dict[str, list[int]] = {}  # numbers that workers are to be told to drop, by how
-        self._reached = False
+        #: Whether the broker has been.
+        self.reached: bool = False
         self._replies: Replies | None = None
         #: What may be acknowledged, of a run that outlives its process.
         self.ledger: Ledger | None = None if plan.fence is None else Ledger()
@@ -95,7 +96,7 @@ class Submitter:
         """
         entry = self._enter(request, batch, index)
         self._heir.add(entry)
-        self._reached = True  # that the broker is away now is no answer
+        self.reached = True  # that the broker is away now is no answer
         return entry.pending
 
     def _enter(self, request: Request, batch: Outcomes | None, index: int) -> Entry:
@@ -127,7 +128,7 @@ class Submitter:
         """Before the first lot goes to a lane. Called by the publisher."""
         assert self._replies is not None
         self._replies.ready.wait()
-        self._reached = True
+        self.reached = True
         zone = self.plan.zone
         consumers = channel.queue_declare(queue, durable=True, auto_delete=False, arguments=zone.arguments)[2]
         if not consumers:
@@ -201,13 +202,13 @@ class Submitter:
 
     def _on_failure(self, exc: BaseException, seconds: float) -> None:
         """There is no connection to the broker. Called by the greenlets that need one."""
-        if is_final(exc) or (seconds >= UNREACHED_SECONDS and not self._reached):
+        if is_final(exc) or (seconds >= UNREACHED_SECONDS and not self.reached):
             self.fail(self.plan.broker.error(exc))
 
     @property
     def _outlives(self) -> bool:
         """Whether workers may go on with what is published after it has ended here."""
-        return self.ledger is not None and self._reached
+        return self.ledger is not None and self.reached
 
     # -- time ------------------------------------------------------------------------------------------------------
 
