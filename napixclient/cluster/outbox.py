@@ -193,6 +193,15 @@ class Outbox:
             if not self._linger.active and not self._closed:
                 self._linger.start(self._flush)
 
+    def at_hosts(self) -> dict[str, tuple[int, int]]:
+        """How many requests of each host wait here, and how many are with the broker or a worker."""
+        found: dict[str, tuple[int, int]] = {}
+        for entry in self.under_way.values():
+            host = entry.pending.request.host
+            queued, in_flight = found.get(host, (0, 0))
+            found[host] = (queued + 1, in_flight) if entry.lot is None else (queued, in_flight + 1)
+        return found
+
 
 def key_of(number: int) -> int:
     """The caller's own number of what was published by this one, in a run that outlives its process."""

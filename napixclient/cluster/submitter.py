@@ -254,10 +254,7 @@ class Submitter:
         self.check_use()
         entries = self._outbox.under_way.values()
         fresh = {entry.key - 1 for entry in entries if entry.lot is None and not entry.number >> KEY_BITS}
-        self.closed = True
-        self._outbox.close()
-        self._sweeper.stop()
-        self._sweeper.close()
+        self._end()
         if self._replies is not None:  # first: nothing is to change any more
             self._replies.close(deletes=False)
         if self._outbox.publisher is not None:
@@ -265,16 +262,19 @@ class Submitter:
         self._outbox.publisher = self._replies = None
         return fresh
 
+    def _end(self) -> None:
+        self.closed = True
+        self._outbox.close()
+        self._sweeper.stop()
+        self._sweeper.close()
+
     def close(self) -> None:
         """Cancel what is under way, and leave the broker. May be repeated."""
         self.check_use()
         if self.closed:
             return
         self.cancel()
-        self.closed = True
-        self._outbox.close()
-        self._sweeper.stop()
-        self._sweeper.close()
+        self._end()
         publisher, replies = self._outbox.publisher, self._replies
         self._outbox.publisher = self._replies = None
         if self._withdrawn:
@@ -291,9 +291,4 @@ class Submitter:
 
     def at_hosts(self) -> dict[str, tuple[int, int]]:
         """How many requests of each host wait here, and how many are with the broker or a worker."""
-        found: dict[str, tuple[int, int]] = {}
-        for entry in self._outbox.under_way.values():
-            host = entry.pending.request.host
-            queued, in_flight = found.get(host, (0, 0))
-            found[host] = (queued + 1, in_flight) if entry.lot is None else (queued, in_flight + 1)
-        return found
+        return self._outbox.at_hosts()
