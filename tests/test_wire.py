@@ -344,9 +344,14 @@ def test_left_over(name: str, left: bytes) -> None:
 
 
 @pytest.mark.parametrize('left', [b'\r\n', b'\n', b'\r', b'\r\n\r\n'])
-def test_empty_line_left_over(left: bytes) -> None:
-    """Reused is a connection only with nothing left over: an empty line is not nothing."""
+@pytest.mark.parametrize('name', ['length', 'length 0', 'chunked', '204', '304', 'HEAD with a length', '100'])
+def test_empty_line_left_over(name: str, left: bytes) -> None:
+    """Reused is a connection only with nothing left over, however the answer is cut: an empty line is not nothing."""
+    row = ROWS[name]
     assert not read(PLAIN + left).reusable
+    for cuts in [(), (1,), (len(row.data) - 1,), range(1, len(row.data) - 1)]:
+        assert read(row.data, row.method, cuts).reusable, cuts
+        assert not read(row.data + left, row.method, cuts).reusable, cuts
 
 
 @pytest.mark.parametrize('first', ['HTTP/1.1 204 X', 'HTTP/1.1 304 X'])

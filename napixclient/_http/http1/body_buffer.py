@@ -30,7 +30,7 @@ class BodyBuffer:
     :param max_trailers: bound of the number of trailers.
     """
 
-    __slots__ = ('_counted', '_idle', '_max_idle', '_max_trailers', '_size', 'framed', 'pieces', 'place', 'used')
+    __slots__ = ('_counted', '_idle', '_max_idle', '_max_trailers', 'framed', 'pieces', 'place', 'size', 'used')
 
     def __init__(self, max_idle: int, max_trailers: int) -> None:
         self._max_idle = max_idle
@@ -46,7 +46,7 @@ class BodyBuffer:
         self.framed: ChunkedBody | SizedBody | PlacedBody | None = None  # reads it, where llhttp does not
         self.place: PlacedBody | None = None  # the same, where that is the place where it is received
         self._counted = 0  # pieces that are in the size
-        self._size = 0  # of all that has come, in bytes
+        self.size: int = 0  # of all that has come and was counted, in bytes
         self._idle = 0  # bytes that came since, and brought nothing
 
     def expect_chunks(self) -> None:
@@ -98,8 +98,8 @@ class BodyBuffer:
         if len(pieces) == counted:
             return False
         self.used = True
-        self._size += sum(map(len, pieces[counted:]))
-        check_size(self._size, limit)
+        self.size += sum(map(len, pieces[counted:]))
+        check_size(self.size, limit)
         if len(pieces) > counted + _FEW_PIECES:
             pieces[counted:] = [b''.join(pieces[counted:])]
         self._counted = len(pieces)

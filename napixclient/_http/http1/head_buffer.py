@@ -108,6 +108,11 @@ class HeadBuffer:
         """Whether what is kept ends as a chunked body without trailers does."""
         return self._received is not None and self._received.endswith(b'\r\n0\r\n\r\n')
 
+    @property
+    def rest_size(self) -> int:
+        """How many bytes follow the final head."""
+        return 0 if self._received is None else len(self._received) - self._end
+
     def take_rest(self) -> bytes:
         """Hand out what follows the final head, and keep nothing."""
         rest = self.received[self._end :]

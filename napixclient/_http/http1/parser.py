@@ -12,7 +12,7 @@ from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 
 from ...errors import InvalidResponse
 from .body_buffer import check_size
-from .heads import names_special
+from .heads import framing_of, names_special
 from .incoming import IncomingResponse
 from .llhttp import check_by_llhttp, refuse, reraise
 from .sized import PlacedBody, SizedBody
@@ -132,9 +132,11 @@ class ResponseParser(IncomingResponse):
             self._parse_alone(head + b'\r\n\r\n')
         self.heed(head)
         if not heads.apart and self.body.framed is None:
-            heads.drop()
             if not self.complete:
                 self.body.count(self.limit)
+            elif heads.rest_size != len(self.last) and not framing_of(head)[0]:
+                self.overrun = True  # blank lines that llhttp passes over
+            heads.drop()
             return self.complete
         rest = heads.take_rest()
         if self.complete:
@@ -147,7 +149,10 @@ class ResponseParser(IncomingResponse):
     def _feed_body(self, data: bytes) -> bool:
         framed = self.body.framed
         if framed is None:
+            before = self.body.size
             self._parse(data)
+            if self.complete and self.body.size - before != len(data):
+                self.overrun = True
         elif framed.feed(data):
             self.end_framed()
         if not self.complete and not isinstance(framed, (SizedBody, PlacedBody)):
