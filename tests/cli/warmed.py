@@ -30,6 +30,7 @@ def main(path: str) -> None:
     import napixclient.cli.command
     import napixclient.cli.run  # noqa: F401
 
+    flush_coverage()
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C at the terminal of the tests is theirs
     listener = real_socket(socket.AF_UNIX)
     listener.bind(path)
@@ -45,6 +46,14 @@ def main(path: str) -> None:
         if fork_gevent() == 0:
             serve(real_socket(fileno=connection[0]), listener)
         os.close(connection[0])
+
+
+def flush_coverage() -> None:
+    """Have what was traced so far written here, once, and not by each fork."""
+    coverage = sys.modules.get('coverage')
+    current = None if coverage is None else coverage.Coverage.current()
+    if current is not None:
+        current.get_data()
 
 
 def real_waitpid_any() -> bool:
