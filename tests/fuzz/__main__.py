@@ -1,10 +1,12 @@
 """`python -m tests.fuzz`: rounds of the fuzzers, each from a fresh seed, until the time is up or one has failed.
 
 The rounds take turns to run in an unpatched and in a patched process. Each seed is printed, and written to fuzz.log,
-before its round begins, so that whatever ends it, it can be had again. What is not known here goes to pytest.
+before its round begins, so that whatever ends it, it can be had again. With FUZZ_SEED=N in the environment they are the
+same seeds each time. What is not known here goes to pytest.
 """
 
 import argparse
+import os
 import random
 import subprocess
 import sys
@@ -58,10 +60,11 @@ def main() -> int:
     given, more = parser.parse_known_args()
     if given.hypothesis_seed is not None:
         return not play(given.hypothesis_seed, given.patched, more)
+    seeds = random.Random(os.environ['FUZZ_SEED']) if 'FUZZ_SEED' in os.environ else random.SystemRandom()
     end = time.monotonic() + given.seconds
     while True:
         for patched in False, True:
-            if not play(random.SystemRandom().getrandbits(32), patched, more):
+            if not play(seeds.getrandbits(32), patched, more):
                 return 1
         if time.monotonic() >= end:
             return 0
