@@ -1078,3 +1078,24 @@ print(json.dumps([failed, before, left(), len(lookups()._channels), len(queries(
 """
     )
     assert found[0] == 0 and found[1] == found[2] and found[3:] == [0, True], found
+
+
+def test_a_channel_lives_as_long_each_time() -> None:
+    """A channel that is opened when another has had its time has as much."""
+    opened = in_namespace(
+        BOTH
+        + """
+import gevent
+resolvers.CHANNEL_SECONDS = 1.0
+opened = []
+new_channel = lookups()._new_channel
+lookups()._new_channel = lambda: opened.append(1) or new_channel()
+ours('a.example')
+gevent.sleep(1.5)
+for number in range(12):
+    ours(f'web{number}.example')
+    gevent.sleep(0.001)
+print(json.dumps(len(opened)))
+"""
+    )
+    assert 2 <= opened <= 6

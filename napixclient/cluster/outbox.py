@@ -49,7 +49,7 @@ class Outbox:
         self._number = 0
         self._lot_number = (plan.fence or 0) << KEY_BITS
         loop: Any = get_hub().loop
-        self._linger = loop.timer(LINGER_SECONDS)
+        self._linger = loop.timer(LINGER_SECONDS, LINGER_SECONDS)  # repeats: libev starts none anew that has fired
 
     def close(self) -> None:
         """Publish nothing more."""
@@ -76,7 +76,7 @@ class Outbox:
         if not lane.safe and not lane.unsafe:
             lane.since = monotonic()
             if not self._linger.active and not self._closed:
-                self._linger.start(self._flush)
+                self._linger.again(self._flush)
         waiting.append(entry)
         payload = entry.pending.current.payload
         if payload:
@@ -117,8 +117,8 @@ class Outbox:
                 if not self._stalled and (lane.out < BUSY_LOTS or now - lane.since >= LONGEST_LINGER):
                     self._publish(lane)
                 again = again or bool(lane.safe or lane.unsafe)
-        if again and not self._closed:
-            self._linger.start(self._flush)
+        if not again and not self._closed:
+            self._linger.stop()
 
     def _publish(self, lane: Lane) -> None:
         """Publish all that waits in the lane, as far as the window allows."""
@@ -191,7 +191,7 @@ class Outbox:
         if self._stalled and self._flying <= self._plan.window * 3 // 4:
             self._stalled = False
             if not self._linger.active and not self._closed:
-                self._linger.start(self._flush)
+                self._linger.again(self._flush)
 
     def at_hosts(self) -> dict[str, tuple[int, int]]:
         """How many requests of each host wait here, and how many are with the broker or a worker."""

@@ -11,6 +11,7 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
+import gevent
 import pytest
 from urllib3 import Retry
 
@@ -306,6 +307,22 @@ def test_window(cluster: Cluster, method: str) -> None:
             time.sleep(0.01)
         assert [outcome.status for outcome in pool.wait()] == [200] * 40
     assert servers.report()['different'] == servers.report()['seen'] == 40
+
+
+def test_requests_linger_each_time(cluster: Cluster) -> None:
+    """What is asked within some milliseconds travels together, not only the first time."""
+    rounds, requests = 4, 6
+    with serve(lambda *_: (200, {}, b'')) as server, pool_of(cluster) as pool:
+        cluster.worker()
+        lots = []
+        for _ in range(rounds):
+            before = pool._submitter._outbox._lot_number
+            for _ in range(requests):
+                pool.request(server.host, 'GET', '/')
+                gevent.sleep(0.001)
+            assert [outcome.status for outcome in pool.wait()] == [200] * requests
+            lots.append(pool._submitter._outbox._lot_number - before)
+    assert sorted(lots)[rounds // 2] == 1, lots
 
 
 def test_cancel(cluster: Cluster) -> None:

@@ -168,8 +168,8 @@ class Lookups:
         channel = self._channel = _Channel(self._new_channel(), self._watch.version)
         self._channels.add(channel)
         if self._closer is None:
-            self._closer = self.hub.loop.timer(CHANNEL_SECONDS, ref=False)
-        self._closer.start(self._retire, update=True)
+            self._closer = self.hub.loop.timer(CHANNEL_SECONDS, CHANNEL_SECONDS, ref=False)
+        self._closer.again(self._retire, update=True)  # start() would not start one anew that has fired
         return channel
 
     def _new_channel(self) -> Any:
