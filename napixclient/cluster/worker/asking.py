@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Iterator
 from contextvars import copy_context
 from time import monotonic, time
 from typing import Any, NamedTuple
@@ -17,7 +17,7 @@ from ...allow import Allow
 from ...authenticators.fetching import Way
 from ...call_context import current
 from ...errors import Cancelled, HTTPError, QueueTimeout
-from ...messages import IDEMPOTENT
+from ...messages import IDEMPOTENT, Response
 from ...pool import ClientPool
 from ..keys import BadSeal
 from ..lanes import DELIVERIES
@@ -68,12 +68,9 @@ class Figures:
     """How much a worker has done, in all and lately."""
 
     def __init__(self) -> None:
+        #: Requests that have their outcome.
         self.done: int = 0
         self._marks: deque[tuple[float, int]] = deque([(monotonic(), 0)])
-
-    def add(self) -> None:
-        """One more request has its outcome."""
-        self.done += 1
 
     def rate(self) -> float:
         """Requests a second, over the last ten seconds or so."""
@@ -107,13 +104,14 @@ class Asker:
         #: Set when the connection is closed, so that batches that have not begun may be let go.
         self.released: Event = Event()
         self._sayer = sayer
-        self._cancelled = Withdrawn()
-        self._recalled = Withdrawn()
+        #: What nobody waits for any more, and what is not to be sent any more.
+        self.cancelled: Withdrawn = Withdrawn()
+        self.recalled: Withdrawn = Withdrawn()
         self._flights: dict[str, _Flight] = {}
         self._sign = Sign()
-        self._pool = ClientPool(self._sign, cap, **options)
-        allow.guard(self._pool)
-        core = self._pool._core
+        self.pool: ClientPool = ClientPool(self._sign, cap, **options)
+        allow.guard(self.pool)
+        core = self.pool._core
         core.guard = lease.guard
         self._way = Way(core.settings, core.dialer)
 
@@ -184,28 +182,37 @@ class Asker:
         return fate == 'begun'
 
     def _send(self, delivery: Delivery, batch: Batch, ticket: Ticket) -> None:
-        signer = BatchSigner(self._sign, self._way)
-        flight = self._flights[delivery.id] = _Flight(self._pool, self._is_dropped, self._recalled, signer, delivery)
+        signer = BatchSigner(self._sign, self._way, batch.signer)
+        flight = self._flights[delivery.id] = _Flight(self, signer, delivery)
+        sayer, left = self._sayer, len(batch.parcels)
+        sayer.expect(delivery.reply, left)
         try:
             for number, outcome in flight.outcomes(batch.parcels):
-                self.figures.add()
-                self._sayer.say(delivery.reply, pack_outcome(number, outcome), ticket)
+                self.figures.done += 1
+                left -= 1
+                sayer.say(delivery.reply, pack_outcome(number, outcome), ticket, expected=True)
         finally:
+            sayer.expect(delivery.reply, -left)
             del self._flights[delivery.id]
             flight.cancel()
         if flight.held_back:
             self.released.wait()  # some was not sent, as the lanes may be another's: so is the batch
 
-    def _is_dropped(self, run: str, reply: str, number: int) -> bool:
+    def is_dropped(self, delivery: Delivery, number: int) -> bool:
         """Whether nobody waits for the outcome of a request."""
-        return self._sayer.is_gone(reply) or self._cancelled.has(run, number)
+        return self._sayer.is_gone(delivery.reply) or self.cancelled.has(delivery.run, number)
+
+    def wants_all(self, delivery: Delivery) -> bool:
+        """Whether nothing of the run was withdrawn."""
+        run = delivery.run
+        return not (self._sayer.is_gone(delivery.reply) or self.cancelled.of(run) or self.recalled.of(run))
 
     def cancel(self, run: str, ranges: list[list[int]]) -> None:
         """Drop requests of a run: what is not sent, and what is in flight.
 
         :raises TypeError, ValueError: for what is no range.
         """
-        numbers = self._cancelled.add(run, ranges)
+        numbers = self.cancelled.add(run, ranges)
         for flight in self._flights_of(run):
             flight.cancel(numbers)
 
@@ -214,7 +221,7 @@ class Asker:
 
         :raises TypeError, ValueError: for what is no range.
         """
-        numbers = self._recalled.add(run, ranges)
+        numbers = self.recalled.add(run, ranges)
         for flight in self._flights_of(run):
             flight.recall(numbers)
 
@@ -229,61 +236,71 @@ class Asker:
 
     def close(self) -> None:
         """Close the pool."""
-        self._pool.close()
+        self.pool.close()
 
 
 class _Flight:
     """The requests of a batch that the pool has in hand."""
 
-    def __init__(
-        self,
-        pool: ClientPool,
-        is_dropped: Callable[[str, str, int], bool],
-        recalled: Withdrawn,
-        signer: BatchSigner,
-        delivery: Delivery,
-    ) -> None:
+    def __init__(self, asker: Asker, signer: BatchSigner, delivery: Delivery) -> None:
         self.delivery = delivery
         #: Whether something was not sent as the lease was over.
         self.held_back = False
-        self._submitter_for = pool._submitter_for
-        self._is_dropped = is_dropped
-        self._recalled = recalled
+        self._asker = asker
         self._signer = signer
+        self._submitter_for = asker.pool._submitter_for
         self._under_way: dict[int, Any] = {}
         self._outcomes = Outcomes(self._under_way)
 
-    def outcomes(self, parcels: list[Parcel]) -> Any:
+    def outcomes(self, parcels: list[Parcel]) -> Iterator[tuple[int, Response | HTTPError]]:
         """Send these, and yield their numbers and outcomes as they come, but for what is dropped."""
-        run, reply, is_dropped = self.delivery.run, self.delivery.reply, self._is_dropped
-        now, waiting = time(), self._outcomes
+        now, finished = time(), self._outcomes.finished
+        is_plain = self._asker.wants_all(self.delivery) and not self._signer.asks
         for parcel in parcels:
-            if is_dropped(run, reply, parcel.number) or self.held_back:
-                continue
-            if self._recalled.has(run, parcel.number):
-                yield parcel.number, Cancelled('cancelled', request=parcel.request, phase='queue')
-                continue
-            if parcel.deadline <= now:
-                text = 'the total time was up before anything was sent'
-                yield parcel.number, QueueTimeout(text, request=parcel.request, phase='queue')
-                continue
-            signed = self._signer.signed(parcel)
-            if isinstance(signed, HTTPError):
-                yield parcel.number, signed
+            if is_plain and parcel.deadline > now:
+                self._submit(parcel)
             else:
-                self._submit(signed)
+                error = self._begin(parcel, now)
+                if error is not None:
+                    yield parcel.number, error
         while self._under_way:
-            waiting.wait(1, None)
-            while waiting.finished:
-                number = waiting.finished.popleft()
+            self._outcomes.wait(1, None)
+            is_plain = self._asker.wants_all(self.delivery) and not self._signer.asks
+            while finished:
+                number = finished.popleft()
                 outcome = self._under_way.pop(number)
-                again = self._signer.answer(number, outcome)
-                if isinstance(outcome, HTTPError) and self._is_held_back(outcome):
-                    self.held_back = True
-                elif isinstance(again, Parcel) and not is_dropped(run, reply, number):
-                    self._submit(again)
-                elif not is_dropped(run, reply, number):
-                    yield number, again if isinstance(again, HTTPError) else outcome
+                if not is_plain or not isinstance(outcome, Response):
+                    outcome = self._end(number, outcome)
+                if outcome is not None:
+                    yield number, outcome
+
+    def _begin(self, parcel: Parcel, now: float) -> HTTPError | None:
+        """Send one, if that is still wanted and it can be signed; its outcome, where it has one by that."""
+        asker, request = self._asker, parcel.request
+        if self.held_back or asker.is_dropped(self.delivery, parcel.number):
+            return None
+        if asker.recalled.has(self.delivery.run, parcel.number):
+            return Cancelled('cancelled', request=request, phase='queue')
+        if parcel.deadline <= now:
+            return QueueTimeout('the total time was up before anything was sent', request=request, phase='queue')
+        signed = self._signer.signed(parcel)
+        if isinstance(signed, HTTPError):
+            return signed
+        self._submit(signed)
+        return None
+
+    def _end(self, number: int, outcome: Response | HTTPError) -> Response | HTTPError | None:
+        """What is to be said of one that came back: nothing where it is dropped, held back, or asked once more."""
+        again = self._signer.answer(number, outcome)
+        if isinstance(outcome, HTTPError) and self._is_held_back(outcome):
+            self.held_back = True
+            return None
+        if self._asker.is_dropped(self.delivery, number):
+            return None
+        if isinstance(again, Parcel):
+            self._submit(again)
+            return None
+        return again if isinstance(again, HTTPError) else outcome
 
     def _is_held_back(self, error: HTTPError) -> bool:
         return self.held_back or isinstance(error.__cause__, LeaseOver)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict, defaultdict, deque
 from typing import Any
 
 from gevent.event import Event
+from gevent.hub import get_hub
 
 from ...errors import BodyTooLarge
 from ..keys import Keyring
@@ -15,8 +16,11 @@ from ..publisher import PLAIN, SEALED, Fate, Message, Publisher
 __all__ = ['Sayer', 'Ticket']
 
 #: Entries of one message, and about how many bytes of bodies.
-MOST_ENTRIES = 200
+MOST_ENTRIES = 500
 MOST_BYTES = 256 << 10
+#: Seconds for which an entry waits at most while more of its run are to come than wait: a message costs the broker as
+#: much as a hundred entries.
+LINGER_SECONDS = 0.05
 #: Runs that are over, and that are remembered so.
 MOST_GONE = 1000
 
@@ -44,15 +48,37 @@ class Ticket:
             self.done.set()
 
 
+class Run:
+    """What waits to be said to one run."""
+
+    __slots__ = ('bytes', 'coming', 'entries', 'put')
+
+    def __init__(self) -> None:
+        self.entries: deque[tuple[list[Any], int, Ticket]] = deque()
+        #: Of the bodies in them.
+        self.bytes: int = 0
+        #: How many more are under way here.
+        self.coming: int = 0
+        #: Whether the publisher has been told.
+        self.put: bool = False
+
+    @property
+    def is_due(self) -> bool:
+        """Whether it goes now: the fewer there are still to come, the sooner, and so the last at once."""
+        return len(self.entries) >= min(self.coming, MOST_ENTRIES) or self.bytes >= MOST_BYTES
+
+
 class Sayer:
-    """Groups entries that wait for the same run, without making them wait."""
+    """Groups entries that wait for the same run."""
 
     def __init__(self, worker: str, keys: Keyring, publisher: Publisher) -> None:
         self.worker = worker
         self.keys = keys
         self._publisher = publisher
-        self._waiting: dict[str, deque[tuple[list[Any], int, Ticket]]] = {}
+        self._runs: defaultdict[str, Run] = defaultdict(Run)
         self._gone: OrderedDict[str, None] = OrderedDict()
+        loop: Any = get_hub().loop
+        self._linger = loop.timer(LINGER_SECONDS, LINGER_SECONDS, ref=False)
 
     def is_gone(self, queue: str) -> bool:
         """Whether nobody waits for what goes to this queue."""
@@ -64,17 +90,54 @@ class Sayer:
         while len(self._gone) > MOST_GONE:
             self._gone.popitem(last=False)
 
-    def say(self, queue: str, entry: list[Any], ticket: Ticket) -> None:
-        """Have an entry published."""
-        if queue in self._gone:
+    def expect(self, queue: str, more: int) -> None:
+        """So many more entries are to be said to this queue; fewer, where that is negative."""
+        run = self._runs[queue]
+        run.coming += more
+        if more <= 0:
+            self._consider(queue, run)
+
+    def say(self, queue: str, entry: list[Any], ticket: Ticket, expected: bool = False) -> None:
+        """Have an entry published.
+
+        :param expected: whether it is one of those that were to come.
+        """
+        run = self._runs[queue]
+        run.coming -= expected
+        if queue not in self._gone:
+            ticket.add()
+            response = entry[3] if entry[0] == OUTCOME else None
+            size = 0 if response is None else len(response[2])
+            run.entries.append((entry, size, ticket))
+            run.bytes += size
+        if not run.put:
+            self._consider(queue, run)
+
+    def _consider(self, queue: str, run: Run) -> None:
+        """Publish what is due, see that it will be, or forget the run."""
+        if run.put:
             return
-        ticket.add()
-        response = entry[3] if entry[0] == OUTCOME else None
-        waiting = self._waiting.get(queue)
-        if waiting is None:
-            waiting = self._waiting[queue] = deque()
-            self._publisher.put(_Group(self, queue))
-        waiting.append((entry, 0 if response is None else len(response[2]), ticket))
+        if run.entries:
+            if run.is_due:
+                self._put(queue, run)
+            elif not self._linger.active:
+                self._linger.again(self._look)
+        elif not run.coming:
+            del self._runs[queue]
+
+    def _put(self, queue: str, run: Run) -> None:
+        run.put = True
+        self._publisher.put(_Group(self, queue))
+
+    def _look(self) -> None:
+        """What has waited goes now. Called by the loop."""
+        waits = False
+        for queue, run in self._runs.items():
+            if run.entries and not run.put:
+                self._put(queue, run)
+                waits = True
+        if not waits:
+            self._linger.stop()
 
     def say_plainly(self, queue: str, id: str, text: str, ticket: Ticket) -> None:
         """Say why a batch cannot be opened, to one who may have no key in common with this worker."""
@@ -94,16 +157,16 @@ class Sayer:
 
     def take(self, queue: str) -> list[tuple[list[Any], int, Ticket]]:
         """What goes into one message; another follows where more waits."""
-        waiting = self._waiting[queue]
+        run = self._runs[queue]
+        waiting = run.entries
         taken: list[tuple[list[Any], int, Ticket]] = []
         size = 0
         while waiting and len(taken) < MOST_ENTRIES and (not taken or size + waiting[0][1] <= MOST_BYTES):
             taken.append(waiting.popleft())
             size += taken[-1][1]
-        if waiting:
-            self._publisher.put(_Group(self, queue))
-        else:
-            del self._waiting[queue]
+        run.bytes -= size
+        run.put = False
+        self._consider(queue, run)
         return taken
 
     def put_alone(self, queue: str, entry: list[Any], ticket: Ticket) -> None:

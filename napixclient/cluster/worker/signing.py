@@ -31,14 +31,21 @@ class Sign(OneField):
 
     def signer_of(self, request: Request) -> Authenticator | None:
         """What signs the request; the same for all that were submitted with the same."""
-        return None if request.tag is None else self._restored(request.tag)
+        return self.signer(request.tag)
+
+    def signer(self, described: Description | None) -> Authenticator | None:
+        """What was described."""
+        return None if described is None else self._restored(described)
 
     def line(self, request: Request) -> bytes:
         """The field that is added: the request's own where nobody signs, or something else has signed it."""
-        signer = self.signer_of(request)
-        if isinstance(signer, OneField):
-            return signer.line(request)
-        own = request.headers.getlist('authorization') if request.headers.block else ()
+        if request.tag is not None:
+            signer = self.signer_of(request)
+            if isinstance(signer, OneField):
+                return signer.line(request)
+        if not request.headers.block:
+            return b''
+        own = request.headers.getlist('authorization')
         return b''.join(b'\r\nAuthorization: %b' % value.encode('latin-1') for value in own)
 
 
@@ -48,9 +55,13 @@ class BatchSigner:
     Here it is the batch that waits for a signer that blocks, and not the pool, which all batches share.
 
     :param way: how the pool connects.
+    :param described: who submitted it.
     """
 
-    def __init__(self, sign: Sign, way: Way) -> None:
+    def __init__(self, sign: Sign, way: Way, described: Description | None) -> None:
+        signer = sign.signer(described)
+        #: Whether more is to be done for a request than that the pool adds a field.
+        self.asks: bool = signer is not None and not isinstance(signer, OneField)
         self._sign = sign
         self._way = way
         #: What may be challenged, as it was sent, and how often it was, by number.

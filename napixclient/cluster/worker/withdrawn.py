@@ -52,6 +52,10 @@ class Withdrawn:
             self._runs.popitem(last=False)
         return added
 
+    def of(self, run: str) -> Numbers | None:
+        """Those of this run, if there are any."""
+        return self._runs.get(run)
+
     def has(self, run: str, number: int) -> bool:
         """Whether this one was withdrawn."""
         numbers = self._runs.get(run)
