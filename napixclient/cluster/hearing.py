@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from .._http.pending import Completer, Outcome
 from .._http.redirecting import redirect_of
 from ..errors import HTTPError
-from ..messages import IDEMPOTENT, REDIRECTS
+from ..messages import IDEMPOTENT, REDIRECTS, Response
 from .errors import ClusterError
 from .heir import Heir
 from .keys import BadSeal
@@ -61,17 +61,19 @@ class Hearing:
             self._ends.fail(ClusterError(f'{what} cannot be understood: {exc}'))
             return []
         told: list[int] = []
+        now = monotonic()
         for said, number, *rest in entries:
             if said == OUTCOME:
                 told.append(number)
                 entry = self._outbox.find(number)
                 if entry is not None:
+                    entry.lane.heard = now
                     self._finish(entry, worker, *rest)
             else:
                 told += rest[0]
                 lot = self._outbox.lots.get(number)
                 if lot is not None:
-                    lot.lane.heard = monotonic()
+                    lot.lane.heard = now
                     self._take_word(lot, said, rest)
                 else:
                     self._heir.take_word(said, again, *rest)
@@ -102,31 +104,36 @@ class Hearing:
         request = pending.request
         url = None if pending.redirect is None else pending.redirect.request.full_url
         response = None if packed is None else response_of(packed, request, worker, url)
-        entry.lane.heard = monotonic()
         outcome: Outcome
         try:
             outcome = restored(error, response, request, worker)
             pending.attempts += outcome.attempts
-            if response is not None and response.status in REDIRECTS and error is None:
-                redirect = redirect_of(pending, response, bool(self._plan.defaults.redirect))
-                if redirect is not None:
-                    if entry.inherited and redirect.request.method not in IDEMPOTENT:
-                        return  # the other process may have followed it
-                    self._outbox.leave(entry)
-                    pending.redirect = redirect
-                    current_request = redirect.request
-                    entry.lane, entry.safe = (
-                        self._outbox.lane(current_request.host),
-                        current_request.method in IDEMPOTENT,
-                    )
-                    self._outbox.add(entry)
-                    return
+            if outcome is response and response.status in REDIRECTS and self._follows(entry, response):
+                return
         except HTTPError as exc:
             exc.request, exc.worker = request, worker
             outcome = exc
         outcome.attempts = pending.tries
         self._outbox.leave(entry)
         self._ends.complete(pending, outcome)
+
+    def _follows(self, entry: Entry, response: Response) -> bool:
+        """Whether the request goes on where the answer redirects it.
+
+        :raises HTTPError: if it may not.
+        """
+        pending = entry.pending
+        redirect = redirect_of(pending, response, bool(self._plan.defaults.redirect))
+        if redirect is None:
+            return False
+        request = redirect.request
+        if entry.inherited and request.method not in IDEMPOTENT:
+            return True  # the other process may have followed it
+        self._outbox.leave(entry)
+        pending.redirect = redirect
+        entry.lane, entry.safe = self._outbox.lane(request.host), request.method in IDEMPOTENT
+        self._outbox.add(entry)
+        return True
 
     def _refuse_by_name(self, id: str, text: str) -> None:
         run, _, number = id.rpartition('.')

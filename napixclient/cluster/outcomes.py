@@ -28,18 +28,7 @@ class AskedResponse(Response):
     """An answer that a worker got."""
 
     __slots__ = ('_url', 'worker')
-    _url: str | None
-
-    @classmethod
-    def by(cls, worker: str, url: str | None, answer: Response) -> AskedResponse:
-        """The answer that this worker got, of this URL where it is not the request's own."""
-        self = cls(answer.request, answer.status, answer.head, answer.payload, answer.elapsed, answer.attempts)
-        self.route = answer.route
-        self.worker = worker
-        self._url = url
-        if trailers := getattr(answer, 'trailer_block', b''):
-            self.trailer_block = trailers
-        return self
+    _url: str | None  # what answered, where it is not the request's own URL
 
     @property
     def url(self) -> str:
@@ -93,8 +82,8 @@ def response_of(packed: tuple[Any, ...], request: Request, worker: str, url: str
     :param url: what answered, where it is not the request's own URL.
     """
     status, head, data, elapsed, attempts, route, *rare = packed
-    response = AskedResponse.by(worker, url, Response(request, status, head, data, elapsed, attempts))
-    response.route = _route(route)
+    response = AskedResponse(request, status, head, data, elapsed, attempts)
+    response.worker, response._url, response.route = worker, url, _route(route)
     if rare and rare[0]:
         response.keep_coded()
     if len(rare) > 1:

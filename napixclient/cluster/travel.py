@@ -80,22 +80,18 @@ def pack(batch: Batch, defaults: Request, headers: Headers) -> bytes:
     :param headers: fields for each request that does not set them.
     """
     kinds: list[list[Any]] = []
-    requests = []
-    plain = _kind(defaults, defaults, False, None)
+    requests: list[tuple[Any, ...]] = []
+    plain, has_general = _kind(defaults, defaults, False, None), bool(headers)
     for number, request, deadline, foreign, context in batch.parcels:
         is_plain = request.options is NO_OPTIONS and not foreign and context is None
         kind = plain if is_plain else _kind(request, defaults, foreign, context)
         if not kinds or kinds[-1] != kind:
             kinds.append(kind)
-        fields = _merged(request.headers, headers) if headers else request.headers
+        fields = _merged(request.headers, headers) if has_general else request.headers
         if request.payload is not None and isinstance(request.body, (Mapping, list)):
             fields = _merged(fields, _OF_JSON)  # what the bytes were made of does not travel
-        requests.append(
-            [
-                *(number, request.host, request.method, request.url, fields.block or None, request.payload),
-                *(len(kinds) - 1, deadline),
-            ]
-        )
+        head = (number, request.host, request.method, request.url, fields.block or None)
+        requests.append((*head, request.payload, len(kinds) - 1, deadline))
     data: bytes = msgpack.packb([batch.cap, batch.signer, kinds, requests], use_bin_type=True)
     return data
 
