@@ -33,8 +33,10 @@ __all__ = ['ClusterPool', 'RequestDefaults']
 _is_run = re.compile(r'[0-9A-Za-z._-]{1,128}').fullmatch
 #: The options of a pool that travel with its requests; all others belong to the worker that sends them.
 _TRAVEL = frozenset(['timeout', 'retries', 'max_body', 'decode', 'redirect', 'headers', 'secret_names'])
-#: Requests of a stream that are taken between two turns of others.
+#: Requests of a stream that are taken between two turns of others, beyond those that were answered in the turn before;
+#: and at most.
 _TURN = 64
+_LONGEST_TURN = 1024
 
 
 class RequestDefaults(TypedDict, total=False):
@@ -207,15 +209,20 @@ class ClusterPool(Waiting, PoolVerbs[Body, PendingResponse, PendingResponse]):
     def _in_turns(self, requests: Iterable[Any]) -> Iterator[Any]:
         """The requests, with a turn for others now and then: what fills a batch is to be published.
 
-        gevent's loop looks at sockets after several turns only, unless it sleeps: the dozen round trips of a connection
-        to the broker would take as long as a window of requests.
+        By ``sleep(0)`` gevent's loop looks at sockets every five milliseconds only: the round trips of a connection to
+        the broker, and one for each lane, would take longer than a window of requests.
         """
-        for number, request in enumerate(requests, 1):
-            if self._submitter.untold is not None:
+        submitter, taken, due = self._submitter, 0, _TURN
+        loop: Any = submitter.hub.loop
+        priority = loop.MAXPRI  # or it would wait until nobody answers
+        for request in requests:
+            if submitter.untold is not None:
                 return
             yield request
-            if not number % _TURN:
-                gevent.sleep(0 if self._submitter.reached else 0.001)
+            taken += 1
+            if taken >= _TURN and (submitter.under_way >= due or taken >= _LONGEST_TURN):
+                taken, due = 0, submitter.under_way + _TURN
+                gevent.idle(priority)
 
     def _but_refused(self, outcomes: Iterator[Outcome]) -> Iterator[Outcome]:
         refused = False

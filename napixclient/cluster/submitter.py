@@ -206,6 +206,11 @@ class Submitter:
             self.fail(self.plan.broker.error(exc))
 
     @property
+    def under_way(self) -> int:
+        """How many requests have no outcome."""
+        return len(self._outbox.under_way)
+
+    @property
     def _outlives(self) -> bool:
         """Whether workers may go on with what is published after it has ended here."""
         return self.ledger is not None and self.reached
