@@ -21,7 +21,7 @@ __all__ = ['Outbox', 'key_of']
 LINGER_SECONDS = 0.02
 LONGEST_LINGER = 0.2
 #: Lots of a lane that keep its worker busy.
-BUSY_LOTS = 4
+BUSY_LOTS = 2
 #: Requests of a lot that are not idempotent: of those that a dead worker had begun nobody knows what became.
 UNSAFE_LOT = 10
 #: Bytes of bodies in a lot.
@@ -186,7 +186,7 @@ class Outbox:
         if not lot.left:
             del self.lots[lot.number]
             lane.out -= 1
-            if lane.out < BUSY_LOTS and (lane.safe or lane.unsafe) and not self._stalled:
+            if not lane.out and (lane.safe or lane.unsafe) and not self._stalled:
                 self._publish(lane)
         if self._stalled and self._flying <= self._plan.window * 3 // 4:
             self._stalled = False
