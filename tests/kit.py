@@ -318,6 +318,10 @@ class Server(testing.Server):
         if not self._greenlets:
             self.listen()
 
+    def leave_to_parent(self) -> None:
+        """In the child of a fork: take no connections any more."""
+        self._listener.close()
+
     def times_read(self, id: str) -> int:
         """How often the server has read the request of this id."""
         return sum(request.id == id for request in self.requests)

@@ -27,13 +27,13 @@ _KINDS: dict[str, type[HTTPError]] = {
 class AskedResponse(Response):
     """An answer that a worker got."""
 
-    __slots__ = ('_url', 'worker')
-    _url: str | None  # what answered, where it is not the request's own URL
+    __slots__ = ('answering_url', 'worker')
+    answering_url: str | None  # what answered, where it is not the request's own URL
 
     @property
     def url(self) -> str:
         """The URL that answered."""
-        return self.request.full_url if self._url is None else self._url
+        return self.request.full_url if self.answering_url is None else self.answering_url
 
 
 def pack_outcome(number: int, outcome: Response | HTTPError) -> list[Any]:
@@ -83,7 +83,7 @@ def response_of(packed: tuple[Any, ...], request: Request, worker: str, url: str
     """
     status, head, data, elapsed, attempts, route, *rare = packed
     response = AskedResponse(request, status, head, data, elapsed, attempts)
-    response.worker, response._url, response.route = worker, url, _route(route)
+    response.worker, response.answering_url, response.route = worker, url, _route(route)
     if rare and rare[0]:
         response.keep_coded()
     if len(rare) > 1:
