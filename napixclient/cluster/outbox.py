@@ -228,22 +228,8 @@ def _first(waiting: list[Entry], most: int) -> list[Entry]:
 
 
 def _task_headers(id: str, sent: float) -> dict[str, Any]:
-    """The header of a task, as Celery's protocol has it (version 2). What is secret is in the body alone."""
-    return {
-        'lang': 'py',
-        'task': 'napix.fan_out',
-        'id': id,
-        'root_id': id,
-        'parent_id': None,
-        'group': None,
-        'argsrepr': '-',
-        'kwargsrepr': '-',
-        'origin': 'napix',
-        'eta': None,
-        'expires': None,
-        'retries': 0,
-        'timelimit': [None, None],
-        'shadow': None,
-        'ignore_result': True,
-        'sent': sent,
-    }
+    """What a Celery worker has to know of a task (protocol 2); it is told no more, as each field takes it microseconds.
+
+    What is secret is in the body alone.
+    """
+    return {'lang': 'py', 'task': 'napix.fan_out', 'id': id, 'sent': sent}

@@ -18,8 +18,8 @@ __all__ = ['Sayer', 'Ticket']
 #: Entries of one message, and about how many bytes of bodies.
 MOST_ENTRIES = 500
 MOST_BYTES = 256 << 10
-#: Seconds for which an entry waits at most while more of its run are to come than wait: a message costs the broker as
-#: much as a hundred entries.
+#: Seconds for which an entry waits at most while more of its run are to come than wait, unless it is the first for as
+#: long: a message costs the broker as much as a hundred entries.
 LINGER_SECONDS = 0.05
 #: Runs that are over, and that are remembered so.
 MOST_GONE = 1000
@@ -118,10 +118,11 @@ class Sayer:
         if run.put:
             return
         if run.entries:
-            if run.is_due:
-                self._put(queue, run)
-            elif not self._linger.active:
+            is_first = not self._linger.active
+            if is_first:
                 self._linger.again(self._look)
+            if is_first or run.is_due:
+                self._put(queue, run)
         elif not run.coming:
             del self._runs[queue]
 
