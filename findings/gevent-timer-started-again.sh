@@ -6,7 +6,8 @@
 #   turn of the loop, and one that was stopped half-way goes on with what was left. With libuv the same lines wait each
 #   time. `loop.timer(0.2, 0.2)` with `again` in place of `start` waits each time with both.
 # Source: libev's manual, "ev_timer_again": a timer that has fired is to be set anew before it is started; gevent's
-#   `start` does not. gevent's documentation of the loop says nothing of it.
+#   `start` does not. gevent's documentation of the loop says nothing of it; its issue 1890, open since 2022, is of a
+#   `Timeout` that is cancelled and started again.
 # Output seen (hundredths of a second from one to the next, and W for what waited):
 #   start 20 0 0 0
 #   again 20 20 20 20
