@@ -11,7 +11,6 @@ from functools import partial
 from typing import Any
 from urllib.parse import parse_qs
 
-import gevent
 from gevent.threadpool import ThreadPool
 
 from ..messages import is_json, redump_json
@@ -38,6 +37,7 @@ from .problems import (
 from .query import filter_of, flag, is_number, number, wants_csv
 from .runs import Busy, Runs
 from .segments import Form
+from .sender import within
 from .submission import BadSubmission, Submission, read_submission
 from .watching import EVENTS, LINES, Heartbeat, body, page, socket_session, stream_session
 
@@ -177,27 +177,20 @@ class Api:
         if int(length) > self._max_body:
             raise TooLarge(f'at most {self._max_body} bytes')
         parts, size = [], 0
-        clock = gevent.Timeout(self._slow_seconds)
-        try:
-            while True:
-                clock.start()
-                part = environ['wsgi.input'].read(min(_PIECE, self._max_body - size + 1))
-                clock.cancel()
-                size += len(part)
-                if size > self._max_body:
-                    raise TooLarge(f'at most {self._max_body} bytes')
-                if not part:
-                    break
-                parts.append(part)
-        except gevent.Timeout as exc:
-            if exc is not clock:
-                raise
-            raise RequestTimeout('the body does not come', Connection='close') from None
-        except OSError as exc:
-            reason = str(exc) if isinstance(exc, BadBody) else 'the body broke off'
-            raise BadRequest(reason, Connection='close') from exc
-        finally:
-            clock.close()
+        while True:
+            late = RequestTimeout('the body does not come', Connection='close')
+            try:
+                with within(self._slow_seconds, late):
+                    part = environ['wsgi.input'].read1(min(_PIECE, self._max_body - size + 1))
+            except OSError as exc:
+                reason = str(exc) if isinstance(exc, BadBody) else 'the body broke off'
+                raise BadRequest(reason, Connection='close') from exc
+            size += len(part)
+            if size > self._max_body:
+                raise TooLarge(f'at most {self._max_body} bytes')
+            if not part:
+                break
+            parts.append(part)
         if size < int(length):
             raise BadRequest('the body broke off', Connection='close')
         return b''.join(parts)

@@ -24,6 +24,7 @@ from .access import is_loopback
 from .database import StoreError
 from .handler import Server
 from .logs import set_up
+from .sender import PIECE
 from .service import Config, Service, load_app, read_secret
 
 __all__ = ['serve']
@@ -302,6 +303,10 @@ def _listen(host: str, port: int) -> Any:
     listener = socket.socket(socket.AF_INET6 if ':' in host else socket.AF_INET, socket.SOCK_STREAM)
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # A slow reader is seen to read: a connection takes more as soon as so little of it waits here, and not when a
+        # third of the megabytes are gone that the kernel would keep.
+        if hasattr(socket, 'TCP_NOTSENT_LOWAT'):  # Linux, macOS
+            listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, PIECE)
         listener.bind((host, port))
         listener.listen(4096)  # as many as the kernel keeps
     except BaseException:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from contextlib import suppress
-from errno import EMFILE, ENFILE, EPIPE
+from errno import EMFILE, ENFILE
 from time import monotonic
 from typing import Any
 from urllib.parse import unquote_to_bytes
@@ -27,7 +27,7 @@ from . import framing
 from .admission import Admission
 from .logs import escaped
 from .problems import BadRequest, RequestTimeout, Unavailable
-from .sender import PIECE
+from .sender import PIECE, not_read, within
 from .websocket import UpgradingHandler
 
 __all__ = ['Handler', 'Server']
@@ -214,18 +214,9 @@ class Handler(RawURIHandler, UpgradingHandler):
     def _sendall(self, data: Any) -> None:
         """Send, as long as the peer takes something."""
         view = memoryview(data)
-        clock = gevent.Timeout(self.slow_seconds)
-        try:
-            for start in range(0, len(view), PIECE):
-                clock.start()
+        for start in range(0, len(view), PIECE):
+            with within(self.slow_seconds, not_read(self.slow_seconds)):
                 super()._sendall(view[start : start + PIECE])
-                clock.cancel()
-        except gevent.Timeout as exc:
-            if exc is not clock:
-                raise
-            raise OSError(EPIPE, f'nothing was read for {self.slow_seconds:g} s') from None
-        finally:
-            clock.close()
 
     # -- what goes wrong -------------------------------------------------------------------------------------------
 

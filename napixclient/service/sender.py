@@ -2,15 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from errno import EPIPE
 
 import gevent
 from gevent.socket import socket
 
-__all__ = ['PIECE', 'Sender']
+__all__ = ['PIECE', 'Sender', 'not_read', 'within']
 
 #: Bytes that are handed to the kernel at once: each piece has the whole time of a slow reader.
 PIECE = 64 * 1024
+
+
+@contextmanager
+def within(seconds: float, late: Exception) -> Iterator[None]:
+    """Raise this where the block takes more than so many seconds."""
+    # A new clock each time: one that is cancelled and started again goes on with what was left (gevent issue 1890).
+    clock = gevent.Timeout.start_new(seconds)
+    try:
+        yield
+    except gevent.Timeout as exc:
+        if exc is not clock:
+            raise
+        raise late from None
+    finally:
+        clock.close()
+
+
+def not_read(seconds: float) -> OSError:
+    """What is raised when a peer takes nothing."""
+    return OSError(EPIPE, f'nothing was read for {seconds:g} s')
 
 
 class Sender:
@@ -54,17 +76,8 @@ class Sender:
         :raises OSError: when the peer is gone, or takes nothing for too long.
         """
         kept, self._kept = self._kept, []
-        clock = gevent.Timeout(self._slow)
-        try:
-            for view in (*kept, memoryview(data)):
-                for start in range(0, len(view), PIECE):
-                    clock.start()
+        for view in (*kept, memoryview(data)):
+            for start in range(0, len(view), PIECE):
+                with within(self._slow, not_read(self._slow)):
                     self._socket.sendall(view[start : start + PIECE])
-                    clock.cancel()
-                self.sent += len(view)
-        except gevent.Timeout as exc:
-            if exc is not clock:
-                raise
-            raise OSError(EPIPE, f'nothing was read for {self._slow:g} s') from None
-        finally:
-            clock.close()
+            self.sent += len(view)

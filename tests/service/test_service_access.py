@@ -513,6 +513,40 @@ def test_bound_of_connections(tmp_path: Path) -> None:
             sock.close()
 
 
+def test_slow_and_steady(tmp_path: Path) -> None:
+    """`--slow-timeout` is for who sends or reads nothing, however long it takes in all."""
+
+    def big(*_: object) -> tuple[int, Any, bytes]:
+        return 200, {'Content-Type': 'text/plain'}, b'x' * 60_000
+
+    with serving(tmp_path / 'runs', '--slow-timeout', 2) as service, kit.serve(big) as server:
+        text = json.dumps({'requests': [{'host': server.host}] * 60}).encode()
+        sock = service.raw(
+            f'POST /runs HTTP/1.1\r\nHost: {service.host}\r\nContent-Type: application/json\r\n'
+            f'Content-Length: {len(text) + 12}\r\n\r\n'.encode()
+        )
+        for _ in range(12):  # four seconds in all
+            gevent.sleep(0.3)
+            sock.sendall(b' ')
+        sock.sendall(text)
+        assert sock.recv(12)[9:] == b'201'
+        sock.close()
+        [run] = service.ask('GET', '/runs').body['runs']
+        kit.wait_until(lambda: service.show(run['id'])['state'] == 'done', 'it ends', 30)
+        reader = socket.socket()
+        reader.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        reader.connect(('127.0.0.1', service.port))
+        reader.sendall(
+            f'GET /runs/{run["id"]}/results HTTP/1.1\r\nHost: {service.host}\r\nConnection: close\r\n\r\n'.encode()
+        )
+        read = 0
+        while data := reader.recv(50_000, socket.MSG_WAITALL):
+            read += len(data)
+            gevent.sleep(0.05)  # as long
+        reader.close()
+        assert read > 60 * 60_000
+
+
 def test_who_waits_too_long_is_answered(tmp_path: Path) -> None:
     """Who has waited for `--slow-timeout` is answered 503, with a time to come back."""
     with serving(tmp_path / 'runs', '--max-connections', 1, '--slow-timeout', 1) as service:
