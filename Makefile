@@ -75,7 +75,7 @@ test-faces: $(VENV)/.installed-all,test
 	$(TOGETHER) '$(TRACED) tests/resources $(SERVING)' '$(TRACED) tests/rest tests/marconi tests/saga' '$(TRACED) $(PROGRAMS)'
 
 # About half of the tests of the service, by what they take.
-KEPT := $(wildcard tests/service/test_service_[k-l]*.py) tests/service/test_service_shared.py
+KEPT := $(wildcard tests/service/test_service_[k-l]*.py) $(addprefix tests/service/test_service_,access.py shared.py)
 test-programs: $(VENV)/.installed-all,test
 	$(TOGETHER) '$(TRACED) tests/cli' '$(TRACED) $(filter-out $(KEPT),$(wildcard tests/service/test_*.py))' \
 		'$(TRACED) $(KEPT)'

@@ -131,7 +131,7 @@ def test_no_time_to_be_idle(seconds: float) -> None:
         wait_until(lambda: len(server.peers) == 1)
         looks, began = 0, time.monotonic()
         gevent.sleep(0.1)
-        assert looks <= 100 * (time.monotonic() - began) + 1
+        assert looks <= 200 * (time.monotonic() - began) + 2  # it may have begun half-way
         going.set()
         assert pending.get().status == 200
 
