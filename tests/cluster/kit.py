@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from typing import Any
 
+import gevent
+
 import napixclient
 from napixclient.cluster.keys import new_key
 from tests.kit import ROOT, environment
@@ -75,7 +77,10 @@ class Process:
 
     def wait(self, seconds: float = LONG) -> int:
         """Wait for its end; return its exit code."""
-        code = self._process.wait(seconds)
+        try:
+            code = self._process.wait(seconds)
+        except (gevent.Timeout, subprocess.TimeoutExpired):
+            raise AssertionError(f'it has not ended in {seconds} s, but said: {self.text}') from None
         self._reader.join(5)
         return code
 

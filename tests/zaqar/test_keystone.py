@@ -29,7 +29,7 @@ def at_work(keystone: Servers) -> dict[str, Any]:
 def test_no_call_fails_while_tokens_expire(at_work: dict[str, Any]) -> None:
     """With tokens of 15 s nothing fails in more than two of their lives, and Keystone is asked once for each."""
     print(json.dumps(at_work))
-    assert at_work['failed'] == [] and at_work['calls'] > 10
+    assert at_work['failed'] == [] and at_work['calls'] > 10 * (1 + at_work['unavailable'])
     assert at_work['renewed'] and 2 <= at_work['tokens'] <= 1 + SECONDS // (0.9 * TOKEN_SECONDS - 1)
 
 
