@@ -69,7 +69,7 @@ def test_kill_9_in_the_middle(tmp_path: Path, at: float) -> None:
     interrupted = [one for one in results if one['state'] == 'interrupted']
     assert {one['method'] for one in interrupted} <= {'POST'}
     # Whatever else had not been sent is, now. Recorded as sent and not sent are some of each host's at most.
-    assert sum(posts) >= MANY // 2 - len(interrupted) and posts.count(0) < MANY // 4
+    assert sum(posts) >= MANY // 2 - len(interrupted) and posts.count(0) < MANY // 3
     assert run['state'] == ('interrupted' if interrupted else 'done')
     assert run['counts']['interrupted'] == len(interrupted) and run['counts']['done'] == MANY
     assert all(one['status'] == 200 and one['body'] == one['url'] for one in results if one['state'] == 'done')
