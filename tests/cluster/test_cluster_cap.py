@@ -97,8 +97,9 @@ def test_kill_of_the_broker(tmp_path: Path) -> None:
         node.start()
         servers = cluster.servers(8, 0.01)
         workers = cluster.workers(2)
-        submitter = cluster.submitter('broker', servers.hosts, 4000, 'GET', 'POST', tell=50, options={'timeout': 40})
-        until(lambda: submitter.done >= 500)
+        # What the broker has not confirmed may end with its time only: of that there is less than the test has.
+        submitter = cluster.submitter('broker', servers.hosts, 2500, 'GET', 'POST', tell=50, options={'timeout': 30})
+        until(lambda: submitter.done >= 300)
         node.kill()
         node.start()
         until(lambda: _prefetch(node, cluster.zone) == ['4'] * 8)  # as before, or the loop waits for its own pool
