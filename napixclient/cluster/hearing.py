@@ -9,14 +9,14 @@ from typing import Any, Protocol
 from .._http.pending import Completer, Outcome
 from .._http.redirecting import redirect_of
 from ..errors import HTTPError
-from ..messages import IDEMPOTENT, REDIRECTS, Response
+from ..messages import IDEMPOTENT, REDIRECTS, Response, new_response
 from .errors import ClusterError
 from .heir import Heir
 from .keys import BadSeal
 from .lanes import reply_queue
 from .lots import Entry, Lot
 from .outbox import Outbox, key_of
-from .outcomes import BEGAN, OUTCOME, REFUSED, UNSURE, response_of, restored, unpacked
+from .outcomes import BEGAN, OUTCOME, REFUSED, UNSURE, AskedResponse, Said, response_of, restored, unpacked
 from .plan import Plan
 from .publisher import PLAIN
 
@@ -55,29 +55,53 @@ class Hearing:
             if properties.get('content_type') == PLAIN:  # of a worker that cannot seal it
                 self._refuse_by_name(properties.get('correlation_id') or '', body[:1000].decode('utf-8', 'replace'))
                 return []
-            worker, entries = unpacked(self._plan.keys.open(body, reply_queue(self._plan.run).encode()))
+            said = unpacked(self._plan.keys.open(body, reply_queue(self._plan.run).encode()))
         except ValueError as exc:
             what = 'a worker' if isinstance(exc, BadSeal) else 'a reply'
             self._ends.fail(ClusterError(f'{what} cannot be understood: {exc}'))
             return []
-        told: list[int] = []
         now = monotonic()
-        for said, number, *rest in entries:
-            if said == OUTCOME:
+        self._take_answers(said, now)
+        told = [answer[0] for answer in said.answers] if self._plan.fence is not None else []
+        for kind, number, *rest in said.entries:
+            if kind == OUTCOME:
                 told.append(number)
                 entry = self._outbox.find(number)
                 if entry is not None:
                     entry.lane.heard = now
-                    self._finish(entry, worker, *rest)
+                    error, packed = rest
+                    response = None if packed is None else response_of(packed, entry.pending.request, said.worker)
+                    self._finish(entry, said.worker, error, response)
             else:
                 told += rest[0]
                 lot = self._outbox.lots.get(number)
                 if lot is not None:
                     lot.lane.heard = now
-                    self._take_word(lot, said, rest)
+                    self._take_word(lot, kind, rest)
                 else:
-                    self._heir.take_word(said, again, *rest)
+                    self._heir.take_word(kind, again, *rest)
         return [] if self._plan.fence is None else [key_of(number) for number in told]
+
+    def _take_answers(self, said: Said, now: float) -> None:
+        """The answers of a message, which are most of what there is to hear."""
+        worker, heads, routes, answers, _ = said
+        outbox, complete = self._outbox, self._ends.complete
+        for number, status, head, data, elapsed, attempts, route in answers:
+            entry = outbox.find(number)
+            if entry is None:
+                continue
+            entry.lane.heard = now
+            pending = entry.pending
+            response = new_response(pending.asked, status, heads[head], data, elapsed, routes[route], AskedResponse)
+            response.worker = worker
+            response.answering_url = None
+            response.attempts = attempts
+            if pending.redirect is None and status not in REDIRECTS:
+                pending.attempts = response.attempts = pending.attempts + attempts
+                outbox.leave(entry)
+                complete(pending, response)
+            else:
+                self._finish(entry, worker, None, response)
 
     def _take_word(self, lot: Lot, said: int, rest: list[Any]) -> None:
         """What a worker says of a whole lot."""
@@ -99,11 +123,12 @@ class Hearing:
             self._outbox.leave(entry)
             self._outbox.add(entry)
 
-    def _finish(self, entry: Entry, worker: str, error: tuple[Any, ...] | None, packed: tuple[Any, ...] | None) -> None:
+    def _finish(self, entry: Entry, worker: str, error: tuple[Any, ...] | None, response: AskedResponse | None) -> None:
+        """An outcome, or an answer that may not be one."""
         pending = entry.pending
         request = pending.request
-        url = None if pending.redirect is None else pending.redirect.request.full_url
-        response = None if packed is None else response_of(packed, request, worker, url)
+        if response is not None and pending.redirect is not None:
+            response.answering_url = pending.redirect.request.full_url
         outcome: Outcome
         try:
             outcome = restored(error, response, request, worker)

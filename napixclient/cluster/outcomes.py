@@ -1,18 +1,34 @@
-"""Outcomes as they travel back from a worker, and as their callers get them."""
+"""Outcomes as they travel back from a worker, and as their callers get them.
+
+Most are answers of a few servers: those of one message share heads and routes, each of which is packed once.
+"""
 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import msgpack
 
 from .. import errors
 from ..errors import HTTPError, RemoteError
-from ..messages import Request, Response, error_of, is_coded, read_later
+from ..messages import Request, Response, error_of, is_coded, new_response, read_later
 from ..peer import AnyPeer, Peer, Route
 
-__all__ = ['BEGAN', 'OUTCOME', 'REFUSED', 'UNSURE', 'pack_outcome', 'packed', 'response_of', 'restored', 'unpacked']
+__all__ = [
+    'BEGAN',
+    'OUTCOME',
+    'REFUSED',
+    'UNSURE',
+    'AskedResponse',
+    'Entry',
+    'Said',
+    'pack_outcome',
+    'packed',
+    'response_of',
+    'restored',
+    'unpacked',
+]
 
 #: What a worker says: a batch has begun; a batch that was delivered once more was not; a batch is refused; an outcome.
 BEGAN, UNSURE, REFUSED, OUTCOME = range(4)
@@ -36,10 +52,33 @@ class AskedResponse(Response):
         return self.request.full_url if self.answering_url is None else self.answering_url
 
 
-def pack_outcome(number: int, outcome: Response | HTTPError) -> list[Any]:
+#: What a worker says of a request or of a lot; an answer as it is, until the message is packed.
+Entry = list[Any] | tuple[int, Response]
+
+
+class Said(NamedTuple):
+    """One message of a worker.
+
+    :param heads: the heads of the answers.
+    :param routes: their routes.
+    :param answers: the number of each request, the status, the place of the head, the body, the seconds, the attempts
+        and the place of the route.
+    :param entries: all else.
+    """
+
+    worker: str
+    heads: tuple[bytes, ...]
+    routes: tuple[Route | None, ...]
+    answers: tuple[tuple[int, int, int, bytes, float, int, int], ...]
+    entries: tuple[tuple[Any, ...], ...]
+
+
+def pack_outcome(number: int, outcome: Response | HTTPError) -> Entry:
     """An outcome as an entry of a message."""
     if isinstance(outcome, Response):
-        return [OUTCOME, number, None, _packed(outcome)]
+        if is_coded(outcome) or hasattr(outcome, 'trailer_block'):
+            return [OUTCOME, number, None, _packed(outcome)]
+        return number, outcome
     response = outcome.response
     # The text of an answer is made of the answer, when somebody asks.
     message = None if type(outcome) is RemoteError and response is not None else outcome.message
@@ -58,32 +97,45 @@ def _packed(response: Response) -> list[Any]:
     ]
 
 
-def packed(worker: str, entries: list[list[object]]) -> bytes:
+def packed(worker: str, entries: list[Entry]) -> bytes:
     """What a worker says in one message."""
-    data: bytes = msgpack.packb([worker, entries], use_bin_type=True)
+    heads: dict[bytes, int] = {}
+    routes: dict[int, int] = {}  # by their identity: the answers of a connection have one route
+    known: list[Route | None] = []
+    answers, others = [], []
+    for entry in entries:
+        if entry.__class__ is list:
+            others.append(entry)
+            continue
+        number, answer = entry
+        head, route = answer.head, answer.route
+        place = routes.get(id(route))
+        if place is None:
+            place = routes[id(route)] = len(known)
+            known.append(route)
+        at = heads.setdefault(head, len(heads))
+        answers.append((number, answer.status, at, answer.payload, answer.elapsed, answer.attempts, place))
+    data: bytes = msgpack.packb([worker, list(heads), known, answers, others], use_bin_type=True)
     return data
 
 
-def unpacked(data: bytes) -> tuple[str, tuple[tuple[Any, ...], ...]]:
+def unpacked(data: bytes) -> Said:
     """Who says it, and what.
 
     :raises ValueError: for what makes no sense.
     """
     try:
-        worker, entries = msgpack.unpackb(data, raw=False, use_list=False)
-    except (TypeError, msgpack.UnpackException) as exc:
+        worker, heads, routes, answers, entries = msgpack.unpackb(data, raw=False, use_list=False)
+        return Said(worker, heads, tuple(map(_route, routes)), answers, entries)
+    except (TypeError, ValueError, msgpack.UnpackException) as exc:
         raise ValueError(f'a reply makes no sense: {exc}') from exc
-    return worker, entries
 
 
-def response_of(packed: tuple[Any, ...], request: Request, worker: str, url: str | None = None) -> AskedResponse:
-    """The answer that was packed.
-
-    :param url: what answered, where it is not the request's own URL.
-    """
+def response_of(packed: tuple[Any, ...], request: Request, worker: str) -> AskedResponse:
+    """The answer that was packed on its own."""
     status, head, data, elapsed, attempts, route, *rare = packed
-    response = AskedResponse(request, status, head, data, elapsed, attempts)
-    response.worker, response.answering_url, response.route = worker, url, _route(route)
+    response: AskedResponse = new_response(request, status, head, data, elapsed, _route(route), AskedResponse)
+    response.attempts, response.worker, response.answering_url = attempts, worker, None
     if rare and rare[0]:
         response.keep_coded()
     if len(rare) > 1:

@@ -311,10 +311,16 @@ _UNREAD: Any = ...  # which pickle knows
 
 
 def new_response(
-    request: Request, status: int, head: bytes, data: bytes, elapsed: float, route: Route | None
-) -> Response:
-    """``Response(…)``; a function, because to call a class costs Python three times as much."""
-    response = _new_object(Response)
+    request: Request,
+    status: int,
+    head: bytes,
+    data: bytes,
+    elapsed: float,
+    route: Route | None,
+    kind: type[Response] = Response,
+) -> Any:
+    """``Response(…)``, or one of this kind; a function, because to call a class costs Python three times as much."""
+    response = _new_object(kind)
     response._asked = request
     response.status = status
     response.head = head

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable
 from contextvars import copy_context
 from time import monotonic, time
 from typing import Any, NamedTuple
 
 from gevent.event import Event
+from gevent.hub import get_hub
 
 from ..._http.options import Options
+from ..._http.pending import NEVER, PendingResponse, drop_unsent
 from ..._http.pending import Batch as Outcomes
-from ..._http.pending import PendingResponse, drop_unsent
 from ...allow import Allow
 from ...authenticators.fetching import Way
 from ...call_context import current
@@ -21,7 +22,7 @@ from ...messages import IDEMPOTENT, Response
 from ...pool import ClientPool
 from ..keys import BadSeal
 from ..lanes import DELIVERIES
-from ..outcomes import BEGAN, REFUSED, UNSURE, pack_outcome
+from ..outcomes import BEGAN, REFUSED, UNSURE, Entry, pack_outcome
 from ..travel import Batch, Parcel, unpack
 from .fence import Fence, Lease, LeaseOver
 from .saying import Sayer, Ticket
@@ -32,6 +33,8 @@ __all__ = ['Asker', 'Delivery', 'Figures']
 
 #: Seconds over which a rate is measured.
 RATE_SECONDS = 10.0
+#: Of what a batch has under way, the part that has finished when it is said: a quarter.
+HELD_BACK = 4
 
 
 class Delivery(NamedTuple):
@@ -103,7 +106,7 @@ class Asker:
         self.draining = False
         #: Set when the connection is closed, so that batches that have not begun may be let go.
         self.released: Event = Event()
-        self._sayer = sayer
+        self.sayer = sayer
         #: What nobody waits for any more, and what is not to be sent any more.
         self.cancelled: Withdrawn = Withdrawn()
         self.recalled: Withdrawn = Withdrawn()
@@ -132,7 +135,7 @@ class Asker:
             self.under_way.pop(delivery.id, None)
 
     def _ask(self, delivery: Delivery, ticket: Ticket) -> None:
-        sayer = self._sayer
+        sayer = self.sayer
         try:
             batch = unpack(sayer.keys.open(delivery.sealed, delivery.id.encode()))
         except BadSeal as exc:
@@ -158,54 +161,55 @@ class Asker:
             )
             ticket.done.wait()
             raise Poison(text)
-        if not all(parcel.request.method in IDEMPOTENT for parcel in batch.parcels):
+        if not {parcel.request.method for parcel in batch.parcels} <= IDEMPOTENT:
             if delivery.again:
-                sayer.say(delivery.reply, [UNSURE, delivery.number, batch.numbers], ticket)
+                sayer.say(delivery.reply, [[UNSURE, delivery.number, batch.numbers]], ticket)
                 return
             if not self._may_begin(delivery, batch.numbers):
                 return
         self._send(delivery, batch, ticket)
 
     def _refuse(self, delivery: Delivery, numbers: list[int], text: str, ticket: Ticket) -> None:
-        self._sayer.say(delivery.reply, [REFUSED, delivery.number, numbers, text], ticket)
+        self.sayer.say(delivery.reply, [[REFUSED, delivery.number, numbers, text]], ticket)
 
     def _may_begin(self, delivery: Delivery, numbers: list[int]) -> bool:
         """Whether a batch that may be sent once only begins here and now."""
         if self.fence is None:
             self.released.wait()
             return False
-        fate = self.fence.begin(delivery.reply, self._sayer.sealed(delivery.reply, [[BEGAN, delivery.number, numbers]]))
+        fate = self.fence.begin(delivery.reply, self.sayer.sealed(delivery.reply, [[BEGAN, delivery.number, numbers]]))
         if fate == 'gone':
-            self._sayer.mark_gone(delivery.reply)
+            self.sayer.mark_gone(delivery.reply)
         elif fate == 'lost':
             self.released.wait()  # it is not to be acknowledged: it is another's
         return fate == 'begun'
 
     def _send(self, delivery: Delivery, batch: Batch, ticket: Ticket) -> None:
         signer = BatchSigner(self._sign, self._way, batch.signer)
-        flight = self._flights[delivery.id] = _Flight(self, signer, delivery)
-        sayer, left = self._sayer, len(batch.parcels)
-        sayer.expect(delivery.reply, left)
+        flight = self._flights[delivery.id] = _Flight(self, signer, delivery, ticket, len(batch.parcels))
+        self.sayer.expect(delivery.reply, flight.left)
         try:
-            for number, outcome in flight.outcomes(batch.parcels):
-                self.figures.done += 1
-                left -= 1
-                sayer.say(delivery.reply, pack_outcome(number, outcome), ticket, expected=True)
+            flight.run(batch.parcels)
         finally:
-            sayer.expect(delivery.reply, -left)
+            self.sayer.expect(delivery.reply, -flight.left)
             del self._flights[delivery.id]
-            flight.cancel()
+            flight.close()
         if flight.held_back:
             self.released.wait()  # some was not sent, as the lanes may be another's: so is the batch
 
+    def say(self, delivery: Delivery, entries: list[Entry], ticket: Ticket) -> None:
+        """Say outcomes of a batch."""
+        self.figures.done += len(entries)
+        self.sayer.say(delivery.reply, entries, ticket, len(entries))
+
     def is_dropped(self, delivery: Delivery, number: int) -> bool:
         """Whether nobody waits for the outcome of a request."""
-        return self._sayer.is_gone(delivery.reply) or self.cancelled.has(delivery.run, number)
+        return self.sayer.is_gone(delivery.reply) or self.cancelled.has(delivery.run, number)
 
     def wants_all(self, delivery: Delivery) -> bool:
         """Whether nothing of the run was withdrawn."""
         run = delivery.run
-        return not (self._sayer.is_gone(delivery.reply) or self.cancelled.of(run) or self.recalled.of(run))
+        return not (self.sayer.is_gone(delivery.reply) or self.cancelled.of(run) or self.recalled.of(run))
 
     def cancel(self, run: str, ranges: list[list[int]]) -> None:
         """Drop requests of a run: what is not sent, and what is in flight.
@@ -240,39 +244,93 @@ class Asker:
 
 
 class _Flight:
-    """The requests of a batch that the pool has in hand."""
+    """The requests of a batch that the pool has in hand.
 
-    def __init__(self, asker: Asker, signer: BatchSigner, delivery: Delivery) -> None:
+    What has finished is said from within the loop, some at a time: to wake a greenlet for each outcome would cost more
+    than to pack it. What is held back is said when the sayer looks.
+
+    :param count: how many requests it has.
+    """
+
+    def __init__(self, asker: Asker, signer: BatchSigner, delivery: Delivery, ticket: Ticket, count: int) -> None:
         self.delivery = delivery
+        #: How many have no outcome that was said.
+        self.left = count
         #: Whether something was not sent as the lease was over.
         self.held_back = False
         self._asker = asker
         self._signer = signer
+        self._ticket = ticket
         self._submitter_for = asker.pool._submitter_for
         self._under_way: dict[int, Any] = {}
-        self._outcomes = Outcomes(self._under_way)
+        self._outcomes = Outcomes(self._under_way) if signer.asks else _Told(self._under_way, self._tell)
+        self._over = Event()
+        self._failure: Exception | None = None
 
-    def outcomes(self, parcels: list[Parcel]) -> Iterator[tuple[int, Response | HTTPError]]:
-        """Send these, and yield their numbers and outcomes as they come, but for what is dropped."""
-        now, finished = time(), self._outcomes.finished
-        is_plain = self._asker.wants_all(self.delivery) and not self._signer.asks
+    def run(self, parcels: list[Parcel]) -> None:
+        """Send these, and say the outcomes as they come, but for what is dropped."""
+        now, failed = time(), []
+        is_plain = self._is_plain
         for parcel in parcels:
             if is_plain and parcel.deadline > now:
                 self._submit(parcel)
             else:
                 error = self._begin(parcel, now)
                 if error is not None:
-                    yield parcel.number, error
-        while self._under_way:
-            self._outcomes.wait(1, None)
-            is_plain = self._asker.wants_all(self.delivery) and not self._signer.asks
-            while finished:
-                number = finished.popleft()
-                outcome = self._under_way.pop(number)
-                if not is_plain or not isinstance(outcome, Response):
-                    outcome = self._end(number, outcome)
-                if outcome is not None:
-                    yield number, outcome
+                    failed.append(pack_outcome(parcel.number, error))
+        if failed:
+            self._say(failed)
+        if self._signer.asks:  # to answer a challenge may take a while
+            while self._under_way:
+                self._outcomes.wait(1, None)
+                self._say_finished()
+        elif self._under_way:
+            self._asker.sayer.listen(self._tell)
+            self._outcomes.wake()
+            self._over.wait()
+            if self._failure is not None:
+                raise self._failure
+
+    @property
+    def _is_plain(self) -> bool:
+        """Whether nothing is to be looked up for a request of it."""
+        return not self._signer.asks and self._asker.wants_all(self.delivery)
+
+    def _tell(self) -> None:
+        """Say what has finished. Called by the loop."""
+        if self._over.is_set():
+            return
+        try:
+            self._say_finished()
+        except Exception as exc:
+            self._failure = exc
+        if self._under_way and self._failure is None:
+            self._outcomes.wake_at = max(len(self._under_way) // HELD_BACK, 1)
+        else:
+            self._over.set()
+
+    def _say_finished(self) -> None:
+        finished, under_way, is_plain = self._outcomes.finished, self._under_way, self._is_plain
+        entries = []
+        while finished:
+            number = finished.popleft()
+            outcome = under_way.pop(number)
+            if not is_plain or not isinstance(outcome, Response):
+                outcome = self._end(number, outcome)
+            if outcome is not None:
+                entries.append(pack_outcome(number, outcome))
+        if entries:
+            self._say(entries)
+
+    def _say(self, entries: list[Entry]) -> None:
+        self.left -= len(entries)
+        self._asker.say(self.delivery, entries, self._ticket)
+
+    def close(self) -> None:
+        """End what is under way, and say nothing more."""
+        self._asker.sayer.unlisten(self._tell)
+        self._over.set()
+        self.cancel()
 
     def _begin(self, parcel: Parcel, now: float) -> HTTPError | None:
         """Send one, if that is still wanted and it can be signed; its outcome, where it has one by that."""
@@ -333,3 +391,21 @@ class _Flight:
             for number, pending in self._under_way.items()
             if isinstance(pending, PendingResponse) and (numbers is None or number in numbers)
         ]
+
+
+class _Told(Outcomes):
+    """Outcomes that are told within the loop.
+
+    :param tell: called when there are some, once; it sets ``wake_at`` to be called again.
+    """
+
+    __slots__ = ('_tell',)
+
+    def __init__(self, outcomes: dict[int, Any], tell: Callable[[], None]) -> None:
+        super().__init__(outcomes)
+        self._tell = tell
+
+    def wake(self) -> None:
+        """Called within a transition of the engine."""
+        self.wake_at = NEVER
+        get_hub().loop.run_callback(self._tell)

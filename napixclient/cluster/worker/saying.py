@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import OrderedDict, defaultdict, deque
+from collections.abc import Callable
+from time import monotonic
 from typing import Any
 
 from gevent.event import Event
@@ -10,7 +12,7 @@ from gevent.hub import get_hub
 
 from ...errors import BodyTooLarge
 from ..keys import Keyring
-from ..outcomes import OUTCOME, pack_outcome, packed
+from ..outcomes import OUTCOME, Entry, pack_outcome, packed
 from ..publisher import PLAIN, SEALED, Fate, Message, Publisher
 
 __all__ = ['Sayer', 'Ticket']
@@ -18,9 +20,13 @@ __all__ = ['Sayer', 'Ticket']
 #: Entries of one message, and about how many bytes of bodies.
 MOST_ENTRIES = 500
 MOST_BYTES = 256 << 10
-#: Seconds for which an entry waits at most while more of its run are to come than wait, unless it is the first for as
-#: long: a message costs the broker as much as a hundred entries.
+#: Seconds between two looks for what waits while more of its run are to come, unless it is the first for as long: a
+#: message costs the broker as much as a hundred entries.
 LINGER_SECONDS = 0.05
+#: Seconds after a message of its run within which what waits is left to the next look.
+LATELY_SECONDS = 0.02
+#: How many times what is still to come waits when it goes before that.
+FEW_TO_COME = 8
 #: Runs that are over, and that are remembered so.
 MOST_GONE = 1000
 
@@ -35,10 +41,10 @@ class Ticket:
         self.done: Event = Event()
         self.done.set()
 
-    def add(self) -> None:
-        """One more."""
-        self.left += 1
-        if self.left == 1:
+    def add(self, count: int = 1) -> None:
+        """So many more."""
+        self.left += count
+        if self.left == count:
             self.done.clear()
 
     def take(self) -> None:
@@ -51,21 +57,23 @@ class Ticket:
 class Run:
     """What waits to be said to one run."""
 
-    __slots__ = ('bytes', 'coming', 'entries', 'put')
+    __slots__ = ('bytes', 'coming', 'entries', 'put', 'since')
 
     def __init__(self) -> None:
-        self.entries: deque[tuple[list[Any], int, Ticket]] = deque()
+        self.entries: deque[tuple[Entry, int, Ticket]] = deque()
         #: Of the bodies in them.
         self.bytes: int = 0
         #: How many more are under way here.
         self.coming: int = 0
         #: Whether the publisher has been told.
         self.put: bool = False
+        #: When the last ones were taken to be said.
+        self.since: float = 0.0
 
     @property
     def is_due(self) -> bool:
         """Whether it goes now: the fewer there are still to come, the sooner, and so the last at once."""
-        return len(self.entries) >= min(self.coming, MOST_ENTRIES) or self.bytes >= MOST_BYTES
+        return len(self.entries) >= min(FEW_TO_COME * self.coming, MOST_ENTRIES) or self.bytes >= MOST_BYTES
 
 
 class Sayer:
@@ -77,6 +85,7 @@ class Sayer:
         self._publisher = publisher
         self._runs: defaultdict[str, Run] = defaultdict(Run)
         self._gone: OrderedDict[str, None] = OrderedDict()
+        self._sources: set[Callable[[], None]] = set()
         loop: Any = get_hub().loop
         self._linger = loop.timer(LINGER_SECONDS, LINGER_SECONDS, ref=False)
 
@@ -97,19 +106,20 @@ class Sayer:
         if more <= 0:
             self._consider(queue, run)
 
-    def say(self, queue: str, entry: list[Any], ticket: Ticket, expected: bool = False) -> None:
-        """Have an entry published.
+    def say(self, queue: str, entries: list[Entry], ticket: Ticket, expected: int = 0) -> None:
+        """Have entries published.
 
-        :param expected: whether it is one of those that were to come.
+        :param expected: how many of those that were to come they are.
         """
         run = self._runs[queue]
         run.coming -= expected
         if queue not in self._gone:
-            ticket.add()
-            response = entry[3] if entry[0] == OUTCOME else None
-            size = 0 if response is None else len(response[2])
-            run.entries.append((entry, size, ticket))
-            run.bytes += size
+            waiting = run.entries
+            ticket.add(len(entries))
+            for entry in entries:
+                size = _size_of(entry)
+                waiting.append((entry, size, ticket))
+                run.bytes += size
         if not run.put:
             self._consider(queue, run)
 
@@ -118,10 +128,8 @@ class Sayer:
         if run.put:
             return
         if run.entries:
-            is_first = not self._linger.active
-            if is_first:
-                self._linger.again(self._look)
-            if is_first or run.is_due:
+            self._begin_to_look()
+            if run.is_due or run.since + LINGER_SECONDS <= monotonic():
                 self._put(queue, run)
         elif not run.coming:
             del self._runs[queue]
@@ -130,13 +138,29 @@ class Sayer:
         run.put = True
         self._publisher.put(_Group(self, queue))
 
+    def listen(self, source: Callable[[], None]) -> None:
+        """Call this at each look: it says what it has held back."""
+        self._sources.add(source)
+        self._begin_to_look()
+
+    def unlisten(self, source: Callable[[], None]) -> None:
+        """It has nothing more to say."""
+        self._sources.discard(source)
+
+    def _begin_to_look(self) -> None:
+        if not self._linger.active:
+            self._linger.again(self._look)
+
     def _look(self) -> None:
         """What has waited goes now. Called by the loop."""
-        waits = False
+        for source in list(self._sources):
+            source()
+        waits, late = bool(self._sources), monotonic() - LATELY_SECONDS
         for queue, run in self._runs.items():
             if run.entries and not run.put:
-                self._put(queue, run)
                 waits = True
+                if run.since <= late:
+                    self._put(queue, run)
         if not waits:
             self._linger.stop()
 
@@ -152,25 +176,26 @@ class Sayer:
         message = Message(queue, text.encode(), ended, {'correlation_id': id}, content_type=PLAIN)
         self._publisher.put(message)
 
-    def sealed(self, queue: str, entries: list[list[Any]]) -> bytes:
+    def sealed(self, queue: str, entries: list[Entry]) -> bytes:
         """Entries as they are published to that queue."""
         return self.keys.seal(packed(self.worker, entries), queue.encode())
 
-    def take(self, queue: str) -> list[tuple[list[Any], int, Ticket]]:
+    def take(self, queue: str) -> list[tuple[Entry, int, Ticket]]:
         """What goes into one message; another follows where more waits."""
         run = self._runs[queue]
         waiting = run.entries
-        taken: list[tuple[list[Any], int, Ticket]] = []
+        taken: list[tuple[Entry, int, Ticket]] = []
         size = 0
         while waiting and len(taken) < MOST_ENTRIES and (not taken or size + waiting[0][1] <= MOST_BYTES):
             taken.append(waiting.popleft())
             size += taken[-1][1]
         run.bytes -= size
         run.put = False
+        run.since = monotonic()
         self._consider(queue, run)
         return taken
 
-    def put_alone(self, queue: str, entry: list[Any], ticket: Ticket) -> None:
+    def put_alone(self, queue: str, entry: Entry, ticket: Ticket) -> None:
         """Publish an entry in a message of its own."""
         group = _Group(self, queue)
         group.fill([(entry, 0, ticket)])
@@ -188,10 +213,10 @@ class _Group:
         self.properties: dict[str, Any] = {}
         self.headers: dict[str, Any] = {}
         self._sayer = sayer
-        self._entries: list[tuple[list[Any], int, Ticket]] = []
+        self._entries: list[tuple[Entry, int, Ticket]] = []
         self._body: bytes | None = None
 
-    def fill(self, entries: list[tuple[list[Any], int, Ticket]]) -> None:
+    def fill(self, entries: list[tuple[Entry, int, Ticket]]) -> None:
         """Hold these."""
         self._entries = entries
         self._body = self._sayer.sealed(self.queue, [entry for entry, _, _ in entries])
@@ -220,7 +245,23 @@ class _Group:
     def _split(self) -> None:
         """The broker does not take so much at once: each on its own, and what is too large by itself as an error."""
         for entry, _, ticket in self._entries:
-            if len(self._entries) == 1 and entry[0] == OUTCOME:
+            number = _answered_by(entry)
+            if len(self._entries) == 1 and number is not None:
                 error = BodyTooLarge('the answer is larger than the broker takes (its max_message_size)', phase='read')
-                entry = pack_outcome(entry[1], error)
+                entry = pack_outcome(number, error)
             self._sayer.put_alone(self.queue, entry, ticket)
+
+
+def _size_of(entry: Entry) -> int:
+    """About how many bytes it takes: those of the body."""
+    if isinstance(entry, tuple):
+        return len(entry[1].payload)
+    response = entry[3] if entry[0] == OUTCOME else None
+    return 0 if response is None else len(response[2])
+
+
+def _answered_by(entry: Entry) -> int | None:
+    """The number of the request whose outcome it is."""
+    if isinstance(entry, tuple):
+        return entry[0]
+    return entry[1] if entry[0] == OUTCOME else None
