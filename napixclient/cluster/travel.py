@@ -1,4 +1,7 @@
-"""Requests as they travel to a worker: packed with msgpack, many together, before they are sealed."""
+"""Requests as they travel to a worker: packed with msgpack, many together, before they are sealed.
+
+What many of a batch have in common, but for their bodies and deadlines, is packed once.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from ..authenticators.travelling import Description
 from ..call_context import CallContext
 from ..messages import NO_OPTIONS, Headers, Request, Source, plain_request
 
-__all__ = ['Batch', 'Parcel', 'check', 'pack', 'unpack']
+__all__ = ['Batch', 'Parcel', 'check', 'new_parcel', 'pack', 'unpack']
 
 #: Seconds to the deadline from which on only the submitter keeps it: a clock costs the worker an eighth of its time.
 FAR_SECONDS = 300.0
@@ -40,6 +43,14 @@ class Parcel(NamedTuple):
     deadline: float
     foreign: bool
     context: CallContext | None
+
+
+def new_parcel(number: int, request: Request, deadline: float, foreign: bool, context: CallContext | None) -> Parcel:
+    """``Parcel(…)``; a function, because to call a named tuple costs Python twice as much."""
+    return _new_tuple(Parcel, (number, request, deadline, foreign, context))
+
+
+_new_tuple = tuple.__new__
 
 
 class Batch(NamedTuple):
@@ -80,6 +91,7 @@ def pack(batch: Batch, defaults: Request, headers: Headers) -> bytes:
     :param headers: fields for each request that does not set them.
     """
     kinds: list[list[Any]] = []
+    shapes: dict[tuple[Any, ...], int] = {}
     requests: list[tuple[Any, ...]] = []
     plain, has_general = _kind(defaults, defaults, False, None), bool(headers)
     for number, request, deadline, foreign, context in batch.parcels:
@@ -90,9 +102,9 @@ def pack(batch: Batch, defaults: Request, headers: Headers) -> bytes:
         fields = _merged(request.headers, headers) if has_general else request.headers
         if request.payload is not None and isinstance(request.body, (Mapping, list)):
             fields = _merged(fields, _OF_JSON)  # what the bytes were made of does not travel
-        head = (number, request.host, request.method, request.url, fields.block or None)
-        requests.append((*head, request.payload, len(kinds) - 1, deadline))
-    data: bytes = msgpack.packb([batch.cap, batch.signer, kinds, requests], use_bin_type=True)
+        shape = request.host, request.method, request.url, fields.block, len(kinds) - 1
+        requests.append((number, shapes.setdefault(shape, len(shapes)), request.payload, deadline))
+    data: bytes = msgpack.packb([batch.cap, batch.signer, kinds, list(shapes), requests], use_bin_type=True)
     return data
 
 
@@ -102,26 +114,42 @@ def unpack(data: bytes) -> Batch:
     :raises ValueError: for what is none.
     """
     try:
-        cap, described, kinds, requests = msgpack.unpackb(data, raw=False)
+        cap, described, kinds, shapes, requests = msgpack.unpackb(data, raw=False)
         signer = None if described is None else (described[0], tuple(described[1]))
         options = [(_options(kind), kind[5], _context(kind[6])) for kind in kinds]
+        tags = [None if kind[5] else signer for kind in kinds]
         now = time()
-        return Batch(cap, signer, [_parcel(entry, options, signer, now) for entry in requests])
+        far = now + FAR_SECONDS
+        # What differs in nothing but its number is one request here.
+        alike = [None if options[shape[4]][0] else _plain(shape, None, tags[shape[4]]) for shape in shapes]
+        parcels = []
+        for number, place, body, deadline in requests:
+            shape = shapes[place]
+            given, foreign, context = options[shape[4]]
+            request = alike[place]
+            if request is None or deadline <= far:
+                request = _clocked(shape, body, tags[shape[4]], given, max(deadline - now, 0.001))
+            elif body is not None:
+                request = _plain(shape, body, tags[shape[4]])
+            parcels.append(new_parcel(number, request, deadline, foreign, context))
+        return Batch(cap, signer, parcels)
     except (TypeError, KeyError, IndexError, ValueError, msgpack.UnpackException) as exc:
         raise ValueError(f'a batch makes no sense: {exc}') from exc
 
 
-def _parcel(entry: list[Any], options: list[Any], signer: Description | None, now: float) -> Parcel:
-    number, host, method, url, block, body, kind, deadline = entry
-    given, foreign, context = options[kind]
-    headers = None if block is None else Headers.of_block(block)
-    left, tag = max(deadline - now, 0.001), None if foreign else signer
-    if not given and left > FAR_SECONDS:
-        return Parcel(number, plain_request(host, method, url, body, headers, tag), deadline, foreign, context)
+def _plain(shape: list[Any], body: bytes | None, tag: Description | None) -> Request:
+    host, method, url, block, _ = shape
+    return plain_request(host, method, url, body, Headers.of_block(block) if block else None, tag)
+
+
+def _clocked(
+    shape: list[Any], body: bytes | None, tag: Description | None, given: dict[str, Any], left: float
+) -> Request:
+    host, method, url, block, _ = shape
     clocks = given.get('timeout')
     timeout = left if clocks is None else Timeouts(total=left, connect=clocks[0], read=clocks[1])
-    request = Request(host, method, url, body, headers, **{**given, 'timeout': timeout, 'tag': tag})
-    return Parcel(number, request, deadline, foreign, context)
+    headers = Headers.of_block(block) if block else None
+    return Request(host, method, url, body, headers, **{**given, 'timeout': timeout, 'tag': tag})
 
 
 # Options -------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from time import time
+from typing import Any
 
 import pytest
 from amqp.exceptions import AccessRefused
@@ -15,10 +16,11 @@ from napixclient.cluster.control import ranges_of
 from napixclient.cluster.keys import BadSeal, Keyring, new_key
 from napixclient.cluster.lanes import Zone, folded, jump
 from napixclient.cluster.ledger import Ledger
-from napixclient.cluster.outcomes import pack_outcome, packed, response_of, restored, unpacked
+from napixclient.cluster.outcomes import UNSURE, pack_outcome, packed, response_of, restored, unpacked
 from napixclient.cluster.travel import Batch, Parcel, pack, unpack
 from napixclient.cluster.worker.withdrawn import Numbers, Withdrawn
 from napixclient.messages import Headers
+from napixclient.peer import Peer, Route
 from tests import kit
 
 
@@ -103,7 +105,7 @@ def test_outcomes_travel_whole() -> None:
     answer = Response(there, 200, b'HTTP/1.1 200 OK\r\nX: y\r\nContent-Type: application/json', b'{"a": 1}', 0.5, 2)
     answer.trailer_block = b'\r\nX-Sum: 9'
     error = DeadlineExceeded('late', request=there, phase='read', elapsed=3.0)
-    worker, entries = unpacked(packed('0/1@here', [pack_outcome(1, answer), pack_outcome(2, error)]))
+    worker, _, _, _, entries = unpacked(packed('0/1@here', [pack_outcome(1, answer), pack_outcome(2, error)]))
     (_, _, _, first), (_, _, second, _) = entries
     found = restored(None, response_of(first, request, worker), request, worker)
     assert isinstance(found, Response) and found.body == {'a': 1} and found.headers['x'] == 'y'
@@ -112,6 +114,45 @@ def test_outcomes_travel_whole() -> None:
     lost = restored(second, None, request, worker)
     assert type(lost) is DeadlineExceeded and lost.message == 'late' and lost.elapsed == 3.0
     assert lost.request is request and lost.worker == '0/1@here'
+
+
+def test_answers_share_what_they_have_in_common() -> None:
+    """Heads and routes that are the same travel once in a message, whichever answers have them, and in any order."""
+    request, heads = Request('a.example', 'GET', '/'), [b'HTTP/1.1 200 OK', b'HTTP/1.1 200 OK\r\nX: y']
+    routes = [None, Route(Peer('127.0.0.1', 80), ()), Route('/run/x.sock', ('/run/x.sock',))]
+    entries: list[Any] = []
+    for number in range(100):
+        answer = Response(request, 200 + number % 3, heads[number % 2], b'%d' % number, number / 8, 1 + number % 5)
+        answer.route = routes[number * 7 % 3]
+        entries.append(pack_outcome(number, answer))
+    entries.insert(50, [UNSURE, 3, [7, 8]])
+    data = packed('0/1@here', entries)
+    assert data.count(b'X: y') == 1 and data.count(b'/run/x.sock') == 2
+    said = unpacked(data)
+    assert said.entries == ((UNSURE, 3, (7, 8)),)
+    for number, (found, status, head, body, elapsed, attempts, route) in enumerate(said.answers):
+        assert (found, status, body) == (number, 200 + number % 3, b'%d' % number)
+        assert (elapsed, attempts) == (number / 8, 1 + number % 5)
+        assert (said.heads[head], said.routes[route]) == (heads[number % 2], routes[number * 7 % 3])
+    with pytest.raises(ValueError, match='makes no sense'):
+        unpacked(data[:-3])
+
+
+def test_requests_share_what_they_have_in_common() -> None:
+    """Requests that differ in nothing but their bodies and clocks are packed as one shape, and are themselves again."""
+    parcels = []
+    for number in range(90):
+        host, body = f'{number % 3}.example', b'%d' % number if number % 5 == 0 else None
+        request = Request(host, 'PUT' if number % 2 else 'GET', '/a', body, {'X-Own': str(number % 4)})
+        parcels.append(Parcel(number, request, time() + (10 if number % 7 == 0 else 1000), False, None))
+    data = pack(Batch(2, None, parcels), Request('host', 'GET', '/'), Headers())
+    assert data.count(b'.example') == 12  # of three hosts, two methods and four fields
+    for number, found in enumerate(unpack(data).parcels):
+        given = parcels[number]
+        assert found.number == number and found.deadline == given.deadline
+        for part in 'host', 'method', 'url', 'payload', 'headers':
+            assert getattr(found.request, part) == getattr(given.request, part), part
+        assert (found.request.timeout is None) == (number % 7 != 0)
 
 
 def test_what_is_withdrawn() -> None:
@@ -180,23 +221,6 @@ def test_small_things() -> None:
     ):
         with pytest.raises(ValueError, match='broker|certificates|cacertfile'):
             Broker(url)  # type: ignore[arg-type]
-
-
-def test_a_task_makes_no_backend() -> None:
-    """The tasks of a worker share the backend of results, which does nothing, rather than make one each."""
-    done = kit.run_program(
-        """
-import gevent
-from napixclient.cluster.broker import Broker
-from napixclient.cluster.lanes import Zone
-from napixclient.cluster.worker.app import TASK, make_app
-app = make_app(Broker('amqp://a'), Zone(), [0], None)
-first, second = (gevent.spawn(lambda: app.tasks[TASK].backend).get() for _ in range(2))
-print(first is second)
-""",
-        patched=True,
-    )
-    assert done.out == 'True\n', done.err
 
 
 def test_without_the_extra() -> None:
