@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Mapping
 
 from .._http.figures import Figures, Stats
 from .._http.pending import Outcome
+from ..histogram import BOUNDS
 from ..messages import Response
 
 __all__ = ['HostCounts']
@@ -30,7 +32,7 @@ class HostCounts:
         if isinstance(outcome, Response):
             figures.done += 1
             figures.received += len(outcome.payload)
-            figures.latencies.add(outcome.elapsed)
+            figures.latencies.counts[bisect_right(BOUNDS, outcome.elapsed)] += 1
         else:
             figures.failed += 1
 

@@ -15,6 +15,8 @@ __all__ = ['Zone', 'folded']
 #: Lanes of a zone, and at most: each is a queue that the broker replicates.
 LANES = 64
 MOST_LANES = 4096
+#: The task of a batch, as Celery knows it.
+TASK = 'napix.fan_out'
 #: Times that a batch is delivered: it is refused at the last. Each worker that had it before has died, or was stopped
 #: while it only had the batch ahead, which RabbitMQ counts as well.
 DELIVERIES = 8

@@ -9,11 +9,11 @@ from typing import Any
 
 from gevent.hub import get_hub
 
-from .lanes import reply_queue
+from .lanes import TASK, reply_queue
 from .lots import Entry, Lane, Lot
 from .plan import Plan
 from .publisher import Fate, Message, Publisher
-from .travel import Batch, Parcel, pack
+from .travel import Batch, new_parcel, pack
 
 __all__ = ['Outbox', 'key_of']
 
@@ -78,7 +78,7 @@ class Outbox:
             if not self._linger.active and not self._closed:
                 self._linger.again(self._flush)
         waiting.append(entry)
-        payload = entry.pending.current.payload
+        payload = _payload(entry)
         if payload:
             lane.bytes += len(payload)
         if len(waiting) >= (self._plan.batch if entry.safe else UNSAFE_LOT) or lane.bytes >= LOT_BYTES:
@@ -141,21 +141,17 @@ class Outbox:
         self._lot_number += 1
         lot = self.lots[self._lot_number] = Lot(self._lot_number, lane, safe, entries)
         now, wall = monotonic(), time()
+        later = wall - now
         parcels = []
         for entry in entries:
             pending = entry.pending
             entry.lot = lot
             pending.sent = True
-            redirect = pending.redirect
-            parcels.append(
-                Parcel(
-                    entry.number,
-                    pending.current,
-                    wall + pending.deadline - now,
-                    redirect is not None and redirect.foreign,
-                    entry.context,
-                )
-            )
+            redirect, deadline = pending.redirect, pending.deadline + later
+            if redirect is None:
+                parcels.append(new_parcel(entry.number, pending.asked, deadline, False, entry.context))
+            else:
+                parcels.append(new_parcel(entry.number, redirect.request, deadline, redirect.foreign, entry.context))
         self._flying += len(entries)
         if not lane.out:
             lane.heard = now
@@ -170,7 +166,7 @@ class Outbox:
                 body,
                 partial(self._on_fate, lot),
                 {'correlation_id': id, 'reply_to': reply_queue(plan.run)},
-                _task_headers(id, wall),
+                {'task': TASK, 'sent': wall},  # each field takes microseconds; what is secret is in the body alone
             )
         )
 
@@ -213,11 +209,17 @@ def inherited_number(key: int) -> int:
     return -1 - key
 
 
+def _payload(entry: Entry) -> Any:
+    """The body that is to be sent."""
+    pending = entry.pending
+    return (pending.asked if pending.redirect is None else pending.redirect.request).payload
+
+
 def _first(waiting: list[Entry], most: int) -> list[Entry]:
     """Take so many from the front, and no more bytes than fit."""
     size, count = 0, 0
     for entry in waiting[:most]:
-        payload = entry.pending.current.payload
+        payload = _payload(entry)
         size += len(payload) if payload else 0
         if count and size > LOT_BYTES:
             break
@@ -225,11 +227,3 @@ def _first(waiting: list[Entry], most: int) -> list[Entry]:
     taken = waiting[:count]
     del waiting[:count]
     return taken
-
-
-def _task_headers(id: str, sent: float) -> dict[str, Any]:
-    """What a Celery worker has to know of a task (protocol 2); it is told no more, as each field takes it microseconds.
-
-    What is secret is in the body alone.
-    """
-    return {'lang': 'py', 'task': 'napix.fan_out', 'id': id, 'sent': sent}

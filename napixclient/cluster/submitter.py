@@ -19,7 +19,7 @@ from .._http.pending import Batch as Outcomes
 from .._http.pending import Outcome, PendingResponse, new_pending, timeout_of
 from ..call_context import current
 from ..errors import DeadlineExceeded, Interrupted, copy_for
-from ..messages import IDEMPOTENT, Request
+from ..messages import IDEMPOTENT, NO_OPTIONS, Request
 from .broker import is_final
 from .control import CANCEL, RECALL
 from .counts import HostCounts
@@ -43,6 +43,16 @@ GRACE_SECONDS = 0.5
 SWEEP_SECONDS = 0.25
 #: Seconds for which a broker that was never reached may not answer: one attempt that ends in silence, or several.
 UNREACHED_SECONDS = 5.5
+#: How often this process comes of a fork: to ask for its id takes a system call.
+_forks = 0
+
+
+def _after_fork() -> None:
+    global _forks
+    _forks += 1
+
+
+os.register_at_fork(after_in_child=_after_fork)
 
 
 class Submitter:
@@ -55,7 +65,7 @@ class Submitter:
         self.counts: HostCounts = HostCounts()
         #: What ended requests for a reason that is not theirs, and is not yet told.
         self.untold: ClusterError | None = None
-        self._pid = os.getpid()
+        self._forks = _forks
         self._total = plan.total
         self._outbox = Outbox(plan, self._on_fate)
         self._lookout = Lookout(plan, self.fail)
@@ -77,7 +87,7 @@ class Submitter:
         """:raises RuntimeError: when it is used where it cannot work."""
         if get_hub() is not self.hub:
             raise RuntimeError('a pool belongs to the thread that made it; make one in each thread')
-        if os.getpid() != self._pid:
+        if _forks != self._forks:
             raise RuntimeError('a ClusterPool does not survive a fork: make one in each process')
 
     def submit(self, request: Request, batch: Outcomes | None, index: int = 0) -> PendingResponse:
@@ -100,14 +110,15 @@ class Submitter:
         return entry.pending
 
     def _enter(self, request: Request, batch: Outcomes | None, index: int) -> Entry:
-        if get_hub() is not self.hub or self.closed or os.getpid() != self._pid:
+        if get_hub() is not self.hub or self.closed or _forks != self._forks:
             self.check_use()
             raise RuntimeError('the pool is closed')
         check(request)
         pending = new_pending(request, batch, index)
-        pending.deadline = monotonic() + total_of(request.timeout, self._total)
-        if pending.deadline < self._next_deadline:
-            self._next_deadline = pending.deadline
+        total = self._total if request.options is NO_OPTIONS else total_of(request.timeout, self._total)
+        pending.deadline = deadline = monotonic() + total
+        if deadline < self._next_deadline:
+            self._next_deadline = deadline
         if self._outbox.publisher is None:
             self._start()
         lane, safe = self._outbox.lane(request.host), request.method in IDEMPOTENT

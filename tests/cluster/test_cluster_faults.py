@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from math import isinf
 from typing import Any
 
 import gevent
@@ -20,12 +21,13 @@ from napixclient.authenticators import Digest, NetrcAuth, OAuth2ClientCredential
 from napixclient.cluster import ClusterError, ClusterPool
 from napixclient.cluster.broker import Broker
 from napixclient.cluster.keys import new_key
+from napixclient.cluster.lanes import Zone
 from napixclient.cluster.publisher import Publishable, Publisher
 from tests import kit
 from tests.cluster.broker import RabbitMQ, free_port
 from tests.cluster.kit import Cluster, until
 from tests.helpers_digest import ME, Guard
-from tests.kit import serve
+from tests.kit import STRETCH, serve
 
 
 def pool_of(cluster: Cluster, **more: Any) -> ClusterPool:
@@ -333,6 +335,18 @@ def test_requests_linger_each_time(cluster: Cluster, monkeypatch: pytest.MonkeyP
     assert min(lots) and sorted(lots)[rounds // 2] == 1, lots
 
 
+def test_what_is_slow_holds_nothing_back(cluster: Cluster) -> None:
+    """Answers are said while others of their batch take long, though many are said together."""
+    slow = cluster.servers(1, 60).hosts[0]
+    zone = Zone(cluster.zone, cluster.lanes)
+    quick = next(host for host in cluster.servers(60).hosts if zone.lane_of(host) == zone.lane_of(slow))
+    cluster.worker()
+    with pool_of(cluster) as pool:
+        for number in range(40):
+            pool.request(quick if number in (0, 13, 39) else slow, 'GET', f'/{number}')
+        assert {outcome.request.host for outcome in pool.wait_unordered(3, 25)} == {quick}
+
+
 def test_cancel(cluster: Cluster) -> None:
     """cancel() ends all at once, and workers stop asking."""
     servers = cluster.servers(2, 0.2)
@@ -543,7 +557,11 @@ def test_what_is_no_batch(cluster: Cluster) -> None:
     with pool_of(cluster) as pool:
         pool.request(servers.hosts[0], 'GET', '/')
         assert [outcome.status for outcome in pool.wait(20)] == [200]
-    assert not worker.ended and 'Traceback' not in worker.text and "is no batch: KeyError('id')" in worker.text
+    assert (
+        not worker.ended
+        and 'Traceback' not in worker.text
+        and 'is no batch: it is no application/x-napix' in worker.text
+    )
 
 
 def test_poison(cluster: Cluster) -> None:
@@ -573,4 +591,4 @@ def test_memory_is_bounded(cluster: Cluster) -> None:
     submitter = cluster.submitter('many', servers.hosts, 25_000, 'GET', options={'timeout': 100})
     result = submitter.result()
     assert result['once'] and result['kinds'] == {'200': 25_000}
-    assert result['rss'] < 80
+    assert result['rss'] < (120 if isinf(STRETCH) else 80)  # what traces it takes memory, too

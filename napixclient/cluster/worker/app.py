@@ -4,24 +4,22 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any
 
 from celery import Celery
-from celery.exceptions import Reject
-from celery.worker.strategy import default
+from gevent.pool import Group
 from kombu import entity, serialization
 
 from ...masking import mask
-from ..broker import HEARTBEAT, Broker
-from ..lanes import Zone
+from ..broker import FAILURES, HEARTBEAT, Broker
+from ..lanes import TASK, Zone
 from ..publisher import SEALED
 from .asking import Asker, Delivery, Poison
 
-__all__ = ['App', 'TASK', 'make_app']
+__all__ = ['App', 'make_app']
 
 log: logging.Logger = logging.getLogger('napixclient.cluster')
-
-TASK = 'napix.fan_out'
 
 #: Batches of a lane that a worker has ahead.
 PREFETCH = 4
@@ -32,6 +30,8 @@ class App(Celery):  # type: ignore[misc]  # Celery ships no types
 
     broker: Broker
     asker: Asker
+    #: The batches that run.
+    batches: Group
     #: Who runs it.
     program: Any = None
 
@@ -50,6 +50,7 @@ def make_app(broker: Broker, zone: Zone, lanes: list[int], asker: Asker) -> App:
     app = App('napix', set_as_current=False, loader='celery.loaders.default:Loader')
     app.broker = broker
     app.asker = asker
+    app.batches = Group()
     kombu: Any = entity
     exchange = kombu.Exchange('')
     app.conf.update(
@@ -63,11 +64,6 @@ def make_app(broker: Broker, zone: Zone, lanes: list[int], asker: Asker) -> App:
         task_default_exchange='',
         task_create_missing_queues=False,
         accept_content=['napix', 'json'],  # JSON is that of remote control
-        task_ignore_result=True,
-        result_backend_thread_safe=True,  # or each task makes a new one, which then does nothing
-        task_acks_late=True,
-        task_reject_on_worker_lost=True,
-        task_acks_on_failure_or_timeout=False,
         worker_prefetch_multiplier=1,
         # When it connects again, Celery 5.7 sets the prefetch of each lane to the size of its pool otherwise. Then the
         # loop waits for the pool, and the pool for confirms that the loop reads.
@@ -82,8 +78,7 @@ def make_app(broker: Broker, zone: Zone, lanes: list[int], asker: Asker) -> App:
         worker_enable_remote_control=False,
         enable_utc=True,
     )
-    strategy = f'{__name__}:strategy'
-    app.task(_fan_out, bind=True, name=TASK, acks_late=True, ignore_result=True, shared=False, Strategy=strategy)
+    app.task(_not_run, name=TASK, ignore_result=True, shared=False, Strategy=f'{__name__}:strategy')
     app.finalize()
     app.set_current()
     app.set_default()
@@ -91,37 +86,54 @@ def make_app(broker: Broker, zone: Zone, lanes: list[int], asker: Asker) -> App:
 
 
 def strategy(task: object, app: App, consumer: object, **options: object) -> Callable[..., object]:
-    """What Celery does with a message of the task: what is no batch is left to the dead letters."""
-    take: Callable[..., object] = default(task, app, consumer, **options)
+    """What Celery does with a message of the task: a greenlet asks, and acknowledges it in the end.
 
-    def take_batch(message: Any, *rest: Any, **more: Any) -> object:
-        if message.content_type != SEALED or not message.properties.get('reply_to'):
-            return message.reject()
+    Celery's own takes more time for a batch than the engine takes for thirty requests.
+    """
+    batches = app.batches
+
+    def take(message: Any, *rest: object) -> object:
         try:
-            return take(message, *rest, **more)
-        except (LookupError, TypeError, ValueError, AttributeError) as exc:  # of its headers: they would end the worker
-            log.warning('a message in %s is no batch: %s', message.delivery_info.get('routing_key'), mask(repr(exc)))
-            return None if message.acknowledged else message.reject()
+            delivery = _delivery_of(message)
+        except (TypeError, ValueError, AttributeError) as exc:  # they would end the worker; it is for the dead letters
+            log.warning('a message in %s is no batch: %s', message.delivery_info.get('routing_key'), mask(str(exc)))
+            return message.reject()
+        return batches.spawn(_ask, app.asker, delivery, message)
 
-    return take_batch
+    return take
 
 
-def _fan_out(self: Any, sealed: bytes) -> None:
-    """Send the requests of a batch."""
-    request = self.request
-    info = request.delivery_info or {}
+def _delivery_of(message: Any) -> Delivery:
+    """:raises TypeError, ValueError, AttributeError: for what is no batch."""
+    headers, properties, info = message.headers, message.properties, message.delivery_info
+    if message.content_type != SEALED or not properties.get('reply_to') or not properties.get('correlation_id'):
+        raise ValueError(f'it is no {SEALED} with a correlation_id and a reply_to')
     lane = str(info.get('routing_key', '')).rpartition('.')[2]
-    count = int(request.get('x-delivery-count', 0) or 0)
-    delivery = Delivery(
-        str(request.id),
-        str(request.reply_to),
+    count = int(headers.get('x-delivery-count', 0) or 0)
+    return Delivery(
+        properties['correlation_id'],
+        properties['reply_to'],
         int(lane) if lane.isdecimal() else -1,
-        sealed,
+        bytes(message.body),
         bool(info.get('redelivered')) or count > 0,
         count,
-        float(request.get('sent', 0) or 0),
+        float(headers.get('sent', 0) or 0),
     )
+
+
+def _ask(asker: Asker, delivery: Delivery, message: Any) -> None:
+    """Send the requests of a batch; it is killed when the connection is lost that the batch came over."""
     try:
-        self.app.asker.ask(delivery)
-    except Poison as exc:
-        raise Reject(str(exc), requeue=False) from exc
+        asker.ask(delivery)
+        end = message.ack
+    except Poison:
+        end = message.reject
+    except Exception:
+        log.exception('a batch of lane %d cannot be sent', delivery.lane)
+        end = message.reject
+    with suppress(*FAILURES):  # the loop finds out, or has found out
+        end()
+
+
+def _not_run() -> None:
+    """The task's strategy does all that is to be done."""

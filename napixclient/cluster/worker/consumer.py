@@ -73,6 +73,7 @@ class FenceStep(bootsteps.StartStopStep):  # type: ignore[misc]
         if fence is not None:
             fence.lose()
         app.asker.cut_off()
+        app.batches.kill(block=False)  # they cannot be acknowledged any more
 
 
 class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
