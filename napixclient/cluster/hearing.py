@@ -16,7 +16,7 @@ from .keys import BadSeal
 from .lanes import reply_queue
 from .lots import Entry, Lot
 from .outbox import Outbox, key_of
-from .outcomes import BEGAN, OUTCOME, REFUSED, UNSURE, AskedResponse, Said, response_of, restored, unpacked
+from .outcomes import BEGAN, HAS, OUTCOME, REFUSED, UNSURE, AskedResponse, Said, response_of, restored, unpacked
 from .plan import Plan
 from .publisher import PLAIN
 
@@ -73,12 +73,12 @@ class Hearing:
                     response = None if packed is None else response_of(packed, entry.pending.request, said.worker)
                     self._finish(entry, said.worker, error, response)
             else:
-                told += rest[0]
+                told += [] if kind == HAS else rest[0]
                 lot = self._outbox.lots.get(number)
                 if lot is not None:
                     lot.lane.heard = now
                     self._take_word(lot, kind, rest)
-                else:
+                elif kind != HAS:
                     self._heir.take_word(kind, again, *rest)
         return [] if self._plan.fence is None else [key_of(number) for number in told]
 
@@ -105,7 +105,9 @@ class Hearing:
 
     def _take_word(self, lot: Lot, said: int, rest: list[Any]) -> None:
         """What a worker says of a whole lot."""
-        if said == BEGAN:
+        if said == HAS:
+            self.take_stock(lot, rest[0])
+        elif said == BEGAN:
             lot.began = True
         elif said == REFUSED:
             self._ends.refuse(lot.under_way(), ClusterError(str(rest[1])))
@@ -115,6 +117,13 @@ class Hearing:
                 return
             for entry in lot.under_way():
                 self._ends.interrupt(entry, 'the worker that had begun it is gone')
+
+    def take_stock(self, inquiry: Lot, has: Iterable[int]) -> None:
+        """A worker says which lots it has: a doubtful one that is not among them is not in the lane."""
+        for lot in self._outbox.answered(inquiry):
+            if lot.number not in has:
+                for entry in lot.under_way():
+                    self._ends.interrupt(entry, 'the broker was lost before it had confirmed the batch')
 
     def again(self, lot: Lot) -> None:
         """Nothing of the lot was sent: publish it anew, as another."""

@@ -80,7 +80,7 @@ class Entry:
 class Lot:
     """A batch that is published. It may be delivered more than once; that it has begun is said once.
 
-    :param entries: those that it was published with.
+    :param entries: those that it was published with; none where it only asks what became of others.
     """
 
     __slots__ = ('began', 'doubtful', 'entries', 'lane', 'left', 'number', 'safe')
@@ -104,7 +104,7 @@ class Lot:
 class Lane:
     """The requests to the origins of a lane."""
 
-    __slots__ = ('bytes', 'heard', 'number', 'out', 'safe', 'since', 'unsafe')
+    __slots__ = ('bytes', 'heard', 'inquiry', 'number', 'out', 'safe', 'since', 'unsafe')
 
     def __init__(self, number: int) -> None:
         self.number: int = number
@@ -119,3 +119,5 @@ class Lane:
         self.out: int = 0
         #: When there was last something to hear of it, or to wait for.
         self.heard: float = 0.0
+        #: The empty lot that asks what became of doubtful ones, until it is answered.
+        self.inquiry: Lot | None = None

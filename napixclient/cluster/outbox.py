@@ -13,7 +13,7 @@ from .lanes import TASK, reply_queue
 from .lots import Entry, Lane, Lot
 from .plan import Plan
 from .publisher import Fate, Message, Publisher
-from .travel import Batch, new_parcel, pack
+from .travel import Batch, Parcel, new_parcel, pack
 
 __all__ = ['Outbox', 'key_of']
 
@@ -156,17 +156,48 @@ class Outbox:
         if not lane.out:
             lane.heard = now
         lane.out += 1
+        self._post(lot, parcels, wall)
+
+    def inquire(self, lane: Lane) -> None:
+        """Have the worker of a lane say which lots of this run it has, of those that reached the lane so far.
+
+        An empty lot asks: it is behind them in the queue, and whatever was said of those that are done by then comes
+        before the answer.
+        """
+        if lane.inquiry is None and self.publisher is not None and not self._closed:
+            self._lot_number += 1
+            lot = self.lots[self._lot_number] = lane.inquiry = Lot(self._lot_number, lane, True, [])
+            self._post(lot, [], time())
+
+    def answered(self, inquiry: Lot) -> list[Lot]:
+        """The doubtful lots that an inquiry was about, now that it is answered."""
+        lane = inquiry.lane
+        lane.inquiry = None
+        del self.lots[inquiry.number]
+        doubtful = [lot for lot in self.lots.values() if lot.lane is lane and lot.doubtful and not lot.began]
+        if any(lot.number > inquiry.number for lot in doubtful):
+            self.inquire(lane)
+        return [lot for lot in doubtful if lot.number < inquiry.number]
+
+    def forget_inquiries(self) -> None:
+        """Nobody answers what was published so far."""
+        for lane in self.lanes.values():
+            if lane.inquiry is not None:
+                del self.lots[lane.inquiry.number]
+                lane.inquiry = None
+
+    def _post(self, lot: Lot, parcels: list[Parcel], sent: float) -> None:
         plan = self._plan
         id = f'{plan.run}.{lot.number}'
         body = plan.keys.seal(pack(Batch(plan.cap, plan.signer, parcels), plan.defaults, plan.headers), id.encode())
         assert self.publisher is not None
         self.publisher.put(
             Message(
-                plan.zone.queue(lane.number),
+                plan.zone.queue(lot.lane.number),
                 body,
                 partial(self._on_fate, lot),
                 {'correlation_id': id, 'reply_to': reply_queue(plan.run)},
-                {'task': TASK, 'sent': wall},  # each field takes microseconds; what is secret is in the body alone
+                {'task': TASK, 'sent': sent},  # each field takes microseconds; what is secret is in the body alone
             )
         )
 

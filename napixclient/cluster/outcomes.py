@@ -17,6 +17,7 @@ from ..peer import AnyPeer, Peer, Route
 
 __all__ = [
     'BEGAN',
+    'HAS',
     'OUTCOME',
     'REFUSED',
     'UNSURE',
@@ -30,8 +31,9 @@ __all__ = [
     'unpacked',
 ]
 
-#: What a worker says: a batch has begun; a batch that was delivered once more was not; a batch is refused; an outcome.
-BEGAN, UNSURE, REFUSED, OUTCOME = range(4)
+#: What a worker says: a batch has begun; a batch that was delivered once more was not; a batch is refused; an outcome;
+#: which batches of the run it has, to one who asks by an empty batch.
+BEGAN, UNSURE, REFUSED, OUTCOME, HAS = range(5)
 #: The errors that travel by their names.
 _KINDS: dict[str, type[HTTPError]] = {
     name: kind

@@ -149,9 +149,13 @@ class Submitter:
         """What became of a published lot; whether it is to be published once more."""
         if fate == 'lost':
             lot.doubtful = not lot.safe
+            if lot.doubtful:
+                self._outbox.inquire(lot.lane)
             return lot.safe
-        if fate == 'returned':  # its queue is gone: it was not taken
+        if fate == 'returned' and lot.entries:  # its queue is gone: it was not taken
             self._hearing.again(lot)
+        elif fate == 'returned':
+            self._hearing.take_stock(lot, [])
         elif fate == 'too large':
             self.refuse(lot.under_way(), ClusterError('a batch is larger than the broker takes (its max_message_size)'))
         return False
@@ -189,6 +193,7 @@ class Submitter:
         """End everything: the cluster cannot be used. The next request tries anew."""
         publisher, replies = self._outbox.publisher, self._replies
         self._outbox.publisher = self._replies = None
+        self._outbox.forget_inquiries()
         if publisher is not None:
             gevent.spawn(publisher.close)
         if replies is not None:

@@ -9,6 +9,7 @@ import signal
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from math import isinf
 from typing import Any
 
@@ -27,6 +28,7 @@ from tests import kit
 from tests.cluster.broker import RabbitMQ, free_port
 from tests.cluster.kit import Cluster, until
 from tests.helpers_digest import ME, Guard
+from tests.helpers_proxy import connected
 from tests.kit import STRETCH, serve
 
 
@@ -345,6 +347,67 @@ def test_what_is_slow_holds_nothing_back(cluster: Cluster) -> None:
         for number in range(40):
             pool.request(quick if number in (0, 13, 39) else slow, 'GET', f'/{number}')
         assert {outcome.request.host for outcome in pool.wait_unordered(3, 25)} == {quick}
+
+
+class Between(kit.Server):
+    """Stands between a pool and the broker, and keeps to itself what goes one way, when it is told to."""
+
+    def __init__(self, port: int) -> None:
+        self._port = port
+        self._open: list[Any] = []
+        self.keeps = ''
+        self.kept = b''
+        super().__init__()
+
+    def talk(self, peer: kit.Peer) -> None:
+        """Pass everything on, or nothing."""
+        with connected(self._port) as onward:
+            self._open += [peer.socket, onward]
+            back = gevent.spawn(self._pass_on, 'back', onward, peer.socket)
+            try:
+                self._pass_on('there', peer.socket, onward)
+            finally:
+                back.kill()
+
+    def _pass_on(self, way: str, source: Any, target: Any) -> None:
+        with suppress(OSError):
+            while data := source.recv(65536):
+                if self.keeps == way:
+                    self.kept += data
+                else:
+                    target.sendall(data)
+
+    def cut(self) -> None:
+        """End all connections; those to come are passed on."""
+        self.keeps = ''
+        for sock in self._open:
+            with suppress(OSError):
+                sock.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize('way', ['there', 'back'])
+def test_a_confirm_that_is_lost(cluster: Cluster, way: str) -> None:
+    """A POST whose confirm was lost is not sent again; it ends as soon as it is clear whether a worker has it.
+
+    It was lost with the connection, or only its confirm was: then its outcome comes.
+    """
+    servers = cluster.servers(1, 2)
+    cluster.worker()
+    with Between(cluster.broker.port) as between:
+        url = cluster.broker.url.replace(str(cluster.broker.port), str(between.port))
+        with ClusterPool(url, **cluster.options()) as pool:
+            [first] = pool.map([servers.hosts[0]], 'GET', '/first').values()
+            assert first.status == 200
+            between.keeps = way
+            pool.request(servers.hosts[0], 'POST', '/once', timeout=600)
+            until(lambda: b'fan_out' in between.kept if way == 'there' else '/once' in servers.report()['last'])
+            between.cut()
+            [outcome] = pool.wait(50)
+    if way == 'there':
+        assert isinstance(outcome, Interrupted) and 'lost before it had confirmed' in str(outcome)
+    else:
+        assert outcome.status == 200
+    assert servers.report()['seen'] == (1 if way == 'there' else 2)
 
 
 def test_cancel(cluster: Cluster) -> None:

@@ -22,7 +22,7 @@ from ...messages import IDEMPOTENT, Response
 from ...pool import ClientPool
 from ..keys import BadSeal
 from ..lanes import DELIVERIES
-from ..outcomes import BEGAN, REFUSED, UNSURE, Entry, pack_outcome
+from ..outcomes import BEGAN, HAS, REFUSED, UNSURE, Entry, pack_outcome
 from ..travel import Batch, Parcel, unpack
 from .fence import Fence, Lease, LeaseOver
 from .saying import Sayer, Ticket
@@ -145,6 +145,10 @@ class Asker:
             self._refuse(delivery, [], f'worker {sayer.worker} cannot read it: {exc}', ticket)
             ticket.done.wait()
             raise Poison(str(exc)) from exc
+        if not batch.parcels:
+            has = [other.number for other in self.under_way.values() if other.run == delivery.run]
+            sayer.say(delivery.reply, [[HAS, delivery.number, has]], ticket)
+            return
         if batch.cap != self.cap:
             self._refuse(
                 delivery,
