@@ -63,7 +63,7 @@ class Hearing:
         now = monotonic()
         self._take_answers(said, now)
         told = [answer[0] for answer in said.answers] if self._plan.fence is not None else []
-        for kind, number, *rest in said.entries:
+        for kind, number, *rest in said.words:
             if kind == OUTCOME:
                 told.append(number)
                 entry = self._outbox.find(number)
@@ -109,6 +109,8 @@ class Hearing:
             self.take_stock(lot, rest[0])
         elif said == BEGAN:
             lot.began = True
+        elif said == REFUSED and not lot.entries:
+            self._outbox.forget_inquiry(lot)
         elif said == REFUSED:
             self._ends.refuse(lot.under_way(), ClusterError(str(rest[1])))
         elif said == UNSURE:
@@ -173,4 +175,4 @@ class Hearing:
         run, _, number = id.rpartition('.')
         lot = self._outbox.lots.get(int(number)) if run == self._plan.run and number.isdecimal() else None
         if lot is not None:
-            self._ends.refuse(lot.under_way(), ClusterError(text))
+            self._take_word(lot, REFUSED, [[], text])

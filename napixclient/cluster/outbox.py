@@ -46,6 +46,7 @@ class Outbox:
         self._closed = False
         self._flying = 0  # requests that are published and have no outcome
         self._stalled = False  # whether the window is full
+        self._idle: list[Lane] = []  # those that had nothing out a moment ago
         self._number = 0
         self._lot_number = (plan.fence or 0) << KEY_BITS
         loop: Any = get_hub().loop
@@ -122,7 +123,7 @@ class Outbox:
 
     def _publish(self, lane: Lane) -> None:
         """Publish all that waits in the lane, as far as the window allows."""
-        if self._closed:
+        if self._closed or self.publisher is None:
             return
         for safe in True, False:
             waiting = lane.safe if safe else lane.unsafe
@@ -172,19 +173,17 @@ class Outbox:
     def answered(self, inquiry: Lot) -> list[Lot]:
         """The doubtful lots that an inquiry was about, now that it is answered."""
         lane = inquiry.lane
-        lane.inquiry = None
-        del self.lots[inquiry.number]
+        self.forget_inquiry(inquiry)
         doubtful = [lot for lot in self.lots.values() if lot.lane is lane and lot.doubtful and not lot.began]
         if any(lot.number > inquiry.number for lot in doubtful):
             self.inquire(lane)
         return [lot for lot in doubtful if lot.number < inquiry.number]
 
-    def forget_inquiries(self) -> None:
-        """Nobody answers what was published so far."""
-        for lane in self.lanes.values():
-            if lane.inquiry is not None:
-                del self.lots[lane.inquiry.number]
-                lane.inquiry = None
+    def forget_inquiry(self, inquiry: Lot) -> None:
+        """It is answered, or nobody will answer it."""
+        self.lots.pop(inquiry.number, None)
+        if inquiry.lane.inquiry is inquiry:
+            inquiry.lane.inquiry = None
 
     def _post(self, lot: Lot, parcels: list[Parcel], sent: float) -> None:
         plan = self._plan
@@ -213,12 +212,22 @@ class Outbox:
         if not lot.left:
             del self.lots[lot.number]
             lane.out -= 1
-            if not lane.out and (lane.safe or lane.unsafe) and not self._stalled:
-                self._publish(lane)
+            if not lane.out and (lane.safe or lane.unsafe):
+                # Not at once: who ends many is not to have published what he is about to end.
+                if not self._idle:
+                    get_hub().loop.run_callback(self._publish_idle)
+                self._idle.append(lane)
         if self._stalled and self._flying <= self._plan.window * 3 // 4:
             self._stalled = False
             if not self._linger.active and not self._closed:
                 self._linger.again(self._flush)
+
+    def _publish_idle(self) -> None:
+        """Publish what waits in lanes that have nothing out. Called by the loop."""
+        lanes, self._idle = self._idle, []
+        for lane in lanes:
+            if not lane.out and not self._stalled:
+                self._publish(lane)
 
     def at_hosts(self) -> dict[str, tuple[int, int]]:
         """How many requests of each host wait here, and how many are with the broker or a worker."""

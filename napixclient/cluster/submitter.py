@@ -193,7 +193,9 @@ class Submitter:
         """End everything: the cluster cannot be used. The next request tries anew."""
         publisher, replies = self._outbox.publisher, self._replies
         self._outbox.publisher = self._replies = None
-        self._outbox.forget_inquiries()
+        for lane in self._outbox.lanes.values():
+            if lane.inquiry is not None:
+                self._outbox.forget_inquiry(lane.inquiry)
         if publisher is not None:
             gevent.spawn(publisher.close)
         if replies is not None:
@@ -211,9 +213,9 @@ class Submitter:
             requests.append(request)
             self._outbox.leave(entry)
             self.complete(entry.pending, copy_for(error, request))
-        if self.untold is None:
-            self.untold = error
         if requests:
+            if self.untold is None:
+                self.untold = error
             self.untold.requests = [*self.untold.requests, *requests]
 
     def _on_failure(self, exc: BaseException, seconds: float) -> None:
