@@ -352,7 +352,7 @@ def test_through_a_cluster() -> None:
                 [(_, *_, route)] = said.answers
                 assert said.routes[route] == outcome.route
             else:
-                [[_, _, error, answer]] = said.entries
+                [[_, _, error, answer]] = said.words
                 response = None if answer is None else response_of(answer, outcome.request, '0/1@here')
                 assert_same(restored(error, response, outcome.request, '0/1@here'), outcome)
         unixoid = Response(Request('h', 'GET', '/'), 200, b'', b'', 0.0)

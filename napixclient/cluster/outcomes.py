@@ -22,7 +22,7 @@ __all__ = [
     'REFUSED',
     'UNSURE',
     'AskedResponse',
-    'Entry',
+    'Word',
     'Said',
     'pack_outcome',
     'packed',
@@ -31,8 +31,8 @@ __all__ = [
     'unpacked',
 ]
 
-#: What a worker says: a batch has begun; a batch that was delivered once more was not; a batch is refused; an outcome;
-#: which batches of the run it has, to one who asks by an empty batch.
+#: What a worker says: a batch has begun; a batch that was delivered once more was not; a batch is refused; an outcome
+#: that is no plain answer; which batches of the run it has, to one who asks by an empty batch.
 BEGAN, UNSURE, REFUSED, OUTCOME, HAS = range(5)
 #: The errors that travel by their names.
 _KINDS: dict[str, type[HTTPError]] = {
@@ -55,7 +55,7 @@ class AskedResponse(Response):
 
 
 #: What a worker says of a request or of a lot; an answer as it is, until the message is packed.
-Entry = list[Any] | tuple[int, Response]
+Word = list[Any] | tuple[int, Response]
 
 
 class Said(NamedTuple):
@@ -65,17 +65,17 @@ class Said(NamedTuple):
     :param routes: their routes.
     :param answers: the number of each request, the status, the place of the head, the body, the seconds, the attempts
         and the place of the route.
-    :param entries: all else.
+    :param words: all else.
     """
 
     worker: str
     heads: tuple[bytes, ...]
     routes: tuple[Route | None, ...]
     answers: tuple[tuple[int, int, int, bytes, float, int, int], ...]
-    entries: tuple[tuple[Any, ...], ...]
+    words: tuple[tuple[Any, ...], ...]
 
 
-def pack_outcome(number: int, outcome: Response | HTTPError) -> Entry:
+def pack_outcome(number: int, outcome: Response | HTTPError) -> Word:
     """An outcome as an entry of a message."""
     if isinstance(outcome, Response):
         if is_coded(outcome) or hasattr(outcome, 'trailer_block'):
@@ -99,17 +99,17 @@ def _packed(response: Response) -> list[Any]:
     ]
 
 
-def packed(worker: str, entries: list[Entry]) -> bytes:
+def packed(worker: str, words: list[Word]) -> bytes:
     """What a worker says in one message."""
     heads: dict[bytes, int] = {}
     routes: dict[int, int] = {}  # by their identity: the answers of a connection have one route
     known: list[Route | None] = []
     answers, others = [], []
-    for entry in entries:
-        if entry.__class__ is list:
-            others.append(entry)
+    for word in words:
+        if isinstance(word, list):
+            others.append(word)
             continue
-        number, answer = entry
+        number, answer = word
         head, route = answer.head, answer.route
         place = routes.get(id(route))
         if place is None:
@@ -127,8 +127,8 @@ def unpacked(data: bytes) -> Said:
     :raises ValueError: for what makes no sense.
     """
     try:
-        worker, heads, routes, answers, entries = msgpack.unpackb(data, raw=False, use_list=False)
-        return Said(worker, heads, tuple(map(_route, routes)), answers, entries)
+        worker, heads, routes, answers, words = msgpack.unpackb(data, raw=False, use_list=False)
+        return Said(worker, heads, tuple(map(_route, routes)), answers, words)
     except (TypeError, ValueError, msgpack.UnpackException) as exc:
         raise ValueError(f'a reply makes no sense: {exc}') from exc
 

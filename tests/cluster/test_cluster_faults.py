@@ -234,6 +234,28 @@ def test_another_cap(cluster: Cluster) -> None:
     assert '2 requests at once' in text and 'to 5' in text
 
 
+def test_a_refusal_that_nobody_waits_for(cluster: Cluster, caplog: pytest.LogCaptureFixture) -> None:
+    """A broker that refuses a pool while it has nothing under way is no error; what comes later is asked for."""
+    host = cluster.servers(1).hosts[0]
+    cluster.worker()
+    control, user = cluster.broker.control, cluster.zone
+    url = cluster.broker.url.replace('guest:guest', f'{user}:secret')
+
+    def allow() -> None:
+        control('add_user', user, 'secret')
+        control('set_permissions', user, '.*', '.*', '.*')
+
+    allow()
+    with ClusterPool(url, **cluster.options(timeout=30)) as pool, caplog.at_level(logging.INFO, 'napixclient.cluster'):
+        assert [outcome.status for outcome in pool.stream([(host, 'GET', '/')])] == [200]
+        control('delete_user', user)
+        control('close_all_user_connections', user, 'it has gone')
+        until(lambda: 'ACCESS_REFUSED' in caplog.text)
+        allow()
+        for _ in range(2):
+            assert [outcome.status for outcome in pool.stream([(host, 'GET', '/')])] == [200]
+
+
 def test_another_number_of_lanes(cluster: Cluster) -> None:
     """A pool with another number of lanes than the workers is told so at once."""
     cluster.worker()
@@ -256,8 +278,8 @@ def test_broker_that_refuses(cluster: Cluster, url: str, text: str) -> None:
     silent = socket.create_server(('127.0.0.1', 0))
     where = url.format(port=cluster.broker.port, free=free_port(), silent=silent.getsockname()[1])
     began = time.monotonic()
-    with silent, ClusterPool(where, **cluster.options(timeout=20)) as pool:
-        found = refusal(pool)
+    with silent, ClusterPool(where, **cluster.options(timeout=20, window=10, batch=5)) as pool:
+        found = refusal(pool, count=30)  # what stands behind the window, too
         assert time.monotonic() - began < 15  # ten, on a machine that does nothing else
         with pytest.raises(ClusterError):  # once more, as it is tried anew
             list(pool.stream([('127.0.0.1:9', 'GET', '/')]))
@@ -347,6 +369,46 @@ def test_what_is_slow_holds_nothing_back(cluster: Cluster) -> None:
         for number in range(40):
             pool.request(quick if number in (0, 13, 39) else slow, 'GET', f'/{number}')
         assert {outcome.request.host for outcome in pool.wait_unordered(3, 25)} == {quick}
+
+
+@pytest.mark.parametrize('method', ['GET', 'POST'])
+def test_cancel_publishes_nothing(cluster: Cluster, method: str) -> None:
+    """What stands behind the window when all is cancelled is never sent."""
+    slow, quick = cluster.servers(1, 60).hosts[0], cluster.servers(60)
+    zone = Zone(cluster.zone, cluster.lanes)
+    host = next(host for host in quick.hosts if zone.lane_of(host) == zone.lane_of(slow))
+    cluster.worker()
+    with pool_of(cluster, window=20) as pool:
+        for number in range(60):
+            pool.request(slow if number < 20 else host, method, f'/{number}')
+        until(lambda: pool.stats()[slow]['in_flight'] == 20)
+        pool.cancel()
+        assert {type(outcome) for outcome in pool.wait()} == {Cancelled}
+        pool.request(host, 'GET', '/last')  # of the same lane: it comes behind what was published
+        assert [outcome.status for outcome in pool.wait(25)] == [200]
+    assert quick.report()['seen'] == 1
+
+
+def test_a_batch_that_comes_twice(cluster: Cluster) -> None:
+    """A batch whose confirm is lost is published again: the worker has it twice at once, and bears that."""
+    servers = cluster.servers(1, 2)
+    worker = cluster.worker()
+    with Between(cluster.broker.port) as between:
+        url = cluster.broker.url.replace(str(cluster.broker.port), str(between.port))
+        with ClusterPool(url, **cluster.options()) as pool:
+            pool.map([servers.hosts[0]], 'GET', '/first')
+            between.keeps = 'back'
+            for number in range(4):
+                pool.request(servers.hosts[0], 'GET', f'/{number}', timeout=600)
+            until(lambda: servers.report()['seen'] > 1)
+            between.cut()
+            assert [outcome.status for outcome in pool.wait(50)] == [200] * 4
+            assert [outcome.status for outcome in pool.map([servers.hosts[0]], 'GET', '/last').values()] == [200]
+    connection = Broker(cluster.broker.url).connect()
+    dead = f'napix.{cluster.zone}.{cluster.lanes}.dead'
+    assert connection.channel().queue_declare(dead, passive=True)[1] == 0
+    connection.release()
+    assert 'Traceback' not in worker.text
 
 
 class Between(kit.Server):
@@ -603,6 +665,7 @@ def test_what_is_no_batch(cluster: Cluster) -> None:
     for headers in (
         {'task': 'napix.fan_out'},
         {**whole, 'task': 'another'},
+        {**whole, 'task': ['several']},
         {**whole, 'timelimit': 'x'},
         {**whole, 'sent': 'x'},
         {},
@@ -615,7 +678,7 @@ def test_what_is_no_batch(cluster: Cluster) -> None:
     for body in json.dumps(words), '{}', 'x':
         message = channel.prepare_message(body, content_type='application/json', content_encoding='utf-8')
         channel.basic_publish(message, 'napix.pidbox', '')
-    until(lambda: channel.queue_declare(f'napix.{cluster.zone}.{cluster.lanes}.dead', passive=True)[1] == 5)
+    until(lambda: channel.queue_declare(f'napix.{cluster.zone}.{cluster.lanes}.dead', passive=True)[1] == 6)
     connection.release()
     with pool_of(cluster) as pool:
         pool.request(servers.hosts[0], 'GET', '/')

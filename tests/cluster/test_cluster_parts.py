@@ -129,7 +129,7 @@ def test_answers_share_what_they_have_in_common() -> None:
     data = packed('0/1@here', entries)
     assert data.count(b'X: y') == 1 and data.count(b'/run/x.sock') == 2
     said = unpacked(data)
-    assert said.entries == ((UNSURE, 3, (7, 8)),)
+    assert said.words == ((UNSURE, 3, (7, 8)),)
     for number, (found, status, head, body, elapsed, attempts, route) in enumerate(said.answers):
         assert (found, status, body) == (number, 200 + number % 3, b'%d' % number)
         assert (elapsed, attempts) == (number / 8, 1 + number % 5)

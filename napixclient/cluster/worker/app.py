@@ -15,7 +15,7 @@ from ...masking import mask
 from ..broker import FAILURES, HEARTBEAT, Broker
 from ..lanes import TASK, Zone
 from ..publisher import SEALED
-from .asking import Asker, Delivery, Poison
+from .asking import Asker, Delivery, Kept, Poison
 
 __all__ = ['App', 'make_app']
 
@@ -44,7 +44,7 @@ class App(Celery):  # type: ignore[misc]  # Celery ships no types
 
 def make_app(broker: Broker, zone: Zone, lanes: list[int], asker: Asker) -> App:
     """The application of a worker that owns these lanes."""
-    # What is sealed is opened by the task: it knows whom to tell when that fails.
+    # Nothing is decoded by it; but Celery acknowledges what it cannot decode, and the place of that is the dead letters.
     codecs: Any = serialization
     codecs.register('napix', bytes, lambda body: ((bytes(body),), {}, {}), SEALED, 'binary')
     app = App('napix', set_as_current=False, loader='celery.loaders.default:Loader')
@@ -65,11 +65,10 @@ def make_app(broker: Broker, zone: Zone, lanes: list[int], asker: Asker) -> App:
         task_create_missing_queues=False,
         accept_content=['napix', 'json'],  # JSON is that of remote control
         worker_prefetch_multiplier=1,
-        # When it connects again, Celery 5.7 sets the prefetch of each lane to the size of its pool otherwise. Then the
-        # loop waits for the pool, and the pool for confirms that the loop reads.
+        # When it connects again, Celery 5.7 sets the prefetch of each lane to the size of its pool otherwise.
         worker_enable_prefetch_count_reduction=False,
         worker_detect_quorum_queues=True,
-        worker_cancel_long_running_tasks_on_connection_loss=True,
+        worker_cancel_long_running_tasks_on_connection_loss=True,  # it has none; without this it warns
         worker_hijack_root_logger=False,
         worker_redirect_stdouts=False,
         broker_heartbeat=HEARTBEAT,
@@ -126,6 +125,8 @@ def _ask(asker: Asker, delivery: Delivery, message: Any) -> None:
     try:
         asker.ask(delivery)
         end = message.ack
+    except Kept:
+        return
     except Poison:
         end = message.reject
     except Exception:

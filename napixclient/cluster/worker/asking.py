@@ -22,7 +22,7 @@ from ...messages import IDEMPOTENT, Response
 from ...pool import ClientPool
 from ..keys import BadSeal
 from ..lanes import DELIVERIES
-from ..outcomes import BEGAN, HAS, REFUSED, UNSURE, Entry, pack_outcome
+from ..outcomes import BEGAN, HAS, REFUSED, UNSURE, Word, pack_outcome
 from ..travel import Batch, Parcel, unpack
 from .fence import Fence, Lease, LeaseOver
 from .saying import Sayer, Ticket
@@ -89,6 +89,10 @@ class Poison(Exception):
     """A batch that no worker has survived: it goes to the dead letters."""
 
 
+class Kept(Exception):
+    """A batch that is not done here: it stays with the broker, which gives it to another when the connection ends."""
+
+
 class Asker:
     """Sends what is delivered.
 
@@ -100,17 +104,17 @@ class Asker:
         self.cap = cap
         self.fence: Fence | None = None
         self.figures: Figures = Figures()
-        #: Batches that have begun, by their ids.
-        self.under_way: dict[str, Delivery] = {}
+        #: Batches that have begun. One may be delivered twice at once: its submitter published it again.
+        self.under_way: dict[Ticket, Delivery] = {}
         #: Nothing more begins when it is set: the worker is to end.
         self.draining = False
-        #: Set when the connection is closed, so that batches that have not begun may be let go.
-        self.released: Event = Event()
+        #: Whether something was not sent as the lease was over.
+        self.lapsed = False
         self.sayer = sayer
         #: What nobody waits for any more, and what is not to be sent any more.
         self.cancelled: Withdrawn = Withdrawn()
         self.recalled: Withdrawn = Withdrawn()
-        self._flights: dict[str, _Flight] = {}
+        self._flights: set[_Flight] = set()
         self._sign = Sign()
         self.pool: ClientPool = ClientPool(self._sign, cap, **options)
         allow.guard(self.pool)
@@ -122,17 +126,17 @@ class Asker:
         """Send the requests of a batch, and return when all outcomes are confirmed, so that it may be acknowledged.
 
         :raises Poison: for a batch that is to go to the dead letters.
+        :raises Kept: for one that stays with the broker.
         """
         if self.draining:
-            self.released.wait()
-            return
+            raise Kept('the worker is to end')
         ticket = Ticket()
-        self.under_way[delivery.id] = delivery
+        self.under_way[ticket] = delivery
         try:
             self._ask(delivery, ticket)
             ticket.done.wait()
         finally:
-            self.under_way.pop(delivery.id, None)
+            del self.under_way[ticket]
 
     def _ask(self, delivery: Delivery, ticket: Ticket) -> None:
         sayer = self.sayer
@@ -179,29 +183,29 @@ class Asker:
     def _may_begin(self, delivery: Delivery, numbers: list[int]) -> bool:
         """Whether a batch that may be sent once only begins here and now."""
         if self.fence is None:
-            self.released.wait()
-            return False
+            raise Kept('the connection is lost')
         fate = self.fence.begin(delivery.reply, self.sayer.sealed(delivery.reply, [[BEGAN, delivery.number, numbers]]))
         if fate == 'gone':
             self.sayer.mark_gone(delivery.reply)
         elif fate == 'lost':
-            self.released.wait()  # it is not to be acknowledged: it is another's
+            raise Kept("it is another worker's")
         return fate == 'begun'
 
     def _send(self, delivery: Delivery, batch: Batch, ticket: Ticket) -> None:
         signer = BatchSigner(self._sign, self._way, batch.signer)
-        flight = self._flights[delivery.id] = _Flight(self, signer, delivery, ticket, len(batch.parcels))
+        flight = _Flight(self, signer, delivery, ticket, len(batch.parcels))
+        self._flights.add(flight)
         self.sayer.expect(delivery.reply, flight.left)
         try:
             flight.run(batch.parcels)
         finally:
-            self.sayer.expect(delivery.reply, -flight.left)
-            del self._flights[delivery.id]
             flight.close()
+            self._flights.discard(flight)
+            self.sayer.expect(delivery.reply, -flight.left)
         if flight.held_back:
-            self.released.wait()  # some was not sent, as the lanes may be another's: so is the batch
+            raise Kept("some was not sent, as the lanes may be another worker's")
 
-    def say(self, delivery: Delivery, entries: list[Entry], ticket: Ticket) -> None:
+    def say(self, delivery: Delivery, entries: list[Word], ticket: Ticket) -> None:
         """Say outcomes of a batch."""
         self.figures.done += len(entries)
         self.sayer.say(delivery.reply, entries, ticket, len(entries))
@@ -234,11 +238,11 @@ class Asker:
             flight.recall(numbers)
 
     def _flights_of(self, run: str) -> list[_Flight]:
-        return [flight for flight in self._flights.values() if flight.delivery.run == run]
+        return [flight for flight in self._flights if flight.delivery.run == run]
 
     def cut_off(self) -> None:
         """End all that is in flight: the lanes are another's, or the time is up."""
-        for flight in list(self._flights.values()):
+        for flight in list(self._flights):
             flight.held_back = True
             flight.cancel()
 
@@ -251,7 +255,8 @@ class _Flight:
     """The requests of a batch that the pool has in hand.
 
     What has finished is said from within the loop, some at a time: to wake a greenlet for each outcome would cost more
-    than to pack it. What is held back is said when the sayer looks.
+    than to pack it. What is held back is said when the sayer looks. Only where a signer may have to answer a challenge
+    the batch's own greenlet does it, which may block.
 
     :param count: how many requests it has.
     """
@@ -326,7 +331,7 @@ class _Flight:
         if entries:
             self._say(entries)
 
-    def _say(self, entries: list[Entry]) -> None:
+    def _say(self, entries: list[Word]) -> None:
         self.left -= len(entries)
         self._asker.say(self.delivery, entries, self._ticket)
 
@@ -355,7 +360,7 @@ class _Flight:
         """What is to be said of one that came back: nothing where it is dropped, held back, or asked once more."""
         again = self._signer.answer(number, outcome)
         if isinstance(outcome, HTTPError) and self._is_held_back(outcome):
-            self.held_back = True
+            self.held_back = self._asker.lapsed = True
             return None
         if self._asker.is_dropped(self.delivery, number):
             return None

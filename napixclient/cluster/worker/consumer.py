@@ -54,6 +54,7 @@ class FenceStep(bootsteps.StartStopStep):  # type: ignore[misc]
         """Called before anything is consumed."""
         app = consumer.app
         app.program.look_for_owners(consumer.connection)
+        app.asker.lapsed = False
         fence = app.asker.fence = Fence(consumer.connection, app.program.lease)
         self._greenlet = gevent.spawn(self._prove, fence)
 
@@ -100,10 +101,11 @@ class Watch(bootsteps.StartStopStep):  # type: ignore[misc]
             gevent.sleep(WATCH_SECONDS)
             if consumer.app.asker.draining or consumer.connection is None or consumer.task_consumer is None:
                 return
+            asker = consumer.app.asker
             lost = consumer.connection._connection is not raw or not raw.connected
-            if lost or not consumer.app.program.lease.holds:
+            if lost or asker.lapsed or not consumer.app.program.lease.holds:
                 log.warning('the broker was not heard of in time: connecting again')
-                consumer.app.asker.cut_off()
+                asker.cut_off()
                 error = ConnectionResetError('the connection was lost, and nobody told the loop')
                 gevent.get_hub().loop.run_callback(loop.throw, error)
                 return
@@ -120,7 +122,7 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
     def stop(self, consumer: Any) -> None:
         """The worker ends, or the connection is lost."""
         asker = consumer.app.asker
-        if not asker.draining or asker.released.is_set():
+        if not asker.draining or consumer.connection is None:
             return
         if asker.under_way:
             log.warning('draining: %d batches are under way', len(asker.under_way))
@@ -137,7 +139,6 @@ class Drain(bootsteps.StartStopStep):  # type: ignore[misc]
         connection, consumer.connection, consumer.task_consumer = consumer.connection, None, None
         with suppress(*FAILURES):
             connection.close()
-        asker.released.set()
 
 
 class LaneConsumer(Consumer):  # type: ignore[misc]
@@ -182,6 +183,19 @@ class LaneConsumer(Consumer):  # type: ignore[misc]
                     told = monotonic()
                     log.warning('%s; trying again', self.app.broker.error(exc).message)
                 gevent.sleep(AGAIN_SECONDS)
+
+    def create_task_handler(self, *args: Any, **options: Any) -> Any:
+        """What is done with each message; one whose task has no name is for the dead letters, and ends no worker."""
+        handle = super().create_task_handler(*args, **options)
+
+        def handle_named(message: Any) -> object:
+            headers = message.headers
+            if isinstance(headers, dict) and isinstance(headers.get('task', ''), str):
+                return handle(message)
+            log.warning('a message in %s has no task', message.delivery_info.get('routing_key'))
+            return message.reject()
+
+        return handle_named
 
     def start(self) -> None:
         """Consume, and connect again as often as needed.

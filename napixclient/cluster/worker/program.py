@@ -21,7 +21,7 @@ from ..control import CANCEL, RECALL, WHO, workers
 from ..keys import Keyring
 from ..lanes import Zone, folded
 from ..publisher import Publisher
-from .app import PREFETCH, make_app
+from .app import make_app
 from .asking import Asker
 from .consumer import LaneConsumer
 from .fence import Lease
@@ -82,7 +82,6 @@ class Program:
             app=self._app,
             hostname=self._node,
             pool='gevent',
-            concurrency=max(len(self.lanes) * PREFETCH, 64) + 16,
             consumer_cls=LaneConsumer,
             without_mingle=True,
             without_gossip=True,

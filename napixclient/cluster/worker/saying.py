@@ -10,9 +10,9 @@ from typing import Any
 from gevent.event import Event
 from gevent.hub import get_hub
 
-from ...errors import BodyTooLarge
+from ...errors import BodyTooLarge, HTTPError
 from ..keys import Keyring
-from ..outcomes import OUTCOME, Entry, pack_outcome, packed
+from ..outcomes import OUTCOME, Word, pack_outcome, packed
 from ..publisher import PLAIN, SEALED, Fate, Message, Publisher
 
 __all__ = ['Sayer', 'Ticket']
@@ -20,8 +20,8 @@ __all__ = ['Sayer', 'Ticket']
 #: Entries of one message, and about how many bytes of bodies.
 MOST_ENTRIES = 500
 MOST_BYTES = 256 << 10
-#: Seconds between two looks for what waits while more of its run are to come, unless it is the first for as long: a
-#: message costs the broker as much as a hundred entries.
+#: Seconds between two looks for what waits while more of its run are to come: a message costs the broker as much as a
+#: hundred entries. The first for as long does not wait.
 LINGER_SECONDS = 0.05
 #: Seconds after a message of its run within which what waits is left to the next look.
 LATELY_SECONDS = 0.02
@@ -60,7 +60,7 @@ class Run:
     __slots__ = ('bytes', 'coming', 'entries', 'put', 'since')
 
     def __init__(self) -> None:
-        self.entries: deque[tuple[Entry, int, Ticket]] = deque()
+        self.entries: deque[tuple[Word, int, Ticket]] = deque()
         #: Of the bodies in them.
         self.bytes: int = 0
         #: How many more are under way here.
@@ -106,7 +106,7 @@ class Sayer:
         if more <= 0:
             self._consider(queue, run)
 
-    def say(self, queue: str, entries: list[Entry], ticket: Ticket, expected: int = 0) -> None:
+    def say(self, queue: str, entries: list[Word], ticket: Ticket, expected: int = 0) -> None:
         """Have entries published.
 
         :param expected: how many of those that were to come they are.
@@ -176,15 +176,15 @@ class Sayer:
         message = Message(queue, text.encode(), ended, {'correlation_id': id}, content_type=PLAIN)
         self._publisher.put(message)
 
-    def sealed(self, queue: str, entries: list[Entry]) -> bytes:
+    def sealed(self, queue: str, entries: list[Word]) -> bytes:
         """Entries as they are published to that queue."""
         return self.keys.seal(packed(self.worker, entries), queue.encode())
 
-    def take(self, queue: str) -> list[tuple[Entry, int, Ticket]]:
+    def take(self, queue: str) -> list[tuple[Word, int, Ticket]]:
         """What goes into one message; another follows where more waits."""
         run = self._runs[queue]
         waiting = run.entries
-        taken: list[tuple[Entry, int, Ticket]] = []
+        taken: list[tuple[Word, int, Ticket]] = []
         size = 0
         while waiting and len(taken) < MOST_ENTRIES and (not taken or size + waiting[0][1] <= MOST_BYTES):
             taken.append(waiting.popleft())
@@ -195,7 +195,7 @@ class Sayer:
         self._consider(queue, run)
         return taken
 
-    def put_alone(self, queue: str, entry: Entry, ticket: Ticket) -> None:
+    def put_alone(self, queue: str, entry: Word, ticket: Ticket) -> None:
         """Publish an entry in a message of its own."""
         group = _Group(self, queue)
         group.fill([(entry, 0, ticket)])
@@ -213,13 +213,28 @@ class _Group:
         self.properties: dict[str, Any] = {}
         self.headers: dict[str, Any] = {}
         self._sayer = sayer
-        self._entries: list[tuple[Entry, int, Ticket]] = []
+        self._entries: list[tuple[Word, int, Ticket]] = []
         self._body: bytes | None = None
 
-    def fill(self, entries: list[tuple[Entry, int, Ticket]]) -> None:
+    def fill(self, entries: list[tuple[Word, int, Ticket]]) -> None:
         """Hold these."""
+        try:
+            self._body = self._sayer.sealed(self.queue, [entry for entry, _, _ in entries])
+        except (TypeError, ValueError, OverflowError):  # the publisher is not to end by one of them
+            entries = [(self._packable(entry), size, ticket) for entry, size, ticket in entries]
+            self._body = self._sayer.sealed(self.queue, [entry for entry, _, _ in entries])
         self._entries = entries
-        self._body = self._sayer.sealed(self.queue, [entry for entry, _, _ in entries])
+
+    def _packable(self, entry: Word) -> Word:
+        """The entry, or an error in its place that says why it cannot travel."""
+        try:
+            self._sayer.sealed(self.queue, [entry])
+            return entry
+        except (TypeError, ValueError, OverflowError) as exc:
+            number = _answered_by(entry)
+            if number is None:
+                raise
+            return pack_outcome(number, HTTPError(f'the outcome cannot travel: {ascii(exc)}', phase='read'))
 
     @property
     def body(self) -> bytes:
@@ -252,7 +267,7 @@ class _Group:
             self._sayer.put_alone(self.queue, entry, ticket)
 
 
-def _size_of(entry: Entry) -> int:
+def _size_of(entry: Word) -> int:
     """About how many bytes it takes: those of the body."""
     if isinstance(entry, tuple):
         return len(entry[1].payload)
@@ -260,7 +275,7 @@ def _size_of(entry: Entry) -> int:
     return 0 if response is None else len(response[2])
 
 
-def _answered_by(entry: Entry) -> int | None:
+def _answered_by(entry: Word) -> int | None:
     """The number of the request whose outcome it is."""
     if isinstance(entry, tuple):
         return entry[0]
