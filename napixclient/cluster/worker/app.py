@@ -44,7 +44,7 @@ class App(Celery):  # type: ignore[misc]  # Celery ships no types
 
 def make_app(broker: Broker, zone: Zone, lanes: list[int], asker: Asker) -> App:
     """The application of a worker that owns these lanes."""
-    # Nothing is decoded by it; but Celery acknowledges what it cannot decode, and the place of that is the dead letters.
+    # Nothing is decoded by it; but Celery acknowledges what it cannot decode, which is for the dead letters.
     codecs: Any = serialization
     codecs.register('napix', bytes, lambda body: ((bytes(body),), {}, {}), SEALED, 'binary')
     app = App('napix', set_as_current=False, loader='celery.loaders.default:Loader')
