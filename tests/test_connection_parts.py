@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
 from gevent import get_hub, socket
 
-from napixclient import Client, HTTPError, ProtocolError, Request, Response
+from napixclient import Client, HTTPError, InvalidResponse, ProtocolError, Request, Response
+from napixclient._http.http1.head_buffer import HeadBuffer
 from napixclient._http.http1.outgoing import send_rest
 from napixclient._http.http1.parser import ResponseParser
 from napixclient._http.http1.receiver import Receiver
@@ -205,6 +206,28 @@ def test_nothing_is_left_of_a_request_that_went_out_whole() -> None:
     with record() as made:
         assert send_rest(made, made.transport, Request('h', 'PUT', '/', b'small'), memoryview(b'')) is None
         assert made.state == 'reading'
+
+
+@pytest.mark.parametrize('before', [b'', b'\r\n', b'\r\n\r\n', b'\r\nHTTP/1.1 103 Early Hints\r\nX: y\r\n\r\n\r\n'])
+@pytest.mark.parametrize('step', [1, 3, 1000])
+def test_a_head_of_the_largest_size(before: bytes, step: int) -> None:
+    """What stands before a head takes nothing of its size, in however many pieces it comes; it has a bound as well."""
+    for more in 0, 1:
+        head = b'HTTP/1.1 200 OK\r\nX: '
+        head += b'y' * (300 + more - len(head))
+        wire, heads, found = before + head + b'\r\n\r\n', HeadBuffer(300), None
+        heads.begin(False)
+        with pytest.raises(InvalidResponse, match='larger than 300') if more else nullcontext():
+            for at in range(0, len(wire), step):
+                assert found is None
+                heads.add(wire[at : at + step])
+                found = heads.find()
+            assert found == head
+    heads.begin(False)
+    with pytest.raises(InvalidResponse, match='larger than 300'):
+        for _ in range(400):
+            heads.add(b'\r\n'[:step])
+            assert heads.find() is None
 
 
 # The end -------------------------------------------------------------------------------------------------------------

@@ -76,7 +76,10 @@ class HeadBuffer:
         self._searched = max(len(received) - 3, 0)  # the last three bytes may begin an end
         self._received = received
         if len(received) + self._blank - 3 > self._max_bytes:
-            raise self._too_large()
+            size = len(received.lstrip(b'\r\n'))
+            blank = self._blank + len(received) - size
+            if max(size - 3, blank) > self._max_bytes:
+                raise self._too_large()
         return None
 
     def _too_large(self) -> InvalidResponse:
