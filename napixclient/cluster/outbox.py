@@ -159,12 +159,15 @@ class Outbox:
         lane.out += 1
         self._post(lot, parcels, wall)
 
-    def inquire(self, lane: Lane) -> None:
-        """Have the worker of a lane say which lots of this run it has, of those that reached the lane so far.
+    def inquire(self, about: Lot) -> None:
+        """Have the worker of the lane say which lots of this run it has, of those that reached the lane so far.
 
         An empty lot asks: it is behind them in the queue, and whatever was said of those that are done by then comes
         before the answer.
         """
+        lane = about.lane
+        if lane.inquiry is not None and lane.inquiry.number < about.number:
+            self.forget_inquiry(lane.inquiry)  # the next one asks about all that it asked about, too
         if lane.inquiry is None and self.publisher is not None and not self._closed:
             self._lot_number += 1
             lot = self.lots[self._lot_number] = lane.inquiry = Lot(self._lot_number, lane, True, [])
@@ -172,12 +175,12 @@ class Outbox:
 
     def answered(self, inquiry: Lot) -> list[Lot]:
         """The doubtful lots that an inquiry was about, now that it is answered."""
-        lane = inquiry.lane
         self.forget_inquiry(inquiry)
-        doubtful = [lot for lot in self.lots.values() if lot.lane is lane and lot.doubtful and not lot.began]
-        if any(lot.number > inquiry.number for lot in doubtful):
-            self.inquire(lane)
-        return [lot for lot in doubtful if lot.number < inquiry.number]
+        return [
+            lot
+            for lot in self.lots.values()
+            if lot.lane is inquiry.lane and lot.doubtful and not lot.began and lot.number < inquiry.number
+        ]
 
     def forget_inquiry(self, inquiry: Lot) -> None:
         """It is answered, or nobody will answer it."""

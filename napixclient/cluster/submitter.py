@@ -150,7 +150,7 @@ class Submitter:
         if fate == 'lost':
             lot.doubtful = not lot.safe
             if lot.doubtful:
-                self._outbox.inquire(lot.lane)
+                self._outbox.inquire(lot)
             return lot.safe
         if fate == 'returned' and lot.entries:  # its queue is gone: it was not taken
             self._hearing.again(lot)
