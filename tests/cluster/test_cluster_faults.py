@@ -661,24 +661,25 @@ def test_what_is_no_batch(cluster: Cluster) -> None:
     worker = cluster.worker()
     connection = Broker(cluster.broker.url).connect()
     channel = connection.channel()
-    whole = {'lang': 'py', 'task': 'napix.fan_out', 'id': 'run.1'}
-    for headers in (
-        {'task': 'napix.fan_out'},
-        {**whole, 'task': 'another'},
-        {**whole, 'task': ['several']},
-        {**whole, 'timelimit': 'x'},
-        {**whole, 'sent': 'x'},
-        {},
+    task, names = {'task': 'napix.fan_out'}, {'reply_to': 'napix.reply.run', 'correlation_id': 'run.1'}
+    for headers, properties in (
+        (task, {'reply_to': 'napix.reply.run'}),
+        (task, {'correlation_id': 'run.1'}),
+        ({'task': 'another'}, names),
+        ({'task': ['several']}, names),
+        ({**task, 'sent': 'x'}, names),
+        ({**task, 'x-delivery-count': 'x'}, names),
+        ({}, names),
     ):
         message = channel.prepare_message(
-            b'x', content_type='application/x-napix', headers=headers, properties={'reply_to': 'napix.reply.run'}
+            b'x', content_type='application/x-napix', headers=headers, properties=properties
         )
         channel.basic_publish(message, '', f'napix.{cluster.zone}.{cluster.lanes}.0')
     words = {'method': 'napix_cancel', 'arguments': {'run': 'run', 'ranges': [[0, 9], [0]]}}
     for body in json.dumps(words), '{}', 'x':
         message = channel.prepare_message(body, content_type='application/json', content_encoding='utf-8')
         channel.basic_publish(message, 'napix.pidbox', '')
-    until(lambda: channel.queue_declare(f'napix.{cluster.zone}.{cluster.lanes}.dead', passive=True)[1] == 6)
+    until(lambda: channel.queue_declare(f'napix.{cluster.zone}.{cluster.lanes}.dead', passive=True)[1] == 7)
     connection.release()
     with pool_of(cluster) as pool:
         pool.request(servers.hosts[0], 'GET', '/')
