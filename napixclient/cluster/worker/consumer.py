@@ -18,6 +18,7 @@ from celery.worker.consumer import Consumer
 
 from ...masking import mask
 from ..broker import FAILURES, is_final
+from ..lanes import TASK
 from .app import PREFETCH
 from .fence import PROOF_SECONDS, Fence
 
@@ -185,17 +186,17 @@ class LaneConsumer(Consumer):  # type: ignore[misc]
                 gevent.sleep(AGAIN_SECONDS)
 
     def create_task_handler(self, *args: Any, **options: Any) -> Any:
-        """What is done with each message; one whose task has no name is for the dead letters, and ends no worker."""
+        """What is done with each message; one of another task is for the dead letters, and ends no worker."""
         handle = super().create_task_handler(*args, **options)
 
-        def handle_named(message: Any) -> object:
+        def handle_batch(message: Any) -> object:
             headers = message.headers
-            if isinstance(headers, dict) and isinstance(headers.get('task', ''), str):
+            if isinstance(headers, dict) and headers.get('task') == TASK:
                 return handle(message)
-            log.warning('a message in %s has no task', message.delivery_info.get('routing_key'))
+            log.warning('a message in %s is of no task of ours', message.delivery_info.get('routing_key'))
             return message.reject()
 
-        return handle_named
+        return handle_batch
 
     def start(self) -> None:
         """Consume, and connect again as often as needed.
